@@ -1,0 +1,40 @@
+"""What counts units: fed with the head and the chunks of an answer, read for the units used.
+
+A meter reads zero until the upstream has answered. That is why `flows/serve.py` needs no special case for a dead
+upstream or a refused request: what was not delivered was not counted.
+"""
+
+from typing import Protocol
+
+
+class Meter(Protocol):
+    """Follows one answer. Fed by the exchange, read by the price; never raises."""
+
+    @property
+    def units(self) -> int:
+        """Units used so far."""
+
+    def head(self, status: int) -> None:
+        """The upstream's final status has arrived."""
+
+    def cut(self) -> None:
+        """The upstream broke its answer off."""
+
+
+class CallMeter:
+    """Counts the call itself: one unit when the upstream answers 2xx or 3xx in full, else none.
+
+    Errors of the upstream (4xx, 5xx) and answers that it breaks off are free. A caller that hangs up in mid-answer
+    has had the work done and pays.
+    """
+
+    __slots__ = ("units",)
+
+    def __init__(self) -> None:
+        self.units = 0
+
+    def head(self, status: int) -> None:
+        self.units = 1 if 200 <= status < 400 else 0
+
+    def cut(self) -> None:
+        self.units = 0

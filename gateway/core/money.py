@@ -1,0 +1,118 @@
+"""Whole micro-units of one currency.
+
+One micro is a millionth of the currency's major unit: 0.002 usd is 2,000 micros, 5 jpy is 5,000,000. Balances,
+prices and entries are integers of micros, so that sums are exact; floats never appear. Stripe speaks in *minor* units
+(cents, yen, fils), whose size depends on the currency; only `from_minor` and `to_minor` know how.
+"""
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal, localcontext
+
+MICROS_PER_UNIT = 1_000_000
+
+# https://docs.stripe.com/currencies#zero-decimal and #three-decimal
+ZERO_DECIMAL = frozenset("bif clp djf gnf jpy kmf krw mga pyg rwf ugx vnd vuv xaf xof xpf".split())
+THREE_DECIMAL = frozenset("bhd jod kwd omr tnd".split())
+# Kept at two decimals by Stripe's API though they have none in daily life: isk and ugx differ over time; the API
+# documents ugx as zero-decimal for amounts and isk as two-decimal with zero cents.
+
+AMOUNT_MICROS_MAX = 2**62  # leaves room for a sum in SQLite's and PostgreSQL's 64 bits
+
+_AMOUNT = re.compile(r"(?P<number>\d{1,13}(?:\.\d{1,12})?) (?P<currency>[A-Za-z]{3})")
+
+
+class CurrencyMismatch(ValueError):
+    """Two amounts of different currencies were added or compared. It is a bug, never a caller's mistake."""
+
+
+class MoneySyntax(ValueError):
+    """A text is not an amount such as `0.002 usd`. The message says in plain words what is wrong."""
+
+
+@dataclass(frozen=True, slots=True, order=False)
+class Money:
+    """An amount of one currency in integer micros. May be negative (a debt, a correction)."""
+
+    micros: int
+    currency: str
+
+    def __post_init__(self) -> None:
+        if abs(self.micros) > AMOUNT_MICROS_MAX:
+            raise MoneySyntax(f"{self.micros} micros is more than an account can hold")
+
+    @classmethod
+    def zero(cls, currency: str) -> "Money":
+        return cls(0, currency)
+
+    @classmethod
+    def parse(cls, text: str) -> "Money":
+        """`"0.002 usd"` -> Money(2000, "usd"). Raises MoneySyntax; nothing is ever rounded away."""
+        found = _AMOUNT.fullmatch(text.strip())
+        if not found:
+            raise MoneySyntax(f"{text!r} is not an amount; write a number and a currency, such as 0.002 usd")
+        with localcontext() as exact:
+            exact.prec = 40
+            micros = Decimal(found["number"]) * MICROS_PER_UNIT
+            if micros != micros.to_integral_value():
+                raise MoneySyntax(f"{text!r} is finer than a millionth of a {found['currency'].lower()}")
+            return cls(int(micros), found["currency"].lower())
+
+    def __add__(self, other: "Money") -> "Money":
+        return Money(self.micros + self._same(other), self.currency)
+
+    def __sub__(self, other: "Money") -> "Money":
+        return Money(self.micros - self._same(other), self.currency)
+
+    def __neg__(self) -> "Money":
+        return Money(-self.micros, self.currency)
+
+    def __lt__(self, other: "Money") -> bool:
+        return self.micros < self._same(other)
+
+    def __le__(self, other: "Money") -> bool:
+        return self.micros <= self._same(other)
+
+    def __bool__(self) -> bool:
+        return self.micros != 0
+
+    def __str__(self) -> str:
+        """`0.002 usd`, `5.00 usd`: exact, with at least two decimals."""
+        return f"{self.number} {self.currency}"
+
+    @property
+    def number(self) -> str:
+        """The amount without its currency: exact, with at least two decimals."""
+        whole, micros = divmod(abs(self.micros), MICROS_PER_UNIT)
+        decimals = f"{micros:06d}".rstrip("0").ljust(2, "0")
+        return f"{'-' if self.micros < 0 else ''}{whole}.{decimals}"
+
+    def _same(self, other: "Money") -> int:
+        if self.currency != other.currency:
+            raise CurrencyMismatch(f"{self} and {other} are not of one currency")
+        return other.micros
+
+
+def minor_decimals(currency: str) -> int:
+    """How many decimals the provider's integer amounts of this currency have."""
+    if currency in ZERO_DECIMAL:
+        return 0
+    return 3 if currency in THREE_DECIMAL else 2
+
+
+def from_minor(amount: int, currency: str) -> Money:
+    """An amount as the payment provider states it (cents, yen, fils), exactly."""
+    currency = currency.lower()
+    return Money(amount * 10 ** (6 - minor_decimals(currency)), currency)
+
+
+def to_minor(money: Money) -> int:
+    """The amount in the provider's units. Raises MoneySyntax if it is finer than those.
+
+    Three-decimal currencies must end in 0 at Stripe (https://docs.stripe.com/currencies#three-decimal).
+    """
+    decimals = minor_decimals(money.currency)
+    minor, rest = divmod(money.micros, 10 ** (6 - decimals))
+    if rest or (decimals == 3 and minor % 10):
+        raise MoneySyntax(f"{money} is finer than a payment in {money.currency} can be")
+    return minor

@@ -1,0 +1,153 @@
+"""Every reason to turn a request away.
+
+A refusal carries facts, not sentences: `web/refusals.py` chooses the words and whether they are HTML, JSON or a
+redirect. Each has a status and a stable `code` that programs may rely on. Whatever is raised and is *not* a refusal is
+a bug or an outage, and the caller learns nothing of it but the request id.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from gateway.core.money import Money
+
+
+class Refusal(Exception):  # noqa: N818 -- a refusal is a normal "no", not an error
+    """A normal "no". `status` and `code` of a subclass are its own for ever.
+
+    Subclasses are dataclasses, but neither frozen nor compared by value: Python itself writes to an exception's
+    traceback, and an exception must be hashable.
+    """
+
+    status: ClassVar[int]
+    code: ClassVar[str]
+
+
+@dataclass(eq=False)
+class BadTarget(Refusal):
+    """The request target is not one that is safe to match and forward."""
+
+    status = 400
+    code = "bad_target"
+    why: str
+
+
+@dataclass(eq=False)
+class AmbiguousTarget(Refusal):
+    """The target's spelling could mean two routes, and an upstream may not choose as we do."""
+
+    status = 400
+    code = "ambiguous_target"
+
+
+@dataclass(eq=False)
+class BadRequest(Refusal):
+    """The request is malformed in another way."""
+
+    status = 400
+    code = "bad_request"
+    why: str
+
+
+@dataclass(eq=False)
+class UnknownToken(Refusal):
+    """A credential was presented that is not ours, was revoked or has expired."""
+
+    status = 401
+    code = "unknown_token"
+
+
+@dataclass(eq=False)
+class PaymentRequired(Refusal):
+    """The balance does not cover the most that the request can cost."""
+
+    status = 402
+    code = "payment_required"
+    price: Money
+    balance: Money
+
+
+@dataclass(eq=False)
+class NoRoute(Refusal):
+    """No route names this path."""
+
+    status = 404
+    code = "no_route"
+
+
+@dataclass(eq=False)
+class MethodNotAllowed(Refusal):
+    """The method cannot be served at all (CONNECT, TRACE)."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
+@dataclass(eq=False)
+class BodyTooLarge(Refusal):
+    """The request's body is larger than a request may be."""
+
+    status = 413
+    code = "body_too_large"
+    limit_bytes: int
+
+
+@dataclass(eq=False)
+class TargetTooLong(Refusal):
+    """The request target is longer than a target may be."""
+
+    status = 414
+    code = "target_too_long"
+    limit_bytes: int
+
+
+@dataclass(eq=False)
+class RateLimited(Refusal):
+    """The caller has used up a window. `policy` is the rate as the route states it."""
+
+    status = 429
+    code = "rate_limited"
+    policy: str
+    retry_after_seconds: int
+
+
+@dataclass(eq=False)
+class UpstreamFailed(Refusal):
+    """The upstream could not be reached or broke off before it answered."""
+
+    status = 502
+    code = "upstream_failed"
+
+
+@dataclass(eq=False)
+class UpstreamTimedOut(Refusal):
+    """The upstream did not answer in time."""
+
+    status = 504
+    code = "upstream_timed_out"
+
+
+@dataclass(eq=False)
+class LedgerUnavailable(Refusal):
+    """The ledger cannot commit: paid routes are closed, free ones go on."""
+
+    status = 503
+    code = "ledger_unavailable"
+    retry_after_seconds: int = 1
+
+
+@dataclass(eq=False)
+class PaymentServiceUnavailable(Refusal):
+    """A way to pay was asked for and the payment provider cannot be reached."""
+
+    status = 503
+    code = "payment_service_unavailable"
+    retry_after_seconds: int = 5
+
+
+@dataclass(eq=False)
+class WebhookRefused(Refusal):
+    """A webhook is not signed by the provider, or cannot be read."""
+
+    status = 400
+    code = "webhook_refused"
+    why: str

@@ -1,0 +1,86 @@
+"""One reading of a request target, or a refusal.
+
+A gateway that matches a price on one spelling of a path and forwards another is a free ticket: `/free/../paid`,
+`/free/%2e%2e/paid`, `/free/..%2fpaid`, `/free/..;/paid`. Servers disagree about which of these are the same, so nothing
+here guesses. `read` refuses what is not a plain origin-form target and every dot segment in every spelling. What is
+left may still be read in several ways by an upstream (is `%2f` a slash? does `//` count once?), so `readings` lists the
+plausible ones, and the route table refuses a target unless *all* of them lead to the same route. The bytes that were
+checked are the bytes that are forwarded.
+
+Sources: RFC 9112 section 3.2 (request target forms), RFC 3986 section 3.3 (path) and 6.2.2 (normalisation).
+"""
+
+import re
+from dataclasses import dataclass
+
+from gateway.core.refusals import BadTarget, TargetTooLong
+
+TARGET_BYTES_MAX = 8192
+
+# Printable ASCII but for the characters that RFC 3986 never allows bare and that servers read differently.
+_ALLOWED = re.compile(r"[\x21\x24-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]*")
+_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_PLAIN = re.compile(r"(?:/[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*)*/?")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A target that passed `read`: `raw` exactly as sent, `path` its part before the first `?`."""
+
+    raw: str
+    path: str
+
+    @property
+    def query(self) -> str:
+        """The rest, with its `?`, or nothing."""
+        return self.raw[len(self.path) :]
+
+
+def read(raw: str) -> Target:
+    """The target of a request line. Raises BadTarget or TargetTooLong."""
+    if len(raw) > TARGET_BYTES_MAX:
+        raise TargetTooLong(limit_bytes=TARGET_BYTES_MAX)
+    if not raw.startswith("/"):
+        raise BadTarget("the target must begin with a slash")
+    if not _ALLOWED.fullmatch(raw):
+        raise BadTarget("the target holds a character that must be percent-encoded")
+    path = raw.partition("?")[0]
+    if not _PLAIN.fullmatch(path):
+        _refuse_disguises(path)
+    return Target(raw, path)
+
+
+def readings(path: str) -> tuple[str, ...]:
+    """Every path that an upstream might take this one for, the bytes as sent first; one entry for a plain path."""
+    if _PLAIN.fullmatch(path):
+        return (path,)
+    once = _decode(path)
+    twice = _decode(once)
+    seen = {path: None}
+    for reading in (once, twice):
+        slashed = reading.replace("\\", "/")
+        without_parameters = "/".join(segment.partition(";")[0] for segment in slashed.split("/"))
+        for spelling in (reading, slashed, without_parameters):
+            seen[spelling] = None
+            seen[re.sub("/{2,}", "/", spelling)] = None
+    return tuple(seen)
+
+
+def _refuse_disguises(path: str) -> None:
+    """Dot segments and control characters, however often they are encoded, end here."""
+    if _BAD_ESCAPE.search(path):
+        raise BadTarget("the path holds a % that begins no escape")
+    reading = path
+    for _ in range(3):
+        if _CONTROL.search(reading):
+            raise BadTarget("the path holds an encoded control character")
+        for segment in re.split(r"[/\\]", reading):
+            if segment.partition(";")[0] in (".", ".."):
+                raise BadTarget("the path holds a dot segment")
+        reading = _decode(reading)
+
+
+def _decode(path: str) -> str:
+    return _ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), path)
