@@ -12,10 +12,8 @@ from decimal import Decimal, localcontext
 MICROS_PER_UNIT = 1_000_000
 
 # https://docs.stripe.com/currencies#zero-decimal and #three-decimal
-ZERO_DECIMAL = frozenset("bif clp djf gnf jpy kmf krw mga pyg rwf ugx vnd vuv xaf xof xpf".split())
+ZERO_DECIMAL = frozenset("bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf".split())
 THREE_DECIMAL = frozenset("bhd jod kwd omr tnd".split())
-# Kept at two decimals by Stripe's API though they have none in daily life: isk and ugx differ over time; the API
-# documents ugx as zero-decimal for amounts and isk as two-decimal with zero cents.
 
 AMOUNT_MICROS_MAX = 2**62  # leaves room for a sum in SQLite's and PostgreSQL's 64 bits
 
@@ -103,7 +101,7 @@ def minor_decimals(currency: str) -> int:
 def from_minor(amount: int, currency: str) -> Money:
     """An amount as the payment provider states it (cents, yen, fils), exactly."""
     currency = currency.lower()
-    return Money(amount * 10 ** (6 - minor_decimals(currency)), currency)
+    return Money(amount * _micros_per_minor(currency), currency)
 
 
 def to_minor(money: Money) -> int:
@@ -111,8 +109,11 @@ def to_minor(money: Money) -> int:
 
     Three-decimal currencies must end in 0 at Stripe (https://docs.stripe.com/currencies#three-decimal).
     """
-    decimals = minor_decimals(money.currency)
-    minor, rest = divmod(money.micros, 10 ** (6 - decimals))
-    if rest or (decimals == 3 and minor % 10):
+    minor, rest = divmod(money.micros, _micros_per_minor(money.currency))
+    if rest or (money.currency in THREE_DECIMAL and minor % 10):
         raise MoneySyntax(f"{money} is finer than a payment in {money.currency} can be")
     return minor
+
+
+def _micros_per_minor(currency: str) -> int:
+    return {0: 1_000_000, 2: 10_000, 3: 1_000}[minor_decimals(currency)]

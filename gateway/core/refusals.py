@@ -11,7 +11,7 @@ from typing import ClassVar
 from gateway.core.money import Money
 
 
-class Refusal(Exception):  # noqa: N818 -- a refusal is a normal "no", not an error
+class Refusal(Exception):
     """A normal "no". `status` and `code` of a subclass are its own for ever.
 
     Subclasses are dataclasses, but neither frozen nor compared by value: Python itself writes to an exception's

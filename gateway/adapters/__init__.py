@@ -1,0 +1,1 @@
+"""The brand names: each implements a port, and none knows another."""

@@ -1,0 +1,116 @@
+"""Every port in memory: for tests and demos, and as the model that the databases are compared with."""
+
+from dataclasses import dataclass, field
+
+from gateway.core.ledger import AccountRow, Committed, Credit, Draft, Record, Tail, Tariff
+from gateway.core.payments import Event
+from gateway.ports import InboxStatus, TokenRow
+
+
+@dataclass(slots=True)
+class StoredAccount:
+    """One account row."""
+
+    id: int
+    credited: int = 0
+    spent: int = 0
+
+
+class MemoryLedgerStore:
+    """Implements `ports.LedgerStore`. Closing and opening it again is a restart that lost nothing."""
+
+    def __init__(self) -> None:
+        self.accounts: dict[tuple[str, str], StoredAccount] = {}
+        self.credits: dict[str, Credit] = {}
+        self.tariffs: dict[Tariff, int] = {}
+        self.records: list[tuple[int, Record]] = []
+        self.started = 0
+        self._seq = 0
+        self._next = 1
+
+    async def open(self) -> Tail:
+        unstarted = [record for number, record in self.records if number > self.started]
+        return Tail(self._seq, self._next, self.started, dict(self.tariffs), unstarted)
+
+    async def reopen(self) -> None:
+        """There is no handle that could have failed."""
+
+    async def commit(self, draft: Draft) -> Committed:
+        credited = [self._credit(credit) for credit in draft.credits] if draft.seq > self._seq else []
+        if draft.writes and draft.seq > self._seq:
+            self._write(draft)
+        asked = {*draft.loads, *((credit.account, credit.amount.currency) for credit in draft.credits)}
+        rows = {key: row for key in asked if (row := self._row(key)) is not None}
+        return Committed(credited, rows)
+
+    async def load(self, account: str, currency: str) -> AccountRow | None:
+        return self._row((account, currency))
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+    def _write(self, draft: Draft) -> None:
+        by_id = {account.id: account for account in self.accounts.values()}
+        for id, micros in draft.spent.items():
+            by_id[id].spent += micros
+            if not 0 <= by_id[id].spent <= by_id[id].credited:
+                raise AssertionError(f"account {id} would be overspent")
+        self.tariffs.update({tariff: id for id, tariff in draft.tariffs})
+        self.records.extend(enumerate(Record.unpack_all(bytes(draft.payload)), draft.first))
+        self._seq, self._next, self.started = draft.seq, draft.first + draft.count, draft.started
+
+    def _credit(self, credit: Credit) -> bool:
+        if credit.ref in self.credits:
+            return False
+        self.credits[credit.ref] = credit
+        key = (credit.account, credit.amount.currency)
+        self.accounts.setdefault(key, StoredAccount(len(self.accounts) + 1)).credited += credit.amount.micros
+        return True
+
+    def _row(self, key: tuple[str, str]) -> AccountRow | None:
+        found = self.accounts.get(key)
+        return AccountRow(found.id, found.credited - found.spent) if found else None
+
+
+class MemoryRecords:
+    """Implements `ports.Credentials`, `ports.Inbox` and `ports.Links`."""
+
+    def __init__(self) -> None:
+        self.tokens: dict[bytes, TokenRow] = {}
+        self.events: dict[str, _StoredEvent] = {}
+        self.links: dict[str, str] = {}
+
+    async def find(self, digest: bytes) -> TokenRow | None:
+        return self.tokens.get(digest)
+
+    async def add(self, digest: bytes, *, account: str, pepper_id: str, now_ms: int) -> bool:
+        if digest in self.tokens:
+            return False
+        self.tokens[digest] = TokenRow(account, revoked=False, expires_ms=None)
+        return True
+
+    async def claim(self, event: Event, *, now_ms: int) -> bool:
+        if event.id in self.events:
+            return False
+        self.events[event.id] = _StoredEvent(event)
+        return True
+
+    async def close_event(self, id: str, status: InboxStatus, *, error: str | None = None) -> None:
+        self.events[id].status = status
+        self.events[id].error = error
+
+    async def waiting(self) -> list[Event]:
+        return [stored.event for stored in self.events.values() if stored.status == "waiting"]
+
+    async def find_link(self, key: str) -> str | None:
+        return self.links.get(key)
+
+    async def keep_link(self, key: str, url: str) -> None:
+        self.links[key] = url
+
+
+@dataclass(slots=True)
+class _StoredEvent:
+    event: Event
+    status: InboxStatus = "waiting"
+    error: str | None = field(default=None)

@@ -1,0 +1,302 @@
+"""The books in SQLite: one connection, one writer thread, one transaction a batch.
+
+`synchronous=FULL` in WAL mode: a commit returns after its fsync. The standard library's `sqlite3` is used with explicit
+`BEGIN IMMEDIATE … COMMIT`; a shared aiosqlite connection would acknowledge an `UPDATE … RETURNING` before it commits.
+
+Beside the file stand `….lock` (a second keeper on the same books is impossible) and `….head`: the chain's newest hash
+under a key that is not in the database, renewed at most once a second and whenever it goes quiet, so that somebody who
+drops the last rows, or restores an old copy, is noticed. The head may lag behind the books and never leads them.
+"""
+
+import asyncio
+import fcntl
+import hmac
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gateway.adapters.sqlite import migrations
+from gateway.core.ledger import (
+    GENESIS,
+    AccountRow,
+    Committed,
+    Draft,
+    Record,
+    Tail,
+    Tariff,
+    chain,
+    note_lines,
+    tariff_note,
+)
+from gateway.ports import StoreBusy, StoreDamaged, StoreFailed, StoreLocked
+
+T = TypeVar("T")
+
+_HEAD_SECONDS = 1.0
+
+
+class SqliteLedgerStore:
+    """Implements `ports.LedgerStore`. All SQL runs in one thread of its own."""
+
+    def __init__(self, path: Path, *, head_key: bytes) -> None:
+        self._path = path
+        self._head = Head(path, head_key)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._connection: sqlite3.Connection | None = None
+        self._lock: int | None = None
+        self._hash = GENESIS
+        self._seq = 0
+        self._doubtful = False
+        self._head_due = 0.0
+
+    async def open(self) -> Tail:
+        return await self._in_thread(self._open)
+
+    async def reopen(self) -> None:
+        await self._in_thread(self._reopen)
+
+    async def commit(self, draft: Draft) -> Committed:
+        return await self._in_thread(lambda: self._commit(draft))
+
+    async def load(self, account: str, currency: str) -> AccountRow | None:
+        return await self._in_thread(lambda: self._read_account(account, currency))
+
+    async def close(self) -> None:
+        await self._in_thread(self._close)
+        self._thread.shutdown()
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    # --- in the thread ------------------------------------------------------------------------------------------------
+
+    def _open(self) -> Tail:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(self._path.with_name(self._path.name + ".lock"))
+        try:
+            self._connect()
+            migrations.apply(self._sql, "ledger")
+            tail = self._read_tail()
+            self._head.check(self._sql)
+            if not self._seq:
+                self._head.write(0, GENESIS)
+        except sqlite3.DatabaseError as error:
+            raise StoreDamaged(f"{self._path}: {error}; run `gateway audit` and restore a backup") from error
+        except migrations.MigrationRefused as error:
+            raise StoreDamaged(f"{self._path}: {error}") from error
+        return tail
+
+    def _connect(self) -> None:
+        if not self._path.exists():
+            os.close(os.open(self._path, os.O_CREAT | os.O_WRONLY, 0o600))
+        connection = sqlite3.connect(self._path, timeout=0.1, isolation_level=None, cached_statements=64)
+        self._connection = connection
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @property
+    def _sql(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise StoreFailed(f"{self._path} is not open")
+        return self._connection
+
+    def _reopen(self) -> None:
+        self._doubtful = True
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        try:
+            self._connect()
+        except sqlite3.Error as error:
+            raise StoreFailed(f"{self._path}: {error}") from error
+
+    def _read_tail(self) -> Tail:
+        last = self._sql.execute(
+            "SELECT seq, first, count, started, hash FROM batch ORDER BY seq DESC LIMIT 1"
+        ).fetchone()
+        tariffs = {
+            Tariff(*columns): id
+            for id, *columns in self._sql.execute("SELECT id, route, owner, commission_points, price FROM tariff")
+        }
+        if last is None:
+            return Tail(seq=0, first=1, started=0, tariffs=tariffs, unstarted=())
+        self._seq, first, count, started, self._hash = last
+        return Tail(self._seq, first + count, started, tariffs, self._read_unstarted(started))
+
+    def _read_unstarted(self, started: int) -> list[Record]:
+        """The records numbered above the watermark, oldest first; they stand in the last batch or two."""
+        batches = []
+        for first, count, payload in self._sql.execute("SELECT first, count, payload FROM batch ORDER BY seq DESC"):
+            if first + count - 1 <= started:
+                break
+            batches.append((first, payload))
+        return [
+            record
+            for first, payload in reversed(batches)
+            for number, record in enumerate(Record.unpack_all(payload), first)
+            if number > started
+        ]
+
+    def _commit(self, draft: Draft) -> Committed:
+        try:
+            credited = self._write_once(draft) if draft.writes else []
+            accounts = {}
+            for key in {*draft.loads, *((credit.account, credit.amount.currency) for credit in draft.credits)}:
+                row = self._read_account(*key)
+                if row is not None:
+                    accounts[key] = row
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise StoreBusy() from error
+            raise StoreFailed(f"{self._path}: {error}") from error
+        except sqlite3.Error as error:
+            raise StoreFailed(f"{self._path}: {error}") from error
+        try:
+            self._renew_head(now=draft.quiet)
+        except OSError as error:
+            raise StoreFailed(f"{self._head.path}: {error}") from error
+        return Committed(credited, accounts)
+
+    def _write_once(self, draft: Draft) -> list[bool]:
+        """Write the draft, unless a first attempt whose outcome was unknown did."""
+        if self._doubtful:
+            found = self._sql.execute("SELECT hash FROM batch WHERE seq = ?", (draft.seq,)).fetchone()
+            self._doubtful = False
+            if found is not None:
+                self._seq, self._hash = draft.seq, found[0]
+                landed = "SELECT 1 FROM credit WHERE ref = ? AND batch = ?"
+                return [bool(self._sql.execute(landed, (c.ref, draft.seq)).fetchone()) for c in draft.credits]
+        self._sql.execute("BEGIN IMMEDIATE")
+        try:
+            credited, hash = self._write(draft)
+            self._sql.execute("COMMIT")
+        except BaseException:
+            if self._sql.in_transaction:
+                self._sql.execute("ROLLBACK")
+            raise
+        self._seq, self._hash = draft.seq, hash
+        return credited
+
+    def _write(self, draft: Draft) -> tuple[list[bool], bytes]:
+        notes = [tariff_note(id, tariff) for id, tariff in draft.tariffs]
+        for id, tariff in draft.tariffs:
+            self._sql.execute(
+                "INSERT INTO tariff VALUES (?, ?, ?, ?, ?)",
+                (id, tariff.route, tariff.owner, tariff.commission_points, tariff.price),
+            )
+        credited = [self._write_credit(draft, index, notes) for index in range(len(draft.credits))]
+        self._sql.executemany(
+            "UPDATE account SET spent = spent + ? WHERE id = ?",
+            [(micros, account) for account, micros in draft.spent.items() if micros],
+        )
+        lines = note_lines(notes)
+        hash = chain(self._hash, draft, lines)
+        self._sql.execute(
+            "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (draft.seq, draft.at_ms, draft.first, draft.count, draft.started, bytes(draft.payload), lines, hash),
+        )
+        return credited, hash
+
+    def _write_credit(self, draft: Draft, index: int, notes: list[dict[str, object]]) -> bool:
+        """Add a credit if its ref is new: the money key decides, in the same transaction as the money."""
+        credit = draft.credits[index]
+        holder = (credit.account, credit.amount.currency)
+        self._sql.execute("INSERT INTO account (holder, unit) VALUES (?, ?) ON CONFLICT DO NOTHING", holder)
+        (account,) = self._sql.execute(
+            "SELECT id FROM account WHERE holder = ? AND unit = ? AND priority = 0 AND expires = 0", holder
+        ).fetchone()
+        micros = credit.amount.micros
+        new = self._sql.execute(
+            "INSERT INTO credit VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (credit.ref, account, micros, credit.kind, credit.reason, draft.at_ms, draft.seq),
+        ).rowcount
+        if not new:
+            return False
+        self._sql.execute("UPDATE account SET credited = credited + ? WHERE id = ?", (micros, account))
+        notes.append(credit.note(account, draft.at_ms))
+        return True
+
+    def _read_account(self, holder: str, unit: str) -> AccountRow | None:
+        found = self._sql.execute(
+            "SELECT id, credited - spent - leased FROM account"
+            " WHERE holder = ? AND unit = ? AND priority = 0 AND expires = 0",
+            (holder, unit),
+        ).fetchone()
+        return AccountRow(*found) if found else None
+
+    def _renew_head(self, *, now: bool) -> None:
+        if self._seq and (now or time.monotonic() >= self._head_due):
+            self._head.write(self._seq, self._hash)
+            self._head_due = time.monotonic() + _HEAD_SECONDS
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._renew_head(now=True)
+            self._connection.close()
+            self._connection = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+class Head:
+    """The chain's newest hash, kept outside the database under a key of its own."""
+
+    def __init__(self, path: Path, key: bytes) -> None:
+        self.path = path.with_name(path.name + ".head")
+        self._key = key
+
+    def write(self, seq: int, hash: bytes) -> None:
+        """Replace the head, durably: a reader finds the old one or the new one."""
+        text = json.dumps({"seq": seq, "hash": hash.hex(), "mac": self._mac(seq, hash.hex())}) + "\n"
+        beside = self.path.with_name(self.path.name + ".new")
+        handle = os.open(beside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        try:
+            os.write(handle, text.encode())
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        beside.replace(self.path)
+
+    def check(self, connection: sqlite3.Connection) -> None:
+        """Raises StoreDamaged if the books end before the head, or differ from it."""
+        try:
+            head: dict[str, Any] = json.loads(self.path.read_text())
+            seq, hash, mac = int(head["seq"]), str(head["hash"]), str(head["mac"])
+        except FileNotFoundError:
+            if connection.execute("SELECT 1 FROM batch LIMIT 1").fetchone():
+                raise StoreDamaged(f"{self.path} is missing: nothing proves that the books are whole") from None
+            return
+        except (ValueError, KeyError, TypeError):
+            raise StoreDamaged(f"{self.path} is not a head that the gateway wrote") from None
+        if not hmac.compare_digest(mac, self._mac(seq, hash)):
+            raise StoreDamaged(f"{self.path} is not signed by this gateway's key")
+        if seq == 0:
+            return
+        found = connection.execute("SELECT hash FROM batch WHERE seq = ?", (seq,)).fetchone()
+        if found is None or found[0].hex() != hash:
+            raise StoreDamaged(
+                f"the books have no batch {seq} with the hash that {self.path.name} names: rows were dropped or an old"
+                " copy was restored. Put the newest copy back; or, if the loss is understood and accepted, move"
+                f" {self.path.name} away and start again"
+            )
+
+    def _mac(self, seq: int, hash: str) -> str:
+        return hmac.digest(self._key, f"{seq} {hash}".encode(), "sha256").hex()
+
+
+def _lock(path: Path) -> int:
+    """Take the lock file, or raise StoreLocked. The kernel frees it when the process ends, however it ends."""
+    handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise StoreLocked(f"another gateway keeps these books ({path} is locked)") from None
+    return handle

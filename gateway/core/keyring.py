@@ -1,0 +1,84 @@
+"""Keys that rotate: the newest signs and seals, every key still verifies and opens.
+
+A ring is built from secret texts, newest first. Each key gets an id of four characters, derived from it by a one-way
+function, so that whatever a key made can name its key without a table. No key is used for two things: `subkey`
+derives one per purpose (HKDF-Expand, RFC 5869 section 2.3, with SHA-256), so that a signature made for one purpose says
+nothing in another.
+"""
+
+import hmac
+from collections.abc import Sequence
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from gateway.core.secrets import Secret
+
+KEY_ID_CHARS = 4
+_NONCE_BYTES = 12
+
+
+class UnknownKey(LookupError):
+    """A thing names a key that this ring does not hold."""
+
+
+class NotOurs(ValueError):
+    """A sealed text was not made by this ring, or was changed."""
+
+
+class Key:
+    """One secret of a ring: an id, and subkeys by purpose."""
+
+    __slots__ = ("_root", "_subkeys", "id")
+
+    def __init__(self, secret: Secret) -> None:
+        self._root = hmac.digest(b"farebox keyring v1", secret.reveal().encode(), "sha256")
+        self._subkeys: dict[str, bytes] = {}
+        self.id = hmac.digest(self._root, b"key id", "sha256").hex()[:KEY_ID_CHARS]
+
+    def subkey(self, purpose: str) -> bytes:
+        """32 bytes for one purpose only."""
+        found = self._subkeys.get(purpose)
+        if found is None:
+            found = self._subkeys[purpose] = hmac.digest(self._root, purpose.encode() + b"\x01", "sha256")
+        return found
+
+
+class Keyring:
+    """Immutable list of keys, newest first."""
+
+    __slots__ = ("_by_id", "newest")
+
+    def __init__(self, secrets: Sequence[Secret]) -> None:
+        keys = [Key(secret) for secret in secrets]
+        if not keys:
+            raise ValueError("a keyring needs at least one key")
+        self.newest = keys[0]
+        self._by_id = {key.id: key for key in reversed(keys)}
+
+    def key(self, id: str) -> Key:
+        """The key of this id. Raises UnknownKey."""
+        try:
+            return self._by_id[id]
+        except KeyError:
+            raise UnknownKey(id) from None
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Every key, newest first."""
+        return tuple(reversed(self._by_id.values()))
+
+    def seal(self, purpose: str, plain: bytes, *, nonce: bytes) -> tuple[str, bytes]:
+        """The newest key's id, and `plain` encrypted and authenticated (AES-256-GCM). A nonce is used once."""
+        if len(nonce) != _NONCE_BYTES:
+            raise ValueError(f"a nonce has {_NONCE_BYTES} bytes")
+        sealed = AESGCM(self.newest.subkey(purpose)).encrypt(nonce, plain, purpose.encode())
+        return self.newest.id, nonce + sealed
+
+    def open(self, purpose: str, key_id: str, sealed: bytes) -> bytes:
+        """What `seal` was given. Raises UnknownKey or NotOurs."""
+        key = self.key(key_id)
+        try:
+            return AESGCM(key.subkey(purpose)).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], purpose.encode())
+        except (InvalidTag, ValueError):
+            raise NotOurs("a sealed text does not open") from None

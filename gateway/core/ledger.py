@@ -1,0 +1,214 @@
+"""Accounts, records and batches: the rules of the books, and the bytes in which they are kept.
+
+**Accounts.** `available = credited - spent - leased`, and is never negative. A hold sets money aside in memory only; it
+is the record of what a request did cost that moves money, from the account to the owner that the record's tariff names.
+
+**Records** are 48 bytes and append-only. A CAPTURE takes the cost of one request. A CORRECTION is a signed delta to it
+(never upwards beyond what was held). A VOID undoes a capture whose answer never started; only recovery writes it. All
+records of one request share its id, and their sum is what it did cost: never negative.
+
+**Batches** are what one commit writes: records packed together, plus *notes* (a credit, a tariff that is used for the
+first time) as canonical JSON lines. Each has a hash over its contents and the hash before it, so no row can be changed,
+dropped from the middle or reordered without the chain showing it.
+
+**Gated records and the watermark.** A strict capture is durable *before* its answer starts. If the host dies between
+the two, a caller was charged for an answer that never came. So each batch also stores `started`: the number up to which
+every record's answer has started (or its request has ended). After a crash, gated records beyond the last stored
+watermark are voided: an unanswered request is never charged, and the price of that certainty is that answers started
+since the last commit or two are given away, counted and shown.
+
+Everything here is pure; `flows/keep.py` is the moving part and the stores in `adapters` are the durable one.
+"""
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from gateway.core.ids import RequestId
+from gateway.core.money import Money
+
+GENESIS = bytes(32)
+"""The hash before the first batch."""
+
+
+class Kind(IntEnum):
+    """What a record does. The number is stored; it never changes its meaning."""
+
+    CAPTURE = 1
+    GATED_CAPTURE = 2
+    CORRECTION = 3
+    VOID = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """What a record was priced by: the route, whose it is, the commission in basis points, and the price as written."""
+
+    route: str
+    owner: str
+    commission_points: int
+    price: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One movement of money, caused by one request."""
+
+    kind: Kind
+    tariff: int
+    account: int
+    token: int
+    micros: int
+    request: RequestId
+
+    _LAYOUT = struct.Struct(">BxxxIqqqqq")
+    SIZE = _LAYOUT.size
+
+    def pack(self) -> bytes:
+        return Record._LAYOUT.pack(
+            self.kind, self.tariff, self.account, self.token, self.micros, self.request.at_ms, self.request.number
+        )
+
+    @staticmethod
+    def unpack_all(payload: bytes) -> Iterator["Record"]:
+        for kind, tariff, account, token, micros, at_ms, number in Record._LAYOUT.iter_unpack(payload):
+            yield Record(Kind(kind), tariff, account, token, micros, RequestId(at_ms, number))
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """Money that arrived. `ref` is its money key (`stripe:cs_…`, `manual:…`): one ref is credited once, for ever."""
+
+    ref: str
+    account: str
+    amount: Money
+    kind: str
+    reason: str
+
+    def note(self, row: int, at_ms: int) -> dict[str, object]:
+        """The line that the batch keeps of it: every column of its row, and which account row is whose."""
+        return {
+            "note": "credit",
+            "account": row,
+            "ref": self.ref,
+            "holder": self.account,
+            "unit": self.amount.currency,
+            "micros": self.amount.micros,
+            "kind": self.kind,
+            "reason": self.reason,
+            "at": at_ms,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What an account can spend, and what is set aside for requests in flight."""
+
+    available: Money
+    held: Money
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRow:
+    """An account as the store has it: `id` is its row, `available` in micros."""
+
+    id: int
+    available: int
+
+
+@dataclass(slots=True)
+class Draft:
+    """What the next commit is to write, and what it is to read on the way.
+
+    `spent` sums the records by account row. Drafts are numbered from 1 without gaps; a repeated draft is the same one.
+    """
+
+    seq: int
+    first: int
+    at_ms: int = 0
+    started: int = 0
+    count: int = 0
+    payload: bytearray = field(default_factory=bytearray)
+    spent: dict[int, int] = field(default_factory=dict)
+    tariffs: list[tuple[int, Tariff]] = field(default_factory=list)
+    credits: list[Credit] = field(default_factory=list)
+    loads: list[tuple[str, str]] = field(default_factory=list)
+    quiet: bool = False
+    """Nothing follows for now: a good moment to write down the chain's head."""
+
+    @property
+    def writes(self) -> bool:
+        """Whether there is anything to commit; loads alone need no transaction."""
+        return bool(self.count or self.credits or self.tariffs or self.quiet)
+
+    def add(self, record: Record) -> int:
+        """Append a record; its number in the ledger."""
+        number = self.first + self.count
+        self.payload += record.pack()
+        self.count += 1
+        self.spent[record.account] = self.spent.get(record.account, 0) + record.micros
+        return number
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a commit did: which credits were new, and the accounts that were asked for or credited."""
+
+    credited: Sequence[bool]
+    accounts: Mapping[tuple[str, str], AccountRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """Where a store stands when it is opened: the next numbers, and the records beyond the watermark."""
+
+    seq: int
+    first: int
+    started: int
+    tariffs: Mapping[Tariff, int]
+    unstarted: Sequence[Record]
+
+
+def voids(unstarted: Iterable[Record]) -> list[Record]:
+    """The records that undo every gated capture among `unstarted`, net of its corrections; none twice."""
+    gated: dict[tuple[RequestId, int], Record] = {}
+    net: dict[tuple[RequestId, int], int] = {}
+    for record in unstarted:
+        key = (record.request, record.account)
+        if record.kind is Kind.GATED_CAPTURE:
+            gated[key] = record
+        net[key] = net.get(key, 0) + record.micros
+    return [
+        Record(Kind.VOID, record.tariff, record.account, record.token, -net[key], record.request)
+        for key, record in gated.items()
+        if net[key] > 0
+    ]
+
+
+_HEADER = struct.Struct(">qqqqqq")
+
+
+def chain(previous: bytes, draft: Draft, notes: str) -> bytes:
+    """The hash of a batch: SHA-256 over the hash before it, its numbers, its records and its notes."""
+    header = _HEADER.pack(draft.seq, draft.at_ms, draft.first, draft.count, draft.started, len(draft.payload))
+    return hashlib.sha256(previous + header + bytes(draft.payload) + notes.encode()).digest()
+
+
+def note_lines(notes: Iterable[Mapping[str, object]]) -> str:
+    """Notes as the batch keeps them: one canonical JSON object a line, nothing when there are none."""
+    return "".join(json.dumps(note, sort_keys=True, separators=(",", ":"), ensure_ascii=True) + "\n" for note in notes)
+
+
+def tariff_note(id: int, tariff: Tariff) -> dict[str, object]:
+    """The line that a batch keeps of a tariff which it is the first to use."""
+    return {
+        "note": "tariff",
+        "id": id,
+        "route": tariff.route,
+        "owner": tariff.owner,
+        "commission_points": tariff.commission_points,
+        "price": tariff.price,
+    }

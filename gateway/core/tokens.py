@@ -1,0 +1,130 @@
+"""Access tokens: their shape, their digest, and where a request carries one.
+
+A token is `fb_` + mode + `_` + key id + identity + signature: `fb_test_1a2b` + 24 + 16 characters. The signature is a
+truncated HMAC by the keyring, so one of ours is recognised without a database row, and nobody can choose a token: a
+caller that has not paid yet costs no disk. The account of such a token is derived from it by the same key, so a payment
+and a retry agree on the account before any row exists.
+
+At rest a token is only ever `HMAC-SHA256(pepper, token)`. No password hashing: a token has 128 random bits, so there is
+nothing to guess, and an O(1) digest keeps it off the request's bill. The pepper is not the keyring's secret: who steals
+one of them and the database can neither forge tokens nor test guesses.
+"""
+
+import hmac
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from gateway.core.ids import account_id
+from gateway.core.keyring import KEY_ID_CHARS, Keyring, UnknownKey
+from gateway.core.secrets import Secret
+
+Mode = Literal["test", "live"]
+
+PREFIX = "fb_"
+IDENTITY_BYTES = 18  # 6 of milliseconds, 12 random: 24 characters
+_SIGNATURE_BYTES = 12  # 16 characters
+_SHAPE = re.compile(r"fb_(test|live)_([0-9a-f]{4})([A-Za-z0-9_-]{24})([A-Za-z0-9_-]{16})")
+
+
+@dataclass(frozen=True, slots=True)
+class Genuine:
+    """A token that one of our keys signed. `account` is the one it opens if no row says otherwise."""
+
+    account: str
+
+
+class TokenMint:
+    """Makes tokens and recognises its own."""
+
+    __slots__ = ("_keyring", "_mode")
+
+    def __init__(self, keyring: Keyring, mode: Mode) -> None:
+        self._keyring = keyring
+        self._mode = mode
+
+    def mint(self, *, now_ms: int, random: bytes) -> Secret:
+        """A fresh token. `random` has 12 bytes from a cryptographic source."""
+        if len(random) != IDENTITY_BYTES - 6:
+            raise ValueError(f"a token takes {IDENTITY_BYTES - 6} random bytes")
+        key = self._keyring.newest
+        identity = _text(now_ms.to_bytes(6, "big") + random)
+        head = f"{PREFIX}{self._mode}_{key.id}{identity}"
+        return Secret(head + _signature(key.subkey("token"), head))
+
+    def recognise(self, token: str) -> Genuine | None:
+        """Whether one of our keys signed this token; in constant time once its shape fits."""
+        found = _SHAPE.fullmatch(token)
+        if not found or found[1] != self._mode:
+            return None
+        try:
+            key = self._keyring.key(found[2])
+        except UnknownKey:
+            return None
+        head, signature = token[:-16], token[-16:]
+        if not hmac.compare_digest(_signature(key.subkey("token"), head), signature):
+            return None
+        at_ms = int.from_bytes(_bytes(found[3])[:6], "big")
+        return Genuine(account_id(at_ms, hmac.digest(key.subkey("account"), head.encode(), "sha256")))
+
+
+def looks_ours(text: str) -> bool:
+    """Whether a text has the shape of our tokens, genuine or not. Such a text never reaches an upstream."""
+    return text.startswith(PREFIX) and _SHAPE.fullmatch(text) is not None
+
+
+def digest(pepper: Secret, token: str) -> bytes:
+    """What stands for a token at rest: HMAC-SHA256(pepper, token)."""
+    return hmac.digest(pepper.reveal().encode(), token.encode("utf-8", "surrogateescape"), "sha256")
+
+
+def pepper_id(pepper: Secret) -> str:
+    """Names the pepper that a digest was made with, without telling anything of it."""
+    return hmac.digest(pepper.reveal().encode(), b"farebox pepper id", "sha256").hex()[:KEY_ID_CHARS]
+
+
+def tag(digest: bytes) -> int:
+    """63 bits of the digest: how the ledger's records name a token."""
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """Something in a request that may be a token, and where it stood."""
+
+    value: str
+    place: Literal["header", "cookie"]
+
+
+def candidates(
+    headers: Mapping[str, str], cookies: Mapping[str, str], *, header: str, cookie_names: tuple[str, ...]
+) -> Iterator[Credential]:
+    """Every credential that a request carries, in the order in which they count.
+
+    The configured header comes first (with or without `Bearer`), then `Authorization: Bearer` (RFC 6750 section 2.1),
+    then the cookie. `Authorization` of another scheme is the upstream's business and not a credential of ours.
+    """
+    for name in dict.fromkeys((header.lower(), "authorization")):
+        value = headers.get(name, "").strip()
+        scheme, _, rest = value.partition(" ")
+        if scheme.lower() == "bearer" and rest.strip():
+            yield Credential(rest.strip(), "header")
+        elif value and name != "authorization":
+            yield Credential(value, "header")
+    for name in cookie_names:
+        if cookies.get(name):
+            yield Credential(cookies[name], "cookie")
+
+
+def _signature(key: bytes, head: str) -> str:
+    return _text(hmac.digest(key, head.encode(), "sha256")[:_SIGNATURE_BYTES])
+
+
+def _text(raw: bytes) -> str:
+    return urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def _bytes(text: str) -> bytes:
+    return urlsafe_b64decode(text + "=" * (-len(text) % 4))

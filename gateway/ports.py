@@ -1,0 +1,260 @@
+"""The wall between the gateway and the outside world: what each thing behind it promises.
+
+Flows know these protocols and nothing of what implements them. A promise under cancellation or repetition is part of
+the port, and `tests/adapters` holds every implementation to it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from gateway.core.ids import RequestId
+from gateway.core.ledger import AccountRow, Balance, Committed, Credit, Draft, Tail, Tariff
+from gateway.core.meters import Meter
+from gateway.core.money import Money
+from gateway.core.payments import Event, Payment
+from gateway.core.refusals import Refusal
+from gateway.core.routes import Durability, Rate, Route
+from gateway.core.secrets import Secret
+
+
+class Clock(Protocol):
+    """The time of day, as an argument to everything that depends on it."""
+
+    def now_ms(self) -> int:
+        """Milliseconds since 1970."""
+
+
+class Randomness(Protocol):
+    """Bytes that nobody can guess."""
+
+    def bytes(self, count: int) -> bytes: ...
+
+
+# --- the road ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What an answer says of its price: the cost of this request and what is left after it."""
+
+    cost: Money
+    balance: Money
+
+
+class AnswerCut(Exception):
+    """The answer had begun and could not be finished. The caller's connection was closed, so that it looks cut."""
+
+
+class Exchange(Protocol):
+    """One request, and the answer that it waits for."""
+
+    id: RequestId
+    method: str
+    target: str
+    peer: str
+    """The caller's address, without its port."""
+    headers: Mapping[str, str]
+    cookies: Mapping[str, str]
+
+    @property
+    def status(self) -> int:
+        """The status that was answered; 0 before."""
+
+    async def forward(self, route: Route, target: str, meter: Meter) -> None:
+        """Send the request upstream; return when the head of the answer is there and the meter has seen it.
+
+        Raises UpstreamFailed, UpstreamTimedOut, BodyTooLarge. Cancelled or failed, it leaves no upstream request alive.
+        """
+
+    async def answer(self, meter: Meter, receipt: Receipt | None, started: "Started") -> None:
+        """Pass the upstream's answer on, with back-pressure. Calls `started` once its first byte is written.
+
+        Raises AnswerCut when the upstream breaks off; the meter has been told.
+        """
+
+    async def refuse(self, refusal: Refusal) -> None:
+        """Answer with a refusal of our own. Only before `answer`."""
+
+
+class Started(Protocol):
+    """Told that the first byte of an answer is on its way."""
+
+    def __call__(self) -> None: ...
+
+
+# --- money ------------------------------------------------------------------------------------------------------------
+
+
+class Hold(Protocol):
+    """Money set aside for one request."""
+
+    @property
+    def balance(self) -> Money:
+        """What the account can spend once this request costs what is on record so far."""
+
+    def started(self) -> None:
+        """The answer's first byte is written: a crash from now on does not void the record."""
+
+
+class Ledger(Protocol):
+    """Holds, records and credits. No balance ever becomes negative by spending."""
+
+    async def hold(self, account: str, ceiling: Money, *, id: RequestId, token: int, tariff: Tariff) -> Hold:
+        """Set `ceiling` aside. Raises PaymentRequired, or LedgerUnavailable when the store cannot commit.
+
+        A caller that is cancelled while it waits leaves nothing on hold.
+        """
+
+    async def start(self, hold: Hold, due: Money, durability: Durability) -> None:
+        """Record what is due. `strict`: returns when it is durable. Raises LedgerUnavailable; then nothing is charged.
+
+        Cancelled, the record stands until `settle` corrects it.
+        """
+
+    def settle(self, hold: Hold, cost: Money) -> None:
+        """Capture what the request did cost, at most what was held, and release the rest. Awaits nothing.
+
+        Settling twice is settling once. A hold whose `start` failed costs nothing, whatever `cost` says.
+        """
+
+    async def credit(self, credit: Credit) -> bool:
+        """Add money that arrived; returns when it is durable. False if this `ref` was credited before.
+
+        Raises LedgerUnavailable; repeating the call is always safe.
+        """
+
+    async def balance(self, account: str, currency: str) -> Balance:
+        """What an account can spend; zero for one that nobody ever paid into. Raises LedgerUnavailable."""
+
+    async def close(self) -> None:
+        """Commit what is queued and let go of the store."""
+
+
+class StoreBusy(Exception):
+    """A stranger holds the store locked. Nothing was written; the same draft may be tried again."""
+
+
+class StoreFailed(Exception):
+    """A commit failed and it is not known whether it was written. `reopen`, then try the same draft again."""
+
+
+class LedgerStore(Protocol):
+    """Durable books with one writer. Used by one keeper, one call at a time."""
+
+    async def open(self) -> Tail:
+        """Make or open the books. Raises StoreDamaged if they do not hang together, StoreLocked if they are in use."""
+
+    async def reopen(self) -> None:
+        """Drop the handle that failed and take a new one. Raises StoreFailed."""
+
+    async def commit(self, draft: Draft) -> Committed:
+        """Write the draft whole or not at all, durably; then read what it asks for. Raises StoreBusy, StoreFailed.
+
+        A draft that was already written (its first attempt's outcome was unknown) is recognised, not repeated.
+        """
+
+    async def load(self, account: str, currency: str) -> AccountRow | None:
+        """One account as committed."""
+
+    async def close(self) -> None: ...
+
+
+class StoreDamaged(Exception):
+    """The books do not hang together; the message says where and what to do."""
+
+
+class StoreLocked(Exception):
+    """Another process keeps these books."""
+
+
+# --- callers ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """What is on record of a token."""
+
+    account: str
+    revoked: bool
+    expires_ms: int | None
+
+
+class Credentials(Protocol):
+    """Tokens at rest, by keyed digest only."""
+
+    async def find(self, digest: bytes) -> TokenRow | None: ...
+
+    async def add(self, digest: bytes, *, account: str, pepper_id: str, now_ms: int) -> bool:
+        """Put a token on record; False if it was there."""
+
+
+class RateLimits(Protocol):
+    """Counts requests in windows."""
+
+    async def hit(self, rate: Rate, subject: str) -> "Window":
+        """Count one request. `allowed` is false, and nothing is counted, when the window is full."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How a window stands after a hit."""
+
+    rate: Rate
+    allowed: bool
+    remaining: int
+    reset_seconds: int
+
+
+# --- payments ---------------------------------------------------------------------------------------------------------
+
+
+class Payments(Protocol):
+    """A payment provider."""
+
+    async def payment_link(self, price: Money, return_url: str) -> str:
+        """The address of a page on which `price` can be paid, again and again. Made once and reused.
+
+        Raises PaymentServiceUnavailable.
+        """
+
+    def verify(self, body: bytes, signature: str | None, *, now_seconds: int) -> Event:
+        """The event that a webhook brings. Raises WebhookRefused for whatever the provider did not sign just now."""
+
+    def payment(self, event: Event) -> Payment | None:
+        """The payment that an event reports, if it is one. Raises ValueError when it cannot be read."""
+
+    async def find_payment(self, session: str) -> Payment | None:
+        """A checkout by its id, as the provider knows it now. Raises PaymentServiceUnavailable."""
+
+
+InboxStatus = Literal["waiting", "done", "ignored", "parked"]
+
+
+class Inbox(Protocol):
+    """Every event that the provider delivered, once."""
+
+    async def claim(self, event: Event, *, now_ms: int) -> bool:
+        """Write the event down; returns when it is durable. False if it was there."""
+
+    async def close_event(self, id: str, status: InboxStatus, *, error: str | None = None) -> None:
+        """Say what became of it."""
+
+    async def waiting(self) -> list[Event]:
+        """Events that were written down and not yet acted on, oldest first."""
+
+
+class Links(Protocol):
+    """The payment links that were made, so that each is made once."""
+
+    async def find_link(self, key: str) -> str | None: ...
+
+    async def keep_link(self, key: str, url: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """How a caller can pay: a fresh token if it had none, and a page if payments are configured."""
+
+    payment_url: str | None
+    access_token: Secret | None
