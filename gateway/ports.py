@@ -8,14 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from gateway.core.callers import Caller
+from gateway.core.headers import Fields
 from gateway.core.ids import RequestId
 from gateway.core.ledger import AccountRow, Balance, Committed, Credit, Draft, Tail, Tariff
 from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.payments import Event, Payment
-from gateway.core.refusals import Refusal
+from gateway.core.refusals import PaymentRequired, Refusal
 from gateway.core.routes import Durability, Rate, Route
-from gateway.core.secrets import Secret
 
 
 class Clock(Protocol):
@@ -34,14 +35,6 @@ class Randomness(Protocol):
 # --- the road ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What an answer says of its price: the cost of this request and what is left after it."""
-
-    cost: Money
-    balance: Money
-
-
 class AnswerCut(Exception):
     """The answer had begun and could not be finished. The caller's connection was closed, so that it looks cut."""
 
@@ -55,7 +48,14 @@ class Exchange(Protocol):
     peer: str
     """The caller's address, without its port."""
     headers: Mapping[str, str]
-    cookies: Mapping[str, str]
+    """Case-insensitive; the first of several fields of one name."""
+    fields: Fields
+    """Fields of ours that the answer will carry, whether it is the upstream's or a refusal."""
+    cost: Money | None
+    """What the request did cost, once it is settled; None if nothing was held for it."""
+
+    @property
+    def cookies(self) -> Mapping[str, str]: ...
 
     @property
     def status(self) -> int:
@@ -67,14 +67,14 @@ class Exchange(Protocol):
         Raises UpstreamFailed, UpstreamTimedOut, BodyTooLarge. Cancelled or failed, it leaves no upstream request alive.
         """
 
-    async def answer(self, meter: Meter, receipt: Receipt | None, started: "Started") -> None:
+    async def answer(self, meter: Meter, started: "Started") -> None:
         """Pass the upstream's answer on, with back-pressure. Calls `started` once its first byte is written.
 
         Raises AnswerCut when the upstream breaks off; the meter has been told.
         """
 
-    async def refuse(self, refusal: Refusal) -> None:
-        """Answer with a refusal of our own. Only before `answer`."""
+    async def refuse(self, refusal: Refusal, route: Route | None) -> None:
+        """Answer with a refusal of our own, as the route (if there is one) wants it. Only before `answer`."""
 
 
 class Started(Protocol):
@@ -112,10 +112,11 @@ class Ledger(Protocol):
         Cancelled, the record stands until `settle` corrects it.
         """
 
-    def settle(self, hold: Hold, cost: Money) -> None:
+    def settle(self, hold: Hold, cost: Money) -> Money:
         """Capture what the request did cost, at most what was held, and release the rest. Awaits nothing.
 
-        Settling twice is settling once. A hold whose `start` failed costs nothing, whatever `cost` says.
+        Returns what was captured. Settling twice is settling once. A hold whose `start` failed costs nothing, whatever
+        `cost` says.
         """
 
     async def credit(self, credit: Credit) -> bool:
@@ -212,6 +213,10 @@ class Window:
 class Payments(Protocol):
     """A payment provider."""
 
+    @property
+    def scope(self) -> str:
+        """Tells this provider's account from every other; what was made for one must not be used for another."""
+
     async def payment_link(self, price: Money, return_url: str) -> str:
         """The address of a page on which `price` can be paid, again and again. Made once and reused.
 
@@ -240,8 +245,8 @@ class Inbox(Protocol):
     async def close_event(self, id: str, status: InboxStatus, *, error: str | None = None) -> None:
         """Say what became of it."""
 
-    async def waiting(self) -> list[Event]:
-        """Events that were written down and not yet acted on, oldest first."""
+    async def events(self, status: InboxStatus) -> list[Event]:
+        """Every event that stands like this, oldest first."""
 
 
 class Links(Protocol):
@@ -252,9 +257,24 @@ class Links(Protocol):
     async def keep_link(self, key: str, url: str) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """How a caller can pay: a fresh token if it had none, and a page if payments are configured."""
+class Till(Protocol):
+    """Where callers pay; implemented by the flow that sells credit, known to those that need it."""
 
-    payment_url: str | None
-    access_token: Secret | None
+    async def offer(self, refusal: PaymentRequired, caller: Caller) -> Refusal:
+        """The refusal with a way to pay, or PaymentServiceUnavailable when there is none just now."""
+
+    async def fulfil(self, payment: Payment) -> str:
+        """Credit a payment, at most once; what became of it. Raises LedgerUnavailable."""
+
+
+class Identifies(Protocol):
+    """Finds out who is calling."""
+
+    async def identify(self, exchange: Exchange, route: Route) -> Caller:
+        """Raises UnknownToken."""
+
+
+class Served(Protocol):
+    """Told of every request when it has ended."""
+
+    def __call__(self, exchange: Exchange, route: Route | None, caller: Caller) -> None: ...

@@ -99,8 +99,8 @@ class MemoryRecords:
         self.events[id].status = status
         self.events[id].error = error
 
-    async def waiting(self) -> list[Event]:
-        return [stored.event for stored in self.events.values() if stored.status == "waiting"]
+    async def events(self, status: InboxStatus) -> list[Event]:
+        return [stored.event for stored in self.events.values() if stored.status == status]
 
     async def find_link(self, key: str) -> str | None:
         return self.links.get(key)

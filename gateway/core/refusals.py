@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from gateway.core.money import Money
+from gateway.core.secrets import Secret
 
 
 class Refusal(Exception):
@@ -64,6 +65,9 @@ class PaymentRequired(Refusal):
     code = "payment_required"
     price: Money
     balance: Money
+    payment_url: str | None = None
+    access_token: Secret | None = None
+    """Made for a caller that had none; it is good for whatever is paid at `payment_url`."""
 
 
 @dataclass(eq=False)

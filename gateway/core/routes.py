@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gateway.core import targets
+from gateway.core.ledger import Tariff
 from gateway.core.pricing import Price
 from gateway.core.refusals import AmbiguousTarget, NoRoute
 from gateway.core.targets import Target
@@ -56,6 +57,11 @@ class Route:
     durability: Durability = "strict"
     owner: str = "operator"
 
+    @property
+    def tariff(self) -> Tariff:
+        """What the ledger keeps of this route's price."""
+        return Tariff(self.name, self.owner, 0, str(self.price))
+
     def upstream_target(self, target: Target) -> str:
         """The request target for the upstream: the caller's own bytes, less the prefix if the route says so."""
         if not self.strip_prefix:
@@ -89,6 +95,8 @@ class RouteTable:
         return route
 
     def _find(self, path: str) -> Route | None:
+        if path.startswith(RESERVED_PREFIXES):
+            return None
         exact = self._exact.get(path)
         if exact is not None:
             return exact

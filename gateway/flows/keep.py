@@ -201,24 +201,28 @@ class Keeper:
 
     async def hold(self, account: str, ceiling: Money, *, id: RequestId, token: int, tariff: Tariff) -> Hold:
         self._refuse_if_stuck()
-        found = self._accounts.get((account, ceiling.currency))
-        if found is None:
-            found = await self._load((account, ceiling.currency))
+        key = (account, ceiling.currency)
+        # What was loaded may have left the memory again before this waiter ran; nothing is taken from a stale copy.
+        while (found := self._accounts.get(key)) is None:
+            await self._load(key)
             self._refuse_if_stuck()
         # From here to the return nothing is awaited: deciding and taking are one step.
         if found.available < ceiling.micros:
             raise PaymentRequired(price=ceiling, balance=Money(found.available, ceiling.currency))
         found.available -= ceiling.micros
         found.held += ceiling.micros
-        self._accounts.move_to_end((account, ceiling.currency))
+        self._accounts.move_to_end(key)
         return _Hold(found, ceiling.micros, id, token, self._tariff(tariff), self._answer_begun)
 
     async def start(self, hold: Hold, due: Money, durability: Durability) -> None:
-        assert isinstance(hold, _Hold)  # noqa: S101 -- a hold of another ledger is a bug
+        assert isinstance(hold, _Hold)
         if not due:
             return
-        if due.micros > hold.ceiling:
-            raise ValueError(f"{due} is more than was held")
+        if not 0 < due.micros <= hold.ceiling:
+            raise ValueError(f"{due} is less than nothing, or more than was held")
+        if self._task is None or self._task.done():
+            hold.failed = True
+            raise LedgerUnavailable()
         gated = durability == "strict"
         number = self._record(Kind.GATED_CAPTURE if gated else Kind.CAPTURE, hold, due.micros)
         hold.recorded = due.micros
@@ -230,22 +234,26 @@ class Keeper:
         self._waiting.gates.append((gate, hold))
         await gate
 
-    def settle(self, hold: Hold, cost: Money) -> None:
-        assert isinstance(hold, _Hold)  # noqa: S101 -- a hold of another ledger is a bug
+    def settle(self, hold: Hold, cost: Money) -> Money:
+        assert isinstance(hold, _Hold)
         if hold.settled:
-            return
+            return Money(hold.recorded, hold.account.currency)
         hold.settled = True
-        micros = 0 if hold.failed else min(cost.micros, hold.ceiling)
+        micros = 0 if hold.failed else max(0, min(cost.micros, hold.ceiling))
         if micros != hold.recorded:
             self._record(Kind.CORRECTION if hold.recorded else Kind.CAPTURE, hold, micros - hold.recorded)
+            hold.recorded = micros
         account = hold.account
         account.held -= hold.ceiling
         account.available += hold.ceiling - micros
         if hold.number:
             self._answer_begun(hold.number)
             hold.number = 0
+        return Money(micros, account.currency)
 
     async def credit(self, credit: Credit) -> bool:
+        if credit.amount.micros <= 0:
+            raise ValueError(f"{credit.amount} is no credit; the books would refuse the whole batch")
         self._refuse_if_stuck()
         added: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._draft.credits.append(credit)
@@ -273,7 +281,8 @@ class Keeper:
             raise LedgerUnavailable()
 
     def _answer_begun(self, number: int) -> None:
-        self._begun.pop(number, None)
+        """From the next turn of the loop on: uvloop hands what was written to the kernel at the end of a turn."""
+        asyncio.get_running_loop().call_soon(self._begun.pop, number, None)
 
     def _tariff(self, tariff: Tariff) -> int:
         found = self._tariffs.get(tariff)
@@ -290,6 +299,7 @@ class Keeper:
 
     async def _load(self, key: Key) -> _Account:
         """One account; everybody who asks for it at once shares one read."""
+        self._refuse_if_stuck()
         waiters = self._waiting.loads.get(key)
         if waiters is None:
             waiters = self._waiting.loads[key] = []
@@ -316,14 +326,16 @@ class Keeper:
 
     async def _next_work(self) -> None:
         """Until there is something to commit: work that was queued, or the final watermark after a quiet while."""
-        if self._closing:
-            return
-        owed = self._started() > self._stored_started
-        try:
-            async with asyncio.timeout(self._pace.quiet if owed else None):
-                await self._work.wait()
-        except TimeoutError:
-            self._draft.quiet = True
+        while not self._closing:
+            owed = self._stored_started < self._last_number()
+            try:
+                async with asyncio.timeout(self._pace.quiet if owed else None):
+                    await self._work.wait()
+                return
+            except TimeoutError:
+                if self._started() > self._stored_started:
+                    self._draft.quiet = True
+                    return
 
     def _anything_to_write(self) -> bool:
         self._draft.quiet = self._draft.quiet or self._started() > self._stored_started
@@ -337,15 +349,18 @@ class Keeper:
         self._watch(waiting)
         try:
             done = await self._commit_until_done(draft)
+            if done is not None:
+                self._committed(draft)
+                self._wake(draft, done, waiting)
+        except BaseException:
+            waiting.give_up()  # the keeper ends here, and nobody else knows who waits for this draft
+            raise
         finally:
             self._stuck_since = None
             self._watchdog.cancel()
         if done is None:
             waiting.give_up()
-            return False
-        self._committed(draft)
-        self._wake(draft, done, waiting)
-        return True
+        return done is not None
 
     def _take(self) -> Draft:
         draft = self._draft
@@ -430,4 +445,7 @@ class Keeper:
         """The number up to which every gated record's answer has begun."""
         if self._begun:
             return next(iter(self._begun)) - 1
+        return self._last_number()
+
+    def _last_number(self) -> int:
         return self._draft.first + self._draft.count - 1

@@ -14,9 +14,11 @@ import hmac
 import json
 import os
 import sqlite3
+import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,9 +45,9 @@ _HEAD_SECONDS = 1.0
 class SqliteLedgerStore:
     """Implements `ports.LedgerStore`. All SQL runs in one thread of its own."""
 
-    def __init__(self, path: Path, *, head_key: bytes) -> None:
+    def __init__(self, path: Path, *, head_key: bytes, older_head_keys: Sequence[bytes] = ()) -> None:
         self._path = path
-        self._head = Head(path, head_key)
+        self._head = Head(path, head_key, older_head_keys)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._connection: sqlite3.Connection | None = None
         self._lock: int | None = None
@@ -79,13 +81,22 @@ class SqliteLedgerStore:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(self._path.with_name(self._path.name + ".lock"))
         try:
+            return self._open_books()
+        except BaseException:
+            self._let_go()  # a later close must not renew the head of books that were refused: it is the evidence
+            raise
+
+    def _open_books(self) -> Tail:
+        try:
             self._connect()
             migrations.apply(self._sql, "ledger")
             tail = self._read_tail()
             self._head.check(self._sql)
             if not self._seq:
                 self._head.write(0, GENESIS)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, struct.error, ValueError) as error:
+            if _is_busy(error):
+                raise StoreLocked(f"{self._path} is locked by another program") from error
             raise StoreDamaged(f"{self._path}: {error}; run `gateway audit` and restore a backup") from error
         except migrations.MigrationRefused as error:
             raise StoreDamaged(f"{self._path}: {error}") from error
@@ -152,7 +163,7 @@ class SqliteLedgerStore:
                 if row is not None:
                     accounts[key] = row
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            if _is_busy(error):
                 raise StoreBusy() from error
             raise StoreFailed(f"{self._path}: {error}") from error
         except sqlite3.Error as error:
@@ -170,8 +181,7 @@ class SqliteLedgerStore:
             self._doubtful = False
             if found is not None:
                 self._seq, self._hash = draft.seq, found[0]
-                landed = "SELECT 1 FROM credit WHERE ref = ? AND batch = ?"
-                return [bool(self._sql.execute(landed, (c.ref, draft.seq)).fetchone()) for c in draft.credits]
+                return self._landed(draft)
         self._sql.execute("BEGIN IMMEDIATE")
         try:
             credited, hash = self._write(draft)
@@ -182,6 +192,15 @@ class SqliteLedgerStore:
             raise
         self._seq, self._hash = draft.seq, hash
         return credited
+
+    def _landed(self, draft: Draft) -> list[bool]:
+        """Which of a draft's credits its first attempt added. A ref that it names twice was added once."""
+        query = "SELECT 1 FROM credit WHERE ref = ? AND batch = ?"
+        refs = [credit.ref for credit in draft.credits]
+        return [
+            ref not in refs[:index] and self._sql.execute(query, (ref, draft.seq)).fetchone() is not None
+            for index, ref in enumerate(refs)
+        ]
 
     def _write(self, draft: Draft) -> tuple[list[bool], bytes]:
         notes = [tariff_note(id, tariff) for id, tariff in draft.tariffs]
@@ -236,8 +255,14 @@ class SqliteLedgerStore:
             self._head_due = time.monotonic() + _HEAD_SECONDS
 
     def _close(self) -> None:
+        try:
+            if self._connection is not None:
+                self._renew_head(now=True)
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
         if self._connection is not None:
-            self._renew_head(now=True)
             self._connection.close()
             self._connection = None
         if self._lock is not None:
@@ -245,16 +270,25 @@ class SqliteLedgerStore:
             self._lock = None
 
 
+def read_available(path: Path, holder: str, unit: str) -> int:
+    """What an account can spend as committed, in micros; 0 for one that nobody paid into. Reads only, needs no lock."""
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+        found = connection.execute(
+            "SELECT SUM(credited - spent - leased) FROM account WHERE holder = ? AND unit = ?", (holder, unit)
+        ).fetchone()
+    return int(found[0] or 0)
+
+
 class Head:
     """The chain's newest hash, kept outside the database under a key of its own."""
 
-    def __init__(self, path: Path, key: bytes) -> None:
+    def __init__(self, path: Path, key: bytes, older_keys: Sequence[bytes] = ()) -> None:
         self.path = path.with_name(path.name + ".head")
-        self._key = key
+        self._keys = (key, *older_keys)
 
     def write(self, seq: int, hash: bytes) -> None:
         """Replace the head, durably: a reader finds the old one or the new one."""
-        text = json.dumps({"seq": seq, "hash": hash.hex(), "mac": self._mac(seq, hash.hex())}) + "\n"
+        text = json.dumps({"seq": seq, "hash": hash.hex(), "mac": _mac(self._keys[0], seq, hash.hex())}) + "\n"
         beside = self.path.with_name(self.path.name + ".new")
         handle = os.open(beside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
         try:
@@ -275,7 +309,7 @@ class Head:
             return
         except (ValueError, KeyError, TypeError):
             raise StoreDamaged(f"{self.path} is not a head that the gateway wrote") from None
-        if not hmac.compare_digest(mac, self._mac(seq, hash)):
+        if not any(hmac.compare_digest(mac.encode(), _mac(key, seq, hash).encode()) for key in self._keys):
             raise StoreDamaged(f"{self.path} is not signed by this gateway's key")
         if seq == 0:
             return
@@ -287,8 +321,13 @@ class Head:
                 f" {self.path.name} away and start again"
             )
 
-    def _mac(self, seq: int, hash: str) -> str:
-        return hmac.digest(self._key, f"{seq} {hash}".encode(), "sha256").hex()
+
+def _mac(key: bytes, seq: int, hash: str) -> str:
+    return hmac.digest(key, f"{seq} {hash}".encode(), "sha256").hex()
+
+
+def _is_busy(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _lock(path: Path) -> int:

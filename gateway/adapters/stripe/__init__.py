@@ -1,0 +1,1 @@
+"""Stripe. Nothing outside this package imports its SDK or is given its key."""

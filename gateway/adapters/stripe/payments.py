@@ -1,0 +1,158 @@
+"""Stripe as a payment provider, through the official SDK.
+
+The SDK is loaded when first needed (it costs a third of a second) and talks through aiohttp. It retries as often as it
+is told (by default never), with an idempotency key that stays the same over retries. Telemetry is off: it would write
+to the operator's home folder. Whatever goes wrong on the way, cut bodies included, is `PaymentServiceUnavailable` here;
+a mistake of ours in a request is a bug and stays one.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gateway.adapters.stripe import webhooks
+from gateway.core.money import Money, from_minor, to_minor
+from gateway.core.payments import Event, Payment
+from gateway.core.refusals import PaymentServiceUnavailable
+from gateway.core.secrets import Secret
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+    from stripe import StripeClient
+
+_COMPLETED = frozenset(("checkout.session.completed", "checkout.session.async_payment_succeeded"))
+_SESSION_ID = re.compile(r"cs_(test|live)_[A-Za-z0-9]{1,200}")
+_TIMEOUT_SECONDS = 10
+_RETRIES = 2
+
+
+class StripePayments:
+    """Implements `ports.Payments`."""
+
+    def __init__(
+        self,
+        *,
+        secret_key: Secret,
+        webhook_secrets: Sequence[Secret],
+        api_url: str,
+        tolerance_seconds: int,
+        report: Callable[..., None],
+    ) -> None:
+        self._secret_key = secret_key
+        self._webhook_secrets = tuple(webhook_secrets)
+        self._api_url = api_url
+        self._tolerance_seconds = tolerance_seconds
+        self._report = report
+        self._loaded: tuple[StripeClient, ClientSession] | None = None
+
+    @property
+    def scope(self) -> str:
+        # The key tells one Stripe account from another; so does where it is used.
+        return hashlib.sha256(f"farebox {self._api_url} {self._secret_key.reveal()}".encode()).hexdigest()[:16]
+
+    # --- what we ask Stripe -------------------------------------------------------------------------------------------
+
+    async def payment_link(self, price: Money, return_url: str) -> str:
+        minor, currency = to_minor(price), price.currency
+        # The keys come from what is made, so that two gateways, or one that was killed in between, make it once.
+        seed = hashlib.sha256(f"{price} {return_url}".encode()).hexdigest()[:32]
+        made = await self._ask(
+            lambda stripe: stripe.v1.prices.create_async(
+                {"currency": currency, "unit_amount": minor, "product_data": {"name": f"API credit, {price}"}},
+                {"idempotency_key": f"farebox-price-{seed}"},
+            )
+        )
+        link = await self._ask(
+            lambda stripe: stripe.v1.payment_links.create_async(
+                {
+                    "line_items": [{"price": made.id, "quantity": 1}],
+                    "after_completion": {"type": "redirect", "redirect": {"url": return_url}},
+                },
+                {"idempotency_key": f"farebox-link-{seed}"},
+            )
+        )
+        return str(link.url)
+
+    async def find_payment(self, session: str) -> Payment | None:
+        if not _SESSION_ID.fullmatch(session):
+            return None
+        found = await self._ask(lambda stripe: stripe.v1.checkout.sessions.retrieve_async(session))
+        return None if found is None else _payment(found.to_dict())
+
+    # --- what Stripe tells us -----------------------------------------------------------------------------------------
+
+    def verify(self, body: bytes, signature: str | None, *, now_seconds: int) -> Event:
+        return webhooks.verify(
+            body, signature, secrets=self._webhook_secrets, now=now_seconds, tolerance=self._tolerance_seconds
+        )
+
+    def payment(self, event: Event) -> Payment | None:
+        return _payment(event.object) if event.type in _COMPLETED else None
+
+    # --- the SDK ------------------------------------------------------------------------------------------------------
+
+    async def _ask(self, question: Callable[["StripeClient"], Any]) -> Any:
+        """One call; None when Stripe knows no such object."""
+        import stripe
+        from aiohttp import ClientError
+
+        try:
+            return await question(self._client())
+        except stripe.InvalidRequestError as error:
+            if error.code == "resource_missing":
+                return None
+            raise
+        except (stripe.APIConnectionError, stripe.RateLimitError, stripe.APIError, ClientError, TimeoutError) as error:
+            self._report("stripe unavailable", error=type(error).__name__)
+            raise PaymentServiceUnavailable() from error
+        except (stripe.AuthenticationError, stripe.PermissionError) as error:
+            self._report("stripe refuses the key", error=type(error).__name__, code=error.code)
+            raise PaymentServiceUnavailable() from error
+
+    def _client(self) -> "StripeClient":
+        if self._loaded is None:
+            import stripe
+            from aiohttp import ClientSession, ClientTimeout
+
+            stripe.enable_telemetry = False
+            session = ClientSession(timeout=ClientTimeout(total=_TIMEOUT_SECONDS))
+            client = stripe.StripeClient(
+                self._secret_key.reveal(),
+                base_addresses={"api": self._api_url},
+                max_network_retries=_RETRIES,
+                http_client=stripe.AIOHTTPClient(session=session),
+            )
+            self._loaded = client, session
+        return self._loaded[0]
+
+    async def close(self) -> None:
+        if self._loaded is not None:
+            await self._loaded[1].close()
+            self._loaded = None
+
+
+def _payment(session: Mapping[str, Any]) -> Payment | None:
+    """A checkout session as a payment; None if it is not one that sells credit. Raises ValueError."""
+    if session.get("mode") != "payment" or session.get("status") != "complete":
+        return None
+    id, amount, currency = session.get("id"), session.get("amount_total"), session.get("currency")
+    reference, live = session.get("client_reference_id"), session.get("livemode")
+    if not (isinstance(id, str) and id and isinstance(live, bool)):
+        raise ValueError("the session has no id or mode")
+    if not (isinstance(amount, int) and not isinstance(amount, bool) and amount >= 0):
+        raise ValueError("the session has no amount")
+    if not (isinstance(currency, str) and re.fullmatch("[A-Za-z]{3}", currency)):
+        raise ValueError("the session has no currency")
+    if reference is not None and not isinstance(reference, str):
+        raise ValueError("the session's reference is not a text")
+    details = session.get("total_details")
+    tax = details.get("amount_tax") if isinstance(details, Mapping) else 0
+    net = amount - tax if isinstance(tax, int) else amount
+    return Payment(
+        id=id,
+        amount=from_minor(net, currency),
+        reference=reference,
+        settled=session.get("payment_status") != "unpaid",
+        live=live,
+    )

@@ -1,0 +1,295 @@
+"""Wires everything, decides nothing: the only room that knows all rooms.
+
+`build` puts a gateway together without touching the world; `Gateway.open` opens files and starts background work,
+`Gateway.close` ends it in the order in which nothing is lost: no new requests, requests in flight, webhooks, ledger.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from aiohttp import web
+
+from gateway.adapters import logs
+from gateway.adapters.ratelimits import MemoryRateLimits
+from gateway.adapters.sqlite.ledger import SqliteLedgerStore
+from gateway.adapters.sqlite.records import SqliteRecords
+from gateway.adapters.stripe.payments import StripePayments
+from gateway.adapters.system import SystemClock, SystemRandomness
+from gateway.core.ids import RequestId, RequestNumbers
+from gateway.core.keyring import Keyring
+from gateway.core.money import Money
+from gateway.core.refusals import NoRoute, PaymentServiceUnavailable
+from gateway.core.routes import RESERVED_PREFIXES
+from gateway.core.tokens import TokenMint
+from gateway.flows.identify import Callers
+from gateway.flows.keep import Keeper, Recovered
+from gateway.flows.receive import Webhooks
+from gateway.flows.serve import Serve
+from gateway.flows.top_up import TopUp
+from gateway.ports import Served
+from gateway.settings import Settings, load
+from gateway.web.answers import Handler, drop_what_was_invented, guarded
+from gateway.web.cookies import Cookies
+from gateway.web.pages import Pages
+from gateway.web.proxy import Proxy, continue_when_paid
+from gateway.web.refusals import Refusals, as_problem
+from gateway.web.status import AdminPlace
+from gateway.web.templates import Templates
+from gateway.web.webhooks import WebhookPlace
+
+HEAD_KEY_PURPOSE = "ledger head"
+RETURN_PATH = "/-/paid?session_id={CHECKOUT_SESSION_ID}"
+
+
+class Gateway:
+    """One gateway: its parts by name, its life, and the addresses that it serves."""
+
+    def __init__(self, settings: Settings, *, served: Served | None = None, report: Callable[..., None]) -> None:
+        self.settings = settings
+        self._report = report
+        self.clock = SystemClock()
+        self.randomness = SystemRandomness()
+        self.keyring = Keyring(settings.secrets.sealing_keys)
+        self.records = SqliteRecords(
+            records_path(settings.store_path), keyring=self.keyring, randomness=self.randomness
+        )
+        self.ledger = Keeper(
+            SqliteLedgerStore(settings.store_path, head_key=self.keyring.newest.subkey(HEAD_KEY_PURPOSE)),
+            self.clock,
+            report=lambda problem: report("ledger", problem=problem),
+        )
+        self.payments = self._payments()
+        self.price = settings.stripe.top_up if settings.stripe else Money.zero(settings.currency)
+        self.cookies = Cookies(
+            name=settings.tokens.cookie,
+            secure=settings.public_url.startswith("https://"),
+            keyring=self.keyring,
+            randomness=self.randomness,
+        )
+        self.callers = Callers(
+            mint=TokenMint(self.keyring, settings.mode),
+            pepper=settings.secrets.peppers[0],
+            credentials=self.records,
+            clock=self.clock,
+            randomness=self.randomness,
+            header=settings.tokens.header,
+            cookie_names=self.cookies.names[:1],
+        )
+        self.top_up = self._top_up()
+        self.webhooks = self._webhooks()
+        self.numbers = RequestNumbers(slot=0, start=int.from_bytes(self.randomness.bytes(4)))
+        self.templates = Templates()
+        self.proxy = self._proxy(served or logs.RequestLog(self.clock))
+        self.recovered = Recovered(0, 0)
+        self._linking: asyncio.Task[None] | None = None
+
+    # --- parts --------------------------------------------------------------------------------------------------------
+
+    def _payments(self) -> StripePayments | None:
+        stripe = self.settings.stripe
+        if stripe is None:
+            return None
+        return StripePayments(
+            secret_key=stripe.secret_key,
+            webhook_secrets=stripe.webhook_secrets,
+            api_url=stripe.api_url,
+            tolerance_seconds=stripe.webhook_tolerance_seconds,
+            report=self._report,
+        )
+
+    def _top_up(self) -> TopUp:
+        return TopUp(
+            payments=self.payments,
+            price=self.price,
+            return_url=self.settings.public_url + RETURN_PATH,
+            live=self.settings.mode == "live",
+            keyring=self.keyring,
+            pepper=self.settings.secrets.peppers[0],
+            ledger=self.ledger,
+            credentials=self.records,
+            links=self.records,
+            clock=self.clock,
+            randomness=self.randomness,
+            token_recorded=self.callers.forget,
+        )
+
+    def _webhooks(self) -> Webhooks | None:
+        if self.payments is None:
+            return None
+        return Webhooks(
+            payments=self.payments, inbox=self.records, till=self.top_up, clock=self.clock, report=self._report
+        )
+
+    def _proxy(self, served: Served) -> Proxy:
+        serve = Serve(
+            routes=self.settings.routes,
+            callers=self.callers,
+            limits=MemoryRateLimits(self.clock),
+            ledger=self.ledger,
+            till=self.top_up,
+            served=served,
+        )
+        return Proxy(
+            serve=serve,
+            refusals=Refusals(templates=self.templates, cookies=self.cookies),
+            clock=self.clock,
+            numbers=self.numbers,
+            token_header=self.settings.tokens.header,
+            cookie_names=self.cookies.names,
+            body_bytes_max=self.settings.limits.request_body_bytes_max,
+            report=self._report,
+        )
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Open the books and the records and take up what a stop left. Raises StoreDamaged, StoreLocked."""
+        self.recovered = await self.ledger.open()
+        if self.recovered.count:
+            self._report("given away after a crash", requests=self.recovered.count, micros=self.recovered.micros)
+        await self.records.open()
+        if self.webhooks is not None:
+            await self.webhooks.resume()
+        self._linking = asyncio.create_task(self._prepare_link(), name="prepare payment link")
+
+    async def close(self) -> None:
+        """After the last request has ended: finish what is under way and let go of the files."""
+        if self._linking is not None:
+            self._linking.cancel()
+            await asyncio.gather(self._linking, return_exceptions=True)
+        if self.webhooks is not None:
+            await self.webhooks.close()
+        await self.proxy.close()
+        await self.ledger.close()
+        await self.records.close()
+        if self.payments is not None:
+            await self.payments.close()
+
+    async def _prepare_link(self) -> None:
+        """Make the payment link before the first caller needs it; whoever needs it sooner shares the attempt."""
+        try:
+            await self.top_up.prepare()
+        except PaymentServiceUnavailable:
+            self._report("no payment link yet", why="the payment provider cannot be reached")
+
+    # --- places -------------------------------------------------------------------------------------------------------
+
+    def add_to(self, app: web.Application) -> None:
+        """Add every address of the gateway to an aiohttp application; the proxied ones catch what nothing else does."""
+        pages = Pages(
+            templates=self.templates,
+            cookies=self.cookies,
+            callers=self.callers,
+            top_up=self.top_up,
+            price=self.price,
+            ledger=self.ledger,
+            routes=self.settings.routes,
+            token_header=self.settings.tokens.header,
+        )
+        app.on_response_prepare.append(drop_what_was_invented)
+        self._add(app, "GET", "/-/", pages.wallet)
+        self._add(app, "GET", "/-/wallet", pages.wallet)
+        self._add(app, "GET", "/-/paid", pages.paid)
+        self._add(app, "GET", "/-/style.css", pages.style)
+        if self.webhooks is not None and self.settings.stripe is not None:
+            place = WebhookPlace(self.webhooks)
+            for path in ("/-/webhooks/stripe", *self.settings.stripe.webhook_aliases):
+                self._add(app, "POST", path, place.receive)
+        for prefix in RESERVED_PREFIXES:
+            self._add(app, "*", prefix + "{rest:.*}", _nothing_here)
+        app.router.add_route("*", "/{target:.*}", self.proxy.handle, expect_handler=continue_when_paid)
+
+    def _add(self, app: web.Application, method: str, path: str, handler: Handler) -> None:
+        app.router.add_route(method, path, guarded(handler, report=self._report, new_id=self._new_id))
+
+    def _new_id(self) -> str:
+        return str(RequestId(self.clock.now_ms(), self.numbers.next()))
+
+    def admin_application(self) -> web.Application:
+        """What the admin listener serves."""
+        assert self.settings.secrets.operator_token is not None, "secrets are made before a gateway is built"
+        place = AdminPlace(
+            ledger=self.ledger,
+            ledger_stuck=lambda: self.ledger.stuck,
+            operator_token=self.settings.secrets.operator_token,
+        )
+        app = place.application()
+        app.on_response_prepare.append(drop_what_was_invented)
+        return app
+
+
+async def _nothing_here(request: web.Request) -> web.StreamResponse:
+    return as_problem(NoRoute())
+
+
+def records_path(store_path: Path) -> Path:
+    """The records' file stands beside the money's: `gateway.db`, `gateway.records.db`."""
+    return store_path.with_name(f"{store_path.stem}.records{store_path.suffix}")
+
+
+def mount(app: web.Application, config: Path | str | Settings) -> Gateway:
+    """Put the gateway inside an aiohttp application: add this after your own routes, and it serves the rest.
+
+    It opens with the application and closes with it. Run the application with `auto_decompress=False` and
+    `handler_cancellation=True` (both are arguments of `web.AppRunner` and `web.run_app`'s runner), so that coded bodies
+    pass untouched and abandoned requests are abandoned upstream. Raises SettingsInvalid.
+    """
+    import os
+
+    settings = config if isinstance(config, Settings) else load(Path(config), os.environ, make_secrets=True)
+    gateway = Gateway(settings, report=logs.report)
+
+    async def life(app: web.Application) -> AsyncIterator[None]:
+        await gateway.open()
+        yield
+        await gateway.close()
+
+    app.cleanup_ctx.append(life)
+    gateway.add_to(app)
+    return gateway
+
+
+class Running:
+    """A gateway on its listeners."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.gateway = gateway
+        self._runners: list[web.AppRunner] = []
+        self._stopped = False
+
+    async def start(self) -> None:
+        """Listen. Raises OSError when an address is taken, StoreDamaged, StoreLocked."""
+        await self.gateway.open()
+        try:
+            app = web.Application()
+            self.gateway.add_to(app)
+            self.address = await self._listen(app, self.gateway.settings.listen)
+            self.admin_address = await self._listen(self.gateway.admin_application(), self.gateway.settings.admin)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Stop listening, let requests in flight finish (ten seconds at most), then close the gateway; once."""
+        if self._stopped:
+            return
+        self._stopped = True
+        for runner in self._runners:
+            await runner.cleanup()
+        await self.gateway.close()
+
+    async def _listen(self, app: web.Application, address: tuple[str, int]) -> tuple[str, int]:
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            auto_decompress=False,
+            handler_cancellation=True,
+            keepalive_timeout=75,
+            shutdown_timeout=10,
+        )
+        await runner.setup()
+        self._runners.append(runner)
+        await web.TCPSite(runner, *address, backlog=1024).start()
+        host, port = runner.addresses[0][:2]
+        return host, port

@@ -1,0 +1,65 @@
+"""`gateway run`: one process, until SIGTERM or Ctrl-C."""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+from gateway import settings as configuration
+from gateway.adapters import logs
+from gateway.app import Gateway, Running
+from gateway.cli.configuration import read
+from gateway.ports import StoreDamaged, StoreLocked
+from gateway.settings import Settings
+
+
+def run_gateway(config: Path) -> None:
+    """Start, say where, serve until told to stop."""
+    settings = read(config, make_secrets=True)
+    console = settings.log.format == "console" or (settings.log.format == "auto" and sys.stderr.isatty())
+    logs.configure(console=console, level=settings.log.level)
+    for note in configuration.notes(settings):
+        click.echo(f"note: {note}", err=True)
+    try:
+        with runner() as loop:
+            loop.run(_run(settings))
+    except (StoreDamaged, StoreLocked) as error:
+        click.echo(f"gateway: {error}", err=True)
+        sys.exit(3)
+    except OSError as error:
+        click.echo(f"gateway: cannot listen: {error}", err=True)
+        sys.exit(3)
+
+
+async def _run(settings: Settings) -> None:
+    running = Running(Gateway(settings, report=logs.report))
+    stop = stop_signal()
+    await running.start()
+    click.echo(f"gateway: listening on {_text(running.address)}, admin on {_text(running.admin_address)}", err=True)
+    await stop.wait()
+    click.echo("gateway: finishing what is in flight", err=True)
+    await running.stop()
+
+
+def runner() -> asyncio.Runner:
+    """An asyncio runner on uvloop where there is one."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.Runner()
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+def stop_signal() -> asyncio.Event:
+    """Set on SIGTERM and SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def _text(address: tuple[str, int]) -> str:
+    return f"http://{address[0]}:{address[1]}"

@@ -1,0 +1,23 @@
+"""Who sends a request."""
+
+from dataclasses import dataclass
+
+from gateway.core.secrets import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A caller as far as the request tells. `account` is empty for one without a credential on a free route.
+
+    `on_record` says that money arrived for this token once; until then limits count by address, because anybody can
+    have any number of unpaid tokens. `fresh` is a token that was made for this very request.
+    """
+
+    account: str = ""
+    token_digest: bytes = b""
+    token_tag: int = 0
+    on_record: bool = False
+    fresh: Secret | None = None
+
+
+ANONYMOUS = Caller()

@@ -1,0 +1,128 @@
+"""Which header fields pass, which do not, and the fields that we add.
+
+What the caller sent is what the upstream gets, minus four things: hop-by-hop fields (RFC 9110 section 7.6.1, and
+whatever `Connection` names), our own credentials, fields that claim an identity or a price (`Gateway-*`, and any name
+with an underscore, which many servers read as a hyphen), and the forwarding fields, which we set ourselves. The way
+back drops hop-by-hop fields and the `Gateway-*` that only we may say.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import ceil
+
+from gateway.core.money import Money
+from gateway.core.routes import Rate
+from gateway.core.tokens import looks_ours
+
+Fields = list[tuple[str, str]]
+
+HOP_BY_HOP = frozenset(
+    "connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer transfer-encoding upgrade"
+    " http2-settings".split()
+)
+_SET_BY_US = frozenset("host x-forwarded-for x-forwarded-proto x-forwarded-host forwarded x-real-ip expect".split())
+_OURS = "gateway-"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a request came from, for the forwarding fields."""
+
+    address: str
+    scheme: str
+    host: str
+
+
+def to_upstream(fields: Iterable[tuple[str, str]], origin: Origin, *, header: str, cookies: tuple[str, ...]) -> Fields:
+    """The fields of a request as the upstream gets them, in the caller's order and spelling.
+
+    `header` and `cookies` name where a credential of ours may stand; only texts of our shape are taken out, so that
+    credentials meant for the upstream pass.
+    """
+    fields = list(fields)
+    dropped = HOP_BY_HOP | _SET_BY_US | _named_in_connection(fields)
+    kept: Fields = []
+    for name, value in fields:
+        lower = name.lower()
+        if lower in dropped or lower.startswith(_OURS) or "_" in lower:
+            continue
+        if lower in ("authorization", header.lower()) and _is_credential(value):
+            continue
+        if lower == "cookie":
+            value = _without(value, cookies)
+            if not value:
+                continue
+        kept.append((name, value))
+    kept.append(("X-Forwarded-For", origin.address))
+    kept.append(("X-Forwarded-Proto", origin.scheme))
+    if origin.host:
+        kept.append(("X-Forwarded-Host", origin.host))
+    return kept
+
+
+def to_caller(fields: Iterable[tuple[str, str]]) -> Fields:
+    """The fields of an answer as the caller gets them."""
+    fields = list(fields)
+    dropped = HOP_BY_HOP | _named_in_connection(fields)
+    return [
+        (name, value)
+        for name, value in fields
+        if (lower := name.lower()) not in dropped and not lower.startswith(_OURS)
+    ]
+
+
+def receipt(cost: Money, balance: Money) -> Fields:
+    """What the request cost and what is left: `Gateway-Cost: 0.002 usd`."""
+    return [("Gateway-Cost", str(cost)), ("Gateway-Balance", str(balance))]
+
+
+def window(name: str, rate: Rate, *, remaining: int, reset_seconds: float) -> Fields:
+    """`RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10)."""
+    return [
+        ("RateLimit-Policy", f'"{name}";q={rate.amount};w={rate.seconds}'),
+        ("RateLimit", f'"{name}";r={max(0, remaining)};t={max(0, ceil(reset_seconds))}'),
+    ]
+
+
+def prefers_html(headers: Mapping[str, str]) -> bool:
+    """Whether a person with a browser is asking: a navigation that would rather have HTML than JSON."""
+    mode = headers.get("Sec-Fetch-Mode")
+    if mode is not None and mode != "navigate":
+        return False
+    html = json = 0.0
+    for entry in headers.get("Accept", "").split(","):
+        media, *parameters = (part.strip().lower() for part in entry.split(";"))
+        quality = _quality(parameters)
+        if media in ("text/html", "application/xhtml+xml"):
+            html = max(html, quality)
+        elif media in ("application/json", "application/problem+json"):
+            json = max(json, quality)
+    return html > json
+
+
+def _quality(parameters: Iterable[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 0.0
+    return 1.0
+
+
+def _named_in_connection(fields: Iterable[tuple[str, str]]) -> frozenset[str]:
+    named = [value for name, value in fields if name.lower() == "connection"]
+    return frozenset(option.strip().lower() for value in named for option in value.split(","))
+
+
+def _is_credential(value: str) -> bool:
+    scheme, _, rest = value.strip().partition(" ")
+    return looks_ours(rest.strip() if scheme.lower() == "bearer" else value.strip())
+
+
+def _without(cookie: str, names: tuple[str, ...]) -> str:
+    """A Cookie field less our own cookies; untouched, byte for byte, when it holds none."""
+    parts = cookie.split(";")
+    kept = [part for part in parts if part.partition("=")[0].strip() not in names]
+    return cookie if len(kept) == len(parts) else ";".join(kept).strip()

@@ -1,0 +1,84 @@
+"""The life of one request, top to bottom.
+
+Each step returns or raises a `Refusal`. What a request costs is read off its meter, however it ended: the meter reads
+zero until the upstream has answered, so a dead upstream, a refusal and a hang-up need no rules of their own. `settle`
+awaits nothing, so no cancellation can land inside it and leave money on hold.
+
+When the ledger is down a priced request is refused before it reaches the upstream; free routes go on.
+"""
+
+from gateway.core import headers, targets
+from gateway.core.callers import ANONYMOUS, Caller
+from gateway.core.refusals import PaymentRequired, RateLimited, Refusal
+from gateway.core.routes import Route, RouteTable
+from gateway.core.targets import Target
+from gateway.ports import AnswerCut, Exchange, Identifies, Ledger, RateLimits, Served, Till
+
+
+class Serve:
+    """Serves requests by a table of routes, which may be swapped for another at any time."""
+
+    def __init__(
+        self, *, routes: RouteTable, callers: Identifies, limits: RateLimits, ledger: Ledger, till: Till, served: Served
+    ) -> None:
+        self.routes = routes
+        self._callers = callers
+        self._limits = limits
+        self._ledger = ledger
+        self._till = till
+        self._served = served
+
+    async def serve(self, exchange: Exchange) -> None:
+        """Serve one request from first byte to settled account; never raises a Refusal."""
+        caller, route = ANONYMOUS, None
+        try:
+            target = targets.read(exchange.target)
+            route = self.routes.match(target)
+            caller = await self._callers.identify(exchange, route)
+            await self._admit(exchange, caller, route)
+            if route.price.free:
+                await self._relay(exchange, route, target)
+            else:
+                await self._sell(exchange, caller, route, target)
+        except Refusal as refusal:
+            if isinstance(refusal, PaymentRequired):
+                refusal = await self._till.offer(refusal, caller)
+            await exchange.refuse(refusal, route)
+        except AnswerCut:
+            pass  # the connection is closed, and the meter has said what it did cost
+        finally:
+            self._served(exchange, route, caller)
+
+    async def _admit(self, exchange: Exchange, caller: Caller, route: Route) -> None:
+        """Count the request. Before the hold: a request turned away must leave no money set aside."""
+        if route.limit is None:
+            return
+        subject = caller.account if caller.on_record else exchange.peer
+        window = await self._limits.hit(route.limit, f"{route.name} {subject}")
+        exchange.fields += headers.window(
+            route.name, route.limit, remaining=window.remaining, reset_seconds=window.reset_seconds
+        )
+        if not window.allowed:
+            raise RateLimited(policy=route.limit.text, retry_after_seconds=max(1, window.reset_seconds))
+
+    async def _relay(self, exchange: Exchange, route: Route, target: Target) -> None:
+        """A free route: forward and answer, nothing to record."""
+        meter = route.price.meter()
+        await exchange.forward(route, route.upstream_target(target), meter)
+        await exchange.answer(meter, started=lambda: None)
+
+    async def _sell(self, exchange: Exchange, caller: Caller, route: Route, target: Target) -> None:
+        """A priced route: hold, forward, record, answer, settle."""
+        price, meter = route.price, route.price.meter()
+        hold = await self._ledger.hold(
+            caller.account, price.ceiling, id=exchange.id, token=caller.token_tag, tariff=route.tariff
+        )
+        try:
+            await exchange.forward(route, route.upstream_target(target), meter)
+            # On a strict route this waits for the disk: no byte is answered before its price is on record.
+            due = price.cost(meter.units)
+            await self._ledger.start(hold, due, route.durability)
+            exchange.fields += headers.receipt(due, hold.balance)
+            await exchange.answer(meter, started=hold.started)
+        finally:
+            exchange.cost = self._ledger.settle(hold, price.cost(meter.units))

@@ -1,0 +1,168 @@
+"""A payment link goes out, a credit comes in.
+
+Out: one link per price and return address is made at the provider, once, and kept; each caller's copy differs only in
+the sealed reference that it carries, so no call to the provider stands in the way of a request. When the provider
+cannot be reached, whoever asks for a link in the meantime shares the one attempt and gets an answer within two seconds.
+
+In: `fulfil` is the one way in which a payment becomes a credit. It is called by the webhook, by the return page and at
+start, in any order and any number of times: the checkout session's id is the money key. Money follows the reference
+that the payment carries; a payment that names no account we can open is for an operator to assign, and is never
+dropped.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal
+
+from gateway.core import references, tokens
+from gateway.core.callers import Caller
+from gateway.core.keyring import Keyring, NotOurs, UnknownKey
+from gateway.core.ledger import Credit
+from gateway.core.money import Money
+from gateway.core.payments import Payment
+from gateway.core.references import Reference
+from gateway.core.refusals import PaymentRequired, PaymentServiceUnavailable, Refusal
+from gateway.core.secrets import Secret
+from gateway.ports import Clock, Credentials, Ledger, Links, Payments, Randomness
+
+_LINK_SECONDS_MAX = 2.0
+_RETRY_SECONDS = 5.0
+_JOIN_SECONDS = 7 * 24 * 3600
+"""How long a reference may still serve to recognise a browser. Crediting has no such limit."""
+
+Outcome = Literal["credited", "repeated", "pending", "parked", "wrong mode"]
+
+
+class TopUp:
+    """Sells credit for accounts."""
+
+    def __init__(
+        self,
+        *,
+        payments: Payments | None,
+        price: Money,
+        return_url: str,
+        live: bool,
+        keyring: Keyring,
+        pepper: Secret,
+        ledger: Ledger,
+        credentials: Credentials,
+        links: Links,
+        clock: Clock,
+        randomness: Randomness,
+        token_recorded: Callable[[bytes], None],
+    ) -> None:
+        self._payments = payments
+        self._price = price
+        self._return_url = return_url
+        self._live = live
+        self._keyring = keyring
+        self._pepper = pepper
+        self._ledger = ledger
+        self._credentials = credentials
+        self._links = links
+        self._clock = clock
+        self._randomness = randomness
+        self._token_recorded = token_recorded
+        self._link: str | None = None
+        self._making: asyncio.Task[str] | None = None
+        self._failed_ms = 0
+
+    # --- out ----------------------------------------------------------------------------------------------------------
+
+    async def offer(self, refusal: PaymentRequired, caller: Caller) -> Refusal:
+        """The refusal with a way to pay, or PaymentServiceUnavailable when there is none just now."""
+        try:
+            url = await self.payment_url(caller)
+        except PaymentServiceUnavailable as unavailable:
+            return unavailable
+        return replace(refusal, payment_url=url, access_token=caller.fresh)
+
+    async def payment_url(self, caller: Caller) -> str | None:
+        """Where this caller's account can be paid into; None without a provider.
+
+        Raises PaymentServiceUnavailable within two seconds.
+        """
+        if self._payments is None:
+            return None
+        link = self._link or await self._made_link(self._payments)
+        reference = Reference(
+            account=caller.account,
+            token_digest=caller.token_digest,
+            pepper_id=tokens.pepper_id(self._pepper),
+            expires=self._clock.now_ms() // 1000 + _JOIN_SECONDS,
+        )
+        sealed = references.seal(self._keyring, reference, nonce=self._randomness.bytes(12))
+        return f"{link}?client_reference_id={sealed}"
+
+    async def prepare(self) -> None:
+        """Make the link before anybody asks. Raises PaymentServiceUnavailable."""
+        if self._payments is not None and self._link is None:
+            await self._made_link(self._payments)
+
+    async def _made_link(self, payments: Payments) -> str:
+        """One attempt at a time, shared by all who wait; after a failure none for a few seconds."""
+        if self._making is None:
+            if self._clock.now_ms() - self._failed_ms < _RETRY_SECONDS * 1000:
+                raise PaymentServiceUnavailable()
+            self._making = asyncio.create_task(self._make_link(payments), name="payment link")
+            self._making.add_done_callback(self._made)
+        try:
+            async with asyncio.timeout(_LINK_SECONDS_MAX):
+                return await asyncio.shield(self._making)
+        except TimeoutError:
+            raise PaymentServiceUnavailable() from None
+
+    async def _make_link(self, payments: Payments) -> str:
+        key = f"{payments.scope} {self._price} {self._return_url}"
+        link = await self._links.find_link(key)
+        if link is None:
+            link = await payments.payment_link(self._price, self._return_url)
+            await self._links.keep_link(key, link)
+        return link
+
+    def _made(self, task: asyncio.Task[str]) -> None:
+        self._making = None
+        if task.cancelled() or task.exception() is not None:
+            self._failed_ms = self._clock.now_ms()
+        else:
+            self._link = task.result()
+
+    # --- in -----------------------------------------------------------------------------------------------------------
+
+    async def fulfil(self, payment: Payment) -> Outcome:
+        """Credit a payment to the account that its reference names; at most once. Raises LedgerUnavailable."""
+        if payment.live != self._live:
+            return "wrong mode"
+        if not payment.settled or not payment.amount:
+            return "pending"
+        reference = self.reference(payment)
+        if reference is None:
+            return "parked"
+        credit = Credit(f"stripe:{payment.id}", reference.account, payment.amount, "payment", "checkout")
+        new = await self._ledger.credit(credit)
+        await self._credentials.add(
+            reference.token_digest,
+            account=reference.account,
+            pepper_id=reference.pepper_id,
+            now_ms=self._clock.now_ms(),
+        )
+        self._token_recorded(reference.token_digest)
+        return "credited" if new else "repeated"
+
+    async def fulfil_session(self, session: str) -> tuple[Outcome, Payment] | None:
+        """Ask the provider about a checkout and fulfil it; None if it knows none. Raises PaymentServiceUnavailable."""
+        payment = await self._payments.find_payment(session) if self._payments else None
+        if payment is None:
+            return None
+        return await self.fulfil(payment), payment
+
+    def reference(self, payment: Payment) -> Reference | None:
+        """Whose payment it is; None if it names no account that we can open."""
+        if payment.reference is None:
+            return None
+        try:
+            return references.unseal(self._keyring, payment.reference)
+        except (NotOurs, UnknownKey):
+            return None

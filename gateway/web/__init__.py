@@ -1,0 +1,1 @@
+"""The places: aiohttp lives here, and everything with a face."""

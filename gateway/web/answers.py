@@ -1,0 +1,95 @@
+"""What every answer of ours has in common: nothing invented by the library, nothing left open to a browser.
+
+aiohttp adds a `Server` banner and a `Content-Type` to answers that have none. `drop_what_was_invented` is an
+`on_response_prepare` signal that takes back what an answer lists as unwanted; it leaves the answers of a host
+application alone.
+"""
+
+import json
+import traceback
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+SECURITY_FIELDS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self';"
+        " frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+
+
+class OwnAnswer(web.Response):
+    """An answer that the gateway itself gives."""
+
+    unwanted = ("Server",)
+
+    def __init__(self, *, headers: dict[str, str] | None = None, **rest: Any) -> None:
+        super().__init__(headers={**SECURITY_FIELDS, **(headers or {})}, **rest)
+
+
+class RelayedAnswer(web.StreamResponse):
+    """An upstream's answer on its way to the caller."""
+
+    def __init__(self, status: int, reason: str | None, fields: list[tuple[str, str]]) -> None:
+        super().__init__(status=status, reason=reason)
+        present = set()
+        for name, value in fields:
+            self.headers.add(name, value)
+            present.add(name.lower())
+        self.unwanted = [name for name in ("Server", "Content-Type") if name.lower() not in present]
+
+
+async def drop_what_was_invented(request: web.Request, response: web.StreamResponse) -> None:
+    """The signal; answers without a list of unwanted fields pass untouched."""
+    for name in getattr(response, "unwanted", ()):
+        response.headers.pop(name, None)
+
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def internal_error(request_id: str) -> OwnAnswer:
+    """All that a caller learns of a bug or an outage: the id under which it was logged."""
+    body = {
+        "type": "urn:farebox:error:internal_error",
+        "title": "Something failed inside the gateway",
+        "status": 500,
+        "detail": "It was logged under the request id. Nothing was charged that was not answered.",
+        "code": "internal_error",
+        "charged": False,
+        "request_id": request_id,
+    }
+    return OwnAnswer(
+        status=500,
+        text=json.dumps(body, indent=2) + "\n",
+        content_type="application/problem+json",
+        headers={"Gateway-Error": "internal_error", "Gateway-Request-Id": request_id},
+    )
+
+
+def log_failure(report: Callable[..., None], request_id: str, error: Exception) -> None:
+    """Where it happened, without the message: that may quote what a caller sent."""
+    frames = traceback.extract_tb(error.__traceback__)[-6:]
+    where = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames]
+    report("failed", request_id=request_id, error=type(error).__name__, where=where)
+
+
+def guarded(handler: Handler, *, report: Callable[..., None], new_id: Callable[[], str]) -> Handler:
+    """The boundary around a handler of ours: what is no answer becomes a 500 with an id."""
+
+    async def bounded(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except web.HTTPException:
+            raise
+        except Exception as error:
+            request_id = new_id()
+            log_failure(report, request_id, error)
+            return internal_error(request_id)
+
+    return bounded

@@ -1,0 +1,156 @@
+"""A refusal as a page, as problem+json, or as a redirect to a payment link.
+
+This is the one module that chooses the words. Programs get `application/problem+json` (RFC 9457) with a stable `code`
+and `"charged": false`; a person's navigation gets a page, or, when all that is missing is money, a `303` straight to
+the payment link. Never `307` or `308`: a browser would send the caller's body on to the payment page.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from gateway.core import refusals as no
+from gateway.core.headers import prefers_html
+from gateway.core.refusals import PaymentRequired, Refusal
+from gateway.core.routes import Route
+from gateway.ports import Exchange
+from gateway.web.answers import OwnAnswer
+from gateway.web.cookies import Cookies
+from gateway.web.templates import Templates
+
+_NO_STORE = {"Cache-Control": "no-store"}
+
+
+class Words(NamedTuple):
+    """What a refusal is called, and what may be done about it."""
+
+    title: str
+    detail: Callable[[Any], str]
+
+
+WORDS: dict[type[Refusal], Words] = {
+    no.BadTarget: Words("The address cannot be served", lambda r: f"Refused because {r.why}."),
+    no.AmbiguousTarget: Words(
+        "The address can be read in two ways",
+        lambda r: "Its spelling could mean two routes. Write it without doubled or encoded slashes and semicolons.",
+    ),
+    no.BadRequest: Words("The request cannot be served", lambda r: f"Refused because {r.why}."),
+    no.UnknownToken: Words(
+        "The access token is not valid",
+        lambda r: "It was not made here, has expired, or was revoked. Send the request without it to get a new one.",
+    ),
+    no.PaymentRequired: Words(
+        "Payment required",
+        lambda r: (
+            f"This request costs up to {r.price} and the balance is {r.balance}. "
+            + (
+                "Pay at payment_url, then repeat the request with the same token."
+                if r.payment_url
+                else "No way to pay is configured here; ask the operator for credit."
+            )
+        ),
+    ),
+    no.NoRoute: Words("Not found", lambda r: "No route of this gateway has this address."),
+    no.MethodNotAllowed: Words("Method not allowed", lambda r: "This gateway does not serve this method."),
+    no.BodyTooLarge: Words("The body is too large", lambda r: f"A request body may have {r.limit_bytes} bytes."),
+    no.TargetTooLong: Words("The address is too long", lambda r: f"It may have {r.limit_bytes} bytes."),
+    no.RateLimited: Words(
+        "Too many requests",
+        lambda r: f"The limit is {r.policy}. Try again in {r.retry_after_seconds} s; nothing was charged.",
+    ),
+    no.UpstreamFailed: Words(
+        "The upstream failed", lambda r: "It could not be reached or broke off. Nothing was charged."
+    ),
+    no.UpstreamTimedOut: Words("The upstream timed out", lambda r: "It did not answer in time. Nothing was charged."),
+    no.LedgerUnavailable: Words(
+        "Paid requests are paused", lambda r: "The ledger cannot be written just now. Nothing was charged; try again."
+    ),
+    no.PaymentServiceUnavailable: Words(
+        "Payment service temporarily unavailable", lambda r: "The payment page cannot be reached just now. Try again."
+    ),
+    no.WebhookRefused: Words("The webhook was refused", lambda r: f"Refused because {r.why}."),
+}
+
+
+def problem(refusal: Refusal, request_id: str | None = None) -> dict[str, Any]:
+    """The body of a refusal for programs."""
+    words = WORDS[type(refusal)]
+    body: dict[str, Any] = {
+        "type": f"urn:farebox:error:{refusal.code}",
+        "title": words.title,
+        "status": refusal.status,
+        "detail": words.detail(refusal),
+        "code": refusal.code,
+        "charged": False,
+    }
+    if request_id:
+        body["request_id"] = request_id
+    if isinstance(refusal, PaymentRequired):
+        body["price"] = {"amount": refusal.price.number, "currency": refusal.price.currency}
+        body["balance"] = {"amount": refusal.balance.number, "currency": refusal.balance.currency}
+        if refusal.payment_url:
+            body["payment_url"] = refusal.payment_url
+        if refusal.access_token:
+            body["access_token"] = refusal.access_token.reveal()
+    return body
+
+
+def own_fields(refusal: Refusal) -> dict[str, str]:
+    """The header fields that a refusal of this kind brings along."""
+    fields = {"Gateway-Error": refusal.code, **_NO_STORE}
+    retry_after = getattr(refusal, "retry_after_seconds", None)
+    if retry_after is not None:
+        fields["Retry-After"] = str(retry_after)
+    if refusal.status == 401:
+        fields["WWW-Authenticate"] = 'Bearer error="invalid_token"'
+    return fields
+
+
+def as_problem(refusal: Refusal, request_id: str | None = None) -> OwnAnswer:
+    """A refusal for a program."""
+    return OwnAnswer(
+        status=refusal.status,
+        text=json.dumps(problem(refusal, request_id), indent=2) + "\n",
+        content_type="application/problem+json",
+        headers=own_fields(refusal),
+    )
+
+
+class Refusals:
+    """Answers refused requests."""
+
+    def __init__(self, *, templates: Templates, cookies: Cookies) -> None:
+        self._templates = templates
+        self._cookies = cookies
+
+    def answer(self, refusal: Refusal, exchange: Exchange, route: Route | None) -> OwnAnswer:
+        """The answer for this exchange: JSON, a page, or a redirect to where one can pay."""
+        request_id = str(exchange.id)
+        if not prefers_html(exchange.headers):
+            answer = as_problem(refusal, request_id)
+        elif isinstance(refusal, PaymentRequired):
+            answer = self._ask_to_pay(refusal, exchange, route)
+        else:
+            answer = self._page("refused.html", refusal, request_id)
+        for name, value in exchange.fields:
+            answer.headers[name] = value
+        return answer
+
+    def _ask_to_pay(self, refusal: PaymentRequired, exchange: Exchange, route: Route | None) -> OwnAnswer:
+        wants_page = route is not None and route.unpaid == "page"
+        if refusal.payment_url and exchange.method in ("GET", "HEAD") and not wants_page:
+            answer = OwnAnswer(status=303, headers={**own_fields(refusal), "Location": refusal.payment_url})
+        else:
+            answer = self._page("paywall.html", refusal, str(exchange.id), route=route)
+        if refusal.access_token:
+            self._cookies.set_token(answer, refusal.access_token)
+        if exchange.method == "GET":
+            self._cookies.remember_address(answer, exchange.target)
+        return answer
+
+    def _page(self, template: str, refusal: Refusal, request_id: str, **more: Any) -> OwnAnswer:
+        words = WORDS[type(refusal)]
+        text = self._templates.render(
+            template, title=words.title, detail=words.detail(refusal), refusal=refusal, request_id=request_id, **more
+        )
+        return OwnAnswer(status=refusal.status, text=text, content_type="text/html", headers=own_fields(refusal))

@@ -1,0 +1,100 @@
+"""The admin listener: is the gateway alive, is it ready, and an operator's calls.
+
+`/livez` and `/readyz` need no credential; everything else needs the operator token, compared in constant time. The
+listener is on the loopback by default.
+"""
+
+import hmac
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+from gateway.core.ledger import Credit
+from gateway.core.money import Money, MoneySyntax
+from gateway.core.refusals import LedgerUnavailable
+from gateway.core.secrets import Secret
+from gateway.ports import Ledger
+from gateway.web.answers import OwnAnswer
+from gateway.web.refusals import as_problem
+
+_BODY_BYTES_MAX = 16 * 1024
+
+
+class AdminPlace:
+    """The handlers of the admin listener."""
+
+    def __init__(self, *, ledger: Ledger, ledger_stuck: Callable[[], bool], operator_token: Secret) -> None:
+        self._ledger = ledger
+        self._ledger_stuck = ledger_stuck
+        self._operator_token = operator_token
+
+    def application(self) -> web.Application:
+        app = web.Application(middlewares=[self._operators_only], client_max_size=_BODY_BYTES_MAX)
+        app.router.add_get("/livez", self.alive)
+        app.router.add_get("/readyz", self.ready)
+        app.router.add_get("/accounts/{account}/balance", self.balance)
+        app.router.add_post("/accounts/{account}/credit", self.credit)
+        return app
+
+    async def alive(self, request: web.Request) -> web.StreamResponse:
+        return _json({"status": "ok"})
+
+    async def ready(self, request: web.Request) -> web.StreamResponse:
+        """503 while the ledger cannot commit: paid routes are closed then, free ones go on."""
+        stuck = self._ledger_stuck()
+        return _json({"status": "not ready" if stuck else "ok", "ledger": not stuck}, status=503 if stuck else 200)
+
+    async def balance(self, request: web.Request) -> web.StreamResponse:
+        account, currency = request.match_info["account"], request.query.get("currency", "")
+        try:
+            balance = await self._ledger.balance(account, currency)
+        except LedgerUnavailable as refusal:
+            return as_problem(refusal)
+        return _json({"account": account, "available": str(balance.available), "held": str(balance.held)})
+
+    async def credit(self, request: web.Request) -> web.StreamResponse:
+        """`{"ref", "amount", "reason"}`: manual credit, once per ref."""
+        try:
+            content = await request.json()
+            credit = manual_credit(
+                request.match_info["account"], content["amount"], ref=content["ref"], reason=content["reason"]
+            )
+            new = await self._ledger.credit(credit)
+        except (ValueError, KeyError, TypeError) as error:
+            return _json({"code": "bad_request", "detail": str(error), "charged": False}, status=400)
+        except LedgerUnavailable as refusal:
+            return as_problem(refusal)
+        balance = await self._ledger.balance(credit.account, credit.amount.currency)
+        return _json({"account": credit.account, "credited": new, "available": str(balance.available)})
+
+    @web.middleware
+    async def _operators_only(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        if request.path in ("/livez", "/readyz"):
+            return await handler(request)
+        presented = request.headers.get("Authorization", "").removeprefix("Bearer ").encode("utf-8", "replace")
+        if not hmac.compare_digest(presented, self._operator_token.reveal().encode()):
+            return _json({"code": "operators_only", "charged": False}, status=401)
+        return await handler(request)
+
+
+def manual_credit(account: str, amount: str, *, ref: str, reason: str) -> Credit:
+    """A credit by an operator's hand. Raises ValueError with the field's name."""
+    if not (account.startswith("acct_") and len(account) == 37 and account.removeprefix("acct_").isalnum()):
+        raise ValueError(f"account: {account!r} is not an account id such as acct_… with 32 digits")
+    try:
+        money = Money.parse(amount)
+    except MoneySyntax as error:
+        raise ValueError(f"amount: {error}") from None
+    if money.micros <= 0:
+        raise ValueError("amount: a credit is more than nothing")
+    if not reason.strip():
+        raise ValueError("reason: say why, for the books")
+    return Credit(f"manual:{ref}", account, money, "manual", reason.strip())
+
+
+def _json(content: dict[str, Any], status: int = 200) -> OwnAnswer:
+    return OwnAnswer(status=status, text=json.dumps(content) + "\n", content_type="application/json")

@@ -1,0 +1,35 @@
+"""The pages: Jinja2 with escaping always on, undefined names an error, no inline style or script."""
+
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from gateway.core.money import Money
+
+
+def in_words(money: Money) -> str:
+    """An amount as people read it: `5.00 USD`."""
+    return f"{money.number} {money.currency.upper()}"
+
+
+class Templates:
+    """Renders pages."""
+
+    def __init__(self) -> None:
+        self._environment = Environment(
+            loader=PackageLoader("gateway.web", "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.filters["money"] = in_words
+
+    def render(self, template: str, **values: Any) -> str:
+        return self._environment.get_template(template).render(**values)
+
+
+def stylesheet() -> str:
+    """The one style sheet of all pages."""
+    return files(__package__).joinpath("style.css").read_text()

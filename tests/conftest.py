@@ -1,0 +1,37 @@
+"""What every story shares: a stage with gateway, toy upstreams and the Stripe stand-in, all real, all on loopback."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.cli.stage import Stage
+
+StageMaker = Callable[..., Awaitable[Stage]]
+
+
+@pytest.fixture
+async def make_stage(tmp_path: Path) -> AsyncIterator[StageMaker]:
+    """Makes stages, with any settings overridden, and ends them all."""
+    stages: list[Stage] = []
+
+    async def make(**overrides: Any) -> Stage:
+        stage = Stage(tmp_path / f"stage{len(stages)}", overrides=overrides, served=_unseen, report=_unseen)
+        stages.append(stage)
+        await stage.start()
+        return stage
+
+    yield make
+    for stage in stages:
+        await stage.stop()
+
+
+@pytest.fixture
+async def stage(make_stage: StageMaker) -> Stage:
+    """The demo's stage."""
+    return await make_stage()
+
+
+def _unseen(*_: object, **__: object) -> None:
+    """Neither requests nor events are printed."""

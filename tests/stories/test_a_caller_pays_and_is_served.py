@@ -1,0 +1,160 @@
+"""From the first 402 to a served and debited request, as a program and as a browser see it."""
+
+from aiohttp import ClientSession, CookieJar
+
+from gateway.cli.stage import Stage
+from tests.callers import BROWSER, audited, funded, pay, reference_in, unpaid
+from tests.conftest import StageMaker
+
+
+async def test_a_program_is_told_how_to_pay(stage: Stage) -> None:
+    async with ClientSession() as session, session.get(stage.url + "/weather/oslo") as answer:
+        body = await answer.json()
+    assert answer.status == 402
+    assert answer.content_type == "application/problem+json"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["Gateway-Error"] == "payment_required"
+    assert "Server" not in answer.headers
+    assert body["code"] == "payment_required"
+    assert body["charged"] is False
+    assert body["price"] == {"amount": "0.002", "currency": "usd"}
+    assert body["balance"] == {"amount": "0.00", "currency": "usd"}
+    assert body["access_token"].startswith("fb_test_")
+    assert len(reference_in(body["payment_url"])) <= 200
+    assert body["access_token"] not in body["payment_url"]
+
+
+async def test_a_program_pays_and_is_served_and_debited(stage: Stage) -> None:
+    async with ClientSession() as session:
+        refused = await unpaid(stage, session)
+        await pay(stage, refused["payment_url"])
+        token = {"Authorization": f"Bearer {refused['access_token']}"}
+        async with session.get(stage.url + "/weather/oslo", headers=token) as answer:
+            assert answer.status == 200
+            assert (await answer.json())["city"] == "oslo"
+            assert answer.headers["Gateway-Cost"] == "0.002 usd"
+            assert answer.headers["Gateway-Balance"] == "4.998 usd"
+            assert answer.headers["Gateway-Request-Id"].startswith("req_")
+    report = audited(stage)
+    assert (report.records, report.credits) == (1, 1)
+
+
+async def test_an_unpaid_token_gets_the_same_account_each_time(stage: Stage) -> None:
+    async with ClientSession() as session:
+        refused = await unpaid(stage, session)
+        token = {"Authorization": f"Bearer {refused['access_token']}"}
+        async with session.get(stage.url + "/weather/oslo", headers=token) as answer:
+            again = await answer.json()
+        assert answer.status == 402
+        assert "access_token" not in again
+        await pay(stage, again["payment_url"])
+        async with session.get(stage.url + "/weather/oslo", headers=token) as answer:
+            assert answer.status == 200
+
+
+async def test_strangers_leave_no_rows(stage: Stage) -> None:
+    async with ClientSession() as session:
+        for _ in range(5):
+            await unpaid(stage, session)
+    assert audited(stage).accounts == 0
+
+
+async def test_a_browser_is_sent_to_pay_and_comes_back(stage: Stage) -> None:
+    async with ClientSession(cookie_jar=CookieJar(unsafe=True), headers=BROWSER) as browser:
+        async with browser.get(stage.url + "/weather/oslo?units=c", allow_redirects=False) as answer:
+            assert answer.status == 303
+            payment_url = answer.headers["Location"]
+            cookie = answer.cookies["gateway_token"]
+            assert cookie["httponly"]
+            assert cookie["samesite"] == "Lax"
+        paid = await pay(stage, payment_url)
+        async with browser.get(stage.url + f"/-/paid?session_id={paid['id']}") as answer:
+            page = await answer.text()
+        assert "You have 5.00 USD" in page
+        assert "/weather/oslo?units=c" in page
+        async with browser.get(stage.url + "/weather/oslo?units=c") as answer:
+            assert answer.status == 200
+        async with browser.get(stage.url + "/-/wallet") as answer:
+            assert "4.998 USD" in await answer.text()
+
+
+async def test_the_return_page_credits_when_the_webhook_is_late(stage: Stage) -> None:
+    stage.stand_in.hold()
+    async with ClientSession(cookie_jar=CookieJar(unsafe=True), headers=BROWSER) as browser:
+        async with browser.get(stage.url + "/weather/oslo", allow_redirects=False) as answer:
+            payment_url = answer.headers["Location"]
+        paid = stage.stand_in.pay(payment_url, client_reference_id=reference_in(payment_url))
+        for _ in range(2):
+            async with browser.get(stage.url + f"/-/paid?session_id={paid['id']}") as answer:
+                assert "You have 5.00 USD" in await answer.text()
+    stage.stand_in.release()
+    await stage.stand_in.settled()
+    assert stage.gateway.webhooks is not None
+    await stage.gateway.webhooks.settled()
+    assert audited(stage).totals["usd"].credited == 5_000_000
+
+
+async def test_somebody_elses_return_page_tells_nothing_and_logs_nobody_in(stage: Stage) -> None:
+    async with ClientSession() as session:
+        refused = await unpaid(stage, session)
+        paid = await pay(stage, refused["payment_url"])
+    async with ClientSession(headers=BROWSER) as stranger:
+        async with stranger.get(stage.url + f"/-/paid?session_id={paid['id']}") as answer:
+            page = await answer.text()
+            assert not answer.cookies
+    assert "5.00" not in page
+    assert "credited to the wallet it was for" in page
+
+
+async def test_a_route_may_show_a_page_instead_of_the_redirect(stage: Stage) -> None:
+    async with ClientSession(headers=BROWSER) as browser:
+        async with browser.get(stage.url + "/forecast/oslo", allow_redirects=False) as answer:
+            page = await answer.text()
+    assert answer.status == 402
+    assert "0.25 USD" in page
+    assert "client_reference_id=" in page
+
+
+async def test_a_browser_that_posts_is_not_redirected(stage: Stage) -> None:
+    async with ClientSession(headers=BROWSER) as browser:
+        async with browser.post(stage.url + "/weather/oslo", data=b"x", allow_redirects=False) as answer:
+            assert answer.status == 402
+
+
+async def test_a_stale_cookie_is_replaced_and_a_stale_header_refused(stage: Stage) -> None:
+    stale = "fb_test_0000" + "A" * 40
+    async with ClientSession(headers=BROWSER, cookies={"gateway_token": stale}) as browser:
+        async with browser.get(stage.url + "/weather/oslo", allow_redirects=False) as answer:
+            assert answer.status == 303
+            assert answer.cookies["gateway_token"].value != stale
+    async with ClientSession(headers={"Authorization": f"Bearer {stale}"}) as program:
+        async with program.get(stage.url + "/weather/oslo") as answer:
+            assert answer.status == 401
+            assert (await answer.json())["code"] == "unknown_token"
+            assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+        async with program.get(stage.url + "/status/oslo") as answer:
+            assert answer.status == 200
+
+
+async def test_without_a_provider_a_402_names_no_address(make_stage: StageMaker) -> None:
+    stage = await make_stage(stripe=None)
+    async with ClientSession() as session:
+        body = await unpaid(stage, session)
+        assert "payment_url" not in body
+        [caller] = await funded(stage, "0.01 usd")
+        async with session.get(stage.url + "/weather/oslo", headers=caller.headers) as answer:
+            assert answer.status == 200
+
+
+async def test_the_money_and_the_token_outlive_a_restart(stage: Stage) -> None:
+    async with ClientSession() as session:
+        refused = await unpaid(stage, session)
+        await pay(stage, refused["payment_url"])
+        settings = stage.settings
+        await stage.stop_gateway()
+        await stage.start_gateway(settings)
+        token = {"Authorization": f"Bearer {refused['access_token']}"}
+        async with session.get(stage.url + "/weather/oslo", headers=token) as answer:
+            assert answer.status == 200
+            assert answer.headers["Gateway-Balance"] == "4.998 usd"
+    audited(stage)
