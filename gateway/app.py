@@ -39,6 +39,7 @@ from gateway.web.templates import Templates
 from gateway.web.webhooks import WebhookPlace
 
 HEAD_KEY_PURPOSE = "ledger head"
+_ACCEPTED_SECONDS = 0.02
 RETURN_PATH = "/-/paid?session_id={CHECKOUT_SESSION_ID}"
 
 
@@ -275,6 +276,12 @@ class Running:
         if self._stopped:
             return
         self._stopped = True
+        for runner in self._runners:
+            for site in list(runner.sites):
+                await site.stop()
+        # A connection that was accepted in this very turn is not yet waiting for its request, and aiohttp would then
+        # wait for it as if it were busy.
+        await asyncio.sleep(_ACCEPTED_SECONDS)
         for runner in self._runners:
             await runner.cleanup()
         await self.gateway.close()

@@ -1,0 +1,191 @@
+"""The HTTP side of `/v1`: who may call, what was sent, and the answer in Stripe's shape.
+
+A request is taken through the same steps whatever it asks for: key, account, form, idempotency, the two lists of
+parameters (what Stripe knows, what is played here), the call itself, expansion. Each step raises an `ApiError` or
+hands on. The call never awaits, so requests do not mix; the only place to wait is the gate, which a test can
+close to keep requests under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hmac
+import json
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from gateway.demo.standin import forms, sessions, shapes, views
+from gateway.demo.standin.errors import (
+    ApiError,
+    invalid,
+    not_played,
+    outage,
+    unauthorized,
+    unknown_parameters,
+    unrecognized,
+)
+from gateway.demo.standin.idempotency import Answer, Keys
+from gateway.demo.standin.routes import ROUTES, Route
+from gateway.demo.standin.shapes import Shape
+from gateway.demo.standin.store import World
+
+log = logging.getLogger(__name__)
+
+#: What Stripe knows about an address, given its method and path with `{id}` for ids; None when nothing is known.
+Parameters = Callable[[str, str], Mapping[str, Any] | None]
+
+LIVE_KEYS = ("sk_live_", "rk_live_")
+TEST_KEYS = ("sk_test_", "rk_test_")
+FORM = "application/x-www-form-urlencoded"
+
+
+class Api:
+    """`/v1/…` of the stand-in."""
+
+    def __init__(self, world: World, api_key: str, parameters: Parameters | None, keys_max: int) -> None:
+        self._world = world
+        self._api_key = api_key
+        self._parameters = parameters
+        self._keys = Keys(world.now, keys_max)
+        self.gate = asyncio.Event()
+        self.gate.set()
+        #: How many requests wait at the closed gate.
+        self.waiting = 0
+        self.arrived = asyncio.Event()
+
+    def routes(self) -> list[web.RouteDef]:
+        known = [web.route(route.method, route.path, self._handler(route)) for route in ROUTES]
+        return [*known, web.route("*", "/v1/{rest:.*}", self._unrecognized)]
+
+    def _handler(self, route: Route) -> Callable[[web.Request], Any]:
+        async def handle(request: web.Request) -> web.Response:
+            return await self._answer(request, route)
+
+        return handle
+
+    async def _unrecognized(self, request: web.Request) -> web.Response:
+        return await self._answer(request, None)
+
+    async def _answer(self, request: web.Request, route: Route | None) -> web.Response:
+        id = self._world.id("req", 14)
+        headers = {"Request-Id": id, "Stripe-Version": self._world.api_version}
+        try:
+            self._admit(request)
+            if route is None:
+                raise unrecognized(request.method, request.path)
+            body, more = await self._run(request, route, id)
+            return _json(200, body, {**headers, **more})
+        except ApiError as error:
+            return _json(error.status, encode(error.body()), headers)
+        except web.HTTPException as error:
+            refused = ApiError(error.status, f"The request was refused: {error.reason}.")
+            return _json(error.status, encode(refused.body()), headers)
+        except Exception:
+            log.exception("the stand-in failed to answer %s", id)
+            return _json(500, encode(outage().body()), headers)
+
+    def _admit(self, request: web.Request) -> None:
+        key = _presented_key(request)
+        if key is None:
+            raise unauthorized("No API key was provided. Send it as 'Authorization: Bearer sk_test_…'.")
+        if key.startswith(LIVE_KEYS):
+            raise unauthorized("This is a stand-in for Stripe: it takes no live keys. Revoke this one if it was real.")
+        if not hmac.compare_digest(key.encode(), self._api_key.encode()):
+            raise unauthorized(f"Invalid API Key provided: {_masked(key)}")
+        if "Stripe-Account" in request.headers:
+            raise ApiError(403, "The stand-in plays one account and has no connected ones.", code="account_invalid")
+
+    async def _run(self, request: web.Request, route: Route, id: str) -> tuple[bytes, dict[str, str]]:
+        fields = await _fields(request)
+        key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
+        if key is None:
+            await self._pass_gate()
+            return self._call(request, route, id, None, fields), {}
+        first = self._keys.claim(key, request.path, encode(sorted(fields)))
+        more = {"Idempotency-Key": key, "Original-Request": id}
+        if first is not None:
+            return first.body, {**more, "Original-Request": first.request, "Idempotent-Replayed": "true"}
+        try:
+            await self._pass_gate()
+            body = self._call(request, route, id, key, fields)
+        except BaseException:
+            self._keys.release(key)
+            raise
+        self._keys.finish(key, Answer(id, body))
+        return body, more
+
+    async def _pass_gate(self) -> None:
+        self.waiting += 1
+        self.arrived.set()
+        try:
+            await self.gate.wait()
+        finally:
+            self.waiting -= 1
+
+    def _call(
+        self, request: web.Request, route: Route, id: str, key: str | None, fields: list[tuple[str, str]]
+    ) -> bytes:
+        known = self._parameters(route.method, route.path) if self._parameters else None
+        params = checked(forms.decode(fields), known, route.takes)
+        expand = params.pop("expand", [])
+        sessions.expire_due(self._world)
+        with self._world.caused_by(id, key):
+            item = route.call(self._world, request.match_info.get("id", ""), params)
+            return encode(views.expanded(self._world, item, expand))
+
+
+def checked(sent: Mapping[str, Any], known: Shape | None, played: Shape) -> dict[str, Any]:
+    """The typed parameters of a call. Raises `ApiError` for what Stripe or the stand-in does not take."""
+    if known is not None:
+        by_stripe = shapes.check(known, sent)
+        if by_stripe.unknown:
+            raise unknown_parameters(by_stripe.unknown)
+        if by_stripe.problems:
+            raise by_stripe.problems[0]
+    here = shapes.check(played, sent)
+    if here.unknown and known is not None:
+        raise not_played(here.unknown)
+    if here.problems:
+        raise here.problems[0]
+    return here.values
+
+
+def encode(value: Any) -> bytes:
+    return json.dumps(value, indent=2, ensure_ascii=False).encode()
+
+
+def _json(status: int, body: bytes, headers: Mapping[str, str]) -> web.Response:
+    return web.Response(status=status, body=body, content_type="application/json", headers=headers)
+
+
+async def _fields(request: web.Request) -> list[tuple[str, str]]:
+    fields = forms.pairs(request.rel_url.raw_query_string.encode())
+    if request.method != "POST":
+        return fields
+    body = await request.read()
+    if body and request.content_type != FORM:
+        raise invalid(f"Invalid request: send parameters as {FORM}, not as {request.content_type}.")
+    return fields + forms.pairs(body)
+
+
+def _presented_key(request: web.Request) -> str | None:
+    scheme, _, rest = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return rest.strip() or None
+    if scheme.lower() != "basic":
+        return None
+    try:
+        return base64.b64decode(rest.strip(), validate=True).decode().partition(":")[0] or None
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+
+
+def _masked(key: str) -> str:
+    prefix = next((prefix for prefix in TEST_KEYS if key.startswith(prefix)), "")
+    hidden = max(0, min(len(key), 40) - len(prefix) - 4)
+    return f"{prefix}{'*' * hidden}{key[-4:] if len(key) > len(prefix) + 8 else ''}"

@@ -1,0 +1,121 @@
+"""Every address of the API that is played: its method, its path, what it takes and what it does.
+
+A call is given the world, the id in its path (or "") and the checked parameters, and returns the object to
+answer with. Objects are copied and expanded by the caller, so a call may return what is on the shelf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.demo.standin import catalogue, played, sessions, views
+from gateway.demo.standin.errors import invalid
+from gateway.demo.standin.shapes import Shape
+from gateway.demo.standin.store import Json, World
+
+Params = Mapping[str, Any]
+Call = Callable[[World, str, Params], Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    method: str
+    path: str
+    takes: Shape
+    call: Call
+
+
+def _creates(make: Callable[[World, Params], Json]) -> Call:
+    return lambda world, id, params: make(world, params)
+
+
+def _retrieves(kind: str) -> Call:
+    return lambda world, id, params: world.get(kind, id)
+
+
+def _lists(kind: str, url: str) -> Call:
+    def call(world: World, id: str, params: Params) -> Json:
+        chosen = (item for item in world.shelf(kind).newest() if _matches(item, params))
+        return views.page(chosen, params, url, kind)
+
+    return call
+
+
+def _items_of(kind: str) -> Call:
+    return lambda world, id, params: views.line_items(world, world.get(kind, id), params)
+
+
+def _matches(item: Json, params: Params) -> bool:
+    return all(_FILTERS[name](item, value) for name, value in params.items() if name in _FILTERS)
+
+
+def _same(name: str) -> Callable[[Json, Any], bool]:
+    return lambda item, value: bool(item[name] == value)
+
+
+_FILTERS: Mapping[str, Callable[[Json, Any], bool]] = {
+    "created": lambda item, value: views.created(value)(item),
+    "customer_details": lambda item, value: (item["customer_details"] or {}).get("email") == value["email"],
+    "delivery_success": lambda item, value: (item["pending_webhooks"] == 0) == value,
+    "ids": lambda item, value: item["id"] in value,
+    "lookup_keys": lambda item, value: item["lookup_key"] in value,
+    "types": lambda item, value: item["type"] in value,
+    **{
+        name: _same(name)
+        for name in ("active", "currency", "customer", "email", "payment_intent", "payment_link", "product", "status")
+    },
+    "type": lambda item, value: _type_matches(item["type"], value),
+}
+
+
+def _type_matches(type: str, wanted: str) -> bool:
+    """An event's type, or a group of them: `charge.*`. Also a price's type."""
+    return type.startswith(wanted[:-1]) if wanted.endswith(".*") else type == wanted
+
+
+def _list_events(world: World, id: str, params: Params) -> Json:
+    if "type" in params and "types" in params:
+        raise invalid("Use only one of type and types", "types")
+    if len(params.get("types", ())) > 20:
+        raise invalid("types takes at most 20 names", "types")
+    return _lists("event", "/v1/events")(world, id, params)
+
+
+ROUTES: tuple[Route, ...] = (
+    Route("POST", "/v1/products", played.CREATE_PRODUCT, _creates(catalogue.create_product)),
+    Route("GET", "/v1/products", played.LIST_PRODUCTS, _lists("product", "/v1/products")),
+    Route("GET", "/v1/products/{id}", played.RETRIEVE, _retrieves("product")),
+    Route("POST", "/v1/products/{id}", played.UPDATE_PRODUCT, catalogue.update_product),
+    Route("POST", "/v1/prices", played.CREATE_PRICE, _creates(catalogue.create_price)),
+    Route("GET", "/v1/prices", played.LIST_PRICES, _lists("price", "/v1/prices")),
+    Route("GET", "/v1/prices/{id}", played.RETRIEVE, _retrieves("price")),
+    Route("POST", "/v1/prices/{id}", played.UPDATE_PRICE, catalogue.update_price),
+    Route("POST", "/v1/payment_links", played.CREATE_LINK, _creates(catalogue.create_payment_link)),
+    Route("GET", "/v1/payment_links", played.LIST_LINKS, _lists("payment_link", "/v1/payment_links")),
+    Route("GET", "/v1/payment_links/{id}", played.RETRIEVE, _retrieves("payment_link")),
+    Route("POST", "/v1/payment_links/{id}", played.UPDATE_LINK, catalogue.update_payment_link),
+    Route("GET", "/v1/payment_links/{id}/line_items", played.LIST_ITEMS, _items_of("payment_link")),
+    Route("POST", "/v1/checkout/sessions", played.CREATE_SESSION, _creates(sessions.create)),
+    Route("GET", "/v1/checkout/sessions", played.LIST_SESSIONS, _lists("checkout.session", "/v1/checkout/sessions")),
+    Route("GET", "/v1/checkout/sessions/{id}", played.RETRIEVE, _retrieves("checkout.session")),
+    Route(
+        "POST",
+        "/v1/checkout/sessions/{id}/expire",
+        played.EXPIRE_SESSION,
+        lambda world, id, params: sessions.expire(world, id),
+    ),
+    Route("GET", "/v1/checkout/sessions/{id}/line_items", played.LIST_ITEMS, _items_of("checkout.session")),
+    Route("GET", "/v1/payment_intents", played.LIST_INTENTS, _lists("payment_intent", "/v1/payment_intents")),
+    Route("GET", "/v1/payment_intents/{id}", played.RETRIEVE, _retrieves("payment_intent")),
+    Route("GET", "/v1/charges", played.LIST_CHARGES, _lists("charge", "/v1/charges")),
+    Route("GET", "/v1/charges/{id}", played.RETRIEVE, _retrieves("charge")),
+    Route("POST", "/v1/customers", played.CREATE_CUSTOMER, _creates(catalogue.create_customer)),
+    Route("GET", "/v1/customers", played.LIST_CUSTOMERS, _lists("customer", "/v1/customers")),
+    Route("GET", "/v1/customers/{id}", played.RETRIEVE, _retrieves("customer")),
+    Route("POST", "/v1/customers/{id}", played.UPDATE_CUSTOMER, catalogue.update_customer),
+    Route("GET", "/v1/payment_methods/{id}", played.RETRIEVE, _retrieves("payment_method")),
+    Route("GET", "/v1/events", played.LIST_EVENTS, _list_events),
+    Route("GET", "/v1/events/{id}", played.RETRIEVE, _retrieves("event")),
+)

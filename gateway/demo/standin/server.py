@@ -1,0 +1,283 @@
+"""The stand-in as a server: one object to start, to point a Stripe client at, and to steer from a test.
+
+It listens on the loopback and nowhere else, and takes no live key: whatever is typed into it, no money can move
+and no real account can be reached. What it did is open to inspection (`events`, `sessions`, `journal`,
+`attempts`), and waiting for it is waiting for an event, never for time to pass (`settled`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import ipaddress
+import random
+import secrets
+import socket
+import string
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from types import TracebackType
+from typing import Literal, Self
+from urllib.parse import parse_qsl, urlsplit
+
+from aiohttp import web
+
+from gateway.demo.standin import cards, checkout, control, sessions, till, webhooks
+from gateway.demo.standin.api import LIVE_KEYS, TEST_KEYS, Api, Parameters, encode
+from gateway.demo.standin.errors import ApiError, no_such, outage, unrecognized
+from gateway.demo.standin.store import Json, Movement, World
+from gateway.demo.standin.till import PaymentRefused, Tender
+from gateway.demo.standin.webhooks import Attempt, Endpoint, Tampering, Webhooks
+
+ALPHABET = string.ascii_letters + string.digits
+BODY_BYTES_MAX = 1024 * 1024
+OBJECTS_MAX = 10_000
+EVENTS_MAX = 10_000
+KEYS_MAX = 10_000
+
+Method = Literal["card", "link", "later"]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def random_token(length: int) -> str:
+    return "".join(secrets.choice(ALPHABET) for _ in range(length))
+
+
+class StandIn:
+    """A Stripe of one's own, for tests and demos.
+
+    `parameters` says what Stripe knows about an address (see `shapes.py`); without it only what is played is
+    checked.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str,
+        parameters: Parameters | None = None,
+        webhooks: Sequence[Endpoint] = (),
+        host: str = "127.0.0.1",
+        business: str = "Demo shop",
+        now: Callable[[], float] = time.time,
+        token: Callable[[int], str] = random_token,
+        retry_delays_seconds: Sequence[float] = webhooks.RETRY_DELAYS_SECONDS,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        shuffler: random.Random | None = None,
+        objects_max: int = OBJECTS_MAX,
+        events_max: int = EVENTS_MAX,
+    ) -> None:
+        if api_key.startswith(LIVE_KEYS):
+            raise ValueError("the stand-in takes no live keys")
+        if not api_key.startswith(TEST_KEYS):
+            raise ValueError("the API key of the stand-in starts with sk_test_ or rk_test_")
+        if not _is_loopback(host):
+            raise ValueError("the stand-in listens on the loopback only")
+        self._host = host
+        self._secret = api_key
+        self._webhooks = Webhooks(
+            webhooks,
+            now=now,
+            delays_seconds=retry_delays_seconds,
+            sleep=sleep,
+            shuffler=shuffler or random.SystemRandom(),
+        )
+        self._world = World(
+            now=now, token=token, ring=self._webhooks.ring, objects_max=objects_max, events_max=events_max
+        )
+        self._api = Api(self._world, api_key, parameters, KEYS_MAX)
+        self._checkout = checkout.Checkout(self._world, api_key, business)
+        self._runner: web.AppRunner | None = None
+
+    async def start(self, port: int = 0) -> None:
+        """Listen. With port 0 the system chooses one; `url` tells which."""
+        app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_in_shape])
+        app.add_routes(self._api.routes())
+        app.add_routes(self._checkout.routes())
+        app.add_routes(control.routes(self))
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        listener = socket.create_server((self._host, port), family=family)
+        chosen = listener.getsockname()[1]
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+        await self._runner.setup()
+        await self._webhooks.start()
+        await web.SockSite(self._runner, listener).start()
+        self._world.origin = f"http://[{self._host}]:{chosen}" if ":" in self._host else f"http://{self._host}:{chosen}"
+
+    async def stop(self) -> None:
+        """Stop listening and forget what is under way. What has happened can still be looked at."""
+        self._api.gate.set()
+        await self._webhooks.stop()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def url(self) -> str:
+        """The base address, without a slash at its end."""
+        if not self._world.origin:
+            raise RuntimeError("the stand-in has not been started")
+        return self._world.origin
+
+    @property
+    def events(self) -> list[Json]:
+        """Every event, oldest first."""
+        return copy.deepcopy(list(self._world.shelf("event")))
+
+    @property
+    def sessions(self) -> list[Json]:
+        """Every checkout session, oldest first."""
+        return copy.deepcopy(list(self._world.shelf("checkout.session")))
+
+    @property
+    def journal(self) -> list[Movement]:
+        """Money that moved, oldest first."""
+        return list(self._world.journal)
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """Every request to a webhook endpoint, oldest first."""
+        return list(self._webhooks.attempts)
+
+    @property
+    def held(self) -> list[str]:
+        """The ids of the events that are kept back."""
+        return self._webhooks.held
+
+    @property
+    def pending(self) -> int:
+        """How many deliveries are under way or wait to be repeated."""
+        return self._webhooks.pending
+
+    def add_endpoint(self, endpoint: Endpoint) -> None:
+        self._webhooks.endpoints.append(endpoint)
+
+    def open(self, link: str, *, client_reference_id: str | None = None) -> Json:
+        """Visit a payment link (its id, or its address with a query) and return the session that it opens."""
+        parts = urlsplit(link)
+        found = self._world.get("payment_link", parts.path.rpartition("/")[2], "payment_link")
+        query = dict(reversed(parse_qsl(parts.query)))
+        if client_reference_id is not None:
+            query["client_reference_id"] = client_reference_id
+        if not sessions.link_is_open(found):
+            raise PaymentRefused("closed", "This payment link is no longer active.")
+        return copy.deepcopy(sessions.open_from_link(self._world, found, query))
+
+    def pay(
+        self,
+        link: str,
+        *,
+        client_reference_id: str | None = None,
+        method: Method = "card",
+        card: str = checkout.TEST_CARD,
+        email: str = checkout.TEST_EMAIL,
+        amount: int | None = None,
+    ) -> Json:
+        """Pay as a buyer would, without a browser, and return the complete session.
+
+        `link` is the id or address of a payment link or of a checkout session. `amount` is for prices that let
+        the buyer choose. Raises `BadCard`, `PaymentDeclined` or `PaymentRefused`, and `ApiError` when there is no
+        such link.
+        """
+        id = urlsplit(link).path.rpartition("/")[2]
+        if not id.startswith("cs_"):
+            id = self.open(link, client_reference_id=client_reference_id)["id"]
+        session = self._world.get("checkout.session", id, "session")
+        tender = self._tender(session, method, card, email)
+        return copy.deepcopy(till.pay(self._world, session, tender, amount, self._secret))
+
+    def settle(self, session_id: str, *, succeed: bool = True) -> Json:
+        """Let the payment of a session that settles later arrive, or fail."""
+        session = self._world.get("checkout.session", session_id, "session")
+        return copy.deepcopy(till.settle(self._world, session, succeed))
+
+    def expire_due(self) -> None:
+        """Expire the sessions whose time is over. Every request does this by itself."""
+        sessions.expire_due(self._world)
+
+    async def settled(self) -> None:
+        """Return when no delivery is under way or waits to be repeated. What is kept back does not count."""
+        await self._webhooks.settled()
+
+    def deliver_again(self, event_id: str, *, times: int = 1) -> None:
+        """Deliver an event again, `times` times at once."""
+        self._webhooks.deliver(self._event(event_id), times)
+
+    def hold(self, types: Collection[str] | None = None) -> None:
+        """Keep events back from now on: all, or those of the given types."""
+        self._webhooks.hold(types)
+
+    def release(self, order: str | Sequence[str] = "created") -> list[str]:
+        """Deliver what was kept back, one after the other, and keep nothing back any more. Returns the order."""
+        return self._webhooks.release(order)
+
+    def drop(self, event_id: str) -> bool:
+        """Never deliver an event that is kept back or being repeated. False when it is neither."""
+        return self._webhooks.drop(event_id)
+
+    def drop_next(self, count: int = 1, types: Collection[str] | None = None) -> None:
+        """Never deliver the next events (of the given types). They can still be listed through the API."""
+        self._webhooks.drop_next(count, types)
+
+    async def tamper(self, event_id: str, how: Tampering) -> list[int | None]:
+        """Send a copy of an event that must not be believed. Returns the status of each endpoint."""
+        return await self._webhooks.tamper(self._event(event_id), how)
+
+    def hold_requests(self) -> None:
+        """Let API requests wait for `release_requests`, as if Stripe were slow."""
+        self._api.gate.clear()
+
+    def release_requests(self) -> None:
+        self._api.gate.set()
+
+    async def requests_waiting(self, count: int = 1) -> None:
+        """Return when so many API requests are waiting."""
+        while self._api.waiting < count:
+            self._api.arrived.clear()
+            await self._api.arrived.wait()
+
+    def _event(self, id: str) -> Json:
+        event = self._world.shelf("event").get(id)
+        if event is None:
+            raise no_such("event", id[:100])
+        return event
+
+    def _tender(self, session: Json, method: Method, card: str, email: str) -> Tender:
+        if method == "link":
+            return Tender(email)
+        if method == "later":
+            return Tender(email, later=sessions.LATER.get(session["currency"], "none"))
+        cvc = "1234" if card.startswith(("34", "37")) else checkout.TEST_CVC
+        return Tender(email, cards.read(card, checkout.TEST_EXPIRY, cvc, self._world.now()))
+
+
+@web.middleware
+async def _in_shape(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Whatever goes wrong outside `/v1`, the answer has Stripe's shape and tells nothing of the inside."""
+    try:
+        return await handler(request)
+    except web.HTTPNotFound:
+        error = unrecognized(request.method, request.path)
+    except web.HTTPException as refused:
+        error = ApiError(refused.status, f"The request was refused: {refused.reason}.")
+    except ApiError as refusal:
+        error = refusal
+    except Exception:
+        webhooks.log.exception("the stand-in failed to answer")
+        error = outage()
+    return web.Response(status=error.status, body=encode(error.body()), content_type="application/json")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,180 @@
+"""What the stand-in remembers, and what every verb of it needs at hand.
+
+Objects live in memory as the JSON that the API answers with, one shelf per kind, oldest first. A shelf has a
+limit: beyond it the oldest object is forgotten, so that a stand-in that runs for weeks stays small. Nothing here
+awaits: a verb runs from its first line to its last without another in between, which is why a session cannot be
+paid twice.
+
+`World` bundles the shelves with the clock, the source of ids and the bell that is rung for every event. It knows
+who caused what is happening (an API request, or a buyer on the hosted page), because events say so.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from gateway.demo.standin.errors import ApiError, no_such
+
+Json: TypeAlias = dict[str, Any]
+
+#: The API version whose shapes are played: the one that the supported SDK pins.
+API_VERSION = "2026-10-28.endive"
+
+KINDS = (
+    "product",
+    "price",
+    "payment_link",
+    "checkout.session",
+    "payment_intent",
+    "charge",
+    "customer",
+    "payment_method",
+    "event",
+)
+
+
+class Shelf:
+    """The objects of one kind by id, in the order in which they were made."""
+
+    def __init__(self, kind: str, objects_max: int) -> None:
+        self.kind = kind
+        self.objects_max = objects_max
+        self._objects: dict[str, Json] = {}
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def __iter__(self) -> Iterator[Json]:
+        return iter(self._objects.values())
+
+    def newest(self) -> Iterator[Json]:
+        return reversed(self._objects.values())
+
+    def get(self, id: str) -> Json | None:
+        return self._objects.get(id)
+
+    def remove(self, id: str) -> None:
+        self._objects.pop(id, None)
+
+    def put(self, item: Json) -> list[Json]:
+        """Keep an object. Returns those that had to go for it."""
+        self._objects[item["id"]] = item
+        gone = []
+        while len(self._objects) > self.objects_max:
+            oldest = next(iter(self._objects))
+            gone.append(self._objects.pop(oldest))
+        return gone
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """Money that really moved, as far as the stand-in is concerned: the truth to compare a ledger with."""
+
+    kind: str
+    amount: int
+    currency: str
+    session: str
+    payment_intent: str
+    charge: str
+    client_reference_id: str | None
+    method: str
+    at: int
+
+
+@dataclass(slots=True)
+class World:
+    """Shelves, clock, ids and bell."""
+
+    now: Callable[[], float]
+    token: Callable[[int], str]
+    ring: Callable[[Json], None]
+    objects_max: int
+    events_max: int
+    api_version: str = API_VERSION
+    origin: str = ""
+    shelves: dict[str, Shelf] = field(init=False)
+    #: Line items by the link or session they belong to.
+    items: dict[str, list[Json]] = field(init=False, default_factory=dict)
+    #: What the query of a payment link asked the page to fill in, by session.
+    prefilled: dict[str, dict[str, str]] = field(init=False, default_factory=dict)
+    #: What a session hands on to its payment intent.
+    intent_data: dict[str, Json] = field(init=False, default_factory=dict)
+    #: When sessions are due to expire: a heap of times and ids.
+    due: list[tuple[int, str]] = field(init=False, default_factory=list)
+    journal: list[Movement] = field(init=False, default_factory=list)
+    cause: tuple[str | None, str | None] = field(init=False, default=(None, None))
+    #: What the API call that is running has made so far; None outside of one.
+    _made: list[Json] | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.shelves = {kind: Shelf(kind, self.events_max if kind == "event" else self.objects_max) for kind in KINDS}
+
+    def seconds(self) -> int:
+        return int(self.now())
+
+    def id(self, prefix: str, length: int = 24) -> str:
+        return f"{prefix}_{self.token(length)}"
+
+    def shelf(self, kind: str) -> Shelf:
+        return self.shelves[kind]
+
+    def get(self, kind: str, id: str, param: str = "id", status: int = 404) -> Json:
+        """The object itself, to be changed in place. Raises `ApiError` when there is none."""
+        found = self.shelves[kind].get(id)
+        if found is None:
+            raise no_such(kind, id[:100], param, status)
+        return found
+
+    def keep(self, item: Json) -> Json:
+        if self._made is not None:
+            self._made.append(item)
+        for gone in self.shelves[item["object"]].put(item):
+            self.items.pop(gone["id"], None)
+            self.prefilled.pop(gone["id"], None)
+            self.intent_data.pop(gone["id"], None)
+        return item
+
+    def forget(self, item: Json) -> None:
+        self.shelves[item["object"]].remove(item["id"])
+
+    def record(self, movement: Movement) -> None:
+        self.journal.append(movement)
+        if len(self.journal) > self.objects_max:
+            del self.journal[0]
+
+    @contextmanager
+    def caused_by(self, request: str | None, idempotency_key: str | None) -> Iterator[None]:
+        """Run one API call: all of it happens, or, when it ends in an `ApiError`, nothing that it made remains."""
+        self.cause, self._made = (request, idempotency_key), []
+        try:
+            yield
+        except ApiError:
+            for item in self._made:
+                self.forget(item)
+            raise
+        finally:
+            made, self._made, self.cause = self._made, None, (None, None)
+        for item in made:
+            if item["object"] == "event":
+                self.ring(item)
+
+    def emit(self, type: str, about: Json, **extra: Any) -> None:
+        """Write an event down, with the object as it is at this moment, and ring the bell."""
+        event: Json = {
+            "id": self.id("evt"),
+            "object": "event",
+            "api_version": self.api_version,
+            "created": self.seconds(),
+            "data": {"object": copy.deepcopy(about), **extra},
+            "livemode": False,
+            "pending_webhooks": 0,
+            "request": {"id": self.cause[0], "idempotency_key": self.cause[1]},
+            "type": type,
+        }
+        self.keep(event)
+        if self._made is None:
+            self.ring(event)
