@@ -21,6 +21,7 @@ from gateway.core.keyring import Keyring
 from gateway.core.money import Money
 from gateway.core.refusals import NoRoute, PaymentServiceUnavailable
 from gateway.core.routes import RESERVED_PREFIXES
+from gateway.core.targets import TARGET_BYTES_MAX
 from gateway.core.tokens import TokenMint
 from gateway.flows.identify import Callers
 from gateway.flows.keep import Keeper, Recovered
@@ -40,6 +41,7 @@ from gateway.web.webhooks import WebhookPlace
 
 HEAD_KEY_PURPOSE = "ledger head"
 _ACCEPTED_SECONDS = 0.02
+_ANYTHING = r"[\s\S]*"  # aiohttp matches decoded paths, and its usual `.*` stops at an encoded line feed
 RETURN_PATH = "/-/paid?session_id={CHECKOUT_SESSION_ID}"
 
 
@@ -139,6 +141,7 @@ class Gateway:
             token_header=self.settings.tokens.header,
             cookie_names=self.cookies.names,
             body_bytes_max=self.settings.limits.request_body_bytes_max,
+            head_bytes_max=self.settings.limits.request_head_bytes_max,
             report=self._report,
         )
 
@@ -198,8 +201,8 @@ class Gateway:
             for path in ("/-/webhooks/stripe", *self.settings.stripe.webhook_aliases):
                 self._add(app, "POST", path, place.receive)
         for prefix in RESERVED_PREFIXES:
-            self._add(app, "*", prefix + "{rest:.*}", _nothing_here)
-        app.router.add_route("*", "/{target:.*}", self.proxy.handle, expect_handler=continue_when_paid)
+            self._add(app, "*", f"{prefix}{{rest:{_ANYTHING}}}", _nothing_here)
+        app.router.add_route("*", f"/{{target:{_ANYTHING}}}", self.proxy.handle, expect_handler=continue_when_paid)
 
     def _add(self, app: web.Application, method: str, path: str, handler: Handler) -> None:
         app.router.add_route(method, path, guarded(handler, report=self._report, new_id=self._new_id))
@@ -294,6 +297,10 @@ class Running:
             handler_cancellation=True,
             keepalive_timeout=75,
             shutdown_timeout=10,
+            lingering_time=1,  # for a refused body that is still coming, so that its sender can read the answer
+            max_line_size=TARGET_BYTES_MAX + 256,
+            max_field_size=self.gateway.settings.limits.request_head_bytes_max,
+            max_headers=256,
         )
         await runner.setup()
         self._runners.append(runner)

@@ -61,6 +61,12 @@ class Exchange(Protocol):
     def status(self) -> int:
         """The status that was answered; 0 before."""
 
+    def check(self) -> None:
+        """Refuse what could not be passed on exactly, or is larger than a request may be.
+
+        Raises BadRequest, MethodNotAllowed, HeadTooLarge, BodyTooLarge.
+        """
+
     async def forward(self, route: Route, target: str, meter: Meter) -> None:
         """Send the request upstream; return when the head of the answer is there and the meter has seen it.
 

@@ -77,7 +77,7 @@ class MemoryRecords:
 
     def __init__(self) -> None:
         self.tokens: dict[bytes, TokenRow] = {}
-        self.events: dict[str, _StoredEvent] = {}
+        self.inbox: dict[str, _StoredEvent] = {}
         self.links: dict[str, str] = {}
 
     async def find(self, digest: bytes) -> TokenRow | None:
@@ -90,17 +90,17 @@ class MemoryRecords:
         return True
 
     async def claim(self, event: Event, *, now_ms: int) -> bool:
-        if event.id in self.events:
+        if event.id in self.inbox:
             return False
-        self.events[event.id] = _StoredEvent(event)
+        self.inbox[event.id] = _StoredEvent(event)
         return True
 
     async def close_event(self, id: str, status: InboxStatus, *, error: str | None = None) -> None:
-        self.events[id].status = status
-        self.events[id].error = error
+        self.inbox[id].status = status
+        self.inbox[id].error = error
 
     async def events(self, status: InboxStatus) -> list[Event]:
-        return [stored.event for stored in self.events.values() if stored.status == status]
+        return [stored.event for stored in self.inbox.values() if stored.status == status]
 
     async def find_link(self, key: str) -> str | None:
         return self.links.get(key)

@@ -89,12 +89,15 @@ def demo(script: bool, data: Path | None, port: int) -> None:
 @main.command()
 @config_option
 @click.option("--store", type=click.Path(path_type=Path), default=None, help="Another ledger file, such as a copy.")
+@click.option(
+    "--head", type=click.Path(path_type=Path), default=None, help="The head of its chain.  [default: beside it]"
+)
 @json_option
-def audit(config: Path, store: Path | None, as_json: bool) -> None:
+def audit(config: Path, store: Path | None, head: Path | None, as_json: bool) -> None:
     """Prove from the files alone that the books are right. Reads only; works while the gateway runs."""
     from gateway.cli.books import audit_books
 
-    audit_books(config, store, as_json=as_json)
+    audit_books(config, store, head, as_json=as_json)
 
 
 @main.command()

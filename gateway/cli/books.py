@@ -8,12 +8,13 @@ import asyncio
 import json
 import secrets
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from gateway.adapters.sqlite.audit import Report, audit
+from gateway.adapters.sqlite.audit import AuditRefused, Report, audit
 from gateway.adapters.sqlite.ledger import SqliteLedgerStore, read_available
 from gateway.adapters.system import SystemClock
 from gateway.app import HEAD_KEY_PURPOSE
@@ -27,13 +28,21 @@ from gateway.settings import Settings
 from gateway.web.status import manual_credit
 
 
-def audit_books(config: Path, store: Path | None, *, as_json: bool) -> None:
+def audit_books(config: Path, store: Path | None, head: Path | None, *, as_json: bool) -> None:
     """`gateway audit`: exit code 1 when something was found."""
     settings = read(config, make_secrets=False)
     path = store or settings.store_path
-    report = audit(path, head_key=head_keys(settings) or None, progress=None if as_json else _progress)
+    try:
+        report = audit(
+            path,
+            head_key=head_keys(settings) or None,
+            head_path=head,
+            progress=None if as_json else _progress,
+        )
+    except AuditRefused as refused:
+        _fail(str(refused))
     if as_json:
-        click.echo(json.dumps(report.as_dict(), indent=2))
+        click.echo(json.dumps({"clean": report.clean, **asdict(report)}, indent=2))
     else:
         print_report(report, path)
     sys.exit(0 if report.clean else 1)
@@ -48,7 +57,19 @@ def head_keys(settings: Settings) -> list[bytes]:
 
 def print_report(report: Report, path: Path) -> None:
     """A report for people."""
-    click.echo(str(report))
+    click.echo(f"{path}")
+    click.echo(f"  {report.batches:,} batches, {report.records:,} records, {report.credits:,} credits")
+    for unit, total in sorted(report.totals.items()):
+        credited, spent, available = (Money(micros, unit) for micros in (total.credited, total.spent, total.available))
+        click.echo(f"  {credited} credited - {spent} spent = {available} on {report.accounts:,} accounts")
+    if report.voided:
+        click.echo(f"  {report.voided:,} requests given away after crashes")
+    click.echo(f"  head of the chain: {report.head}")
+    for finding in report.findings:
+        click.echo(f"  {click.style('FOUND', fg='red')}  {finding}")
+    if report.more:
+        click.echo(f"  … and {report.more:,} more")
+    click.echo(f"  {'clean: the chain holds and every sum is right' if report.clean else 'NOT CLEAN'}")
 
 
 def _progress(done: int, total: int) -> None:

@@ -86,7 +86,7 @@ class Stage:
             if value is None:
                 del config[name]
             elif isinstance(value, dict):
-                config[name] = {**config[name], **value}
+                config[name] = {**config.get(name, {}), **value}
             else:
                 config[name] = value
         return config

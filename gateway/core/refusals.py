@@ -105,6 +105,15 @@ class TargetTooLong(Refusal):
 
 
 @dataclass(eq=False)
+class HeadTooLarge(Refusal):
+    """The request line and its fields are together larger than they may be."""
+
+    status = 431
+    code = "head_too_large"
+    limit_bytes: int
+
+
+@dataclass(eq=False)
 class RateLimited(Refusal):
     """The caller has used up a window. `policy` is the rate as the route states it."""
 

@@ -315,8 +315,10 @@ class Keeper:
         loop = asyncio.get_running_loop()
         while True:
             await self._next_work()
-            if self._closing and not self._anything_to_write():
-                return
+            if self._closing:
+                await asyncio.sleep(0)  # an answer that began in this turn counts from the next one on
+                if not self._anything_to_write():
+                    return
             begun = loop.time()
             if not await self._commit():
                 return

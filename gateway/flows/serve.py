@@ -32,6 +32,7 @@ class Serve:
         """Serve one request from first byte to settled account; never raises a Refusal."""
         caller, route = ANONYMOUS, None
         try:
+            exchange.check()
             target = targets.read(exchange.target)
             route = self.routes.match(target)
             caller = await self._callers.identify(exchange, route)

@@ -38,6 +38,7 @@ from gateway.core.money import Money
 from gateway.core.refusals import (
     BadRequest,
     BodyTooLarge,
+    HeadTooLarge,
     MethodNotAllowed,
     Refusal,
     UpstreamFailed,
@@ -94,6 +95,7 @@ class Proxy:
         token_header: str,
         cookie_names: tuple[str, ...],
         body_bytes_max: int,
+        head_bytes_max: int,
         report: Callable[..., None],
     ) -> None:
         self.serve = serve
@@ -103,6 +105,7 @@ class Proxy:
         self.token_header = token_header
         self.cookie_names = cookie_names
         self.body_bytes_max = body_bytes_max
+        self.head_bytes_max = head_bytes_max
         self.report = report
         self.upstreams = Upstreams()
 
@@ -164,15 +167,27 @@ class AiohttpExchange:
             return self._answer
         return internal_error(str(self.id))
 
+    def check(self) -> None:
+        if self.method in _NEVER_SERVED:
+            raise MethodNotAllowed()
+        size = sum(len(name) + len(value) + 4 for name, value in self._request.raw_headers) + len(self.target)
+        if size > self._proxy.head_bytes_max:
+            raise HeadTooLarge(limit_bytes=self._proxy.head_bytes_max)
+        length = self._request.content_length
+        if length is not None and length > self._proxy.body_bytes_max:
+            raise BodyTooLarge(limit_bytes=self._proxy.body_bytes_max)
+        for name, value in self.headers.items():
+            if not _is_text(value):
+                raise BadRequest(f"the field {name} is not UTF-8")
+
     # --- forward ------------------------------------------------------------------------------------------------------
 
     async def forward(self, route: Route, target: str, meter: Meter) -> None:
-        self._check()
         session = self._proxy.upstreams.session(route.upstream)
         try:
             self._upstream = await session.request(
                 self.method,
-                URL(route.upstream.url + target, encoded=True),
+                _url(route.upstream.url, target),
                 headers=self._fields_for_upstream(),
                 data=self._body() if self._request.body_exists else None,
                 allow_redirects=False,
@@ -187,16 +202,6 @@ class AiohttpExchange:
         if self._upstream.connection is not None and self._upstream.connection.protocol is not None:
             self._upstream.connection.protocol.read_timeout = route.upstream.idle_seconds
         meter.head(self._upstream.status)
-
-    def _check(self) -> None:
-        if self.method in _NEVER_SERVED:
-            raise MethodNotAllowed()
-        length = self._request.content_length
-        if length is not None and length > self._proxy.body_bytes_max:
-            raise BodyTooLarge(limit_bytes=self._proxy.body_bytes_max)
-        for name, value in self.headers.items():
-            if not _is_text(value):
-                raise BadRequest(f"the field {name} is not UTF-8")
 
     def _fields_for_upstream(self) -> CIMultiDict[str]:
         origin = Origin(self.peer, self._request.scheme, self.headers.get("Host", ""))
@@ -268,6 +273,14 @@ class AiohttpExchange:
         if self._request.body_exists and not self._request.content.is_eof():
             answer.force_close()  # what is left of the body would be read as the next request
         self._answer = answer
+
+
+def _url(base: str, target: str) -> URL:
+    """An address whose request target is exactly `target`. yarl would drop the `?` of an empty query."""
+    url = URL(base + target, encoded=True)
+    if target.endswith("?"):
+        url._cache["raw_path_qs"] = target
+    return url
 
 
 def _answer_fields(upstream: ClientResponse) -> Fields:

@@ -54,6 +54,9 @@ WORDS: dict[type[Refusal], Words] = {
     no.MethodNotAllowed: Words("Method not allowed", lambda r: "This gateway does not serve this method."),
     no.BodyTooLarge: Words("The body is too large", lambda r: f"A request body may have {r.limit_bytes} bytes."),
     no.TargetTooLong: Words("The address is too long", lambda r: f"It may have {r.limit_bytes} bytes."),
+    no.HeadTooLarge: Words(
+        "The header fields are too large", lambda r: f"Together they may have {r.limit_bytes} bytes."
+    ),
     no.RateLimited: Words(
         "Too many requests",
         lambda r: f"The limit is {r.policy}. Try again in {r.retry_after_seconds} s; nothing was charged.",

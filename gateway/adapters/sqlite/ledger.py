@@ -225,18 +225,18 @@ class SqliteLedgerStore:
     def _write_credit(self, draft: Draft, index: int, notes: list[dict[str, object]]) -> bool:
         """Add a credit if its ref is new: the money key decides, in the same transaction as the money."""
         credit = draft.credits[index]
+        if self._sql.execute("SELECT 1 FROM credit WHERE ref = ?", (credit.ref,)).fetchone():
+            return False  # before the account: a credit that is not made must not make one
         holder = (credit.account, credit.amount.currency)
         self._sql.execute("INSERT INTO account (holder, unit) VALUES (?, ?) ON CONFLICT DO NOTHING", holder)
         (account,) = self._sql.execute(
             "SELECT id FROM account WHERE holder = ? AND unit = ? AND priority = 0 AND expires = 0", holder
         ).fetchone()
         micros = credit.amount.micros
-        new = self._sql.execute(
-            "INSERT INTO credit VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        self._sql.execute(
+            "INSERT INTO credit VALUES (?, ?, ?, ?, ?, ?, ?)",
             (credit.ref, account, micros, credit.kind, credit.reason, draft.at_ms, draft.seq),
-        ).rowcount
-        if not new:
-            return False
+        )
         self._sql.execute("UPDATE account SET credited = credited + ? WHERE id = ?", (micros, account))
         notes.append(credit.note(account, draft.at_ms))
         return True

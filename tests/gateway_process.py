@@ -1,0 +1,116 @@
+"""A real `gateway run` in a process of its own, which a test may kill."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import yaml
+
+from gateway import settings as configuration
+from gateway.adapters.sqlite.ledger import SqliteLedgerStore
+from gateway.adapters.system import SystemClock, SystemRandomness
+from gateway.cli.books import head_keys
+from gateway.cli.stage import free_port
+from gateway.core.keyring import Keyring
+from gateway.core.ledger import Credit
+from gateway.core.money import Money
+from gateway.core.tokens import TokenMint
+from gateway.flows.keep import Keeper
+from gateway.settings import Settings
+from tests.callers import Funded
+
+START_SECONDS_MAX = 20.0
+
+
+def write_config(folder: Path, upstream: str, *, price: str = "0.002 usd", **route: object) -> Settings:
+    """A configuration with one priced and one free route, its secrets made."""
+    port = free_port(0)
+    config = {
+        "version": 1,
+        "mode": "test",
+        "listen": f"127.0.0.1:{port}",
+        "admin": f"127.0.0.1:{free_port(0)}",
+        "public_url": f"http://127.0.0.1:{port}",
+        "store": f"sqlite:{folder}/gateway.db",
+        "currency": "usd",
+        "upstreams": {"toy": {"url": upstream}},
+        "routes": [
+            {"name": "paid", "match": "/paid/", "upstream": "toy", "strip_prefix": True, "price": price, **route},
+            {"name": "free", "match": "/free/", "upstream": "toy", "strip_prefix": True, "price": "free"},
+        ],
+    }
+    file = folder / "gateway.yaml"
+    file.write_text(yaml.safe_dump(config))
+    return configuration.load(file, {}, make_secrets=True)
+
+
+async def fund(settings: Settings, amount: str, *, count: int) -> list[Funded]:
+    """Callers with money, while no gateway runs."""
+    mint, clock, randomness = (
+        TokenMint(Keyring(settings.secrets.sealing_keys), "test"),
+        SystemClock(),
+        SystemRandomness(),
+    )
+    made = []
+    for _ in range(count):
+        token = mint.mint(now_ms=clock.now_ms(), random=randomness.bytes(12)).reveal()
+        genuine = mint.recognise(token)
+        assert genuine is not None
+        made.append(Funded(token, genuine.account))
+    keeper = Keeper(SqliteLedgerStore(settings.store_path, head_key=head_keys(settings)[0]), clock)
+    await keeper.open()
+    money = Money.parse(amount)
+    await asyncio.gather(
+        *(keeper.credit(Credit(f"manual:{one.account}", one.account, money, "manual", "for a test")) for one in made)
+    )
+    await keeper.close()
+    return made
+
+
+class GatewayProcess:
+    """One run of `gateway run`."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def kill(self) -> None:
+        """kill -9."""
+        self._process.kill()
+        await self._process.wait()
+
+    async def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
+        return await self._process.wait()
+
+
+@asynccontextmanager
+async def running(config: Path, **environ: str) -> AsyncIterator[GatewayProcess]:
+    """Start it and wait until it says that it listens; end it in any case."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "gateway", "run", "--config", str(config),
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, env={**os.environ, **environ},
+    )  # fmt: skip
+    drained: asyncio.Task[bytes] | None = None
+    try:
+        assert process.stderr is not None
+        async with asyncio.timeout(START_SECONDS_MAX):
+            while b"listening on" not in (line := await process.stderr.readline()):
+                assert line, "the gateway did not start"
+        drained = asyncio.create_task(process.stderr.read())
+        yield GatewayProcess(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        if drained is not None:
+            await drained

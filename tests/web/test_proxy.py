@@ -1,0 +1,488 @@
+"""The aiohttp form of the exchange, seen from both sockets: what the caller sent is what the upstream got."""
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gateway.cli.stage import Stage
+from tests.callers import Funded, audited, funded
+from tests.conftest import StageMaker
+from tests.raw import OK, RawUpstream, Visit, answering, ask, split
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[RawUpstream]:
+    upstream = RawUpstream()
+    await upstream.start()
+    yield upstream
+    await upstream.stop()
+
+
+@pytest.fixture
+async def stage(make_stage: StageMaker, upstream: RawUpstream) -> Stage:
+    """A gateway before the recording upstream, with tight timeouts."""
+    return await make_stage(
+        upstreams={
+            "raw": {"url": upstream.url, "first_byte_timeout": "400ms", "idle_timeout": "400ms"},
+            "dead": {"url": "http://127.0.0.1:1"},
+        },
+        limits={"request_body_max": "1 MiB", "request_head_max": "16 KiB"},
+        tokens={"header": "X-Api-Key"},
+        routes=[
+            {"name": "paid", "match": "/paid/", "upstream": "raw", "price": "0.002 usd"},
+            {"name": "relaxed", "match": "/relaxed/", "upstream": "raw", "price": "0.002 usd", "durability": "relaxed"},
+            {"name": "free", "match": "/free/", "upstream": "raw", "price": "free"},
+            {"name": "cut", "match": "/cut/", "upstream": "raw", "strip_prefix": True, "price": "free"},
+            {"name": "dead", "match": "/dead/", "upstream": "dead", "price": "0.002 usd"},
+            {"name": "few", "match": "/few/", "upstream": "raw", "price": "free", "limit": "3/minute"},
+        ],
+    )
+
+
+@pytest.fixture
+async def caller(stage: Stage) -> Funded:
+    [caller] = await funded(stage, "1.00 usd")
+    return caller
+
+
+def get(target: str, *lines: str, method: str = "GET") -> bytes:
+    head = [f"{method} {target} HTTP/1.1", "Host: api.example", *lines, "Connection: close", "", ""]
+    return "\r\n".join(head).encode("latin-1")
+
+
+def bearer(caller: Funded) -> str:
+    return f"Authorization: Bearer {caller.token}"
+
+
+async def balance(stage: Stage, caller: Funded) -> tuple[int, int]:
+    found = await stage.gateway.ledger.balance(caller.account, "usd")
+    return found.available.micros, found.held.micros
+
+
+# --- targets ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/free/a%2Fb", "/free/a%2fb", "/free/%41", "/free/a+b", "/free/a;b", "/free/[x]", "/free/%ff", "/free/x?",
+        "/free/x??a=/../", "/free//x//", "/free/x?q=%2e%2e&r=a%20b", "/free/é?x".encode().decode("latin-1"),
+    ],
+)  # fmt: skip
+async def test_a_target_arrives_as_it_was_sent_or_not_at_all(stage: Stage, upstream: RawUpstream, target: str) -> None:
+    status, _, _ = split(await ask(stage.url, get(target)))
+    if target.isascii():
+        assert status == 200
+        assert upstream.visits[0].request_line == f"GET {target} HTTP/1.1".encode()
+    else:
+        assert status == 400
+        assert upstream.visits == []
+
+
+async def test_a_stripped_prefix_leaves_the_rest_alone(stage: Stage, upstream: RawUpstream) -> None:
+    await ask(stage.url, get("/cut/a%2Fb?x=%2F"))
+    assert upstream.visits[0].request_line == b"GET /a%2Fb?x=%2F HTTP/1.1"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/free/../paid/x", "/free/%2e%2e/paid/x", "/free/%2E./paid/x", "/free/..%2fpaid/x", "/free/..%5cpaid/x",
+        "/free/%252e%252e/paid/x", "/free/..;/paid/x", "/free/.%00./x", "/free/./x", "/free/x/..", "//paid/x",
+        "/%70aid/x", "/paid;a/x", "/free/x#y", "/free/a\\b", "/free/a%0d%0ab", "/free/%zz",
+    ],
+)  # fmt: skip
+async def test_no_spelling_reaches_another_routes_price(stage: Stage, upstream: RawUpstream, target: str) -> None:
+    status, _, _ = split(await ask(stage.url, get(target)))
+    assert status == 400
+    assert upstream.visits == []
+
+
+async def test_addresses_of_ours_never_reach_an_upstream(make_stage: StageMaker, upstream: RawUpstream) -> None:
+    stage = await make_stage(
+        upstreams={"raw": {"url": upstream.url}},
+        routes=[{"name": "all", "match": "/", "upstream": "raw", "price": "free"}],
+    )
+    for target in ("/-/nothing", "/.well-known/nothing", "/-/webhooks/stripe"):
+        assert split(await ask(stage.url, get(target)))[0] in (404, 405)
+    assert upstream.visits == []
+    assert split(await ask(stage.url, get("/anything")))[0] == 200
+
+
+# --- fields -----------------------------------------------------------------------------------------------------------
+
+
+async def test_nothing_is_invented_for_the_upstream(stage: Stage, upstream: RawUpstream) -> None:
+    await ask(stage.url, get("/free/x", "x-Mixed-CASE: Ä ok".encode().decode("latin-1"), "X-Twice: 1", "X-Twice: 2"))
+    visit = upstream.visits[0]
+    names = [name for name, _ in visit.fields]
+    assert set(names) == {
+        b"Host", b"x-Mixed-CASE", b"X-Twice", b"X-Forwarded-For", b"X-Forwarded-Proto", b"X-Forwarded-Host",
+    }  # fmt: skip
+    assert visit.values(b"x-mixed-case") == ["Ä ok".encode()]
+    assert visit.values(b"X-Twice") == [b"1", b"2"]
+    assert visit.values(b"Host") == [upstream.url.removeprefix("http://").encode()]
+    assert visit.values(b"X-Forwarded-Host") == [b"api.example"]
+
+
+async def test_fields_that_only_we_may_set_never_pass(stage: Stage, upstream: RawUpstream) -> None:
+    await ask(
+        stage.url,
+        get(
+            "/free/x", "Gateway-Account: acct_other", "gateway-cost: 0", "Gateway_Account: acct_other", "X_Real_Ip: 1",
+            "X-Forwarded-For: 6.6.6.6", "Forwarded: for=6.6.6.6", "X-Real-IP: 6.6.6.6", "Keep-Alive: 5", "TE: trailers",
+            "Proxy-Authorization: Basic x", "Upgrade: h2c", "HTTP2-Settings: AAA", "X-Hop: 1", "Connection: x-hop",
+        ),
+    )  # fmt: skip
+    visit = upstream.visits[0]
+    seen = {name.lower() for name, _ in visit.fields}
+    assert seen == {b"host", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"}
+    assert visit.values(b"X-Forwarded-For") == [b"127.0.0.1"]
+
+
+@pytest.mark.parametrize("place", ["Authorization: Bearer {}", "X-Api-Key: {}", "Cookie: a=1; gateway_token={}; b=2"])
+async def test_a_token_counts_wherever_it_stands_and_never_passes(
+    stage: Stage, upstream: RawUpstream, caller: Funded, place: str
+) -> None:
+    status, _, _ = split(await ask(stage.url, get("/paid/x", place.format(caller.token))))
+    assert status == 200
+    assert caller.token.encode() not in upstream.visits[0].head
+    if place.startswith("Cookie"):
+        assert upstream.visits[0].values(b"Cookie") == [b"a=1; b=2"]
+
+
+async def test_credentials_meant_for_the_upstream_pass(stage: Stage, upstream: RawUpstream, caller: Funded) -> None:
+    await ask(stage.url, get("/paid/x", "Authorization: Basic dTpw", f"X-Api-Key: {caller.token}"))
+    assert upstream.visits[0].values(b"Authorization") == [b"Basic dTpw"]
+    await ask(stage.url, get("/free/x", "Authorization: Bearer somebody-elses"))
+    assert upstream.visits[1].values(b"Authorization") == [b"Bearer somebody-elses"]
+
+
+async def test_a_field_that_cannot_be_passed_exactly_is_refused(stage: Stage, upstream: RawUpstream) -> None:
+    status, _, body = split(await ask(stage.url, get("/free/x", "X-Odd: \xff\xfe")))
+    assert status == 400
+    assert b"X-Odd" in body
+    assert upstream.visits == []
+
+
+async def test_a_head_over_the_bound_is_refused(stage: Stage, upstream: RawUpstream) -> None:
+    many = [f"X-{number}: {'y' * 2000}" for number in range(9)]
+    status, _, body = split(await ask(stage.url, get("/free/x", *many)))
+    assert status == 431
+    assert b"head_too_large" in body
+    assert split(await ask(stage.url, get("/free/x", *many[:7])))[0] == 200
+    assert len(upstream.visits) == 1
+
+
+async def test_the_answers_fields_arrive_in_order_and_none_is_invented(stage: Stage, upstream: RawUpstream) -> None:
+    upstream.script = answering(
+        b"HTTP/1.1 404 Nicht da\r\nSet-Cookie: a=1\r\nx-lower: 1\r\nSet-Cookie: b=2\r\nKeep-Alive: timeout=9\r\n"
+        b"Gateway-Balance: a lie\r\nContent-Length: 2\r\n\r\nno"
+    )
+    answer = await ask(stage.url, get("/free/x"))
+    status, fields, body = split(answer)
+    assert answer.startswith(b"HTTP/1.1 404 Nicht da\r\n")
+    assert (status, body) == (404, b"no")
+    assert [value for name, value in fields if name == "Set-Cookie"] == ["a=1", "b=2"]
+    assert {name.lower() for name, _ in fields} == {
+        "set-cookie", "x-lower", "content-length", "gateway-request-id", "date", "connection",
+    }  # fmt: skip
+
+
+async def test_a_redirect_is_passed_on_and_not_followed(stage: Stage, upstream: RawUpstream) -> None:
+    upstream.script = answering(b"HTTP/1.1 302 Found\r\nLocation: http://elsewhere/\r\nContent-Length: 0\r\n\r\n")
+    status, fields, _ = split(await ask(stage.url, get("/free/x")))
+    assert status == 302
+    assert ("Location", "http://elsewhere/") in fields
+
+
+@pytest.mark.parametrize(
+    ("method", "answer"),
+    [
+        ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 1234\r\nETag: x\r\n\r\n"),
+        ("GET", b"HTTP/1.1 204 No Content\r\nETag: x\r\n\r\n"),
+        ("GET", b"HTTP/1.1 304 Not Modified\r\nETag: x\r\n\r\n"),
+    ],
+)
+async def test_answers_without_a_body_keep_their_fields(
+    stage: Stage, upstream: RawUpstream, method: str, answer: bytes
+) -> None:
+    upstream.script = answering(answer)
+    status, fields, body = split(await ask(stage.url, get("/free/x", method=method)))
+    assert status == int(answer.split(b" ")[1])
+    assert body == b""
+    assert ("ETag", "x") in fields
+    if method == "HEAD":
+        assert ("Content-Length", "1234") in fields
+
+
+# --- bodies -----------------------------------------------------------------------------------------------------------
+
+
+async def test_coded_bodies_pass_untouched_both_ways(stage: Stage, upstream: RawUpstream) -> None:
+    sent, answered = gzip.compress(b"up" * 500), gzip.compress(b"down" * 500)
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(answered)
+    upstream.script = answering(head + answered)
+    request = get("/free/x", "Content-Encoding: gzip", f"Content-Length: {len(sent)}", method="POST") + sent
+    _, fields, body = split(await ask(stage.url, request))
+    assert upstream.visits[0].body == sent
+    assert upstream.visits[0].values(b"Content-Encoding") == [b"gzip"]
+    assert body == answered
+    assert ("Content-Encoding", "gzip") in fields
+
+
+async def test_an_answer_that_only_claims_to_be_coded_passes_too(stage: Stage, upstream: RawUpstream) -> None:
+    upstream.script = answering(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope")
+    assert split(await ask(stage.url, get("/free/x")))[2] == b"nope"
+
+
+async def test_a_chunked_upload_arrives_whole(stage: Stage, upstream: RawUpstream) -> None:
+    chunks = b"5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n"
+    await ask(stage.url, get("/free/x", "Transfer-Encoding: chunked", method="POST") + chunks)
+    assert upstream.visits[0].body == b"hello world"
+
+
+async def test_a_post_without_a_body_says_so(stage: Stage, upstream: RawUpstream) -> None:
+    await ask(stage.url, get("/free/x", "Content-Length: 0", method="POST"))
+    assert upstream.visits[0].values(b"Content-Length") == [b"0"]
+
+
+async def test_a_body_over_the_bound_is_refused_and_free(stage: Stage, upstream: RawUpstream, caller: Funded) -> None:
+    request = get("/paid/x", bearer(caller), f"Content-Length: {2 << 20}", method="POST")
+    status, _, body = split(await ask(stage.url, request))
+    assert (status, upstream.visits) == (413, [])
+    assert b"body_too_large" in body
+    chunk = b"40000\r\n" + b"x" * 0x40000 + b"\r\n"
+    request = get("/paid/x", bearer(caller), "Transfer-Encoding: chunked", method="POST") + chunk * 5 + b"0\r\n\r\n"
+    assert split(await ask(stage.url, request))[0] == 413
+    assert await balance(stage, caller) == (1_000_000, 0)
+
+
+async def test_only_a_caller_that_pays_is_told_to_send_its_body(
+    stage: Stage, upstream: RawUpstream, caller: Funded
+) -> None:
+    unpaid = get("/paid/x", "Expect: 100-continue", "Content-Length: 2", method="POST")
+    assert (await ask(stage.url, unpaid)).startswith(b"HTTP/1.1 402")
+    paid = get("/paid/x", bearer(caller), "Expect: 100-continue", "Content-Length: 2", method="POST") + b"hi"
+    assert (await ask(stage.url, paid)).startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200")
+    assert upstream.visits[0].body == b"hi"
+    assert upstream.visits[0].values(b"Expect") == []
+
+
+async def test_the_first_bytes_of_a_stream_do_not_wait_for_the_last(
+    stage: Stage, upstream: RawUpstream, caller: Funded
+) -> None:
+    go_on = asyncio.Event()
+
+    async def script(visit: Visit) -> None:
+        visit.writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        visit.writer.write(b"9\r\ndata: 1\n\n\r\n")
+        await go_on.wait()
+        visit.writer.write(b"9\r\ndata: 2\n\n\r\n0\r\n\r\n")
+
+    upstream.script = script
+    host, port = stage.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(get("/paid/x", bearer(caller)))
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert b"Gateway-Cost: 0.002 usd" in head
+    assert b"data: 1" in await reader.readuntil(b"data: 1")
+    go_on.set()
+    assert (await reader.read()).endswith(b"0\r\n\r\n")
+    writer.close()
+
+
+async def test_a_slow_reader_slows_the_upstream(stage: Stage, upstream: RawUpstream) -> None:
+    sent = 0
+    stalled = asyncio.Event()
+
+    async def script(visit: Visit) -> None:
+        nonlocal sent
+        visit.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 268435456\r\n\r\n")
+        while sent < 268435456:
+            visit.writer.write(b"x" * 65536)
+            sent += 65536
+            try:
+                async with asyncio.timeout(0.3):
+                    await visit.writer.drain()
+            except TimeoutError:
+                stalled.set()
+                await visit.writer.drain()
+
+    upstream.script = script
+    host, port = stage.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port), limit=65536)
+    writer.write(get("/free/x"))
+    await reader.readuntil(b"\r\n\r\n")
+    async with asyncio.timeout(20):
+        await stalled.wait()
+    assert sent < 64 << 20
+    writer.transport.abort()
+
+
+# --- trouble ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_dead_upstream_costs_nothing(stage: Stage, caller: Funded) -> None:
+    status, fields, body = split(await ask(stage.url, get("/dead/x", bearer(caller))))
+    assert status == 502
+    assert ("Gateway-Error", "upstream_failed") in fields
+    assert b'"charged": false' in body
+    assert await balance(stage, caller) == (1_000_000, 0)
+
+
+async def test_an_upstream_that_never_answers_costs_nothing(
+    stage: Stage, upstream: RawUpstream, caller: Funded
+) -> None:
+    upstream.script = _silent
+    assert split(await ask(stage.url, get("/paid/x", bearer(caller))))[0] == 504
+    assert await balance(stage, caller) == (1_000_000, 0)
+    await asyncio.wait_for(upstream.visits[0].gone.wait(), 5)
+
+
+@pytest.mark.parametrize("status", [400, 404, 429, 500, 503])
+async def test_an_upstreams_error_is_passed_on_and_costs_nothing(
+    stage: Stage, upstream: RawUpstream, caller: Funded, status: int
+) -> None:
+    upstream.script = answering(b"HTTP/1.1 %d Odd\r\nContent-Length: 3\r\n\r\nbad" % status)
+    seen, fields, body = split(await ask(stage.url, get("/paid/x", bearer(caller))))
+    assert (seen, body) == (status, b"bad")
+    assert ("Gateway-Cost", "0.00 usd") in fields
+    assert ("Gateway-Balance", "1.00 usd") in fields
+    assert await balance(stage, caller) == (1_000_000, 0)
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"SSH-2.0-x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: \xff\xfe\r\n\r\n",
+        b"",
+    ],
+)
+async def test_an_upstream_that_talks_nonsense_is_a_502(
+    stage: Stage, upstream: RawUpstream, caller: Funded, garbage: bytes
+) -> None:
+    async def script(visit: Visit) -> None:
+        visit.writer.write(garbage)
+        visit.writer.close()
+
+    upstream.script = script
+    assert split(await ask(stage.url, get("/paid/x", bearer(caller))))[0] == 502
+    assert await balance(stage, caller) == (1_000_000, 0)
+
+
+@pytest.mark.parametrize("route", ["paid", "relaxed"])
+@pytest.mark.parametrize(
+    "head",
+    [b"Content-Length: 100\r\n\r\nhalf", b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"],
+    ids=["length", "chunks"],
+)
+async def test_an_answer_that_the_upstream_cuts_looks_cut_and_is_free(
+    stage: Stage, upstream: RawUpstream, caller: Funded, head: bytes, route: str
+) -> None:
+    async def script(visit: Visit) -> None:
+        visit.writer.write(b"HTTP/1.1 200 OK\r\n" + head)
+        visit.writer.close()
+
+    upstream.script = script
+    answer = await ask(stage.url, get(f"/{route}/x", bearer(caller)))
+    status, fields, body = split(answer)
+    assert status == 200
+    assert body in (b"", b"half", b"4\r\nhalf\r\n")
+    assert dict(fields).get("Content-Length", "100") == "100"
+    assert await balance(stage, caller) == (1_000_000, 0)
+    settings = stage.settings
+    await stage.stop_gateway()
+    await stage.start_gateway(settings)
+    assert audited(stage).totals["usd"].spent == 0
+
+
+async def test_a_stream_that_falls_silent_is_cut(stage: Stage, upstream: RawUpstream, caller: Funded) -> None:
+    async def script(visit: Visit) -> None:
+        visit.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+        await visit.reader.read()
+
+    upstream.script = script
+    assert (await ask(stage.url, get("/paid/x", bearer(caller)))).endswith(b"half")
+    assert await balance(stage, caller) == (1_000_000, 0)
+
+
+async def test_a_caller_that_leaves_is_left_and_leaves_no_hold(
+    stage: Stage, upstream: RawUpstream, caller: Funded
+) -> None:
+    upstream.script = _silent
+    host, port = stage.url.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(get("/paid/x", bearer(caller)))
+    await upstream.visited.wait()
+    assert await balance(stage, caller) == (998_000, 2_000)
+    writer.close()
+    await asyncio.wait_for(upstream.visits[0].gone.wait(), 2)
+    assert await balance(stage, caller) == (1_000_000, 0)
+
+
+async def test_connections_to_an_upstream_are_used_again(stage: Stage, upstream: RawUpstream) -> None:
+    for _ in range(5):
+        assert split(await ask(stage.url, get("/free/x")))[0] == 200
+    assert (len(upstream.visits), upstream.connections) == (5, 1)
+
+
+async def test_one_connection_carries_many_requests_in_order(
+    stage: Stage, upstream: RawUpstream, caller: Funded
+) -> None:
+    host, port = stage.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    for number in range(10):
+        upstream.script = answering(OK.replace(b"ok", b"%02d" % number))
+        path = ("/free/x", "/paid/x", "/-/wallet")[number % 3]
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n{bearer(caller)}\r\n\r\n".encode())
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        assert head.startswith("HTTP/1.1 200")
+        [length] = [line for line in head.split("\r\n") if line.lower().startswith("content-length")]
+        body = await reader.readexactly(int(length.split(":")[1]))
+        assert body == b"%02d" % number or path == "/-/wallet"
+    writer.close()
+
+
+@pytest.mark.parametrize("method", ["CONNECT", "TRACE"])
+async def test_methods_that_are_never_served(stage: Stage, upstream: RawUpstream, method: str) -> None:
+    assert split(await ask(stage.url, get("/free/x", method=method)))[0] in (404, 405)
+    assert upstream.visits == []
+
+
+# --- limits -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_limit_is_told_before_and_after_it_is_reached(stage: Stage, upstream: RawUpstream) -> None:
+    for left in (2, 1, 0):
+        status, fields, _ = split(await ask(stage.url, get("/few/x")))
+        assert status == 200
+        assert ("RateLimit-Policy", '"few";q=3;w=60') in fields
+        assert dict(fields)["RateLimit"].startswith(f'"few";r={left};t=')
+    status, fields, body = split(await ask(stage.url, get("/few/x")))
+    assert status == 429
+    assert int(dict(fields)["Retry-After"]) > 0
+    assert b'"code": "rate_limited"' in body
+    assert len(upstream.visits) == 3
+
+
+async def test_a_bug_shows_nothing_but_the_request_id(
+    stage: Stage, caller: Funded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise RuntimeError("a secret " + caller.token)
+
+    monkeypatch.setattr(stage.gateway.proxy.serve, "_sell", broken)
+    status, fields, body = split(await ask(stage.url, get("/paid/x", bearer(caller))))
+    assert status == 500
+    assert dict(fields)["Gateway-Request-Id"].encode() in body
+    assert b"secret" not in body
+    assert b"RuntimeError" not in body
+
+
+async def _silent(visit: Visit) -> None:
+    await visit.reader.read()
