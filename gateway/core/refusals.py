@@ -65,6 +65,8 @@ class PaymentRequired(Refusal):
     code = "payment_required"
     price: Money
     balance: Money
+    account: str = ""
+    """The account that would pay, for support and for credit by hand."""
     payment_url: str | None = None
     access_token: Secret | None = None
     """Made for a caller that had none; it is good for whatever is paid at `payment_url`."""

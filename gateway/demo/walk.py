@@ -25,7 +25,7 @@ def lines(url: str) -> list[tuple[str, str]]:
             f"TOKEN=$(curl -s {url}/weather/oslo | python3 -c '{take}print(b[\"access_token\"])')",
         ),
         ("Ask again: served, and debited", f'curl -i -H "Authorization: Bearer $TOKEN" {url}/weather/oslo'),
-        ("An upload, byte for byte", f'curl -H "Authorization: Bearer $TOKEN" -d "hello" {url}/echo/any/path?x=%2F'),
+        ("An upload, byte for byte", f'curl -H "Authorization: Bearer $TOKEN" -d "hello" "{url}/echo/any/path?x=%2F"'),
         ("A stream that looks like a language model's", f'curl -N -H "Authorization: Bearer $TOKEN" {url}/llm/chat'),
         ("An upstream that fails costs nothing", f'curl -i -H "Authorization: Bearer $TOKEN" {url}/weather/fail'),
         ("Or leave the terminal: open this in a browser, pay, and come back", f"{url}/weather/oslo"),

@@ -77,7 +77,7 @@ class TopUp:
             url = await self.payment_url(caller)
         except PaymentServiceUnavailable as unavailable:
             return unavailable
-        return replace(refusal, payment_url=url, access_token=caller.fresh)
+        return replace(refusal, account=caller.account, payment_url=url, access_token=caller.fresh)
 
     async def payment_url(self, caller: Caller) -> str | None:
         """Where this caller's account can be paid into; None without a provider.

@@ -91,6 +91,7 @@ def problem(refusal: Refusal, request_id: str | None = None) -> dict[str, Any]:
     if isinstance(refusal, PaymentRequired):
         body["price"] = {"amount": refusal.price.number, "currency": refusal.price.currency}
         body["balance"] = {"amount": refusal.balance.number, "currency": refusal.balance.currency}
+        body["account"] = refusal.account
         if refusal.payment_url:
             body["payment_url"] = refusal.payment_url
         if refusal.access_token:

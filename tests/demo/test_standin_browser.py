@@ -1,31 +1,23 @@
 """The checkout in a real browser, without JavaScript and with the keyboard only."""
 
-import shutil
 from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
 from aiohttp import web
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Page
 
 from gateway.demo.standin import StandIn
+from tests.browser import needs_chromium, opened
 
 KEY = "sk_test_standin"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
-]
+pytestmark = needs_chromium
 
 
 @pytest.fixture
 async def page() -> AsyncIterator[Page]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield await browser.new_page(java_script_enabled=False)
-        await browser.close()
+    async with opened(java_script_enabled=False) as page:
+        yield page
 
 
 @pytest.fixture

@@ -1,0 +1,141 @@
+"""The operator's commands, run as processes the way an operator runs them."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from gateway.demo.upstreams import ToyUpstream, weather
+from tests.gateway_process import fund, running, write_config
+
+ACCOUNT = "acct_" + "0" * 31 + "a"
+
+
+def gateway(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "gateway", *arguments],
+        capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **environ},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    write_config(tmp_path, "http://127.0.0.1:1")
+    return str(tmp_path / "gateway.yaml")
+
+
+def test_help_names_every_command() -> None:
+    shown = gateway("--help")
+    assert shown.returncode == 0
+    for command in ("run", "check", "demo", "audit", "balance", "credit", "config"):
+        assert f"  {command} " in shown.stdout
+
+
+def test_check_says_what_is_right_and_worth_a_word(config: str) -> None:
+    shown = gateway("check", "--config", config)
+    assert shown.returncode == 0
+    assert "2 routes, mode test" in shown.stdout
+    assert "a 402 carries no payment_url" in shown.stdout
+    assert json.loads(gateway("check", "--config", config, "--json").stdout)["ok"] is True
+
+
+def test_check_says_every_mistake_and_starts_nothing(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("version: 1\nmode: tset\nlisten: 127.0.0.1:0\nstor: x\n")
+    shown = gateway("check", "--config", str(bad))
+    assert shown.returncode == 2
+    assert f"{bad}:2:7: mode:" in shown.stderr
+    assert "did you mean `store`?" in shown.stderr
+    assert sorted(tmp_path.iterdir()) == [bad]
+    assert gateway("run", "--config", str(bad)).returncode == 2
+
+
+def test_credit_and_balance_work_while_no_gateway_runs(config: str) -> None:
+    shown = gateway("credit", ACCOUNT, "5.00 usd", "--reason", "a present", "--ref", "one", "--config", config)
+    assert shown.returncode == 0, shown.stderr
+    assert "balance 5.00 usd" in shown.stdout
+    again = gateway("credit", ACCOUNT, "5.00 usd", "--reason", "a present", "--ref", "one", "--config", config)
+    assert "nothing added" in again.stdout
+    assert json.loads(gateway("balance", ACCOUNT, "--config", config, "--json").stdout)["available"] == "5.00 usd"
+    proof = gateway("audit", "--config", config)
+    assert proof.returncode == 0, proof.stdout
+    assert "clean" in proof.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("acct_1", "5.00 usd"), "account:"),
+        ((ACCOUNT, "5"), "amount:"),
+        ((ACCOUNT, "5.00 eur"), "currency is usd"),
+        ((ACCOUNT, "0.00 usd"), "more than nothing"),
+        ((ACCOUNT, "0.0000001 usd"), "finer than a millionth"),
+    ],
+)
+def test_a_credit_that_makes_no_sense_is_refused_by_name(config: str, arguments: tuple[str, str], words: str) -> None:
+    shown = gateway("credit", *arguments, "--reason", "x", "--config", config)
+    assert shown.returncode == 2
+    assert words in shown.stderr
+
+
+def test_an_audit_names_what_was_changed(config: str, tmp_path: Path) -> None:
+    gateway("credit", ACCOUNT, "5.00 usd", "--reason", "x", "--config", config)
+    with closing(sqlite3.connect(tmp_path / "gateway.db")) as connection:
+        connection.execute("UPDATE credit SET micros = micros + 1")
+        connection.commit()
+    shown = gateway("audit", "--config", config)
+    assert shown.returncode == 1
+    assert "FOUND  credit manual:" in shown.stdout
+    assert json.loads(gateway("audit", "--config", config, "--json").stdout)["clean"] is False
+
+
+def test_an_audit_of_nothing_says_so(config: str) -> None:
+    shown = gateway("audit", "--config", config)
+    assert shown.returncode == 3
+    assert "does not exist" in shown.stderr
+
+
+async def test_credit_and_audit_work_while_the_gateway_runs(tmp_path: Path) -> None:
+    toy = ToyUpstream("toy", weather)
+    await toy.start()
+    settings = write_config(tmp_path, toy.url)
+    [caller] = await fund(settings, "0.002 usd", count=1)
+    config = str(tmp_path / "gateway.yaml")
+    async with running(tmp_path / "gateway.yaml") as process:
+        shown = gateway("credit", caller.account, "1.00 usd", "--reason", "while it runs", "--config", config)
+        assert shown.returncode == 0, shown.stderr
+        assert "balance 1.002 usd" in shown.stdout
+        assert gateway("audit", "--config", config).returncode == 0
+        assert gateway("run", "--config", config).returncode == 3, "two gateways on one ledger"
+        assert await process.stop() == 0
+    await toy.stop()
+
+
+async def test_the_admin_listener_lets_operators_only_in(tmp_path: Path) -> None:
+    from aiohttp import ClientSession
+
+    settings = write_config(tmp_path, "http://127.0.0.1:1")
+    url = f"http://{settings.admin[0]}:{settings.admin[1]}"
+    async with running(tmp_path / "gateway.yaml"), ClientSession() as session:
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Bearer \xff"}):
+            async with session.post(f"{url}/accounts/{ACCOUNT}/credit", json={}, headers=headers) as answer:
+                assert answer.status == 401
+        assert settings.secrets.operator_token is not None
+        operator = {"Authorization": f"Bearer {settings.secrets.operator_token.reveal()}"}
+        async with session.post(f"{url}/accounts/{ACCOUNT}/credit", json={"ref": "x"}, headers=operator) as answer:
+            assert answer.status == 400
+        async with session.get(f"{url}/accounts/{ACCOUNT}/balance?currency=usd", headers=operator) as answer:
+            assert (await answer.json())["available"] == "0.00 usd"
+        async with session.get(f"{url}/readyz") as answer:
+            assert answer.status == 200
+
+
+def test_the_demo_walks_through_by_itself() -> None:
+    shown = gateway("demo", "--script")
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert shown.stdout.count("✓") == 10

@@ -1,0 +1,76 @@
+"""What the README tells a newcomer to type is typed here, and what it says will be seen is seen."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gateway.cli.stage import free_port
+from gateway.settings import from_mapping
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def section(heading: str, until: str) -> str:
+    return README.partition(f"\n{heading}\n")[2].partition(f"\n{until}\n")[0]
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^ *```{language}\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
+
+
+def script(commands: str) -> str:
+    """Bash that stops at the first command that fails or does not show what stands behind its `#>`."""
+    lines = ["set -eu -o pipefail", "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT"]
+    for line in commands.splitlines():
+        command, _, expected = line.partition("#>")
+        if expected:
+            lines.append(f"shown=$({command})")
+            lines.append(f'grep -qF -- {_quoted(expected.strip())} <<< "$shown" || {{ echo "$shown"; exit 9; }}')
+        else:
+            lines.append(line)
+    return "\n".join(lines)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def test_the_five_minute_guide_works_as_it_stands(tmp_path: Path) -> None:
+    commands = "".join(
+        blocks(section("## Your own API in five minutes", "### Real payments in Stripe's test mode"), "sh")
+    )
+    commands = commands.replace(
+        'export PATH="$PWD/.venv/bin:$PATH"', f'export PATH="{Path(sys.executable).parent}:$PATH"'
+    )
+    for port in ("8402", "8403", "9001"):
+        commands = commands.replace(port, str(free_port(0)))
+    ran = subprocess.run(
+        ["bash", "-c", script(commands)], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    log = tmp_path / "shop/gateway.log"
+    assert ran.returncode == 0, ran.stdout + ran.stderr + (log.read_text() if log.exists() else "")
+
+
+@pytest.mark.parametrize("block", blocks(README, "yaml"))
+def test_every_piece_of_configuration_is_right(tmp_path: Path, block: str) -> None:
+    base = yaml.safe_load(re.findall(r"<<'YAML'\n(.*?)^YAML", README, re.MULTILINE | re.DOTALL)[0])
+    environ = {"STRIPE_SECRET_KEY": "rk_test_" + "1a" * 20, "STRIPE_WEBHOOK_SECRET": "whsec_" + "2b" * 20}
+    added = yaml.safe_load(re.sub("^   ", "", block, flags=re.MULTILINE))
+    settings = from_mapping({**base, **added}, base=tmp_path, environ=environ, make_secrets=False)
+    assert settings.stripe is not None
+
+
+@pytest.mark.parametrize("block", blocks(README, "python"))
+def test_the_python_of_the_readme_runs(tmp_path: Path, block: str) -> None:
+    config = tmp_path / "config/gateway.yaml"
+    config.parent.mkdir()
+    shipped = (Path(__file__).parents[2] / "config/gateway.yaml").read_text()
+    config.write_text(shipped)
+    ran = subprocess.run(
+        [sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ran.returncode == 0, ran.stderr

@@ -1,0 +1,96 @@
+"""The ledger cannot commit, or the payment provider is out of reach: paid routes are refused, free ones go on."""
+
+import asyncio
+import sqlite3
+import time
+from contextlib import closing
+
+from aiohttp import ClientSession
+
+from gateway.cli.stage import Stage
+from tests.callers import BROWSER, audited, funded, pay, unpaid
+
+SECONDS_MAX = 5.0  # the promise is one second; a test on a busy machine allows five times that
+
+
+async def test_while_the_ledger_is_locked_paid_routes_are_closed_and_free_ones_open(stage: Stage) -> None:
+    [caller] = await funded(stage, "1.00 usd")
+    settings = stage.settings
+    admin = f"http://127.0.0.1:{stage.running.admin_address[1] if stage.running else 0}"
+    async with ClientSession() as session:
+        with closing(sqlite3.connect(settings.store_path, isolation_level=None)) as stranger:
+            stranger.execute("BEGIN IMMEDIATE")
+            begun = time.monotonic()
+            async with session.get(stage.url + "/weather/oslo", headers=caller.headers) as answer:
+                assert answer.status == 503
+                assert (await answer.json())["code"] == "ledger_unavailable"
+                assert answer.headers["Retry-After"] == "1"
+            assert time.monotonic() - begun < SECONDS_MAX
+            asked = stage.upstreams[0].calls
+            for _ in range(5):
+                async with session.get(stage.url + "/weather/oslo", headers=caller.headers) as answer:
+                    assert answer.status == 503
+            assert stage.upstreams[0].calls == asked, "a closed route called its upstream"
+            async with session.get(stage.url + "/status/oslo", headers=caller.headers) as answer:
+                assert answer.status == 200
+            async with session.get(admin + "/readyz") as answer:
+                assert answer.status == 503
+            async with session.get(admin + "/livez") as answer:
+                assert answer.status == 200
+            stranger.execute("ROLLBACK")
+        async with asyncio.timeout(SECONDS_MAX):
+            while True:
+                async with session.get(stage.url + "/weather/oslo", headers=caller.headers) as answer:
+                    if answer.status == 200:
+                        break
+        assert answer.headers["Gateway-Balance"] == "0.998 usd"
+    await stage.stop_gateway()
+    await stage.start_gateway(settings)
+    assert audited(stage).totals["usd"].spent == 2_000
+
+
+async def test_a_webhook_that_comes_while_the_ledger_is_locked_is_credited_afterwards(stage: Stage) -> None:
+    async with ClientSession() as session:
+        refused = await unpaid(stage, session)
+        with closing(sqlite3.connect(stage.settings.store_path, isolation_level=None)) as stranger:
+            stranger.execute("BEGIN IMMEDIATE")
+            paying = asyncio.create_task(pay(stage, refused["payment_url"]))
+            await stage.gateway.records.events("waiting")
+            stranger.execute("ROLLBACK")
+        async with asyncio.timeout(20):
+            await paying
+    assert audited(stage).totals["usd"].credited == 5_000_000
+
+
+async def test_without_the_provider_callers_keep_the_link_that_was_made(stage: Stage) -> None:
+    async with ClientSession() as session:
+        await unpaid(stage, session)
+        await stage.stand_in.stop()
+        begun = time.monotonic()
+        for _ in range(20):
+            assert "payment_url" in await unpaid(stage, session)
+        assert time.monotonic() - begun < SECONDS_MAX
+
+
+async def test_without_a_link_and_without_the_provider_a_503_says_so(stage: Stage) -> None:
+    async with ClientSession() as session:
+        await unpaid(stage, session)
+        settings = stage.settings
+        await stage.stop_gateway()
+        settings.store_path.with_name("gateway.records.db").unlink()
+        await stage.stand_in.stop()
+        await stage.start_gateway(settings)
+        begun = time.monotonic()
+        answers = await asyncio.gather(*(session.get(stage.url + "/weather/oslo") for _ in range(50)))
+        assert {answer.status for answer in answers} == {503}
+        body = await answers[0].json()
+        assert (body["code"], body["title"]) == (
+            "payment_service_unavailable", "Payment service temporarily unavailable",
+        )  # fmt: skip
+        assert time.monotonic() - begun < 2 * SECONDS_MAX
+        async with session.get(stage.url + "/weather/oslo", headers=BROWSER) as answer:
+            assert answer.status == 503
+            assert "Payment service temporarily unavailable" in await answer.text()
+        [caller] = await funded(stage, "0.002 usd")
+        async with session.get(stage.url + "/weather/oslo", headers=caller.headers) as answer:
+            assert answer.status == 200
