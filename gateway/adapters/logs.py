@@ -31,9 +31,9 @@ def configure(*, console: bool, level: str) -> None:
     )
 
 
-def report(event: str, **fields: object) -> None:
+def report(event: str, *, level: str = "warning", **fields: object) -> None:
     """Something happened that an operator should know."""
-    structlog.get_logger().warning(event, **fields)
+    getattr(structlog.get_logger(), level)(event, **fields)
 
 
 class RequestLog:

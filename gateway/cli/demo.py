@@ -70,7 +70,7 @@ class _Lines:
         )
 
 
-def _report(event: str, **fields: object) -> None:
+def _report(event: str, *, level: str = "", **fields: object) -> None:
     shown = "  ".join(f"{name} {value}" for name, value in fields.items())
     click.echo(f"{time.strftime('%H:%M:%S')}  {click.style(event, fg='magenta')}  {shown}")
 

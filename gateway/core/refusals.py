@@ -151,6 +151,15 @@ class LedgerUnavailable(Refusal):
 
 
 @dataclass(eq=False)
+class RecordsUnavailable(Refusal):
+    """The records of tokens and events cannot be read or written just now."""
+
+    status = 503
+    code = "records_unavailable"
+    retry_after_seconds: int = 1
+
+
+@dataclass(eq=False)
 class PaymentServiceUnavailable(Refusal):
     """A way to pay was asked for and the payment provider cannot be reached."""
 

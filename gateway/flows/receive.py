@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 
 from gateway.core.payments import Event
-from gateway.core.refusals import LedgerUnavailable
+from gateway.core.refusals import LedgerUnavailable, RecordsUnavailable
 from gateway.ports import Clock, Inbox, Payments, Till
 
 _RETRY_SECONDS = 0.5
@@ -64,6 +64,8 @@ class Webhooks:
         async with self._at_once:
             try:
                 await self._apply(event)
+            except RecordsUnavailable:
+                self._report("event waits for the next start", id=event.id, type=event.type)
             except Exception as error:
                 # Whatever it is, the event stays where an operator can see and replay it.
                 self._report("event parked", id=event.id, type=event.type, error=type(error).__name__)
@@ -80,7 +82,9 @@ class Webhooks:
             why = "it names no account that this gateway can open" if outcome == "parked" else "test and live disagree"
             await self._inbox.close_event(event.id, "parked", error=why)
         else:
-            self._report("payment", outcome=outcome, id=event.id, session=payment.id, amount=str(payment.amount))
+            self._report(
+                "payment", level="info", outcome=outcome, id=event.id, session=payment.id, amount=str(payment.amount)
+            )
             await self._inbox.close_event(event.id, "done")
 
     async def _fulfil(self, event: Event) -> str:
@@ -89,5 +93,5 @@ class Webhooks:
         while True:
             try:
                 return await self._till.fulfil(payment)
-            except LedgerUnavailable:
+            except (LedgerUnavailable, RecordsUnavailable):
                 await asyncio.sleep(_RETRY_SECONDS)

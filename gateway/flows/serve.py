@@ -9,6 +9,7 @@ When the ledger is down a priced request is refused before it reaches the upstre
 
 from gateway.core import headers, targets
 from gateway.core.callers import ANONYMOUS, Caller
+from gateway.core.money import Money
 from gateway.core.refusals import PaymentRequired, RateLimited, Refusal
 from gateway.core.routes import Route, RouteTable
 from gateway.core.targets import Target
@@ -71,6 +72,9 @@ class Serve:
     async def _sell(self, exchange: Exchange, caller: Caller, route: Route, target: Target) -> None:
         """A priced route: hold, forward, record, answer, settle."""
         price, meter = route.price, route.price.meter()
+        if caller.fresh:
+            # Nobody can have paid for a token that was made a moment ago: strangers do not reach the ledger.
+            raise PaymentRequired(price=price.ceiling, balance=Money.zero(price.ceiling.currency))
         hold = await self._ledger.hold(
             caller.account, price.ceiling, id=exchange.id, token=caller.token_tag, tariff=route.tariff
         )

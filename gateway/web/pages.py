@@ -10,7 +10,7 @@ from gateway.core import tokens
 from gateway.core.callers import Caller
 from gateway.core.money import Money
 from gateway.core.payments import Payment
-from gateway.core.refusals import LedgerUnavailable, PaymentServiceUnavailable
+from gateway.core.refusals import LedgerUnavailable, PaymentServiceUnavailable, RecordsUnavailable
 from gateway.core.routes import RouteTable
 from gateway.flows.identify import Callers
 from gateway.flows.top_up import TopUp
@@ -55,11 +55,11 @@ class Pages:
 
     async def wallet(self, request: web.Request) -> web.StreamResponse:
         """The balance of this browser, a way to add to it, and what things cost."""
-        caller = await self._caller(request)
         try:
+            caller = await self._caller(request)
             balance = await self._ledger.balance(caller.account, self._price.currency) if caller else None
             payment_url = await self._top_up.payment_url(caller or (caller := self._callers.fresh()))
-        except LedgerUnavailable:
+        except (LedgerUnavailable, RecordsUnavailable):
             return self._wait("Your balance cannot be read just now", "This page tries again by itself.")
         except PaymentServiceUnavailable:
             payment_url = None
@@ -77,10 +77,10 @@ class Pages:
 
     async def paid(self, request: web.Request) -> web.StreamResponse:
         """Where the provider sends a browser back to. Credits the payment if the webhook has not yet."""
-        caller = await self._caller(request)
         try:
+            caller = await self._caller(request)
             found = await self._top_up.fulfil_session(request.query.get("session_id", ""))
-        except (PaymentServiceUnavailable, LedgerUnavailable):
+        except (PaymentServiceUnavailable, LedgerUnavailable, RecordsUnavailable):
             return self._wait("Your payment is on its way", "This page looks again by itself.")
         if found is None:
             return self._say("There is no such payment", "Nothing was charged.", status=404)

@@ -14,7 +14,6 @@ body is read and remembered, because aiohttp reports them as the client's own.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from http.cookies import CookieError, SimpleCookie
 
 from aiohttp import (
     ClientConnectorError,
@@ -144,10 +143,7 @@ class AiohttpExchange:
 
     @property
     def cookies(self) -> Mapping[str, str]:
-        try:
-            return {name: morsel.value for name, morsel in SimpleCookie(self.headers.get("Cookie", "")).items()}
-        except CookieError:
-            return {}
+        return self._request.cookies
 
     @property
     def status(self) -> int:

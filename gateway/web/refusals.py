@@ -68,6 +68,9 @@ WORDS: dict[type[Refusal], Words] = {
     no.LedgerUnavailable: Words(
         "Paid requests are paused", lambda r: "The ledger cannot be written just now. Nothing was charged; try again."
     ),
+    no.RecordsUnavailable: Words(
+        "The gateway is not ready", lambda r: "Its records cannot be read just now. Nothing was charged; try again."
+    ),
     no.PaymentServiceUnavailable: Words(
         "Payment service temporarily unavailable", lambda r: "The payment page cannot be reached just now. Try again."
     ),

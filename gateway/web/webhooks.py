@@ -6,7 +6,7 @@ signature did not fit. 2xx means that the event is durable here.
 
 from aiohttp import web
 
-from gateway.core.refusals import BodyTooLarge, WebhookRefused
+from gateway.core.refusals import BodyTooLarge, Refusal
 from gateway.flows.receive import Webhooks
 from gateway.web.answers import OwnAnswer
 from gateway.web.refusals import as_problem
@@ -24,7 +24,7 @@ class WebhookPlace:
         try:
             body = await _read(request)
             await self._webhooks.receive(body, request.headers.get("Stripe-Signature"))
-        except (WebhookRefused, BodyTooLarge) as refusal:
+        except Refusal as refusal:
             return as_problem(refusal)
         return OwnAnswer(text='{"received": true}\n', content_type="application/json")
 

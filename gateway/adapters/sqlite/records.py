@@ -7,6 +7,7 @@ A file of its own, so that records never wait for money nor money for them. Each
 import json
 import os
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 
 import aiosqlite
@@ -14,13 +15,14 @@ import aiosqlite
 from gateway.adapters.sqlite import migrations
 from gateway.core.keyring import Keyring
 from gateway.core.payments import Event
+from gateway.core.refusals import RecordsUnavailable
 from gateway.ports import InboxStatus, Randomness, TokenRow
 
 _EVENT_PURPOSE = "event"
 
 
 class SqliteRecords:
-    """Implements `ports.Credentials`, `ports.Inbox` and `ports.Links`."""
+    """Implements `ports.Credentials`, `ports.Inbox` and `ports.Links`. Every call may raise RecordsUnavailable."""
 
     def __init__(self, path: Path, *, keyring: Keyring, randomness: Randomness) -> None:
         self._path = path
@@ -48,9 +50,7 @@ class SqliteRecords:
     # --- tokens -------------------------------------------------------------------------------------------------------
 
     async def find(self, digest: bytes) -> TokenRow | None:
-        rows = await self._sql.execute_fetchall(
-            "SELECT account, revoked, expires FROM token WHERE access_token_hash = ?", (digest,)
-        )
+        rows = await self._read("SELECT account, revoked, expires FROM token WHERE access_token_hash = ?", (digest,))
         for account, revoked, expires in rows:
             return TokenRow(account, revoked=revoked is not None, expires_ms=expires)
         return None
@@ -78,7 +78,7 @@ class SqliteRecords:
         await self._write("UPDATE event SET status = ?, error = ? WHERE id = ?", (status, error, id))
 
     async def events(self, status: InboxStatus) -> list[Event]:
-        rows = await self._sql.execute_fetchall(
+        rows = await self._read(
             "SELECT id, type, live, created, object, key_id FROM event WHERE status = ? ORDER BY received",
             (status,),
         )
@@ -90,14 +90,23 @@ class SqliteRecords:
     # --- links --------------------------------------------------------------------------------------------------------
 
     async def find_link(self, key: str) -> str | None:
-        for (url,) in await self._sql.execute_fetchall("SELECT url FROM payment_link WHERE key = ?", (key,)):
+        for (url,) in await self._read("SELECT url FROM payment_link WHERE key = ?", (key,)):
             return str(url)
         return None
 
     async def keep_link(self, key: str, url: str) -> None:
         await self._write("INSERT OR REPLACE INTO payment_link VALUES (?, ?)", (key, url))
 
+    async def _read(self, statement: str, values: tuple[object, ...]) -> Iterable[sqlite3.Row]:
+        try:
+            return await self._sql.execute_fetchall(statement, values)
+        except sqlite3.Error as error:
+            raise RecordsUnavailable() from error
+
     async def _write(self, statement: str, values: tuple[object, ...]) -> bool:
         """One committed statement; whether it changed a row."""
-        async with self._sql.execute(statement, values) as cursor:
-            return cursor.rowcount > 0
+        try:
+            async with self._sql.execute(statement, values) as cursor:
+                return cursor.rowcount > 0
+        except sqlite3.Error as error:
+            raise RecordsUnavailable() from error
