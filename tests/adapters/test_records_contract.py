@@ -1,0 +1,108 @@
+"""What the ports promise of tokens, events and links, held against every implementation."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from gateway.adapters.memory import MemoryRecords
+from gateway.adapters.sqlite.records import SqliteRecords
+from gateway.core.keyring import Keyring
+from gateway.core.payments import Event
+from gateway.core.refusals import RecordsUnavailable
+from gateway.core.secrets import Secret
+from tests.fakes import SeededRandomness
+
+Records = MemoryRecords | SqliteRecords
+KEYRING = Keyring([Secret("k" * 40)])
+EVENT = Event("evt_1", "checkout.session.completed", False, 1, {"customer_details": {"email": "ann@example.org"}})
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def records(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Records]:
+    if request.param == "memory":
+        yield MemoryRecords()
+        return
+    sqlite = SqliteRecords(tmp_path / "records.db", keyring=KEYRING, randomness=SeededRandomness())
+    await sqlite.open()
+    yield sqlite
+    await sqlite.close()
+
+
+async def test_a_token_is_found_by_its_digest_only(records: Records) -> None:
+    assert await records.find(b"d" * 32) is None
+    assert await records.add(b"d" * 32, account="acct_1", pepper_id="0000", now_ms=1)
+    found = await records.find(b"d" * 32)
+    assert found is not None
+    assert (found.account, found.revoked, found.expires_ms) == ("acct_1", False, None)
+    assert await records.find(b"e" * 32) is None
+
+
+async def test_a_token_that_is_there_stays_as_it_is(records: Records) -> None:
+    assert await records.add(b"d" * 32, account="acct_1", pepper_id="0000", now_ms=1)
+    assert not await records.add(b"d" * 32, account="acct_2", pepper_id="0000", now_ms=2)
+    found = await records.find(b"d" * 32)
+    assert found is not None
+    assert found.account == "acct_1"
+
+
+async def test_of_fifty_claims_at_once_one_is_granted(records: Records) -> None:
+    granted = await asyncio.gather(*(records.claim(EVENT, now_ms=1) for _ in range(50)))
+    assert sum(granted) == 1
+
+
+async def test_an_event_waits_until_it_is_closed(records: Records) -> None:
+    await records.claim(EVENT, now_ms=1)
+    assert await records.events("waiting") == [EVENT]
+    await records.close_event("evt_1", "parked", error="why")
+    assert await records.events("waiting") == []
+    assert await records.events("parked") == [EVENT]
+    assert not await records.claim(EVENT, now_ms=2)
+
+
+async def test_a_link_is_kept_by_what_it_sells(records: Records) -> None:
+    assert await records.find_link("a") is None
+    await records.keep_link("a", "https://pay.example/1")
+    await records.keep_link("a", "https://pay.example/2")
+    assert await records.find_link("a") == "https://pay.example/2"
+    assert await records.find_link("b") is None
+
+
+async def test_no_address_of_a_person_stands_in_the_file(tmp_path: Path) -> None:
+    records = SqliteRecords(tmp_path / "records.db", keyring=KEYRING, randomness=SeededRandomness())
+    await records.open()
+    await records.claim(EVENT, now_ms=1)
+    for file in tmp_path.iterdir():
+        assert b"ann@example.org" not in file.read_bytes()
+        assert file.stat().st_mode & 0o077 == 0, f"{file.name} can be read by others"
+    await records.close()
+
+
+async def test_what_was_acknowledged_is_there_after_a_crash(tmp_path: Path) -> None:
+    records = SqliteRecords(tmp_path / "records.db", keyring=KEYRING, randomness=SeededRandomness())
+    await records.open()
+    await records.claim(EVENT, now_ms=1)
+    image = tmp_path / "image"
+    image.mkdir()
+    for name in ("records.db", "records.db-wal"):
+        (image / name).write_bytes((tmp_path / name).read_bytes())
+    again = SqliteRecords(image / "records.db", keyring=KEYRING, randomness=SeededRandomness())
+    await again.open()
+    assert await again.events("waiting") == [EVENT]
+    await again.close()
+    await records.close()
+
+
+async def test_an_outage_is_a_refusal_and_no_bug(tmp_path: Path) -> None:
+    records = SqliteRecords(tmp_path / "records.db", keyring=KEYRING, randomness=SeededRandomness())
+    await records.open()
+    with closing(sqlite3.connect(tmp_path / "records.db")) as stranger:
+        stranger.execute("DROP TABLE token")
+    with pytest.raises(RecordsUnavailable):
+        await records.find(b"d" * 32)
+    with pytest.raises(RecordsUnavailable):
+        await records.add(b"d" * 32, account="acct_1", pepper_id="0000", now_ms=1)
+    await records.close()

@@ -1,0 +1,229 @@
+"""The life of one request on adapters in memory, without sockets: every ending, and a cancellation at every await."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+
+import pytest
+
+from gateway.adapters.memory import MemoryLedgerStore, MemoryRecords
+from gateway.adapters.ratelimits import MemoryRateLimits
+from gateway.core.callers import Caller
+from gateway.core.headers import Fields
+from gateway.core.ids import RequestId
+from gateway.core.keyring import Keyring
+from gateway.core.ledger import Credit
+from gateway.core.meters import Meter
+from gateway.core.money import Money
+from gateway.core.pricing import Price
+from gateway.core.refusals import PaymentRequired, Refusal, UpstreamFailed
+from gateway.core.routes import Rate, Route, RouteTable, Upstream
+from gateway.core.secrets import Secret
+from gateway.core.tokens import TokenMint
+from gateway.flows.identify import Callers
+from gateway.flows.keep import Keeper, Pace
+from gateway.flows.serve import Serve
+from gateway.ports import AnswerCut, Exchange, Started
+from tests.fakes import FakeClock, SeededRandomness
+
+UPSTREAM = Upstream("toy", "http://toy")
+PRICE = Price(Money.parse("0.002 usd"))
+ROUTES = RouteTable(
+    [
+        Route("paid", "/paid/", UPSTREAM, PRICE),
+        Route("relaxed", "/relaxed/", UPSTREAM, PRICE, durability="relaxed"),
+        Route("free", "/free/", UPSTREAM, Price(Money.zero("usd"))),
+        Route("few", "/few/", UPSTREAM, PRICE, limit=Rate(2, 60, "2/minute")),
+    ]
+)
+
+
+NUMBERS = itertools.count(1)
+
+
+@dataclass
+class FakeExchange:
+    """An exchange whose upstream does what it is told; every step gives the loop a turn or two."""
+
+    target: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    upstream_status: int = 200
+    dead: bool = False
+    cut: bool = False
+    method: str = "GET"
+    peer: str = "127.0.0.1"
+    cookies: Mapping[str, str] = field(default_factory=dict)
+    fields: Fields = field(default_factory=list)
+    cost: Money | None = None
+    status: int = 0
+    forwarded: int = 0
+    refused: Refusal | None = None
+    on_its_way: asyncio.Event = field(default_factory=asyncio.Event)
+    id: RequestId = field(default_factory=lambda: RequestId(1, next(NUMBERS)))
+
+    def check(self) -> None:
+        pass
+
+    async def forward(self, route: Route, target: str, meter: Meter) -> None:
+        await asyncio.sleep(0)
+        self.forwarded += 1
+        self.on_its_way.set()
+        if self.dead:
+            raise UpstreamFailed()
+        await asyncio.sleep(0)
+        meter.head(self.upstream_status)
+
+    async def answer(self, meter: Meter, started: Started) -> None:
+        self.status = self.upstream_status
+        started()
+        await asyncio.sleep(0)
+        if self.cut:
+            meter.cut()
+            raise AnswerCut
+        await asyncio.sleep(0)
+
+    async def refuse(self, refusal: Refusal, route: Route | None) -> None:
+        self.refused = refusal
+        self.status = refusal.status
+
+
+class FakeTill:
+    """Implements `ports.Till` as far as serving needs it."""
+
+    async def offer(self, refusal: PaymentRequired, caller: Caller) -> Refusal:
+        return refusal
+
+    async def fulfil(self, payment: object) -> str:
+        raise AssertionError("nobody pays here")
+
+
+class Shop:
+    """A `Serve` with a caller that has money."""
+
+    def __init__(self) -> None:
+        clock, randomness = FakeClock(), SeededRandomness()
+        self.store = MemoryLedgerStore()
+        self.keeper = Keeper(self.store, clock, pace=Pace(gap=0, quiet=0.001))
+        self.callers = Callers(
+            mint=TokenMint(Keyring([Secret("k" * 40)]), "test"),
+            pepper=Secret("p" * 40),
+            credentials=MemoryRecords(),
+            clock=clock,
+            randomness=randomness,
+            header="Authorization",
+            cookie_names=("gateway_token",),
+        )
+        caller = self.callers.fresh()
+        assert caller.fresh is not None
+        self.account, self.token = caller.account, caller.fresh.reveal()
+        self.served: list[Exchange] = []
+        self.serve = Serve(
+            routes=ROUTES,
+            callers=self.callers,
+            limits=MemoryRateLimits(clock),
+            ledger=self.keeper,
+            till=FakeTill(),
+            served=lambda exchange, route, caller: self.served.append(exchange),
+        )
+
+    async def open(self, money: str = "1.00 usd") -> None:
+        await self.keeper.open()
+        await self.keeper.credit(Credit("manual:1", self.account, Money.parse(money), "manual", "for a test"))
+
+    def exchange(self, target: str, **rest: object) -> FakeExchange:
+        return FakeExchange(target, headers={"authorization": f"Bearer {self.token}"}, **rest)  # type: ignore[arg-type]
+
+    async def balance(self) -> tuple[int, int]:
+        found = await self.keeper.balance(self.account, "usd")
+        return found.available.micros, found.held.micros
+
+
+@pytest.fixture
+async def shop() -> AsyncIterator[Shop]:
+    shop = Shop()
+    await shop.open()
+    yield shop
+    await shop.keeper.close()
+
+
+@pytest.mark.parametrize("route", ["/paid/x", "/relaxed/x"])
+async def test_an_answered_request_is_debited_and_says_so(shop: Shop, route: str) -> None:
+    exchange = shop.exchange(route)
+    await shop.serve.serve(exchange)
+    assert exchange.status == 200
+    assert ("Gateway-Cost", "0.002 usd") in exchange.fields
+    assert ("Gateway-Balance", "0.998 usd") in exchange.fields
+    assert exchange.cost == Money.parse("0.002 usd")
+    assert await shop.balance() == (998_000, 0)
+    assert shop.served == [exchange]
+
+
+@pytest.mark.parametrize("ending", [{"dead": True}, {"cut": True}, {"upstream_status": 404}, {"upstream_status": 500}])
+async def test_what_the_upstream_did_not_deliver_costs_nothing(shop: Shop, ending: dict[str, object]) -> None:
+    exchange = shop.exchange("/paid/x", **ending)
+    await shop.serve.serve(exchange)
+    assert exchange.cost == Money.zero("usd")
+    assert await shop.balance() == (1_000_000, 0)
+    assert shop.served == [exchange]
+
+
+async def test_a_free_route_touches_no_money(shop: Shop) -> None:
+    exchange = shop.exchange("/free/x")
+    await shop.serve.serve(exchange)
+    assert (exchange.status, exchange.cost, exchange.fields) == (200, None, [])
+
+
+async def test_who_cannot_pay_is_refused_before_the_upstream_is_asked(shop: Shop) -> None:
+    exchange = FakeExchange("/paid/x")
+    await shop.serve.serve(exchange)
+    assert isinstance(exchange.refused, PaymentRequired)
+    assert exchange.forwarded == 0
+
+
+async def test_who_is_turned_away_by_a_limit_has_no_money_set_aside(shop: Shop) -> None:
+    statuses = []
+    for _ in range(3):
+        exchange = shop.exchange("/few/x")
+        await shop.serve.serve(exchange)
+        statuses.append(exchange.status)
+    assert statuses == [200, 200, 429]
+    assert await shop.balance() == (996_000, 0)
+
+
+async def test_a_request_in_flight_keeps_the_price_it_was_quoted(shop: Shop) -> None:
+    task = asyncio.create_task(shop.serve.serve(exchange := shop.exchange("/paid/x")))
+    await exchange.on_its_way.wait()
+    shop.serve.routes = RouteTable([Route("paid", "/paid/", UPSTREAM, Price(Money.parse("0.5 usd")))])
+    await task
+    assert exchange.cost == Money.parse("0.002 usd")
+    await shop.serve.serve(later := shop.exchange("/paid/x"))
+    assert later.cost == Money.parse("0.5 usd")
+
+
+@pytest.mark.parametrize("target", ["/paid/x", "/relaxed/x", "/free/x", "/few/x"])
+@pytest.mark.parametrize("ending", [{}, {"dead": True}, {"cut": True}, {"upstream_status": 500}])
+async def test_cancelled_at_every_await_no_money_is_missing_and_none_is_stuck(
+    target: str, ending: dict[str, object]
+) -> None:
+    for turns in range(1, 60):
+        shop = Shop()
+        await shop.open()
+        exchange = shop.exchange(target, **ending)
+        task = asyncio.create_task(shop.serve.serve(exchange))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        finished = task.done()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        available, held = await shop.balance()
+        spent = exchange.cost.micros if exchange.cost else 0
+        assert held == 0, f"money is stuck after {turns} turns"
+        assert available == 1_000_000 - spent, f"money is missing after {turns} turns"
+        assert spent == 0 or (exchange.forwarded and ending in ({}, {"cut": True})), "a hang-up pays, a failure never"
+        await shop.keeper.close()
+        [account] = shop.store.accounts.values()
+        assert account.credited - account.spent == available, f"the store disagrees after {turns} turns"
+        if finished:
+            return
+    raise AssertionError("the request did not end within sixty turns of the loop")
