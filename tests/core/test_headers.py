@@ -1,0 +1,132 @@
+"""Which fields pass: edge by edge, and for any fields at all."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.core.headers import HOP_BY_HOP, Origin, prefers_html, receipt, to_caller, to_upstream, window
+from gateway.core.money import Money
+from gateway.core.routes import Rate
+
+ORIGIN = Origin("10.0.0.1", "https", "api.example")
+TOKEN = "fb_test_1a2b" + "A" * 40
+COOKIES = ("gateway_token", "gateway_token_return")
+
+names = st.text("abcdefgXYZ-_", min_size=1, max_size=12)
+values = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30)
+some_fields = st.lists(st.tuples(names, values), max_size=12)
+
+
+def up(*fields: tuple[str, str], header: str = "X-Api-Key") -> list[tuple[str, str]]:
+    return to_upstream(fields, ORIGIN, header=header, cookies=COOKIES)[:-3]
+
+
+def test_what_is_the_callers_passes_in_order_and_spelling() -> None:
+    fields = [("accept", "a"), ("X-B", "2"), ("x-b", "3"), ("User-Agent", ""), ("Accept", "b")]
+    assert up(*fields) == fields
+
+
+@pytest.mark.parametrize("name", sorted(HOP_BY_HOP | {"host", "forwarded", "x-forwarded-for", "x-real-ip", "expect"}))
+def test_hop_by_hop_and_forwarding_fields_do_not_pass(name: str) -> None:
+    assert up((name.title(), "x"), ("Kept", "y")) == [("Kept", "y")]
+
+
+@pytest.mark.parametrize("name", ["Gateway-Account", "gateway-anything", "X_Account", "Content_Length", "_"])
+def test_names_that_claim_something_do_not_pass(name: str) -> None:
+    assert up((name, "x")) == []
+
+
+def test_what_connection_names_does_not_pass() -> None:
+    assert up(("Connection", "close, X-Hop"), ("x-hop", "1"), ("X-Hop2", "2")) == [("X-Hop2", "2")]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("Authorization", f"Bearer {TOKEN}"), ("authorization", f"bearer  {TOKEN}"), ("X-Api-Key", TOKEN)],
+)
+def test_a_token_of_ours_does_not_pass(name: str, value: str) -> None:
+    assert up((name, value)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("Authorization", "Basic dTpw"), ("Authorization", "Bearer other"), ("X-Api-Key", "other")]
+)
+def test_a_credential_that_is_not_ours_passes(name: str, value: str) -> None:
+    assert up((name, value)) == [(name, value)]
+
+
+@pytest.mark.parametrize(
+    ("cookie", "left"),
+    [
+        ("a=1; gateway_token=x; b=2", "a=1; b=2"),
+        ("gateway_token=x", None),
+        ("gateway_token=x;gateway_token_return=y", None),
+        ("a=1;b=2 ;  c=3", "a=1;b=2 ;  c=3"),
+        ("not_gateway_token=x", "not_gateway_token=x"),
+    ],
+)
+def test_our_cookies_are_taken_out_and_the_others_stay(cookie: str, left: str | None) -> None:
+    assert up(("Cookie", cookie)) == ([] if left is None else [("Cookie", left)])
+
+
+def test_where_the_request_came_from_is_said_by_us() -> None:
+    sent = to_upstream([("X-Forwarded-For", "6.6.6.6")], ORIGIN, header="X-Api-Key", cookies=COOKIES)
+    assert sent == [
+        ("X-Forwarded-For", "10.0.0.1"),
+        ("X-Forwarded-Proto", "https"),
+        ("X-Forwarded-Host", "api.example"),
+    ]
+
+
+@given(some_fields)
+def test_nothing_is_made_up_and_nothing_is_reordered(fields: list[tuple[str, str]]) -> None:
+    kept = up(*fields)
+    rest = iter(fields)
+    assert all(field in rest for field in kept), "kept fields are the sent ones, in their order"
+    for name, _ in kept:
+        assert name.lower() not in HOP_BY_HOP
+        assert "_" not in name
+
+
+@given(some_fields)
+def test_the_way_back_only_takes_away(fields: list[tuple[str, str]]) -> None:
+    rest = iter(fields)
+    assert all(field in rest for field in to_caller(fields))
+
+
+def test_an_upstream_cannot_speak_for_the_gateway() -> None:
+    assert to_caller([("Gateway-Cost", "0"), ("Set-Cookie", "a"), ("Set-Cookie", "b")]) == [
+        ("Set-Cookie", "a"),
+        ("Set-Cookie", "b"),
+    ]
+
+
+def test_receipt_and_window_are_written_as_documented() -> None:
+    assert receipt(Money(2000, "usd"), Money(4_998_000, "usd")) == [
+        ("Gateway-Cost", "0.002 usd"),
+        ("Gateway-Balance", "4.998 usd"),
+    ]
+    assert window("weather", Rate(100, 60, "100/minute"), remaining=-1, reset_seconds=0.2) == [
+        ("RateLimit-Policy", '"weather";q=100;w=60'),
+        ("RateLimit", '"weather";r=0;t=1'),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("accept", "mode", "html"),
+    [
+        ("text/html,application/xhtml+xml,*/*;q=0.8", "navigate", True),
+        ("text/html", None, True),
+        ("text/html", "cors", False),
+        ("*/*", None, False),
+        ("", "navigate", False),
+        ("application/json", "navigate", False),
+        ("application/json, text/html;q=0.5", None, False),
+        ("text/html;q=0.9, application/json;q=0.5", None, True),
+        ("text/html;q=x", None, False),
+        ("TEXT/HTML ; q=1", None, True),
+    ],
+)
+def test_who_prefers_html(accept: str, mode: str | None, html: bool) -> None:
+    headers = {"Accept": accept} | ({"Sec-Fetch-Mode": mode} if mode else {})
+    assert prefers_html(headers) is html

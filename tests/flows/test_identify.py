@@ -1,0 +1,141 @@
+"""Credential -> caller: who is let in, who gets a fresh token, who is refused."""
+
+from typing import Any
+
+import pytest
+
+from gateway.adapters.memory import MemoryRecords
+from gateway.core.callers import ANONYMOUS
+from gateway.core.keyring import Keyring
+from gateway.core.money import Money
+from gateway.core.pricing import Price
+from gateway.core.refusals import UnknownToken
+from gateway.core.routes import Route, Upstream
+from gateway.core.secrets import Secret
+from gateway.core.tokens import TokenMint, digest
+from gateway.flows.identify import Callers
+from gateway.ports import TokenRow
+from tests.fakes import FakeClock, SeededRandomness
+from tests.flows.test_serve import FakeExchange
+
+PEPPER = Secret("p" * 40)
+PAID = Route("paid", "/paid/", Upstream("toy", "http://toy"), Price(Money.parse("0.002 usd")))
+FREE = Route("free", "/free/", Upstream("toy", "http://toy"), Price(Money.zero("usd")))
+HTML = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate"}
+
+
+class Door:
+    def __init__(self) -> None:
+        self.clock, self.records = FakeClock(), MemoryRecords()
+        self.mint = TokenMint(Keyring([Secret("k" * 40)]), "test")
+        self.callers = Callers(
+            mint=self.mint,
+            pepper=PEPPER,
+            credentials=self.records,
+            clock=self.clock,
+            randomness=SeededRandomness(),
+            header="X-Api-Key",
+            cookie_names=("gateway_token",),
+        )
+
+    def token(self) -> str:
+        fresh = self.callers.fresh().fresh
+        assert fresh is not None
+        return fresh.reveal()
+
+    def mint_account(self, token: str) -> str:
+        genuine = self.mint.recognise(token)
+        assert genuine is not None
+        return genuine.account
+
+    def record(self, token: str, **row: Any) -> None:
+        self.records.tokens[digest(PEPPER, token)] = TokenRow(
+            **{"account": "acct_recorded", "revoked": False, "expires_ms": None, **row}
+        )
+
+
+@pytest.fixture
+def door() -> Door:
+    return Door()
+
+
+def coming(headers: dict[str, str] | None = None, **cookies: str) -> FakeExchange:
+    lower = {name.lower(): value for name, value in (headers or {}).items()}
+    return FakeExchange("/", headers=lower | (headers or {}), cookies=cookies)
+
+
+async def test_who_has_no_credential_gets_a_fresh_token_where_it_costs_something(door: Door) -> None:
+    caller = await door.callers.identify(coming(), PAID)
+    assert caller.fresh is not None
+    assert caller.account.startswith("acct_")
+    assert await door.callers.identify(coming(), FREE) == ANONYMOUS
+
+
+async def test_the_account_of_an_unpaid_token_is_always_the_same(door: Door) -> None:
+    fresh = await door.callers.identify(coming(), PAID)
+    assert fresh.fresh is not None
+    again = await door.callers.identify(coming({"Authorization": f"Bearer {fresh.fresh.reveal()}"}), PAID)
+    assert again.account == fresh.account
+    assert again.fresh is None
+    assert not again.on_record
+
+
+async def test_a_token_on_record_opens_the_account_on_record(door: Door) -> None:
+    token = door.token()
+    door.record(token)
+    for exchange in (
+        coming({"X-Api-Key": token}),
+        coming({"X-Api-Key": f"Bearer {token}"}),
+        coming(gateway_token=token),
+    ):
+        caller = await door.callers.identify(exchange, PAID)
+        assert (caller.account, caller.on_record) == ("acct_recorded", True)
+
+
+@pytest.mark.parametrize("row", [{"revoked": True}, {"expires_ms": 1_800_000_000_000}])
+async def test_a_revoked_or_expired_token_is_refused(door: Door, row: dict[str, Any]) -> None:
+    token = door.token()
+    door.record(token, **row)
+    with pytest.raises(UnknownToken):
+        await door.callers.identify(coming({"Authorization": f"Bearer {token}"}), PAID)
+
+
+async def test_a_token_expires_at_its_time_and_not_before(door: Door) -> None:
+    token = door.token()
+    door.record(token, expires_ms=door.clock.ms + 1)
+    assert (await door.callers.identify(coming({"X-Api-Key": token}), PAID)).on_record
+    door.clock.pass_seconds(0.001)
+    with pytest.raises(UnknownToken):
+        await door.callers.identify(coming({"X-Api-Key": token}), PAID)
+
+
+@pytest.mark.parametrize("text", ["", "x", "fb_test_", "fb_test_0000" + "A" * 40, "ÿ" * 52, "fb_live_0000" + "A" * 40])
+async def test_what_is_not_ours_is_refused_where_it_costs_something(door: Door, text: str) -> None:
+    exchange = coming({"Authorization": f"Bearer {text}"})
+    if text:
+        with pytest.raises(UnknownToken):
+            await door.callers.identify(exchange, PAID)
+    assert await door.callers.identify(exchange, FREE) == ANONYMOUS
+
+
+async def test_a_persons_stale_cookie_is_as_good_as_none_and_a_programs_is_refused(door: Door) -> None:
+    person = coming(HTML, gateway_token="fb_test_0000" + "A" * 40)
+    assert (await door.callers.identify(person, PAID)).fresh is not None
+    with pytest.raises(UnknownToken):
+        await door.callers.identify(coming(gateway_token="fb_test_0000" + "A" * 40), PAID)
+
+
+async def test_a_genuine_cookie_counts_beside_somebody_elses_bearer(door: Door) -> None:
+    token = door.token()
+    exchange = coming({"Authorization": "Bearer for-the-upstream"}, gateway_token=token)
+    assert (await door.callers.identify(exchange, PAID)).account == door.mint_account(token)
+
+
+async def test_what_was_remembered_is_forgotten_when_money_arrives(door: Door) -> None:
+    token = door.token()
+    exchange = coming({"X-Api-Key": token})
+    assert not (await door.callers.identify(exchange, PAID)).on_record
+    door.record(token)
+    assert not (await door.callers.identify(exchange, PAID)).on_record, "it is remembered"
+    door.callers.forget(digest(PEPPER, token))
+    assert (await door.callers.identify(exchange, PAID)).on_record
