@@ -21,6 +21,7 @@ HOP_BY_HOP = frozenset(
     " http2-settings".split()
 )
 _SET_BY_US = frozenset("host x-forwarded-for x-forwarded-proto x-forwarded-host forwarded x-real-ip expect".split())
+_NEVER_UPSTREAM = HOP_BY_HOP | _SET_BY_US
 _OURS = "gateway-"
 
 
@@ -40,13 +41,14 @@ def to_upstream(fields: Iterable[tuple[str, str]], origin: Origin, *, header: st
     credentials meant for the upstream pass.
     """
     fields = list(fields)
-    dropped = HOP_BY_HOP | _SET_BY_US | _named_in_connection(fields)
+    dropped = _NEVER_UPSTREAM | _named_in_connection(fields)
+    credentials = ("authorization", header.lower())
     kept: Fields = []
     for name, value in fields:
         lower = name.lower()
         if lower in dropped or lower.startswith(_OURS) or "_" in lower:
             continue
-        if lower in ("authorization", header.lower()) and _is_credential(value):
+        if lower in credentials and _is_credential(value):
             continue
         if lower == "cookie":
             value = _without(value, cookies)

@@ -5,11 +5,12 @@ decides. On a priced route a caller without any gets a fresh token, one whose cr
 expired gets 401, and a browser that comes with a stale cookie is treated as if it had none: a person cannot mend a
 cookie. A free route never refuses for a credential and never waits for the records.
 
-Rows are remembered, the least recently used forgotten first. Only this process writes them, and `forget` is called
-where it does.
+What was recognised is remembered by its digest, the least recently used forgotten first, so that a token costs one HMAC
+from its second request on. Only this process writes rows, and `forget` is called where it does.
 """
 
 from collections import OrderedDict
+from dataclasses import dataclass
 
 from gateway.core import tokens
 from gateway.core.callers import ANONYMOUS, Caller
@@ -44,7 +45,7 @@ class Callers:
         self._randomness = randomness
         self._header = header
         self._cookie_names = cookie_names
-        self._remembered: OrderedDict[bytes, TokenRow | None] = OrderedDict()
+        self._remembered: OrderedDict[bytes, _Known] = OrderedDict()
 
     async def identify(self, exchange: Exchange, route: Route) -> Caller:
         """The caller of this request. Raises UnknownToken on priced routes."""
@@ -64,25 +65,39 @@ class Callers:
 
     async def known(self, token: str) -> Caller | None:
         """Who presents this token; None if it is not ours, was revoked or has expired."""
-        genuine = self._mint.recognise(token)
-        if genuine is None:
-            return None
         digest = tokens.digest(self._pepper, token)
-        row = await self._row(digest)
+        found = self._remembered.get(digest)
+        if found is None:
+            genuine = self._mint.recognise(token)
+            if genuine is None:
+                return None
+            found = self._remember(digest, _Known(genuine.account, await self._credentials.find(digest)))
+        else:
+            self._remembered.move_to_end(digest)
+        return self._caller(digest, found)
+
+    def _at_a_glance(self, token: str) -> Caller | None:
+        """The same from what is remembered: good enough where nothing is to be paid."""
+        digest = tokens.digest(self._pepper, token)
+        found = self._remembered.get(digest)
+        if found is None:
+            genuine = self._mint.recognise(token)
+            found = _Known(genuine.account, None) if genuine else None
+        return self._caller(digest, found) if found else None
+
+    def _caller(self, digest: bytes, known: "_Known") -> Caller | None:
+        row = known.row
         if row is None:
-            return Caller(genuine.account, digest, tokens.tag(digest))
+            return Caller(known.account, digest, tokens.tag(digest))
         if row.revoked or (row.expires_ms is not None and row.expires_ms <= self._clock.now_ms()):
             return None
         return Caller(row.account, digest, tokens.tag(digest), on_record=True)
 
-    def _at_a_glance(self, token: str) -> Caller | None:
-        """The same from what is remembered: good enough where nothing is to be paid."""
-        genuine = self._mint.recognise(token)
-        if genuine is None:
-            return None
-        digest = tokens.digest(self._pepper, token)
-        row = self._remembered.get(digest)
-        return Caller(row.account if row else genuine.account, digest, tokens.tag(digest), on_record=row is not None)
+    def _remember(self, digest: bytes, known: "_Known") -> "_Known":
+        self._remembered[digest] = known
+        if len(self._remembered) > _REMEMBERED_MAX:
+            self._remembered.popitem(last=False)
+        return known
 
     def fresh(self) -> Caller:
         """A caller with a token that was just made. Nothing is written down."""
@@ -96,13 +111,10 @@ class Callers:
         """A token's row was written: what was remembered of it is out of date."""
         self._remembered.pop(digest, None)
 
-    async def _row(self, digest: bytes) -> TokenRow | None:
-        try:
-            self._remembered.move_to_end(digest)
-            return self._remembered[digest]
-        except KeyError:
-            row = await self._credentials.find(digest)
-        self._remembered[digest] = row
-        if len(self._remembered) > _REMEMBERED_MAX:
-            self._remembered.popitem(last=False)
-        return row
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A token that was recognised: the account that it opens by itself, and what is on record of it."""
+
+    account: str
+    row: TokenRow | None

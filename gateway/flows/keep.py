@@ -202,7 +202,7 @@ class Keeper:
     async def hold(self, account: str, ceiling: Money, *, id: RequestId, token: int, tariff: Tariff) -> Hold:
         self._refuse_if_stuck()
         key = (account, ceiling.currency)
-        # What was loaded may have left the memory again before this waiter ran; nothing is taken from a stale copy.
+        # Nothing is ever taken from a copy that has left the memory: another request might load a second one.
         while (found := self._accounts.get(key)) is None:
             await self._load(key)
             self._refuse_if_stuck()
@@ -419,7 +419,8 @@ class Keeper:
         for gate, _ in waiting.gates:
             if not gate.done():
                 gate.set_result(None)
-        self._forget_the_idle()
+        # Once those who were woken have run: an account that was loaded for them is idle until then.
+        asyncio.get_running_loop().call_soon(self._forget_the_idle)
 
     def _apply(self, credit: Credit, new: bool, done: Committed) -> None:
         """A credit that was committed reaches the account in memory, if it is there."""
