@@ -46,6 +46,7 @@ class Callers:
         self._header = header
         self._cookie_names = cookie_names
         self._remembered: OrderedDict[bytes, _Known] = OrderedDict()
+        self._forgotten = 0
 
     async def identify(self, exchange: Exchange, route: Route) -> Caller:
         """The caller of this request. Raises UnknownToken on priced routes."""
@@ -71,7 +72,10 @@ class Callers:
             genuine = self._mint.recognise(token)
             if genuine is None:
                 return None
-            found = self._remember(digest, _Known(genuine.account, await self._credentials.find(digest)))
+            before = self._forgotten
+            found = _Known(genuine.account, await self._credentials.find(digest))
+            if before == self._forgotten:
+                self._remember(digest, found)
         else:
             self._remembered.move_to_end(digest)
         return self._caller(digest, found)
@@ -93,11 +97,10 @@ class Callers:
             return None
         return Caller(row.account, digest, tokens.tag(digest), on_record=True)
 
-    def _remember(self, digest: bytes, known: "_Known") -> "_Known":
+    def _remember(self, digest: bytes, known: "_Known") -> None:
         self._remembered[digest] = known
         if len(self._remembered) > _REMEMBERED_MAX:
             self._remembered.popitem(last=False)
-        return known
 
     def fresh(self) -> Caller:
         """A caller with a token that was just made. Nothing is written down."""
@@ -108,7 +111,8 @@ class Callers:
         return Caller(genuine.account, digest, tokens.tag(digest), fresh=token)
 
     def forget(self, digest: bytes) -> None:
-        """A token's row was written: what was remembered of it is out of date."""
+        """A token's row was written: what was remembered of it, or is being read just now, is out of date."""
+        self._forgotten += 1
         self._remembered.pop(digest, None)
 
 
