@@ -154,3 +154,13 @@ async def test_either_of_two_secrets_is_taken(make_stage: StageMaker) -> None:
             headers = {"Stripe-Signature": signed(body, secret)}
             async with session.post(stage.url + "/-/webhooks/stripe", data=body, headers=headers) as answer:
                 assert answer.status == 200
+
+
+async def test_an_older_address_is_served_only_when_it_is_switched_on(make_stage: StageMaker) -> None:
+    stage = await make_stage(stripe={"webhook_secrets": [SECRET], "webhook_aliases": ["/stripe-webhook"]})
+    body = json.dumps({**EVENT, "type": "ping"}).encode()
+    async with ClientSession() as session:
+        for path, status in (("/stripe-webhook", 200), ("/stripe/webhooks", 404), ("/webhooks/stripe", 404)):
+            headers = {"Stripe-Signature": signed(body, SECRET)}
+            async with session.post(stage.url + path, data=body, headers=headers) as answer:
+                assert answer.status == status
