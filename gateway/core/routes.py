@@ -24,7 +24,7 @@ Unpaid = Literal["redirect", "page"]
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """A server that answers for one or more routes. `url` has no path but its base, no trailing slash."""
+    """A server that answers for one or more routes. `url` is its scheme, host and port, without a slash at the end."""
 
     name: str
     url: str

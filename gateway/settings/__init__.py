@@ -1,0 +1,136 @@
+"""The configuration: one YAML file and the environment in, frozen values out, or every mistake at once.
+
+    settings = load(Path("config/gateway.yaml"), os.environ, make_secrets=True)
+
+The way of a setting, one file each:
+
+- `reading` parses the YAML into a tree in which everything knows its line and column (`nodes`, `source`);
+- `environment` replaces `${NAME}` and lays `GATEWAY_…` variables over it;
+- `checking` holds the tree against the `shape`, in which each setting is described, with the `forms` of small texts;
+- `rules` and `keys` compare settings with one another, on a `draft` that passes over what is wrong already;
+- `secret_files` reads, or makes at the first start, the secrets that no setting gives;
+- `building` turns the checked shape into `values`; `remarks` says what is allowed but worth a word.
+
+Mistakes are gathered on the way in a report (`mistakes`), which never shows a secret (`masking`), and raised together
+at the end. Secrets are made last, when all else is right, so that a mistake leaves nothing behind.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gateway.settings import building, checking, environment, forms, keys, reading, rules, secret_files
+from gateway.settings.draft import Draft
+from gateway.settings.environment import IGNORED
+from gateway.settings.masking import shown
+from gateway.settings.mistakes import Mistake, Report, SettingsInvalid
+from gateway.settings.nodes import Node, Place, find, from_plain
+from gateway.settings.reference import reference, schema
+from gateway.settings.remarks import notes
+from gateway.settings.source import Source
+from gateway.settings.values import (
+    LimitSettings,
+    LogSettings,
+    SecretSettings,
+    Settings,
+    StripeSettings,
+    TokenSettings,
+)
+
+__all__ = [
+    "IGNORED",
+    "LimitSettings",
+    "LogSettings",
+    "Mistake",
+    "SecretSettings",
+    "Settings",
+    "SettingsInvalid",
+    "StripeSettings",
+    "TokenSettings",
+    "from_mapping",
+    "load",
+    "notes",
+    "reference",
+    "schema",
+]
+
+
+def load(path: Path | None, environ: Mapping[str, str], *, make_secrets: bool) -> Settings:
+    """The settings of a file and an environment, or of the environment alone. Raises SettingsInvalid.
+
+    With `make_secrets`, secrets that are neither given nor on disk are made; without, nothing is written anywhere.
+    """
+    place = Place("settings" if path is None else str(path))
+    report = Report(Node(place, {}))
+    root = report.root if path is None else _read(path, report)
+    if root is None:
+        environment.overlay(Node(place, {}), environ, report)  # to tell of its mistakes as well
+        report.raise_if_any()
+        raise AssertionError("a file that cannot be read is a mistake")
+    return _settings(root, environ, report, base=Path.cwd(), make_secrets=make_secrets)
+
+
+def from_mapping(
+    values: Mapping[str, Any], *, base: Path, environ: Mapping[str, str] | None = None, make_secrets: bool
+) -> Settings:
+    """The settings of plain values, as they would stand in the file; relative paths start at `base`."""
+    root = from_plain(values, Place("settings"))
+    return _settings(root, environ or {}, Report(root), base=base, make_secrets=make_secrets)
+
+
+def _read(path: Path, report: Report) -> Node | None:
+    place = Place(str(path))
+    try:
+        with path.open("rb") as opened:
+            content = opened.read(reading.BYTES_MAX + 1)
+        if len(content) > reading.BYTES_MAX:
+            raise reading.Unreadable(place, "the file is larger than 1 MiB")
+        text = content.decode("utf-8-sig")
+        report.source = Source.of(place.label, text)
+        return reading.compose(text, place, report, report.source)
+    except UnicodeDecodeError as wrong:
+        line = content[: wrong.start].count(b"\n") + 1
+        report.add_at(place, (), f"the file is not UTF-8 in line {line}")
+    except OSError as wrong:
+        report.add_at(place, (), f"the file cannot be read: {(wrong.strerror or 'unknown').lower()}")
+    except reading.Unreadable as wrong:
+        report.broken = True
+        report.add_at(wrong.place, (), wrong.words)
+    return None
+
+
+def _settings(root: Node, environ: Mapping[str, str], report: Report, *, base: Path, make_secrets: bool) -> Settings:
+    report.root = root
+    root = environment.substitute(root, environ, report)
+    root = environment.overlay(root, environ, report)
+    shape = checking.check(root, report)
+    draft = Draft(root, report)
+    report.secrets.update(text for _, text in draft.secrets())
+    for rule in (*rules.ALL, *keys.ALL):
+        rule(draft)
+    store = draft.read(forms.store, "store")
+    files = _secret_files(draft, base / store, report, make_secrets=make_secrets) if store else {}
+    report.raise_if_any()
+    if shape is None or store is None:
+        raise AssertionError("what has no mistake has a shape and a store")
+    return building.build(shape, store_path=(base / store).absolute(), files=files)
+
+
+def _secret_files(draft: Draft, store: Path, report: Report, *, make_secrets: bool) -> dict[str, list[str]]:
+    """The texts of our secret files by name. They are compared with the given secrets, and made if all is well."""
+    if os.path.isdir(store):  # says no where Path.is_dir raises
+        report.add(("store",), f"{shown(store)} is a folder; write the path of a file")
+        return {}
+    folder = store.parent / secret_files.FOLDER
+    wanted = [file for file in secret_files.FILES if not draft.given(*file.setting)]
+    found = {file.name: secret_files.read(folder, file, report) for file in wanted}
+    known = [(path, find(report.root, path), text) for path, text in draft.secrets()]
+    given = [(path, node.place, text) for path, node, text in known if node is not None]
+    ours = [(file.setting, Place(str(folder / file.name)), text) for file in wanted for text in found[file.name] or ()]
+    keys.no_secret_serves_two_purposes([*given, *ours], report)
+    if make_secrets and report.clean:
+        for file in wanted:
+            if found[file.name] is None:
+                found[file.name] = secret_files.make(folder, file, report)
+    return {name: list(texts or ()) for name, texts in found.items()}

@@ -1,0 +1,61 @@
+"""What is allowed but worth a word: for `gateway check`, and for the log when the gateway starts."""
+
+from collections.abc import Iterator
+
+from gateway.settings import forms
+from gateway.settings.values import Settings
+
+
+def notes(settings: Settings) -> list[str]:
+    """Remarks on settings that are right, each one sentence that names the setting."""
+    return [*_on_payments(settings), *_on_addresses(settings), *_on_routes(settings), *_on_secrets(settings)]
+
+
+def _on_payments(settings: Settings) -> Iterator[str]:
+    priced = [route for route in settings.routes.routes if not route.price.free]
+    if settings.stripe is None:
+        without = "stripe: not set; the gateway starts, but "
+        yield without + ("a 402 carries no payment_url." if priced else "no payment can be taken.")
+        return
+    top_up = settings.stripe.top_up
+    for route in priced:
+        if top_up < route.price.ceiling:
+            yield f"routes.{route.name}.price: one payment of {top_up} does not buy one call at {route.price}."
+
+
+def _on_addresses(settings: Settings) -> Iterator[str]:
+    if not forms.is_loopback(settings.admin[0]):
+        yield (
+            f"admin: {settings.admin[0]} can be reached from other machines; whoever reaches it is kept out by the "
+            "operator token alone."
+        )
+    public_url = forms.origin(settings.public_url) if settings.public_url_given else None
+    if public_url and public_url.scheme == "http" and not public_url.is_loopback:
+        yield f"public_url: {public_url} is not https://, so callers' tokens travel in the clear."
+    if settings.stripe and public_url is None:
+        yield "public_url: not set; Stripe cannot send webhooks to this machine, and payers do not find back to it."
+
+
+def _on_routes(settings: Settings) -> Iterator[str]:
+    routes = settings.routes.routes
+    if not routes:
+        yield "routes: none; every request is answered with 404."
+    used = {route.upstream.name for route in routes}
+    for name in settings.upstreams:
+        if name not in used:
+            yield f"upstreams.{name}: no route leads to it."
+    for route in routes:
+        if not route.match.endswith("/"):
+            yield f"routes.{route.name}.match: {route.match} is this one path; for all below it, end it in a slash."
+
+
+def _on_secrets(settings: Settings) -> Iterator[str]:
+    ours = settings.secrets
+    missing = {
+        "sealing_key": not ours.sealing_keys,
+        "pepper": not ours.peppers,
+        "operator_token": ours.operator_token is None,
+    }
+    for name, is_missing in missing.items():
+        if is_missing:
+            yield f"secrets: {settings.secrets_path / name} is made when the gateway first starts."

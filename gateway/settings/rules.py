@@ -1,0 +1,192 @@
+"""What must agree between settings: addresses, money and routes. What concerns secrets is in `keys`.
+
+Each rule reads the draft and reports; none depends on another, so one pass finds everything.
+"""
+
+from collections.abc import Callable
+
+from gateway.core.money import Money, MoneySyntax, minor_decimals, to_minor
+from gateway.core.routes import RESERVED_PREFIXES
+from gateway.settings import forms, payable
+from gateway.settings.draft import Draft
+from gateway.settings.masking import shown
+from gateway.settings.shape import STRIPE_API_URL
+from gateway.settings.suggestions import did_you_mean
+
+_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 -- compared with, not bound
+
+
+def listeners_have_an_address_each(draft: Draft) -> None:
+    listen, admin = draft.read(forms.address, "listen"), draft.read(forms.address, "admin")
+    if listen and admin and listen[1] == admin[1] != 0 and _overlap(listen[0], admin[0]):
+        path = "admin" if draft.given("admin") else "listen"
+        draft.report.add((path,), "listen and admin are the same address; give each its own port")
+
+
+def _overlap(one: str, other: str) -> bool:
+    either = {one, other}
+    return (
+        len(either) == 1
+        or not either.isdisjoint(_WILDCARDS)
+        or ("localhost" in either and forms.is_loopback(one) and forms.is_loopback(other))
+    )
+
+
+def live_mode_is_reached_by_https(draft: Draft) -> None:
+    public_url = draft.read(forms.origin, "public_url")
+    if draft.text("mode") == "live" and public_url and public_url.scheme == "http" and not public_url.is_loopback:
+        draft.report.add(("public_url",), "in mode live callers' tokens must not travel in the clear; write https://")
+
+
+def secure_cookies_need_https(draft: Draft) -> None:
+    cookie = draft.text("tokens", "cookie")
+    public_url = draft.read(forms.origin, "public_url")
+    is_plain = public_url.scheme == "http" if public_url else not draft.given("public_url")
+    if cookie and cookie.lower().startswith(("__host-", "__secure-")) and is_plain:
+        draft.report.add(("tokens", "cookie"), "browsers drop a cookie of this name unless public_url is https://")
+
+
+def stand_ins_for_stripe_stay_at_home(draft: Draft) -> None:
+    api_url = draft.read(forms.origin, "stripe", "api_url")
+    if not api_url or str(api_url) == STRIPE_API_URL:
+        return
+    path = ("stripe", "api_url")
+    if draft.text("mode") == "live":
+        draft.report.add(path, f"in mode live payments go to {STRIPE_API_URL} only; remove this setting")
+    elif api_url.scheme == "http" and not api_url.is_loopback:
+        draft.report.add(path, "the key must not travel in the clear; http:// is for this machine only")
+
+
+def upstreams_are_not_the_gateway(draft: Draft) -> None:
+    for name in draft.names("upstreams"):
+        url = draft.read(forms.origin, "upstreams", name, "url")
+        for listener in ("listen", "admin"):
+            address = draft.read(forms.address, listener)
+            if url and address and url.port == address[1] and _overlap(url.host, address[0]) and _is_here(url):
+                draft.report.add(("upstreams", name, "url"), f"this is the gateway itself (`{listener}`)")
+
+
+def _is_here(url: forms.Origin) -> bool:
+    return url.is_loopback or url.host in _WILDCARDS
+
+
+def amounts_are_of_one_currency(draft: Draft) -> None:
+    currency = draft.read(forms.currency, "currency")
+    for number in draft.numbers("routes"):
+        price = draft.read(forms.price, "routes", number, "price")
+        if price and currency and price.currency != currency:
+            words = f"the price is in {price.currency}, but `currency` is {currency}"
+            draft.report.add(("routes", number, "price"), words)
+
+
+def a_top_up_can_be_paid(draft: Draft) -> None:
+    currency = draft.read(forms.currency, "currency")
+    path = ("stripe", "top_up")
+    if not currency or not draft.given("stripe") or draft.report.is_bad(path):
+        return
+    if not draft.given(*path):
+        if payable.usual(currency) is None:
+            draft.report.add(path, f'say what a payment link sells, such as "500 {currency}"')
+        return
+    top_up = draft.read(forms.amount, *path)
+    if top_up is None:
+        return
+    if top_up.currency != currency:
+        draft.report.add(path, f"the top-up is in {top_up.currency}, but `currency` is {currency}")
+    elif words := _not_payable(top_up):
+        draft.report.add(path, words)
+
+
+def _not_payable(top_up: Money) -> str:
+    decimals = minor_decimals(top_up.currency)
+    try:
+        minor = to_minor(top_up)
+    except MoneySyntax:
+        finest = {0: "no decimals", 2: "two decimals", 3: "two decimals and a 0"}[decimals]
+        return f"a payment in {top_up.currency} has {finest}"
+    least = payable.least(top_up.currency)
+    if least is not None and top_up < least:
+        return f"Stripe takes no payment below {least}"
+    if minor > payable.MINOR_MAX:
+        return "Stripe takes no payment of more than eight digits"
+    return ""
+
+
+def routes_have_names_of_their_own(draft: Draft) -> None:
+    first: dict[str, int] = {}
+    for number in draft.numbers("routes"):
+        name = draft.read(forms.name, "routes", number, "name")
+        if name is None:
+            continue
+        spelling = name.replace("-", "_")
+        if spelling in first:
+            other = draft.text("routes", first[spelling], "name")
+            same = "has this name" if other == name else f"is called {shown(other)}, which is the same in a variable"
+            draft.report.add(("routes", number, "name"), f"routes[{first[spelling]}] {same}")
+        first.setdefault(spelling, number)
+
+
+def upstreams_have_names_of_their_own(draft: Draft) -> None:
+    first: dict[str, str] = {}
+    for name in draft.names("upstreams"):
+        other = first.setdefault(name.replace("-", "_"), name)
+        if other != name:
+            words = f"{shown(other)} and {shown(name)} are the same name in a variable; rename one"
+            draft.report.add(("upstreams", name), words, at_key=True)
+
+
+def routes_lead_to_an_upstream(draft: Draft) -> None:
+    known = draft.names("upstreams")
+    for number in draft.numbers("routes"):
+        upstream = draft.read(forms.name, "routes", number, "upstream")
+        if upstream is not None and upstream not in known and not draft.report.is_bad(("upstreams",)):
+            hint = did_you_mean(upstream, known)
+            draft.report.add(("routes", number, "upstream"), f"there is no upstream {shown(upstream)}{hint}")
+
+
+def routes_do_not_shadow_one_another(draft: Draft) -> None:
+    first: dict[str, int] = {}
+    for number in draft.numbers("routes"):
+        match = draft.read(forms.match, "routes", number, "match")
+        if match is None:
+            continue
+        other = first.setdefault(match.lower(), number)
+        if other == number:
+            continue
+        name = draft.text("routes", other, "name")
+        which = f"routes[{other}]" + (f" ({shown(name)})" if name else "")
+        if draft.text("routes", other, "match") == match:
+            words = f"{which} has the same match, so one of the two would never be reached"
+        else:
+            words = f"{which} differs only in capital letters, which many servers take for the same path"
+        draft.report.add(("routes", number, "match"), words)
+
+
+def routes_leave_our_own_addresses_alone(draft: Draft) -> None:
+    aliases = [draft.text("stripe", "webhook_aliases", number) for number in draft.numbers("stripe", "webhook_aliases")]
+    for number in draft.numbers("routes"):
+        match = draft.read(forms.match, "routes", number, "match")
+        if match is None:
+            continue
+        for reserved in RESERVED_PREFIXES:
+            if (match.lower().rstrip("/") + "/").startswith(reserved):
+                words = f"addresses under {reserved} belong to the gateway itself"
+                draft.report.add(("routes", number, "match"), words)
+        if match.rstrip("/") in aliases:
+            draft.report.add(("routes", number, "match"), "stripe.webhook_aliases receives webhooks on this path")
+
+
+ALL: tuple[Callable[[Draft], None], ...] = (
+    listeners_have_an_address_each,
+    live_mode_is_reached_by_https,
+    secure_cookies_need_https,
+    stand_ins_for_stripe_stay_at_home,
+    upstreams_are_not_the_gateway,
+    amounts_are_of_one_currency,
+    a_top_up_can_be_paid,
+    routes_have_names_of_their_own,
+    upstreams_have_names_of_their_own,
+    routes_lead_to_an_upstream,
+    routes_do_not_shadow_one_another,
+    routes_leave_our_own_addresses_alone,
+)

@@ -1,0 +1,209 @@
+"""What must agree between settings."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.settings import Mistake
+from tests.settings.asking import full, mistakes, only, route, settings
+
+
+def wrong(base: Path, **changes: Any) -> Mistake:
+    return only(mistakes(base, full(**changes)))
+
+
+def test_only_version_1_is_known(tmp_path: Path) -> None:
+    for version in (2, 0, "1", True):
+        assert wrong(tmp_path, version=version).words == "the only version of this format is 1"
+
+
+def test_listen_and_admin_need_an_address_each(tmp_path: Path) -> None:
+    for listen, admin in (
+        ("127.0.0.1:80", "127.0.0.1:80"),
+        ("0.0.0.0:80", "127.0.0.1:80"),
+        ("localhost:80", "127.0.0.1:80"),
+    ):
+        found = wrong(tmp_path, listen=listen, admin=admin)
+        assert (found.path, found.words) == ("admin", "listen and admin are the same address; give each its own port")
+    assert wrong(tmp_path, listen="127.0.0.1:8403", admin=None).path == "listen"
+    for listen, admin in (("127.0.0.1:0", "127.0.0.1:0"), ("127.0.0.1:80", "127.0.0.2:80")):
+        settings(tmp_path, full(listen=listen, admin=admin))
+
+
+def test_live_mode_needs_https_but_on_loopback(tmp_path: Path) -> None:
+    live: dict[str, Any] = {"mode": "live", "stripe": None}
+    assert "https://" in wrong(tmp_path, public_url="http://pay.example.com", **live).words
+    settings(tmp_path, full(public_url="https://pay.example.com", **live))
+    settings(tmp_path, full(public_url="http://localhost:8402", **live))
+    settings(tmp_path, full(public_url="http://pay.example.com"))
+
+
+def test_a_cookie_that_browsers_would_drop_is_a_mistake(tmp_path: Path) -> None:
+    assert wrong(tmp_path, tokens={"cookie": "__Host-token"}).path == "tokens.cookie"
+    assert wrong(tmp_path, tokens={"cookie": "__Host-token"}, public_url=None).path == "tokens.cookie"
+    settings(tmp_path, full(tokens={"cookie": "__Host-token"}, public_url="https://a.example"))
+
+
+def test_a_stand_in_for_stripe_is_local_and_never_live(tmp_path: Path) -> None:
+    settings(tmp_path, full(stripe={"api_url": "http://127.0.0.1:12111"}))
+    settings(tmp_path, full(stripe={"api_url": "https://stand-in.example"}))
+    assert "in the clear" in wrong(tmp_path, stripe={"api_url": "http://stand-in.example"}).words
+    live = full(mode="live", public_url="https://a.example", stripe={"api_url": "https://stand-in.example"})
+    assert "stripe.api_url" in {mistake.path for mistake in mistakes(tmp_path, live)}
+
+
+def test_an_upstream_that_is_the_gateway_itself_is_a_mistake(tmp_path: Path) -> None:
+    for url in ("http://127.0.0.1:8402", "http://localhost:8403"):
+        assert "the gateway itself" in wrong(tmp_path, upstreams={"weather": {"url": url}}).words
+    settings(tmp_path, full(upstreams={"weather": {"url": "http://10.0.0.7:8402"}}))
+
+
+def test_prices_and_top_up_are_of_the_one_currency(tmp_path: Path) -> None:
+    found = wrong(tmp_path, routes=[route(price="0.002 eur")])
+    assert (found.path, found.words) == ("routes[0].price", "the price is in eur, but `currency` is usd")
+    found = wrong(tmp_path, stripe={"top_up": "5.00 eur"})
+    assert (found.path, found.words) == ("stripe.top_up", "the top-up is in eur, but `currency` is usd")
+
+
+@pytest.mark.parametrize(
+    ("currency", "top_up", "words"),
+    [
+        ("usd", "0.49 usd", "Stripe takes no payment below 0.50 usd"),
+        ("usd", "5.001 usd", "a payment in usd has two decimals"),
+        ("usd", "1000000 usd", "Stripe takes no payment of more than eight digits"),
+        ("jpy", "49 jpy", "Stripe takes no payment below 50.00 jpy"),
+        ("jpy", "500.5 jpy", "a payment in jpy has no decimals"),
+        ("kwd", "5.001 kwd", "a payment in kwd has two decimals and a 0"),
+        ("krw", None, 'say what a payment link sells, such as "500 krw"'),
+    ],
+)
+def test_a_top_up_must_be_payable(currency: str, top_up: str | None, words: str, tmp_path: Path) -> None:
+    found = wrong(tmp_path, currency=currency, stripe={"top_up": top_up}, routes=[route(price="free")])
+    assert (found.path, found.words) == ("stripe.top_up", words)
+
+
+@pytest.mark.parametrize(
+    ("currency", "top_up"),
+    [("usd", "0.50 usd"), ("usd", "999999.99 usd"), ("jpy", "50 jpy"), ("kwd", "5.01 kwd"), ("krw", "500 krw")],
+)
+def test_a_top_up_at_the_edge_is_payable(currency: str, top_up: str, tmp_path: Path) -> None:
+    settings(tmp_path, full(currency=currency, stripe={"top_up": top_up}, routes=[route(price="free")]))
+
+
+def test_a_route_without_a_price_is_never_free_by_accident(tmp_path: Path) -> None:
+    found = wrong(tmp_path, routes=[route(price=None)])
+    assert (found.path, found.words) == (
+        "routes[0].price",
+        'the route has no price; write one such as "0.002 usd", or say: free',
+    )
+
+
+@pytest.mark.parametrize("price", [0.002, 5, 0, "0.002", True, [], {"usd": 1}])
+def test_a_price_that_is_no_text_with_a_currency_is_a_mistake(price: object, tmp_path: Path) -> None:
+    assert wrong(tmp_path, routes=[route(price=price)]).path == "routes[0].price"
+
+
+def test_an_unquoted_amount_is_answered_with_the_right_way_to_write_it(tmp_path: Path) -> None:
+    free = [route(price="free")]
+    found = wrong(tmp_path, currency="eur", routes=[route(price=0.25)], stripe=None)
+    assert found.words == 'write it quoted, with a currency: "0.25 eur"'
+    assert wrong(tmp_path, stripe={"top_up": 5}, routes=free).words == 'write it quoted, with a currency: "5 usd"'
+
+
+def test_names_of_routes_are_unique(tmp_path: Path) -> None:
+    found = wrong(tmp_path, routes=[route(), route(match="/b/")])
+    assert (found.path, found.words) == ("routes[1].name", "routes[0] has this name")
+    found = wrong(tmp_path, routes=[route(name="a-b"), route(name="a_b", match="/b/")])
+    assert "the same in a variable" in found.words
+
+
+def test_names_of_upstreams_differ_in_variables_too(tmp_path: Path) -> None:
+    more = {"a-b": {"url": "http://127.0.0.1:1"}, "a_b": {"url": "http://127.0.0.1:2"}}
+    assert "the same name in a variable" in wrong(tmp_path, upstreams=more).words
+
+
+def test_an_unknown_upstream_is_a_mistake_with_a_guess(tmp_path: Path) -> None:
+    found = wrong(tmp_path, routes=[route(upstream="wether")])
+    assert found.words == "there is no upstream `wether`; did you mean `weather`?"
+
+
+def test_routes_must_not_shadow_one_another(tmp_path: Path) -> None:
+    found = wrong(tmp_path, routes=[route(), route(name="b")])
+    assert found.path == "routes[1].match"
+    assert found.words == "routes[0] (`weather`) has the same match, so one of the two would never be reached"
+    found = wrong(tmp_path, routes=[route(), route(name="b", match="/WEATHER/")])
+    assert "only in capital letters" in found.words
+    settings(tmp_path, full(routes=[route(), route(name="b", match="/weather"), route(name="c", match="/")]))
+
+
+@pytest.mark.parametrize("match", ["/-/", "/-/wallet", "/-", "/.well-known/x", "/.well-known", "/.Well-Known/"])
+def test_our_own_addresses_are_no_routes(match: str, tmp_path: Path) -> None:
+    assert "belong to the gateway itself" in wrong(tmp_path, routes=[route(match=match)]).words
+
+
+def test_addresses_that_only_look_like_ours_are_routes(tmp_path: Path) -> None:
+    for match in ("/-x/", "/.well-known-x/", "/a/-/"):
+        settings(tmp_path, full(routes=[route(match=match)]))
+
+
+def test_a_webhook_alias_is_no_route(tmp_path: Path) -> None:
+    aliases = {"webhook_aliases": ["/stripe-webhook"]}
+    for match in ("/stripe-webhook", "/stripe-webhook/"):
+        assert "receives webhooks" in wrong(tmp_path, stripe=aliases, routes=[route(match=match)]).words
+    settings(tmp_path, full(routes=[route(match="/stripe-webhook")]))
+    found = wrong(tmp_path, stripe={"webhook_aliases": ["/stripe-webhok"]})
+    assert "did you mean `/stripe-webhook`?" in found.words
+
+
+@pytest.mark.parametrize(
+    ("changes", "path", "words"),
+    [
+        ({"routes": {"a": 1}}, "routes", "a list of routes"),
+        ({"routes": ["x"]}, "routes[0]", "each as `name: value`"),
+        ({"upstreams": ["x"]}, "upstreams", "each as `name: value`"),
+        ({"tokens": "x"}, "tokens", "each as `name: value`"),
+        (
+            {"stripe": {"webhook_secrets": "whsec_9fK2mQ7xTzB4nH8vLc3YpR6s"}},
+            "stripe.webhook_secrets",
+            "a list of secret",
+        ),
+        ({"stripe": {"webhook_secrets": []}}, "stripe.webhook_secrets", "the list is empty"),
+        ({"stripe": {"webhook_secrets": None}}, "stripe.webhook_secrets", "is missing; give it a list"),
+        ({"stripe": {"webhook_tolerance_seconds": 0}}, "stripe.webhook_tolerance_seconds", "it must be 1 or more"),
+        ({"stripe": {"webhook_tolerance_seconds": 86_401}}, "stripe.webhook_tolerance_seconds", "86400 or less"),
+        ({"stripe": {"webhook_tolerance_seconds": "5"}}, "stripe.webhook_tolerance_seconds", "without quotes"),
+        ({"log": {"level": ["info"]}}, "log.level", "expected here is `debug` or"),
+        ({"log": {"colour": "red"}}, "log.colour", "there is no setting `colour` here; there is: format, level"),
+        ({"listen": ["x"]}, "listen", "a host:port, not a list"),
+        ({"secret_key": "x"}, "secret_key", "did you mean `stripe.secret_key`?"),
+        ({"store": "postgres://db"}, "store", "the one kind there is: sqlite:"),
+    ],
+)
+def test_what_is_not_of_the_shape_is_explained(changes: dict[str, Any], path: str, words: str, tmp_path: Path) -> None:
+    found = wrong(tmp_path, **changes)
+    assert found.path == path
+    assert words in found.words
+
+
+def test_an_upstream_given_as_an_address_is_shown_how_to_write_it(tmp_path: Path) -> None:
+    values = full()
+    values["upstreams"]["weather"] = "http://127.0.0.1:9001"
+    assert only(mistakes(tmp_path, values)).words.endswith("write {url: http://127.0.0.1:9001}")
+
+
+def test_a_folder_is_no_store(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    assert "is a folder" in wrong(tmp_path, store="sqlite:./data").words
+
+
+def test_a_path_that_no_file_system_takes_is_a_mistake(tmp_path: Path) -> None:
+    found = mistakes(tmp_path, full(store="sqlite:" + "a" * 5000 + "/x.db", secrets=None))
+    assert all("cannot be read: File name too long" in mistake.words for mistake in found)
+
+
+def test_a_rule_is_silent_about_what_is_wrong_by_itself(tmp_path: Path) -> None:
+    found = wrong(tmp_path, currency="dollars")
+    assert found.path == "currency"
+    found = wrong(tmp_path, routes=[route(match="x"), route(name="b", match="/b/")])
+    assert found.path == "routes[0].match"
