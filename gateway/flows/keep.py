@@ -191,7 +191,7 @@ class Keeper:
         if undo:
             draft = self._take()
             draft.quiet = True
-            await self._store.commit(draft)
+            await self._commit_until_done(draft)
             self._committed(draft)
         else:
             self._stored_started = tail.first - 1
@@ -375,18 +375,23 @@ class Keeper:
 
     async def _commit_until_done(self, draft: Draft) -> Committed | None:
         """Try the same draft until it is written. None when the keeper was closed while the store was stuck."""
-        reopen = False
+        reopen, told = False, ""
         while True:
             try:
                 if reopen:
                     await self._store.reopen()
                     reopen = False
-                return await self._store.commit(draft)
+                done = await self._store.commit(draft)
+                if told:
+                    self._report("the ledger can be written again")
+                return done
             except StoreBusy:
-                self._report("the ledger is locked by another program")
+                problem = "the ledger is locked by another program"
             except StoreFailed as failure:
-                self._report(str(failure))
-                reopen = True
+                problem, reopen = str(failure), True
+            if problem != told:
+                self._report(problem)
+                told = problem
             if self._closing:
                 return None
             await asyncio.sleep(self._pace.retry)
