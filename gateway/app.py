@@ -6,6 +6,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from aiohttp import web
@@ -58,7 +59,7 @@ class Gateway:
             records_path(settings.store_path), keyring=self.keyring, randomness=self.randomness
         )
         self.ledger = Keeper(
-            SqliteLedgerStore(settings.store_path, head_key=self.keyring.newest.subkey(HEAD_KEY_PURPOSE)),
+            ledger_store(settings.store_path, self.keyring),
             self.clock,
             report=lambda problem: report("ledger", problem=problem),
         )
@@ -70,14 +71,15 @@ class Gateway:
             keyring=self.keyring,
             randomness=self.randomness,
         )
+        self.limits = MemoryRateLimits(self.clock)
         self.callers = Callers(
             mint=TokenMint(self.keyring, settings.mode),
-            pepper=settings.secrets.peppers[0],
+            peppers=settings.secrets.peppers,
             credentials=self.records,
             clock=self.clock,
             randomness=self.randomness,
             header=settings.tokens.header,
-            cookie_names=self.cookies.names[:1],
+            cookie_names=(self.cookies.name,),
         )
         self.top_up = self._top_up()
         self.webhooks = self._webhooks()
@@ -85,6 +87,7 @@ class Gateway:
         self.templates = Templates()
         self.proxy = self._proxy(served or logs.RequestLog(self.clock))
         self.recovered = Recovered(0, 0)
+        self._opened = AsyncExitStack()
         self._linking: asyncio.Task[None] | None = None
 
     # --- parts --------------------------------------------------------------------------------------------------------
@@ -128,7 +131,7 @@ class Gateway:
         serve = Serve(
             routes=self.settings.routes,
             callers=self.callers,
-            limits=MemoryRateLimits(self.clock),
+            limits=self.limits,
             ledger=self.ledger,
             till=self.top_up,
             served=served,
@@ -138,8 +141,8 @@ class Gateway:
             refusals=Refusals(templates=self.templates, cookies=self.cookies),
             clock=self.clock,
             numbers=self.numbers,
-            token_header=self.settings.tokens.header,
-            cookie_names=self.cookies.names,
+            cookie=self.cookies.name,
+            scheme=self.settings.public_url.partition("://")[0],
             body_bytes_max=self.settings.limits.request_body_bytes_max,
             head_bytes_max=self.settings.limits.request_head_bytes_max,
             report=self._report,
@@ -148,34 +151,42 @@ class Gateway:
     # --- life ---------------------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Open the books and the records and take up what a stop left. Raises StoreDamaged, StoreLocked."""
-        self.recovered = await self.ledger.open()
+        """Open the books and the records and take up what a stop left. Raises StoreDamaged, StoreLocked.
+
+        Whatever was opened is closed again by `close`, in the reverse order, also when a later part could not open.
+        """
+        self._opened.push_async_callback(self.proxy.close)
+        if self.payments is not None:
+            self._opened.push_async_callback(self.payments.close)
+        self._opened.push_async_callback(self.ledger.close)
+        self.recovered = await self.ledger.open()  # first: its lock keeps a second gateway away from all files
+        self._opened.push_async_callback(self.records.close)
+        await self.records.open()
         if self.recovered.count:
             self._report("given away after a crash", requests=self.recovered.count, micros=self.recovered.micros)
-        await self.records.open()
         if self.webhooks is not None:
+            self._opened.push_async_callback(self.webhooks.close)
             await self.webhooks.resume()
         self._linking = asyncio.create_task(self._prepare_link(), name="prepare payment link")
+        self._opened.push_async_callback(self._stop_linking)
 
     async def close(self) -> None:
-        """After the last request has ended: finish what is under way and let go of the files."""
+        """After the last request has ended: finish what is under way and let go of the files, whatever else fails."""
+        await self._opened.aclose()
+
+    async def _stop_linking(self) -> None:
         if self._linking is not None:
             self._linking.cancel()
             await asyncio.gather(self._linking, return_exceptions=True)
-        if self.webhooks is not None:
-            await self.webhooks.close()
-        await self.proxy.close()
-        await self.ledger.close()
-        await self.records.close()
-        if self.payments is not None:
-            await self.payments.close()
 
     async def _prepare_link(self) -> None:
         """Make the payment link before the first caller needs it; whoever needs it sooner shares the attempt."""
         try:
             await self.top_up.prepare()
         except PaymentServiceUnavailable:
-            self._report("no payment link yet", why="the payment provider cannot be reached")
+            self._report("no payment link yet", why="the payment provider cannot be reached or refuses")
+        except Exception as error:
+            self._report("no payment link yet", why=type(error).__name__)
 
     # --- places -------------------------------------------------------------------------------------------------------
 
@@ -188,6 +199,7 @@ class Gateway:
             top_up=self.top_up,
             price=self.price,
             ledger=self.ledger,
+            limits=self.limits,
             routes=self.settings.routes,
             token_header=self.settings.tokens.header,
         )
@@ -217,6 +229,7 @@ class Gateway:
             ledger=self.ledger,
             ledger_stuck=lambda: self.ledger.stuck,
             operator_token=self.settings.secrets.operator_token,
+            currency=self.settings.currency,
         )
         app = place.application()
         app.on_response_prepare.append(drop_what_was_invented)
@@ -225,6 +238,12 @@ class Gateway:
 
 async def _nothing_here(request: web.Request) -> web.StreamResponse:
     return as_problem(NoRoute())
+
+
+def ledger_store(path: Path, keyring: Keyring) -> SqliteLedgerStore:
+    """The books at `path`; their head is signed by the ring's newest key and may be signed by an older one."""
+    newest, *older = (key.subkey(HEAD_KEY_PURPOSE) for key in keyring.keys)
+    return SqliteLedgerStore(path, head_key=newest, older_head_keys=older)
 
 
 def records_path(store_path: Path) -> Path:

@@ -14,7 +14,7 @@ from gateway.core.ids import RequestId
 from gateway.core.ledger import AccountRow, Balance, Committed, Credit, Draft, Tail, Tariff
 from gateway.core.meters import Meter
 from gateway.core.money import Money
-from gateway.core.payments import Event, Payment
+from gateway.core.payments import Event, Outcome, Payment
 from gateway.core.refusals import PaymentRequired, Refusal
 from gateway.core.routes import Durability, Rate, Route
 
@@ -128,11 +128,14 @@ class Ledger(Protocol):
     async def credit(self, credit: Credit) -> bool:
         """Add money that arrived; returns when it is durable. False if this `ref` was credited before.
 
-        Raises LedgerUnavailable; repeating the call is always safe.
+        Raises LedgerUnavailable; repeating the call is always safe. Raises ValueError for what no account can hold.
         """
 
     async def balance(self, account: str, currency: str) -> Balance:
         """What an account can spend; zero for one that nobody ever paid into. Raises LedgerUnavailable."""
+
+    async def funded(self, account: str, currency: str) -> bool:
+        """Whether money ever arrived there. Raises LedgerUnavailable."""
 
     async def close(self) -> None:
         """Commit what is queued and let go of the store."""
@@ -269,7 +272,7 @@ class Till(Protocol):
     async def offer(self, refusal: PaymentRequired, caller: Caller) -> Refusal:
         """The refusal with a way to pay, or PaymentServiceUnavailable when there is none just now."""
 
-    async def fulfil(self, payment: Payment) -> str:
+    async def fulfil(self, payment: Payment) -> Outcome:
         """Credit a payment, at most once; what became of it. Raises LedgerUnavailable."""
 
 

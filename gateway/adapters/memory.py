@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from gateway.core.ledger import AccountRow, Committed, Credit, Draft, Record, Tail, Tariff
+from gateway.core.money import AMOUNT_MICROS_MAX
 from gateway.core.payments import Event
 from gateway.ports import InboxStatus, TokenRow
 
@@ -27,6 +28,7 @@ class MemoryLedgerStore:
         self.started = 0
         self._seq = 0
         self._next = 1
+        self._credited: list[bool | None] = []  # of the last draft, should it come again
 
     async def open(self) -> Tail:
         unstarted = [record for number, record in self.records if number > self.started]
@@ -36,7 +38,9 @@ class MemoryLedgerStore:
         """There is no handle that could have failed."""
 
     async def commit(self, draft: Draft) -> Committed:
-        credited = [self._credit(credit) for credit in draft.credits] if draft.seq > self._seq else []
+        if draft.seq > self._seq:
+            self._credited = [self._credit(credit) for credit in draft.credits]
+        credited = self._credited if draft.credits else []
         if draft.writes and draft.seq > self._seq:
             self._write(draft)
         asked = {*draft.loads, *((credit.account, credit.amount.currency) for credit in draft.credits)}
@@ -59,9 +63,12 @@ class MemoryLedgerStore:
         self.records.extend(enumerate(Record.unpack_all(bytes(draft.payload)), draft.first))
         self._seq, self._next, self.started = draft.seq, draft.first + draft.count, draft.started
 
-    def _credit(self, credit: Credit) -> bool:
+    def _credit(self, credit: Credit) -> bool | None:
         if credit.ref in self.credits:
             return False
+        found = self.accounts.get((credit.account, credit.amount.currency))
+        if found and found.credited + credit.amount.micros > AMOUNT_MICROS_MAX:
+            return None
         self.credits[credit.ref] = credit
         key = (credit.account, credit.amount.currency)
         self.accounts.setdefault(key, StoredAccount(len(self.accounts) + 1)).credited += credit.amount.micros

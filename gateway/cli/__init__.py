@@ -92,11 +92,14 @@ def demo(script: bool, data: Path | None, port: int) -> None:
 @click.option(
     "--head", type=click.Path(path_type=Path), default=None, help="The head of its chain.  [default: beside it]"
 )
+@click.option("--accept-head", is_flag=True, help="Sign the books as they end now, after a loss that was understood.")
 @json_option
-def audit(config: Path, store: Path | None, head: Path | None, as_json: bool) -> None:
+def audit(config: Path, store: Path | None, head: Path | None, accept_head: bool, as_json: bool) -> None:
     """Prove from the files alone that the books are right. Reads only; works while the gateway runs."""
-    from gateway.cli.books import audit_books
+    from gateway.cli.books import accept_books, audit_books
 
+    if accept_head:
+        accept_books(config, store)
     audit_books(config, store, head, as_json=as_json)
 
 

@@ -7,6 +7,7 @@ its admin listener, or this command itself when no gateway runs (the lock file t
 import asyncio
 import json
 import secrets
+import sqlite3
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -15,15 +16,15 @@ from typing import Any, NoReturn
 import click
 
 from gateway.adapters.sqlite.audit import AuditRefused, Report, audit
-from gateway.adapters.sqlite.ledger import SqliteLedgerStore, read_available
+from gateway.adapters.sqlite.ledger import accept_head, read_available
 from gateway.adapters.system import SystemClock
-from gateway.app import HEAD_KEY_PURPOSE
+from gateway.app import HEAD_KEY_PURPOSE, ledger_store
 from gateway.cli.configuration import read
 from gateway.core.keyring import Keyring
 from gateway.core.ledger import Credit
-from gateway.core.money import Money
+from gateway.core.money import Money, written
 from gateway.flows.keep import Keeper
-from gateway.ports import StoreDamaged, StoreLocked
+from gateway.ports import StoreDamaged, StoreFailed, StoreLocked
 from gateway.settings import Settings
 from gateway.web.status import manual_credit
 
@@ -48,6 +49,20 @@ def audit_books(config: Path, store: Path | None, head: Path | None, *, as_json:
     sys.exit(0 if report.clean else 1)
 
 
+def accept_books(config: Path, store: Path | None) -> None:
+    """`gateway audit --accept-head`: what ends here from now on counts as the end."""
+    settings = read(config, make_secrets=False)
+    keys = head_keys(settings)
+    if not keys:
+        _fail("there is no sealing key to sign with; put secrets/sealing_key back")
+    path = store or settings.store_path
+    try:
+        seq = accept_head(path, keys[0])
+    except (StoreLocked, sqlite3.Error, OSError) as error:
+        _fail(f"{path}: {error}")
+    click.echo(f"{path}: accepted as it ends, with batch {seq}", err=True)
+
+
 def head_keys(settings: Settings) -> list[bytes]:
     """The keys that may have signed the chain's head; none before the first start."""
     if not settings.secrets.sealing_keys:
@@ -58,10 +73,13 @@ def head_keys(settings: Settings) -> list[bytes]:
 def print_report(report: Report, path: Path) -> None:
     """A report for people."""
     click.echo(f"{path}")
-    click.echo(f"  {report.batches:,} batches, {report.records:,} records, {report.credits:,} credits")
+    click.echo(
+        f"  batches {report.batches:,}, records {report.records:,}, credits {report.credits:,}, accounts"
+        f" {report.accounts:,}"
+    )
     for unit, total in sorted(report.totals.items()):
-        credited, spent, available = (Money(micros, unit) for micros in (total.credited, total.spent, total.available))
-        click.echo(f"  {credited} credited - {spent} spent = {available} on {report.accounts:,} accounts")
+        credited, spent, available = (written(micros) for micros in (total.credited, total.spent, total.available))
+        click.echo(f"  {unit}: {credited} credited - {spent} spent = {available}")
     if report.voided:
         click.echo(f"  {report.voided:,} requests given away after crashes")
     click.echo(f"  head of the chain: {report.head}")
@@ -82,7 +100,10 @@ def show_balance(config: Path, account: str, *, as_json: bool) -> None:
     settings = read(config, make_secrets=False)
     if not settings.store_path.exists():
         _fail(f"there is no ledger at {settings.store_path} yet; `gateway run` makes it")
-    balance = Money(read_available(settings.store_path, account, settings.currency), settings.currency)
+    try:
+        balance = Money(read_available(settings.store_path, account, settings.currency), settings.currency)
+    except sqlite3.Error as error:
+        _fail(f"{settings.store_path}: {error}; `gateway audit` says more")
     if as_json:
         click.echo(json.dumps({"account": account, "available": str(balance)}))
     else:
@@ -109,13 +130,13 @@ def give_credit(config: Path, account: str, amount: str, *, reason: str, ref: st
 
 async def _give(settings: Settings, credit: Credit) -> dict[str, Any]:
     """Through our own keeper if the books are free, else through the gateway that keeps them."""
-    store = SqliteLedgerStore(settings.store_path, head_key=head_keys(settings)[0])
+    store = ledger_store(settings.store_path, Keyring(settings.secrets.sealing_keys))
     keeper = Keeper(store, SystemClock())
     try:
         await keeper.open()
     except StoreLocked:
         return await _ask_gateway(settings, credit)
-    except StoreDamaged as error:
+    except (StoreDamaged, StoreFailed) as error:
         _fail(str(error))
     try:
         new = await keeper.credit(credit)
@@ -129,7 +150,7 @@ async def _ask_gateway(settings: Settings, credit: Credit) -> dict[str, Any]:
     from aiohttp import ClientError, ClientSession, ClientTimeout
 
     host, port = settings.admin
-    url = f"http://{host}:{port}/accounts/{credit.account}/credit"
+    url = f"http://{in_url(host)}:{port}/accounts/{credit.account}/credit"
     body = {"ref": credit.ref.removeprefix("manual:"), "amount": str(credit.amount), "reason": credit.reason}
     assert settings.secrets.operator_token is not None, "it was made if it was not there"
     token = {"Authorization": f"Bearer {settings.secrets.operator_token.reveal()}"}
@@ -144,6 +165,11 @@ async def _ask_gateway(settings: Settings, credit: Credit) -> dict[str, Any]:
     if answer.status != 200:
         _fail(f"the gateway refused: {content.get('detail') or content.get('code')}")
     return content
+
+
+def in_url(host: str) -> str:
+    """A host as it stands in an address: an IPv6 one in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def _fail(words: str, *, code: int = 3) -> NoReturn:

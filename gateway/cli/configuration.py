@@ -40,6 +40,7 @@ def check_configuration(config: Path, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"ok": True, "notes": notes}))
         return
-    click.echo(f"{config}: right; {len(found.routes.routes)} routes, mode {found.mode}")
+    where = config if existing(config) else f"there is no {config}; the environment alone"
+    click.echo(f"{where}: right; {len(found.routes.routes)} routes, mode {found.mode}")
     for note in notes:
         click.echo(f"  note: {note}")

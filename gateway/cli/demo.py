@@ -18,6 +18,7 @@ from gateway.core.callers import Caller
 from gateway.core.routes import Route
 from gateway.demo.walk import StepFailed, Walk, lines
 from gateway.ports import Exchange, StoreDamaged, StoreLocked
+from gateway.settings import SettingsInvalid
 
 DATA_DEFAULT = Path("data/demo")
 
@@ -29,7 +30,7 @@ def run_demo(*, script: bool, data: Path | None, port: int) -> None:
             if script:
                 sys.exit(loop.run(_run_script(data, port)))
             loop.run(_run(data or DATA_DEFAULT, port))
-    except (StoreDamaged, StoreLocked, OSError) as error:
+    except (StoreDamaged, StoreLocked, SettingsInvalid, OSError) as error:
         click.echo(f"gateway demo: {error}", err=True)
         if isinstance(error, StoreLocked):
             click.echo("Is another demo running? End it, or give this one its own place with --data.", err=True)

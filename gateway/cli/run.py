@@ -11,8 +11,9 @@ import click
 from gateway import settings as configuration
 from gateway.adapters import logs
 from gateway.app import Gateway, Running
+from gateway.cli.books import in_url
 from gateway.cli.configuration import read
-from gateway.ports import StoreDamaged, StoreLocked
+from gateway.ports import StoreDamaged, StoreFailed, StoreLocked
 from gateway.settings import Settings
 
 
@@ -28,11 +29,8 @@ def run_gateway(config: Path) -> None:
     try:
         with runner() as loop:
             loop.run(_run(settings))
-    except (StoreDamaged, StoreLocked) as error:
+    except (StoreDamaged, StoreLocked, StoreFailed, OSError) as error:
         click.echo(f"gateway: {error}", err=True)
-        sys.exit(3)
-    except OSError as error:
-        click.echo(f"gateway: cannot listen: {error}", err=True)
         sys.exit(3)
 
 
@@ -65,4 +63,4 @@ def stop_signal() -> asyncio.Event:
 
 
 def _text(address: tuple[str, int]) -> str:
-    return f"http://{address[0]}:{address[1]}"
+    return f"http://{in_url(address[0])}:{address[1]}"

@@ -59,7 +59,8 @@ class Stage:
         for upstream in self.upstreams:
             await upstream.start()
         await self.stand_in.start()
-        listen, admin = free_port(self._port), free_port(self._port + 1 if self._port else 0)
+        listen = free_port(self._port)
+        admin = free_port(listen + 1)
         settings = from_mapping(self._config(listen, admin), base=self._data, environ={}, make_secrets=True)
         self.stand_in.add_endpoint(Endpoint(f"{settings.public_url}/-/webhooks/stripe", self.webhook_secret))
         await self.start_gateway(settings)

@@ -9,8 +9,7 @@ from gateway.core.secrets import Secret
 class Caller:
     """A caller as far as the request tells. `account` is empty for one without a credential on a free route.
 
-    `on_record` says that money arrived for this token once; until then limits count by address, because anybody can
-    have any number of unpaid tokens. `fresh` is a token that was made for this very request.
+    `on_record` says that a payment was made with this token. `fresh` is a token that was made for this very request.
     """
 
     account: str = ""

@@ -12,7 +12,7 @@ from math import ceil
 
 from gateway.core.money import Money
 from gateway.core.routes import Rate
-from gateway.core.tokens import looks_ours
+from gateway.core.tokens import holds_ours
 
 Fields = list[tuple[str, str]]
 
@@ -34,26 +34,25 @@ class Origin:
     host: str
 
 
-def to_upstream(fields: Iterable[tuple[str, str]], origin: Origin, *, header: str, cookies: tuple[str, ...]) -> Fields:
+def to_upstream(fields: Iterable[tuple[str, str]], origin: Origin, *, cookie: str) -> Fields:
     """The fields of a request as the upstream gets them, in the caller's order and spelling.
 
-    `header` and `cookies` name where a credential of ours may stand; only texts of our shape are taken out, so that
-    credentials meant for the upstream pass.
+    A field that holds a token of ours does not pass, whatever its name. Of `Cookie` only the parts that hold one, and
+    those whose name is `cookie` or begins with it and an underscore, are taken out.
     """
     fields = list(fields)
     dropped = _NEVER_UPSTREAM | _named_in_connection(fields)
-    credentials = ("authorization", header.lower())
     kept: Fields = []
     for name, value in fields:
         lower = name.lower()
         if lower in dropped or lower.startswith(_OURS) or "_" in lower:
             continue
-        if lower in credentials and _is_credential(value):
-            continue
         if lower == "cookie":
-            value = _without(value, cookies)
+            value = _without_ours(value, cookie)
             if not value:
                 continue
+        elif holds_ours(value):
+            continue
         kept.append((name, value))
     kept.append(("X-Forwarded-For", origin.address))
     kept.append(("X-Forwarded-Proto", origin.scheme))
@@ -118,13 +117,13 @@ def _named_in_connection(fields: Iterable[tuple[str, str]]) -> frozenset[str]:
     return frozenset(option.strip().lower() for value in named for option in value.split(","))
 
 
-def _is_credential(value: str) -> bool:
-    scheme, _, rest = value.strip().partition(" ")
-    return looks_ours(rest.strip() if scheme.lower() == "bearer" else value.strip())
-
-
-def _without(cookie: str, names: tuple[str, ...]) -> str:
+def _without_ours(value: str, cookie: str) -> str:
     """A Cookie field less our own cookies; untouched, byte for byte, when it holds none."""
-    parts = cookie.split(";")
-    kept = [part for part in parts if part.partition("=")[0].strip() not in names]
-    return cookie if len(kept) == len(parts) else ";".join(kept).strip()
+    parts = value.split(";")
+    kept = [part for part in parts if not _is_ours(part, cookie)]
+    return value if len(kept) == len(parts) else ";".join(kept).strip()
+
+
+def _is_ours(part: str, cookie: str) -> bool:
+    name = part.partition("=")[0].strip()
+    return name == cookie or name.startswith(cookie + "_") or holds_ours(part)

@@ -30,6 +30,7 @@ from enum import IntEnum
 from gateway.core.ids import RequestId
 from gateway.core.money import Money
 
+CREDIT_CHARS_MAX = 500
 GENESIS = bytes(32)
 """The hash before the first batch."""
 
@@ -87,6 +88,14 @@ class Credit:
     amount: Money
     kind: str
     reason: str
+
+    def __post_init__(self) -> None:
+        """What is written into the books for ever must be writable: one bad text would hold up a whole batch."""
+        if self.amount.micros <= 0:
+            raise ValueError(f"{self.amount} is no credit")
+        for text in (self.ref, self.account, self.amount.currency, self.kind, self.reason):
+            if len(text) > CREDIT_CHARS_MAX or not text.isprintable():
+                raise ValueError(f"a text of a credit is unprintable or longer than {CREDIT_CHARS_MAX} characters")
 
     def note(self, row: int, at_ms: int) -> dict[str, object]:
         """The line that the batch keeps of it: every column of its row, and which account row is whose."""
@@ -157,7 +166,8 @@ class Draft:
 class Committed:
     """What a commit did: which credits were new, and the accounts that were asked for or credited."""
 
-    credited: Sequence[bool]
+    credited: Sequence[bool | None]
+    """For each credit of the draft: whether it was new; None if the account cannot hold so much."""
     accounts: Mapping[tuple[str, str], AccountRow]
 
 

@@ -17,7 +17,7 @@ THREE_DECIMAL = frozenset("bhd jod kwd omr tnd".split())
 
 AMOUNT_MICROS_MAX = 2**62  # leaves room for a sum in SQLite's and PostgreSQL's 64 bits
 
-_AMOUNT = re.compile(r"(?P<number>\d{1,13}(?:\.\d{1,12})?) (?P<currency>[A-Za-z]{3})")
+_AMOUNT = re.compile(r"(?P<number>[0-9]{1,13}(?:\.[0-9]{1,12})?) (?P<currency>[A-Za-z]{3})")
 
 
 class CurrencyMismatch(ValueError):
@@ -81,14 +81,19 @@ class Money:
     @property
     def number(self) -> str:
         """The amount without its currency: exact, with at least two decimals."""
-        whole, micros = divmod(abs(self.micros), MICROS_PER_UNIT)
-        decimals = f"{micros:06d}".rstrip("0").ljust(2, "0")
-        return f"{'-' if self.micros < 0 else ''}{whole}.{decimals}"
+        return written(self.micros)
 
     def _same(self, other: "Money") -> int:
         if self.currency != other.currency:
             raise CurrencyMismatch(f"{self} and {other} are not of one currency")
         return other.micros
+
+
+def written(micros: int) -> str:
+    """Micros as a decimal number, exact, with at least two decimals; also sums that no account could hold."""
+    whole, rest = divmod(abs(micros), MICROS_PER_UNIT)
+    decimals = f"{rest:06d}".rstrip("0").ljust(2, "0")
+    return f"{'-' if micros < 0 else ''}{whole}.{decimals}"
 
 
 def minor_decimals(currency: str) -> int:

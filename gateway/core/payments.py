@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from gateway.core.money import Money
 
@@ -31,3 +31,12 @@ class Payment:
     reference: str | None
     settled: bool
     live: bool
+
+
+Outcome = Literal["credited", "repeated", "pending", "no account", "wrong mode", "wrong currency"]
+PARKED: dict[str, str] = {
+    "no account": "it names no account that this gateway can open",
+    "wrong mode": "test and live disagree",
+    "wrong currency": "nothing here is priced in its currency",
+}
+"""Outcomes that an operator must look at, and why."""

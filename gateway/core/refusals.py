@@ -67,6 +67,7 @@ class PaymentRequired(Refusal):
     balance: Money
     account: str = ""
     """The account that would pay, for support and for credit by hand."""
+    token_digest: bytes = b""
     payment_url: str | None = None
     access_token: Secret | None = None
     """Made for a caller that had none; it is good for whatever is paid at `payment_url`."""
@@ -86,6 +87,14 @@ class MethodNotAllowed(Refusal):
 
     status = 405
     code = "method_not_allowed"
+
+
+@dataclass(eq=False)
+class BodyTooSlow(Refusal):
+    """The request's body stopped coming."""
+
+    status = 408
+    code = "body_too_slow"
 
 
 @dataclass(eq=False)

@@ -56,16 +56,21 @@ def readings(path: str) -> tuple[str, ...]:
     """Every path that an upstream might take this one for, the bytes as sent first; one entry for a plain path."""
     if _PLAIN.fullmatch(path):
         return (path,)
-    once = _decode(path)
-    twice = _decode(once)
-    seen = {path: None}
-    for reading in (once, twice):
-        slashed = reading.replace("\\", "/")
-        without_parameters = "/".join(segment.partition(";")[0] for segment in slashed.split("/"))
-        for spelling in (reading, slashed, without_parameters):
-            seen[spelling] = None
-            seen[re.sub("/{2,}", "/", spelling)] = None
+    seen: dict[str, None] = {path: None}
+    stage = [path]
+    for _ in range(3):  # as sent, decoded once, decoded twice; parameters may be cut off before or after a decoding
+        spellings: dict[str, None] = {}
+        for reading in stage:
+            slashed = reading.replace("\\", "/")
+            for spelling in (reading, slashed, _without_parameters(reading), _without_parameters(slashed)):
+                spellings[spelling] = spellings[re.sub("/{2,}", "/", spelling)] = None
+        seen |= spellings
+        stage = [_decode(spelling) for spelling in spellings]
     return tuple(seen)
+
+
+def _without_parameters(path: str) -> str:
+    return "/".join(segment.partition(";")[0] for segment in path.split("/"))
 
 
 def _refuse_disguises(path: str) -> None:

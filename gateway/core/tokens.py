@@ -70,9 +70,12 @@ class TokenMint:
         return Genuine(account_id(at_ms, hmac.digest(key.subkey("account"), head.encode(), "sha256")))
 
 
-def looks_ours(text: str) -> bool:
-    """Whether a text has the shape of our tokens, genuine or not. Such a text never reaches an upstream."""
-    return text.startswith(PREFIX) and _SHAPE.fullmatch(text) is not None
+def holds_ours(text: str) -> bool:
+    """Whether something of the shape of our tokens, genuine or not, stands anywhere in a text.
+
+    Such a text never reaches an upstream, however it is dressed up: parsers disagree about tabs, commas and quotes.
+    """
+    return PREFIX in text and _SHAPE.search(text) is not None
 
 
 def digest(pepper: Secret, token: str) -> bytes:

@@ -10,6 +10,7 @@ from its second request on. Only this process writes rows, and `forget` is calle
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.core import tokens
@@ -31,7 +32,7 @@ class Callers:
         self,
         *,
         mint: TokenMint,
-        pepper: Secret,
+        peppers: Sequence[Secret],
         credentials: Credentials,
         clock: Clock,
         randomness: Randomness,
@@ -39,7 +40,7 @@ class Callers:
         cookie_names: tuple[str, ...],
     ) -> None:
         self._mint = mint
-        self._pepper = pepper
+        self._pepper, *self._older_peppers = peppers
         self._credentials = credentials
         self._clock = clock
         self._randomness = randomness
@@ -73,12 +74,18 @@ class Callers:
             if genuine is None:
                 return None
             before = self._forgotten
-            found = _Known(genuine.account, await self._credentials.find(digest))
+            found = _Known(genuine.account, await self._row(token))
             if before == self._forgotten:
                 self._remember(digest, found)
         else:
             self._remembered.move_to_end(digest)
         return self._caller(digest, found)
+
+    async def _row(self, token: str) -> TokenRow | None:
+        """What is on record of a token, under whichever pepper it was written down. Revoked once is revoked."""
+        digests = [tokens.digest(pepper, token) for pepper in (self._pepper, *self._older_peppers)]
+        rows = [row for digest in digests if (row := await self._credentials.find(digest)) is not None]
+        return next((row for row in rows if row.revoked), rows[0] if rows else None)
 
     def _at_a_glance(self, token: str) -> Caller | None:
         """The same from what is remembered: good enough where nothing is to be paid."""
@@ -111,9 +118,13 @@ class Callers:
         return Caller(genuine.account, digest, tokens.tag(digest), fresh=token)
 
     def forget(self, digest: bytes) -> None:
-        """A token's row was written: what was remembered of it, or is being read just now, is out of date."""
+        """A token's row was written: what was remembered of it, or is being read just now, is out of date.
+
+        What is remembered goes by the newest pepper; a digest by an older one may be of any of them.
+        """
         self._forgotten += 1
-        self._remembered.pop(digest, None)
+        if self._remembered.pop(digest, None) is None and self._older_peppers:
+            self._remembered.clear()
 
 
 @dataclass(frozen=True, slots=True)

@@ -252,8 +252,6 @@ class Keeper:
         return Money(micros, account.currency)
 
     async def credit(self, credit: Credit) -> bool:
-        if credit.amount.micros <= 0:
-            raise ValueError(f"{credit.amount} is no credit; the books would refuse the whole batch")
         self._refuse_if_stuck()
         added: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._draft.credits.append(credit)
@@ -265,19 +263,23 @@ class Keeper:
         found = self._accounts.get((account, currency)) or await self._load((account, currency))
         return Balance(Money(found.available, currency), Money(found.held, currency))
 
+    async def funded(self, account: str, currency: str) -> bool:
+        found = self._accounts.get((account, currency)) or await self._load((account, currency))
+        return found.row > 0
+
     # --- what it takes ------------------------------------------------------------------------------------------------
 
     @property
     def stuck(self) -> bool:
-        """Whether a commit has been under way for so long that paid routes are closed."""
+        """Whether a commit has been under way for so long that paid routes are closed, or the keeper has ended."""
+        if self._closing:
+            return True
         if self._stuck_since is None:
             return False
         return asyncio.get_running_loop().time() - self._stuck_since > self._pace.refuse_after
 
     def _refuse_if_stuck(self) -> None:
-        if self._stuck_since is not None and self.stuck:
-            raise LedgerUnavailable()
-        if self._closing:
+        if (self._closing or self._stuck_since is not None) and self.stuck:
             raise LedgerUnavailable()
 
     def _answer_begun(self, number: int) -> None:
@@ -414,7 +416,11 @@ class Keeper:
         for credit, new in zip(draft.credits, done.credited, strict=True):
             self._apply(credit, new, done)
         for future, new in zip(waiting.credits, done.credited, strict=True):
-            if not future.done():
+            if future.done():
+                continue
+            if new is None:
+                future.set_exception(ValueError("this is more than an account can hold"))
+            else:
                 future.set_result(new)
         for key, waiters in waiting.loads.items():
             account = self._accounts.get(key) or self._admit(key, done)
@@ -427,7 +433,7 @@ class Keeper:
         # Once those who were woken have run: an account that was loaded for them is idle until then.
         asyncio.get_running_loop().call_soon(self._forget_the_idle)
 
-    def _apply(self, credit: Credit, new: bool, done: Committed) -> None:
+    def _apply(self, credit: Credit, new: bool | None, done: Committed) -> None:
         """A credit that was committed reaches the account in memory, if it is there."""
         key = (credit.account, credit.amount.currency)
         account = self._accounts.get(key)

@@ -8,7 +8,7 @@ on is parked with its error, where an operator sees it; one that waits for the l
 import asyncio
 from collections.abc import Callable
 
-from gateway.core.payments import Event
+from gateway.core.payments import PARKED, Event, Outcome, Payment
 from gateway.core.refusals import LedgerUnavailable, RecordsUnavailable
 from gateway.ports import Clock, Inbox, Payments, Till
 
@@ -76,20 +76,17 @@ class Webhooks:
         if payment is None:
             await self._inbox.close_event(event.id, "ignored")
             return
-        outcome = await self._fulfil(event)
-        if outcome in ("parked", "wrong mode"):
-            self._report("payment parked", id=event.id, session=payment.id, why=outcome)
-            why = "it names no account that this gateway can open" if outcome == "parked" else "test and live disagree"
-            await self._inbox.close_event(event.id, "parked", error=why)
+        outcome = await self._fulfil(payment)
+        if outcome in PARKED:
+            self._report("payment parked", id=event.id, session=payment.id, why=PARKED[outcome])
+            await self._inbox.close_event(event.id, "parked", error=PARKED[outcome])
         else:
             self._report(
                 "payment", level="info", outcome=outcome, id=event.id, session=payment.id, amount=str(payment.amount)
             )
             await self._inbox.close_event(event.id, "done")
 
-    async def _fulfil(self, event: Event) -> str:
-        payment = self._payments.payment(event)
-        assert payment is not None
+    async def _fulfil(self, payment: Payment) -> Outcome:
         while True:
             try:
                 return await self._till.fulfil(payment)

@@ -55,7 +55,7 @@ class Serve:
         """Count the request. Before the hold: a request turned away must leave no money set aside."""
         if route.limit is None:
             return
-        subject = caller.account if caller.on_record else exchange.peer
+        subject = caller.account if await self._is_known(caller, route) else exchange.peer
         window = await self._limits.hit(route.limit, f"{route.name} {subject}")
         exchange.fields += headers.window(
             route.name, route.limit, remaining=window.remaining, reset_seconds=window.reset_seconds
@@ -63,11 +63,17 @@ class Serve:
         if not window.allowed:
             raise RateLimited(policy=route.limit.text, retry_after_seconds=max(1, window.reset_seconds))
 
+    async def _is_known(self, caller: Caller, route: Route) -> bool:
+        """Whether money ever arrived for this caller. Anybody can have any number of unpaid tokens."""
+        if caller.on_record or caller.fresh or not caller.account or route.price.free:
+            return caller.on_record
+        return await self._ledger.funded(caller.account, route.price.ceiling.currency)
+
     async def _relay(self, exchange: Exchange, route: Route, target: Target) -> None:
         """A free route: forward and answer, nothing to record."""
         meter = route.price.meter()
         await exchange.forward(route, route.upstream_target(target), meter)
-        await exchange.answer(meter, started=lambda: None)
+        await exchange.answer(meter, lambda: None)
 
     async def _sell(self, exchange: Exchange, caller: Caller, route: Route, target: Target) -> None:
         """A priced route: hold, forward, record, answer, settle."""
@@ -78,12 +84,23 @@ class Serve:
         hold = await self._ledger.hold(
             caller.account, price.ceiling, id=exchange.id, token=caller.token_tag, tariff=route.tariff
         )
+        begun = False
+
+        def started() -> None:
+            nonlocal begun
+            begun = True
+            hold.started()
+
         try:
             await exchange.forward(route, route.upstream_target(target), meter)
             # On a strict route this waits for the disk: no byte is answered before its price is on record.
             due = price.cost(meter.units)
             await self._ledger.start(hold, due, route.durability)
             exchange.fields += headers.receipt(due, hold.balance)
-            await exchange.answer(meter, started=hold.started)
+            await exchange.answer(meter, started)
+        except BaseException:
+            if not begun:
+                meter.cut()  # not a byte of the answer has left: whoever is to blame, it costs nothing
+            raise
         finally:
             exchange.cost = self._ledger.settle(hold, price.cost(meter.units))

@@ -13,14 +13,13 @@ dropped.
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
 
 from gateway.core import references, tokens
 from gateway.core.callers import Caller
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
 from gateway.core.ledger import Credit
 from gateway.core.money import Money
-from gateway.core.payments import Payment
+from gateway.core.payments import Outcome, Payment
 from gateway.core.references import Reference
 from gateway.core.refusals import PaymentRequired, PaymentServiceUnavailable, Refusal
 from gateway.core.secrets import Secret
@@ -30,8 +29,6 @@ _LINK_SECONDS_MAX = 2.0
 _RETRY_SECONDS = 5.0
 _JOIN_SECONDS = 7 * 24 * 3600
 """How long a reference may still serve to recognise a browser. Crediting has no such limit."""
-
-Outcome = Literal["credited", "repeated", "pending", "parked", "wrong mode"]
 
 
 class TopUp:
@@ -67,7 +64,7 @@ class TopUp:
         self._token_recorded = token_recorded
         self._link: str | None = None
         self._making: asyncio.Task[str] | None = None
-        self._failed_ms = 0
+        self._closed_until = 0.0
 
     # --- out ----------------------------------------------------------------------------------------------------------
 
@@ -77,7 +74,13 @@ class TopUp:
             url = await self.payment_url(caller)
         except PaymentServiceUnavailable as unavailable:
             return unavailable
-        return replace(refusal, account=caller.account, payment_url=url, access_token=caller.fresh)
+        return replace(
+            refusal,
+            account=caller.account,
+            token_digest=caller.token_digest,
+            payment_url=url,
+            access_token=caller.fresh,
+        )
 
     async def payment_url(self, caller: Caller) -> str | None:
         """Where this caller's account can be paid into; None without a provider.
@@ -104,7 +107,7 @@ class TopUp:
     async def _made_link(self, payments: Payments) -> str:
         """One attempt at a time, shared by all who wait; after a failure none for a few seconds."""
         if self._making is None:
-            if self._clock.now_ms() - self._failed_ms < _RETRY_SECONDS * 1000:
+            if asyncio.get_running_loop().time() < self._closed_until:
                 raise PaymentServiceUnavailable()
             self._making = asyncio.create_task(self._make_link(payments), name="payment link")
             self._making.add_done_callback(self._made)
@@ -125,7 +128,7 @@ class TopUp:
     def _made(self, task: asyncio.Task[str]) -> None:
         self._making = None
         if task.cancelled() or task.exception() is not None:
-            self._failed_ms = self._clock.now_ms()
+            self._closed_until = asyncio.get_running_loop().time() + _RETRY_SECONDS
         else:
             self._link = task.result()
 
@@ -137,9 +140,11 @@ class TopUp:
             return "wrong mode"
         if not payment.settled or not payment.amount:
             return "pending"
+        if payment.amount.currency != self._price.currency:
+            return "wrong currency"
         reference = self.reference(payment)
         if reference is None:
-            return "parked"
+            return "no account"
         credit = Credit(f"stripe:{payment.id}", reference.account, payment.amount, "payment", "checkout")
         new = await self._ledger.credit(credit)
         await self._credentials.add(

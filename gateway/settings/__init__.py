@@ -131,6 +131,9 @@ def _secret_files(draft: Draft, store: Path, report: Report, *, make_secrets: bo
     keys.no_secret_serves_two_purposes([*given, *ours], report)
     if make_secrets and report.clean:
         for file in wanted:
-            if found[file.name] is None:
+            if found[file.name] is None and file.opens_what_is_kept and store.exists():
+                words = f"it is missing and {shown(store)} is there; put it back: a new one opens no token and no link"
+                report.add_at(Place(str(folder / file.name)), (), words)
+            elif found[file.name] is None:
                 found[file.name] = secret_files.make(folder, file, report)
     return {name: list(texts or ()) for name, texts in found.items()}

@@ -34,6 +34,11 @@ class SecretFile:
     setting: SettingPath
     many: bool
 
+    @property
+    def opens_what_is_kept(self) -> bool:
+        """Whether something in the store can only be read with it, which is why older ones may stay beside it."""
+        return self.many
+
 
 FILES = (
     SecretFile("sealing_key", ("secrets", "sealing_keys"), many=True),

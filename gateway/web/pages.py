@@ -1,7 +1,7 @@
 """What a person sees: the wallet, and the page after a payment. No JavaScript; a page that waits refreshes itself.
 
-The page after a payment never logs anyone in: it shows the balance of the account that *this* browser's token opens,
-and only if the payment was for that account. Whoever opens somebody else's return address learns nothing.
+The page after a payment never logs anyone in: it shows a balance only to the browser whose token the payment was for,
+or that has the sealed cookie of this very checkout. Whoever opens somebody else's return address learns nothing.
 """
 
 from aiohttp import web
@@ -9,18 +9,21 @@ from aiohttp import web
 from gateway.core import tokens
 from gateway.core.callers import Caller
 from gateway.core.money import Money
-from gateway.core.payments import Payment
+from gateway.core.payments import PARKED, Payment
+from gateway.core.references import Reference
 from gateway.core.refusals import LedgerUnavailable, PaymentServiceUnavailable, RecordsUnavailable
-from gateway.core.routes import RouteTable
+from gateway.core.routes import Rate, RouteTable
 from gateway.flows.identify import Callers
 from gateway.flows.top_up import TopUp
-from gateway.ports import Ledger
+from gateway.ports import Ledger, RateLimits
 from gateway.web.answers import OwnAnswer
-from gateway.web.cookies import Cookies
+from gateway.web.cookies import Checkout, Cookies
 from gateway.web.templates import Templates, stylesheet
 
 _WAIT_SECONDS = 2
 _BACK_SECONDS = 4
+_LOOKS = Rate(20, 60, "20/minute")
+"""How often one address may have the provider asked about a payment."""
 
 
 class Pages:
@@ -35,6 +38,7 @@ class Pages:
         top_up: TopUp,
         price: Money,
         ledger: Ledger,
+        limits: RateLimits,
         routes: RouteTable,
         token_header: str,
     ) -> None:
@@ -44,6 +48,7 @@ class Pages:
         self._top_up = top_up
         self._price = price
         self._ledger = ledger
+        self._limits = limits
         self._routes = routes
         self._token_header = token_header
         self._stylesheet = stylesheet()
@@ -58,43 +63,59 @@ class Pages:
         try:
             caller = await self._caller(request)
             balance = await self._ledger.balance(caller.account, self._price.currency) if caller else None
-            payment_url = await self._top_up.payment_url(caller or (caller := self._callers.fresh()))
         except (LedgerUnavailable, RecordsUnavailable):
             return self._wait("Your balance cannot be read just now", "This page tries again by itself.")
+        payer = caller or self._callers.fresh()
+        try:
+            payment_url = await self._top_up.payment_url(payer)
         except PaymentServiceUnavailable:
             payment_url = None
         answer = self._page(
             "wallet.html",
             balance=balance,
-            account=caller.account if caller else "",
+            account=payer.account,
             payment_url=payment_url,
             top_up=self._price,
             routes=self._routes.routes,
         )
-        if caller and caller.fresh and payment_url:
-            self._cookies.set_token(answer, caller.fresh)
+        if payment_url and payer.fresh:
+            self._cookies.set_token(answer, payer.fresh)
+            self._cookies.set_checkout(answer, payer.token_digest, Checkout(None, payer.fresh))
         return answer
 
     async def paid(self, request: web.Request) -> web.StreamResponse:
         """Where the provider sends a browser back to. Credits the payment if the webhook has not yet."""
         try:
+            window = await self._limits.hit(_LOOKS, f"return page {request.remote}")
+            found = await self._top_up.fulfil_session(request.query.get("session_id", "")) if window.allowed else None
             caller = await self._caller(request)
-            found = await self._top_up.fulfil_session(request.query.get("session_id", ""))
         except (PaymentServiceUnavailable, LedgerUnavailable, RecordsUnavailable):
             return self._wait("Your payment is on its way", "This page looks again by itself.")
+        if not window.allowed:
+            return self._wait("One moment", "This page looks again by itself.", seconds=window.reset_seconds + 1)
         if found is None:
             return self._say("There is no such payment", "Nothing was charged.", status=404)
         outcome, payment = found
         if outcome == "pending":
             return self._wait("Your payment is on its way", "It counts as soon as your bank confirms it.")
-        if not self._is_for(payment, caller):
-            return self._say("The payment arrived", "It was credited to the wallet it was for.")
-        return await self._thank(payment, caller, self._cookies.address(request.cookies))
+        reference = self._top_up.reference(payment)
+        if outcome in PARKED or reference is None:
+            why = PARKED.get(outcome, "")
+            return self._say("Your payment arrived and could not be credited", f"Ask the operator for it: {why}.")
+        return await self._welcome_back(request, caller, payment, reference)
 
-    async def _thank(self, payment: Payment, caller: Caller | None, address: str | None) -> OwnAnswer:
-        assert caller is not None
-        balance = await self._ledger.balance(caller.account, payment.amount.currency)
-        return self._page(
+    async def _welcome_back(
+        self, request: web.Request, caller: Caller | None, payment: Payment, reference: Reference
+    ) -> OwnAnswer:
+        """Thank who paid. The browser that set out gets its token back, unless it has another with money by now."""
+        checkout = self._cookies.checkout(request.cookies, reference.token_digest)
+        is_for_caller = caller is not None and caller.account == reference.account
+        found_again = checkout.token if checkout else None
+        if not is_for_caller and (found_again is None or await self._has_money(caller)):
+            return self._say("The payment arrived", "It was credited to the wallet that it was for.")
+        balance = await self._ledger.balance(reference.account, payment.amount.currency)
+        address = checkout.address if checkout else None
+        answer = self._page(
             "paid.html",
             done=True,
             balance=balance.available,
@@ -102,23 +123,29 @@ class Pages:
             next_address=address,
             refresh_seconds=_BACK_SECONDS if address else None,
         )
+        if not is_for_caller and found_again is not None:
+            self._cookies.set_token(answer, found_again)
+        self._cookies.end_checkout(answer, reference.token_digest)
+        return answer
 
-    def _is_for(self, payment: Payment, caller: Caller | None) -> bool:
-        reference = self._top_up.reference(payment)
-        return reference is not None and caller is not None and reference.account == caller.account
+    async def _has_money(self, caller: Caller | None) -> bool:
+        if caller is None:
+            return False
+        balance = await self._ledger.balance(caller.account, self._price.currency)
+        return bool(balance.available or balance.held)
 
     async def _caller(self, request: web.Request) -> Caller | None:
         """Whoever this browser or program is, by the same rules as on a route."""
         for credential in tokens.candidates(
-            request.headers, request.cookies, header=self._token_header, cookie_names=self._cookies.names[:1]
+            request.headers, request.cookies, header=self._token_header, cookie_names=(self._cookies.name,)
         ):
             caller = await self._callers.known(credential.value)
             if caller is not None:
                 return caller
         return None
 
-    def _wait(self, heading: str, detail: str) -> OwnAnswer:
-        return self._say(heading, detail, refresh_seconds=_WAIT_SECONDS)
+    def _wait(self, heading: str, detail: str, *, seconds: int = _WAIT_SECONDS) -> OwnAnswer:
+        return self._say(heading, detail, refresh_seconds=seconds)
 
     def _say(self, heading: str, detail: str, *, status: int = 200, refresh_seconds: int | None = None) -> OwnAnswer:
         return self._page(

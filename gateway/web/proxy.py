@@ -13,7 +13,9 @@ body is read and remembered, because aiohttp reports them as the client's own.
 **A cut answer looks cut**: when the upstream breaks off, the caller's transport is closed without the last chunk.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
 from aiohttp import (
     ClientConnectorError,
@@ -22,6 +24,8 @@ from aiohttp import (
     ClientSession,
     ClientTimeout,
     DummyCookieJar,
+    HttpVersion10,
+    HttpVersion11,
     ServerTimeoutError,
     TCPConnector,
     web,
@@ -37,6 +41,7 @@ from gateway.core.money import Money
 from gateway.core.refusals import (
     BadRequest,
     BodyTooLarge,
+    BodyTooSlow,
     HeadTooLarge,
     MethodNotAllowed,
     Refusal,
@@ -51,6 +56,8 @@ from gateway.web.refusals import Refusals
 
 _INVENTED_BY_AIOHTTP = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _NEVER_SERVED = frozenset(("CONNECT", "TRACE"))
+_VERSIONS = (HttpVersion10, HttpVersion11)
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class Upstreams:
@@ -91,8 +98,8 @@ class Proxy:
         refusals: Refusals,
         clock: Clock,
         numbers: RequestNumbers,
-        token_header: str,
-        cookie_names: tuple[str, ...],
+        cookie: str,
+        scheme: str,
         body_bytes_max: int,
         head_bytes_max: int,
         report: Callable[..., None],
@@ -101,8 +108,8 @@ class Proxy:
         self.refusals = refusals
         self.clock = clock
         self.numbers = numbers
-        self.token_header = token_header
-        self.cookie_names = cookie_names
+        self.cookie = cookie
+        self.scheme = scheme
         self.body_bytes_max = body_bytes_max
         self.head_bytes_max = head_bytes_max
         self.report = report
@@ -166,6 +173,9 @@ class AiohttpExchange:
     def check(self) -> None:
         if self.method in _NEVER_SERVED:
             raise MethodNotAllowed()
+        if self._request.version not in _VERSIONS:
+            raise BadRequest("it is not HTTP/1.0 or HTTP/1.1")
+        self._check_framing()
         size = sum(len(name) + len(value) + 4 for name, value in self._request.raw_headers) + len(self.target)
         if size > self._proxy.head_bytes_max:
             raise HeadTooLarge(limit_bytes=self._proxy.head_bytes_max)
@@ -176,6 +186,14 @@ class AiohttpExchange:
             if not _is_text(value):
                 raise BadRequest(f"the field {name} is not UTF-8")
 
+    def _check_framing(self) -> None:
+        """Of transfer codings only `chunked` passes, and only in HTTP/1.1: another would be dropped on the way."""
+        codings = self._request.headers.getall("Transfer-Encoding", [])
+        if codings and (len(codings) > 1 or codings[0].strip().lower() != "chunked"):
+            raise BadRequest("its transfer coding is not chunked")
+        if codings and self._request.version != HttpVersion11:
+            raise BadRequest("HTTP/1.0 has no transfer codings")
+
     # --- forward ------------------------------------------------------------------------------------------------------
 
     async def forward(self, route: Route, target: str, meter: Meter) -> None:
@@ -185,7 +203,7 @@ class AiohttpExchange:
                 self.method,
                 _url(route.upstream.url, target),
                 headers=self._fields_for_upstream(),
-                data=self._body() if self._request.body_exists else None,
+                data=self._body(route.upstream.idle_seconds) if self._request.body_exists else None,
                 allow_redirects=False,
             )
         except (ServerTimeoutError, TimeoutError) as error:
@@ -200,19 +218,15 @@ class AiohttpExchange:
         meter.head(self._upstream.status)
 
     def _fields_for_upstream(self) -> CIMultiDict[str]:
-        origin = Origin(self.peer, self._request.scheme, self.headers.get("Host", ""))
-        return CIMultiDict(
-            headers.to_upstream(
-                self.headers.items(), origin, header=self._proxy.token_header, cookies=self._proxy.cookie_names
-            )
-        )
+        origin = Origin(self.peer, self._proxy.scheme, self.headers.get("Host", ""))
+        return CIMultiDict(headers.to_upstream(_texts(self._request.raw_headers), origin, cookie=self._proxy.cookie))
 
-    async def _body(self) -> AsyncIterator[bytes]:
-        """The caller's body as it arrives, no more than the bound."""
+    async def _body(self, idle_seconds: float) -> AsyncIterator[bytes]:
+        """The caller's body as it arrives, no more than the bound and no slower than the upstream may be."""
         await self._say_continue()
         sent = 0
         try:
-            async for chunk in self._request.content.iter_any():
+            while chunk := await self._body_chunk(idle_seconds):
                 sent += len(chunk)
                 if sent > self._proxy.body_bytes_max:
                     raise BodyTooLarge(limit_bytes=self._proxy.body_bytes_max)
@@ -221,10 +235,18 @@ class AiohttpExchange:
             self._body_fault = fault
             raise
 
+    async def _body_chunk(self, idle_seconds: float) -> bytes:
+        try:
+            async with asyncio.timeout(idle_seconds):
+                return await self._request.content.readany()
+        except TimeoutError:
+            raise BodyTooSlow() from None
+
     async def _say_continue(self) -> None:
         """Only now, with the money on hold, is a caller that asked first told to send its body (RFC 9110, 10.1.1)."""
         transport = self._request.transport
-        if transport is not None and self.headers.get("Expect", "").lower() == "100-continue":
+        expected = self.headers.get("Expect", "").lower() == "100-continue"
+        if transport is not None and expected and self._request.version == HttpVersion11:
             transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     # --- answer -------------------------------------------------------------------------------------------------------
@@ -233,7 +255,8 @@ class AiohttpExchange:
         upstream = self._upstream
         if upstream is None:
             raise RuntimeError("answer comes after forward")
-        self._answer = answer = RelayedAnswer(upstream.status, upstream.reason, [*self._upstream_fields, *self.fields])
+        reason = upstream.reason if upstream.reason and upstream.reason.isascii() else ""
+        self._answer = answer = RelayedAnswer(upstream.status, reason, [*self._upstream_fields, *self.fields])
         try:
             await answer.prepare(self._request)
             started()
@@ -259,8 +282,15 @@ class AiohttpExchange:
             self._upstream.close()
 
     def _hang_up(self) -> None:
-        if self._request.transport is not None:
-            self._request.transport.close()
+        """Close so that the answer looks cut: where its end is the connection's end, only a reset does."""
+        transport = self._request.transport
+        if transport is None:
+            return
+        framed = self._answer is not None and {"Content-Length", "Transfer-Encoding"} & set(self._answer.headers)
+        if framed:
+            transport.close()
+        elif isinstance(transport, asyncio.WriteTransport):
+            transport.abort()
 
     # --- refuse -------------------------------------------------------------------------------------------------------
 
@@ -281,14 +311,18 @@ def _url(base: str, target: str) -> URL:
 
 def _answer_fields(upstream: ClientResponse) -> Fields:
     """The fields of an answer, for the caller. Raises UpstreamFailed if one of them cannot be passed exactly."""
-    fields = headers.to_caller(
-        (name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape"))
-        for name, value in upstream.raw_headers
-    )
-    if upstream.status < 200 or not all(_is_text(value) for _, value in fields):
+    fields = headers.to_caller(_texts(upstream.raw_headers))
+    if upstream.status < 200 or not all(_is_text(value) and not _CONTROL.search(value) for _, value in fields):
         upstream.close()
         raise UpstreamFailed()
     return fields
+
+
+def _texts(fields: Iterable[tuple[bytes, bytes]]) -> Fields:
+    """Raw fields as texts, names in the spelling that they came in."""
+    return [
+        (name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape")) for name, value in fields
+    ]
 
 
 def _is_text(value: str) -> bool:

@@ -15,7 +15,7 @@ from gateway.core.refusals import PaymentRequired, Refusal
 from gateway.core.routes import Route
 from gateway.ports import Exchange
 from gateway.web.answers import OwnAnswer
-from gateway.web.cookies import Cookies
+from gateway.web.cookies import Checkout, Cookies
 from gateway.web.templates import Templates
 
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -52,6 +52,7 @@ WORDS: dict[type[Refusal], Words] = {
     ),
     no.NoRoute: Words("Not found", lambda r: "No route of this gateway has this address."),
     no.MethodNotAllowed: Words("Method not allowed", lambda r: "This gateway does not serve this method."),
+    no.BodyTooSlow: Words("The body stopped coming", lambda r: "Nothing was charged; send it again."),
     no.BodyTooLarge: Words("The body is too large", lambda r: f"A request body may have {r.limit_bytes} bytes."),
     no.TargetTooLong: Words("The address is too long", lambda r: f"It may have {r.limit_bytes} bytes."),
     no.HeadTooLarge: Words(
@@ -151,8 +152,9 @@ class Refusals:
             answer = self._page("paywall.html", refusal, str(exchange.id), route=route)
         if refusal.access_token:
             self._cookies.set_token(answer, refusal.access_token)
-        if exchange.method == "GET":
-            self._cookies.remember_address(answer, exchange.target)
+        if refusal.payment_url:
+            address = exchange.target if exchange.method == "GET" else None
+            self._cookies.set_checkout(answer, refusal.token_digest, Checkout(address, refusal.access_token))
         return answer
 
     def _page(self, template: str, refusal: Refusal, request_id: str, **more: Any) -> OwnAnswer:

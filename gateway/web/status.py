@@ -6,6 +6,7 @@ listener is on the loopback by default.
 
 import hmac
 import json
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -25,8 +26,11 @@ _BODY_BYTES_MAX = 16 * 1024
 class AdminPlace:
     """The handlers of the admin listener."""
 
-    def __init__(self, *, ledger: Ledger, ledger_stuck: Callable[[], bool], operator_token: Secret) -> None:
+    def __init__(
+        self, *, ledger: Ledger, ledger_stuck: Callable[[], bool], operator_token: Secret, currency: str
+    ) -> None:
         self._ledger = ledger
+        self._currency = currency
         self._ledger_stuck = ledger_stuck
         self._operator_token = operator_token
 
@@ -61,6 +65,8 @@ class AdminPlace:
             credit = manual_credit(
                 request.match_info["account"], content["amount"], ref=content["ref"], reason=content["reason"]
             )
+            if credit.amount.currency != self._currency:
+                raise ValueError(f"amount: this gateway's currency is {self._currency}")
             new = await self._ledger.credit(credit)
         except (ValueError, KeyError, TypeError) as error:
             return _json({"code": "bad_request", "detail": str(error), "charged": False}, status=400)
@@ -83,8 +89,10 @@ class AdminPlace:
 
 def manual_credit(account: str, amount: str, *, ref: str, reason: str) -> Credit:
     """A credit by an operator's hand. Raises ValueError with the field's name."""
-    if not (account.startswith("acct_") and len(account) == 37 and account.removeprefix("acct_").isalnum()):
-        raise ValueError(f"account: {account!r} is not an account id such as acct_… with 32 digits")
+    if not re.fullmatch("acct_[0-9a-f]{32}", account):
+        raise ValueError(f"account: {account!r} is not an account id: acct_ and 32 hexadecimal digits")
+    if not all(isinstance(text, str) for text in (amount, ref, reason)):
+        raise ValueError("amount, ref, reason: each is a text")
     try:
         money = Money.parse(amount)
     except MoneySyntax as error:
@@ -93,7 +101,10 @@ def manual_credit(account: str, amount: str, *, ref: str, reason: str) -> Credit
         raise ValueError("amount: a credit is more than nothing")
     if not reason.strip():
         raise ValueError("reason: say why, for the books")
-    return Credit(f"manual:{ref}", account, money, "manual", reason.strip())
+    try:
+        return Credit(f"manual:{ref}", account, money, "manual", reason.strip())
+    except ValueError as error:
+        raise ValueError(f"ref, reason: {error}") from None
 
 
 def _json(content: dict[str, Any], status: int = 200) -> OwnAnswer:

@@ -21,7 +21,11 @@ FORBIDDEN = {
     "a flow in a flow": ("gateway/flows/serve.py", "import gateway.flows.top_up", "A flow never imports a flow"),
     "a library in a flow": ("gateway/flows/serve.py", "import aiohttp", "Flows and ports know no library"),
     "an adapter in an adapter": ("gateway/adapters/logs.py", "import gateway.adapters.memory", "An adapter never"),
-    "the ledger in its audit": ("gateway/adapters/sqlite/audit.py", "import gateway.core.ledger", "The audit does not"),
+    "the ledger in its audit": (
+        "gateway/adapters/sqlite/audit/__init__.py",
+        "import gateway.core.ledger",
+        "The audit does not",
+    ),
 }
 
 

@@ -165,7 +165,7 @@ def test_everything_that_a_batch_holds_changes_its_hash() -> None:
     assert len(set(hashes)) == len(hashes)
 
 
-@given(reason=st.text(max_size=40), ref=st.text(max_size=20))
+@given(reason=st.text(max_size=40).filter(str.isprintable), ref=st.text(max_size=20).filter(str.isprintable))
 def test_a_credit_s_note_holds_every_column_on_one_line_of_ascii(reason: str, ref: str) -> None:
     credit = Credit(ref, "acct_1", Money(5, "usd"), "payment", reason)
     line = note_lines([credit.note(3, 99)])
@@ -205,3 +205,11 @@ def test_the_numbers_of_two_workers_never_meet(slot: int, start: int) -> None:
 
 def test_an_account_s_id_begins_with_its_time() -> None:
     assert account_id(0xABC, b"\xff" * 32) == "acct_000000000abc" + "ff" * 10
+
+
+@pytest.mark.parametrize("text", ["caf\udce9", "two\nlines", "\x00", "x" * 501])
+def test_a_credit_that_could_not_be_written_down_cannot_be_made(text: str) -> None:
+    with pytest.raises(ValueError, match="a text of a credit"):
+        Credit("ref", "acct_1", Money(5, "usd"), "manual", text)
+    with pytest.raises(ValueError, match="a text of a credit"):
+        Credit(text, "acct_1", Money(5, "usd"), "manual", "")

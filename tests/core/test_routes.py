@@ -120,6 +120,9 @@ SERVERS: tuple[tuple[Callable[[str], str], ...], ...] = (
     (decode, resolve, decode),
     (decode, decode, merge, resolve),
     (decode, decode, slash, strip, merge, resolve),
+    (strip, decode, resolve),
+    (strip, decode, merge, resolve),
+    (strip, decode, strip, decode, slash, resolve),
 )
 """How servers turn a path into the thing that they serve. Written apart from the gateway's own list of readings."""
 
@@ -144,6 +147,7 @@ PIECES = st.sampled_from(
 @example(["free/", "..", "%2f", "paid/one"])
 @example(["free/", "%252e%252e", "/paid/one"])
 @example(["free", "%2f", "..", "%2f", "paid/one"])
+@example(["paid/one;", "%2f", "x"])
 def test_no_spelling_reaches_a_route_other_than_the_one_that_all_readings_lead_to(pieces: list[str]) -> None:
     raw = "/" + "".join(pieces)
     try:

@@ -29,7 +29,7 @@ def test_a_mint_recognises_what_it_made(now_ms: int, random: bytes, live: bool) 
     assert genuine is not None
     assert genuine.account.startswith(f"acct_{now_ms:012x}")
     assert len(genuine.account) == 5 + 12 + 20
-    assert tokens.looks_ours(token)
+    assert tokens.holds_ours(token)
 
 
 @given(position=st.integers(0, 51), other=st.sampled_from(ALPHABET))
@@ -53,7 +53,14 @@ def test_every_single_bit_of_a_token_counts() -> None:
 @given(text=st.text(max_size=60))
 def test_no_other_text_is_recognised(text: str) -> None:
     assert TokenMint(NEW, "test").recognise(text) is None
-    assert not tokens.looks_ours(text)
+    assert not tokens.holds_ours(text)
+
+
+@pytest.mark.parametrize(
+    "spelling", ["{}", "Bearer {}", "Bearer\t{}", 'Bearer "{}"', "Bearer {},", "a=b, c={}", "x{}x"]
+)
+def test_a_token_is_seen_however_it_is_dressed_up(spelling: str) -> None:
+    assert tokens.holds_ours(spelling.format(mint(NEW, "test", 1, bytes(12))))
 
 
 @pytest.mark.parametrize("spelling", ["{} ", " {}", "{}\n", "{}x", "x{}", "Bearer {}"])

@@ -19,6 +19,7 @@ from tests.fakes import FakeClock, SeededRandomness
 from tests.flows.test_serve import FakeExchange
 
 PEPPER = Secret("p" * 40)
+OLDER_PEPPER = Secret("o" * 40)
 PAID = Route("paid", "/paid/", Upstream("toy", "http://toy"), Price(Money.parse("0.002 usd")))
 FREE = Route("free", "/free/", Upstream("toy", "http://toy"), Price(Money.zero("usd")))
 HTML = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate"}
@@ -30,7 +31,7 @@ class Door:
         self.mint = TokenMint(Keyring([Secret("k" * 40)]), "test")
         self.callers = Callers(
             mint=self.mint,
-            pepper=PEPPER,
+            peppers=[PEPPER, OLDER_PEPPER],
             credentials=self.records,
             clock=self.clock,
             randomness=SeededRandomness(),
@@ -48,8 +49,8 @@ class Door:
         assert genuine is not None
         return genuine.account
 
-    def record(self, token: str, **row: Any) -> None:
-        self.records.tokens[digest(PEPPER, token)] = TokenRow(
+    def record(self, token: str, pepper: Secret = PEPPER, **row: Any) -> None:
+        self.records.tokens[digest(pepper, token)] = TokenRow(
             **{"account": "acct_recorded", "revoked": False, "expires_ms": None, **row}
         )
 
@@ -138,4 +139,27 @@ async def test_what_was_remembered_is_forgotten_when_money_arrives(door: Door) -
     door.record(token)
     assert not (await door.callers.identify(exchange, PAID)).on_record, "it is remembered"
     door.callers.forget(digest(PEPPER, token))
+    assert (await door.callers.identify(exchange, PAID)).on_record
+
+
+async def test_a_token_is_known_under_an_older_pepper(door: Door) -> None:
+    token = door.token()
+    door.record(token, OLDER_PEPPER)
+    assert (await door.callers.identify(coming({"X-Api-Key": token}), PAID)).account == "acct_recorded"
+
+
+async def test_a_token_that_was_revoked_under_an_older_pepper_stays_revoked(door: Door) -> None:
+    token = door.token()
+    door.record(token, OLDER_PEPPER, revoked=True)
+    door.record(token)
+    with pytest.raises(UnknownToken):
+        await door.callers.identify(coming({"X-Api-Key": token}), PAID)
+
+
+async def test_a_row_under_an_older_pepper_is_noticed_when_it_is_written(door: Door) -> None:
+    token = door.token()
+    exchange = coming({"X-Api-Key": token})
+    assert not (await door.callers.identify(exchange, PAID)).on_record
+    door.record(token, OLDER_PEPPER)
+    door.callers.forget(digest(OLDER_PEPPER, token))
     assert (await door.callers.identify(exchange, PAID)).on_record

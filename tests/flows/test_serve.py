@@ -107,7 +107,7 @@ class Shop:
         self.keeper = Keeper(self.store, clock, pace=Pace(gap=0, quiet=0.001))
         self.callers = Callers(
             mint=TokenMint(Keyring([Secret("k" * 40)]), "test"),
-            pepper=Secret("p" * 40),
+            peppers=[Secret("p" * 40)],
             credentials=MemoryRecords(),
             clock=clock,
             randomness=randomness,

@@ -103,7 +103,7 @@ async def test_somebody_elses_return_page_tells_nothing_and_logs_nobody_in(stage
             page = await answer.text()
             assert not answer.cookies
     assert "5.00" not in page
-    assert "credited to the wallet it was for" in page
+    assert "credited to the wallet that it was for" in page
 
 
 async def test_a_route_may_show_a_page_instead_of_the_redirect(stage: Stage) -> None:

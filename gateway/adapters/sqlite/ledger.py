@@ -35,11 +35,13 @@ from gateway.core.ledger import (
     note_lines,
     tariff_note,
 )
+from gateway.core.money import AMOUNT_MICROS_MAX
 from gateway.ports import StoreBusy, StoreDamaged, StoreFailed, StoreLocked
 
 T = TypeVar("T")
 
 _HEAD_SECONDS = 1.0
+_ACCEPT = "or, if the loss is understood, accept the books as they are with `gateway audit --accept-head`"
 
 
 class SqliteLedgerStore:
@@ -174,7 +176,7 @@ class SqliteLedgerStore:
             raise StoreFailed(f"{self._head.path}: {error}") from error
         return Committed(credited, accounts)
 
-    def _write_once(self, draft: Draft) -> list[bool]:
+    def _write_once(self, draft: Draft) -> list[bool | None]:
         """Write the draft, unless a first attempt whose outcome was unknown did."""
         if self._doubtful:
             found = self._sql.execute("SELECT hash FROM batch WHERE seq = ?", (draft.seq,)).fetchone()
@@ -193,7 +195,7 @@ class SqliteLedgerStore:
         self._seq, self._hash = draft.seq, hash
         return credited
 
-    def _landed(self, draft: Draft) -> list[bool]:
+    def _landed(self, draft: Draft) -> list[bool | None]:
         """Which of a draft's credits its first attempt added. A ref that it names twice was added once."""
         query = "SELECT 1 FROM credit WHERE ref = ? AND batch = ?"
         refs = [credit.ref for credit in draft.credits]
@@ -202,7 +204,7 @@ class SqliteLedgerStore:
             for index, ref in enumerate(refs)
         ]
 
-    def _write(self, draft: Draft) -> tuple[list[bool], bytes]:
+    def _write(self, draft: Draft) -> tuple[list[bool | None], bytes]:
         notes = [tariff_note(id, tariff) for id, tariff in draft.tariffs]
         for id, tariff in draft.tariffs:
             self._sql.execute(
@@ -222,17 +224,19 @@ class SqliteLedgerStore:
         )
         return credited, hash
 
-    def _write_credit(self, draft: Draft, index: int, notes: list[dict[str, object]]) -> bool:
+    def _write_credit(self, draft: Draft, index: int, notes: list[dict[str, object]]) -> bool | None:
         """Add a credit if its ref is new: the money key decides, in the same transaction as the money."""
         credit = draft.credits[index]
         if self._sql.execute("SELECT 1 FROM credit WHERE ref = ?", (credit.ref,)).fetchone():
             return False  # before the account: a credit that is not made must not make one
         holder = (credit.account, credit.amount.currency)
         self._sql.execute("INSERT INTO account (holder, unit) VALUES (?, ?) ON CONFLICT DO NOTHING", holder)
-        (account,) = self._sql.execute(
-            "SELECT id FROM account WHERE holder = ? AND unit = ? AND priority = 0 AND expires = 0", holder
+        account, credited = self._sql.execute(
+            "SELECT id, credited FROM account WHERE holder = ? AND unit = ? AND priority = 0 AND expires = 0", holder
         ).fetchone()
         micros = credit.amount.micros
+        if credited + micros > AMOUNT_MICROS_MAX:
+            return None
         self._sql.execute(
             "INSERT INTO credit VALUES (?, ?, ?, ?, ?, ?, ?)",
             (credit.ref, account, micros, credit.kind, credit.reason, draft.at_ms, draft.seq),
@@ -279,6 +283,22 @@ def read_available(path: Path, holder: str, unit: str) -> int:
     return int(found[0] or 0)
 
 
+def accept_head(path: Path, key: bytes) -> int:
+    """Sign the books as they end now, after a loss that was understood; the number of their last batch.
+
+    Raises StoreLocked while a gateway keeps them.
+    """
+    lock = _lock(path.with_name(path.name + ".lock"))
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=5)) as connection:
+            found = connection.execute("SELECT seq, hash FROM batch ORDER BY seq DESC LIMIT 1").fetchone()
+        seq, hash = found or (0, GENESIS)
+        Head(path, key).write(seq, hash)
+    finally:
+        os.close(lock)
+    return int(seq)
+
+
 class Head:
     """The chain's newest hash, kept outside the database under a key of its own."""
 
@@ -305,10 +325,12 @@ class Head:
             seq, hash, mac = int(head["seq"]), str(head["hash"]), str(head["mac"])
         except FileNotFoundError:
             if connection.execute("SELECT 1 FROM batch LIMIT 1").fetchone():
-                raise StoreDamaged(f"{self.path} is missing: nothing proves that the books are whole") from None
+                raise StoreDamaged(
+                    f"{self.path} is missing: nothing proves that the books are whole; {_ACCEPT}"
+                ) from None
             return
         except (ValueError, KeyError, TypeError):
-            raise StoreDamaged(f"{self.path} is not a head that the gateway wrote") from None
+            raise StoreDamaged(f"{self.path} is not a head that the gateway wrote; {_ACCEPT}") from None
         if not any(hmac.compare_digest(mac.encode(), _mac(key, seq, hash).encode()) for key in self._keys):
             raise StoreDamaged(f"{self.path} is not signed by this gateway's key")
         if seq == 0:
@@ -317,8 +339,7 @@ class Head:
         if found is None or found[0].hex() != hash:
             raise StoreDamaged(
                 f"the books have no batch {seq} with the hash that {self.path.name} names: rows were dropped or an old"
-                " copy was restored. Put the newest copy back; or, if the loss is understood and accepted, move"
-                f" {self.path.name} away and start again"
+                f" copy was restored. Put the newest copy back; {_ACCEPT}"
             )
 
 

@@ -8,15 +8,17 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import aiosqlite
 
 from gateway.adapters.sqlite import migrations
-from gateway.core.keyring import Keyring
+from gateway.core.keyring import Keyring, NotOurs, UnknownKey
 from gateway.core.payments import Event
 from gateway.core.refusals import RecordsUnavailable
-from gateway.ports import InboxStatus, Randomness, TokenRow
+from gateway.ports import InboxStatus, Randomness, StoreDamaged, TokenRow
 
 _EVENT_PURPOSE = "event"
 
@@ -28,24 +30,33 @@ class SqliteRecords:
         self._path = path
         self._keyring = keyring
         self._randomness = randomness
-        self._sql: aiosqlite.Connection
+        self._connection: aiosqlite.Connection | None = None
 
     async def open(self) -> None:
-        """Make or open the file and bring its tables up to date. Raises MigrationRefused."""
+        """Make or open the file and bring its tables up to date. Raises StoreDamaged."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if not self._path.exists():
             os.close(os.open(self._path, os.O_CREAT | os.O_WRONLY, 0o600))
-        connection = sqlite3.connect(self._path, isolation_level=None)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            migrations.apply(connection, "records")
-        finally:
-            connection.close()
-        self._sql = await aiosqlite.connect(self._path, isolation_level=None, timeout=5)
+            with closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
+                migrations.apply(connection, "records")
+        except (sqlite3.Error, migrations.MigrationRefused) as error:
+            raise StoreDamaged(f"{self._path}: {error}; restore a backup of the records") from error
+        self._connection = await aiosqlite.connect(self._path, isolation_level=None, timeout=5)
         await self._sql.execute("PRAGMA synchronous = FULL")
 
     async def close(self) -> None:
-        await self._sql.close()
+        """Let go of the file; also when it was never opened."""
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
+
+    @property
+    def _sql(self) -> aiosqlite.Connection:
+        if self._connection is None:
+            raise RecordsUnavailable()
+        return self._connection
 
     # --- tokens -------------------------------------------------------------------------------------------------------
 
@@ -83,9 +94,17 @@ class SqliteRecords:
             (status,),
         )
         return [
-            Event(id, type, bool(live), created, json.loads(self._keyring.open(_EVENT_PURPOSE, key_id, sealed)))
+            Event(id, type, bool(live), created, self._unsealed(key_id, sealed))
             for id, type, live, created, sealed, key_id in rows
         ]
+
+    def _unsealed(self, key_id: str, sealed: bytes) -> dict[str, Any]:
+        """What an event is about; nothing when its key has left the ring: then it can only be looked at at Stripe."""
+        try:
+            content: dict[str, Any] = json.loads(self._keyring.open(_EVENT_PURPOSE, key_id, sealed))
+        except (NotOurs, UnknownKey):
+            return {}
+        return content
 
     # --- links --------------------------------------------------------------------------------------------------------
 

@@ -2,8 +2,8 @@
 
 The SDK is loaded when first needed (it costs a third of a second) and talks through aiohttp. It retries as often as it
 is told (by default never), with an idempotency key that stays the same over retries. Telemetry is off: it would write
-to the operator's home folder. Whatever goes wrong on the way, cut bodies included, is `PaymentServiceUnavailable` here;
-a mistake of ours in a request is a bug and stays one.
+to the operator's home folder. Whatever goes wrong on the way, cut bodies included, is reported and is
+`PaymentServiceUnavailable` for who asked.
 """
 
 import hashlib
@@ -42,6 +42,7 @@ class StripePayments:
         self._secret_key = secret_key
         self._webhook_secrets = tuple(webhook_secrets)
         self._api_url = api_url
+        self._live = secret_key.reveal().startswith(("sk_live_", "rk_live_"))
         self._tolerance_seconds = tolerance_seconds
         self._report = report
         self._loaded: tuple[StripeClient, ClientSession] | None = None
@@ -75,10 +76,15 @@ class StripePayments:
         return str(link.url)
 
     async def find_payment(self, session: str) -> Payment | None:
-        if not _SESSION_ID.fullmatch(session):
+        found = _SESSION_ID.fullmatch(session)
+        if not found or (found[1] == "live") != self._live:
             return None
-        found = await self._ask(lambda stripe: stripe.v1.checkout.sessions.retrieve_async(session))
-        return None if found is None else _payment(found.to_dict())
+        checkout = await self._ask(lambda stripe: stripe.v1.checkout.sessions.retrieve_async(session))
+        try:
+            return None if checkout is None else _payment(checkout.to_dict())
+        except ValueError as error:
+            self._report("a checkout cannot be read", why=str(error))
+            return None
 
     # --- what Stripe tells us -----------------------------------------------------------------------------------------
 
@@ -99,15 +105,15 @@ class StripePayments:
 
         try:
             return await question(self._client())
-        except stripe.InvalidRequestError as error:
-            if error.code == "resource_missing":
+        except stripe.StripeError as error:
+            if isinstance(error, stripe.InvalidRequestError) and error.code == "resource_missing":
                 return None
-            raise
-        except (stripe.APIConnectionError, stripe.RateLimitError, stripe.APIError, ClientError, TimeoutError) as error:
-            self._report("stripe unavailable", error=type(error).__name__)
+            param = getattr(error, "param", None)
+            self._report("stripe said no", error=type(error).__name__, code=error.code, param=param)
             raise PaymentServiceUnavailable() from error
-        except (stripe.AuthenticationError, stripe.PermissionError) as error:
-            self._report("stripe refuses the key", error=type(error).__name__, code=error.code)
+        except (ClientError, TimeoutError, ValueError, AttributeError) as error:
+            # A cut or odd answer surfaces raw from within the SDK, and from our reading of what it made of it.
+            self._report("stripe's answer cannot be read", error=type(error).__name__)
             raise PaymentServiceUnavailable() from error
 
     def _client(self) -> "StripeClient":
@@ -138,7 +144,7 @@ def _payment(session: Mapping[str, Any]) -> Payment | None:
         return None
     id, amount, currency = session.get("id"), session.get("amount_total"), session.get("currency")
     reference, live = session.get("client_reference_id"), session.get("livemode")
-    if not (isinstance(id, str) and id and isinstance(live, bool)):
+    if not (isinstance(id, str) and _SESSION_ID.fullmatch(id) and isinstance(live, bool)):
         raise ValueError("the session has no id or mode")
     if not (isinstance(amount, int) and not isinstance(amount, bool) and amount >= 0):
         raise ValueError("the session has no amount")

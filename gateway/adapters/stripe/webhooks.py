@@ -62,10 +62,11 @@ def _event(body: bytes) -> Event:
         about = content["data"]["object"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise WebhookRefused("it is not an event") from None
-    fits = (
-        isinstance(id, str) and 0 < len(id) <= 255 and isinstance(type, str) and 0 < len(type) <= 255
-        and isinstance(live, bool) and isinstance(created, int) and isinstance(about, dict)
-    )  # fmt: skip
-    if not fits:
+    times = isinstance(created, int) and not isinstance(created, bool) and 0 <= created < 2**53
+    if not (_is_name(id) and _is_name(type) and isinstance(live, bool) and times and isinstance(about, dict)):
         raise WebhookRefused("it is not an event")
     return Event(id, type, live, created, about)
+
+
+def _is_name(text: object) -> bool:
+    return isinstance(text, str) and 0 < len(text) <= 255 and text.isascii() and text.isprintable()
