@@ -1,6 +1,8 @@
 """Callers for tests: they pay, they hold tokens, they ask."""
 
 import asyncio
+import hmac
+import time
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -73,3 +75,10 @@ def audited(stage: Stage) -> Report:
     report = audit(stage.settings.store_path, head_key=head_keys(stage.settings))
     assert report.clean, [str(finding) for finding in report.findings]
     return report
+
+
+def signed(body: bytes, secret: str, *, at: float | None = None) -> str:
+    """The `Stripe-Signature` of a body."""
+    timestamp = str(int(time.time() if at is None else at))
+    mac = hmac.digest(secret.encode(), timestamp.encode() + b"." + body, "sha256").hex()
+    return f"t={timestamp},v1={mac}"

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 Script = Callable[["Visit"], Awaitable[None]]
@@ -87,7 +88,7 @@ class RawUpstream:
         finally:
             if self.visits:
                 self.visits[-1].gone.set()
-            writer.close()
+            await closed(writer)
 
 
 async def _body(visit: Visit) -> bytes:
@@ -113,7 +114,14 @@ async def ask(url: str, request: bytes) -> bytes:
         async with asyncio.timeout(20):
             return await reader.read()
     finally:
-        writer.close()
+        await closed(writer)
+
+
+async def closed(writer: asyncio.StreamWriter) -> None:
+    """Close and wait until it is: a socket that the loop's end finds open fails whichever test comes next."""
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
 
 
 def split(answer: bytes) -> tuple[int, list[tuple[str, str]], bytes]:

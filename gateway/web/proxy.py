@@ -15,6 +15,8 @@ body is read and remembered, because aiohttp reports them as the client's own.
 
 import asyncio
 import re
+import socket
+import struct
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
 from aiohttp import (
@@ -57,6 +59,7 @@ from gateway.web.refusals import Refusals
 _INVENTED_BY_AIOHTTP = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _NEVER_SERVED = frozenset(("CONNECT", "TRACE"))
 _VERSIONS = (HttpVersion10, HttpVersion11)
+_RESET = struct.pack("ii", 1, 0)  # do not linger: the close is a reset
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -290,6 +293,7 @@ class AiohttpExchange:
         if framed:
             transport.close()
         elif isinstance(transport, asyncio.WriteTransport):
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             transport.abort()
 
     # --- refuse -------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cli.stage import free_port
 from gateway.demo.upstreams import ToyUpstream, weather
 from tests.gateway_process import fund, running, write_config
 
@@ -139,3 +140,52 @@ def test_the_demo_walks_through_by_itself() -> None:
     shown = gateway("demo", "--script")
     assert shown.returncode == 0, shown.stdout + shown.stderr
     assert shown.stdout.count("✓") == 10
+
+
+def test_books_that_lost_their_end_are_refused_until_the_loss_is_accepted(config: str, tmp_path: Path) -> None:
+    gateway("credit", ACCOUNT, "5.00 usd", "--reason", "x", "--config", config)
+    early = (tmp_path / "gateway.db").read_bytes()
+    gateway("credit", ACCOUNT, "5.00 usd", "--reason", "y", "--config", config)
+    (tmp_path / "gateway.db").write_bytes(early)
+    assert gateway("audit", "--config", config).returncode == 1
+    refused = gateway("run", "--config", config)
+    assert refused.returncode == 3
+    assert "gateway audit --accept-head" in refused.stderr
+    accepted = gateway("audit", "--accept-head", "--config", config)
+    assert accepted.returncode == 0, accepted.stderr
+    again = gateway("credit", ACCOUNT, "1.00 usd", "--reason", "z", "--config", config)
+    assert "balance 6.00 usd" in again.stdout
+
+
+def test_lost_secrets_are_not_replaced_beside_books_that_need_them(config: str, tmp_path: Path) -> None:
+    gateway("credit", ACCOUNT, "5.00 usd", "--reason", "x", "--config", config)
+    (tmp_path / "secrets/sealing_key").unlink()
+    refused = gateway("run", "--config", config)
+    assert refused.returncode == 2
+    assert "sealing_key" in refused.stderr
+    assert "put it back" in refused.stderr
+    assert not (tmp_path / "secrets/sealing_key").exists()
+
+
+def test_records_that_cannot_be_read_are_told_and_the_process_ends(config: str, tmp_path: Path) -> None:
+    (tmp_path / "gateway.records.db").write_bytes(b"this is no database, whatever its name says" * 100)
+    refused = gateway("run", "--config", config)
+    assert refused.returncode == 3
+    assert "gateway.records.db" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_two_demos_on_one_folder_and_one_port(tmp_path: Path) -> None:
+    port = free_port(0)
+    command = [sys.executable, "-m", "gateway", "demo", "--data", str(tmp_path), "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        while "Ctrl-C" not in (line := first.stdout.readline()):
+            assert line or first.poll() is None
+        same_folder = gateway("demo", "--data", str(tmp_path), "--port", str(port))
+        same_port = gateway("demo", "--script", "--port", str(port))
+        first.terminate()
+    assert same_folder.returncode == 3
+    assert "Is another demo running?" in same_folder.stderr
+    assert "Traceback" not in same_folder.stderr
+    assert same_port.returncode == 0, same_port.stderr

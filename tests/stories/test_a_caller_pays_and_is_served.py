@@ -1,8 +1,10 @@
 """From the first 402 to a served and debited request, as a program and as a browser see it."""
 
+import pytest
 from aiohttp import ClientSession, CookieJar
 
 from gateway.cli.stage import Stage
+from gateway.core.money import Money
 from tests.callers import BROWSER, audited, funded, pay, reference_in, unpaid
 from tests.conftest import StageMaker
 
@@ -158,3 +160,79 @@ async def test_the_money_and_the_token_outlive_a_restart(stage: Stage) -> None:
             assert answer.status == 200
             assert answer.headers["Gateway-Balance"] == "4.998 usd"
     audited(stage)
+
+
+async def test_paying_in_the_first_of_two_tabs_is_not_lost(stage: Stage) -> None:
+    async with ClientSession(cookie_jar=CookieJar(unsafe=True), headers=BROWSER) as browser:
+        async with ClientSession(headers=BROWSER) as tab:
+            async with tab.get(stage.url + "/weather/oslo", allow_redirects=False) as first:
+                browser.cookie_jar.update_cookies(first.cookies, first.url)
+            async with tab.get(stage.url + "/weather/bergen", allow_redirects=False) as second:
+                browser.cookie_jar.update_cookies(second.cookies, second.url)
+        paid = await pay(stage, first.headers["Location"])
+        async with browser.get(stage.url + f"/-/paid?session_id={paid['id']}") as answer:
+            page = await answer.text()
+        assert "You have 5.00 USD" in page
+        assert "Continue to /weather/oslo" in page
+        async with browser.get(stage.url + "/weather/oslo") as answer:
+            assert answer.status == 200
+
+
+async def test_a_browser_is_taken_back_only_once(stage: Stage) -> None:
+    async with ClientSession(cookie_jar=CookieJar(unsafe=True), headers=BROWSER) as browser:
+        async with browser.get(stage.url + "/weather/oslo", allow_redirects=False) as answer:
+            paid = await pay(stage, answer.headers["Location"])
+        for expected in (True, False):
+            async with browser.get(stage.url + f"/-/paid?session_id={paid['id']}") as answer:
+                assert ("/weather/oslo" in await answer.text()) is expected
+
+
+@pytest.mark.parametrize("planted", ["//evil.example/", "https://evil.example/", "x" * 100])
+async def test_nobody_can_plant_where_the_browser_goes_next(stage: Stage, planted: str) -> None:
+    async with ClientSession(headers=BROWSER) as browser:
+        async with browser.get(stage.url + "/weather/oslo", allow_redirects=False) as answer:
+            cookies = {name: morsel.value for name, morsel in answer.cookies.items()}
+            paid = await pay(stage, answer.headers["Location"])
+        [checkout] = [name for name in cookies if name.startswith("gateway_token_")]
+        cookies[checkout] = planted
+        async with browser.get(stage.url + f"/-/paid?session_id={paid['id']}", cookies=cookies) as answer:
+            page = await answer.text()
+    assert "You have 5.00 USD" in page
+    assert "Continue" not in page
+
+
+async def test_the_page_after_a_payment_that_names_nobody_says_so(stage: Stage) -> None:
+    async with ClientSession() as session:
+        refused = await unpaid(stage, session)
+    paid = stage.stand_in.pay(refused["payment_url"], client_reference_id="nobody-knows-this-one")
+    async with ClientSession(headers=BROWSER) as browser:
+        async with browser.get(stage.url + f"/-/paid?session_id={paid['id']}") as answer:
+            page = await answer.text()
+    assert "could not be credited" in page
+    assert "Ask the operator" in page
+
+
+async def test_nobody_can_make_the_gateway_ask_the_provider_without_end(stage: Stage) -> None:
+    await stage.gateway.top_up.prepare()
+    stage.stand_in.hold_requests()
+    stage.stand_in.release_requests()
+    async with ClientSession() as session:
+        shown = []
+        for number in range(30):
+            async with session.get(stage.url + f"/-/paid?session_id=cs_test_{number}") as answer:
+                shown.append("no such payment" in await answer.text())
+    assert shown.count(True) == 20
+
+
+async def test_a_payment_in_another_currency_is_parked(stage: Stage) -> None:
+    link = await stage.gateway.payments.payment_link(  # type: ignore[union-attr]
+        Money.parse("5.00 eur"), stage.url + "/-/paid?session_id={CHECKOUT_SESSION_ID}"
+    )
+    async with ClientSession() as session:
+        refused = await unpaid(stage, session)
+    stage.stand_in.pay(link, client_reference_id=reference_in(refused["payment_url"]))
+    await stage.stand_in.settled()
+    assert stage.gateway.webhooks is not None
+    await stage.gateway.webhooks.settled()
+    assert audited(stage).credits == 0
+    assert len(await stage.gateway.records.events("parked")) == 1

@@ -1,6 +1,5 @@
 """Deliveries that come twice, fifty times at once, late, forged or broken."""
 
-import hmac
 import io
 import json
 import time
@@ -10,7 +9,7 @@ import pytest
 from aiohttp import ClientSession
 
 from gateway.cli.stage import Stage
-from tests.callers import audited, pay, reference_in, unpaid
+from tests.callers import audited, pay, reference_in, signed, unpaid
 from tests.conftest import StageMaker
 
 SECRET = "whsec_" + "5a" * 24
@@ -23,12 +22,6 @@ EVENT = {
     "created": 1,
     "data": {"object": {"id": "cs_test_1", "object": "checkout.session"}},
 }
-
-
-def signed(body: bytes, secret: str, *, at: float | None = None) -> str:
-    timestamp = str(int(time.time() if at is None else at))
-    mac = hmac.digest(secret.encode(), timestamp.encode() + b"." + body, "sha256").hex()
-    return f"t={timestamp},v1={mac}"
 
 
 async def test_fifty_deliveries_at_once_credit_once(stage: Stage) -> None:

@@ -20,6 +20,7 @@ from gateway.demo.upstreams import ToyUpstream, weather
 from gateway.settings import Settings
 from tests.callers import Funded
 from tests.gateway_process import fund, running, write_config
+from tests.raw import closed
 
 CONNECTIONS = 64
 KILLS = 50 if os.environ.get("GATEWAY_TORTURE") else 5
@@ -56,7 +57,7 @@ class Load:
         except (OSError, asyncio.IncompleteReadError):
             pass
         finally:
-            writer.close()
+            await closed(writer)
 
     async def _answer(self, reader: asyncio.StreamReader) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()

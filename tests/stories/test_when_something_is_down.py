@@ -1,14 +1,18 @@
 """The ledger cannot commit, or the payment provider is out of reach: paid routes are refused, free ones go on."""
 
 import asyncio
+import json
 import sqlite3
 import time
 from contextlib import closing
 
+import pytest
 from aiohttp import ClientSession
 
 from gateway.cli.stage import Stage
-from tests.callers import BROWSER, audited, funded, pay, unpaid
+from gateway.core.ledger import Credit
+from gateway.core.money import Money
+from tests.callers import BROWSER, audited, funded, pay, signed, unpaid
 
 SECONDS_MAX = 5.0  # the promise is one second; a test on a busy machine allows five times that
 
@@ -94,3 +98,60 @@ async def test_without_a_link_and_without_the_provider_a_503_says_so(stage: Stag
         [caller] = await funded(stage, "0.002 usd")
         async with session.get(stage.url + "/weather/oslo", headers=caller.headers) as answer:
             assert answer.status == 200
+
+
+@pytest.mark.parametrize("reason", ["caf\\udce9", "two\\nlines"])
+async def test_a_credit_that_cannot_be_written_down_closes_nothing(stage: Stage, reason: str) -> None:
+    [caller] = await funded(stage, "1.00 usd")
+    assert stage.running is not None
+    assert stage.settings.secrets.operator_token is not None
+    admin = f"http://127.0.0.1:{stage.running.admin_address[1]}/accounts/{caller.account}/credit"
+    operator = {"Authorization": f"Bearer {stage.settings.secrets.operator_token.reveal()}"}
+    body = f'{{"ref": "1", "amount": "1.00 usd", "reason": "{reason}"}}'
+    async with ClientSession() as session:
+        async with session.post(admin, data=body, headers=operator | {"Content-Type": "application/json"}) as answer:
+            assert answer.status == 400
+        async with session.get(stage.url + "/weather/oslo", headers=caller.headers) as answer:
+            assert answer.status == 200
+
+
+async def test_more_than_an_account_can_hold_is_refused_and_closes_nothing(stage: Stage) -> None:
+    [caller] = await funded(stage, "4600000000000 usd")
+    with pytest.raises(ValueError, match="more than an account can hold"):
+        await stage.gateway.ledger.credit(
+            Credit("manual:again", caller.account, Money.parse("4600000000000 usd"), "manual", "")
+        )
+    async with ClientSession() as session, session.get(stage.url + "/weather/oslo", headers=caller.headers) as answer:
+        assert answer.status == 200
+    audited(stage)
+
+
+async def test_a_signed_event_with_an_odd_session_is_parked_and_closes_nothing(stage: Stage) -> None:
+    [caller] = await funded(stage, "1.00 usd")
+    session_object = {
+        "id": "cs_test_\ud800", "mode": "payment", "status": "complete", "payment_status": "paid", "amount_total": 500,
+        "currency": "usd", "client_reference_id": None, "livemode": False,
+    }  # fmt: skip
+    event = {
+        "id": "evt_odd", "type": "checkout.session.completed", "livemode": False, "created": 1,
+        "data": {"object": session_object},
+    }  # fmt: skip
+    body = json.dumps(event).encode()
+    async with ClientSession() as session:
+        headers = {"Stripe-Signature": signed(body, stage.webhook_secret)}
+        async with session.post(stage.url + "/-/webhooks/stripe", data=body, headers=headers) as answer:
+            assert answer.status == 200
+        assert stage.gateway.webhooks is not None
+        await stage.gateway.webhooks.settled()
+        assert [event.id for event in await stage.gateway.records.events("parked")] == ["evt_odd"]
+        async with session.get(stage.url + "/weather/oslo", headers=caller.headers) as answer:
+            assert answer.status == 200
+
+
+async def test_a_keeper_that_ended_is_not_ready(stage: Stage) -> None:
+    assert stage.running is not None
+    assert not stage.gateway.ledger.stuck
+    await stage.gateway.ledger.close()
+    async with ClientSession() as session:
+        async with session.get(f"http://127.0.0.1:{stage.running.admin_address[1]}/readyz") as answer:
+            assert answer.status == 503

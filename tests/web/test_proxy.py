@@ -9,7 +9,7 @@ import pytest
 from gateway.cli.stage import Stage
 from tests.callers import Funded, audited, funded
 from tests.conftest import StageMaker
-from tests.raw import OK, RawUpstream, Visit, answering, ask, split
+from tests.raw import OK, RawUpstream, Visit, answering, ask, closed, split
 
 
 @pytest.fixture
@@ -125,6 +125,37 @@ async def test_nothing_is_invented_for_the_upstream(stage: Stage, upstream: RawU
     assert visit.values(b"X-Twice") == [b"1", b"2"]
     assert visit.values(b"Host") == [upstream.url.removeprefix("http://").encode()]
     assert visit.values(b"X-Forwarded-Host") == [b"api.example"]
+
+
+async def test_names_keep_their_spelling(stage: Stage, upstream: RawUpstream) -> None:
+    await ask(stage.url, get("/free/x", "accept-LANGUAGE: en", "CONTENT-TYPE: x/y", "user-agent: me", "cookie: a=1"))
+    names = {name for name, _ in upstream.visits[0].fields}
+    assert names >= {b"accept-LANGUAGE", b"CONTENT-TYPE", b"user-agent", b"cookie"}
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("Transfer-Encoding: gzip, chunked",), ("Transfer-Encoding: chunked, chunked",),
+        ("Transfer-Encoding: chunked", "Transfer-Encoding: chunked"), ("Transfer-Encoding: identity",),
+    ],
+)  # fmt: skip
+async def test_a_transfer_coding_that_would_be_lost_is_refused(
+    stage: Stage, upstream: RawUpstream, lines: tuple[str, ...]
+) -> None:
+    assert split(await ask(stage.url, get("/free/x", *lines, method="POST") + b"0\r\n\r\n"))[0] == 400
+    assert upstream.visits == []
+
+
+@pytest.mark.parametrize("version", ["HTTP/2.0", "HTTP/0.9", "HTTP/1.2"])
+async def test_other_versions_are_refused(stage: Stage, upstream: RawUpstream, version: str) -> None:
+    assert b" 400 " in (await ask(stage.url, get("/free/x").replace(b"HTTP/1.1", version.encode())))[:20]
+    assert upstream.visits == []
+
+
+async def test_a_reason_that_is_not_ascii_is_left_out(stage: Stage, upstream: RawUpstream) -> None:
+    upstream.script = answering(b"HTTP/1.1 200 Gr\xfc\xdfe\r\nContent-Length: 2\r\n\r\nok")
+    assert (await ask(stage.url, get("/free/x"))).startswith(b"HTTP/1.1 200 \r\n")
 
 
 async def test_fields_that_only_we_may_set_never_pass(stage: Stage, upstream: RawUpstream) -> None:
@@ -291,7 +322,7 @@ async def test_the_first_bytes_of_a_stream_do_not_wait_for_the_last(
     assert b"data: 1" in await reader.readuntil(b"data: 1")
     go_on.set()
     assert (await reader.read()).endswith(b"0\r\n\r\n")
-    writer.close()
+    await closed(writer)
 
 
 async def test_a_slow_reader_slows_the_upstream(stage: Stage, upstream: RawUpstream) -> None:
@@ -320,6 +351,7 @@ async def test_a_slow_reader_slows_the_upstream(stage: Stage, upstream: RawUpstr
         await stalled.wait()
     assert sent < 64 << 20
     writer.transport.abort()
+    await closed(writer)
 
 
 # --- trouble ----------------------------------------------------------------------------------------------------------
@@ -401,6 +433,27 @@ async def test_an_answer_that_the_upstream_cuts_looks_cut_and_is_free(
     assert audited(stage).totals["usd"].spent == 0
 
 
+async def test_a_cut_answer_looks_cut_to_http_1_0_too(stage: Stage, upstream: RawUpstream) -> None:
+    async def script(visit: Visit) -> None:
+        visit.writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+        await visit.writer.drain()
+        visit.writer.close()
+
+    upstream.script = script
+    with pytest.raises(ConnectionResetError):
+        await ask(stage.url, get("/free/x").replace(b"HTTP/1.1", b"HTTP/1.0"))
+
+
+async def test_a_body_that_stops_coming_is_given_up_and_free(
+    stage: Stage, upstream: RawUpstream, caller: Funded
+) -> None:
+    request = get("/paid/x", bearer(caller), "Content-Length: 10", method="POST") + b"1"
+    status, _, body = split(await ask(stage.url, request))
+    assert status == 408
+    assert b"body_too_slow" in body
+    assert await balance(stage, caller) == (1_000_000, 0)
+
+
 async def test_a_stream_that_falls_silent_is_cut(stage: Stage, upstream: RawUpstream, caller: Funded) -> None:
     async def script(visit: Visit) -> None:
         visit.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
@@ -420,7 +473,7 @@ async def test_a_caller_that_leaves_is_left_and_leaves_no_hold(
     writer.write(get("/paid/x", bearer(caller)))
     await upstream.visited.wait()
     assert await balance(stage, caller) == (998_000, 2_000)
-    writer.close()
+    await closed(writer)
     await asyncio.wait_for(upstream.visits[0].gone.wait(), 2)
     assert await balance(stage, caller) == (1_000_000, 0)
 
@@ -445,7 +498,7 @@ async def test_one_connection_carries_many_requests_in_order(
         [length] = [line for line in head.split("\r\n") if line.lower().startswith("content-length")]
         body = await reader.readexactly(int(length.split(":")[1]))
         assert body == b"%02d" % number or path == "/-/wallet"
-    writer.close()
+    await closed(writer)
 
 
 @pytest.mark.parametrize("method", ["CONNECT", "TRACE"])
@@ -468,6 +521,20 @@ async def test_a_limit_is_told_before_and_after_it_is_reached(stage: Stage, upst
     assert int(dict(fields)["Retry-After"]) > 0
     assert b'"code": "rate_limited"' in body
     assert len(upstream.visits) == 3
+
+
+async def test_callers_with_money_at_one_address_have_each_their_own_limit(
+    make_stage: StageMaker, upstream: RawUpstream
+) -> None:
+    stage = await make_stage(
+        upstreams={"raw": {"url": upstream.url}},
+        routes=[{"name": "few", "match": "/few/", "upstream": "raw", "price": "0.002 usd", "limit": "3/minute"}],
+    )
+    for caller in await funded(stage, "1.00 usd", count=2):
+        statuses = [split(await ask(stage.url, get("/few/x", bearer(caller))))[0] for _ in range(4)]
+        assert statuses == [200, 200, 200, 429]
+    strangers = [split(await ask(stage.url, get("/few/x")))[0] for _ in range(4)]
+    assert strangers == [402, 402, 402, 429]
 
 
 async def test_a_bug_shows_nothing_but_the_request_id(

@@ -57,6 +57,7 @@ class SqliteLedgerStore:
         self._seq = 0
         self._doubtful = False
         self._head_due = 0.0
+        self._closed = False
 
     async def open(self) -> Tail:
         return await self._in_thread(self._open)
@@ -71,8 +72,13 @@ class SqliteLedgerStore:
         return await self._in_thread(lambda: self._read_account(account, currency))
 
     async def close(self) -> None:
-        await self._in_thread(self._close)
-        self._thread.shutdown()
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            await self._in_thread(self._close)
+        finally:
+            self._thread.shutdown()
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
