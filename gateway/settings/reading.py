@@ -23,6 +23,8 @@ BYTES_MAX = 2**20
 DEPTH_MAX = 32
 NODES_MAX = 100_000
 
+_MONEY = ("price", "top_up")
+_AMOUNT = re.compile(r"[0-9]+(\.[0-9]+)? ?[A-Za-z]{3}")
 _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
 _FRACTION = re.compile(r"-?[0-9]+\.[0-9]+")
 _QUOTED = re.compile(r"'([^']*)'")
@@ -191,7 +193,7 @@ class _Composer:
             self._source.add(Span(path, (start.line, start.column), (end.line, end.column)))
         if event.style is not None or event.tag is not None:
             return Node(place, text, raw=text)
-        if trap := self._trap(text):
+        if trap := self._unquoted_money(text, path) or self._trap(text):
             self._report.add_at(place, path, trap)
             return Node(place, text, raw=text)
         return Node(place, self._value(text), raw=text)
@@ -206,6 +208,12 @@ class _Composer:
         if _WHOLE.fullmatch(text):
             return int(text)
         return float(text) if _FRACTION.fullmatch(text) else text
+
+    def _unquoted_money(self, text: str, path: Path) -> str:
+        """YAML takes `0.002 usd` for a text and `0.002` for a number; a habit of quotes tells them apart in time."""
+        if path and path[-1] in _MONEY and _AMOUNT.fullmatch(text):
+            return f'money is written quoted: "{text}"'
+        return ""
 
     def _trap(self, text: str) -> str:
         """What is wrong with a plain scalar that YAML reads as something its writer may not have meant, or nothing."""

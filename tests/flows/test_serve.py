@@ -16,6 +16,7 @@ from gateway.core.keyring import Keyring
 from gateway.core.ledger import Credit
 from gateway.core.meters import Meter
 from gateway.core.money import Money
+from gateway.core.payments import Outcome, Payment
 from gateway.core.pricing import Price
 from gateway.core.refusals import PaymentRequired, Refusal, UpstreamFailed
 from gateway.core.routes import Rate, Route, RouteTable, Upstream
@@ -94,7 +95,7 @@ class FakeTill:
     async def offer(self, refusal: PaymentRequired, caller: Caller) -> Refusal:
         return refusal
 
-    async def fulfil(self, payment: object) -> str:
+    async def fulfil(self, payment: Payment) -> Outcome:
         raise AssertionError("nobody pays here")
 
 

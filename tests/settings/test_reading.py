@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.settings import SettingsInvalid, load
 from tests.settings.asking import FULL, mistakes_in, only
 
 
@@ -105,3 +106,12 @@ def test_a_setting_without_a_value_is_a_mistake(tmp_path: Path) -> None:
 def test_a_merge_of_what_is_no_mapping_is_a_mistake(tmp_path: Path) -> None:
     found = mistakes_in("log: {<<: 5, level: info}\n", tmp_path)
     assert [mistake.words for mistake in found] == ["`<<` must be followed by the alias of a mapping"]
+
+
+@pytest.mark.parametrize("price", ["0.002 usd", "5 usd", "5.00usd"])
+def test_money_without_quotes_is_a_mistake_though_yaml_reads_a_text(tmp_path: Path, price: str) -> None:
+    file = tmp_path / "gateway.yaml"
+    shipped = (Path(__file__).parents[2] / "config/gateway.yaml").read_text()
+    file.write_text(shipped.replace('"0.002 usd"', price))
+    with pytest.raises(SettingsInvalid, match=f'money is written quoted.*"{price}"'):
+        load(file, {}, make_secrets=False)
