@@ -122,7 +122,7 @@ def test_anchors_and_merged_keys_are_read(tmp_path: Path) -> None:
     file.write_text(
         "upstreams: {weather: {url: http://127.0.0.1:9001}}\n"
         "routes:\n"
-        "  - &paid {name: one, match: /one/, upstream: weather, price: "1 usd", limit: 5/second}\n"
+        '  - &paid {name: one, match: /one/, upstream: weather, price: "1 usd", limit: 5/second}\n'
         "  - {<<: *paid, name: two, match: /two/}\n"
         "  - {name: three, match: /three/, <<: [*paid, {price: free}]}\n"
     )
