@@ -33,6 +33,7 @@ from gateway.ports import Served
 from gateway.settings import Settings, load
 from gateway.web.answers import Handler, drop_what_was_invented, guarded
 from gateway.web.cookies import Cookies
+from gateway.web.front import Front
 from gateway.web.pages import Pages
 from gateway.web.proxy import Proxy, continue_when_paid
 from gateway.web.refusals import Refusals, as_problem
@@ -51,7 +52,7 @@ class Gateway:
 
     def __init__(self, settings: Settings, *, served: Served | None = None, report: Callable[..., None]) -> None:
         self.settings = settings
-        self._report = report
+        self.report = report
         self.clock = SystemClock()
         self.randomness = SystemRandomness()
         self.keyring = Keyring(settings.secrets.sealing_keys)
@@ -85,7 +86,8 @@ class Gateway:
         self.webhooks = self._webhooks()
         self.numbers = RequestNumbers(slot=0, start=int.from_bytes(self.randomness.bytes(4)))
         self.templates = Templates()
-        self.proxy = self._proxy(served or logs.RequestLog(self.clock))
+        self._request_log = logs.RequestLog(self.clock)
+        self.proxy = self._proxy(served or self._request_log)
         self.recovered = Recovered(0, 0)
         self._opened = AsyncExitStack()
         self._linking: asyncio.Task[None] | None = None
@@ -101,7 +103,7 @@ class Gateway:
             webhook_secrets=stripe.webhook_secrets,
             api_url=stripe.api_url,
             tolerance_seconds=stripe.webhook_tolerance_seconds,
-            report=self._report,
+            report=self.report,
         )
 
     def _top_up(self) -> TopUp:
@@ -124,7 +126,7 @@ class Gateway:
         if self.payments is None:
             return None
         return Webhooks(
-            payments=self.payments, inbox=self.records, till=self.top_up, clock=self.clock, report=self._report
+            payments=self.payments, inbox=self.records, till=self.top_up, clock=self.clock, report=self.report
         )
 
     def _proxy(self, served: Served) -> Proxy:
@@ -145,7 +147,7 @@ class Gateway:
             scheme=self.settings.public_url.partition("://")[0],
             body_bytes_max=self.settings.limits.request_body_bytes_max,
             head_bytes_max=self.settings.limits.request_head_bytes_max,
-            report=self._report,
+            report=self.report,
         )
 
     # --- life ---------------------------------------------------------------------------------------------------------
@@ -155,6 +157,7 @@ class Gateway:
 
         Whatever was opened is closed again by `close`, in the reverse order, also when a later part could not open.
         """
+        self._opened.push_async_callback(asyncio.to_thread, self._request_log.close)
         self._opened.push_async_callback(self.proxy.close)
         if self.payments is not None:
             self._opened.push_async_callback(self.payments.close)
@@ -163,7 +166,7 @@ class Gateway:
         self._opened.push_async_callback(self.records.close)
         await self.records.open()
         if self.recovered.count:
-            self._report("given away after a crash", requests=self.recovered.count, micros=self.recovered.micros)
+            self.report("given away after a crash", requests=self.recovered.count, micros=self.recovered.micros)
         if self.webhooks is not None:
             self._opened.push_async_callback(self.webhooks.close)
             await self.webhooks.resume()
@@ -184,9 +187,9 @@ class Gateway:
         try:
             await self.top_up.prepare()
         except PaymentServiceUnavailable:
-            self._report("no payment link yet", why="the payment provider cannot be reached or refuses")
+            self.report("no payment link yet", why="the payment provider cannot be reached or refuses")
         except Exception as error:
-            self._report("no payment link yet", why=type(error).__name__)
+            self.report("no payment link yet", why=type(error).__name__)
 
     # --- places -------------------------------------------------------------------------------------------------------
 
@@ -217,9 +220,10 @@ class Gateway:
         app.router.add_route("*", f"/{{target:{_ANYTHING}}}", self.proxy.handle, expect_handler=continue_when_paid)
 
     def _add(self, app: web.Application, method: str, path: str, handler: Handler) -> None:
-        app.router.add_route(method, path, guarded(handler, report=self._report, new_id=self._new_id))
+        app.router.add_route(method, path, guarded(handler, report=self.report, new_id=self.new_id))
 
-    def _new_id(self) -> str:
+    def new_id(self) -> str:
+        """The id of a request that is not proxied."""
         return str(RequestId(self.clock.now_ms(), self.numbers.next()))
 
     def admin_application(self) -> web.Application:
@@ -309,8 +313,10 @@ class Running:
         await self.gateway.close()
 
     async def _listen(self, app: web.Application, address: tuple[str, int]) -> tuple[str, int]:
-        runner = web.AppRunner(
+        runner = Front(
             app,
+            report=self.gateway.report,
+            new_id=self.gateway.new_id,
             access_log=None,
             auto_decompress=False,
             handler_cancellation=True,

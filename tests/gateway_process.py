@@ -1,14 +1,13 @@
 """A real `gateway run` in a process of its own, which a test may kill."""
 
 import asyncio
+import json
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-
-import yaml
 
 from gateway import settings as configuration
 from gateway.adapters.sqlite.ledger import SqliteLedgerStore
@@ -44,7 +43,7 @@ def write_config(folder: Path, upstream: str, *, price: str = "0.002 usd", **rou
         ],
     }
     file = folder / "gateway.yaml"
-    file.write_text(yaml.safe_dump(config))
+    file.write_text(json.dumps(config, indent=2))  # JSON is YAML, and quotes its texts
     return configuration.load(file, {}, make_secrets=True)
 
 

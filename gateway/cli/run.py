@@ -1,7 +1,6 @@
 """`gateway run`: one process, until SIGTERM or Ctrl-C."""
 
 import asyncio
-import io
 import signal
 import sys
 from pathlib import Path
@@ -22,8 +21,6 @@ def run_gateway(config: Path) -> None:
     settings = read(config, make_secrets=True)
     console = settings.log.format == "console" or (settings.log.format == "auto" and sys.stderr.isatty())
     logs.configure(console=console, level=settings.log.level)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # a request's line is there when the request has ended
     for note in configuration.notes(settings):
         click.echo(f"note: {note}", err=True)
     try:

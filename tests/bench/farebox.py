@@ -6,12 +6,11 @@ were served, to the last request. A gateway that were fast because it forgot som
 """
 
 import asyncio
+import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import yaml
 
 from gateway.adapters.sqlite.audit import audit
 from gateway.app import Gateway
@@ -46,7 +45,7 @@ class Farebox:
         self._processes = processes
         self.port = free_port()
         self._config = processes.home / "gateway.yaml"
-        self._config.write_text(yaml.safe_dump(_configuration(processes.home, self.port, free_port(), upstream_port)))
+        self._config.write_text(json.dumps(_configuration(processes.home, self.port, free_port(), upstream_port)))
         self.settings: Settings = load(self._config, {}, make_secrets=True)
 
     def open_accounts(self, count: int) -> tuple[str, ...]:
