@@ -29,6 +29,8 @@ def run_gateway(config: Path) -> None:
     except (StoreDamaged, StoreLocked, StoreFailed, OSError) as error:
         click.echo(f"gateway: {error}", err=True)
         sys.exit(3)
+    finally:
+        logs.close()
 
 
 async def _run(settings: Settings) -> None:

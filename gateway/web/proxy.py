@@ -244,6 +244,8 @@ class AiohttpExchange:
                 return await self._request.content.readany()
         except TimeoutError:
             raise BodyTooSlow() from None
+        except web.RequestPayloadError:
+            raise BadRequest("the body is malformed") from None
 
     async def _say_continue(self) -> None:
         """Only now, with the money on hold, is a caller that asked first told to send its body (RFC 9110, 10.1.1)."""

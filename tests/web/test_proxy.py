@@ -444,6 +444,16 @@ async def test_a_cut_answer_looks_cut_to_http_1_0_too(stage: Stage, upstream: Ra
         await ask(stage.url, get("/free/x").replace(b"HTTP/1.1", b"HTTP/1.0"))
 
 
+async def test_a_body_that_breaks_its_framing_is_refused_and_free(
+    stage: Stage, upstream: RawUpstream, caller: Funded
+) -> None:
+    request = get("/paid/x", bearer(caller), "Transfer-Encoding: chunked", method="POST") + b"5\r\nhello\r\nzz\r\n"
+    answer = await ask(stage.url, request)
+    assert split(answer)[0] == 400
+    assert caller.token.encode() not in answer
+    assert await balance(stage, caller) == (1_000_000, 0)
+
+
 async def test_a_body_that_stops_coming_is_given_up_and_free(
     stage: Stage, upstream: RawUpstream, caller: Funded
 ) -> None:
