@@ -220,7 +220,11 @@ class Gateway:
         app.router.add_route("*", f"/{{target:{_ANYTHING}}}", self.proxy.handle, expect_handler=continue_when_paid)
 
     def _add(self, app: web.Application, method: str, path: str, handler: Handler) -> None:
-        app.router.add_route(method, path, guarded(handler, report=self.report, new_id=self.new_id))
+        bounded = guarded(handler, report=self.report, new_id=self.new_id)
+        if method == "GET":
+            app.router.add_get(path, bounded)  # and HEAD
+        else:
+            app.router.add_route(method, path, bounded)
 
     def new_id(self) -> str:
         """The id of a request that is not proxied."""

@@ -106,3 +106,15 @@ async def test_an_outage_is_a_refusal_and_no_bug(tmp_path: Path) -> None:
     with pytest.raises(RecordsUnavailable):
         await records.add(b"d" * 32, account="acct_1", pepper_id="0000", now_ms=1)
     await records.close()
+
+
+async def test_an_event_whose_key_is_gone_is_parked_and_stops_nothing(tmp_path: Path) -> None:
+    records = SqliteRecords(tmp_path / "records.db", keyring=KEYRING, randomness=SeededRandomness())
+    await records.open()
+    await records.claim(EVENT, now_ms=1)
+    await records.close()
+    other = SqliteRecords(tmp_path / "records.db", keyring=Keyring([Secret("o" * 40)]), randomness=SeededRandomness())
+    await other.open()
+    assert await other.events("waiting") == []
+    assert [event.id for event in await other.events("parked")] == ["evt_1"]
+    await other.close()

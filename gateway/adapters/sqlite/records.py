@@ -93,17 +93,21 @@ class SqliteRecords:
             "SELECT id, type, live, created, object, key_id FROM event WHERE status = ? ORDER BY received",
             (status,),
         )
-        return [
-            Event(id, type, bool(live), created, self._unsealed(key_id, sealed))
-            for id, type, live, created, sealed, key_id in rows
-        ]
+        events = []
+        for id, type, live, created, sealed, key_id in rows:
+            content = self._unsealed(key_id, sealed)
+            if content is None and status == "waiting":
+                await self.close_event(id, "parked", error="the key that sealed it is gone; look at it at the provider")
+            else:
+                events.append(Event(id, type, bool(live), created, content or {}))
+        return events
 
-    def _unsealed(self, key_id: str, sealed: bytes) -> dict[str, Any]:
-        """What an event is about; nothing when its key has left the ring: then it can only be looked at at Stripe."""
+    def _unsealed(self, key_id: str, sealed: bytes) -> dict[str, Any] | None:
+        """What an event is about; None when its key has left the ring."""
         try:
             content: dict[str, Any] = json.loads(self._keyring.open(_EVENT_PURPOSE, key_id, sealed))
         except (NotOurs, UnknownKey):
-            return {}
+            return None
         return content
 
     # --- links --------------------------------------------------------------------------------------------------------
