@@ -1,0 +1,144 @@
+"""A payment link goes out, a credit comes in."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from gateway.adapters.memory import MemoryLedgerStore, MemoryRecords
+from gateway.core import references
+from gateway.core.callers import Caller
+from gateway.core.keyring import Keyring
+from gateway.core.money import Money
+from gateway.core.payments import Event, Payment
+from gateway.core.references import Reference
+from gateway.core.refusals import PaymentRequired, PaymentServiceUnavailable
+from gateway.core.secrets import Secret
+from gateway.flows.keep import Keeper, Pace
+from gateway.flows.top_up import TopUp
+from tests.fakes import FakeClock, SeededRandomness
+
+FIVE = Money.parse("5.00 usd")
+CALLER = Caller("acct_" + "1a" * 16, b"d" * 32, 7, fresh=Secret("fb_test_x"))
+
+
+class FakeProvider:
+    """Makes one link, after as many failures as it is told."""
+
+    scope = "fake"
+
+    def __init__(self, failures: int = 0) -> None:
+        self.failures = failures
+        self.asked = 0
+
+    async def payment_link(self, price: Money, return_url: str) -> str:
+        self.asked += 1
+        await asyncio.sleep(0)
+        if self.asked <= self.failures:
+            raise PaymentServiceUnavailable()
+        return f"https://pay.example/{self.asked}"
+
+    async def find_payment(self, session: str) -> Payment | None:
+        return None
+
+    def verify(self, body: bytes, signature: str | None, *, now_seconds: int) -> Event:
+        raise AssertionError("not asked here")
+
+    def payment(self, event: Event) -> Payment | None:
+        raise AssertionError("not asked here")
+
+
+class Shop:
+    def __init__(self, provider: FakeProvider | None) -> None:
+        self.keyring, self.clock, self.records = Keyring([Secret("k" * 40)]), FakeClock(), MemoryRecords()
+        self.keeper = Keeper(MemoryLedgerStore(), self.clock, pace=Pace(gap=0, quiet=0.001))
+        self.recorded: list[bytes] = []
+        self.top_up = TopUp(
+            payments=provider,
+            price=FIVE,
+            return_url="https://shop.example/-/paid",
+            live=False,
+            keyring=self.keyring,
+            pepper=Secret("p" * 40),
+            ledger=self.keeper,
+            credentials=self.records,
+            links=self.records,
+            clock=self.clock,
+            randomness=SeededRandomness(),
+            token_recorded=self.recorded.append,
+        )
+
+    def payment(self, id: str = "cs_test_1", **change: Any) -> Payment:
+        reference = Reference(CALLER.account, CALLER.token_digest, "0000", expires=0)  # expired: money still counts
+        sealed = references.seal(self.keyring, reference, nonce=bytes(12))
+        fields: dict[str, Any] = {"amount": FIVE, "reference": sealed, "settled": True, "live": False, **change}
+        return Payment(id, **fields)
+
+    async def balance(self) -> Money:
+        return (await self.keeper.balance(CALLER.account, "usd")).available
+
+
+async def test_two_hundred_callers_at_once_cost_one_call_to_the_provider() -> None:
+    provider = FakeProvider()
+    shop = Shop(provider)
+    urls = await asyncio.gather(*(shop.top_up.payment_url(CALLER) for _ in range(200)))
+    assert provider.asked == 1
+    assert len(set(urls)) == 200, "each carries a seal of its own"
+    assert all(url and url.startswith("https://pay.example/1?client_reference_id=") for url in urls)
+
+
+async def test_a_link_is_kept_over_a_restart() -> None:
+    provider = FakeProvider()
+    first, second = Shop(provider), Shop(provider)
+    second.records.links = first.records.links
+    await first.top_up.prepare()
+    await second.top_up.prepare()
+    assert provider.asked == 1
+
+
+async def test_after_a_failure_the_provider_has_a_rest() -> None:
+    provider = FakeProvider(failures=1)
+    shop = Shop(provider)
+    for _ in range(10):
+        refusal = await shop.top_up.offer(PaymentRequired(FIVE, FIVE), CALLER)
+        assert isinstance(refusal, PaymentServiceUnavailable)
+    assert provider.asked == 1
+
+
+async def test_an_offer_names_the_account_the_page_and_the_fresh_token() -> None:
+    offer = await Shop(FakeProvider()).top_up.offer(PaymentRequired(FIVE, FIVE), CALLER)
+    assert isinstance(offer, PaymentRequired)
+    assert (offer.account, offer.access_token, offer.token_digest) == (CALLER.account, CALLER.fresh, b"d" * 32)
+    assert offer.payment_url is not None
+    bare = await Shop(None).top_up.offer(PaymentRequired(FIVE, FIVE), CALLER)
+    assert isinstance(bare, PaymentRequired)
+    assert bare.payment_url is None
+
+
+async def test_a_payment_is_credited_once_to_the_account_it_names() -> None:
+    shop = Shop(FakeProvider())
+    await shop.keeper.open()
+    assert [await shop.top_up.fulfil(shop.payment()) for _ in range(3)] == ["credited", "repeated", "repeated"]
+    assert await shop.balance() == FIVE
+    assert await shop.records.find(CALLER.token_digest) is not None
+    assert shop.recorded
+    await shop.keeper.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome"),
+    [
+        ({"live": True}, "wrong mode"),
+        ({"settled": False}, "pending"),
+        ({"amount": Money.zero("usd")}, "pending"),
+        ({"amount": Money.parse("5.00 eur")}, "wrong currency"),
+        ({"reference": None}, "no account"),
+        ({"reference": "made-up"}, "no account"),
+    ],
+)
+async def test_whatever_is_not_plainly_ours_credits_nothing(change: dict[str, Any], outcome: str) -> None:
+    shop = Shop(FakeProvider())
+    await shop.keeper.open()
+    assert await shop.top_up.fulfil(shop.payment(**change)) == outcome
+    assert await shop.balance() == Money.zero("usd")
+    await shop.keeper.close()
