@@ -25,7 +25,7 @@ async def stage(make_stage: StageMaker, upstream: RawUpstream) -> Stage:
     """A gateway before the recording upstream, with tight timeouts."""
     return await make_stage(
         upstreams={
-            "raw": {"url": upstream.url, "first_byte_timeout": "400ms", "idle_timeout": "400ms"},
+            "raw": {"url": upstream.url, "first_byte_timeout": "800ms", "idle_timeout": "800ms"},
             "dead": {"url": "http://127.0.0.1:1"},
         },
         limits={"request_body_max": "1 MiB", "request_head_max": "16 KiB"},
