@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 from gateway.core.callers import Caller
 from gateway.core.headers import Fields
 from gateway.core.ids import RequestId
-from gateway.core.ledger import AccountRow, Balance, Committed, Credit, Draft, Tail, Tariff
+from gateway.core.ledger import Balance, Committed, Credit, Draft, Tail, Tariff
 from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.payments import Event, Outcome, Payment
@@ -163,9 +163,6 @@ class LedgerStore(Protocol):
 
         A draft that was already written (its first attempt's outcome was unknown) is recognised, not repeated.
         """
-
-    async def load(self, account: str, currency: str) -> AccountRow | None:
-        """One account as committed."""
 
     async def close(self) -> None: ...
 

@@ -47,9 +47,6 @@ class MemoryLedgerStore:
         rows = {key: row for key in asked if (row := self._row(key)) is not None}
         return Committed(credited, rows)
 
-    async def load(self, account: str, currency: str) -> AccountRow | None:
-        return self._row((account, currency))
-
     async def close(self) -> None:
         """Nothing to let go of."""
 

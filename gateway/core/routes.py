@@ -6,7 +6,7 @@ flight keeps the route, and so the price, that it was quoted.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from gateway.core import targets
@@ -57,10 +57,11 @@ class Route:
     durability: Durability = "strict"
     owner: str = "operator"
 
-    @property
-    def tariff(self) -> Tariff:
-        """What the ledger keeps of this route's price."""
-        return Tariff(self.name, self.owner, 0, str(self.price))
+    tariff: Tariff = field(init=False, compare=False, repr=False)
+    """What the ledger keeps of this route's price; made once, not with every request."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tariff", Tariff(self.name, self.owner, 0, str(self.price)))
 
     def upstream_target(self, target: Target) -> str:
         """The request target for the upstream: the caller's own bytes, less the prefix if the route says so."""

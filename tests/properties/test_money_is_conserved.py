@@ -20,7 +20,7 @@ from gateway.adapters.memory import MemoryLedgerStore
 from gateway.adapters.sqlite.audit import audit
 from gateway.adapters.sqlite.ledger import SqliteLedgerStore
 from gateway.core.ids import RequestId
-from gateway.core.ledger import AccountRow, Committed, Credit, Draft, Record, Tail, Tariff
+from gateway.core.ledger import Committed, Credit, Draft, Record, Tail, Tariff
 from gateway.core.money import Money
 from gateway.core.refusals import LedgerUnavailable, PaymentRequired
 from gateway.flows.keep import Keeper, Pace
@@ -155,9 +155,6 @@ class Shaky:
             if trouble == "landed":
                 raise StoreFailed("it was written, but nobody heard")
             return done
-
-    async def load(self, account: str, currency: str) -> AccountRow | None:
-        return await self._inner.load(account, currency)
 
     async def close(self) -> None:
         await self._inner.close()

@@ -213,9 +213,6 @@ async def test_the_page_after_a_payment_that_names_nobody_says_so(stage: Stage) 
 
 
 async def test_nobody_can_make_the_gateway_ask_the_provider_without_end(stage: Stage) -> None:
-    await stage.gateway.top_up.prepare()
-    stage.stand_in.hold_requests()
-    stage.stand_in.release_requests()
     async with ClientSession() as session:
         shown = []
         for number in range(30):

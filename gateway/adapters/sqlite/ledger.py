@@ -68,9 +68,6 @@ class SqliteLedgerStore:
     async def commit(self, draft: Draft) -> Committed:
         return await self._in_thread(lambda: self._commit(draft))
 
-    async def load(self, account: str, currency: str) -> AccountRow | None:
-        return await self._in_thread(lambda: self._read_account(account, currency))
-
     async def close(self) -> None:
         if self._closed:
             return
