@@ -13,6 +13,7 @@ from gateway.core import targets
 from gateway.core.ledger import Tariff
 from gateway.core.pricing import Price
 from gateway.core.refusals import AmbiguousTarget, NoRoute
+from gateway.core.secrets import Secret
 from gateway.core.targets import Target
 
 RESERVED_PREFIXES = ("/-/", "/.well-known/")
@@ -23,15 +24,91 @@ Unpaid = Literal["redirect", "page"]
 
 
 @dataclass(frozen=True, slots=True)
+class Server:
+    """One place where an upstream listens: a host and a port, or the path of a unix socket."""
+
+    scheme: Literal["http", "https"]
+    host: str
+    port: int
+    socket: str = ""
+
+    @property
+    def authority(self) -> str:
+        """What `Host` says: the port only where it is not the scheme's own (RFC 9110, section 7.2)."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"unix:{self.socket}" if self.socket else f"{self.scheme}://{self.authority}"
+
+
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Ejection:
+    """When a server is left out: after so many failures in a row, for so long, doubled each time up to a bound."""
+
+    failures: int = 3
+    seconds: float = 1.0
+    seconds_max: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """What every server is asked, so that one that was left out comes back without a caller's request at stake."""
+
+    path: str
+    seconds: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamCredential:
+    """What an upstream wants to see of us: a header field, or a parameter of the query."""
+
+    place: Literal["header", "query"]
+    name: str
+    value: Secret
+
+
+@dataclass(frozen=True, slots=True)
 class Upstream:
-    """A server that answers for one or more routes. `url` is its scheme, host and port, without a slash at the end."""
+    """Servers that answer for one or more routes, each as well as the others. Times are in seconds."""
 
     name: str
-    url: str
+    servers: tuple[Server, ...]
     connect_seconds: float = 5.0
     first_byte_seconds: float = 60.0
     idle_seconds: float = 60.0
+    total_seconds: float | None = None
+    """From the request to the end of its answer; None, the default, does not bound streams."""
+    keep_alive_seconds: float = 30.0
+    """How long a connection waits for its next request."""
     connections_max: int = 256
+    """Over all servers. A request that finds none free is refused, it does not queue."""
+    retries_max: int = 1
+    ejection: Ejection = Ejection()
+    check: HealthCheck | None = None
+    ca_file: str | None = None
+    """Certificates that are trusted instead of the system's."""
+    server_name: str | None = None
+    """What the certificate must be for, and SNI says, if it is not the host."""
+    credential: UpstreamCredential | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FieldRules:
+    """What is done to the header fields of a request or an answer: `remove` first, then `set`, then `add`.
+
+    `set` replaces every field of its name, `add` leaves them; `remove` holds small letters.
+    """
+
+    set: tuple[tuple[str, str], ...] = ()
+    add: tuple[tuple[str, str], ...] = ()
+    remove: frozenset[str] = frozenset()
+
+
+NO_RULES = FieldRules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +128,16 @@ class Route:
     match: str
     upstream: Upstream
     price: Price
-    strip_prefix: bool = False
+    rewrite: str | None = None
+    """What the upstream's path begins with in place of `match`, with a slash at its end if `match` has one."""
+    host: str = "upstream"
+    """Whose name `Host` is: the `upstream`'s, the `caller`'s, or this name."""
+    request_fields: FieldRules = NO_RULES
+    answer_fields: FieldRules = NO_RULES
+    concurrency_max: int | None = None
+    """How many of its requests are under way at once."""
+    context_key: Secret | None = None
+    """Signs `Gateway-Context`, a JWT that tells the upstream whose request it is."""
     limit: Rate | None = None
     unpaid: Unpaid = "redirect"
     durability: Durability = "strict"
@@ -64,10 +150,10 @@ class Route:
         object.__setattr__(self, "tariff", Tariff(self.name, self.owner, 0, str(self.price)))
 
     def upstream_target(self, target: Target) -> str:
-        """The request target for the upstream: the caller's own bytes, less the prefix if the route says so."""
-        if not self.strip_prefix:
+        """The request target for the upstream: the caller's own bytes, its beginning replaced if the route says so."""
+        if self.rewrite is None or target.raw == "*":
             return target.raw
-        return "/" + target.raw[len(self.match.rstrip("/")) :].removeprefix("/")
+        return self.rewrite + target.raw[len(self.match) :]
 
 
 class RouteTable:

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from gateway.core.money import Money
 from gateway.core.pricing import Price
-from gateway.core.routes import Route, RouteTable, Upstream
+from gateway.core.routes import Route, RouteTable, Server, Upstream
 from gateway.core.secrets import Secret
 from gateway.settings import forms, payable, secret_files
 from gateway.settings.shape import GatewayShape, RouteShape, StripeShape, UpstreamShape
@@ -83,12 +83,16 @@ def _secrets(shape: GatewayShape, files: Mapping[str, Sequence[str]]) -> SecretS
 def _upstream(name: str, shape: UpstreamShape) -> Upstream:
     return Upstream(
         name=name,
-        url=str(forms.origin(shape.url)),
+        servers=(_server(forms.origin(shape.url)),),
         connect_seconds=forms.duration(shape.connect_timeout),
         first_byte_seconds=forms.duration(shape.first_byte_timeout),
         idle_seconds=forms.duration(shape.idle_timeout),
         connections_max=shape.connections,
     )
+
+
+def _server(origin: forms.Origin) -> Server:
+    return Server("https" if origin.scheme == "https" else "http", origin.host, origin.port)
 
 
 def _route(shape: RouteShape, upstreams: Mapping[str, Upstream], currency: str) -> Route:
@@ -97,7 +101,7 @@ def _route(shape: RouteShape, upstreams: Mapping[str, Upstream], currency: str) 
         match=shape.match,
         upstream=upstreams[shape.upstream],
         price=Price(forms.price(shape.price) or Money.zero(currency)),
-        strip_prefix=shape.strip_prefix,
+        rewrite="/" if shape.strip_prefix else None,
         limit=forms.rate(shape.limit) if shape.limit else None,
         unpaid=shape.unpaid,
         durability=shape.durability,

@@ -204,7 +204,7 @@ class AiohttpExchange:
         try:
             self._upstream = await session.request(
                 self.method,
-                _url(route.upstream.url, target),
+                _url(str(route.upstream.servers[0]), target),
                 headers=self._fields_for_upstream(),
                 data=self._body(route.upstream.idle_seconds) if self._request.body_exists else None,
                 allow_redirects=False,

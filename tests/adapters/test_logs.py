@@ -21,12 +21,12 @@ from gateway.core.callers import ANONYMOUS, Caller
 from gateway.core.ids import RequestId
 from gateway.core.money import Money
 from gateway.core.pricing import Price
-from gateway.core.routes import Route, Upstream
+from gateway.core.routes import Route, Server, Upstream
 from gateway.ports import Exchange
 from tests.fakes import FakeClock
 
 ACCOUNT = Caller(account="acct_018bcfe568000102030405060708090a")
-PAID = Route("weather", "/weather/", Upstream("w", "http://127.0.0.1:9"), Price(Money(2000, "usd")))
+PAID = Route("weather", "/weather/", Upstream("w", (Server("http", "127.0.0.1", 9),)), Price(Money(2000, "usd")))
 
 
 @dataclass

@@ -13,15 +13,15 @@ from gateway.core.ledger import Tariff
 from gateway.core.money import Money
 from gateway.core.pricing import Price
 from gateway.core.refusals import AmbiguousTarget, BadTarget, NoRoute, Refusal
-from gateway.core.routes import Route, RouteTable, Upstream
+from gateway.core.routes import Route, RouteTable, Server, Upstream
 from gateway.core.targets import read
 
-UPSTREAM = Upstream("api", "http://127.0.0.1:9000")
+UPSTREAM = Upstream("api", (Server("http", "127.0.0.1", 9000),))
 FREE, PAID = Price(Money.zero("usd")), Price(Money(2_000, "usd"))
 
 
-def route(match: str, price: Price = PAID, *, strip_prefix: bool = False) -> Route:
-    return Route(match, match, UPSTREAM, price, strip_prefix=strip_prefix)
+def route(match: str, price: Price = PAID, *, rewrite: str | None = None) -> Route:
+    return Route(match, match, UPSTREAM, price, rewrite=rewrite)
 
 
 TABLE = RouteTable([route("/", FREE), route("/paid/"), route("/paid/more/"), route("/free/", FREE), route("/paid/one")])
@@ -179,7 +179,7 @@ def test_a_prefix_is_stripped_if_the_route_says_so_and_nothing_else_is_touched(
     match: str, raw: str, forwarded: str
 ) -> None:
     target = read(raw)
-    assert route(match, strip_prefix=True).upstream_target(target) == forwarded
+    assert route(match, rewrite="/").upstream_target(target) == forwarded
     assert route(match).upstream_target(target) == raw
 
 
@@ -191,7 +191,7 @@ def test_what_is_forwarded_is_what_was_sent_less_the_prefix(rest: str) -> None:
     except (BadTarget, AmbiguousTarget):
         return
     if found.match == "/paid/":
-        forwarded = replace(found, strip_prefix=True).upstream_target(target)
+        forwarded = replace(found, rewrite="/").upstream_target(target)
         assert forwarded.startswith("/")
         assert not forwarded.startswith("//") or target.raw.startswith("/paid//")
         assert target.raw.endswith(forwarded.removeprefix("/"))

@@ -10,7 +10,7 @@ from gateway.core.keyring import Keyring
 from gateway.core.money import Money
 from gateway.core.pricing import Price
 from gateway.core.refusals import UnknownToken
-from gateway.core.routes import Route, Upstream
+from gateway.core.routes import Route, Server, Upstream
 from gateway.core.secrets import Secret
 from gateway.core.tokens import TokenMint, digest
 from gateway.flows.identify import Callers
@@ -20,8 +20,8 @@ from tests.flows.test_serve import FakeExchange
 
 PEPPER = Secret("p" * 40)
 OLDER_PEPPER = Secret("o" * 40)
-PAID = Route("paid", "/paid/", Upstream("toy", "http://toy"), Price(Money.parse("0.002 usd")))
-FREE = Route("free", "/free/", Upstream("toy", "http://toy"), Price(Money.zero("usd")))
+PAID = Route("paid", "/paid/", Upstream("toy", (Server("http", "toy", 80),)), Price(Money.parse("0.002 usd")))
+FREE = Route("free", "/free/", Upstream("toy", (Server("http", "toy", 80),)), Price(Money.zero("usd")))
 HTML = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate"}
 
 

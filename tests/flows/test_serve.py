@@ -19,7 +19,7 @@ from gateway.core.money import Money
 from gateway.core.payments import Outcome, Payment
 from gateway.core.pricing import Price
 from gateway.core.refusals import PaymentRequired, Refusal, UpstreamFailed
-from gateway.core.routes import Rate, Route, RouteTable, Upstream
+from gateway.core.routes import Rate, Route, RouteTable, Server, Upstream
 from gateway.core.secrets import Secret
 from gateway.core.tokens import TokenMint
 from gateway.flows.identify import Callers
@@ -28,7 +28,7 @@ from gateway.flows.serve import Serve
 from gateway.ports import AnswerCut, Exchange, Started
 from tests.fakes import FakeClock, SeededRandomness
 
-UPSTREAM = Upstream("toy", "http://toy")
+UPSTREAM = Upstream("toy", (Server("http", "toy", 80),))
 PRICE = Price(Money.parse("0.002 usd"))
 ROUTES = RouteTable(
     [

@@ -33,10 +33,10 @@ def test_a_variable_wins_over_the_file(tmp_path: Path) -> None:
     }
     found = settings(tmp_path, full(), environ)
     assert found.listen == ("10.0.0.1", 80)
-    assert found.upstreams["weather"].url == "http://weather:9000"
+    assert str(found.upstreams["weather"].servers[0]) == "http://weather:9000"
     assert found.upstreams["weather"].connections_max == 12
     assert [str(route.price) for route in found.routes.routes] == ["0.003 usd", "free"]
-    assert found.routes.routes[1].strip_prefix
+    assert found.routes.routes[1].rewrite == "/"
     assert found.stripe is not None
     assert found.stripe.webhook_tolerance_seconds == 60
     assert found.log.level == "debug"
@@ -102,7 +102,10 @@ def test_a_change_to_a_repeated_node_stays_where_it_was_made(tmp_path: Path) -> 
     file = tmp_path / "gateway.yaml"
     file.write_text("upstreams:\n  a: &same {url: http://127.0.0.1:9001}\n  b: *same\n")
     found = load(file, {"GATEWAY_UPSTREAMS__A__URL": "http://127.0.0.1:9002"}, make_secrets=False)
-    assert [upstream.url for upstream in found.upstreams.values()] == ["http://127.0.0.1:9002", "http://127.0.0.1:9001"]
+    assert [str(upstream.servers[0]) for upstream in found.upstreams.values()] == [
+        "http://127.0.0.1:9002",
+        "http://127.0.0.1:9001",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -46,9 +46,9 @@ def test_a_full_file_becomes_values_of_core(tmp_path: Path, monkeypatch: pytest.
     weather, status = found.routes.routes
     assert weather.price.per_call == Money.parse("0.002 usd")
     assert weather.limit == Rate(100, 60, "100/minute")
-    assert weather.strip_prefix
+    assert weather.rewrite == "/"
     assert weather.upstream is found.upstreams["weather"]
-    assert weather.upstream.url == "http://127.0.0.1:9001"
+    assert str(weather.upstream.servers[0]) == "http://127.0.0.1:9001"
     assert status.price.free
     assert status.price.per_call.currency == "usd"
     assert found.limits.request_body_bytes_max == 100 * 2**20
