@@ -5,9 +5,12 @@
 """
 
 import asyncio
+import resource
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -20,7 +23,7 @@ from gateway.adapters.system import SystemClock, SystemRandomness
 from gateway.core.ids import RequestId, RequestNumbers
 from gateway.core.keyring import Keyring
 from gateway.core.money import Money
-from gateway.core.refusals import NoRoute, PaymentServiceUnavailable
+from gateway.core.refusals import GatewayBusy, NoRoute, PaymentServiceUnavailable
 from gateway.core.routes import RESERVED_PREFIXES
 from gateway.core.targets import TARGET_BYTES_MAX
 from gateway.core.tokens import TokenMint
@@ -30,10 +33,12 @@ from gateway.flows.receive import Webhooks
 from gateway.flows.serve import Serve
 from gateway.flows.top_up import TopUp
 from gateway.ports import Served
-from gateway.settings import Settings, load
-from gateway.web.answers import Handler, drop_what_was_invented, guarded
+from gateway.relay.lending import Borrower
+from gateway.relay.listener import Relay
+from gateway.settings import Settings, UnixSocket, load
+from gateway.web.answers import Handler, drop_what_was_invented, guarded, internal_error, log_failure
 from gateway.web.cookies import Cookies
-from gateway.web.front import Front
+from gateway.web.front import Front, Sparing
 from gateway.web.pages import Pages
 from gateway.web.proxy import Proxy, continue_when_paid
 from gateway.web.refusals import Refusals, as_problem
@@ -42,8 +47,8 @@ from gateway.web.templates import Templates
 from gateway.web.webhooks import WebhookPlace
 
 HEAD_KEY_PURPOSE = "ledger head"
-_ACCEPTED_SECONDS = 0.02
 _ANYTHING = r"[\s\S]*"  # aiohttp matches decoded paths, and its usual `.*` stops at an encoded line feed
+_FILES_OF_OURS = 64  # the books, the records, the logs, the webhooks that are being received
 RETURN_PATH = "/-/paid?session_id={CHECKOUT_SESSION_ID}"
 
 
@@ -87,7 +92,9 @@ class Gateway:
         self.numbers = RequestNumbers(slot=0, start=int.from_bytes(self.randomness.bytes(4)))
         self.templates = Templates()
         self._request_log = logs.RequestLog(self.clock)
-        self.proxy = self._proxy(served or self._request_log)
+        self.serve = self._serve(served or self._request_log)
+        self.refusals = Refusals(templates=self.templates, cookies=self.cookies)
+        self.proxy = self._proxy()
         self.recovered = Recovered(0, 0)
         self._opened = AsyncExitStack()
         self._linking: asyncio.Task[None] | None = None
@@ -129,8 +136,8 @@ class Gateway:
             payments=self.payments, inbox=self.records, till=self.top_up, clock=self.clock, report=self.report
         )
 
-    def _proxy(self, served: Served) -> Proxy:
-        serve = Serve(
+    def _serve(self, served: Served) -> Serve:
+        return Serve(
             routes=self.settings.routes,
             callers=self.callers,
             limits=self.limits,
@@ -138,16 +145,49 @@ class Gateway:
             till=self.top_up,
             served=served,
         )
+
+    def _proxy(self) -> Proxy:
+        settings = self.settings
         return Proxy(
-            serve=serve,
-            refusals=Refusals(templates=self.templates, cookies=self.cookies),
+            serve=self.serve,
+            refusals=self.refusals,
             clock=self.clock,
             numbers=self.numbers,
             cookie=self.cookies.name,
-            scheme=self.settings.public_url.partition("://")[0],
-            body_bytes_max=self.settings.limits.request_body_bytes_max,
-            head_bytes_max=self.settings.limits.request_head_bytes_max,
+            scheme=settings.public_url.partition("://")[0],
+            body_bytes_max=settings.limits.request_body_bytes_max,
+            head_bytes_max=settings.limits.request_head_bytes_max,
             report=self.report,
+            trusted=settings.trusted_proxies,
+            trust_unix=settings.trust_unix,
+            fields_max=settings.limits.request_fields_max,
+            body_seconds=settings.timeouts.body_seconds,
+        )
+
+    def relay(self, lend: Callable[[], Borrower]) -> Relay:
+        """The express road, on the running loop; `lend` makes what serves our own addresses."""
+        settings = self.settings
+        aliases = settings.stripe.webhook_aliases if settings.stripe else ()
+        return Relay(
+            serve=self.serve.serve,
+            refusals=lambda refusal, exchange, route: self.refusals.answer(refusal, exchange, route).plain(),
+            internal_error=lambda id: internal_error(id).plain(),
+            log_failure=lambda id, error: log_failure(self.report, id, error),
+            complain=Sparing(self.report),
+            lend=lend,
+            own_paths=frozenset(aliases),
+            clock=self.clock,
+            numbers=self.numbers,
+            cookie=self.cookies.name,
+            scheme=settings.public_url.partition("://")[0],
+            timeouts=settings.timeouts,
+            body_bytes_max=settings.limits.request_body_bytes_max,
+            head_bytes_max=settings.limits.request_head_bytes_max,
+            fields_max=settings.limits.request_fields_max,
+            connections_max=connections_max(settings.limits.connections_max),
+            trusted=settings.trusted_proxies,
+            trust_unix=settings.trust_unix,
+            too_many=as_problem(GatewayBusy()).plain(),
         )
 
     # --- life ---------------------------------------------------------------------------------------------------------
@@ -195,6 +235,11 @@ class Gateway:
 
     def add_to(self, app: web.Application) -> None:
         """Add every address of the gateway to an aiohttp application; the proxied ones catch what nothing else does."""
+        self.add_own_to(app)
+        app.router.add_route("*", f"/{{target:{_ANYTHING}}}", self.proxy.handle, expect_handler=continue_when_paid)
+
+    def add_own_to(self, app: web.Application) -> None:
+        """Add our own addresses."""
         pages = Pages(
             templates=self.templates,
             cookies=self.cookies,
@@ -217,7 +262,6 @@ class Gateway:
                 self._add(app, "POST", path, place.receive)
         for prefix in RESERVED_PREFIXES:
             self._add(app, "*", f"{prefix}{{rest:{_ANYTHING}}}", _nothing_here)
-        app.router.add_route("*", f"/{{target:{_ANYTHING}}}", self.proxy.handle, expect_handler=continue_when_paid)
 
     def _add(self, app: web.Application, method: str, path: str, handler: Handler) -> None:
         bounded = guarded(handler, report=self.report, new_id=self.new_id)
@@ -242,6 +286,22 @@ class Gateway:
         app = place.application()
         app.on_response_prepare.append(drop_what_was_invented)
         return app
+
+
+def url_of(scheme: str, address: tuple[Any, ...]) -> str:
+    """The address of a socket, for people."""
+    host, port = address[:2]
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def connections_max(wanted: int) -> int:
+    """How many callers may be connected: not more than the system lets us have sockets for, one more each upstream."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = 2 * wanted + _FILES_OF_OURS
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return wanted if soft == resource.RLIM_INFINITY else max(1, min(wanted, (soft - _FILES_OF_OURS) // 2))
 
 
 async def _nothing_here(request: web.Request) -> web.StreamResponse:
@@ -287,36 +347,54 @@ class Running:
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
         self._runners: list[web.AppRunner] = []
+        self._relay: Relay | None = None
         self._stopped = False
 
     async def start(self) -> None:
         """Listen. Raises OSError when an address is taken, StoreDamaged, StoreLocked."""
+        settings = self.gateway.settings
         await self.gateway.open()
         try:
-            app = web.Application()
-            self.gateway.add_to(app)
-            self.address = await self._listen(app, self.gateway.settings.listen)
-            self.admin_address = await self._listen(self.gateway.admin_application(), self.gateway.settings.admin)
+            own = web.Application()
+            self.gateway.add_own_to(own)
+            lender = await self._runner(own)
+            assert lender.server is not None
+            self._relay = self.gateway.relay(lender.server)
+            self.address = await self._listen(self._relay)
+            admin = await self._runner(self.gateway.admin_application())
+            await web.TCPSite(admin, *settings.admin, backlog=128).start()
+            self.admin_address = url_of("http", admin.addresses[0])
         except BaseException:
             await self.stop()
             raise
 
+    async def _listen(self, relay: Relay) -> str:
+        """Where callers are served."""
+        settings, tls = self.gateway.settings, None
+        if settings.tls is not None:
+            tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            tls.load_cert_chain(settings.tls.certificate, settings.tls.key)
+            tls.set_alpn_protocols(["http/1.1"])
+        if isinstance(settings.listen, UnixSocket):
+            await relay.listen(path=settings.listen.path, ssl=tls)
+            return f"unix:{settings.listen.path}"
+        host, port = settings.listen
+        listening = await relay.listen(host=host, port=port, ssl=tls)
+        return url_of("https" if tls else "http", listening.sockets[0].getsockname())
+
     async def stop(self) -> None:
-        """Stop listening, let requests in flight finish (ten seconds at most), then close the gateway; once."""
+        """Stop listening, let requests in flight finish (within the bound), then close the gateway; once."""
         if self._stopped:
             return
         self._stopped = True
-        for runner in self._runners:
-            for site in list(runner.sites):
-                await site.stop()
-        # A connection that was accepted in this very turn is not yet waiting for its request, and aiohttp would then
-        # wait for it as if it were busy.
-        await asyncio.sleep(_ACCEPTED_SECONDS)
+        if self._relay is not None:
+            await self._relay.stop()
         for runner in self._runners:
             await runner.cleanup()
         await self.gateway.close()
 
-    async def _listen(self, app: web.Application, address: tuple[str, int]) -> tuple[str, int]:
+    async def _runner(self, app: web.Application) -> web.AppRunner:
+        limits = self.gateway.settings.limits
         runner = Front(
             app,
             report=self.gateway.report,
@@ -328,11 +406,9 @@ class Running:
             shutdown_timeout=10,
             lingering_time=1,  # for a refused body that is still coming, so that its sender can read the answer
             max_line_size=TARGET_BYTES_MAX + 256,
-            max_field_size=self.gateway.settings.limits.request_head_bytes_max,
+            max_field_size=limits.request_head_bytes_max,
             max_headers=256,
         )
         await runner.setup()
         self._runners.append(runner)
-        await web.TCPSite(runner, *address, backlog=1024).start()
-        host, port = runner.addresses[0][:2]
-        return host, port
+        return runner

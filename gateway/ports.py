@@ -45,14 +45,22 @@ class Exchange(Protocol):
     id: RequestId
     method: str
     target: str
-    peer: str
-    """The caller's address, without its port."""
-    headers: Mapping[str, str]
-    """Case-insensitive; the first of several fields of one name."""
     fields: Fields
     """Fields of ours that the answer will carry, whether it is the upstream's or a refusal."""
     cost: Money | None
     """What the request did cost, once it is settled; None if nothing was held for it."""
+
+    @property
+    def peer(self) -> str:
+        """The caller's address, without its port: the connection's, or what a trusted front says."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Case-insensitive; the first of several fields of one name."""
+
+    @property
+    def host(self) -> str:
+        """The `Host` field as sent; empty if HTTP/1.0 came without."""
 
     @property
     def cookies(self) -> Mapping[str, str]: ...
@@ -67,16 +75,19 @@ class Exchange(Protocol):
         Raises BadRequest, MethodNotAllowed, HeadTooLarge, BodyTooLarge.
         """
 
-    async def forward(self, route: Route, target: str, meter: Meter) -> None:
+    async def forward(self, route: Route, target: str, meter: Meter, caller: Caller) -> None:
         """Send the request upstream; return when the head of the answer is there and the meter has seen it.
 
-        Raises UpstreamFailed, UpstreamTimedOut, BodyTooLarge. Cancelled or failed, it leaves no upstream request alive.
+        Raises UpstreamFailed, UpstreamTimedOut, UpstreamUnavailable, UpstreamBusy, and BadRequest, BodyTooLarge or
+        BodyTooSlow for what turns out to be wrong with the request's body. Cancelled or failed, it leaves no upstream
+        request alive.
         """
 
     async def answer(self, meter: Meter, started: "Started") -> None:
         """Pass the upstream's answer on, with back-pressure. Calls `started` once its first byte is written.
 
-        Raises AnswerCut when the upstream breaks off; the meter has been told.
+        Raises what `forward` raises if the answer broke off before that, and AnswerCut if it did later; the meter has
+        been told.
         """
 
     async def refuse(self, refusal: Refusal, route: Route | None) -> None:

@@ -10,7 +10,6 @@ import click
 from gateway import settings as configuration
 from gateway.adapters import logs
 from gateway.app import Gateway, Running
-from gateway.cli.books import in_url
 from gateway.cli.configuration import read
 from gateway.ports import StoreDamaged, StoreFailed, StoreLocked
 from gateway.settings import Settings
@@ -37,7 +36,7 @@ async def _run(settings: Settings) -> None:
     running = Running(Gateway(settings, report=logs.report))
     stop = stop_signal()
     await running.start()
-    click.echo(f"gateway: listening on {_text(running.address)}, admin on {_text(running.admin_address)}", err=True)
+    click.echo(f"gateway: listening on {running.address}, admin on {running.admin_address}", err=True)
     await stop.wait()
     click.echo("gateway: finishing what is in flight", err=True)
     await running.stop()
@@ -59,7 +58,3 @@ def stop_signal() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     return stop
-
-
-def _text(address: tuple[str, int]) -> str:
-    return f"http://{in_url(address[0])}:{address[1]}"

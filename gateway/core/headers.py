@@ -2,16 +2,16 @@
 
 What the caller sent is what the upstream gets, minus four things: hop-by-hop fields (RFC 9110 section 7.6.1, and
 whatever `Connection` names), our own credentials, fields that claim an identity or a price (`Gateway-*`, and any name
-with an underscore, which many servers read as a hyphen), and the forwarding fields, which we set ourselves. The way
-back drops hop-by-hop fields and the `Gateway-*` that only we may say.
+with an underscore, which many servers read as a hyphen), and the forwarding fields, which `core/forwarding.py` says
+anew. The way back drops hop-by-hop fields and the `Gateway-*` that only we may say. Then come the route's own rules,
+and last the credential that the upstream wants of us.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from math import ceil
 
 from gateway.core.money import Money
-from gateway.core.routes import Rate
+from gateway.core.routes import NO_RULES, FieldRules, Rate, UpstreamCredential
 from gateway.core.tokens import holds_ours
 
 Fields = list[tuple[str, str]]
@@ -21,21 +21,19 @@ HOP_BY_HOP = frozenset(
     " http2-settings".split()
 )
 _SET_BY_US = frozenset("host x-forwarded-for x-forwarded-proto x-forwarded-host forwarded x-real-ip expect".split())
+_FRAMING = frozenset(("content-length",))
 _NEVER_UPSTREAM = HOP_BY_HOP | _SET_BY_US
 _OURS = "gateway-"
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a request came from, for the forwarding fields."""
-
-    address: str
-    scheme: str
-    host: str
-
-
-def to_upstream(fields: Iterable[tuple[str, str]], origin: Origin, *, cookie: str) -> Fields:
-    """The fields of a request as the upstream gets them, in the caller's order and spelling.
+def to_upstream(
+    fields: Iterable[tuple[str, str]],
+    *,
+    cookie: str,
+    rules: FieldRules = NO_RULES,
+    credential: UpstreamCredential | None = None,
+) -> Fields:
+    """The fields of a request as the upstream gets them, in the caller's order and spelling; then what the route adds.
 
     A field that holds a token of ours does not pass, whatever its name. Of `Cookie` only the parts that hold one, and
     those whose name is `cookie` or begins with it and an underscore, are taken out.
@@ -54,22 +52,22 @@ def to_upstream(fields: Iterable[tuple[str, str]], origin: Origin, *, cookie: st
         elif holds_ours(value):
             continue
         kept.append((name, value))
-    kept.append(("X-Forwarded-For", origin.address))
-    kept.append(("X-Forwarded-Proto", origin.scheme))
-    if origin.host:
-        kept.append(("X-Forwarded-Host", origin.host))
+    kept = _ruled(kept, rules)
+    if credential is not None and credential.place == "header":
+        kept = [*_without(kept, frozenset((credential.name.lower(),))), (credential.name, credential.value.reveal())]
     return kept
 
 
-def to_caller(fields: Iterable[tuple[str, str]]) -> Fields:
-    """The fields of an answer as the caller gets them."""
+def to_caller(fields: Iterable[tuple[str, str]], rules: FieldRules = NO_RULES) -> Fields:
+    """The fields of an answer as the caller gets them; then what the route adds."""
     fields = list(fields)
     dropped = HOP_BY_HOP | _named_in_connection(fields)
-    return [
+    kept = [
         (name, value)
         for name, value in fields
         if (lower := name.lower()) not in dropped and not lower.startswith(_OURS)
     ]
+    return _ruled(kept, rules)
 
 
 def receipt(cost: Money, balance: Money) -> Fields:
@@ -112,9 +110,22 @@ def _quality(parameters: Iterable[str]) -> float:
     return 1.0
 
 
+def _ruled(fields: Fields, rules: FieldRules) -> Fields:
+    """What a route's rules make of these fields."""
+    if rules is NO_RULES:
+        return fields
+    replaced = rules.remove | {name.lower() for name, _ in rules.set}
+    return [*_without(fields, replaced), *rules.set, *rules.add]
+
+
+def _without(fields: Fields, names: frozenset[str]) -> Fields:
+    return [(name, value) for name, value in fields if name.lower() not in names]
+
+
 def _named_in_connection(fields: Iterable[tuple[str, str]]) -> frozenset[str]:
+    """What `Connection` takes out: never the framing, or the body that follows would be read as the next message."""
     named = [value for name, value in fields if name.lower() == "connection"]
-    return frozenset(option.strip().lower() for value in named for option in value.split(","))
+    return frozenset(option.strip().lower() for value in named for option in value.split(",")) - _FRAMING
 
 
 def _without_ours(value: str, cookie: str) -> str:

@@ -1,6 +1,6 @@
 """Public ids: a prefix, 48 bits of milliseconds, then what makes them unique. They sort by time."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _NUMBER_MASK = (1 << 63) - 1  # fits a signed 64-bit column
 _COUNTER_MASK = (1 << 47) - 1
@@ -16,9 +16,12 @@ class RequestId:
 
     at_ms: int
     number: int
+    _text: str = field(default="", init=False, compare=False, repr=False)
 
     def __str__(self) -> str:
-        return f"req_{self.at_ms:012x}{self.number:016x}"
+        if not self._text:  # asked for several times with each request
+            object.__setattr__(self, "_text", f"req_{self.at_ms:012x}{self.number:016x}")
+        return self._text
 
 
 class RequestNumbers:

@@ -98,6 +98,14 @@ class BodyTooSlow(Refusal):
 
 
 @dataclass(eq=False)
+class HeadTooSlow(Refusal):
+    """The rest of a request's head did not come."""
+
+    status = 408
+    code = "head_too_slow"
+
+
+@dataclass(eq=False)
 class BodyTooLarge(Refusal):
     """The request's body is larger than a request may be."""
 
@@ -117,11 +125,13 @@ class TargetTooLong(Refusal):
 
 @dataclass(eq=False)
 class HeadTooLarge(Refusal):
-    """The request line and its fields are together larger than they may be."""
+    """The request line and its fields are together larger, or the fields more, than they may be."""
 
     status = 431
     code = "head_too_large"
     limit_bytes: int
+    limit_fields: int | None = None
+    """Set when there are too many fields, whatever their size."""
 
 
 @dataclass(eq=False)
@@ -148,6 +158,42 @@ class UpstreamTimedOut(Refusal):
 
     status = 504
     code = "upstream_timed_out"
+
+
+@dataclass(eq=False)
+class UpstreamBusy(Refusal):
+    """As many requests to the upstream are under way as may be. Nobody was asked, and a request does not queue."""
+
+    status = 503
+    code = "upstream_busy"
+    retry_after_seconds: int = 1
+
+
+@dataclass(eq=False)
+class GatewayBusy(Refusal):
+    """As many callers are connected as may be."""
+
+    status = 503
+    code = "gateway_busy"
+    retry_after_seconds: int = 1
+
+
+@dataclass(eq=False)
+class UpstreamUnavailable(Refusal):
+    """Every server of the upstream failed lately, so that nobody was asked."""
+
+    status = 503
+    code = "upstream_unavailable"
+    retry_after_seconds: int = 1
+
+
+@dataclass(eq=False)
+class ShuttingDown(Refusal):
+    """The gateway is about to stop; another one may already listen."""
+
+    status = 503
+    code = "shutting_down"
+    retry_after_seconds: int = 1
 
 
 @dataclass(eq=False)

@@ -84,7 +84,7 @@ class Upstream:
     """From the request to the end of its answer; None, the default, does not bound streams."""
     keep_alive_seconds: float = 30.0
     """How long a connection waits for its next request."""
-    connections_max: int = 256
+    connections_max: int = 1024
     """Over all servers. A request that finds none free is refused, it does not queue."""
     retries_max: int = 1
     ejection: Ejection = Ejection()
@@ -171,7 +171,15 @@ class RouteTable:
         )
 
     def match(self, target: Target) -> Route:
-        """The route of this target. Raises NoRoute, or AmbiguousTarget if its spelling could mean two routes."""
+        """The route of this target. Raises NoRoute, or AmbiguousTarget if its spelling could mean two routes.
+
+        `*` concerns a server as a whole, so only a route for everything is its route.
+        """
+        if target.path == "*":
+            whole = self._find("/")
+            if whole is None:
+                raise NoRoute()
+            return whole
         first, *others = targets.readings(target.path)
         route = self._find(first)
         for reading in others:

@@ -10,6 +10,7 @@ When the ledger is down a priced request is refused before it reaches the upstre
 from gateway.core import headers, targets
 from gateway.core.callers import ANONYMOUS, Caller
 from gateway.core.money import Money
+from gateway.core.places import Places
 from gateway.core.refusals import PaymentRequired, RateLimited, Refusal
 from gateway.core.routes import Route, RouteTable
 from gateway.core.targets import Target
@@ -28,18 +29,19 @@ class Serve:
         self._ledger = ledger
         self._till = till
         self._served = served
+        self._places = Places()
 
     async def serve(self, exchange: Exchange) -> None:
         """Serve one request from first byte to settled account; never raises a Refusal."""
         caller, route = ANONYMOUS, None
         try:
             exchange.check()
-            target = targets.read(exchange.target)
+            target = targets.read(exchange.target, method=exchange.method, host=exchange.host)
             route = self.routes.match(target)
             caller = await self._callers.identify(exchange, route)
             await self._admit(exchange, caller, route)
             if route.price.free:
-                await self._relay(exchange, route, target)
+                await self._relay(exchange, caller, route, target)
             else:
                 await self._sell(exchange, caller, route, target)
         except Refusal as refusal:
@@ -69,11 +71,12 @@ class Serve:
             return caller.on_record
         return await self._ledger.funded(caller.account, route.price.ceiling.currency)
 
-    async def _relay(self, exchange: Exchange, route: Route, target: Target) -> None:
+    async def _relay(self, exchange: Exchange, caller: Caller, route: Route, target: Target) -> None:
         """A free route: forward and answer, nothing to record."""
         meter = route.price.meter()
-        await exchange.forward(route, route.upstream_target(target), meter)
-        await exchange.answer(meter, lambda: None)
+        with self._places.take(route):
+            await exchange.forward(route, route.upstream_target(target), meter, caller)
+            await exchange.answer(meter, _nothing_to_record)
 
     async def _sell(self, exchange: Exchange, caller: Caller, route: Route, target: Target) -> None:
         """A priced route: hold, forward, record, answer, settle."""
@@ -92,15 +95,20 @@ class Serve:
             hold.started()
 
         try:
-            await exchange.forward(route, route.upstream_target(target), meter)
-            # On a strict route this waits for the disk: no byte is answered before its price is on record.
-            due = price.cost(meter.units)
-            await self._ledger.start(hold, due, route.durability)
-            exchange.fields += headers.receipt(due, hold.balance)
-            await exchange.answer(meter, started)
+            with self._places.take(route):
+                await exchange.forward(route, route.upstream_target(target), meter, caller)
+                # On a strict route this waits for the disk: no byte is answered before its price is on record.
+                due = price.cost(meter.units)
+                await self._ledger.start(hold, due, route.durability)
+                exchange.fields += headers.receipt(due, hold.balance)
+                await exchange.answer(meter, started)
         except BaseException:
             if not begun:
                 meter.cut()  # not a byte of the answer has left: whoever is to blame, it costs nothing
             raise
         finally:
             exchange.cost = self._ledger.settle(hold, price.cost(meter.units))
+
+
+def _nothing_to_record() -> None:
+    """The answer of a free route has started."""

@@ -6,10 +6,12 @@ The way of a setting, one file each:
 
 - `reading` parses the YAML into a tree in which everything knows its line and column (`nodes`, `source`);
 - `environment` replaces `${NAME}` and lays `GATEWAY_…` variables over it;
-- `checking` holds the tree against the `shape`, in which each setting is described, with the `forms` of small texts;
+- `checking` holds the tree against the `shape`, in which each setting is described, made of `texts` that have `forms`;
 - `rules` and `keys` compare settings with one another, on a `draft` that passes over what is wrong already;
 - `secret_files` reads, or makes at the first start, the secrets that no setting gives;
 - `building` turns the checked shape into `values`; `remarks` says what is allowed but worth a word.
+
+What concerns the relay has forms and rules of its own, `relay_forms` and `relay_rules`.
 
 Mistakes are gathered on the way in a report (`mistakes`), which never shows a secret (`masking`), and raised together
 at the end. Secrets are made last, when all else is right, so that a mistake leaves nothing behind.
@@ -20,7 +22,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gateway.settings import building, checking, environment, forms, keys, reading, rules, secret_files
+from gateway.settings import building, checking, environment, forms, keys, reading, relay_rules, rules, secret_files
 from gateway.settings.draft import Draft
 from gateway.settings.environment import IGNORED
 from gateway.settings.masking import shown
@@ -30,24 +32,32 @@ from gateway.settings.reference import reference, schema
 from gateway.settings.remarks import notes
 from gateway.settings.source import Source
 from gateway.settings.values import (
+    CallerTimeouts,
     LimitSettings,
+    Listener,
     LogSettings,
     SecretSettings,
     Settings,
     StripeSettings,
+    TlsSettings,
     TokenSettings,
+    UnixSocket,
 )
 
 __all__ = [
     "IGNORED",
+    "CallerTimeouts",
     "LimitSettings",
+    "Listener",
     "LogSettings",
     "Mistake",
     "SecretSettings",
     "Settings",
     "SettingsInvalid",
     "StripeSettings",
+    "TlsSettings",
     "TokenSettings",
+    "UnixSocket",
     "from_mapping",
     "load",
     "notes",
@@ -105,16 +115,16 @@ def _settings(root: Node, environ: Mapping[str, str], report: Report, *, base: P
     root = environment.substitute(root, environ, report)
     root = environment.overlay(root, environ, report)
     shape = checking.check(root, report)
-    draft = Draft(root, report)
+    draft = Draft(root, report, base)
     report.secrets.update(text for _, text in draft.secrets())
-    for rule in (*rules.ALL, *keys.ALL):
+    for rule in (*rules.ALL, *relay_rules.ALL, *keys.ALL):
         rule(draft)
     store = draft.read(forms.store, "store")
     files = _secret_files(draft, base / store, report, make_secrets=make_secrets) if store else {}
     report.raise_if_any()
     if shape is None or store is None:
         raise AssertionError("what has no mistake has a shape and a store")
-    return building.build(shape, store_path=(base / store).absolute(), files=files)
+    return building.build(shape, store_path=(base / store).absolute(), base=base, files=files)
 
 
 def _secret_files(draft: Draft, store: Path, report: Report, *, make_secrets: bool) -> dict[str, list[str]]:

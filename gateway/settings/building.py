@@ -1,36 +1,62 @@
 """From the checked shape to the values that the gateway is given. Nothing can be wrong any more."""
 
+import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 from gateway.core.money import Money
 from gateway.core.pricing import Price
-from gateway.core.routes import Route, RouteTable, Server, Upstream
+from gateway.core.routes import (
+    Ejection,
+    FieldRules,
+    HealthCheck,
+    Route,
+    RouteTable,
+    Upstream,
+    UpstreamCredential,
+)
 from gateway.core.secrets import Secret
-from gateway.settings import forms, payable, secret_files
-from gateway.settings.shape import GatewayShape, RouteShape, StripeShape, UpstreamShape
+from gateway.settings import forms, payable, relay_forms, secret_files
+from gateway.settings.shape import (
+    CredentialShape,
+    FieldRulesShape,
+    GatewayShape,
+    RouteShape,
+    StripeShape,
+    TimeoutsShape,
+    UpstreamShape,
+)
 from gateway.settings.values import (
+    CallerTimeouts,
     LimitSettings,
+    Listener,
     LogSettings,
     SecretSettings,
     Settings,
     StripeSettings,
+    TlsSettings,
     TokenSettings,
+    UnixSocket,
 )
 
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- read, not bound
 
 
-def build(shape: GatewayShape, *, store_path: Path, files: Mapping[str, Sequence[str]]) -> Settings:
+def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[str, Sequence[str]]) -> Settings:
     """`files` are the texts of our secret files by name, for those that no setting replaces."""
-    listen = forms.address(shape.listen)
-    upstreams = {name: _upstream(name, upstream) for name, upstream in shape.upstreams.items()}
+    listen = relay_forms.listener(shape.listen)
+    proxies = [relay_forms.proxy(text) for text in shape.trusted_proxies]
+    upstreams = {name: _upstream(name, upstream, base) for name, upstream in shape.upstreams.items()}
     return Settings(
         mode=shape.mode,
         listen=listen,
+        tls=TlsSettings(_file(base, shape.tls.certificate), _file(base, shape.tls.key)) if shape.tls else None,
+        trusted_proxies=tuple(dict.fromkeys(proxy for proxy in proxies if proxy is not None)),
+        trust_unix=None in proxies,
+        workers=shape.workers,
         admin=forms.address(shape.admin),
-        public_url=str(forms.origin(shape.public_url)) if shape.public_url else _own_url(listen),
+        public_url=str(forms.origin(shape.public_url)) if shape.public_url else _own_url(listen, shape),
         public_url_given=shape.public_url is not None,
         store_path=store_path,
         secrets_path=store_path.parent / secret_files.FOLDER,
@@ -40,17 +66,36 @@ def build(shape: GatewayShape, *, store_path: Path, files: Mapping[str, Sequence
         secrets=_secrets(shape, files),
         upstreams=MappingProxyType(upstreams),
         routes=RouteTable(_route(route, upstreams, shape.currency) for route in shape.routes),
+        timeouts=_timeouts(shape.timeouts),
         limits=LimitSettings(
             request_body_bytes_max=forms.body_size(shape.limits.request_body_max),
             request_head_bytes_max=forms.head_size(shape.limits.request_head_max),
+            request_fields_max=shape.limits.request_headers_max,
+            connections_max=shape.limits.connections_max,
         ),
         log=LogSettings(format=shape.log.format, level=shape.log.level),
     )
 
 
-def _own_url(listen: forms.Address) -> str:
+def _own_url(listen: Listener, shape: GatewayShape) -> str:
+    if isinstance(listen, UnixSocket):
+        raise AssertionError("the rules ask for a public_url where there is only a socket")
     host, port = listen
-    return str(forms.Origin("http", _WILDCARDS.get(host, host), port))
+    return str(forms.Origin("https" if shape.tls else "http", _WILDCARDS.get(host, host), port))
+
+
+def _file(base: Path, text: str) -> Path:
+    return (base / text).absolute()
+
+
+def _timeouts(shape: TimeoutsShape) -> CallerTimeouts:
+    return CallerTimeouts(
+        head_seconds=forms.duration(shape.head),
+        keep_alive_seconds=forms.duration(shape.keep_alive),
+        body_seconds=forms.duration(shape.body),
+        send_seconds=forms.duration(shape.send),
+        shutdown_seconds=forms.duration(shape.shutdown),
+    )
 
 
 def _stripe(shape: StripeShape, currency: str) -> StripeSettings:
@@ -80,19 +125,39 @@ def _secrets(shape: GatewayShape, files: Mapping[str, Sequence[str]]) -> SecretS
     )
 
 
-def _upstream(name: str, shape: UpstreamShape) -> Upstream:
+def _upstream(name: str, shape: UpstreamShape, base: Path) -> Upstream:
+    tls, check = shape.tls, shape.health_check
     return Upstream(
         name=name,
-        servers=(_server(forms.origin(shape.url)),),
+        servers=tuple(relay_forms.server(url) for url in (shape.servers or [shape.url or ""])),
         connect_seconds=forms.duration(shape.connect_timeout),
         first_byte_seconds=forms.duration(shape.first_byte_timeout),
         idle_seconds=forms.duration(shape.idle_timeout),
+        total_seconds=forms.duration(shape.total_timeout) if shape.total_timeout else None,
+        keep_alive_seconds=forms.duration(shape.keep_alive),
         connections_max=shape.connections,
+        retries_max=shape.retries,
+        ejection=Ejection(
+            failures=shape.ejection.failures,
+            seconds=forms.duration(shape.ejection.time),
+            seconds_max=forms.duration(shape.ejection.time_max),
+        ),
+        check=HealthCheck(check.path, forms.duration(check.every)) if check else None,
+        ca_file=str(_file(base, tls.ca)) if tls and tls.ca else None,
+        server_name=forms.host_name(tls.server_name) if tls and tls.server_name else None,
+        credential=_credential(shape.credential) if shape.credential else None,
     )
 
 
-def _server(origin: forms.Origin) -> Server:
-    return Server("https" if origin.scheme == "https" else "http", origin.host, origin.port)
+def _credential(shape: CredentialShape) -> UpstreamCredential | None:
+    if shape.header:
+        return UpstreamCredential("header", shape.header.name, shape.header.value)
+    if shape.query:
+        return UpstreamCredential("query", shape.query.name, shape.query.value)
+    if shape.basic:
+        pair = f"{shape.basic.user}:{shape.basic.password.reveal()}".encode()
+        return UpstreamCredential("header", "Authorization", Secret("Basic " + base64.b64encode(pair).decode()))
+    return None
 
 
 def _route(shape: RouteShape, upstreams: Mapping[str, Upstream], currency: str) -> Route:
@@ -101,9 +166,22 @@ def _route(shape: RouteShape, upstreams: Mapping[str, Upstream], currency: str) 
         match=shape.match,
         upstream=upstreams[shape.upstream],
         price=Price(forms.price(shape.price) or Money.zero(currency)),
-        rewrite="/" if shape.strip_prefix else None,
+        rewrite="/" if shape.strip_prefix else shape.rewrite,
+        host=relay_forms.host(shape.host),
+        request_fields=_field_rules(shape.request_headers),
+        answer_fields=_field_rules(shape.answer_headers),
+        concurrency_max=shape.concurrency,
+        context_key=shape.context_key,
         limit=forms.rate(shape.limit) if shape.limit else None,
         unpaid=shape.unpaid,
         durability=shape.durability,
         owner=shape.owner,
+    )
+
+
+def _field_rules(shape: FieldRulesShape) -> FieldRules:
+    return FieldRules(
+        set=tuple(shape.set.items()),
+        add=tuple((name, value) for name, values in shape.add.items() for value in values),
+        remove=frozenset(name.lower() for name in shape.remove),
     )

@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from gateway.settings.nodes import Path
-from gateway.settings.shape import Form, GatewayShape, Otherwise
+from gateway.settings.shape import GatewayShape
+from gateway.settings.texts import Form, Otherwise
 
 Pattern = tuple[str, ...]
 NAME = "*"
@@ -34,7 +35,7 @@ class Setting:
     value: object = None
     """The default itself, if it is one value."""
     by_name: bool = False
-    """Whether it is a section whose parts have names: upstreams and routes."""
+    """Whether it is a section whose parts have names: upstreams, routes, and the headers that a rule sets."""
 
     @property
     def variable(self) -> str:
@@ -72,9 +73,11 @@ def default_at(path: Path) -> object:
 
 
 def is_public(path: Path) -> bool:
-    """Whether what stands at this path is known, a single value, and not a secret."""
+    """Whether what stands at this path is known, a single value, and neither secret nor private."""
     setting = setting_at(tuple(part for part in path if part != "<<"))
-    return setting is not None and not setting.section and not setting.form.secret
+    if setting is None or setting.section:
+        return False
+    return not (setting.form.secret or setting.form.private)
 
 
 def keys_under(path: Pattern) -> list[str]:
@@ -94,6 +97,10 @@ def _of(model: type[BaseModel], above: Pattern) -> Iterator[Setting]:
 def _settings(field: FieldInfo, path: Pattern) -> Iterator[Setting]:
     seen = _look(field.annotation, list(field.metadata))
     description = field.description or ""
+    if seen.by_name and not seen.models:
+        yield Setting(path, Form("by name", ""), description, "", section=True, by_name=True)
+        yield Setting((*path, NAME), seen.form, "", "", many=seen.many)
+        return
     if not seen.models:
         yield Setting(
             path,

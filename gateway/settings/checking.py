@@ -13,6 +13,9 @@ from gateway.settings.nodes import Node, Path, find, plain, walk
 from gateway.settings.shape import GatewayShape
 from gateway.settings.suggestions import did_you_mean
 
+_PLAIN_TEXTS = ("name", "secret", "header name", "header value", "query name", "user name")
+"""Forms in which a number may well be meant as a text."""
+
 
 def check(root: Node, report: Report) -> GatewayShape | None:
     """The configuration as typed by the shape, or None and at least one mistake in the report."""
@@ -33,6 +36,8 @@ def check(root: Node, report: Report) -> GatewayShape | None:
 
 def _explain(error: Any, root: Node, report: Report) -> None:
     path, at_key = _path(error["loc"])
+    if path and isinstance(path[-1], int) and find(root, path) is None:
+        path = path[:-1]  # one text may stand for a list of one
     if report.is_bad(path):
         return
     if error["type"] == "missing":
@@ -71,6 +76,7 @@ def _unknown(path: Path) -> str:
 def _misfit(error: Any, path: Path, root: Node) -> str:
     node = find(root, path)
     setting = catalogue.setting_at(path)
+    is_item = bool(error["loc"]) and isinstance(error["loc"][-1], int)
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
     if setting is None or node is None:
@@ -81,10 +87,12 @@ def _misfit(error: Any, path: Path, root: Node) -> str:
         return _not_a_choice(setting, node)
     if error["type"] == "too_short":
         return "the list is empty; give it one or more, or remove it"
+    if error["type"] == "too_long":
+        return f"the list is too long; give it {error['ctx']['max_length']} at most"
     if error["type"] in ("greater_than_equal", "less_than_equal"):
         bound = error["ctx"].get("ge", error["ctx"].get("le"))
         return f"it must be {bound} or {'more' if 'ge' in error['ctx'] else 'less'}"
-    return "; ".join(_wrong_kind(setting, path, node, _currency(root)))
+    return "; ".join(_wrong_kind(setting, path, node, is_item, _currency(root)))
 
 
 def _not_a_choice(setting: Setting, node: Node) -> str:
@@ -94,9 +102,8 @@ def _not_a_choice(setting: Setting, node: Node) -> str:
     return f"{shown(node.raw)} is not {setting.form.words}{did_you_mean(node.raw, choices)}"
 
 
-def _wrong_kind(setting: Setting, path: Path, node: Node, currency: str) -> Iterator[str]:
+def _wrong_kind(setting: Setting, path: Path, node: Node, is_item: bool, currency: str) -> Iterator[str]:
     """Text where a number belongs, a list where a text belongs, and so on."""
-    is_item = bool(path) and isinstance(path[-1], int)
     form = setting.form
     if setting.section:
         yield from _not_a_section(setting, path, node)
@@ -114,7 +121,7 @@ def _wrong_kind(setting: Setting, path: Path, node: Node, currency: str) -> Iter
     elif isinstance(node.value, bool | int | float):
         kind = "a truth value" if isinstance(node.value, bool) else "a number"
         yield f"YAML reads this as {kind}, but expected is a {form.words}"
-        yield "quote it" if form.words in ("name", "secret") else f"write for example {form.example}"
+        yield "quote it" if form.words in _PLAIN_TEXTS else f"write for example {form.example}"
     else:
         yield f"expected here is {form.words}, without quotes, such as {form.example}"
 

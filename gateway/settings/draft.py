@@ -6,9 +6,11 @@ over in silence.
 """
 
 from collections.abc import Callable, Iterator
+from pathlib import Path as File
 from typing import TypeVar
 
-from gateway.settings import catalogue
+from gateway.settings import catalogue, forms
+from gateway.settings.catalogue import Pattern
 from gateway.settings.mistakes import Report
 from gateway.settings.nodes import Node, Path, find
 
@@ -16,9 +18,12 @@ T = TypeVar("T")
 
 
 class Draft:
-    def __init__(self, root: Node, report: Report) -> None:
+    """`base` is the folder that relative paths start at."""
+
+    def __init__(self, root: Node, report: Report, base: File) -> None:
         self._root = root
         self.report = report
+        self.base = base
 
     def read(self, form: Callable[[str], T], *path: str | int) -> T | None:
         """A setting in its form; None if there is none or it is mistaken."""
@@ -38,6 +43,11 @@ class Draft:
         value = node.value if node is not None else catalogue.default_at(path)
         return str(value) if isinstance(value, str) else None
 
+    def truth(self, *path: str | int) -> bool:
+        """Whether a setting is true; not if it is mistaken."""
+        node = find(self._root, path)
+        return node is not None and node.value in (True, "true") and not self.report.is_bad(path)
+
     def given(self, *path: str | int) -> bool:
         return find(self._root, path) is not None
 
@@ -51,11 +61,28 @@ class Draft:
         node = find(self._root, path)
         return range(len(node.value)) if node is not None and isinstance(node.value, tuple) else range(0)
 
+    def paths(self, pattern: Pattern) -> Iterator[Path]:
+        """Every path in the tree that falls under a pattern of the catalogue."""
+        found: list[Path] = [()]
+        for part in pattern:
+            if part == catalogue.NAME:
+                nodes = [(path, find(self._root, path)) for path in found]
+                found = [(*path, below) for path, node in nodes if node for below, _ in node.children()]
+            else:
+                found = [(*path, part) for path in found]
+        return (path for path in found if self.given(*path))
+
     def secrets(self) -> Iterator[tuple[Path, str]]:
         """Every secret that is given, right or wrong."""
         for setting in catalogue.secrets():
-            items: list[Path] = [(*setting.path, number) for number in self.numbers(*setting.path)]
-            for path in items if setting.many else [setting.path]:
+            for path in self.paths((*setting.path, catalogue.NAME) if setting.many else setting.path):
                 node = find(self._root, path)
                 if node is not None and isinstance(node.value, str):
                     yield path, str(node.value)
+
+    def public_is_plain(self) -> bool:
+        """Whether callers come by http://, as far as is known."""
+        public_url = self.read(forms.origin, "public_url")
+        if public_url is not None:
+            return public_url.scheme == "http"
+        return not self.given("public_url") and not self.given("tls")

@@ -143,6 +143,8 @@ def _path(name: str, root: Node) -> Path | None:
         if len(parts) == 2:
             return None
         parts[1] = _known_name(root, parts[0], parts[1])
+    if catalogue.NAME in catalogue.pattern(tuple(parts))[2:]:
+        return None  # names of headers have capitals, so what sets them is written as in the file
     return tuple(parts)
 
 

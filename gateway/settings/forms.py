@@ -90,7 +90,7 @@ def address(text: str) -> Address:
         raise ValueError(f'write an IPv6 address in brackets and quotes: "[{shown(host).strip("`")}]:{port}"')
     if host == "*":
         raise ValueError(f"write 0.0.0.0:{port} to listen on every address")
-    return _host(host), int(port)
+    return host_name(host), int(port)
 
 
 def origin(text: str) -> Origin:
@@ -114,7 +114,7 @@ def origin(text: str) -> Origin:
         raise ValueError(f"{shown(text)} needs a port from 1 to 65535, or none")
     if parts.hostname is None:
         raise ValueError(f"{shown(text)} names no host")
-    return Origin(parts.scheme, _host(parts.hostname), port or {"http": 80, "https": 443}[parts.scheme])
+    return Origin(parts.scheme, host_name(parts.hostname), port or {"http": 80, "https": 443}[parts.scheme])
 
 
 def is_loopback(host: str) -> bool:
@@ -332,7 +332,8 @@ def _between(value: int, low: int, high: int, low_text: str, high_text: str) -> 
     return value
 
 
-def _host(text: str) -> str:
+def host_name(text: str) -> str:
+    """A host name in small letters, or an IP address in its shortest spelling."""
     try:
         return str(ipaddress.ip_address(text))
     except ValueError:

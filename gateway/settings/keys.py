@@ -6,7 +6,8 @@ moves real money, a test key in a live one gives the service away: test payments
 
 from collections.abc import Callable, Iterable
 
-from gateway.settings import forms
+from gateway.settings import catalogue, forms
+from gateway.settings.catalogue import Pattern
 from gateway.settings.draft import Draft
 from gateway.settings.mistakes import Report
 from gateway.settings.nodes import Path, Place, spelled
@@ -23,8 +24,7 @@ def the_stripe_key_is_of_our_mode(draft: Draft) -> None:
         draft.report.add(path, "this is a live key, but mode is test")
     elif not is_live and mode == "live":
         draft.report.add(path, "this is a test key, but mode is live")
-    public_url = draft.read(forms.origin, "public_url")
-    if is_live and (public_url.scheme == "http" if public_url else not draft.given("public_url")):
+    if is_live and draft.public_is_plain():
         draft.report.add(("public_url",), "with a live key of Stripe it must be https://")
 
 
@@ -48,8 +48,14 @@ def no_secret_serves_two_purposes(secrets: Iterable[tuple[Path, Place, str]], re
     for path, place, text in secrets:
         if not text:
             continue
-        purpose = tuple(part for part in path if not isinstance(part, int))
-        other = first.setdefault(text, purpose)
-        if other != purpose and not report.is_bad(path):
-            words = f"equal secrets for two purposes: this is the same as {spelled(other)}; make one for each"
+        other = first.setdefault(text, path)
+        if _purpose(other) != _purpose(path) and not report.is_bad(path):
+            known = other[:-1] if isinstance(other[-1], int) else other
+            words = f"equal secrets for two purposes: this is the same as {spelled(known)}; make one for each"
             report.add_at(place, path, words)
+
+
+def _purpose(path: Path) -> Pattern:
+    """What a secret is for. Upstreams may well want to see the same credential, each in its own place."""
+    purpose = catalogue.pattern(path[:-1] if isinstance(path[-1], int) else path)
+    return purpose[: purpose.index("credential") + 1] if "credential" in purpose else purpose

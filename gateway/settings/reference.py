@@ -17,7 +17,8 @@ Made from the code by `python -m gateway.settings config`; a test keeps it curre
   comes from the environment.
 - Every setting is also a variable, which wins over the file. Where `<NAME>` stands, write the name of the upstream or
   route in capitals, with `_` for `-`; a name that is not in the file adds a new one. Lists are written with commas, or
-  as in the file: `["a", "b"]`. A whole section is written as in the file, too: `GATEWAY_ROUTES='[{name: …}]'`.
+  as in the file: `["a", "b"]`. A whole section is written as in the file, too: `GATEWAY_ROUTES='[{name: …}]'`; so are
+  headers that a route sets or adds: `GATEWAY_ROUTES__<NAME>__ANSWER_HEADERS__SET='{Cache-Control: no-store}'`.
 - A secret can be read from a file that its variable with `_FILE` names: `GATEWAY_STRIPE__SECRET_KEY_FILE`. A list of
   secrets has one in each line, newest first.
 - In the file, `${NAME}` is the value of a variable, `${NAME:-default}` has a default, and `$${` is a plain `${`.

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from gateway.settings import forms
-from gateway.settings.values import Settings
+from gateway.settings.values import Settings, UnixSocket
 
 
 def notes(settings: Settings) -> list[str]:
@@ -32,6 +32,11 @@ def _on_addresses(settings: Settings) -> Iterator[str]:
     public_url = forms.origin(settings.public_url) if settings.public_url_given else None
     if public_url and public_url.scheme == "http" and not public_url.is_loopback:
         yield f"public_url: {public_url} is not https://, so callers' tokens travel in the clear."
+    for network in settings.trusted_proxies:
+        if not network.prefixlen:
+            yield f"trusted_proxies: {network} is everybody, so every caller can claim any address."
+    if isinstance(settings.listen, UnixSocket) and not settings.trust_unix:
+        yield "trusted_proxies: does not hold `unix`; callers over the socket have no address to be told apart by."
     if settings.stripe and public_url is None:
         yield "public_url: not set; Stripe cannot send webhooks to this machine, and payers do not find back to it."
 

@@ -1,4 +1,4 @@
-"""What must agree between settings: addresses, money and routes. What concerns secrets is in `keys`.
+"""What must agree between settings: addresses, money and routes. More is in `relay_rules`, and on secrets in `keys`.
 
 Each rule reads the draft and reports; none depends on another, so one pass finds everything.
 """
@@ -7,27 +7,28 @@ from collections.abc import Callable
 
 from gateway.core.money import Money, MoneySyntax, minor_decimals, to_minor
 from gateway.core.routes import RESERVED_PREFIXES
-from gateway.settings import forms, payable
+from gateway.settings import forms, payable, relay_forms
 from gateway.settings.draft import Draft
 from gateway.settings.masking import shown
 from gateway.settings.shape import STRIPE_API_URL
 from gateway.settings.suggestions import did_you_mean
 
-_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 -- compared with, not bound
+WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 -- compared with, not bound
 
 
 def listeners_have_an_address_each(draft: Draft) -> None:
-    listen, admin = draft.read(forms.address, "listen"), draft.read(forms.address, "admin")
-    if listen and admin and listen[1] == admin[1] != 0 and _overlap(listen[0], admin[0]):
+    listen, admin = draft.read(relay_forms.listener, "listen"), draft.read(forms.address, "admin")
+    if isinstance(listen, tuple) and admin and listen[1] == admin[1] != 0 and overlap(listen[0], admin[0]):
         path = "admin" if draft.given("admin") else "listen"
         draft.report.add((path,), "listen and admin are the same address; give each its own port")
 
 
-def _overlap(one: str, other: str) -> bool:
+def overlap(one: str, other: str) -> bool:
+    """Whether two hosts to listen on may be the same address."""
     either = {one, other}
     return (
         len(either) == 1
-        or not either.isdisjoint(_WILDCARDS)
+        or not either.isdisjoint(WILDCARDS)
         or ("localhost" in either and forms.is_loopback(one) and forms.is_loopback(other))
     )
 
@@ -40,9 +41,7 @@ def live_mode_is_reached_by_https(draft: Draft) -> None:
 
 def secure_cookies_need_https(draft: Draft) -> None:
     cookie = draft.text("tokens", "cookie")
-    public_url = draft.read(forms.origin, "public_url")
-    is_plain = public_url.scheme == "http" if public_url else not draft.given("public_url")
-    if cookie and cookie.lower().startswith(("__host-", "__secure-")) and is_plain:
+    if cookie and cookie.lower().startswith(("__host-", "__secure-")) and draft.public_is_plain():
         draft.report.add(("tokens", "cookie"), "browsers drop a cookie of this name unless public_url is https://")
 
 
@@ -55,19 +54,6 @@ def stand_ins_for_stripe_stay_at_home(draft: Draft) -> None:
         draft.report.add(path, f"in mode live payments go to {STRIPE_API_URL} only; remove this setting")
     elif api_url.scheme == "http" and not api_url.is_loopback:
         draft.report.add(path, "the key must not travel in the clear; http:// is for this machine only")
-
-
-def upstreams_are_not_the_gateway(draft: Draft) -> None:
-    for name in draft.names("upstreams"):
-        url = draft.read(forms.origin, "upstreams", name, "url")
-        for listener in ("listen", "admin"):
-            address = draft.read(forms.address, listener)
-            if url and address and url.port == address[1] and _overlap(url.host, address[0]) and _is_here(url):
-                draft.report.add(("upstreams", name, "url"), f"this is the gateway itself (`{listener}`)")
-
-
-def _is_here(url: forms.Origin) -> bool:
-    return url.is_loopback or url.host in _WILDCARDS
 
 
 def amounts_are_of_one_currency(draft: Draft) -> None:
@@ -181,7 +167,6 @@ ALL: tuple[Callable[[Draft], None], ...] = (
     live_mode_is_reached_by_https,
     secure_cookies_need_https,
     stand_ins_for_stripe_stay_at_home,
-    upstreams_are_not_the_gateway,
     amounts_are_of_one_currency,
     a_top_up_can_be_paid,
     routes_have_names_of_their_own,

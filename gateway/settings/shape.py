@@ -2,118 +2,55 @@
 
 These models are the one source of three things: what is accepted, the JSON Schema that editors complete from, and the
 table in `config/REFERENCE.md`. They check each value by itself and keep it as it was written; what concerns several
-values is in `rules`, and what they become is in `building`. Nothing is coerced (`strict`), nothing unknown is let
-through (`extra="forbid"`).
+values is in `rules` and `relay_rules`, and what they become is in `building`. Nothing is coerced (`strict`), nothing
+unknown is let through (`extra="forbid"`).
 """
 
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import Field
 
-from gateway.core.secrets import Secret
-from gateway.settings import forms
-from gateway.settings.nodes import EnvironmentText
+from gateway.settings.texts import (
+    AddressText,
+    AmountText,
+    BodySizeText,
+    CheckPath,
+    CookieName,
+    CredentialText,
+    CurrencyText,
+    DurationText,
+    FieldName,
+    FileText,
+    HeadSizeText,
+    HostText,
+    ListenerText,
+    MatchText,
+    Name,
+    OriginText,
+    Otherwise,
+    PasswordText,
+    PriceText,
+    ProxyText,
+    QueryName,
+    RateText,
+    RelayedName,
+    RelayedValue,
+    RelayedValues,
+    RewriteText,
+    SecretText,
+    ServerName,
+    ServerText,
+    Shape,
+    StoreText,
+    StripeKeyText,
+    Truth,
+    UserText,
+    Version,
+    WebhookText,
+    Whole,
+)
 
 STRIPE_API_URL = "https://api.stripe.com"
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """What a setting is written like: in words and as an example."""
-
-    words: str
-    example: str
-    secret: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Otherwise:
-    """In words, the default that follows from other settings."""
-
-    words: str
-
-
-class Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True)
-
-
-def _check(form: Callable[[str], object]) -> AfterValidator:
-    def check(text: str) -> str:
-        form(text)
-        return text
-
-    return AfterValidator(check)
-
-
-def _hidden(form: Callable[[str], str]) -> BeforeValidator:
-    def hide(text: object) -> object:
-        return Secret(form(str(text))) if isinstance(text, str) else text
-
-    return BeforeValidator(hide)
-
-
-def _whole_number(value: object) -> object:
-    if isinstance(value, EnvironmentText) and re.fullmatch(r"[0-9]{1,18}", value):
-        return int(value)
-    return value
-
-
-def _number_of_version(value: object) -> object:
-    return None if isinstance(value, bool) else _whole_number(value)  # true would pass for 1
-
-
-def _yes_or_no(value: object) -> object:
-    if isinstance(value, EnvironmentText) and value in ("true", "false"):
-        return value == "true"
-    return value
-
-
-_VARIABLE = r"|.*\$\{.*"  # an editor must let `${VAR}` stand where a form is expected
-
-
-def _written(pattern: str) -> Any:
-    return Field(json_schema_extra={"pattern": f"^({pattern}{_VARIABLE})$"})
-
-
-_SECRET_SCHEMA = WithJsonSchema({"type": "string"})
-
-Name = Annotated[str, _check(forms.name), Form("name", "weather")]
-AddressText = Annotated[str, _check(forms.address), Form("host:port", "127.0.0.1:8402"), _written(r".+:[0-9]+")]
-OriginText = Annotated[str, _check(forms.origin), Form("URL", "http://127.0.0.1:9001"), _written(r"https?://.+")]
-StoreText = Annotated[str, _check(forms.store), Form("store", "sqlite:./data/gateway.db"), _written(r"sqlite:.+")]
-CurrencyText = Annotated[str, _check(forms.currency), Form("currency", "usd"), _written(r"[a-z]{3}")]
-AmountText = Annotated[
-    str, _check(forms.amount), Form("amount", '"5.00 usd"'), _written(r"[0-9]+(\.[0-9]+)? ?[A-Za-z]{3}")
-]
-PriceText = Annotated[
-    str,
-    _check(forms.price),
-    Form("amount, or `free`", '"0.002 usd"'),
-    _written(r"free|[0-9]+(\.[0-9]+)? ?[A-Za-z]{3}"),
-]
-RateText = Annotated[
-    str,
-    _check(forms.rate),
-    Form("count/time", "100/minute"),
-    _written(r"[0-9]+ *(/|per) *[0-9]* *([Ss]econd|[Mm]inute|[Hh]our|[Dd]ay)s?"),
-]
-DurationText = Annotated[
-    str, _check(forms.duration), Form("duration", '"5s"'), _written(r"[0-9]+(\.[0-9]+)? ?(ms|s|m|h)")
-]
-_SIZE = _written(r"[0-9]+(\.[0-9]+)? ?([KMG]i?)?B")
-BodySizeText = Annotated[str, _check(forms.body_size), Form("size", '"100 MiB"'), _SIZE]
-HeadSizeText = Annotated[str, _check(forms.head_size), Form("size", '"32 KiB"'), _SIZE]
-MatchText = Annotated[str, _check(forms.match), Form("path", "/weather/"), _written(r"/.*")]
-FieldName = Annotated[str, _check(forms.field_name), Form("header name", "Authorization")]
-CookieName = Annotated[str, _check(forms.cookie_name), Form("cookie name", "gateway_token")]
-SecretText = Annotated[Secret, _hidden(forms.secret), Form("secret", "…", secret=True), _SECRET_SCHEMA]
-StripeKeyText = Annotated[Secret, _hidden(forms.stripe_key), Form("secret", "sk_test_…", secret=True), _SECRET_SCHEMA]
-WebhookText = Annotated[Secret, _hidden(forms.webhook_secret), Form("secret", "whsec_…", secret=True), _SECRET_SCHEMA]
-Whole = Annotated[int, BeforeValidator(_whole_number), Form("whole number", "256")]
-Truth = Annotated[bool, BeforeValidator(_yes_or_no), Form("true or false", "true")]
 
 
 class StripeShape(Shape):
@@ -136,7 +73,7 @@ class StripeShape(Shape):
     webhook_aliases: Annotated[
         list[Literal["/stripe-webhook", "/stripe/webhooks", "/webhooks/stripe"]],
         Field(description="More paths on which Stripe's webhooks are received, besides our own one under `/-/`."),
-    ] = []
+    ] = Field(default_factory=list)
     top_up: Annotated[
         AmountText | None,
         Otherwise("ten times the least that Stripe takes: `5.00 usd`"),
@@ -174,8 +111,66 @@ class SecretsShape(Shape):
     ] = None
 
 
+class EjectionShape(Shape):
+    failures: Annotated[
+        Whole, Field(ge=1, le=1000, description="After how many failures in a row a server is left out.")
+    ] = 3
+    time: Annotated[DurationText, Field(description="For how long at first; twice as long each time after.")] = "1s"
+    time_max: Annotated[DurationText, Field(description="For how long at most.")] = "60s"
+
+
+class HealthCheckShape(Shape):
+    path: Annotated[CheckPath, Field(description="What each server is asked for; an answer of 2xx is good.")]
+    every: Annotated[DurationText, Field(description="How often.")] = "5s"
+
+
+class UpstreamTlsShape(Shape):
+    ca: Annotated[
+        FileText | None,
+        Otherwise("the system's"),
+        Field(description="Certificates (PEM) that are trusted instead. A relative path starts as `store` does."),
+    ] = None
+    server_name: Annotated[
+        ServerName | None,
+        Otherwise("the host of the URL"),
+        Field(description="Whom the server's certificate must be for; also sent as SNI."),
+    ] = None
+
+
+class HeaderCredentialShape(Shape):
+    name: Annotated[RelayedName, Field(description="Which header the upstream wants it in.")]
+    value: Annotated[CredentialText, Field(description="All of the header's value, such as `Bearer ${API_KEY}`.")]
+
+
+class QueryCredentialShape(Shape):
+    name: Annotated[QueryName, Field(description="Which parameter of the query the upstream wants it in.")]
+    value: Annotated[CredentialText, Field(description="The parameter's value, as it is before it is encoded.")]
+
+
+class BasicCredentialShape(Shape):
+    user: Annotated[UserText, Field(description="The user name, without a colon.")]
+    password: Annotated[PasswordText, Field(description="The password.")]
+
+
+class CredentialShape(Shape):
+    header: Annotated[HeaderCredentialShape | None, Field(description="A header of the request.")] = None
+    query: Annotated[QueryCredentialShape | None, Field(description="A parameter of the request's query.")] = None
+    basic: Annotated[
+        BasicCredentialShape | None, Field(description="User name and password in Authorization, as `Basic`.")
+    ] = None
+
+
 class UpstreamShape(Shape):
-    url: Annotated[OriginText, Field(description="Where it listens: scheme, host and port.")]
+    url: Annotated[
+        ServerText | None,
+        Otherwise("this or `servers` is **required**"),
+        Field(description="Where it listens: scheme, host and port, or the path of a unix socket."),
+    ] = None
+    servers: Annotated[
+        list[ServerText],
+        Otherwise("the one of `url`"),
+        Field(min_length=1, max_length=64, description="Where it listens, if in several places, each as good as all."),
+    ] = Field(default_factory=list)
     connect_timeout: Annotated[DurationText, Field(description="How long a connection may take to be made.")] = "5s"
     first_byte_timeout: Annotated[
         DurationText, Field(description="How long the answer may take to begin after the request was sent.")
@@ -183,9 +178,44 @@ class UpstreamShape(Shape):
     idle_timeout: Annotated[
         DurationText, Field(description="How long either side may be silent in the middle of a request or an answer.")
     ] = "60s"
+    total_timeout: Annotated[
+        DurationText | None,
+        Otherwise("not bounded"),
+        Field(description="How long all may take, from the request to the end of its answer. It bounds streams, too."),
+    ] = None
+    keep_alive: Annotated[
+        DurationText, Field(description="How long a connection to it is kept for the next request.")
+    ] = "30s"
     connections: Annotated[
-        Whole, Field(ge=1, le=65_535, description="How many connections to it are open at most.")
-    ] = 256
+        Whole, Field(ge=1, le=65_535, description="How many connections to it are open at most, over all servers.")
+    ] = 1024
+    retries: Annotated[
+        Whole, Field(ge=0, le=5, description="How often a request that reached no server is tried again.")
+    ] = 1
+    ejection: Annotated[EjectionShape, Field(description="When a server that fails is left out.")] = EjectionShape()
+    health_check: Annotated[
+        HealthCheckShape | None,
+        Field(description="Asks each server by itself, so that no caller's request has to find out."),
+    ] = None
+    tls: Annotated[
+        UpstreamTlsShape | None, Field(description="How servers at https:// prove who they are, if not as usual.")
+    ] = None
+    credential: Annotated[
+        CredentialShape | None, Field(description="What the upstream wants to see of us: one of the three kinds.")
+    ] = None
+
+
+class FieldRulesShape(Shape):
+    set: Annotated[
+        dict[RelayedName, RelayedValue], Field(description="Headers that replace every one of their name.")
+    ] = Field(default_factory=dict)
+    add: Annotated[
+        dict[RelayedName, RelayedValues],
+        Field(description="Headers that are added to those of their name; one value, or a list."),
+    ] = Field(default_factory=dict)
+    remove: Annotated[
+        list[RelayedName], Field(description="Names of headers that do not pass. What is added is added after that.")
+    ] = Field(default_factory=list)
 
 
 class RouteShape(Shape):
@@ -199,6 +229,33 @@ class RouteShape(Shape):
     upstream: Annotated[Name, Field(description="The name of the upstream that answers.")]
     price: Annotated[PriceText, Field(description="What an answered call costs. Never left out: `free` must be said.")]
     strip_prefix: Annotated[Truth, Field(description="Whether the upstream is sent the path without `match`.")] = False
+    rewrite: Annotated[
+        RewriteText | None,
+        Otherwise("the path is sent as it came"),
+        Field(
+            description="What the path begins with for the upstream in place of `match`; both end in `/`, or neither."
+        ),
+    ] = None
+    host: Annotated[
+        HostText,
+        Field(description="Whose name the upstream sees in Host: its own, the one that the caller used, or this one."),
+    ] = "upstream"
+    request_headers: Annotated[
+        FieldRulesShape, Field(description="What is done to the headers of a request on its way to the upstream.")
+    ] = FieldRulesShape()
+    answer_headers: Annotated[
+        FieldRulesShape, Field(description="What is done to the headers of an answer on its way to the caller.")
+    ] = FieldRulesShape()
+    concurrency: Annotated[
+        Whole | None,
+        Otherwise("not bounded"),
+        Field(ge=1, le=65_535, description="How many requests may be under way on this route at once."),
+    ] = None
+    context_key: Annotated[
+        SecretText | None,
+        Otherwise("none: it is not told"),
+        Field(description="Signs the JWT in `Gateway-Context` that tells the upstream whose request it is."),
+    ] = None
     limit: Annotated[
         RateText | None,
         Otherwise("none"),
@@ -222,6 +279,32 @@ class LimitsShape(Shape):
     request_head_max: Annotated[
         HeadSizeText, Field(description="The largest request line and headers together that a request may have.")
     ] = "32 KiB"
+    request_headers_max: Annotated[
+        Whole, Field(ge=1, le=1000, description="The most headers that a request may have.")
+    ] = 100
+    connections_max: Annotated[
+        Whole, Field(ge=1, le=1_000_000, description="The most connections that callers may have open, all together.")
+    ] = 10_000
+
+
+class TlsShape(Shape):
+    certificate: Annotated[
+        FileText,
+        Field(description="The certificate and its chain (PEM). A relative path starts at the working directory."),
+    ]
+    key: Annotated[FileText, Field(description="The certificate's private key (PEM).")]
+
+
+class TimeoutsShape(Shape):
+    head: Annotated[DurationText, Field(description="How long a caller may take for the head of a request.")] = "10s"
+    keep_alive: Annotated[
+        DurationText, Field(description="How long a caller's connection may wait for the next request.")
+    ] = "75s"
+    body: Annotated[DurationText, Field(description="How long a caller may be silent in the middle of a body.")] = "30s"
+    send: Annotated[DurationText, Field(description="How long a caller may take nothing of an answer.")] = "60s"
+    shutdown: Annotated[
+        DurationText, Field(description="How long requests under way may still take when the gateway stops.")
+    ] = "30s"
 
 
 class LogShape(Shape):
@@ -237,21 +320,32 @@ class LogShape(Shape):
 class GatewayShape(Shape):
     """The whole file."""
 
-    version: Annotated[Literal[1], BeforeValidator(_number_of_version), Field(description="Of this format.")] = 1
+    version: Annotated[Version, Field(description="Of this format.")] = 1
     mode: Annotated[
         Literal["test", "live"],
         Field(description="Keys, webhook secrets and events of the other mode are refused."),
     ] = "test"
-    listen: Annotated[AddressText, Field(description="Where callers are served. Port 0 is any free one.")] = (
-        "127.0.0.1:8402"
-    )
+    listen: Annotated[
+        ListenerText,
+        Field(description="Where callers are served. Port 0 is any free one. A unix socket needs `public_url`."),
+    ] = "127.0.0.1:8402"
+    tls: Annotated[TlsShape | None, Field(description="Makes `listen` speak https.")] = None
+    trusted_proxies: Annotated[
+        list[ProxyText],
+        Otherwise("nobody"),
+        Field(
+            description="Whose X-Forwarded-… headers are believed: addresses or networks of fronts; `unix` for those "
+            "that come over a unix socket."
+        ),
+    ] = Field(default_factory=list)
+    workers: Annotated[Whole, Field(ge=1, le=64, description="How many processes serve callers.")] = 1
     admin: Annotated[
         AddressText,
         Field(description="Where the operator's calls, health and metrics are served. Keep it off the internet."),
     ] = "127.0.0.1:8403"
     public_url: Annotated[
         OriginText | None,
-        Otherwise("`http://` and `listen`"),
+        Otherwise("`http://` and `listen`, or `https://` with `tls`"),
         Field(description="How callers and Stripe reach `listen` from outside."),
     ] = None
     store: Annotated[
@@ -276,5 +370,6 @@ class GatewayShape(Shape):
     routes: Annotated[list[RouteShape], Field(description="Which path goes to which upstream, at what price.")] = Field(
         default_factory=list
     )
-    limits: Annotated[LimitsShape, Field(description="What is too large.")] = LimitsShape()
+    timeouts: Annotated[TimeoutsShape, Field(description="How long callers may take.")] = TimeoutsShape()
+    limits: Annotated[LimitsShape, Field(description="What is too large or too many.")] = LimitsShape()
     log: Annotated[LogShape, Field(description="Events that are not requests.")] = LogShape()

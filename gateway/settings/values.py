@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,17 @@ from gateway.core.secrets import Secret
 
 Mode = Literal["test", "live"]
 Address = tuple[str, int]
+Network = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class UnixSocket:
+    """A place to listen that has no address: the absolute path of a socket."""
+
+    path: str
+
+
+Listener = Address | UnixSocket
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +61,37 @@ class SecretSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """How callers are spoken to in https. Both files were there when the settings were read."""
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class CallerTimeouts:
+    """How long callers may take."""
+
+    head_seconds: float
+    keep_alive_seconds: float
+    """How long a connection waits for its next request."""
+    body_seconds: float
+    """How long a caller may be silent in the middle of a body."""
+    send_seconds: float
+    """How long a caller may take nothing of its answer."""
+    shutdown_seconds: float
+    """How long requests in flight may still take when the gateway stops."""
+
+
+@dataclass(frozen=True, slots=True)
 class LimitSettings:
-    """What is too large."""
+    """What is too large or too many."""
 
     request_body_bytes_max: int
     request_head_bytes_max: int
+    request_fields_max: int
+    connections_max: int
+    """Of callers, all together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +107,13 @@ class Settings:
     """Everything that can be set."""
 
     mode: Mode
-    listen: Address
+    listen: Listener
+    tls: TlsSettings | None
+    trusted_proxies: tuple[Network, ...]
+    """Whose forwarding fields are believed."""
+    trust_unix: bool
+    """Whether those of callers on a unix socket are."""
+    workers: int
     admin: Address
     public_url: str
     """Without a slash at its end. If it was not given, it follows `listen`, whose port may still be 0."""
@@ -84,5 +128,6 @@ class Settings:
     secrets: SecretSettings
     upstreams: Mapping[str, Upstream]
     routes: RouteTable
+    timeouts: CallerTimeouts
     limits: LimitSettings
     log: LogSettings

@@ -10,6 +10,8 @@ answer counts as failed, rather than altered in silence), `1xx` answers, trailer
 **The caller's fault and the upstream's are kept apart.** Errors while reading the caller's body are caught where the
 body is read and remembered, because aiohttp reports them as the client's own.
 
+**Which server is asked**, and how long one is left out, is `web/upstreams.py`'s to know.
+
 **A cut answer looks cut**: when the upstream breaks off, the caller's transport is closed without the last chunk.
 """
 
@@ -23,20 +25,18 @@ from aiohttp import (
     ClientConnectorError,
     ClientError,
     ClientResponse,
-    ClientSession,
-    ClientTimeout,
-    DummyCookieJar,
-    HttpVersion10,
-    HttpVersion11,
-    ServerTimeoutError,
-    TCPConnector,
+    ConnectionTimeoutError,
+    HttpVersion,
     web,
 )
 from multidict import CIMultiDict
 from yarl import URL
 
-from gateway.core import headers
-from gateway.core.headers import Fields, Origin
+from gateway.core import context, forwarding, framing, headers, heads, targets
+from gateway.core.callers import Caller
+from gateway.core.framing import BadFraming
+from gateway.core.headers import Fields
+from gateway.core.heads import RequestHead
 from gateway.core.ids import RequestId, RequestNumbers
 from gateway.core.meters import Meter
 from gateway.core.money import Money
@@ -45,50 +45,19 @@ from gateway.core.refusals import (
     BodyTooLarge,
     BodyTooSlow,
     HeadTooLarge,
-    MethodNotAllowed,
     Refusal,
     UpstreamFailed,
     UpstreamTimedOut,
 )
-from gateway.core.routes import Route, Upstream
+from gateway.core.routes import Route, Server
 from gateway.flows.serve import Serve
 from gateway.ports import AnswerCut, Clock, Started
 from gateway.web.answers import RelayedAnswer, internal_error, log_failure
 from gateway.web.refusals import Refusals
+from gateway.web.upstreams import Pool, Upstreams
 
-_INVENTED_BY_AIOHTTP = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
-_NEVER_SERVED = frozenset(("CONNECT", "TRACE"))
-_VERSIONS = (HttpVersion10, HttpVersion11)
 _RESET = struct.pack("ii", 1, 0)  # do not linger: the close is a reset
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-
-
-class Upstreams:
-    """Pooled connections to upstreams, a pool for each."""
-
-    def __init__(self) -> None:
-        self._sessions: dict[Upstream, ClientSession] = {}
-
-    def session(self, upstream: Upstream) -> ClientSession:
-        found = self._sessions.get(upstream)
-        if found is None:
-            found = self._sessions[upstream] = ClientSession(
-                connector=TCPConnector(limit=upstream.connections_max, keepalive_timeout=30, ttl_dns_cache=30),
-                timeout=ClientTimeout(
-                    total=None, connect=upstream.connect_seconds, sock_read=upstream.first_byte_seconds
-                ),
-                cookie_jar=DummyCookieJar(),
-                auto_decompress=False,
-                skip_auto_headers=_INVENTED_BY_AIOHTTP,
-                max_line_size=16384,
-                max_field_size=16384,
-            )
-        return found
-
-    async def close(self) -> None:
-        for session in self._sessions.values():
-            await session.close()
-        self._sessions.clear()
 
 
 class Proxy:
@@ -106,6 +75,10 @@ class Proxy:
         body_bytes_max: int,
         head_bytes_max: int,
         report: Callable[..., None],
+        trusted: forwarding.Networks = (),
+        trust_unix: bool = False,
+        fields_max: int = 100,
+        body_seconds: float = 30.0,
     ) -> None:
         self.serve = serve
         self.refusals = refusals
@@ -116,6 +89,10 @@ class Proxy:
         self.body_bytes_max = body_bytes_max
         self.head_bytes_max = head_bytes_max
         self.report = report
+        self.trusted = trusted
+        self.trust_unix = trust_unix
+        self.fields_max = fields_max
+        self.body_seconds = body_seconds
         self.upstreams = Upstreams()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -139,6 +116,8 @@ class AiohttpExchange:
     def __init__(self, proxy: Proxy, request: web.Request) -> None:
         self._proxy = proxy
         self._request = request
+        self._sent = _texts(request.raw_headers)
+        self._head: RequestHead | None = None
         self._upstream: ClientResponse | None = None
         self._upstream_fields: Fields = []
         self._answer: web.StreamResponse | None = None
@@ -146,10 +125,22 @@ class AiohttpExchange:
         self.id = RequestId(proxy.clock.now_ms(), proxy.numbers.next())
         self.method = request.method
         self.target = request.raw_path
-        self.peer = request.remote or ""
+        self._origin = forwarding.origin(
+            request.remote or "",
+            proxy.scheme,
+            request.headers.get("Host", ""),
+            self._sent,
+            proxy.trusted,
+            trust_unix=proxy.trust_unix,
+        )
+        self.peer = self._origin.address
         self.headers: Mapping[str, str] = request.headers
         self.fields: Fields = [("Gateway-Request-Id", str(self.id))]
         self.cost: Money | None = None
+
+    @property
+    def host(self) -> str:
+        return self._request.headers.get("Host", "")
 
     @property
     def cookies(self) -> Mapping[str, str]:
@@ -158,6 +149,13 @@ class AiohttpExchange:
     @property
     def status(self) -> int:
         return self._answer.status if self._answer is not None else 0
+
+    @property
+    def _accepted(self) -> RequestHead:
+        """The head, once `check` has passed it."""
+        if self._head is None:
+            raise RuntimeError("check comes first")
+        return self._head
 
     def finished(self) -> web.StreamResponse:
         """What aiohttp's handler returns. A connection that was cut gets its answer no further."""
@@ -174,62 +172,81 @@ class AiohttpExchange:
         return internal_error(str(self.id))
 
     def check(self) -> None:
-        if self.method in _NEVER_SERVED:
-            raise MethodNotAllowed()
-        if self._request.version not in _VERSIONS:
-            raise BadRequest("it is not HTTP/1.0 or HTTP/1.1")
-        self._check_framing()
+        self._head = heads.read_request(self.method, _version(self._request.version), self._sent)
+        if len(self._sent) > self._proxy.fields_max:
+            raise HeadTooLarge(limit_bytes=self._proxy.head_bytes_max, limit_fields=self._proxy.fields_max)
         size = sum(len(name) + len(value) + 4 for name, value in self._request.raw_headers) + len(self.target)
         if size > self._proxy.head_bytes_max:
             raise HeadTooLarge(limit_bytes=self._proxy.head_bytes_max)
-        length = self._request.content_length
-        if length is not None and length > self._proxy.body_bytes_max:
+        if self._head.framing.length > self._proxy.body_bytes_max:
             raise BodyTooLarge(limit_bytes=self._proxy.body_bytes_max)
-        for name, value in self.headers.items():
+        for name, value in self._sent:
             if not _is_text(value):
                 raise BadRequest(f"the field {name} is not UTF-8")
 
-    def _check_framing(self) -> None:
-        """Of transfer codings only `chunked` passes, and only in HTTP/1.1: another would be dropped on the way."""
-        codings = self._request.headers.getall("Transfer-Encoding", [])
-        if codings and (len(codings) > 1 or codings[0].strip().lower() != "chunked"):
-            raise BadRequest("its transfer coding is not chunked")
-        if codings and self._request.version != HttpVersion11:
-            raise BadRequest("HTTP/1.0 has no transfer codings")
-
     # --- forward ------------------------------------------------------------------------------------------------------
 
-    async def forward(self, route: Route, target: str, meter: Meter) -> None:
-        session = self._proxy.upstreams.session(route.upstream)
-        try:
-            self._upstream = await session.request(
-                self.method,
-                _url(str(route.upstream.servers[0]), target),
-                headers=self._fields_for_upstream(),
-                data=self._body(route.upstream.idle_seconds) if self._request.body_exists else None,
-                allow_redirects=False,
-            )
-        except (ServerTimeoutError, TimeoutError) as error:
-            raise self._body_fault or UpstreamTimedOut() from error
-        except ClientConnectorError as error:
-            raise UpstreamFailed() from error
-        except (ClientError, OSError, ValueError) as error:
-            raise self._body_fault or UpstreamFailed() from error
-        self._upstream_fields = _answer_fields(self._upstream)
+    async def forward(self, route: Route, target: str, meter: Meter, caller: Caller) -> None:
+        pool = self._proxy.upstreams.pool(route.upstream)
+        credential = route.upstream.credential
+        if credential is not None and credential.place == "query":
+            target = targets.with_query_parameter(target, credential.name, credential.value.reveal())
+        fields = [*forwarding.fields(self._origin), *context.fields(self.id, caller, traced=self._traced)]
+        server, tried = pool.first(), []
+        while self._upstream is None:
+            try:
+                self._upstream = await self._ask(pool, server, route, target, fields)
+            except _NotReached as fault:
+                tried.append(server)
+                other = pool.other(tried) if len(tried) <= route.upstream.retries_max else None
+                if other is None:
+                    raise fault.refusal from fault
+                server = other
+        self._upstream_fields = _answer_fields(self.method, self._upstream, route)
         if self._upstream.connection is not None and self._upstream.connection.protocol is not None:
             self._upstream.connection.protocol.read_timeout = route.upstream.idle_seconds
         meter.head(self._upstream.status)
 
-    def _fields_for_upstream(self) -> CIMultiDict[str]:
-        origin = Origin(self.peer, self._proxy.scheme, self.headers.get("Host", ""))
-        return CIMultiDict(headers.to_upstream(_texts(self._request.raw_headers), origin, cookie=self._proxy.cookie))
+    async def _ask(self, pool: Pool, server: Server, route: Route, target: str, fields: Fields) -> ClientResponse:
+        """This server's answer, its head at least. Raises _NotReached, or why there is none."""
+        try:
+            answer = await pool.session(server).request(
+                self.method,
+                _url(f"{server.scheme}://{server.authority}", target),
+                headers=self._fields_for_upstream(server, route, fields),
+                data=self._body() if self._request.body_exists else None,
+                allow_redirects=False,
+                server_hostname=route.upstream.server_name,
+            )
+        except (ClientError, OSError, ValueError, TimeoutError) as error:
+            if self._body_fault is not None:
+                raise self._body_fault from error
+            pool.failed(server)
+            refusal = UpstreamTimedOut() if isinstance(error, TimeoutError) else UpstreamFailed()
+            if isinstance(error, (ClientConnectorError, ConnectionTimeoutError)):
+                raise _NotReached(refusal) from error
+            raise refusal from error
+        pool.succeeded(server)
+        return answer
 
-    async def _body(self, idle_seconds: float) -> AsyncIterator[bytes]:
-        """The caller's body as it arrives, no more than the bound and no slower than the upstream may be."""
+    def _fields_for_upstream(self, server: Server, route: Route, fields: Fields) -> CIMultiDict[str]:
+        """`Host` as the route wants it, then what passes of the caller's fields, then ours."""
+        named = {"upstream": server.authority, "caller": self._accepted.host or server.authority}
+        passed = headers.to_upstream(
+            self._sent, cookie=self._proxy.cookie, rules=route.request_fields, credential=route.upstream.credential
+        )
+        return CIMultiDict([("Host", named.get(route.host, route.host)), *passed, *fields])
+
+    @property
+    def _traced(self) -> bool:
+        return "traceparent" in self._request.headers
+
+    async def _body(self) -> AsyncIterator[bytes]:
+        """The caller's body as it arrives, no more than the bound and no slower than it may be."""
         await self._say_continue()
         sent = 0
         try:
-            while chunk := await self._body_chunk(idle_seconds):
+            while chunk := await self._body_chunk():
                 sent += len(chunk)
                 if sent > self._proxy.body_bytes_max:
                     raise BodyTooLarge(limit_bytes=self._proxy.body_bytes_max)
@@ -238,9 +255,9 @@ class AiohttpExchange:
             self._body_fault = fault
             raise
 
-    async def _body_chunk(self, idle_seconds: float) -> bytes:
+    async def _body_chunk(self) -> bytes:
         try:
-            async with asyncio.timeout(idle_seconds):
+            async with asyncio.timeout(self._proxy.body_seconds):
                 return await self._request.content.readany()
         except TimeoutError:
             raise BodyTooSlow() from None
@@ -250,8 +267,7 @@ class AiohttpExchange:
     async def _say_continue(self) -> None:
         """Only now, with the money on hold, is a caller that asked first told to send its body (RFC 9110, 10.1.1)."""
         transport = self._request.transport
-        expected = self.headers.get("Expect", "").lower() == "100-continue"
-        if transport is not None and expected and self._request.version == HttpVersion11:
+        if transport is not None and self._accepted.expects_continue:
             transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     # --- answer -------------------------------------------------------------------------------------------------------
@@ -307,21 +323,40 @@ class AiohttpExchange:
         self._answer = answer
 
 
+class _NotReached(Exception):
+    """A server could not be connected to: no byte of the request has left."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__()
+        self.refusal = refusal
+
+
 def _url(base: str, target: str) -> URL:
-    """An address whose request target is exactly `target`. yarl would drop the `?` of an empty query."""
-    url = URL(base + target, encoded=True)
-    if target.endswith("?"):
+    """An address whose request target is exactly `target`: yarl drops the `?` of an empty query and knows no `*`."""
+    url = URL(base + "/" if target == "*" else base + target, encoded=True)
+    if target == "*" or target.endswith("?"):
         url._cache["raw_path_qs"] = target
     return url
 
 
-def _answer_fields(upstream: ClientResponse) -> Fields:
-    """The fields of an answer, for the caller. Raises UpstreamFailed if one of them cannot be passed exactly."""
-    fields = headers.to_caller(_texts(upstream.raw_headers))
+def _answer_fields(method: str, upstream: ClientResponse, route: Route) -> Fields:
+    """The fields of an answer, for the caller. Raises UpstreamFailed if it cannot be passed exactly."""
+    sent = _texts(upstream.raw_headers)
+    try:
+        framing.answer_framing(method, upstream.status, _version(upstream.version), sent)
+    except BadFraming as bad:
+        upstream.close()
+        raise UpstreamFailed() from bad
+    fields = headers.to_caller(sent, route.answer_fields)
     if upstream.status < 200 or not all(_is_text(value) and not _CONTROL.search(value) for _, value in fields):
         upstream.close()
         raise UpstreamFailed()
     return fields
+
+
+def _version(version: HttpVersion | None) -> int:
+    """As `core` counts them: 11 for HTTP/1.1."""
+    return 0 if version is None or version.minor > 9 else version.major * 10 + version.minor
 
 
 def _texts(fields: Iterable[tuple[bytes, bytes]]) -> Fields:

@@ -52,11 +52,17 @@ WORDS: dict[type[Refusal], Words] = {
     ),
     no.NoRoute: Words("Not found", lambda r: "No route of this gateway has this address."),
     no.MethodNotAllowed: Words("Method not allowed", lambda r: "This gateway does not serve this method."),
+    no.HeadTooSlow: Words("The request stopped coming", lambda r: "Nothing was charged; send it again."),
     no.BodyTooSlow: Words("The body stopped coming", lambda r: "Nothing was charged; send it again."),
     no.BodyTooLarge: Words("The body is too large", lambda r: f"A request body may have {r.limit_bytes} bytes."),
     no.TargetTooLong: Words("The address is too long", lambda r: f"It may have {r.limit_bytes} bytes."),
     no.HeadTooLarge: Words(
-        "The header fields are too large", lambda r: f"Together they may have {r.limit_bytes} bytes."
+        "The header fields are too large",
+        lambda r: (
+            f"Together they may have {r.limit_bytes} bytes."
+            if r.limit_fields is None
+            else f"There may be {r.limit_fields} of them."
+        ),
     ),
     no.RateLimited: Words(
         "Too many requests",
@@ -66,6 +72,17 @@ WORDS: dict[type[Refusal], Words] = {
         "The upstream failed", lambda r: "It could not be reached or broke off. Nothing was charged."
     ),
     no.UpstreamTimedOut: Words("The upstream timed out", lambda r: "It did not answer in time. Nothing was charged."),
+    no.UpstreamBusy: Words(
+        "The upstream is busy", lambda r: "As many requests as it takes are under way. Nothing was charged; try again."
+    ),
+    no.GatewayBusy: Words(
+        "The gateway is busy", lambda r: "As many callers are connected as may be. Nothing was charged; try again."
+    ),
+    no.UpstreamUnavailable: Words(
+        "The upstream is not available",
+        lambda r: f"It failed a moment ago. Try again in {r.retry_after_seconds} s; nothing was charged.",
+    ),
+    no.ShuttingDown: Words("The gateway is shutting down", lambda r: "Nothing was charged; try again."),
     no.LedgerUnavailable: Words(
         "Paid requests are paused", lambda r: "The ledger cannot be written just now. Nothing was charged; try again."
     ),

@@ -1,13 +1,15 @@
-"""An upstream for machines without nginx: the same bytes for every request, on connections that stay open.
+"""An upstream for machines without nginx, on connections that stay open. The last part of the path says how many bytes
+the answer brings: `GET /1024`.
 
-python -m tests.bench.canned PORT BYTES
+python -m tests.bench.canned PORT
 """
 
 import asyncio
 import sys
+from functools import cache
 from typing import cast
 
-from gateway.cli.run import runner
+from tests.bench.loop import runner
 
 
 def body_of(size: int) -> bytes:
@@ -24,8 +26,7 @@ def answer_with(body: bytes, status: bytes = b"200 OK") -> bytes:
 class Canned(asyncio.Protocol):
     """One connection. It takes a request without a body for every empty line, which is all that it is ever sent."""
 
-    def __init__(self, answer: bytes) -> None:
-        self._answer = answer
+    def __init__(self) -> None:
         self._rest = b""
         self.transport: asyncio.WriteTransport
 
@@ -34,20 +35,25 @@ class Canned(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         *requests, self._rest = (self._rest + data).split(b"\r\n\r\n")
-        for _ in requests:
-            self.transport.write(self.answer())
+        for request in requests:
+            self.transport.write(self.answer(request))
 
-    def answer(self) -> bytes:
-        """The next answer."""
-        return self._answer
+    def answer(self, request: bytes) -> bytes:
+        """What this request gets."""
+        return _asked_for(request.split(b" ", 2)[1])
 
 
-async def _serve(port: int, body_bytes: int) -> None:
-    answer = answer_with(body_of(body_bytes))
-    server = await asyncio.get_running_loop().create_server(lambda: Canned(answer), "127.0.0.1", port, backlog=1024)
+@cache
+def _asked_for(path: bytes) -> bytes:
+    size = path.rpartition(b"/")[2]
+    return answer_with(body_of(int(size))) if size.isdigit() else answer_with(b"", b"404 Not Found")
+
+
+async def _serve(port: int) -> None:
+    server = await asyncio.get_running_loop().create_server(Canned, "127.0.0.1", port, backlog=1024)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
     with runner() as loop:
-        loop.run(_serve(int(sys.argv[1]), int(sys.argv[2])))
+        loop.run(_serve(int(sys.argv[1])))

@@ -1,15 +1,16 @@
-"""Who takes part: nginx, a naive aiohttp proxy, and the gateway on four routes.
+"""Who takes part: nginx, a naive aiohttp proxy, nginx with Lua and Redis, and the gateway on four routes.
 
 Every contender does the same work for the same callers: it takes their request on a connection that stays open, asks
 the same upstream on another, and passes the answer back.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tests.bench import canned, nginx
+from tests.bench import canned, handmade, nginx
 from tests.bench.farebox import PRICES, Farebox
+from tests.bench.handmade import Handmade
 from tests.bench.processes import Child, Processes, free_port
 
 SMALLEST_BODY = len(canned.body_of(0))
@@ -23,16 +24,23 @@ class Contender:
     title: str
     child: Child
     port: int
-    path: str
+    prefix: str = "/"
+    """What stands before the upstream's own path."""
     route: str | None = None
+    beside: tuple[Child, ...] = ()
+    """More processes that work for it, on its core."""
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        return (self.child.pid, *(child.pid for child in self.beside))
 
 
-_ROUTES = (
-    ("free", "gateway, free route"),
-    ("strict", "gateway, priced, strict"),
-    ("relaxed", "gateway, priced, relaxed"),
-    ("limited", "gateway, priced, strict, with a limit"),
-)
+_ROUTES = {
+    "free": "gateway, free route",
+    "strict": "gateway, priced, strict",
+    "relaxed": "gateway, priced, relaxed",
+    "limited": "gateway, priced, strict, with a limit",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,39 +51,60 @@ class Upstream:
     port: int
 
 
-def start_upstream(processes: Processes, *, body: bytes) -> Upstream:
-    """The upstream that they all share."""
+def start_upstream(processes: Processes, *, bodies: Sequence[bytes]) -> Upstream:
+    """The upstream that they all share. Each body is at the path that is its size."""
     port, program = free_port(), nginx.program()
     if program is not None:
-        command = nginx.answering(program, processes.home, port=port, body=body)
+        command = nginx.answering(program, processes.home, port=port, bodies=bodies)
     else:
-        command = [sys.executable, "-m", "tests.bench.canned", str(port), str(len(body))]
+        command = [sys.executable, "-m", "tests.bench.canned", str(port)]
+    return started_upstream(processes, command, port)
+
+
+def started_upstream(processes: Processes, command: Sequence[str], port: int) -> Upstream:
+    """Another program as the upstream."""
     child = processes.start("upstream", command, on=processes.pins.others)
     child.wait_for(port)
     return Upstream(child, port)
 
 
-def start_all(processes: Processes, farebox: Farebox, upstream: Upstream) -> Iterator[Contender]:
-    """Everybody, the gateway last; nginx only where it is installed."""
-    program = nginx.program()
-    if program is not None:
-        port = free_port()
-        child = processes.start(
-            "nginx",
-            nginx.proxy(program, processes.home, port=port, upstream=upstream.port),
-            on=processes.pins.contender,
-        )
-        child.wait_for(port)
-        yield Contender("nginx", "nginx, plain proxy", child, port, "/answer")
+def start_nginx(processes: Processes, upstream: Upstream, *, more: str = "") -> Iterator[Contender]:
+    """nginx as a proxy, where it is installed."""
+    program, port = nginx.program(), free_port()
+    if program is None:
+        return
+    command = nginx.proxy(program, processes.home, port=port, upstream=upstream.port, more=more)
+    child = processes.start("nginx", command, on=processes.pins.contender)
+    child.wait_for(port)
+    yield Contender("nginx", "nginx, plain proxy", child, port)
+
+
+def start_naive(processes: Processes, upstream: Upstream) -> Contender:
     port = free_port()
     command = [sys.executable, "-m", "tests.bench.naive", str(port), str(upstream.port)]
     child = processes.start("aiohttp", command, on=processes.pins.contender)
     child.wait_for(port)
-    yield Contender("aiohttp", "naive aiohttp proxy", child, port, "/answer")
+    return Contender("aiohttp", "naive aiohttp proxy", child, port)
+
+
+def start_handmade(
+    processes: Processes, upstream: Upstream, tokens: Sequence[str]
+) -> tuple[Handmade, Contender] | None:
+    """None where something that it takes is not installed."""
+    if handmade.version() is None:
+        return None
+    built = Handmade(processes, upstream_port=upstream.port, tokens=tokens)
+    title = "nginx + Lua + Redis, with a limit"
+    return built, Contender("handmade", title, built.nginx, built.port, beside=(built.redis,))
+
+
+def start_gateway(farebox: Farebox, routes: Iterable[str] = _ROUTES) -> Iterator[Contender]:
+    """One gateway, and a contender for each of these routes."""
     child = farebox.start()
     child.wait_for(farebox.port)
-    for name, title in _ROUTES:
-        yield Contender(name, title, child, farebox.port, f"/{name}/answer", name if name in PRICES else None)
+    for name in routes:
+        route = name if name in PRICES else None
+        yield Contender(name, _ROUTES[name], child, farebox.port, f"/{name}/", route)
 
 
 def body(size: int) -> bytes:

@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
-from gateway.cli.run import runner
 from tests.bench import cores
+from tests.bench.loop import runner
 
 _OWED_SECONDS_MAX = 15.0
 _CONNECTS_SECONDS_MAX = 10.0
@@ -38,10 +38,12 @@ class Plan:
     """What a right answer brings."""
     fields: tuple[str, ...] = ()
     """More lines for the head of each request."""
+    varied: bool = False
+    """Whether each request brings a value that was never seen before."""
     connections: int = 64
     warm_up_seconds: float = 0.5
     seconds: float = 5.0
-    contender_pid: int = 0
+    contender_pids: tuple[int, ...] = ()
     upstream_pid: int = 0
     contender_cores: tuple[int, ...] = ()
     load_cores: tuple[int, ...] = ()
@@ -86,7 +88,8 @@ class Load:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._requests = [_request(plan, token) for token in plan.tokens or ("",)]
+        self._requests = [head(plan, token) + b"\r\n" * (not plan.varied) for token in plan.tokens or ("",)]
+        self._trace = int.from_bytes(os.urandom(16))
         self.body = plan.body.encode()
         self.tally = Tally()
         self.stretch = _Stretch()
@@ -114,7 +117,10 @@ class Load:
         """The next token asks."""
         sent = self.tally.sent
         self.tally.sent = sent + 1
-        return self._requests[sent % len(self._requests)]
+        request = self._requests[sent % len(self._requests)]
+        if self._plan.varied:
+            return b"%sTraceparent: 00-%032x-%016x-01\r\n\r\n" % (request, self._trace ^ sent, sent)
+        return request
 
     def opened(self, connection: "_Connection") -> None:
         self._open.add(connection)
@@ -144,7 +150,7 @@ class Load:
         """What the contender's core and the load's had spent so far."""
         plan = self._plan
         return [
-            cores.spent(plan.contender_cores, (plan.contender_pid,)),
+            cores.spent(plan.contender_cores, plan.contender_pids),
             cores.spent(plan.load_cores, (plan.upstream_pid, os.getpid())),
         ]
 
@@ -172,12 +178,12 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._begun:
             data = self._begun + data
-        length, head = _measure(data)
+        length, head_length = measure(data)
         if len(data) < length:
             self._begun = data
             return
         self._begun = b""
-        self._answered(data, head)
+        self._answered(data, head_length)
         if self._load.stopping or not length:
             self._transport.close()
         else:
@@ -193,9 +199,9 @@ class _Connection(asyncio.Protocol):
         self._asked_at = time.perf_counter()
         self._transport.write(self._load.next_request())
 
-    def _answered(self, answer: bytes, head: int) -> None:
+    def _answered(self, answer: bytes, head_length: int) -> None:
         load = self._load
-        if answer[9:12] != b"200" or answer[head:] != load.body:
+        if answer[9:12] != b"200" or answer[head_length:] != load.body:
             load.note_wrong(answer)
             return
         load.tally.served += 1
@@ -206,7 +212,7 @@ class _Connection(asyncio.Protocol):
 _UNKNOWN = sys.maxsize
 
 
-def _measure(data: bytes) -> tuple[int, int]:
+def measure(data: bytes) -> tuple[int, int]:
     """How long the answer that begins here is as a whole, and its head. A length of 0 says that nobody can tell."""
     end = data.find(b"\r\n\r\n")
     if end < 0:
@@ -218,11 +224,13 @@ def _measure(data: bytes) -> tuple[int, int]:
     return end + 4 + int(fields[at + 17 : fields.find(b"\r\n", at + 17)]), end + 4
 
 
-def _request(plan: Plan, token: str) -> bytes:
+def head(plan: Plan, token: str) -> bytes:
+    """A request but for the empty line at its end."""
     lines = [f"GET {plan.path} HTTP/1.1", f"Host: 127.0.0.1:{plan.port}", "User-Agent: bench", "Accept: */*"]
     if token:
         lines.append(f"Authorization: Bearer {token}")
-    return "\r\n".join([*lines, *plan.fields, "", ""]).encode()
+    more = (line for line in plan.fields if not (plan.varied and line.startswith("Traceparent:")))
+    return "\r\n".join([*lines, *more, ""]).encode()
 
 
 def percentile(ordered: Sequence[float], percent: int) -> float:
@@ -232,7 +240,7 @@ def percentile(ordered: Sequence[float], percent: int) -> float:
 
 def main() -> None:
     content: dict[str, Any] = json.load(sys.stdin)
-    for name in ("tokens", "fields", "contender_cores", "load_cores"):
+    for name in ("tokens", "fields", "contender_pids", "contender_cores", "load_cores"):
         content[name] = tuple(content[name])
     plan = Plan(**content)
     gc.disable()  # nothing here makes cycles, and a pause would be counted as the contender's

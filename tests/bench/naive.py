@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from aiohttp import ClientSession, DummyCookieJar, web
 from multidict import CIMultiDict
 
-from gateway.cli.run import runner
+from tests.bench.loop import runner
 
 _HOP_BY_HOP = frozenset(
     "connection keep-alive proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade".split()

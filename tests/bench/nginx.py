@@ -1,13 +1,16 @@
-"""nginx, twice: as the upstream that answers at once, and as the plain proxy that everything is measured against.
+"""nginx, three times: as the upstream that answers at once, as the plain proxy that everything is measured against, and
+as the ground that `handmade` stands on.
 
 One process each (`master_process off`), no log, connections that stay open on both sides.
 """
 
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 _FRAME = """
+{modules}
 daemon off;
 master_process off;
 pid {home}/{name}.pid;
@@ -30,20 +33,15 @@ http {{
 }}
 """
 
-_FILE = """
+_ANSWERS = """
     server {{
         listen 127.0.0.1:{port} backlog=1024;
-        root {home};
-        location / {{ try_files /answer.json =404; }}
+        root {home}/answers;
+        {texts}
     }}
 """
 
-_TEXT = """
-    server {{
-        listen 127.0.0.1:{port} backlog=1024;
-        location / {{ return 200 '{body}'; }}
-    }}
-"""
+_TEXT = "location = /{size} {{ return 200 '{body}'; }}"
 
 _PROXY = """
     upstream answering {{
@@ -58,9 +56,16 @@ _PROXY = """
             proxy_pass http://answering;
             proxy_http_version 1.1;
             proxy_set_header Connection "";
+            {more}
         }}
     }}
 """
+
+AT_ONCE = "proxy_buffering off;"
+"""Every event goes on as it comes."""
+
+IN_BULK = "client_max_body_size 0; proxy_request_buffering off; proxy_max_temp_file_size 0;"
+"""What is large passes through memory alone: nothing is put on the disk in between."""
 
 _TEXT_BYTES_MAX = 2048
 """A parameter of nginx's configuration may be little longer; a larger answer comes from a file."""
@@ -72,24 +77,42 @@ def program() -> str | None:
 
 
 def version(program: str) -> str:
-    said = subprocess.run([program, "-v"], capture_output=True, text=True, timeout=10, check=True).stderr
-    return said.strip().rpartition("/")[2]
+    return _said(program, "-v").strip().rpartition("/")[2]
 
 
-def answering(program: str, home: Path, *, port: int, body: bytes) -> list[str]:
-    """The command of an upstream that answers everything with `body`."""
-    if len(body) <= _TEXT_BYTES_MAX:
-        return _command(program, home, "upstream", _TEXT.format(port=port, body=body.decode()))
-    (home / "answer.json").write_bytes(body)
-    return _command(program, home, "upstream", _FILE.format(port=port, home=home))
+def modules(program: str, *names: str) -> tuple[Path, ...]:
+    """The files of these modules, in this order; none unless all of them are there."""
+    _, _, rest = _said(program, "-V").partition("--modules-path=")
+    files = tuple(Path(rest.split()[0]) / f"{name}.so" for name in names) if rest else ()
+    return files if all(file.is_file() for file in files) else ()
 
 
-def proxy(program: str, home: Path, *, port: int, upstream: int) -> list[str]:
-    """The command of a plain proxy."""
-    return _command(program, home, "nginx", _PROXY.format(port=port, upstream=upstream))
+def answering(program: str, home: Path, *, port: int, bodies: Sequence[bytes]) -> list[str]:
+    """The command of an upstream that has each of these at the path that is its size: `/1024`."""
+    (home / "answers").mkdir()
+    for body in bodies:
+        (home / "answers" / str(len(body))).write_bytes(body)
+    texts = [_TEXT.format(size=len(body), body=body.decode()) for body in bodies if len(body) <= _TEXT_BYTES_MAX]
+    return command(program, home, "upstream", _ANSWERS.format(port=port, home=home, texts="\n        ".join(texts)))
 
 
-def _command(program: str, home: Path, name: str, places: str) -> list[str]:
+def proxy(program: str, home: Path, *, port: int, upstream: int, more: str = "") -> list[str]:
+    """The command of a plain proxy; `more` are directives of its one place."""
+    return command(program, home, "nginx", proxying(port=port, upstream=upstream, more=more))
+
+
+def proxying(*, port: int, upstream: int, more: str = "") -> str:
+    """The part of a configuration that makes a plain proxy of it."""
+    return _PROXY.format(port=port, upstream=upstream, more=more)
+
+
+def command(program: str, home: Path, name: str, places: str, *, load: Sequence[Path] = ()) -> list[str]:
+    """nginx with a configuration of its own, written here."""
     config = home / f"{name}.conf"
-    config.write_text(_FRAME.format(home=home, name=name, places=places))
+    lines = "\n".join(f"load_module {module};" for module in load)
+    config.write_text(_FRAME.format(home=home, name=name, places=places, modules=lines))
     return [program, "-p", str(home), "-e", "stderr", "-c", str(config)]
+
+
+def _said(program: str, option: str) -> str:
+    return subprocess.run([program, option], capture_output=True, text=True, timeout=10, check=True).stderr

@@ -5,23 +5,30 @@ can always write its books to the end. Every child finds its modules compiled, i
 or cached outside: else a start would be timed with the compiler in it on one machine and without it on another.
 """
 
+import json
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 from tests.bench import cores
 from tests.bench.cores import Pins
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 ROOT = Path(__file__).resolve().parents[2]
 _LISTENS_SECONDS_MAX = 20.0
 _ENDS_SECONDS_MAX = 30.0
 _LOOK_SECONDS = 0.002
+_MORE_SECONDS = 60.0
 
 
 class BenchFailed(Exception):
@@ -31,10 +38,17 @@ class BenchFailed(Exception):
 class Processes:
     """Starts processes, and ends whatever is left of them when it is left itself."""
 
-    def __init__(self, home: Path, pins: Pins) -> None:
+    def __init__(self, home: Path, pins: Pins, *, compiled: Path | None = None) -> None:
         self.home = home
         self.pins = pins
+        self._compiled = compiled or home / "compiled"
         self._started = ExitStack()
+
+    def within(self, name: str) -> "Processes":
+        """More of them, which end before these, with a folder of their own."""
+        home = self.home / name
+        home.mkdir()
+        return Processes(home, self.pins, compiled=self._compiled)
 
     def __enter__(self) -> Self:
         return self
@@ -67,27 +81,38 @@ class Processes:
 
     def run(self, command: Sequence[str], *, on: frozenset[int], seconds_max: float, stdin: str = "") -> str:
         """Run something to its end; what it printed. Raises BenchFailed."""
-        with cores.on(on):
-            done = subprocess.run(
-                command,
-                input=stdin,
-                capture_output=True,
-                text=True,
-                cwd=ROOT,
-                env=self._environment(),
-                start_new_session=True,
-                timeout=seconds_max,
-                check=False,
-            )
+        try:
+            with cores.on(on):
+                done = subprocess.run(
+                    command,
+                    input=stdin,
+                    capture_output=True,
+                    text=True,
+                    cwd=ROOT,
+                    env=self._environment(),
+                    start_new_session=True,
+                    timeout=seconds_max,
+                    check=False,
+                )
+        except subprocess.TimeoutExpired:
+            raise BenchFailed(f"{' '.join(command)} did not end within {seconds_max:.0f} s") from None
         if done.returncode:
             raise BenchFailed(f"{' '.join(command)} ended with code {done.returncode}\n{done.stderr[-2000:]}")
         return done.stdout
+
+    def ask(self, module: str, plan: "DataclassInstance", *, seconds: float) -> dict[str, Any]:
+        """A load's tally: a module of ours, on the others' cores, takes a plan as JSON and prints its tally as JSON."""
+        command = [sys.executable, "-m", module]
+        content = json.dumps(asdict(plan))
+        printed = self.run(command, on=self.pins.others, seconds_max=seconds + _MORE_SECONDS, stdin=content)
+        tally: dict[str, Any] = json.loads(printed)
+        return tally
 
     def _environment(self) -> Mapping[str, str]:
         """Ours, without what would configure the gateway."""
         ours = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
         ours.pop("PYTHONDONTWRITEBYTECODE", None)
-        return {**ours, "PYTHONPYCACHEPREFIX": str(self.home / "compiled")}
+        return {**ours, "PYTHONPYCACHEPREFIX": str(self._compiled)}
 
 
 class Child:
@@ -126,11 +151,16 @@ class Child:
 
     def resident_bytes(self) -> int | None:
         """The memory that it occupies now; None where the system does not tell."""
-        try:
-            lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        except OSError:
-            return None
-        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:")), None)
+        return resident_bytes(self.pid)
+
+
+def resident_bytes(pid: int) -> int | None:
+    """The memory that a process occupies now; None where the system does not tell."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:")), None)
 
 
 def free_port() -> int:
@@ -144,9 +174,11 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def first_answer(port: int, path: str) -> bytes:
-    """The status line of one request, made by hand on a connection of its own."""
+def first_answer(port: int, path: str, fields: str = "") -> bytes:
+    """The status line of one request, made by hand on a connection of its own. Each of the fields ends its line."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n".encode())
+        connection.sendall(
+            f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n{fields}\r\n".encode()
+        )
         with connection.makefile("rb") as answer:
             return answer.readline()

@@ -4,18 +4,14 @@ So what changes while the run lasts (a warmer machine, a neighbour, a longer led
 ratio is only ever taken between two that ran in the same round.
 """
 
-import json
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tests.bench.contenders import Contender
 from tests.bench.cores import Share
 from tests.bench.load import Plan, Tally
 from tests.bench.processes import BenchFailed, Processes
-
-_MORE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +25,16 @@ class Shape:
     connections: int
     seconds: float
     warm_up_seconds: float
+    varied: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """How long one contender runs."""
+
+    seconds: float
+    warm_up_seconds: float
+    """Before that; what happens then does not count."""
 
 
 Round = Mapping[str, Tally]
@@ -45,60 +51,64 @@ def run(
 ) -> list[Round]:
     """All rounds. Raises BenchFailed at the first answer that was not right."""
     rounds: list[Round] = []
-    for number in range(count):
-        first = number % len(contenders)
+    for number, order in enumerate(orders(contenders, count)):
         tallies = {}
-        for contender in (*contenders[first:], *contenders[:first]):
+        for contender in order:
             tally = tallies[contender.name] = _load(processes, contender, shape)
             progress(f"round {number + 1} of {count}  {contender.title:<38} {tally.per_second:>8,.0f}/s")
             if not tally.right:
-                raise BenchFailed(_what_was_wrong(contender, tally))
+                raise BenchFailed(what_was_wrong(contender, tally.sent, tally.wrong, tally.missing, tally.first_wrong))
         rounds.append(tallies)
     return rounds
+
+
+def orders(contenders: Sequence[Contender], count: int) -> Iterator[Sequence[Contender]]:
+    """Who runs after whom, in each round: everybody begins once."""
+    for number in range(count):
+        first = number % len(contenders)
+        yield (*contenders[first:], *contenders[:first])
 
 
 def served(rounds: Sequence[Round], contenders: Sequence[Contender]) -> Mapping[str, int]:
     """How many requests each priced route answered, warm-ups and all."""
     return {
-        contender.route: sum(tallies[contender.name].served for tallies in rounds)
-        for contender in contenders
-        if contender.route is not None
+        contender.route: answered(rounds, contender.name) for contender in contenders if contender.route is not None
     }
+
+
+def answered(rounds: Sequence[Round], name: str) -> int:
+    """How many requests one contender answered, warm-ups and all."""
+    return sum(tallies[name].served for tallies in rounds if name in tallies)
+
+
+def what_was_wrong(contender: Contender, sent: int, wrong: int, missing: int, first_wrong: str) -> str:
+    return (
+        f"{contender.title}: of {sent} requests {wrong} were answered wrongly and {missing} not at all\n"
+        f"{first_wrong}\n{contender.child.said()}"
+    )
 
 
 def _load(processes: Processes, contender: Contender, shape: Shape) -> Tally:
     """One contender under load, from a process of its own."""
     plan = Plan(
         port=contender.port,
-        path=contender.path,
+        path=f"{contender.prefix}{len(shape.body)}",
         tokens=shape.tokens,
         body=shape.body.decode(),
         fields=shape.fields,
+        varied=shape.varied,
         connections=shape.connections,
         warm_up_seconds=shape.warm_up_seconds,
         seconds=shape.seconds,
-        contender_pid=contender.child.pid,
+        contender_pids=contender.pids,
         upstream_pid=shape.upstream_pid,
         contender_cores=tuple(processes.pins.contender),
         load_cores=tuple(processes.pins.others),
     )
     contender.child.wait_for(contender.port)  # says why, should it be gone
-    printed = processes.run(
-        [sys.executable, "-m", "tests.bench.load"],
-        on=processes.pins.others,
-        seconds_max=shape.seconds + shape.warm_up_seconds + _MORE_SECONDS,
-        stdin=json.dumps(asdict(plan)),
-    )
-    return _tally(json.loads(printed))
+    return _tally(processes.ask("tests.bench.load", plan, seconds=shape.seconds + shape.warm_up_seconds))
 
 
 def _tally(content: dict[str, Any]) -> Tally:
     shares = {name: Share(**content[name]) for name in ("contender_core", "load_cores") if content[name] is not None}
     return Tally(**{**content, **shares})
-
-
-def _what_was_wrong(contender: Contender, tally: Tally) -> str:
-    return (
-        f"{contender.title}: of {tally.sent} requests {tally.wrong} were answered wrongly and {tally.missing} not at"
-        f" all\n{tally.first_wrong}\n{contender.child.said()}"
-    )

@@ -23,12 +23,14 @@ class Starts:
     idle_bytes: list[int] = field(default_factory=list)
 
 
-def measure(processes: Processes, farebox: Farebox, *, trials: int, progress: Callable[[str], None]) -> Starts:
+def measure(
+    processes: Processes, farebox: Farebox, path: str, *, trials: int, progress: Callable[[str], None]
+) -> Starts:
     """Every trial starts a process anew. The first start of all does not count: it compiles the modules."""
     starts = Starts()
-    _trial(processes, farebox, Starts())
+    _trial(processes, farebox, path, Starts())
     for number in range(trials):
-        _trial(processes, farebox, starts)
+        _trial(processes, farebox, path, starts)
         progress(
             f"start {number + 1} of {trials}  --help {starts.help_seconds[-1]:.2f} s,"
             f" first answer {starts.first_answer_seconds[-1]:.2f} s"
@@ -36,7 +38,7 @@ def measure(processes: Processes, farebox: Farebox, *, trials: int, progress: Ca
     return starts
 
 
-def _trial(processes: Processes, farebox: Farebox, starts: Starts) -> None:
+def _trial(processes: Processes, farebox: Farebox, path: str, starts: Starts) -> None:
     begun = time.perf_counter()
     command = [sys.executable, "-m", "gateway", "--help"]
     processes.run(command, on=processes.pins.contender, seconds_max=_HELP_SECONDS_MAX)
@@ -45,7 +47,7 @@ def _trial(processes: Processes, farebox: Farebox, starts: Starts) -> None:
     begun = time.perf_counter()
     child = farebox.start()
     child.wait_for(farebox.port)
-    status = first_answer(farebox.port, "/free/answer")
+    status = first_answer(farebox.port, path)
     starts.first_answer_seconds.append(time.perf_counter() - begun)
     if b" 200 " not in status:
         raise BenchFailed(f"the gateway's first answer is {status!r}\n{child.said()}")

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.headers import HOP_BY_HOP, Origin, prefers_html, receipt, to_caller, to_upstream, window
+from gateway.core.headers import HOP_BY_HOP, prefers_html, receipt, to_caller, to_upstream, window
 from gateway.core.money import Money
-from gateway.core.routes import Rate
+from gateway.core.routes import FieldRules, Rate, UpstreamCredential
+from gateway.core.secrets import Secret
 
-ORIGIN = Origin("10.0.0.1", "https", "api.example")
 TOKEN = "fb_test_1a2b" + "A" * 40
 COOKIE = "gateway_token"
 
@@ -18,7 +18,7 @@ some_fields = st.lists(st.tuples(names, values), max_size=12)
 
 
 def up(*fields: tuple[str, str]) -> list[tuple[str, str]]:
-    return to_upstream(fields, ORIGIN, cookie=COOKIE)[:-3]
+    return to_upstream(fields, cookie=COOKIE)
 
 
 def test_what_is_the_callers_passes_in_order_and_spelling() -> None:
@@ -26,7 +26,10 @@ def test_what_is_the_callers_passes_in_order_and_spelling() -> None:
     assert up(*fields) == fields
 
 
-@pytest.mark.parametrize("name", sorted(HOP_BY_HOP | {"host", "forwarded", "x-forwarded-for", "x-real-ip", "expect"}))
+SAID_BY_US = {"host", "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "expect"}
+
+
+@pytest.mark.parametrize("name", sorted(HOP_BY_HOP | SAID_BY_US))
 def test_hop_by_hop_and_forwarding_fields_do_not_pass(name: str) -> None:
     assert up((name.title(), "x"), ("Kept", "y")) == [("Kept", "y")]
 
@@ -38,6 +41,17 @@ def test_names_that_claim_something_do_not_pass(name: str) -> None:
 
 def test_what_connection_names_does_not_pass() -> None:
     assert up(("Connection", "close, X-Hop"), ("x-hop", "1"), ("X-Hop2", "2")) == [("X-Hop2", "2")]
+
+
+def test_connection_cannot_take_out_the_framing() -> None:
+    length = ("Content-Length", "5")
+    assert up(("Connection", "content-length"), length) == [length]
+    assert to_caller([("Connection", "Content-Length, x"), length, ("X", "1")]) == [length]
+
+
+@pytest.mark.parametrize("name", ["Via", "traceparent", "X-Forwarded-Port", "Content-Length", "Trailers"])
+def test_names_that_only_look_like_ours_pass(name: str) -> None:
+    assert up((name, "1")) == [(name, "1")]
 
 
 @pytest.mark.parametrize(
@@ -79,13 +93,65 @@ def test_our_cookies_are_taken_out_and_the_others_stay(cookie: str, left: str | 
     assert up(("Cookie", cookie)) == ([] if left is None else [("Cookie", left)])
 
 
-def test_where_the_request_came_from_is_said_by_us() -> None:
-    sent = to_upstream([("X-Forwarded-For", "6.6.6.6")], ORIGIN, cookie=COOKIE)
-    assert sent == [
-        ("X-Forwarded-For", "10.0.0.1"),
-        ("X-Forwarded-Proto", "https"),
-        ("X-Forwarded-Host", "api.example"),
+# --- what a route adds ------------------------------------------------------------------------------------------------
+
+
+def ruled(rules: FieldRules, *fields: tuple[str, str]) -> list[tuple[str, str]]:
+    """The rules do the same both ways."""
+    kept = to_upstream(fields, cookie=COOKIE, rules=rules)
+    assert to_caller(fields, rules) == kept
+    return kept
+
+
+def test_remove_takes_out_every_field_of_its_names_and_no_other() -> None:
+    rules = FieldRules(remove=frozenset(("x-a",)))
+    assert ruled(rules, ("X-A", "1"), ("X-AB", "2"), ("x-a", "3")) == [("X-AB", "2")]
+
+
+def test_set_replaces_every_field_of_its_name() -> None:
+    rules = FieldRules(set=(("X-A", "ours"),))
+    assert ruled(rules, ("x-a", "1"), ("X-B", "2"), ("X-A", "3")) == [("X-B", "2"), ("X-A", "ours")]
+    assert ruled(rules) == [("X-A", "ours")]
+
+
+def test_add_leaves_the_others() -> None:
+    rules = FieldRules(add=(("X-A", "ours"), ("X-A", "too")))
+    assert ruled(rules, ("X-A", "1")) == [("X-A", "1"), ("X-A", "ours"), ("X-A", "too")]
+
+
+def test_rules_remove_first_then_set_then_add() -> None:
+    rules = FieldRules(set=(("X-A", "set"),), add=(("X-A", "added"),), remove=frozenset(("x-a",)))
+    assert ruled(rules, ("X-A", "1")) == [("X-A", "set"), ("X-A", "added")]
+
+
+def test_a_rule_may_say_what_a_caller_may_not() -> None:
+    fields = [("Gateway-Tier", "gold")]
+    assert to_upstream(fields, cookie=COOKIE, rules=FieldRules(set=(("Gateway-Tier", "free"),))) == [
+        ("Gateway-Tier", "free")
     ]
+
+
+def credential(place: str, name: str = "X-Api-Key") -> UpstreamCredential:
+    return UpstreamCredential("header" if place == "header" else "query", name, Secret("ours"))
+
+
+def test_a_credential_replaces_the_callers_field_of_that_name() -> None:
+    fields = [("x-api-key", "theirs"), ("X-Api-Key2", "y")]
+    sent = to_upstream(fields, cookie=COOKIE, credential=credential("header"))
+    assert sent == [("X-Api-Key2", "y"), ("X-Api-Key", "ours")]
+
+
+def test_a_credential_outdoes_a_rule() -> None:
+    rules = FieldRules(add=(("X-API-Key", "rule"),))
+    assert to_upstream([], cookie=COOKIE, rules=rules, credential=credential("header")) == [("X-Api-Key", "ours")]
+
+
+def test_a_credential_in_the_query_is_no_field() -> None:
+    fields = [("X-Api-Key", "theirs")]
+    assert to_upstream(fields, cookie=COOKIE, credential=credential("query")) == fields
+
+
+# --- any fields at all ------------------------------------------------------------------------------------------------
 
 
 @given(some_fields)

@@ -54,6 +54,7 @@ class FakeExchange:
     cut: bool = False
     method: str = "GET"
     peer: str = "127.0.0.1"
+    host: str = "gateway.example"
     cookies: Mapping[str, str] = field(default_factory=dict)
     fields: Fields = field(default_factory=list)
     cost: Money | None = None
@@ -66,7 +67,7 @@ class FakeExchange:
     def check(self) -> None:
         pass
 
-    async def forward(self, route: Route, target: str, meter: Meter) -> None:
+    async def forward(self, route: Route, target: str, meter: Meter, caller: Caller) -> None:
         await asyncio.sleep(0)
         self.forwarded += 1
         self.on_its_way.set()

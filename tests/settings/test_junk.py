@@ -108,13 +108,39 @@ KEYS = [
     "upstreams",
     "routes",
     "limits",
+    "tls",
+    "trusted_proxies",
+    "workers",
+    "timeouts",
 ]
+OF_UPSTREAMS = ["servers", "ejection", "health_check", "tls", "credential", "total_timeout", "retries"]
+OF_ROUTES = ["rewrite", "strip_prefix", "host", "request_headers", "answer_headers", "concurrency", "context_key"]
+OF_HEADERS = st.dictionaries(st.sampled_from(["set", "add", "remove"]), PLAIN)
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), PLAIN))
 @hypothesis_settings(max_examples=200, deadline=None)
 def test_any_value_in_any_place_is_refused_in_words(values: dict[str, Any]) -> None:
     shown = "0 mistakes in the settings"
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            from_mapping(values, base=Path(folder), make_secrets=False)
+        except SettingsInvalid as invalid:
+            shown = str(invalid)
+    assert shown.endswith("in the settings")
+
+
+@given(
+    st.dictionaries(st.sampled_from(OF_UPSTREAMS), PLAIN),
+    st.dictionaries(st.sampled_from(OF_ROUTES), PLAIN),
+    OF_HEADERS,
+)
+@hypothesis_settings(max_examples=200, deadline=None)
+def test_any_value_inside_of_an_upstream_or_a_route_is_refused_in_words(
+    upstream: dict[str, Any], route: dict[str, Any], headers: dict[str, Any]
+) -> None:
+    shown = "0 mistakes in the settings"
+    values = {"upstreams": {"a": upstream}, "routes": [route, {"answer_headers": headers}]}
     with tempfile.TemporaryDirectory() as folder:
         try:
             from_mapping(values, base=Path(folder), make_secrets=False)

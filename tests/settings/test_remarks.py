@@ -27,6 +27,13 @@ def test_addresses_that_others_reach_are_remarked_upon(tmp_path: Path) -> None:
     assert "Stripe cannot send webhooks" in said(tmp_path, public_url=None)
 
 
+def test_fronts_that_say_too_much_or_nothing_are_remarked_upon(tmp_path: Path) -> None:
+    assert "0.0.0.0/0 is everybody" in said(tmp_path, trusted_proxies=["0.0.0.0/0"])
+    assert said(tmp_path, trusted_proxies=["0.0.0.0/1"]) == ""
+    assert "does not hold `unix`" in said(tmp_path, listen="unix:/run/x.sock")
+    assert said(tmp_path, listen="unix:/run/x.sock", trusted_proxies=["unix"]) == ""
+
+
 def test_routes_that_may_not_be_meant_are_remarked_upon(tmp_path: Path) -> None:
     assert "routes: none" in said(tmp_path, routes=[])
     assert "upstreams.spare: no route leads to it." in said(tmp_path, upstreams={"spare": {"url": "http://a"}})

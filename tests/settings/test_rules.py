@@ -175,7 +175,7 @@ def test_a_webhook_alias_is_no_route(tmp_path: Path) -> None:
         ({"stripe": {"webhook_tolerance_seconds": "5"}}, "stripe.webhook_tolerance_seconds", "without quotes"),
         ({"log": {"level": ["info"]}}, "log.level", "expected here is `debug` or"),
         ({"log": {"colour": "red"}}, "log.colour", "there is no setting `colour` here; there is: format, level"),
-        ({"listen": ["x"]}, "listen", "a host:port, not a list"),
+        ({"admin": ["x"]}, "admin", "a host:port, not a list"),
         ({"secret_key": "x"}, "secret_key", "did you mean `stripe.secret_key`?"),
         ({"store": "postgres://db"}, "store", "the one kind there is: sqlite:"),
     ],

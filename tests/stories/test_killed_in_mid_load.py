@@ -31,6 +31,7 @@ class Load:
     """Connections that ask without pause, and a journal of what was answered."""
 
     def __init__(self, settings: Settings, callers: list[Funded]) -> None:
+        assert isinstance(settings.listen, tuple)
         self._address = settings.listen
         self._callers = callers
         self.answered: set[str] = set()

@@ -20,7 +20,7 @@ SECONDS_MAX = 5.0  # the promise is one second; a test on a busy machine allows 
 async def test_while_the_ledger_is_locked_paid_routes_are_closed_and_free_ones_open(stage: Stage) -> None:
     [caller] = await funded(stage, "1.00 usd")
     settings = stage.settings
-    admin = f"http://127.0.0.1:{stage.running.admin_address[1] if stage.running else 0}"
+    admin = stage.running.admin_address if stage.running else ""
     async with ClientSession() as session:
         with closing(sqlite3.connect(settings.store_path, isolation_level=None)) as stranger:
             stranger.execute("BEGIN IMMEDIATE")
@@ -105,7 +105,7 @@ async def test_a_credit_that_cannot_be_written_down_closes_nothing(stage: Stage,
     [caller] = await funded(stage, "1.00 usd")
     assert stage.running is not None
     assert stage.settings.secrets.operator_token is not None
-    admin = f"http://127.0.0.1:{stage.running.admin_address[1]}/accounts/{caller.account}/credit"
+    admin = f"{stage.running.admin_address}/accounts/{caller.account}/credit"
     operator = {"Authorization": f"Bearer {stage.settings.secrets.operator_token.reveal()}"}
     body = f'{{"ref": "1", "amount": "1.00 usd", "reason": "{reason}"}}'
     async with ClientSession() as session:
@@ -153,5 +153,5 @@ async def test_a_keeper_that_ended_is_not_ready(stage: Stage) -> None:
     assert not stage.gateway.ledger.stuck
     await stage.gateway.ledger.close()
     async with ClientSession() as session:
-        async with session.get(f"http://127.0.0.1:{stage.running.admin_address[1]}/readyz") as answer:
+        async with session.get(f"{stage.running.admin_address}/readyz") as answer:
             assert answer.status == 503

@@ -1,0 +1,26 @@
+"""The gateway's own answers as bytes."""
+
+from http import HTTPStatus
+
+from gateway.core.answers import Answer
+from gateway.relay.heads import encoded as field_lines
+
+__all__ = ["Answer", "encoded"]
+
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
+
+
+def encoded(answer: Answer, *, date: bytes, closes: bool, bodiless: bool, version: int) -> bytes:
+    """Head and body. `bodiless`: it answers a HEAD, so that its body is only measured."""
+    connection = b"Connection: close\r\n" if closes else b"Connection: keep-alive\r\n" if version == 10 else b""
+    return b"".join(
+        (
+            f"HTTP/1.1 {answer.status} {_REASONS.get(answer.status, '')}\r\n".encode("latin-1"),
+            field_lines(answer.fields),
+            b"Content-Length: %d\r\n" % len(answer.body),
+            date,
+            connection,
+            b"\r\n",
+            b"" if bodiless else answer.body,
+        )
+    )

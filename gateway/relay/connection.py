@@ -1,0 +1,457 @@
+"""One caller's connection: heads in, answers out, one request at a time.
+
+A request begins when its head is complete, and the next one is not looked at before its answer is out; what a caller
+sends ahead waits, within a bound. Requests for addresses of our own are lent to aiohttp, one at a time, and the
+connection comes back, so a proxied request never takes another road because of what came before it.
+
+A caller that closes its side has gone: its request is abandoned and what was not answered costs nothing. (Whether it
+closed one side or both, nobody can tell, and nginx decides the same.)
+
+When a request is refused while its body is still coming, closing at once would make the caller's system throw our
+answer away unread. Small rests are read and forgotten; else we stop writing, read on for a while without keeping
+anything, and close then.
+"""
+
+import asyncio
+import math
+import re
+import socket
+import struct
+from typing import TYPE_CHECKING, Protocol, cast
+
+from gateway.core import forwarding
+from gateway.core.forwarding import Origin
+from gateway.core.ids import RequestId
+from gateway.core.refusals import (
+    BadRequest,
+    BodyTooSlow,
+    HeadTooLarge,
+    HeadTooSlow,
+    MethodNotAllowed,
+    Refusal,
+    TargetTooLong,
+)
+from gateway.core.targets import TARGET_BYTES_MAX
+from gateway.relay.bodies import RequestBody
+from gateway.relay.exchange import RelayExchange
+from gateway.relay.heads import RequestBlock, encoded
+from gateway.relay.lending import Lent
+from gateway.relay.tunnel import Tunnel
+
+if TYPE_CHECKING:
+    from gateway.relay.listener import Relay
+
+_NEVER = math.inf
+_AHEAD_BYTES_MAX = 131_072
+_DISCARD_BYTES_MAX = 65_536
+_LINGER_SECONDS = 2.0
+_REQUEST_LINE_SPARE = 64
+_RESET = struct.pack("ii", 1, 0)  # do not linger: the close is a reset
+_METHOD = re.compile(r"[A-Z][A-Z0-9_-]{0,31}")
+_BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
+_NO_HEAD = re.compile(rb"[^!#$%&'*+.^_`|~0-9A-Za-z-]")  # what no request can begin with
+_NEVER_SERVED = frozenset(("CONNECT", "TRACE"))
+
+
+class Current(Protocol):
+    """What a connection is busy with: a proxied exchange, or a request that was lent."""
+
+    upload: RequestBody
+    upload_begun: bool
+    closes: bool
+    status: int
+
+    def upload_data(self, data: bytes) -> bytes: ...
+    def upload_failed(self, refusal: Refusal) -> None: ...
+    def caller_full(self) -> None: ...
+    def caller_drained(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class CallerConnection(asyncio.Protocol):
+    """The protocol of an accepted connection."""
+
+    __slots__ = (
+        "_discarding", "_forwarding", "_full_bytes", "_holds", "_lingering", "_origin", "_origin_host", "_peer",
+        "_read_deadline", "_task", "_transport", "_tunnel", "_unread", "_wait_for_room", "_write_deadline", "current",
+        "fault", "is_full", "is_gone", "relay",
+    )  # fmt: skip
+
+    def __init__(self, relay: "Relay") -> None:
+        self.relay = relay
+        self.current: Current | None = None
+        self.fault: Refusal | None = None
+        """Why what came cannot be read as a request."""
+        self.is_full = False
+        self.is_gone = False
+        self._task: asyncio.Task[None] | None = None
+        self._tunnel: Tunnel | None = None
+        self._discarding: RequestBody | None = None
+        self._lingering = False
+        self._wait_for_room = False
+        self._unread = b""
+        self._holds = 0
+        self._full_bytes = 0
+        self._read_deadline = self._write_deadline = _NEVER
+        self._origin: Origin | None = None
+        self._origin_host = ""
+        self._peer = ""
+        self._forwarding = b""
+        self._transport: asyncio.Transport
+
+    # --- what comes in ------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's own is no subclass of it
+        peer = transport.get_extra_info("peername")
+        self._peer = peer[0] if isinstance(peer, tuple) else ""
+        opened = transport.get_extra_info("socket")
+        if opened is not None:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if not self.relay.opened(self):
+            self._transport.write(self.relay.too_many())
+            self.is_gone = True
+            self._transport.close()
+            return
+        self._read_deadline = self.relay.now() + self.relay.timeouts.head_seconds
+
+    def data_received(self, data: bytes) -> None:
+        current = self.current
+        if current is None:
+            if self._lingering or self.is_gone:
+                return
+            if self._discarding is not None:
+                self._discard(data)
+            elif self._wait_for_room:
+                self._keep_unread(data)
+            else:
+                self._take_head(data)
+        elif self._tunnel is not None:
+            self._tunnel.from_caller(data)
+        elif current.upload.done or not current.upload_begun:
+            self._keep_unread(data)
+        else:
+            self._upload(current, data)
+
+    def _keep_unread(self, data: bytes) -> None:
+        self._unread += data
+        if len(self._unread) > _AHEAD_BYTES_MAX:
+            self._hold(_UNREAD)
+
+    def eof_received(self) -> bool:
+        if self._tunnel is not None:
+            self._tunnel.caller_ended()
+            self._read_deadline = self.relay.now() + self.relay.timeouts.body_seconds
+            return True
+        self._leave()
+        return False
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.relay.closed(self)
+        self._leave()
+
+    def _leave(self) -> None:
+        """The caller is gone."""
+        self.is_gone = True
+        if self._task is not None:
+            self._task.cancel()
+        elif self.current is not None:
+            self.current.close()
+
+    # --- heads --------------------------------------------------------------------------------------------------------
+
+    def _take_head(self, data: bytes) -> None:
+        looked_at = 0
+        if self._unread:
+            looked_at = max(0, len(self._unread) - 3)
+            data, self._unread = self._unread + data, b""
+        if data.startswith(b"\r\n"):
+            data, looked_at = data[2:], 0  # one empty line may come before a request (RFC 9112, section 2.2)
+        end = data.find(b"\r\n\r\n", looked_at)
+        if end < 0 or end + 4 > self.relay.head_bytes_max:
+            self._wait_for_head(data, end)
+            return
+        line_end = data.find(b"\r\n")
+        method_end, version_at = data.find(b" ", 0, line_end), data.rfind(b" ", 0, line_end)
+        if method_end <= 0 or version_at <= method_end:
+            self._misread(BadRequest("its first line is malformed"), data)
+            return
+        method = data[:method_end].decode("latin-1")
+        target = data[method_end + 1 : version_at].decode("latin-1")
+        block = self.relay.heads.request(data[version_at + 1 : end + 2])
+        if method in _NEVER_SERVED:
+            self.fault = MethodNotAllowed()
+        elif not _METHOD.fullmatch(method):
+            self.fault = BadRequest("its method is malformed")
+        self._begin(method, target, block, data[end + 4 :])
+
+    def _wait_for_head(self, data: bytes, end: int) -> None:
+        """The head is not complete, or too large."""
+        relay = self.relay
+        if data and _NO_HEAD.match(data):
+            self._misread(BadRequest("it is not HTTP"), data)
+        elif len(data) > TARGET_BYTES_MAX + _REQUEST_LINE_SPARE and b"\r\n" not in data[: TARGET_BYTES_MAX + 64]:
+            self._misread(TargetTooLong(limit_bytes=TARGET_BYTES_MAX), data)
+        elif end >= 0 or len(data) > relay.head_bytes_max:
+            self._misread(HeadTooLarge(limit_bytes=relay.head_bytes_max), data)
+        elif _BARE_LINE_FEED.search(data):
+            self._misread(BadRequest("a line ends without a carriage return"), data)
+        else:
+            self._unread = data
+            if data and self._read_deadline - relay.now() > relay.timeouts.head_seconds:
+                self._read_deadline = relay.now() + relay.timeouts.head_seconds
+
+    def _misread(self, fault: Refusal, data: bytes) -> None:
+        """What came is no request. It is refused like one, with nothing of it in answer or log."""
+        self.fault = fault
+        self._begin("-", "-", self.relay.heads.request(b"HTTP/1.1\r\nHost: -\r\n"), b"")
+
+    def _begin(self, method: str, target: str, block: RequestBlock, rest: bytes) -> None:
+        relay = self.relay
+        if block.fault is None and self.fault is None:
+            try:
+                own = relay.own_target(target, method, block)
+            except Refusal as refusal:
+                self.fault, own = refusal, None
+            if own is not None:
+                self._lend(method, own, block, rest)
+                return
+        exchange = RelayExchange(self, RequestId(relay.clock.now_ms(), relay.numbers.next()), method, target, block)
+        self.current = exchange
+        self._unread = rest
+        self._read_deadline = _NEVER
+        self._task = relay.loop.create_task(self._serve(exchange))
+
+    def _lend(self, method: str, target: str, block: RequestBlock, rest: bytes) -> None:
+        self.current = lent = Lent(self, method, target, block)
+        self._unread = rest
+        self._read_deadline = _NEVER
+        lent.start()
+
+    async def _serve(self, exchange: RelayExchange) -> None:
+        try:
+            await self.relay.serve(exchange)
+        except Exception as error:
+            exchange.fail(error)
+        finally:
+            exchange.close()
+            self._task = None
+            self.ended(exchange)
+
+    def ended(self, current: Current) -> None:
+        """The answer is out, or there will be none: the connection is free for its next request."""
+        self.current = self._tunnel = None
+        if self.is_gone:
+            return
+        if current.status == 0:
+            self.cut(reset=True)
+        elif current.closes or self.fault is not None:
+            if current.upload.done and self.fault is None and not self._unread:
+                self._transport.close()
+            else:
+                self._linger()
+        elif not current.upload.done:
+            self._discarding = current.upload
+            self._read_deadline = self.relay.now() + _LINGER_SECONDS
+            self._release(_UNREAD | _UPSTREAM)
+            data, self._unread = self._unread, b""
+            self._discard(data)
+        else:
+            self._next()
+
+    def _next(self) -> None:
+        if self.is_full:
+            self._wait_for_room = True  # answers that nobody reads are not added to
+            return
+        self._wait_for_room = False
+        if self.relay.closing and not self._unread:
+            self._transport.close()
+            return
+        self._read_deadline = self.relay.now() + self.relay.timeouts.keep_alive_seconds
+        self._release(_UNREAD | _UPSTREAM)
+        if self._unread:
+            data, self._unread = self._unread, b""
+            self._take_head(data)
+
+    # --- bodies -------------------------------------------------------------------------------------------------------
+
+    def upload_may_flow(self) -> None:
+        """The current request's body may go up: what has come of it does now."""
+        assert self.current is not None
+        self._read_deadline = self.relay.now() + self.relay.timeouts.body_seconds
+        data, self._unread = self._unread, b""
+        self._release(_UNREAD)
+        if data:
+            self._upload(self.current, data)
+
+    def _upload(self, current: Current, data: bytes) -> None:
+        try:
+            self._unread = current.upload_data(data)
+        except Refusal as refusal:
+            current.closes = True
+            current.upload_failed(refusal)
+            self._read_deadline = _NEVER
+            return
+        done = current.upload.done
+        self._read_deadline = _NEVER if done else self.relay.now() + self.relay.timeouts.body_seconds
+
+    def can_discard(self, current: Current) -> bool:
+        """Whether what is left of the body may be read and forgotten, so that the connection goes on."""
+        left = current.upload.left
+        return left is not None and left <= _DISCARD_BYTES_MAX
+
+    def _discard(self, data: bytes) -> None:
+        body = self._discarding
+        assert body is not None
+        if data:
+            _, self._unread = body.feed(data)
+        if body.done:
+            self._discarding = None
+            self._next()
+
+    # --- what goes out ------------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        self._transport.write(data)
+
+    def pause_writing(self) -> None:
+        self.is_full = True
+        self._full_bytes = self._transport.get_write_buffer_size()
+        self._write_deadline = self.relay.now() + self.relay.timeouts.send_seconds
+        if self.current is not None:
+            self.current.caller_full()
+
+    def resume_writing(self) -> None:
+        self.is_full = False
+        self._write_deadline = _NEVER
+        if self.current is not None:
+            self.current.caller_drained()
+        elif self._wait_for_room:
+            self._next()
+
+    def pause_reading(self) -> None:
+        """The upstream takes no more for now."""
+        self._hold(_UPSTREAM)
+        self._read_deadline = _NEVER
+
+    def resume_reading(self) -> None:
+        self._release(_UPSTREAM)
+        if self.current is not None and not self.current.upload.done:
+            self._read_deadline = self.relay.now() + self.relay.timeouts.body_seconds
+
+    def _hold(self, reason: int) -> None:
+        if not self._holds and not self._transport.is_closing():
+            self._transport.pause_reading()
+        self._holds |= reason
+
+    def _release(self, reason: int) -> None:
+        if not self._holds:
+            return
+        self._holds &= ~reason
+        if not self._holds and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def open_tunnel(self, tunnel: Tunnel) -> None:
+        """After a `101`; what came early goes first."""
+        self._tunnel = tunnel
+        data, self._unread = self._unread, b""
+        self._release(_UNREAD)
+        if data:
+            tunnel.from_caller(data)
+
+    def end_sending(self) -> bool:
+        """Say that nothing more will come; whether the caller can still send."""
+        if self._transport.is_closing() or not self._transport.can_write_eof():
+            return False
+        self._transport.write_eof()
+        self._read_deadline = self.relay.now() + self.relay.timeouts.body_seconds
+        return True
+
+    def cut(self, *, reset: bool) -> None:
+        """End so that the answer looks cut: where its end is the connection's end, only a reset does."""
+        self.is_gone = True
+        if not reset:
+            self._transport.close()
+            return
+        opened = self._transport.get_extra_info("socket")
+        if opened is not None:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._transport.abort()
+
+    def _linger(self) -> None:
+        if not self._transport.can_write_eof():
+            self._transport.close()
+            return
+        self._lingering = True
+        self._release(_UNREAD | _UPSTREAM)
+        self._read_deadline = self.relay.now() + _LINGER_SECONDS
+        self._transport.write_eof()
+
+    # --- what takes too long ------------------------------------------------------------------------------------------
+
+    def late(self, now: float) -> bool:
+        return self._read_deadline < now or self._write_deadline < now
+
+    def expire(self) -> None:
+        now, current = self.relay.now(), self.current
+        if self._write_deadline < now:
+            self._expire_writing()
+        elif self._lingering or self._discarding is not None or self._tunnel is not None:
+            self._transport.abort()
+        elif current is not None:
+            self._read_deadline = _NEVER
+            current.closes = True
+            current.upload_failed(BodyTooSlow())
+        elif self._unread:
+            self._misread(HeadTooSlow(), b"")
+        else:
+            self._transport.close()
+
+    def _expire_writing(self) -> None:
+        """The caller takes nothing of its answer, or takes it slowly."""
+        size = self._transport.get_write_buffer_size()
+        if size < self._full_bytes:
+            self._full_bytes = size
+            self._write_deadline = self.relay.now() + self.relay.timeouts.send_seconds
+        else:
+            self._transport.abort()
+
+    def stop(self) -> None:
+        """The gateway is stopping: an idle connection closes now, a busy one with its answer."""
+        if self.current is None and not self._lingering and self._discarding is None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """The time to finish is over."""
+        self._transport.abort()
+
+    def extra_info(self, name: str, default: object) -> object:
+        """What is known of the connection."""
+        return self._transport.get_extra_info(name, default)
+
+    # --- who it is ----------------------------------------------------------------------------------------------------
+
+    def origin(self, block: RequestBlock) -> Origin:
+        """Where the request comes from, as far as its front is to be believed."""
+        self._know_origin(block)
+        assert self._origin is not None
+        return self._origin
+
+    def forwarding(self, block: RequestBlock) -> bytes:
+        """The lines that tell an upstream of it."""
+        self._know_origin(block)
+        return self._forwarding
+
+    def _know_origin(self, block: RequestBlock) -> None:
+        """Once for a connection, unless it is a front's that brings many callers' requests."""
+        relay, host = self.relay, block.head.host
+        if self._origin is not None and self._origin_host == host and not relay.trusts_fronts:
+            return
+        self._origin_host = host
+        self._origin = forwarding.origin(
+            self._peer, relay.scheme, host, block.fields, relay.trusted, trust_unix=relay.trust_unix
+        )
+        self._forwarding = encoded(forwarding.fields(self._origin))
+
+
+_UNREAD, _UPSTREAM = 1, 2

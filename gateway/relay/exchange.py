@@ -1,0 +1,451 @@
+"""One request and its answer, with the pump between the two sockets.
+
+Bytes go straight from one socket's callback to the other socket: the task that runs `flows/serve.py` sleeps while a
+body passes. Back-pressure is the transports' own: when one side's buffer is full, reading from the other side pauses.
+
+What ends an exchange early is told to it in one place each: `broken` by the upstream's connection, `body_failed` and
+`Task.cancel` by the caller's. Before the answer has begun such an end is a refusal, after that the answer is cut, and
+made to look cut.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from gateway.core import context
+from gateway.core.callers import Caller
+from gateway.core.framing import BadFraming
+from gateway.core.headers import Fields, to_caller
+from gateway.core.ids import RequestId
+from gateway.core.meters import Meter
+from gateway.core.money import Money
+from gateway.core.refusals import BodyTooLarge, Refusal, UpstreamFailed, UpstreamTimedOut
+from gateway.core.routes import Route, Server
+from gateway.ports import AnswerCut, Started
+from gateway.relay import answers
+from gateway.relay.bodies import LAST_CHUNK, RequestBody, chunked
+from gateway.relay.heads import AnswerHead, RequestBlock, encoded
+from gateway.relay.tunnel import Tunnel
+from gateway.relay.upstream import UpstreamConnection
+
+if TYPE_CHECKING:
+    from gateway.relay.connection import CallerConnection
+
+_AHEAD_BYTES_MAX = 65_536
+_CONTINUE_SECONDS = 1.0
+_IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE"))
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class RelayExchange:
+    """Implements `ports.Exchange`; what an upstream's connection tells comes in through `upstream.Asks`."""
+
+    __slots__ = (
+        "_ahead",
+        "_ahead_bytes",
+        "_answer_ended",
+        "_block",
+        "_caller",
+        "_chunked",
+        "_continue_timer",
+        "_done",
+        "_fault",
+        "_head",
+        "_head_waiter",
+        "_meter",
+        "_route",
+        "_spoken",
+        "_streaming",
+        "_trailers",
+        "_tunnel",
+        "_upstream",
+        "closes",
+        "cost",
+        "fields",
+        "id",
+        "method",
+        "status",
+        "target",
+        "upload",
+        "upload_begun",
+    )  # fmt: skip
+
+    def __init__(
+        self, caller: "CallerConnection", id: RequestId, method: str, target: str, block: RequestBlock
+    ) -> None:
+        self._caller = caller
+        self._block = block
+        self.id = id
+        self.method = method
+        self.target = target
+        self.fields: Fields = [("Gateway-Request-Id", str(id))]
+        self.cost: Money | None = None
+        self.status = 0
+        self.upload = RequestBody(block.head.framing, caller.relay.body_bytes_max)
+        self.upload_begun = False
+        """Whether the body may go up: not before the money is on hold."""
+        self.closes = not block.head.keep_alive
+        """Whether the connection ends with this answer."""
+        self._upstream: UpstreamConnection | None = None
+        self._route: Route | None = None
+        self._meter: Meter | None = None
+        self._head: AnswerHead | None = None
+        self._head_waiter: asyncio.Future[None] | None = None
+        self._done: asyncio.Future[None] | None = None
+        self._fault: Exception | None = None
+        self._ahead: list[bytes] = []
+        self._ahead_bytes = 0
+        self._answer_ended = False
+        self._trailers: Fields = []
+        self._streaming = False
+        self._chunked = False
+        self._spoken = False
+        self._tunnel: Tunnel | None = None
+        self._continue_timer: asyncio.TimerHandle | None = None
+
+    # --- what serve asks ----------------------------------------------------------------------------------------------
+
+    @property
+    def peer(self) -> str:
+        return self._caller.origin(self._block).address
+
+    @property
+    def host(self) -> str:
+        return self._block.head.host
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self._block.headers
+
+    @property
+    def cookies(self) -> Mapping[str, str]:
+        return self._block.cookies
+
+    def check(self) -> None:
+        fault = self._block.fault or self._caller.fault
+        if fault is not None:
+            raise fault
+        if self._block.head.framing.length > self._caller.relay.body_bytes_max:
+            raise BodyTooLarge(limit_bytes=self._caller.relay.body_bytes_max)
+
+    async def forward(self, route: Route, target: str, meter: Meter, caller: Caller) -> None:
+        self._route, self._meter = route, meter
+        pool = self._caller.relay.pools.of(route.upstream)
+        avoid: list[Server] = []
+        fresh = False
+        while self._head is None:
+            lane, connection = pool.take(avoid, fresh=fresh)
+            try:
+                if connection is None:
+                    connection = await pool.dial(lane)
+                await self._ask(connection, self._request(route, target, caller, lane.server))
+            except (UpstreamFailed, UpstreamTimedOut) as failed:
+                if not self._may_repeat(connection):
+                    raise
+                if isinstance(failed, _Stale):
+                    fresh = True
+                elif len(avoid) < route.upstream.retries_max and len(avoid) + 1 < len(route.upstream.servers):
+                    avoid.append(lane.server)
+                else:
+                    raise
+        meter.head(self._head.status)
+
+    def _request(self, route: Route, target: str, caller: Caller, server: Server) -> bytes:
+        block = self._block
+        return b"".join(
+            (
+                f"{self.method} {target} HTTP/1.1\r\n".encode("latin-1"),
+                block.for_upstream(route, server, self._caller.relay.cookie),
+                self._caller.forwarding(block),
+                encoded(context.fields(self.id, caller, traced=block.traced)),
+                b"\r\n",
+            )
+        )
+
+    async def _ask(self, connection: UpstreamConnection, request: bytes) -> None:
+        """Send the request; return when the head of the answer is there."""
+        self._upstream, self._fault = connection, None
+        waiter = self._head_waiter = self._caller.relay.loop.create_future()
+        connection.ask(self, self.method, request, whole=self.upload.done)
+        if not self.upload.done:
+            self._begin_upload()
+        await waiter
+
+    def _begin_upload(self) -> None:
+        self.upload_begun = True
+        if self._block.head.expects_continue:
+            loop = self._caller.relay.loop
+            self._continue_timer = loop.call_later(_CONTINUE_SECONDS, self._say_continue)
+        self._caller.upload_may_flow()
+
+    def _may_repeat(self, connection: UpstreamConnection | None) -> bool:
+        """If nothing was sent, or all of it can be sent again and may be, and the upstream has not spoken."""
+        if connection is None:
+            return True
+        return not self._spoken and not self.upload_begun and self.method in _IDEMPOTENT
+
+    async def answer(self, meter: Meter, started: Started) -> None:
+        head, route = self._head, self._route
+        if head is None or route is None:
+            raise RuntimeError("answer comes after forward")
+        if self._fault is not None:
+            raise self._fault
+        if self._caller.is_gone:
+            raise AnswerCut
+        if head.status == 101:
+            await self._switch(head, route, started)
+            return
+        self.status = head.status
+        self._caller.write(self._beginning(head, route))
+        started()
+        if self._answer_ended:
+            return
+        self._streaming = True
+        self._done = self._caller.relay.loop.create_future()
+        if self._upstream is not None:
+            self._upstream.pause_reading() if self._caller.is_full else self._upstream.resume_reading()
+        await self._done
+
+    def _beginning(self, head: AnswerHead, route: Route) -> bytes:
+        """The answer's head, and what has come of its body."""
+        relay, version = self._caller.relay, self._block.version
+        ours = "".join([f"{name}: {value}\r\n" for name, value in self.fields]).encode("latin-1")
+        parts = [head.line, head.for_caller(route), ours]
+        kind = head.framing.kind
+        if kind == "chunked" or kind == "until_close":
+            bodiless = self.method == "HEAD"
+            if version == 11 and (kind == "chunked" or not bodiless):
+                self._chunked = not bodiless
+                parts.append(b"Transfer-Encoding: chunked\r\n")
+                if self._block.head.wants_trailers:
+                    parts.append(encoded([field for field in head.fields if field[0].lower() == "trailer"]))
+            elif not bodiless:
+                self.closes = True
+        if not head.dated:
+            parts.append(relay.date_line())
+        if not self.upload.done or relay.closing:
+            self.closes = True
+        if self.closes:
+            parts.append(b"Connection: close\r\n")
+        elif version == 10:
+            parts.append(b"Connection: keep-alive\r\n")
+        parts.append(b"\r\n")
+        if self._ahead:
+            parts.append(chunked(self._ahead) if self._chunked else b"".join(self._ahead))
+            self._ahead = []
+        if self._answer_ended and self._chunked:
+            parts.append(self._last_chunk())
+        return b"".join(parts)
+
+    async def _switch(self, head: AnswerHead, route: Route, started: Started) -> None:
+        """`101`: from here on the connections belong to each other."""
+        upgrade = [(name, value) for name, value in head.fields if name.lower() == "upgrade"]
+        self.status = 101
+        self.closes = True
+        self._caller.write(
+            b"".join(
+                (
+                    head.line,
+                    head.for_caller(route),
+                    encoded([*self.fields, *upgrade, ("Connection", "Upgrade")]),
+                    b"\r\n",
+                    *self._ahead,
+                )
+            )
+        )
+        started()
+        if self._answer_ended or self._upstream is None:
+            return
+        self._streaming = True
+        self._done = self._caller.relay.loop.create_future()
+        self._tunnel = Tunnel(self._caller, self._upstream, self._finish)
+        self._caller.open_tunnel(self._tunnel)
+        self._upstream.pause_reading() if self._caller.is_full else self._upstream.resume_reading()
+        await self._done
+        self._upstream.finish()
+        self._upstream = None
+
+    async def refuse(self, refusal: Refusal, route: Route | None) -> None:
+        relay = self._caller.relay
+        answer = relay.refusals(refusal, self, route)
+        self._give(answer)
+
+    def fail(self, error: Exception) -> None:
+        """Something that is no refusal came up: a bug or an outage. The caller learns the request id."""
+        relay = self._caller.relay
+        relay.log_failure(str(self.id), error)
+        if self.status:
+            self._caller.cut(reset=True)
+        else:
+            self._give(relay.internal_error(str(self.id)))
+
+    def _give(self, answer: answers.Answer) -> None:
+        """An answer of our own."""
+        if self._caller.is_gone:
+            return
+        relay = self._caller.relay
+        if not self.upload.done and not self._caller.can_discard(self):
+            self.closes = True
+        if relay.closing or self._block.fault is not None or self._caller.fault is not None:
+            self.closes = True
+        self.status = answer.status
+        self._caller.write(
+            answers.encoded(
+                answer,
+                date=relay.date_line(),
+                closes=self.closes,
+                bodiless=self.method == "HEAD",
+                version=self._block.version,
+            )
+        )
+
+    def close(self) -> None:
+        """Let go of the upstream. One whose answer was not read to its end is abandoned at once."""
+        if self._continue_timer is not None:
+            self._continue_timer.cancel()
+        if self._upstream is not None:
+            self._upstream.abandon()
+            self._upstream = None
+
+    # --- what the upstream says ---------------------------------------------------------------------------------------
+
+    def interim(self, head: AnswerHead, raw: bytes) -> None:
+        if self._block.version != 11 or self._streaming or self.status:
+            return
+        if head.status == 100:
+            self._say_continue()
+        elif self._route is not None:
+            self._caller.write(head.line + head.for_caller(self._route) + b"\r\n")
+
+    def _say_continue(self) -> None:
+        if self._continue_timer is None:
+            return  # nobody waits for it
+        self._continue_timer.cancel()
+        self._continue_timer = None
+        if not self.upload.done and not self.status:
+            self._caller.write(_CONTINUE)
+
+    def head(self, head: AnswerHead) -> None:
+        if head.status == 101 and not (self._block.head.upgrade and self._block.version == 11):
+            raise BadFraming("it switches protocols and nobody asked")
+        self._head = head
+        if self._head_waiter is not None and not self._head_waiter.done():
+            self._head_waiter.set_result(None)
+
+    def body(self, data: bytes) -> None:
+        """Of the answer."""
+        if self._streaming:
+            self._caller.write(chunked([data]) if self._chunked else data)
+        else:
+            self._keep_ahead(data)
+
+    def _keep_ahead(self, data: bytes) -> None:
+        self._ahead.append(data)
+        self._ahead_bytes += len(data)
+        if self._ahead_bytes >= _AHEAD_BYTES_MAX and self._upstream is not None:
+            self._upstream.pause_reading()
+
+    def end(self, trailers: Fields) -> None:
+        self._answer_ended = True
+        self._trailers = trailers
+        self._upstream = None
+        if self._streaming:
+            if self._chunked:
+                self._caller.write(self._last_chunk())
+            self._finish()
+
+    def _last_chunk(self) -> bytes:
+        """The end of a chunked body, with its trailers if the caller can use them (RFC 9110, section 6.5.1)."""
+        if not self._trailers or not self._block.head.wants_trailers:
+            return LAST_CHUNK
+        return b"0\r\n" + encoded(to_caller(_passing(self._trailers))) + b"\r\n"
+
+    def broken(self, *, timed_out: bool, begun: bool, stale: bool) -> None:
+        self._upstream = None
+        self._spoken = begun
+        fault = _Stale() if stale else UpstreamTimedOut() if timed_out else UpstreamFailed()
+        if self._streaming:
+            assert self._meter is not None
+            self._meter.cut()
+        self._break_off(fault)
+
+    def upload_failed(self, refusal: Refusal) -> None:
+        """The rest of the request's body is not coming, or is not what it should be."""
+        if self._upstream is not None:
+            self._upstream.abandon()
+            self._upstream = None
+        self._break_off(refusal)
+
+    def _break_off(self, fault: Refusal) -> None:
+        if self._streaming:
+            self._caller.cut(reset=not self._is_framed)
+            self._finish(AnswerCut())
+        elif self._head_waiter is not None and not self._head_waiter.done():
+            self._head_waiter.set_exception(fault)
+        else:
+            self._fault = fault
+
+    @property
+    def _is_framed(self) -> bool:
+        """Whether the caller sees by the bytes alone that some are missing."""
+        return self._chunked or (self._head is not None and self._head.framing.kind == "length")
+
+    def _finish(self, error: Exception | None = None) -> None:
+        done, self._streaming = self._done, False
+        if done is None or done.done():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def upstream_full(self) -> None:
+        self._caller.pause_reading()
+
+    def upstream_drained(self) -> None:
+        self._caller.resume_reading()
+
+    # --- what the caller's connection says ----------------------------------------------------------------------------
+
+    def upload_data(self, data: bytes) -> bytes:
+        """More of the request's body; what is left belongs to the next request. Raises BadRequest, BodyTooLarge."""
+        up, rest = self.upload.feed(data)
+        if self._upstream is not None:
+            self._upstream.send(up, last=self.upload.done)
+        return rest
+
+    def caller_full(self) -> None:
+        if self._upstream is not None:
+            self._upstream.pause_reading()
+
+    def caller_drained(self) -> None:
+        if self._upstream is not None and self._streaming:
+            self._upstream.resume_reading()
+
+    # --- after a 101 --------------------------------------------------------------------------------------------------
+
+    def switched(self, data: bytes) -> None:
+        if self._tunnel is not None:
+            self._tunnel.from_server(data)
+        else:
+            self._keep_ahead(data)
+
+    def server_ended(self) -> None:
+        if self._tunnel is not None:
+            self._tunnel.server_ended()
+        else:
+            self._answer_ended = True
+
+
+class _Stale(UpstreamFailed):
+    """An old connection turned out to be closed: nobody's fault, and nothing was read of the request."""
+
+
+_NOT_IN_TRAILERS = frozenset(
+    "content-length content-encoding content-type content-range host cache-control authorization set-cookie".split()
+)
+
+
+def _passing(trailers: Fields) -> Fields:
+    """Less the fields that frame, route or authorise: they have no business behind a body (RFC 9110, section 6.5.1)."""
+    return [(name, value) for name, value in trailers if name.lower() not in _NOT_IN_TRAILERS]

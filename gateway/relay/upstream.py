@@ -1,0 +1,443 @@
+"""Connections to upstreams: dialled, used by one exchange at a time, and used again when nothing speaks against it.
+
+**A connection never carries one caller's leftovers to another.** It goes back to its pool only if its answer was read
+to its exact end, its request was sent to its exact end, both sides want to go on, and not a byte came after. Whatever
+else happens to it, it is aborted. A server that speaks without being asked loses its connection.
+
+**Times** are not timers: each connection has a `deadline`, and one sweep for all looks at it (see `listener`). Silence
+is the upstream's only while we are reading: an answer that waits for a slow caller is not late, and a stream of events
+may be silent for as long as it likes (TCP's own keep-alive finds out whether its server is there).
+
+**A fault is laid where it belongs**: what `Rotation` hears of a server is only what the server did, never that a caller
+went away. A connection that was used before and closes before a byte of the answer came is stale, which is nobody's
+fault.
+"""
+
+import asyncio
+import errno
+import math
+import socket
+import ssl
+from collections.abc import Callable, Collection
+from typing import Protocol, cast
+
+from gateway.core.framing import BadFraming
+from gateway.core.health import Rotation
+from gateway.core.refusals import UpstreamBusy, UpstreamFailed, UpstreamTimedOut, UpstreamUnavailable
+from gateway.core.routes import Server, Upstream
+from gateway.relay.heads import AnswerHead, Heads
+from gateway.relay.reading import AnswerReader, Reads
+from gateway.relay.sweep import Sweep
+
+ANSWER_HEAD_BYTES_MAX = 65_536
+_NEVER = math.inf
+_OUR_OWN_LACK = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL))
+
+
+class Asks(Reads, Protocol):
+    """Whoever waits for an answer on a connection."""
+
+    def broken(self, *, timed_out: bool, begun: bool, stale: bool) -> None:
+        """There will be no (whole) answer. `begun`: a byte of it came. `stale`: none did, on an old connection."""
+
+    def server_ended(self) -> None:
+        """After a `101`: the server will send nothing more."""
+
+    def upstream_full(self) -> None:
+        """Send no more of the body for now."""
+
+    def upstream_drained(self) -> None:
+        """Go on sending."""
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection to a server."""
+
+    __slots__ = (
+        "_asks", "_full", "_full_bytes", "_head", "_pool", "_reader", "_reading", "_request_sent", "_transport",
+        "deadline", "lane", "server", "total_deadline", "used",
+    )  # fmt: skip
+
+    def __init__(self, pool: "Pool", lane: "Lane") -> None:
+        self._pool = pool
+        self.lane = lane
+        self.server = lane.server
+        self.used = False
+        self.deadline = _NEVER
+        self.total_deadline = _NEVER
+        self._asks: Asks | None = None
+        self._reader = AnswerReader(pool.heads, self, ANSWER_HEAD_BYTES_MAX)
+        self._head: AnswerHead | None = None
+        self._request_sent = True
+        self._reading = True
+        self._full = False
+        self._full_bytes = 0
+        self._transport: asyncio.Transport
+
+    def is_usable(self) -> bool:
+        """Whether it may be asked again; taken from its pool it waits for nothing until it is."""
+        self.deadline = _NEVER
+        return not self._transport.is_closing()
+
+    # --- what the exchange does ---------------------------------------------------------------------------------------
+
+    def ask(self, asks: Asks, method: str, data: bytes, *, whole: bool) -> None:
+        """Send a request's head; `whole` if it has no body that follows."""
+        pool = self._pool
+        self._asks = asks
+        self._head = None
+        self._reader.begin(method)
+        self._request_sent = whole
+        self.deadline = pool.now() + pool.upstream.first_byte_seconds if whole else _NEVER
+        if pool.upstream.total_seconds is not None:
+            self.total_deadline = pool.now() + pool.upstream.total_seconds
+        self._transport.write(data)
+
+    def send(self, data: bytes, *, last: bool) -> None:
+        """Send more of the request's body."""
+        if data:
+            self._transport.write(data)
+        if last:
+            self._request_sent = True
+            if self._head is None:
+                self.deadline = self._pool.now() + self._pool.upstream.first_byte_seconds
+
+    def end_sending(self) -> None:
+        """After a `101`: nothing more will come from the caller."""
+        if self._transport.can_write_eof() and not self._transport.is_closing():
+            self._transport.write_eof()
+
+    def pause_reading(self) -> None:
+        if self._reading:
+            self._reading = False
+            self.deadline = _NEVER
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self._reading and not self._transport.is_closing():
+            self._reading = True
+            self._set_idle_deadline()
+            self._transport.resume_reading()
+
+    def finish(self) -> None:
+        """After a `101`: what was sent still arrives."""
+        self._asks = None
+        self._transport.close()
+
+    def abandon(self) -> None:
+        """Nobody waits for this answer any more."""
+        self._asks = None
+        self.abort()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    # --- what the server does -----------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's own is no subclass of it
+        opened = transport.get_extra_info("socket")
+        if opened is not None:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._pool.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        reader = self._reader
+        if reader.ended:
+            self.abort()  # it was not asked
+            return
+        try:
+            left_over = reader.feed(data)
+        except BadFraming as bad:
+            self._pool.complain(self.server, bad.args[0] if bad.args else "")
+            self._break()
+            return
+        if self._reader.ended:
+            self._answered(left_over)
+        elif self._reading:
+            self._set_idle_deadline()
+
+    def eof_received(self) -> bool:
+        """True keeps our side open: after a `101`, bytes may still go the other way."""
+        if self._head is not None and self._head.status == 101 and self._asks is not None:
+            self._asks.server_ended()
+            return True
+        return False
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._pool.closed(self)
+        reader, asks = self._reader, self._asks
+        if asks is None or reader.ended:
+            return
+        if exc is None and reader.closed():
+            self._asks = None
+            return
+        self._break()
+
+    def pause_writing(self) -> None:
+        self._full = True
+        self._full_bytes = self._transport.get_write_buffer_size()
+        self.deadline = self._pool.now() + self._pool.upstream.idle_seconds
+        if self._asks is not None:
+            self._asks.upstream_full()
+
+    def resume_writing(self) -> None:
+        self._full = False
+        self.deadline = _NEVER if not self._request_sent else self.deadline
+        if self._asks is not None:
+            self._asks.upstream_drained()
+
+    def late(self, now: float) -> bool:
+        return self.deadline < now or self.total_deadline < now
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        if self._asks is None:
+            self._transport.close()
+        elif self._full and self._transport.get_write_buffer_size() < self._full_bytes:
+            self.pause_writing()  # it does take what we send, if slowly
+        else:
+            self._break(timed_out=True)
+
+    # --- the parts of the answer --------------------------------------------------------------------------------------
+
+    def interim(self, head: AnswerHead, raw: bytes) -> None:
+        if self._asks is not None:
+            self._asks.interim(head, raw)
+
+    def head(self, head: AnswerHead) -> None:
+        self._head = head
+        if self._asks is not None:
+            self._asks.head(head)  # may find that nobody asked for such an answer
+        self._pool.succeeded(self.server)
+
+    def body(self, data: bytes) -> None:
+        if self._asks is not None:
+            self._asks.body(data)
+
+    def end(self, trailers: list[tuple[str, str]]) -> None:
+        if self._asks is not None:
+            self._asks.end(trailers)
+
+    def switched(self, data: bytes) -> None:
+        if self._asks is not None:
+            self._asks.switched(data)
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _answered(self, left_over: bytes) -> None:
+        head = self._head
+        self._asks = None
+        self.used = True
+        if (
+            left_over
+            or head is None
+            or not head.keep_alive
+            or not self._request_sent
+            or self._full
+            or not self._reading
+        ):
+            self.abort()
+        else:
+            self._pool.put(self, head.keep_alive_seconds)
+
+    def _break(self, *, timed_out: bool = False) -> None:
+        asks, self._asks = self._asks, None
+        begun = self._reader.begun
+        stale = self.used and not timed_out and not begun
+        self.abort()
+        if asks is None:
+            return
+        if not stale:
+            self._pool.failed(self.server)
+        asks.broken(timed_out=timed_out, begun=begun, stale=stale)
+
+    def _set_idle_deadline(self) -> None:
+        head = self._head
+        if head is None:
+            return  # still that of the first byte
+        unbounded = head.streams or head.status == 101
+        self.deadline = _NEVER if unbounded else self._pool.now() + self._pool.upstream.idle_seconds
+
+
+class Lane:
+    """The idle connections to one server, the one that was used last at the end."""
+
+    __slots__ = ("idle", "server")
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.idle: list[UpstreamConnection] = []
+
+
+class Pool:
+    """The connections to one upstream."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        *,
+        heads: Heads,
+        sweep: Sweep,
+        report: Callable[..., None],
+    ) -> None:
+        self.upstream = upstream
+        self.heads = heads
+        self._sweep = sweep
+        self._report = report
+        self._loop = asyncio.get_running_loop()
+        self.now = self._loop.time
+        self._rotation = Rotation(upstream.servers, upstream.ejection)
+        self._lanes = {server: Lane(server) for server in upstream.servers}
+        self._open: set[UpstreamConnection] = set()
+        self._only = self._lanes[upstream.servers[0]] if len(upstream.servers) == 1 else None
+        self._troubled: set[Server] = set()
+        self._contexts: dict[Server, ssl.SSLContext] = {}
+
+    def take(self, avoid: Collection[Server] = (), *, fresh: bool = False) -> "tuple[Lane, UpstreamConnection | None]":
+        """The server whose turn it is, and an idle connection to it if there is one and no `fresh` one is wanted.
+
+        Raises UpstreamUnavailable when every server has failed lately, UpstreamFailed when the others are to be avoided.
+        """
+        lane = self._only
+        if lane is None or self._troubled or avoid:
+            lane = self._lanes[self._pick(avoid)]
+        idle = lane.idle
+        while idle and not fresh:
+            connection = idle.pop()
+            if connection.is_usable():
+                return lane, connection
+        return lane, None
+
+    def _pick(self, avoid: Collection[Server]) -> Server:
+        now = self.now()
+        server = self._rotation.pick(now, avoid)
+        if server is not None:
+            return server
+        if avoid:
+            raise UpstreamFailed()
+        raise UpstreamUnavailable(retry_after_seconds=max(1, math.ceil(self._rotation.retry_after(now))))
+
+    async def dial(self, lane: "Lane") -> UpstreamConnection:
+        """A new connection. Raises UpstreamFailed, UpstreamTimedOut, UpstreamBusy."""
+        server = lane.server
+        self._make_room()
+        try:
+            async with asyncio.timeout(self.upstream.connect_seconds):
+                return await self._connect(lane)
+        except TimeoutError:
+            self.failed(server)
+            raise UpstreamTimedOut() from None
+        except OSError as error:
+            if error.errno in _OUR_OWN_LACK:
+                raise UpstreamBusy() from None
+            self.complain(server, f"cannot connect: {error.strerror or type(error).__name__}")
+            self.failed(server)
+            raise UpstreamFailed() from None
+
+    async def _connect(self, lane: "Lane") -> UpstreamConnection:
+        server = lane.server
+
+        def factory() -> UpstreamConnection:
+            return UpstreamConnection(self, lane)
+
+        if server.socket:
+            _, made = await self._loop.create_unix_connection(factory, server.socket)
+        elif server.scheme == "https":
+            name = self.upstream.server_name or server.host
+            _, made = await self._loop.create_connection(
+                factory, server.host, server.port, ssl=self._context(server), server_hostname=name
+            )
+        else:
+            _, made = await self._loop.create_connection(factory, server.host, server.port)
+        return made
+
+    def _context(self, server: Server) -> ssl.SSLContext:
+        found = self._contexts.get(server)
+        if found is None:
+            found = self._contexts[server] = ssl.create_default_context(cafile=self.upstream.ca_file)
+            found.set_alpn_protocols(["http/1.1"])
+        return found
+
+    def _make_room(self) -> None:
+        """The oldest idle connection goes if there are as many as may be."""
+        if len(self._open) < self.upstream.connections_max:
+            return
+        for lane in self._lanes.values():
+            if lane.idle:
+                lane.idle.pop(0).abort()
+                return
+
+    def put(self, connection: UpstreamConnection, seconds: float | None) -> None:
+        """Keep a connection for the next request; a second less than its server says that it will."""
+        kept = self.upstream.keep_alive_seconds
+        if seconds is not None:
+            kept = min(kept, seconds - 1)
+        if kept <= 0 or self._closing:
+            connection.abort()
+            return
+        connection.deadline = self.now() + kept
+        connection.total_deadline = _NEVER
+        connection.lane.idle.append(connection)
+
+    def opened(self, connection: UpstreamConnection) -> None:
+        self._open.add(connection)
+        self._sweep.add(connection)
+
+    def closed(self, connection: UpstreamConnection) -> None:
+        self._open.discard(connection)
+        self._sweep.discard(connection)
+        if connection in connection.lane.idle:
+            connection.lane.idle.remove(connection)
+
+    def succeeded(self, server: Server) -> None:
+        if self._troubled and server in self._troubled:
+            self._troubled.discard(server)
+            self._rotation.succeeded(server)
+
+    def failed(self, server: Server) -> None:
+        self._troubled.add(server)
+        self._rotation.failed(server, self.now())
+
+    def complain(self, server: Server, why: str) -> None:
+        self._report("upstream answered wrongly", upstream=self.upstream.name, server=str(server), why=why)
+
+    def close(self) -> None:
+        """Idle connections go now, busy ones with their exchanges."""
+        self._closing = True
+        for lane in self._lanes.values():
+            for connection in list(lane.idle):
+                connection.abort()
+
+    _closing = False
+
+
+class Pools:
+    """A pool for each upstream of the table of routes."""
+
+    def __init__(self, *, heads: Heads, sweep: Sweep, report: Callable[..., None]) -> None:
+        self._heads = heads
+        self._sweep = sweep
+        self._report = report
+        self._pools: dict[str, Pool] = {}
+
+    def of(self, upstream: Upstream) -> Pool:
+        """The pool of an upstream; a new one if a reload has changed it."""
+        found = self._pools.get(upstream.name)
+        if found is None or found.upstream is not upstream:
+            found = self._replace(found, upstream)
+        return found
+
+    def _replace(self, found: Pool | None, upstream: Upstream) -> Pool:
+        if found is not None:
+            if found.upstream == upstream:
+                found.upstream = upstream
+                return found
+            found.close()
+        made = self._pools[upstream.name] = Pool(upstream, heads=self._heads, sweep=self._sweep, report=self._report)
+        return made
+
+    def close(self) -> None:
+        for pool in self._pools.values():
+            pool.close()
+        self._pools.clear()
