@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import accumulate
+from json.encoder import encode_basestring_ascii as _encode
 from queue import SimpleQueue
 from typing import TextIO
 
@@ -34,7 +35,6 @@ from gateway.ports import Clock, Exchange
 WAITING_LINES_MAX = 10_000
 CLOSE_SECONDS = 1.0
 _GATHER_SECONDS = 0.02  # a thread that is woken for each line takes a tenth of a request's time
-_encode: Callable[[str], str] = json.JSONEncoder(ensure_ascii=True).encode
 _events: "LineWriter | None" = None
 
 

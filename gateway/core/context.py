@@ -12,9 +12,11 @@ from gateway.core.ids import RequestId
 
 def fields(id: RequestId, caller: Caller, *, traced: bool) -> Fields:
     """The fields of one request. `traced`: it brings a `traceparent` of its own."""
-    made = [("Gateway-Request-Id", str(id))]
+    text = str(id)
+    made = [("Gateway-Request-Id", text)]
     if caller.account and not caller.fresh:
         made.append(("Gateway-Account", caller.account))
     if not traced:
-        made.append(("traceparent", f"00-{id.at_ms:012x}0000{id.number:016x}-{id.number:016x}-00"))
+        moment, number = text[4:16], text[16:]
+        made.append(("traceparent", f"00-{moment}0000{number}-{number}-00"))
     return made

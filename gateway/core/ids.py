@@ -1,27 +1,40 @@
 """Public ids: a prefix, 48 bits of milliseconds, then what makes them unique. They sort by time."""
 
-from dataclasses import dataclass, field
-
 _NUMBER_MASK = (1 << 63) - 1  # fits a signed 64-bit column
 _COUNTER_MASK = (1 << 47) - 1
 
 
-@dataclass(frozen=True, slots=True)
 class RequestId:
     """Names one request: `req_` + 12 hex digits of milliseconds + 16 of the number.
 
     `number` is the worker's slot and its counter. The ledger's records keep both parts, so that a statement line or an
     operator's refund finds the request that it belongs to.
+
+    A value, though not a dataclass: one is made with every request, and a frozen one takes three times as long to make.
     """
 
-    at_ms: int
-    number: int
-    _text: str = field(default="", init=False, compare=False, repr=False)
+    __slots__ = ("_text", "at_ms", "number")
+
+    def __init__(self, at_ms: int, number: int) -> None:
+        self.at_ms = at_ms
+        self.number = number
+        self._text = ""
 
     def __str__(self) -> str:
         if not self._text:  # asked for several times with each request
-            object.__setattr__(self, "_text", f"req_{self.at_ms:012x}{self.number:016x}")
+            self._text = f"req_{self.at_ms:012x}{self.number:016x}"
         return self._text
+
+    def __repr__(self) -> str:
+        return f"RequestId({self.at_ms}, {self.number})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, RequestId):
+            return NotImplemented
+        return self.at_ms == other.at_ms and self.number == other.number
+
+    def __hash__(self) -> int:
+        return hash((self.at_ms, self.number))
 
 
 class RequestNumbers:

@@ -180,11 +180,11 @@ class RouteTable:
             if whole is None:
                 raise NoRoute()
             return whole
-        first, *others = targets.readings(target.path)
-        route = self._find(first)
-        for reading in others:
-            if self._find(reading) is not route:
-                raise AmbiguousTarget()
+        route = self._find(target.path)
+        if not target.plain:
+            for reading in targets.readings(target.path):
+                if self._find(reading) is not route:
+                    raise AmbiguousTarget()
         if route is None:
             raise NoRoute()
         return route

@@ -11,7 +11,7 @@ Sources: RFC 9112 section 3.2 (request target forms), RFC 3986 section 3.3 (path
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.core import hosts
 from gateway.core.refusals import BadTarget, TargetTooLong
@@ -25,7 +25,9 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ABSOLUTE = re.compile(r"(https?)://([^/?#]*)(.*)", re.IGNORECASE | re.ASCII | re.DOTALL)
-_PLAIN = re.compile(r"(?:/[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*)*/?")
+_PLAIN_PATH = r"(?:/[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*)*/?"
+_PLAIN = re.compile(_PLAIN_PATH)
+_PLAIN_TARGET = re.compile(rf"({_PLAIN_PATH})(?:\?{_ALLOWED.pattern})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class Target:
 
     raw: str
     path: str
+    plain: bool = field(default=False, compare=False)
+    """Whether every server reads this path alike."""
 
     @property
     def query(self) -> str:
@@ -52,12 +56,14 @@ def read(raw: str, *, method: str = "GET", host: str = "") -> Target:
     """
     if len(raw) > TARGET_BYTES_MAX:
         raise TargetTooLong(limit_bytes=TARGET_BYTES_MAX)
-    if not raw.startswith("/"):
+    if raw[:1] != "/":
         if method == "OPTIONS" and raw == "*":
             return _ASTERISK
         raw = _origin_form(raw, method, host)
         if raw == "*":
             return _ASTERISK
+    if plain := _PLAIN_TARGET.fullmatch(raw):
+        return Target(raw, plain[1], True)
     if not _ALLOWED.fullmatch(raw):
         raise BadTarget("the target holds a character that must be percent-encoded")
     path = raw.partition("?")[0]

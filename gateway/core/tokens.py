@@ -13,7 +13,7 @@ one of them and the database can neither forge tokens nor test guesses.
 import hmac
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -103,22 +103,26 @@ class Credential:
 
 def candidates(
     headers: Mapping[str, str], cookies: Mapping[str, str], *, header: str, cookie_names: tuple[str, ...]
-) -> Iterator[Credential]:
+) -> list[Credential]:
     """Every credential that a request carries, in the order in which they count.
 
     The configured header comes first (with or without `Bearer`), then `Authorization: Bearer` (RFC 6750 section 2.1),
     then the cookie. `Authorization` of another scheme is the upstream's business and not a credential of ours.
     """
-    for name in dict.fromkeys((header.lower(), "authorization")):
+    found = []
+    names = ("authorization",) if header.lower() == "authorization" else (header.lower(), "authorization")
+    for name in names:
         value = headers.get(name, "").strip()
+        if not value:
+            continue
         scheme, _, rest = value.partition(" ")
         if scheme.lower() == "bearer" and rest.strip():
-            yield Credential(rest.strip(), "header")
-        elif value and name != "authorization":
-            yield Credential(value, "header")
-    for name in cookie_names:
-        if cookies.get(name):
-            yield Credential(cookies[name], "cookie")
+            found.append(Credential(rest.strip(), "header"))
+        elif name != "authorization":
+            found.append(Credential(value, "header"))
+    if cookies:
+        found += [Credential(cookies[name], "cookie") for name in cookie_names if cookies.get(name)]
+    return found
 
 
 def _signature(key: bytes, head: str) -> str:

@@ -12,7 +12,7 @@ from gateway.core.callers import ANONYMOUS, Caller
 from gateway.core.money import Money
 from gateway.core.places import Places
 from gateway.core.refusals import PaymentRequired, RateLimited, Refusal
-from gateway.core.routes import Route, RouteTable
+from gateway.core.routes import Rate, Route, RouteTable
 from gateway.core.targets import Target
 from gateway.ports import AnswerCut, Exchange, Identifies, Ledger, RateLimits, Served, Till
 
@@ -39,7 +39,8 @@ class Serve:
             target = targets.read(exchange.target, method=exchange.method, host=exchange.host)
             route = self.routes.match(target)
             caller = await self._callers.identify(exchange, route)
-            await self._admit(exchange, caller, route)
+            if route.limit is not None:
+                await self._admit(exchange, caller, route, route.limit)
             if route.price.free:
                 await self._relay(exchange, caller, route, target)
             else:
@@ -53,17 +54,15 @@ class Serve:
         finally:
             self._served(exchange, route, caller)
 
-    async def _admit(self, exchange: Exchange, caller: Caller, route: Route) -> None:
+    async def _admit(self, exchange: Exchange, caller: Caller, route: Route, limit: Rate) -> None:
         """Count the request. Before the hold: a request turned away must leave no money set aside."""
-        if route.limit is None:
-            return
         subject = caller.account if await self._is_known(caller, route) else exchange.peer
-        window = await self._limits.hit(route.limit, f"{route.name} {subject}")
+        window = await self._limits.hit(limit, f"{route.name} {subject}")
         exchange.fields += headers.window(
-            route.name, route.limit, remaining=window.remaining, reset_seconds=window.reset_seconds
+            route.name, limit, remaining=window.remaining, reset_seconds=window.reset_seconds
         )
         if not window.allowed:
-            raise RateLimited(policy=route.limit.text, retry_after_seconds=max(1, window.reset_seconds))
+            raise RateLimited(policy=limit.text, retry_after_seconds=max(1, window.reset_seconds))
 
     async def _is_known(self, caller: Caller, route: Route) -> bool:
         """Whether money ever arrived for this caller. Anybody can have any number of unpaid tokens."""

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from gateway.core import context
+from gateway.core import context, targets
 from gateway.core.callers import Caller
 from gateway.core.framing import BadFraming
 from gateway.core.headers import Fields, to_caller
@@ -130,6 +130,9 @@ class RelayExchange:
 
     async def forward(self, route: Route, target: str, meter: Meter, caller: Caller) -> None:
         self._route, self._meter = route, meter
+        secret = route.upstream.credential
+        if secret is not None and secret.place == "query":
+            target = targets.with_query_parameter(target, secret.name, secret.value.reveal())
         pool = self._caller.relay.pools.of(route.upstream)
         avoid: list[Server] = []
         fresh = False

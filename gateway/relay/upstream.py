@@ -297,7 +297,7 @@ class Pool:
     def take(self, avoid: Collection[Server] = (), *, fresh: bool = False) -> "tuple[Lane, UpstreamConnection | None]":
         """The server whose turn it is, and an idle connection to it if there is one and no `fresh` one is wanted.
 
-        Raises UpstreamUnavailable when every server has failed lately, UpstreamFailed when the others are to be avoided.
+        Raises UpstreamUnavailable when every server has failed lately, UpstreamFailed if the rest is to be avoided.
         """
         lane = self._only
         if lane is None or self._troubled or avoid:
