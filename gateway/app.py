@@ -162,6 +162,7 @@ class Gateway:
             trust_unix=settings.trust_unix,
             fields_max=settings.limits.request_fields_max,
             body_seconds=settings.timeouts.body_seconds,
+            issuer=settings.public_url,
         )
 
     def relay(self, lend: Callable[[], Borrower]) -> Relay:
@@ -188,6 +189,8 @@ class Gateway:
             trusted=settings.trusted_proxies,
             trust_unix=settings.trust_unix,
             too_many=as_problem(GatewayBusy()).plain(),
+            issuer=settings.public_url,
+            chance=lambda: int.from_bytes(self.randomness.bytes(4)) / 2**32,
         )
 
     # --- life ---------------------------------------------------------------------------------------------------------
@@ -360,6 +363,7 @@ class Running:
             lender = await self._runner(own)
             assert lender.server is not None
             self._relay = self.gateway.relay(lender.server)
+            self._relay.pools.watch(settings.upstreams.values())
             self.address = await self._listen(self._relay)
             admin = await self._runner(self.gateway.admin_application())
             await web.TCPSite(admin, *settings.admin, backlog=128).start()

@@ -1,6 +1,7 @@
 """`gateway run`: one process, until SIGTERM or Ctrl-C."""
 
 import asyncio
+import gc
 import signal
 import sys
 from pathlib import Path
@@ -36,10 +37,18 @@ async def _run(settings: Settings) -> None:
     running = Running(Gateway(settings, report=logs.report))
     stop = stop_signal()
     await running.start()
+    _leave_the_collector_little_to_do()
     click.echo(f"gateway: listening on {running.address}, admin on {running.admin_address}", err=True)
     await stop.wait()
     click.echo("gateway: finishing what is in flight", err=True)
     await running.stop()
+
+
+def _leave_the_collector_little_to_do() -> None:
+    """A request makes no cycles, so looking for some every 700 objects is a tenth of its time for nothing."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def runner() -> asyncio.Runner:

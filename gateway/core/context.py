@@ -3,20 +3,49 @@
 `traceparent` is the caller's if it sent one, else one that names the request (W3C Trace Context, level 1; not sampled,
 so that it obliges nobody). `Gateway-Account` is the account that pays, empty on free routes that nobody was asked to
 identify for. All of these are ours alone: from a caller they never pass (`core/headers.py`).
+
+An upstream that can be reached by others than the gateway cannot believe a field. For such a one a route has a
+`context_key`, and `Gateway-Context` says the same signed: a JWT that is good for a minute, for this upstream only.
 """
+
+import jwt
 
 from gateway.core.callers import Caller
 from gateway.core.headers import Fields
 from gateway.core.ids import RequestId
+from gateway.core.routes import Route
+from gateway.core.secrets import Secret
+
+ISSUER = "farebox"
+"""Who signs, where no address of ours is known."""
+CONTEXT_SECONDS = 60
 
 
-def fields(id: RequestId, caller: Caller, *, traced: bool) -> Fields:
+def fields(id: RequestId, caller: Caller, route: Route, *, issuer: str, traced: bool) -> Fields:
     """The fields of one request. `traced`: it brings a `traceparent` of its own."""
     text = str(id)
     made = [("Gateway-Request-Id", text)]
-    if caller.account and not caller.fresh:
-        made.append(("Gateway-Account", caller.account))
+    account = "" if caller.fresh else caller.account
+    if account:
+        made.append(("Gateway-Account", account))
+    if route.context_key is not None:
+        made.append(("Gateway-Context", signed(route.context_key, id, account, route, issuer=issuer)))
     if not traced:
         moment, number = text[4:16], text[16:]
         made.append(("traceparent", f"00-{moment}0000{number}-{number}-00"))
     return made
+
+
+def signed(key: Secret, id: RequestId, account: str, route: Route, *, issuer: str) -> str:
+    """Whose request it is, as an HS256 JWT. It is issued at the moment in the request's id."""
+    issued_at = id.at_ms // 1000
+    claims = {
+        "iss": issuer or ISSUER,
+        "sub": account,
+        "aud": route.upstream.name,
+        "route": route.name,
+        "request": str(id),
+        "iat": issued_at,
+        "exp": issued_at + CONTEXT_SECONDS,
+    }
+    return jwt.encode(claims, key.reveal(), algorithm="HS256")

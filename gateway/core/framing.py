@@ -195,6 +195,8 @@ class ChunkedReader:
             if name.lower() in _NEVER_TRAILERS:
                 raise BadFraming("a trailer frames the message anew")
             self.trailers.append((name, value.rstrip(" \t")))
+        elif b"\r" in self._line[:-1]:
+            raise BadFraming("a trailer is malformed or too long")
         return at
 
     def _read_line(self, data: bytes, at: int, bytes_max: int) -> tuple[bytes, int]:

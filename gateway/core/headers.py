@@ -8,6 +8,7 @@ and last the credential that the upstream wants of us.
 """
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from math import ceil
 
 from gateway.core.money import Money
@@ -72,7 +73,13 @@ def to_caller(fields: Iterable[tuple[str, str]], rules: FieldRules = NO_RULES) -
 
 def receipt(cost: Money, balance: Money) -> Fields:
     """What the request cost and what is left: `Gateway-Cost: 0.002 usd`."""
-    return [("Gateway-Cost", str(cost)), ("Gateway-Balance", str(balance))]
+    return [("Gateway-Cost", _text(cost)), ("Gateway-Balance", str(balance))]
+
+
+@lru_cache(1024)
+def _text(cost: Money) -> str:
+    """Costs repeat themselves, balances do not."""
+    return str(cost)
 
 
 def window(name: str, rate: Rate, *, remaining: int, reset_seconds: float) -> Fields:

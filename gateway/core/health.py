@@ -8,6 +8,9 @@ before, up to a bound. One success and everything is forgotten.
 Many requests may be under way when a server dies. They fail together and are one outage: what fails while the server is
 left out anyway does not count, unless it was the one that tried it.
 
+Where somebody else finds out whether a server is back (a health check), no request tries it: without `trials` it stays
+left out until it is said to have succeeded.
+
 Pure state: the time arrives as an argument, so it can be told to any test.
 """
 
@@ -32,8 +35,9 @@ class _Record:
 class Rotation:
     """The servers of one upstream, in turn."""
 
-    def __init__(self, servers: tuple[Server, ...], ejection: Ejection) -> None:
+    def __init__(self, servers: tuple[Server, ...], ejection: Ejection, *, trials: bool = True) -> None:
         self._ejection = ejection
+        self._trials = trials
         self._records = {server: _Record() for server in servers}
         self._turns = tuple(self._records.items())
         self._next = 0
@@ -70,15 +74,16 @@ class Rotation:
         record.tried = False
 
     def retry_after(self, now: float) -> float:
-        """Seconds until the first server may be tried again."""
-        return min(0.0 if self._may_be_asked(record, now) else record.out_until - now for _, record in self._turns)
+        """Seconds until the first server may be tried again; without trials, not more than the least they can be."""
+        waits = (0.0 if self._may_be_asked(record, now) else record.out_until - now for _, record in self._turns)
+        return max(0.0, min(waits))
 
     def healthy(self, server: Server, now: float) -> bool:
         """Whether it may be asked now."""
         return self._may_be_asked(self._records[server], now)
 
     def _may_be_asked(self, record: _Record, now: float) -> bool:
-        return not self._is_out(record) or now >= record.out_until
+        return not self._is_out(record) or (self._trials and now >= record.out_until)
 
     def _is_out(self, record: _Record) -> bool:
         return record.failures >= self._ejection.failures

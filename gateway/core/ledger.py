@@ -52,6 +52,14 @@ class Tariff:
     owner: str
     commission_points: int
     price: str
+    _hash: int = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.route, self.owner, self.commission_points, self.price)))
+
+    def __hash__(self) -> int:
+        """Made once: every request looks its tariff up."""
+        return self._hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +77,12 @@ class Record:
     SIZE = _LAYOUT.size
 
     def pack(self) -> bytes:
-        return Record._LAYOUT.pack(
-            self.kind, self.tariff, self.account, self.token, self.micros, self.request.at_ms, self.request.number
-        )
+        return Record.packed(self.kind, self.tariff, self.account, self.token, self.micros, self.request)
+
+    @staticmethod
+    def packed(kind: int, tariff: int, account: int, token: int, micros: int, request: RequestId) -> bytes:
+        """The bytes of a record with these contents."""
+        return Record._LAYOUT.pack(kind, tariff, account, token, micros, request.at_ms, request.number)
 
     @staticmethod
     def unpack_all(payload: bytes) -> Iterator["Record"]:
@@ -155,10 +166,14 @@ class Draft:
 
     def add(self, record: Record) -> int:
         """Append a record; its number in the ledger."""
+        return self.write(record.kind, record.tariff, record.account, record.token, record.micros, record.request)
+
+    def write(self, kind: int, tariff: int, account: int, token: int, micros: int, request: RequestId) -> int:
+        """The same without the object, which costs more to make than to write."""
         number = self.first + self.count
-        self.payload += record.pack()
+        self.payload += Record.packed(kind, tariff, account, token, micros, request)
         self.count += 1
-        self.spent[record.account] = self.spent.get(record.account, 0) + record.micros
+        self.spent[account] = self.spent.get(account, 0) + micros
         return number
 
 

@@ -36,7 +36,7 @@ class Money:
     currency: str
 
     def __post_init__(self) -> None:
-        if abs(self.micros) > AMOUNT_MICROS_MAX:
+        if not -AMOUNT_MICROS_MAX <= self.micros <= AMOUNT_MICROS_MAX:
             raise MoneySyntax(f"{self.micros} micros is more than an account can hold")
 
     @classmethod
@@ -92,8 +92,10 @@ class Money:
 def written(micros: int) -> str:
     """Micros as a decimal number, exact, with at least two decimals; also sums that no account could hold."""
     whole, rest = divmod(abs(micros), MICROS_PER_UNIT)
-    decimals = f"{rest:06d}".rstrip("0").ljust(2, "0")
-    return f"{'-' if micros < 0 else ''}{whole}.{decimals}"
+    text = f"{whole}.{rest // 10_000:02d}"
+    if rest % 10_000:
+        text += f"{rest % 10_000:04d}".rstrip("0")
+    return "-" + text if micros < 0 else text
 
 
 def minor_decimals(currency: str) -> int:

@@ -1,6 +1,6 @@
 """What a request may cost and did cost."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.core.meters import CallMeter, Meter
 from gateway.core.money import Money
@@ -11,10 +11,12 @@ class Price:
     """A fixed price per answered call. Zero means that the route is free."""
 
     per_call: Money
+    free: bool = field(init=False, compare=False, repr=False)
+    _nothing: Money = field(init=False, compare=False, repr=False)
 
-    @property
-    def free(self) -> bool:
-        return not self.per_call
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "free", not self.per_call)
+        object.__setattr__(self, "_nothing", Money.zero(self.per_call.currency))
 
     @property
     def ceiling(self) -> Money:
@@ -26,7 +28,7 @@ class Price:
 
     def cost(self, units: int) -> Money:
         """What `units` cost; never more than the ceiling."""
-        return Money(self.per_call.micros * min(units, 1), self.per_call.currency)
+        return self.per_call if units else self._nothing
 
     def __str__(self) -> str:
         return "free" if self.free else str(self.per_call)

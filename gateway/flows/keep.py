@@ -28,7 +28,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.core.ids import RequestId
-from gateway.core.ledger import Balance, Committed, Credit, Draft, Kind, Record, Tail, Tariff, voids
+from gateway.core.ledger import Balance, Committed, Credit, Draft, Kind, Tail, Tariff, voids
 from gateway.core.money import Money
 from gateway.core.refusals import LedgerUnavailable, PaymentRequired
 from gateway.core.routes import Durability
@@ -249,7 +249,7 @@ class Keeper:
         if hold.number:
             self._answer_begun(hold.number)
             hold.number = 0
-        return Money(micros, account.currency)
+        return cost if cost.micros == micros else Money(micros, account.currency)
 
     async def credit(self, credit: Credit) -> bool:
         self._refuse_if_stuck()
@@ -296,8 +296,9 @@ class Keeper:
     def _record(self, kind: Kind, hold: _Hold, micros: int) -> int:
         account = hold.account
         account.draft = self._draft.seq
-        self._work.set()
-        return self._draft.add(Record(kind, hold.tariff, account.row, hold.token, micros, hold.id))
+        if not self._work.is_set():
+            self._work.set()
+        return self._draft.write(kind, hold.tariff, account.row, hold.token, micros, hold.id)
 
     async def _load(self, key: Key) -> _Account:
         """One account; everybody who asks for it at once shares one read."""

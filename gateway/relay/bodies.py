@@ -4,7 +4,7 @@ A body with a length passes as it is. A chunked one is read strictly and written
 arrived, so that an upstream never sees a chunk extension or a trailer: both have been used to smuggle requests.
 """
 
-from gateway.core.framing import BadFraming, ChunkedReader, Framing
+from gateway.core.framing import NO_BODY, BadFraming, ChunkedReader, Framing
 from gateway.core.refusals import BadRequest, BodyTooLarge
 
 LAST_CHUNK = b"0\r\n\r\n"
@@ -54,3 +54,7 @@ def chunked(pieces: list[bytes]) -> bytes:
     """These pieces as one chunk; nothing for nothing."""
     size = sum(map(len, pieces))
     return b"%x\r\n%b\r\n" % (size, b"".join(pieces)) if size else b""
+
+
+NO_UPLOAD = RequestBody(NO_BODY, 0)
+"""Of every request without a body: it is at its end, and nothing is fed to it."""

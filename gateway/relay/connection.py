@@ -48,8 +48,11 @@ _LINGER_SECONDS = 2.0
 _REQUEST_LINE_SPARE = 64
 _RESET = struct.pack("ii", 1, 0)  # do not linger: the close is a reset
 _METHOD = re.compile(r"[A-Z][A-Z0-9_-]{0,31}")
-_BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
+_BARE_END = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")
+_FIRST_LINE = re.compile(rb"[^ \r\n]+ [^\r\n]+ HTTP/1\.[01]\r\n")
+_EMPTY_LINE = (b"", b"\r", b"\r\n")  # no more of a head than what may come before it
 _NO_HEAD = re.compile(rb"[^!#$%&'*+.^_`|~0-9A-Za-z-]")  # what no request can begin with
+_USUAL = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _NEVER_SERVED = frozenset(("CONNECT", "TRACE"))
 
 
@@ -162,46 +165,51 @@ class CallerConnection(asyncio.Protocol):
 
     def _take_head(self, data: bytes) -> None:
         looked_at = 0
+        first = self._unread in _EMPTY_LINE
         if self._unread:
             looked_at = max(0, len(self._unread) - 3)
             data, self._unread = self._unread + data, b""
+        whole = data
         if data.startswith(b"\r\n"):
             data, looked_at = data[2:], 0  # one empty line may come before a request (RFC 9112, section 2.2)
         end = data.find(b"\r\n\r\n", looked_at)
         if end < 0 or end + 4 > self.relay.head_bytes_max:
-            self._wait_for_head(data, end)
+            self._wait_for_head(data, end, whole, first=first)
             return
         line_end = data.find(b"\r\n")
         method_end, version_at = data.find(b" ", 0, line_end), data.rfind(b" ", 0, line_end)
         if method_end <= 0 or version_at <= method_end:
-            self._misread(BadRequest("its first line is malformed"), data)
+            self.misread(BadRequest("its first line is malformed"), data)
             return
         method = data[:method_end].decode("latin-1")
         target = data[method_end + 1 : version_at].decode("latin-1")
         block = self.relay.heads.request(data[version_at + 1 : end + 2])
-        if method in _NEVER_SERVED:
-            self.fault = MethodNotAllowed()
-        elif not _METHOD.fullmatch(method):
-            self.fault = BadRequest("its method is malformed")
+        if method not in _USUAL:
+            if method in _NEVER_SERVED:
+                self.fault = MethodNotAllowed()
+            elif not _METHOD.fullmatch(method):
+                self.fault = BadRequest("its method is malformed")
         self._begin(method, target, block, data[end + 4 :])
 
-    def _wait_for_head(self, data: bytes, end: int) -> None:
-        """The head is not complete, or too large."""
+    def _wait_for_head(self, data: bytes, end: int, whole: bytes, *, first: bool) -> None:
+        """The head is not complete, or too large. `whole`: with the empty line before it."""
         relay = self.relay
-        if data and _NO_HEAD.match(data):
-            self._misread(BadRequest("it is not HTTP"), data)
+        if whole not in _EMPTY_LINE and _NO_HEAD.match(data):
+            self.misread(BadRequest("it is not HTTP"), data)
         elif len(data) > TARGET_BYTES_MAX + _REQUEST_LINE_SPARE and b"\r\n" not in data[: TARGET_BYTES_MAX + 64]:
-            self._misread(TargetTooLong(limit_bytes=TARGET_BYTES_MAX), data)
+            self.misread(TargetTooLong(limit_bytes=TARGET_BYTES_MAX), data)
         elif end >= 0 or len(data) > relay.head_bytes_max:
-            self._misread(HeadTooLarge(limit_bytes=relay.head_bytes_max), data)
-        elif _BARE_LINE_FEED.search(data):
-            self._misread(BadRequest("a line ends without a carriage return"), data)
+            self.misread(HeadTooLarge(limit_bytes=relay.head_bytes_max), data)
+        elif _BARE_END.search(data):
+            self.misread(BadRequest("a line does not end with a carriage return and a line feed"), data)
+        elif b"\r\n" in data and not _FIRST_LINE.match(data):
+            self.misread(BadRequest("its first line is malformed"), data)
         else:
-            self._unread = data
-            if data and self._read_deadline - relay.now() > relay.timeouts.head_seconds:
+            self._unread = whole
+            if first and whole not in _EMPTY_LINE:
                 self._read_deadline = relay.now() + relay.timeouts.head_seconds
 
-    def _misread(self, fault: Refusal, data: bytes) -> None:
+    def misread(self, fault: Refusal, data: bytes) -> None:
         """What came is no request. It is refused like one, with nothing of it in answer or log."""
         self.fault = fault
         self._begin("-", "-", self.relay.heads.request(b"HTTP/1.1\r\nHost: -\r\n"), b"")
@@ -247,7 +255,7 @@ class CallerConnection(asyncio.Protocol):
             self.cut(reset=True)
         elif current.closes or self.fault is not None:
             if current.upload.done and self.fault is None and not self._unread:
-                self._transport.close()
+                self._close()
             else:
                 self._linger()
         elif not current.upload.done:
@@ -265,7 +273,7 @@ class CallerConnection(asyncio.Protocol):
             return
         self._wait_for_room = False
         if self.relay.closing and not self._unread:
-            self._transport.close()
+            self._close()
             return
         self._read_deadline = self.relay.now() + self.relay.timeouts.keep_alive_seconds
         self._release(_UNREAD | _UPSTREAM)
@@ -292,8 +300,8 @@ class CallerConnection(asyncio.Protocol):
             current.upload_failed(refusal)
             self._read_deadline = _NEVER
             return
-        done = current.upload.done
-        self._read_deadline = _NEVER if done else self.relay.now() + self.relay.timeouts.body_seconds
+        waits = not current.upload.done and not self._holds & _UPSTREAM
+        self._read_deadline = self.relay.now() + self.relay.timeouts.body_seconds if waits else _NEVER
 
     def can_discard(self, current: Current) -> bool:
         """Whether what is left of the body may be read and forgotten, so that the connection goes on."""
@@ -303,8 +311,12 @@ class CallerConnection(asyncio.Protocol):
     def _discard(self, data: bytes) -> None:
         body = self._discarding
         assert body is not None
-        if data:
+        try:
             _, self._unread = body.feed(data)
+        except Refusal:  # where the next request begins cannot be known
+            self._discarding = None
+            self._linger()
+            return
         if body.done:
             self._discarding = None
             self._next()
@@ -324,6 +336,8 @@ class CallerConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self.is_full = False
         self._write_deadline = _NEVER
+        if self._transport.is_closing():
+            self._close()
         if self.current is not None:
             self.current.caller_drained()
         elif self._wait_for_room:
@@ -371,21 +385,30 @@ class CallerConnection(asyncio.Protocol):
         """End so that the answer looks cut: where its end is the connection's end, only a reset does."""
         self.is_gone = True
         if not reset:
-            self._transport.close()
+            self._close()
             return
         opened = self._transport.get_extra_info("socket")
         if opened is not None:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._transport.abort()
 
+    def _close(self) -> None:
+        """When all that was written is out; a caller may not take for ever for that either."""
+        self._read_deadline = _NEVER
+        self._transport.close()
+        self._bound_writing()
+
+    def _bound_writing(self) -> None:
+        self._full_bytes = self._transport.get_write_buffer_size()
+        self._write_deadline = self.relay.now() + self.relay.timeouts.send_seconds if self._full_bytes else _NEVER
+
     def _linger(self) -> None:
-        if not self._transport.can_write_eof():
-            self._transport.close()
-            return
         self._lingering = True
         self._release(_UNREAD | _UPSTREAM)
         self._read_deadline = self.relay.now() + _LINGER_SECONDS
-        self._transport.write_eof()
+        if self._transport.can_write_eof():  # with TLS it cannot: the answer itself says where it ends
+            self._transport.write_eof()
+        self._bound_writing()
 
     # --- what takes too long ------------------------------------------------------------------------------------------
 
@@ -396,16 +419,18 @@ class CallerConnection(asyncio.Protocol):
         now, current = self.relay.now(), self.current
         if self._write_deadline < now:
             self._expire_writing()
+        elif self._lingering and self._transport.get_write_buffer_size():
+            self._read_deadline = now + _LINGER_SECONDS  # it has yet to read the answer
         elif self._lingering or self._discarding is not None or self._tunnel is not None:
             self._transport.abort()
         elif current is not None:
             self._read_deadline = _NEVER
             current.closes = True
             current.upload_failed(BodyTooSlow())
-        elif self._unread:
-            self._misread(HeadTooSlow(), b"")
+        elif self._unread not in _EMPTY_LINE:
+            self.misread(HeadTooSlow(), b"")
         else:
-            self._transport.close()
+            self._close()
 
     def _expire_writing(self) -> None:
         """The caller takes nothing of its answer, or takes it slowly."""
@@ -419,7 +444,7 @@ class CallerConnection(asyncio.Protocol):
     def stop(self) -> None:
         """The gateway is stopping: an idle connection closes now, a busy one with its answer."""
         if self.current is None and not self._lingering and self._discarding is None:
-            self._transport.close()
+            self._close()
 
     def abort(self) -> None:
         """The time to finish is over."""

@@ -23,7 +23,7 @@ from gateway.core.refusals import BodyTooLarge, Refusal, UpstreamFailed, Upstrea
 from gateway.core.routes import Route, Server
 from gateway.ports import AnswerCut, Started
 from gateway.relay import answers
-from gateway.relay.bodies import LAST_CHUNK, RequestBody, chunked
+from gateway.relay.bodies import LAST_CHUNK, NO_UPLOAD, RequestBody, chunked
 from gateway.relay.heads import AnswerHead, RequestBlock, encoded
 from gateway.relay.tunnel import Tunnel
 from gateway.relay.upstream import UpstreamConnection
@@ -40,35 +40,27 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class RelayExchange:
     """Implements `ports.Exchange`; what an upstream's connection tells comes in through `upstream.Asks`."""
 
-    __slots__ = (
-        "_ahead",
-        "_ahead_bytes",
-        "_answer_ended",
-        "_block",
-        "_caller",
-        "_chunked",
-        "_continue_timer",
-        "_done",
-        "_fault",
-        "_head",
-        "_head_waiter",
-        "_meter",
-        "_route",
-        "_spoken",
-        "_streaming",
-        "_trailers",
-        "_tunnel",
-        "_upstream",
-        "closes",
-        "cost",
-        "fields",
-        "id",
-        "method",
-        "status",
-        "target",
-        "upload",
-        "upload_begun",
-    )  # fmt: skip
+    # What most requests never change stands here, and not in `__init__`: an exchange is made with every request.
+    cost: Money | None = None
+    status: int = 0
+    upload_begun: bool = False
+    """Whether the body may go up: not before the money is on hold."""
+    _upstream: UpstreamConnection | None = None
+    _route: Route | None = None
+    _meter: Meter | None = None
+    _head: AnswerHead | None = None
+    _head_waiter: asyncio.Future[None] | None = None
+    _done: asyncio.Future[None] | None = None
+    _fault: Exception | None = None
+    _ahead_bytes: int = 0
+    _answer_ended: bool = False
+    _trailers: Fields = []  # noqa: RUF012 -- replaced, never changed
+    _streaming: bool = False
+    _chunked: bool = False
+    _spoken: bool = False
+    """Whether a byte of an answer came before the connection broke."""
+    _tunnel: Tunnel | None = None
+    _continue_timer: asyncio.TimerHandle | None = None
 
     def __init__(
         self, caller: "CallerConnection", id: RequestId, method: str, target: str, block: RequestBlock
@@ -79,29 +71,10 @@ class RelayExchange:
         self.method = method
         self.target = target
         self.fields: Fields = [("Gateway-Request-Id", str(id))]
-        self.cost: Money | None = None
-        self.status = 0
-        self.upload = RequestBody(block.head.framing, caller.relay.body_bytes_max)
-        self.upload_begun = False
-        """Whether the body may go up: not before the money is on hold."""
+        self.upload = RequestBody(block.head.framing, caller.relay.body_bytes_max) if block.has_body else NO_UPLOAD
         self.closes = not block.head.keep_alive
         """Whether the connection ends with this answer."""
-        self._upstream: UpstreamConnection | None = None
-        self._route: Route | None = None
-        self._meter: Meter | None = None
-        self._head: AnswerHead | None = None
-        self._head_waiter: asyncio.Future[None] | None = None
-        self._done: asyncio.Future[None] | None = None
-        self._fault: Exception | None = None
         self._ahead: list[bytes] = []
-        self._ahead_bytes = 0
-        self._answer_ended = False
-        self._trailers: Fields = []
-        self._streaming = False
-        self._chunked = False
-        self._spoken = False
-        self._tunnel: Tunnel | None = None
-        self._continue_timer: asyncio.TimerHandle | None = None
 
     # --- what serve asks ----------------------------------------------------------------------------------------------
 
@@ -160,7 +133,7 @@ class RelayExchange:
                 f"{self.method} {target} HTTP/1.1\r\n".encode("latin-1"),
                 block.for_upstream(route, server, self._caller.relay.cookie),
                 self._caller.forwarding(block),
-                encoded(context.fields(self.id, caller, traced=block.traced)),
+                encoded(context.fields(self.id, caller, route, issuer=self._caller.relay.issuer, traced=block.traced)),
                 b"\r\n",
             )
         )
@@ -265,8 +238,9 @@ class RelayExchange:
         self._caller.open_tunnel(self._tunnel)
         self._upstream.pause_reading() if self._caller.is_full else self._upstream.resume_reading()
         await self._done
-        self._upstream.finish()
-        self._upstream = None
+        if self._upstream is not None:
+            self._upstream.finish()
+            self._upstream = None
 
     async def refuse(self, refusal: Refusal, route: Route | None) -> None:
         relay = self._caller.relay
@@ -289,7 +263,7 @@ class RelayExchange:
         relay = self._caller.relay
         if not self.upload.done and not self._caller.can_discard(self):
             self.closes = True
-        if relay.closing or self._block.fault is not None or self._caller.fault is not None:
+        if relay.closing or self._block.fault is not None or self._caller.fault is not None or answer.status == 400:
             self.closes = True
         self.status = answer.status
         self._caller.write(
@@ -325,7 +299,7 @@ class RelayExchange:
             return  # nobody waits for it
         self._continue_timer.cancel()
         self._continue_timer = None
-        if not self.upload.done and not self.status:
+        if not self.upload.done and self._head is None and not self.status:
             self._caller.write(_CONTINUE)
 
     def head(self, head: AnswerHead) -> None:

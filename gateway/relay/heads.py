@@ -74,7 +74,18 @@ class PerRoute:
 class RequestBlock:
     """A request's version and fields: everything of its head but method and target."""
 
-    __slots__ = ("_for_route", "cookies", "fault", "fields", "head", "headers", "lines", "traced", "version")
+    __slots__ = (
+        "_for_route",
+        "cookies",
+        "fault",
+        "fields",
+        "has_body",
+        "head",
+        "headers",
+        "lines",
+        "traced",
+        "version",
+    )
 
     def __init__(
         self, version: int, lines: bytes, fields: Fields, head: RequestHead | None, fault: Refusal | None
@@ -85,6 +96,7 @@ class RequestBlock:
         self.fields = fields
         self.headers = Headers(fields)
         self.head = head or _NOTHING
+        self.has_body = self.head.framing.has_body
         self.fault = fault
         """Why a request with such a head is refused."""
         self.traced = "traceparent" in self.headers
@@ -171,7 +183,8 @@ class Heads:
         if (known := self._requests.get(block)) is not None:
             return known
         made = self._read_request(block)
-        _keep(self._requests, block, made)
+        if made.fault is None:  # an exception that is raised again and again holds on to ever more frames
+            _keep(self._requests, block, made)
         return made
 
     def _read_request(self, block: bytes) -> RequestBlock:

@@ -49,6 +49,7 @@ class Lent:
         self.closes = not block.head.keep_alive
         self.status = 0
         self._over = False
+        self._refusal: Refusal | None = None
 
     def start(self) -> None:
         self._borrower.connection_made(_LentTransport(self))
@@ -68,6 +69,7 @@ class Lent:
 
     def upload_failed(self, refusal: Refusal) -> None:
         """There are no half requests: whoever waits for the rest is told that the connection is gone."""
+        self._refusal = refusal
         self._end()
 
     def caller_full(self) -> None:
@@ -121,7 +123,11 @@ class Lent:
 
     def _give_back(self) -> None:
         self._borrower.connection_lost(None)
-        if self._caller.current is self:
+        if self._caller.current is not self:
+            return
+        if self._refusal is not None and not self.status and not self._caller.is_gone:
+            self._caller.misread(self._refusal, b"")
+        else:
             self._caller.ended(self)
 
     # --- the parts of the answer --------------------------------------------------------------------------------------

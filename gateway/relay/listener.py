@@ -13,6 +13,7 @@ from gateway.core.refusals import Refusal
 from gateway.core.routes import RESERVED_PREFIXES, Route
 from gateway.ports import Clock, Exchange
 from gateway.relay import answers
+from gateway.relay.checks import Chance
 from gateway.relay.connection import CallerConnection
 from gateway.relay.heads import Heads, RequestBlock
 from gateway.relay.lending import Borrower
@@ -62,6 +63,8 @@ class Relay:
         trusted: tuple[IPv4Network | IPv6Network, ...],
         trust_unix: bool,
         too_many: Answer,
+        issuer: str = "",
+        chance: Chance,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.now = self.loop.time
@@ -79,11 +82,12 @@ class Relay:
         self.head_bytes_max = head_bytes_max
         self.trusted = trusted
         self.trust_unix = trust_unix
+        self.issuer = issuer
         self.trusts_fronts = bool(trusted) or trust_unix
         self.closing = False
         self.heads = Heads(fields_max=fields_max, head_bytes_max=head_bytes_max)
         self.sweep = Sweep()
-        self.pools = Pools(heads=self.heads, sweep=self.sweep, report=complain)
+        self.pools = Pools(heads=self.heads, sweep=self.sweep, report=complain, chance=chance)
         self._own_paths = own_paths
         self._connections_max = connections_max
         self._connections: set[CallerConnection] = set()
@@ -100,6 +104,8 @@ class Relay:
         """Begin to accept, on a `host` and `port`, a `path`, or a `sock` that is bound already. Raises OSError."""
         if not self._servers:
             self.sweep.start()
+        if where.get("ssl") is not None:
+            where.setdefault("ssl_handshake_timeout", self.timeouts.head_seconds)
         make = self.loop.create_unix_server if "path" in where else self.loop.create_server
         server = await make(lambda: CallerConnection(self), backlog=1024, **where)
         self._servers.append(server)
@@ -143,13 +149,15 @@ class Relay:
 
         Raises BadTarget, TargetTooLong.
         """
-        if target.startswith("/") and not self._is_own(target):
+        if target[:1] == "/" and not self._is_own(target):
             return None
         origin_form = targets.read(target, method=method, host=block.head.host).raw
         return origin_form if self._is_own(origin_form) else None
 
     def _is_own(self, target: str) -> bool:
-        return target.startswith(RESERVED_PREFIXES) or target.partition("?")[0] in self._own_paths
+        if target.startswith(RESERVED_PREFIXES):
+            return True
+        return bool(self._own_paths) and target.partition("?")[0] in self._own_paths
 
     def date_line(self) -> bytes:
         """`Date`, for answers that have none (RFC 9110, section 6.6.1)."""

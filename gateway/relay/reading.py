@@ -77,6 +77,11 @@ class AnswerReader:
         """Whether the end of the connection is the end of the answer."""
         return self._state == _UNTIL_CLOSE
 
+    @property
+    def switched(self) -> bool:
+        """Whether a `101` has made this something else than HTTP."""
+        return self._state == _SWITCHED
+
     def feed(self, data: bytes) -> bytes:
         """Take what has arrived; what is left over after the end of the answer."""
         self.begun = True

@@ -18,13 +18,14 @@ import errno
 import math
 import socket
 import ssl
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Protocol, cast
 
 from gateway.core.framing import BadFraming
 from gateway.core.health import Rotation
 from gateway.core.refusals import UpstreamBusy, UpstreamFailed, UpstreamTimedOut, UpstreamUnavailable
 from gateway.core.routes import Server, Upstream
+from gateway.relay.checks import Chance, Checks
 from gateway.relay.heads import AnswerHead, Heads
 from gateway.relay.reading import AnswerReader, Reads
 from gateway.relay.sweep import Sweep
@@ -54,8 +55,8 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection to a server."""
 
     __slots__ = (
-        "_asks", "_full", "_full_bytes", "_head", "_pool", "_reader", "_reading", "_request_sent", "_transport",
-        "deadline", "lane", "server", "total_deadline", "used",
+        "_asks", "_full", "_full_bytes", "_head", "_pool", "_reader", "_reading", "_request_sent",
+        "_server_ended", "_transport", "deadline", "lane", "server", "total_deadline", "used",
     )  # fmt: skip
 
     def __init__(self, pool: "Pool", lane: "Lane") -> None:
@@ -69,6 +70,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._reader = AnswerReader(pool.heads, self, ANSWER_HEAD_BYTES_MAX)
         self._head: AnswerHead | None = None
         self._request_sent = True
+        self._server_ended = False
         self._reading = True
         self._full = False
         self._full_bytes = 0
@@ -101,6 +103,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._request_sent = True
             if self._head is None:
                 self.deadline = self._pool.now() + self._pool.upstream.first_byte_seconds
+            elif self._reading:
+                self._set_idle_deadline()
 
     def end_sending(self) -> None:
         """After a `101`: nothing more will come from the caller."""
@@ -159,7 +163,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """True keeps our side open: after a `101`, bytes may still go the other way."""
-        if self._head is not None and self._head.status == 101 and self._asks is not None:
+        if self._reader.switched and self._asks is not None:
+            self._server_ended = True
             self._asks.server_ended()
             return True
         return False
@@ -171,8 +176,11 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if exc is None and reader.closed():
             self._asks = None
-            return
-        self._break()
+        elif reader.switched and (exc is None or self._server_ended):
+            self._asks = None
+            asks.end([])  # it had said its last: what came after that is not a break
+        else:
+            self._break()
 
     def pause_writing(self) -> None:
         self._full = True
@@ -183,7 +191,12 @@ class UpstreamConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._full = False
-        self.deadline = _NEVER if not self._request_sent else self.deadline
+        self.deadline = _NEVER
+        if self._head is not None:
+            if self._reading:
+                self._set_idle_deadline()
+        elif self._request_sent:
+            self.deadline = self._pool.now() + self._pool.upstream.first_byte_seconds
         if self._asks is not None:
             self._asks.upstream_drained()
 
@@ -192,12 +205,15 @@ class UpstreamConnection(asyncio.Protocol):
 
     def expire(self) -> None:
         """The deadline has passed."""
+        over = self.total_deadline < self._pool.now()
         if self._asks is None:
             self._transport.close()
-        elif self._full and self._transport.get_write_buffer_size() < self._full_bytes:
+        elif not over and self._full and self._transport.get_write_buffer_size() < self._full_bytes:
             self.pause_writing()  # it does take what we send, if slowly
         else:
-            self._break(timed_out=True)
+            # A server that has begun to answer, or still waits for its request, is not to blame for the time it takes.
+            blameless = over and (self._head is not None or not self._request_sent)
+            self._break(timed_out=True, blamed=not blameless)
 
     # --- the parts of the answer --------------------------------------------------------------------------------------
 
@@ -241,14 +257,14 @@ class UpstreamConnection(asyncio.Protocol):
         else:
             self._pool.put(self, head.keep_alive_seconds)
 
-    def _break(self, *, timed_out: bool = False) -> None:
+    def _break(self, *, timed_out: bool = False, blamed: bool = True) -> None:
         asks, self._asks = self._asks, None
         begun = self._reader.begun
         stale = self.used and not timed_out and not begun
         self.abort()
         if asks is None:
             return
-        if not stale:
+        if blamed and not stale:
             self._pool.failed(self.server)
         asks.broken(timed_out=timed_out, begun=begun, stale=stale)
 
@@ -256,8 +272,9 @@ class UpstreamConnection(asyncio.Protocol):
         head = self._head
         if head is None:
             return  # still that of the first byte
-        unbounded = head.streams or head.status == 101
-        self.deadline = _NEVER if unbounded else self._pool.now() + self._pool.upstream.idle_seconds
+        # Before the request is whole, a silent upstream is one that listens; one that takes nothing is late all the same.
+        may_be_silent = (head.streams or head.status == 101 or not self._request_sent) and not self._full
+        self.deadline = _NEVER if may_be_silent else self._pool.now() + self._pool.upstream.idle_seconds
 
 
 class Lane:
@@ -280,6 +297,7 @@ class Pool:
         heads: Heads,
         sweep: Sweep,
         report: Callable[..., None],
+        chance: Chance,
     ) -> None:
         self.upstream = upstream
         self.heads = heads
@@ -287,12 +305,15 @@ class Pool:
         self._report = report
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
-        self._rotation = Rotation(upstream.servers, upstream.ejection)
+        self._rotation = Rotation(upstream.servers, upstream.ejection, trials=upstream.check is None)
         self._lanes = {server: Lane(server) for server in upstream.servers}
         self._open: set[UpstreamConnection] = set()
         self._only = self._lanes[upstream.servers[0]] if len(upstream.servers) == 1 else None
         self._troubled: set[Server] = set()
         self._contexts: dict[Server, ssl.SSLContext] = {}
+        self._dialling = 0
+        lanes = list(self._lanes.values())
+        self._checks = Checks(self, lanes, upstream.check, chance) if upstream.check else None
 
     def take(self, avoid: Collection[Server] = (), *, fresh: bool = False) -> "tuple[Lane, UpstreamConnection | None]":
         """The server whose turn it is, and an idle connection to it if there is one and no `fresh` one is wanted.
@@ -316,12 +337,15 @@ class Pool:
             return server
         if avoid:
             raise UpstreamFailed()
-        raise UpstreamUnavailable(retry_after_seconds=max(1, math.ceil(self._rotation.retry_after(now))))
+        check = self.upstream.check
+        seconds = check.seconds if check else self._rotation.retry_after(now)
+        raise UpstreamUnavailable(retry_after_seconds=max(1, math.ceil(seconds)))
 
     async def dial(self, lane: "Lane") -> UpstreamConnection:
         """A new connection. Raises UpstreamFailed, UpstreamTimedOut, UpstreamBusy."""
         server = lane.server
         self._make_room()
+        self._dialling += 1
         try:
             async with asyncio.timeout(self.upstream.connect_seconds):
                 return await self._connect(lane)
@@ -334,6 +358,8 @@ class Pool:
             self.complain(server, f"cannot connect: {error.strerror or type(error).__name__}")
             self.failed(server)
             raise UpstreamFailed() from None
+        finally:
+            self._dialling -= 1
 
     async def _connect(self, lane: "Lane") -> UpstreamConnection:
         server = lane.server
@@ -361,7 +387,7 @@ class Pool:
 
     def _make_room(self) -> None:
         """The oldest idle connection goes if there are as many as may be."""
-        if len(self._open) < self.upstream.connections_max:
+        if len(self._open) + self._dialling < self.upstream.connections_max:
             return
         for lane in self._lanes.values():
             if lane.idle:
@@ -405,6 +431,8 @@ class Pool:
     def close(self) -> None:
         """Idle connections go now, busy ones with their exchanges."""
         self._closing = True
+        if self._checks is not None:
+            self._checks.stop()
         for lane in self._lanes.values():
             for connection in list(lane.idle):
                 connection.abort()
@@ -415,7 +443,8 @@ class Pool:
 class Pools:
     """A pool for each upstream of the table of routes."""
 
-    def __init__(self, *, heads: Heads, sweep: Sweep, report: Callable[..., None]) -> None:
+    def __init__(self, *, heads: Heads, sweep: Sweep, report: Callable[..., None], chance: Chance) -> None:
+        self._chance = chance
         self._heads = heads
         self._sweep = sweep
         self._report = report
@@ -434,8 +463,19 @@ class Pools:
                 found.upstream = upstream
                 return found
             found.close()
-        made = self._pools[upstream.name] = Pool(upstream, heads=self._heads, sweep=self._sweep, report=self._report)
+        made = self._pools[upstream.name] = Pool(
+            upstream, heads=self._heads, sweep=self._sweep, report=self._report, chance=self._chance
+        )
         return made
+
+    def watch(self, upstreams: Iterable[Upstream]) -> None:
+        """These are the upstreams from now on: those with a health check are checked, and of others nothing stays."""
+        named = {upstream.name: upstream for upstream in upstreams}
+        for name in [name for name in self._pools if name not in named]:
+            self._pools.pop(name).close()
+        for upstream in named.values():
+            if upstream.check is not None or upstream.name in self._pools:
+                self.of(upstream)
 
     def close(self) -> None:
         for pool in self._pools.values():

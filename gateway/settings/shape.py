@@ -120,7 +120,7 @@ class EjectionShape(Shape):
 
 
 class HealthCheckShape(Shape):
-    path: Annotated[CheckPath, Field(description="What each server is asked for; an answer of 2xx is good.")]
+    path: Annotated[CheckPath, Field(description="What each server is asked for; an answer of 2xx or 3xx is good.")]
     every: Annotated[DurationText, Field(description="How often.")] = "5s"
 
 
@@ -190,7 +190,13 @@ class UpstreamShape(Shape):
         Whole, Field(ge=1, le=65_535, description="How many connections to it are open at most, over all servers.")
     ] = 1024
     retries: Annotated[
-        Whole, Field(ge=0, le=5, description="How often a request that reached no server is tried again.")
+        Whole,
+        Field(
+            ge=0,
+            le=5,
+            description="How often a request goes to another server: if it reached none, or none answered and "
+            "its method may be repeated.",
+        ),
     ] = 1
     ejection: Annotated[EjectionShape, Field(description="When a server that fails is left out.")] = EjectionShape()
     health_check: Annotated[

@@ -79,6 +79,7 @@ class Proxy:
         trust_unix: bool = False,
         fields_max: int = 100,
         body_seconds: float = 30.0,
+        issuer: str = "",
     ) -> None:
         self.serve = serve
         self.refusals = refusals
@@ -93,6 +94,7 @@ class Proxy:
         self.trust_unix = trust_unix
         self.fields_max = fields_max
         self.body_seconds = body_seconds
+        self.issuer = issuer
         self.upstreams = Upstreams()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -191,7 +193,8 @@ class AiohttpExchange:
         credential = route.upstream.credential
         if credential is not None and credential.place == "query":
             target = targets.with_query_parameter(target, credential.name, credential.value.reveal())
-        fields = [*forwarding.fields(self._origin), *context.fields(self.id, caller, traced=self._traced)]
+        told = context.fields(self.id, caller, route, issuer=self._proxy.issuer, traced=self._traced)
+        fields = [*forwarding.fields(self._origin), *told]
         server, tried = pool.first(), []
         while self._upstream is None:
             try:
