@@ -2,8 +2,9 @@
 
 What the caller sent is what the upstream gets, minus four things: hop-by-hop fields (RFC 9110 section 7.6.1, and
 whatever `Connection` names), our own credentials, fields that claim an identity or a price (`Gateway-*`, and any name
-with an underscore, which many servers read as a hyphen), and the forwarding fields, which `core/forwarding.py` says
-anew. The way back drops hop-by-hop fields and the `Gateway-*` that only we may say. Then come the route's own rules,
+with an underscore, which many servers read as a hyphen), and the forwarding fields (every `X-Forwarded-*`, who else may
+have said a user or a path in one), of which `core/forwarding.py` says anew what is believed. `X-Original-URL` and
+`X-Rewrite-URL` go too: there are frameworks that route by them, and the price is that of the request line. The way back drops hop-by-hop fields and the `Gateway-*` that only we may say. Then come the route's own rules,
 and last the credential that the upstream wants of us.
 """
 
@@ -22,9 +23,11 @@ HOP_BY_HOP = frozenset(
     " http2-settings".split()
 )
 _SET_BY_US = frozenset("host x-forwarded-for x-forwarded-proto x-forwarded-host forwarded x-real-ip expect".split())
+_ROUTED_BY = frozenset(("x-original-url", "x-rewrite-url"))
 _FRAMING = frozenset(("content-length",))
-_NEVER_UPSTREAM = HOP_BY_HOP | _SET_BY_US
+_NEVER_UPSTREAM = HOP_BY_HOP | _SET_BY_US | _ROUTED_BY
 _OURS = "gateway-"
+_CLAIMS = (_OURS, "x-forwarded-")
 
 
 def to_upstream(
@@ -44,7 +47,7 @@ def to_upstream(
     kept: Fields = []
     for name, value in fields:
         lower = name.lower()
-        if lower in dropped or lower.startswith(_OURS) or "_" in lower:
+        if lower in dropped or lower.startswith(_CLAIMS) or "_" in lower:
             continue
         if lower == "cookie":
             value = _without_ours(value, cookie)

@@ -22,10 +22,10 @@ class Meter(Protocol):
 
 
 class CallMeter:
-    """Counts the call itself: one unit when the upstream answers 2xx or 3xx in full, else none.
+    """Counts the call itself: one unit when the upstream answers 2xx or 3xx in full, or switches protocols; else none.
 
     Errors of the upstream (4xx, 5xx) and answers that it breaks off are free. A caller that hangs up in mid-answer
-    has had the work done and pays.
+    has had the work done and pays. After a `101` there is no whole that could be broken off: the switch is the answer.
     """
 
     __slots__ = ("units",)
@@ -34,7 +34,7 @@ class CallMeter:
         self.units = 0
 
     def head(self, status: int) -> None:
-        self.units = 1 if 200 <= status < 400 else 0
+        self.units = 1 if 200 <= status < 400 or status == 101 else 0
 
     def cut(self) -> None:
         self.units = 0

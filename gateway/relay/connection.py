@@ -144,7 +144,7 @@ class CallerConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         if self._tunnel is not None:
             self._tunnel.caller_ended()
-            self._read_deadline = self.relay.now() + self.relay.timeouts.body_seconds
+            self.half_is_open()
             return True
         self._leave()
         return False
@@ -378,8 +378,12 @@ class CallerConnection(asyncio.Protocol):
         if self._transport.is_closing() or not self._transport.can_write_eof():
             return False
         self._transport.write_eof()
-        self._read_deadline = self.relay.now() + self.relay.timeouts.body_seconds
+        self.half_is_open()
         return True
+
+    def half_is_open(self) -> None:
+        """One half of a tunnel has ended: the other may go on, but not in silence for ever."""
+        self._read_deadline = self.relay.now() + self.relay.timeouts.body_seconds
 
     def cut(self, *, reset: bool) -> None:
         """End so that the answer looks cut: where its end is the connection's end, only a reset does."""

@@ -116,9 +116,10 @@ class RelayExchange:
                     connection = await pool.dial(lane)
                 await self._ask(connection, self._request(route, target, caller, lane.server))
             except (UpstreamFailed, UpstreamTimedOut) as failed:
+                stale = isinstance(failed, _Stale)
                 if not self._may_repeat(connection):
-                    raise
-                if isinstance(failed, _Stale):
+                    raise (UpstreamFailed() if stale else failed) from None
+                if stale:
                     fresh = True
                 elif len(avoid) < route.upstream.retries_max and len(avoid) + 1 < len(route.upstream.servers):
                     avoid.append(lane.server)
@@ -341,7 +342,7 @@ class RelayExchange:
         self._upstream = None
         self._spoken = begun
         fault = _Stale() if stale else UpstreamTimedOut() if timed_out else UpstreamFailed()
-        if self._streaming:
+        if self._streaming and self._tunnel is None:
             assert self._meter is not None
             self._meter.cut()
         self._break_off(fault)

@@ -26,6 +26,7 @@ _KEPT_MAX = 2048
 _KEPT_BYTES_MAX = 4096
 _ROUTES_MAX = 8
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*))?")
+_UPGRADE = ("Connection", "Upgrade")
 _VERSIONS = {b"HTTP/1.1": 11, b"HTTP/1.0": 10}
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -164,7 +165,12 @@ class AnswerHead:
         """The lines that pass, less those that frame the body."""
         if (known := self._for_route.get(route)) is not None:
             return known
-        made = encoded(to_caller(self.fields, route.answer_fields))
+        lines = to_caller(self.fields, route.answer_fields)
+        if self.status < 200 or self.status == 204:  # they have no body that could have a length (section 8.6)
+            lines = [field for field in lines if field[0].lower() != "content-length"]
+        if self.status == 426:  # it says what to upgrade to (RFC 9110, section 15.5.22)
+            lines += [*((name, value) for name, value in self.fields if name.lower() == "upgrade"), _UPGRADE]
+        made = encoded(lines)
         self._for_route.keep(route, made)
         return made
 

@@ -115,8 +115,12 @@ class Relay:
         """Accept nothing more, let what is under way finish within the bound, and end what then remains."""
         self.closing = True
         for server in self._servers:
+            for listening in server.sockets:
+                self.loop.remove_reader(listening.fileno())
+        # asyncio takes a turn from accepting a connection to making it, and loses it if the server closes in between.
+        await asyncio.sleep(_ACCEPTED_SECONDS)
+        for server in self._servers:
             server.close()
-        await asyncio.sleep(_ACCEPTED_SECONDS)  # a connection that was accepted in this very turn may bring a request
         for connection in list(self._connections):
             connection.stop()
         try:

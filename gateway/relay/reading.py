@@ -5,6 +5,7 @@ has no body, whatever its head says) and tells its `Reads` what comes, in order.
 of the server's and never somebody else's answer.
 """
 
+import re
 from typing import Protocol
 
 from gateway.core.framing import BadFraming, ChunkedReader
@@ -117,6 +118,10 @@ class AnswerReader:
         if end > self._bytes_max or (end < 4 and len(data) > self._bytes_max):
             raise BadFraming("its head is too large")
         if end < 4:
+            if not _BEGINNING.startswith(data[: len(_BEGINNING)]):
+                raise BadFraming("it is not HTTP")  # now, rather than when the rest does not come
+            if _BARE_LINE_FEED.search(data):
+                raise BadFraming("a line does not end with a carriage return and a line feed")
             self._buffer = data
             return b""
         self._buffer = b""
@@ -183,3 +188,5 @@ class AnswerReader:
 
 _HEAD, _LENGTH, _CHUNKS, _UNTIL_CLOSE, _SWITCHED, _ENDED = range(6)
 _INTERIMS_MAX = 16
+_BEGINNING = b"HTTP/1."
+_BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")

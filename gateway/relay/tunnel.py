@@ -1,7 +1,7 @@
 """After a `101`: bytes both ways, until both sides have said their last.
 
 What the bytes mean is the business of the two ends, so WebSockets keep their frames, close codes and subprotocols, and
-any message has any size. Either side may end its own half and go on listening.
+any message has any size. Either side may end its own half and go on listening, for as long as something comes.
 """
 
 from collections.abc import Callable
@@ -27,9 +27,13 @@ class Tunnel:
 
     def from_caller(self, data: bytes) -> None:
         self._server.send(data, last=False)
+        if self._server_ended:
+            self._caller.half_is_open()
 
     def from_server(self, data: bytes) -> None:
         self._caller.write(data)
+        if self._caller_ended:
+            self._caller.half_is_open()
 
     def caller_ended(self) -> None:
         self._caller_ended = True

@@ -55,7 +55,7 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection to a server."""
 
     __slots__ = (
-        "_asks", "_full", "_full_bytes", "_head", "_pool", "_reader", "_reading", "_request_sent",
+        "_asks", "_full", "_full_bytes", "_given_up", "_head", "_pool", "_reader", "_reading", "_request_sent",
         "_server_ended", "_transport", "deadline", "lane", "server", "total_deadline", "used",
     )  # fmt: skip
 
@@ -71,10 +71,18 @@ class UpstreamConnection(asyncio.Protocol):
         self._head: AnswerHead | None = None
         self._request_sent = True
         self._server_ended = False
+        self._given_up = False
         self._reading = True
         self._full = False
         self._full_bytes = 0
         self._transport: asyncio.Transport
+
+    def give_up(self) -> None:
+        """Nobody waits for it to be connected any more."""
+        self._given_up = True
+        if self._pool.has_open(self):
+            self._pool.closed(self)  # uvloop may never tell that it is lost
+            self._transport.abort()
 
     def is_usable(self) -> bool:
         """Whether it may be asked again; taken from its pool it waits for nothing until it is."""
@@ -143,7 +151,10 @@ class UpstreamConnection(asyncio.Protocol):
         opened = transport.get_extra_info("socket")
         if opened is not None:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self._pool.opened(self)
+        if self._given_up:
+            self._transport.abort()
+        else:
+            self._pool.opened(self)
 
     def data_received(self, data: bytes) -> None:
         reader = self._reader
@@ -272,7 +283,7 @@ class UpstreamConnection(asyncio.Protocol):
         head = self._head
         if head is None:
             return  # still that of the first byte
-        # Before the request is whole, a silent upstream is one that listens; one that takes nothing is late all the same.
+        # Before the request is whole, a silent upstream is one that listens; one that takes nothing is late anyway.
         may_be_silent = (head.streams or head.status == 101 or not self._request_sent) and not self._full
         self.deadline = _NEVER if may_be_silent else self._pool.now() + self._pool.upstream.idle_seconds
 
@@ -362,20 +373,20 @@ class Pool:
             self._dialling -= 1
 
     async def _connect(self, lane: "Lane") -> UpstreamConnection:
-        server = lane.server
-
-        def factory() -> UpstreamConnection:
-            return UpstreamConnection(self, lane)
-
-        if server.socket:
-            _, made = await self._loop.create_unix_connection(factory, server.socket)
-        elif server.scheme == "https":
-            name = self.upstream.server_name or server.host
-            _, made = await self._loop.create_connection(
-                factory, server.host, server.port, ssl=self._context(server), server_hostname=name
-            )
-        else:
-            _, made = await self._loop.create_connection(factory, server.host, server.port)
+        server, made = lane.server, UpstreamConnection(self, lane)
+        try:
+            if server.socket:
+                await self._loop.create_unix_connection(lambda: made, server.socket)
+            elif server.scheme == "https":
+                name = self.upstream.server_name or server.host
+                await self._loop.create_connection(
+                    lambda: made, server.host, server.port, ssl=self._context(server), server_hostname=name
+                )
+            else:
+                await self._loop.create_connection(lambda: made, server.host, server.port)
+        except BaseException:
+            made.give_up()  # it may be connected already, or will be in a moment: uvloop does not close it
+            raise
         return made
 
     def _context(self, server: Server) -> ssl.SSLContext:
@@ -409,6 +420,9 @@ class Pool:
     def opened(self, connection: UpstreamConnection) -> None:
         self._open.add(connection)
         self._sweep.add(connection)
+
+    def has_open(self, connection: UpstreamConnection) -> bool:
+        return connection in self._open
 
     def closed(self, connection: UpstreamConnection) -> None:
         self._open.discard(connection)

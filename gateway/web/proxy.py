@@ -238,7 +238,7 @@ class AiohttpExchange:
         passed = headers.to_upstream(
             self._sent, cookie=self._proxy.cookie, rules=route.request_fields, credential=route.upstream.credential
         )
-        return CIMultiDict([("Host", named.get(route.host, route.host)), *passed, *fields])
+        return CIMultiDict(_alike([("Host", named.get(route.host, route.host)), *passed, *fields]))
 
     @property
     def _traced(self) -> bool:
@@ -367,6 +367,12 @@ def _texts(fields: Iterable[tuple[bytes, bytes]]) -> Fields:
     return [
         (name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape")) for name, value in fields
     ]
+
+
+def _alike(fields: Fields) -> Fields:
+    """Each name spelled as it first is: aiohttp's client keeps only the last of those that differ in their case."""
+    spelled: dict[str, str] = {}
+    return [(spelled.setdefault(name.lower(), name), value) for name, value in fields]
 
 
 def _is_text(value: str) -> bool:
