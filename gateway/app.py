@@ -7,8 +7,9 @@
 import asyncio
 import resource
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from gateway.flows.top_up import TopUp
 from gateway.ports import Served
 from gateway.relay.lending import Borrower
 from gateway.relay.listener import Relay
-from gateway.settings import Settings, UnixSocket, load
+from gateway.settings import Settings, SettingsInvalid, UnixSocket, load
 from gateway.web.answers import Handler, drop_what_was_invented, guarded, internal_error, log_failure
 from gateway.web.cookies import Cookies
 from gateway.web.front import Front, Sparing
@@ -48,6 +49,7 @@ from gateway.web.webhooks import WebhookPlace
 
 HEAD_KEY_PURPOSE = "ledger head"
 _ANYTHING = r"[\s\S]*"  # aiohttp matches decoded paths, and its usual `.*` stops at an encoded line feed
+_RELOADED = frozenset(("routes", "upstreams"))
 _FILES_OF_OURS = 64  # the books, the records, the logs, the webhooks that are being received
 RETURN_PATH = "/-/paid?session_id={CHECKOUT_SESSION_ID}"
 
@@ -234,6 +236,26 @@ class Gateway:
         except Exception as error:
             self.report("no payment link yet", why=type(error).__name__)
 
+    def reload(self, settings: Settings) -> dict[str, Any]:
+        """Serve by these routes and upstreams from the next request on; what changed, and what waits for a restart.
+
+        Requests under way keep the route, and so the price, that they were quoted.
+        """
+        before = {route.name: route for route in self.serve.routes.routes}
+        after = {route.name: route for route in settings.routes.routes}
+        self.serve.routes = settings.routes
+        return {
+            "reloaded": True,
+            "added": [name for name in after if name not in before],
+            "changed": [name for name in after if name in before and after[name] != before[name]],
+            "removed": [name for name in before if name not in after],
+            "needs_restart": [
+                field.name
+                for field in fields(Settings)
+                if field.name not in _RELOADED and getattr(settings, field.name) != getattr(self.settings, field.name)
+            ],
+        }
+
     # --- places -------------------------------------------------------------------------------------------------------
 
     def add_to(self, app: web.Application) -> None:
@@ -251,7 +273,7 @@ class Gateway:
             price=self.price,
             ledger=self.ledger,
             limits=self.limits,
-            routes=self.settings.routes,
+            routes=lambda: self.serve.routes,
             token_header=self.settings.tokens.header,
         )
         app.on_response_prepare.append(drop_what_was_invented)
@@ -277,7 +299,7 @@ class Gateway:
         """The id of a request that is not proxied."""
         return str(RequestId(self.clock.now_ms(), self.numbers.next()))
 
-    def admin_application(self) -> web.Application:
+    def admin_application(self, reload: Callable[[], Awaitable[dict[str, Any]]]) -> web.Application:
         """What the admin listener serves."""
         assert self.settings.secrets.operator_token is not None, "secrets are made before a gateway is built"
         place = AdminPlace(
@@ -285,6 +307,7 @@ class Gateway:
             ledger_stuck=lambda: self.ledger.stuck,
             operator_token=self.settings.secrets.operator_token,
             currency=self.settings.currency,
+            reload=reload,
         )
         app = place.application()
         app.on_response_prepare.append(drop_what_was_invented)
@@ -345,10 +368,12 @@ def mount(app: web.Application, config: Path | str | Settings) -> Gateway:
 
 
 class Running:
-    """A gateway on its listeners."""
+    """A gateway on its listeners. `load` reads the configuration anew, for a reload."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, *, load: Callable[[], Settings] | None = None) -> None:
         self.gateway = gateway
+        self._load = load
+        self._reloading = asyncio.Lock()
         self._runners: list[web.AppRunner] = []
         self._relay: Relay | None = None
         self._stopped = False
@@ -365,7 +390,7 @@ class Running:
             self._relay = self.gateway.relay(lender.server)
             self._relay.pools.watch(settings.upstreams.values())
             self.address = await self._listen(self._relay)
-            admin = await self._runner(self.gateway.admin_application())
+            admin = await self._runner(self.gateway.admin_application(self.reload))
             await web.TCPSite(admin, *settings.admin, backlog=128).start()
             self.admin_address = url_of("http", admin.addresses[0])
         except BaseException:
@@ -385,6 +410,21 @@ class Running:
         host, port = settings.listen
         listening = await relay.listen(host=host, port=port, ssl=tls)
         return url_of("https" if tls else "http", listening.sockets[0].getsockname())
+
+    async def reload(self) -> dict[str, Any]:
+        """Read the configuration again and serve by it. With a mistake in it, nothing changes but what is reported."""
+        async with self._reloading:
+            try:
+                settings = await asyncio.to_thread(self._load) if self._load else self.gateway.settings
+            except SettingsInvalid as invalid:
+                mistakes = [str(mistake) for mistake in invalid.mistakes]
+                self.gateway.report("configuration refused", mistakes=mistakes)
+                return {"reloaded": False, "mistakes": mistakes}
+            outcome = self.gateway.reload(settings)
+            if self._relay is not None:
+                self._relay.pools.watch(settings.upstreams.values())
+            self.gateway.report("configuration reloaded", level="info", **outcome)
+            return outcome
 
     async def stop(self) -> None:
         """Stop listening, let requests in flight finish (within the bound), then close the gateway; once."""

@@ -49,6 +49,16 @@ def check(config: Path, as_json: bool) -> None:
     check_configuration(config, as_json=as_json)
 
 
+@main.command()
+@config_option
+@json_option
+def reload(config: Path, as_json: bool) -> None:
+    """Let the running gateway read its routes and upstreams again. Nothing under way is cut; SIGHUP does the same."""
+    from gateway.cli.admin import reload_gateway
+
+    reload_gateway(config, as_json=as_json)
+
+
 @main.group()
 def config() -> None:
     """The configuration's schema and reference."""

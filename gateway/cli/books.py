@@ -19,6 +19,7 @@ from gateway.adapters.sqlite.audit import AuditRefused, Report, audit
 from gateway.adapters.sqlite.ledger import accept_head, read_available
 from gateway.adapters.system import SystemClock
 from gateway.app import HEAD_KEY_PURPOSE, ledger_store
+from gateway.cli.admin import ask
 from gateway.cli.configuration import read
 from gateway.core.keyring import Keyring
 from gateway.core.ledger import Credit
@@ -147,29 +148,11 @@ async def _give(settings: Settings, credit: Credit) -> dict[str, Any]:
 
 
 async def _ask_gateway(settings: Settings, credit: Credit) -> dict[str, Any]:
-    from aiohttp import ClientError, ClientSession, ClientTimeout
-
-    host, port = settings.admin
-    url = f"http://{in_url(host)}:{port}/accounts/{credit.account}/credit"
     body = {"ref": credit.ref.removeprefix("manual:"), "amount": str(credit.amount), "reason": credit.reason}
-    assert settings.secrets.operator_token is not None, "it was made if it was not there"
-    token = {"Authorization": f"Bearer {settings.secrets.operator_token.reveal()}"}
-    try:
-        async with (
-            ClientSession(timeout=ClientTimeout(total=10)) as session,
-            session.post(url, json=body, headers=token) as answer,
-        ):
-            content: dict[str, Any] = await answer.json(content_type=None)
-    except (ClientError, TimeoutError, ValueError) as error:
-        _fail(f"the gateway that keeps the books does not answer on {host}:{port} ({type(error).__name__})")
-    if answer.status != 200:
+    status, content = await ask(settings, f"/accounts/{credit.account}/credit", body)
+    if status != 200:
         _fail(f"the gateway refused: {content.get('detail') or content.get('code')}")
     return content
-
-
-def in_url(host: str) -> str:
-    """A host as it stands in an address: an IPv6 one in brackets."""
-    return f"[{host}]" if ":" in host else host
 
 
 def _fail(words: str, *, code: int = 3) -> NoReturn:

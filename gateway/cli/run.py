@@ -1,9 +1,11 @@
-"""`gateway run`: one process, until SIGTERM or Ctrl-C."""
+"""`gateway run`: one process, until SIGTERM or Ctrl-C. SIGHUP makes it read its routes and upstreams again."""
 
 import asyncio
 import gc
+import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -11,9 +13,9 @@ import click
 from gateway import settings as configuration
 from gateway.adapters import logs
 from gateway.app import Gateway, Running
-from gateway.cli.configuration import read
+from gateway.cli.configuration import existing, read
 from gateway.ports import StoreDamaged, StoreFailed, StoreLocked
-from gateway.settings import Settings
+from gateway.settings import Settings, load
 
 
 def run_gateway(config: Path) -> None:
@@ -25,7 +27,7 @@ def run_gateway(config: Path) -> None:
         click.echo(f"note: {note}", err=True)
     try:
         with runner() as loop:
-            loop.run(_run(settings))
+            loop.run(_run(settings, lambda: load(existing(config), os.environ, make_secrets=False)))
     except (StoreDamaged, StoreLocked, StoreFailed, OSError) as error:
         click.echo(f"gateway: {error}", err=True)
         sys.exit(3)
@@ -33,9 +35,17 @@ def run_gateway(config: Path) -> None:
         logs.close()
 
 
-async def _run(settings: Settings) -> None:
-    running = Running(Gateway(settings, report=logs.report))
+async def _run(settings: Settings, load: Callable[[], Settings]) -> None:
+    running = Running(Gateway(settings, report=logs.report), load=load)
     stop = stop_signal()
+    reloads: set[asyncio.Task[object]] = set()
+
+    def reload() -> None:
+        task: asyncio.Task[object] = asyncio.create_task(running.reload(), name="reload")
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
     await running.start()
     _leave_the_collector_little_to_do()
     click.echo(f"gateway: listening on {running.address}, admin on {running.admin_address}", err=True)

@@ -4,8 +4,9 @@ What the caller sent is what the upstream gets, minus four things: hop-by-hop fi
 whatever `Connection` names), our own credentials, fields that claim an identity or a price (`Gateway-*`, and any name
 with an underscore, which many servers read as a hyphen), and the forwarding fields (every `X-Forwarded-*`, who else may
 have said a user or a path in one), of which `core/forwarding.py` says anew what is believed. `X-Original-URL` and
-`X-Rewrite-URL` go too: there are frameworks that route by them, and the price is that of the request line. The way back drops hop-by-hop fields and the `Gateway-*` that only we may say. Then come the route's own rules,
-and last the credential that the upstream wants of us.
+`X-Rewrite-URL` go too: there are frameworks that route by them, and the price is that of the request line. The way back
+drops hop-by-hop fields and the `Gateway-*` that only we may say. Then come the route's own rules, and last the
+credential that the upstream wants of us.
 """
 
 from collections.abc import Iterable, Mapping

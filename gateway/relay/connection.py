@@ -224,6 +224,8 @@ class CallerConnection(asyncio.Protocol):
             if own is not None:
                 self._lend(method, own, block, rest)
                 return
+        elif self.fault is None:
+            self.fault = block.fault  # whatever follows such a head may be its body
         exchange = RelayExchange(self, RequestId(relay.clock.now_ms(), relay.numbers.next()), method, target, block)
         self.current = exchange
         self._unread = rest

@@ -54,7 +54,6 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
         tls=TlsSettings(_file(base, shape.tls.certificate), _file(base, shape.tls.key)) if shape.tls else None,
         trusted_proxies=tuple(dict.fromkeys(proxy for proxy in proxies if proxy is not None)),
         trust_unix=None in proxies,
-        workers=shape.workers,
         admin=forms.address(shape.admin),
         public_url=str(forms.origin(shape.public_url)) if shape.public_url else _own_url(listen, shape),
         public_url_given=shape.public_url is not None,

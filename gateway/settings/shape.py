@@ -344,7 +344,6 @@ class GatewayShape(Shape):
             "that come over a unix socket."
         ),
     ] = Field(default_factory=list)
-    workers: Annotated[Whole, Field(ge=1, le=64, description="How many processes serve callers.")] = 1
     admin: Annotated[
         AddressText,
         Field(description="Where the operator's calls, health and metrics are served. Keep it off the internet."),

@@ -113,7 +113,6 @@ class Settings:
     """Whose forwarding fields are believed."""
     trust_unix: bool
     """Whether those of callers on a unix socket are."""
-    workers: int
     admin: Address
     public_url: str
     """Without a slash at its end. If it was not given, it follows `listen`, whose port may still be 0."""

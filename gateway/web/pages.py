@@ -4,6 +4,8 @@ The page after a payment never logs anyone in: it shows a balance only to the br
 or that has the sealed cookie of this very checkout. Whoever opens somebody else's return address learns nothing.
 """
 
+from collections.abc import Callable
+
 from aiohttp import web
 
 from gateway.core import tokens
@@ -39,7 +41,7 @@ class Pages:
         price: Money,
         ledger: Ledger,
         limits: RateLimits,
-        routes: RouteTable,
+        routes: Callable[[], RouteTable],
         token_header: str,
     ) -> None:
         self._templates = templates
@@ -76,7 +78,7 @@ class Pages:
             account=payer.account,
             payment_url=payment_url,
             top_up=self._price,
-            routes=self._routes.routes,
+            routes=self._routes().routes,
         )
         if payment_url and payer.fresh:
             self._cookies.set_token(answer, payer.fresh)

@@ -27,9 +27,16 @@ class AdminPlace:
     """The handlers of the admin listener."""
 
     def __init__(
-        self, *, ledger: Ledger, ledger_stuck: Callable[[], bool], operator_token: Secret, currency: str
+        self,
+        *,
+        ledger: Ledger,
+        ledger_stuck: Callable[[], bool],
+        operator_token: Secret,
+        currency: str,
+        reload: Callable[[], Awaitable[dict[str, Any]]],
     ) -> None:
         self._ledger = ledger
+        self._reload = reload
         self._currency = currency
         self._ledger_stuck = ledger_stuck
         self._operator_token = operator_token
@@ -40,6 +47,7 @@ class AdminPlace:
         app.router.add_get("/readyz", self.ready)
         app.router.add_get("/accounts/{account}/balance", self.balance)
         app.router.add_post("/accounts/{account}/credit", self.credit)
+        app.router.add_post("/reload", self.reload)
         return app
 
     async def alive(self, request: web.Request) -> web.StreamResponse:
@@ -74,6 +82,11 @@ class AdminPlace:
             return as_problem(refusal)
         balance = await self._ledger.balance(credit.account, credit.amount.currency)
         return _json({"account": credit.account, "credited": new, "available": str(balance.available)})
+
+    async def reload(self, request: web.Request) -> web.StreamResponse:
+        """Serve by the configuration as it is now. 422 with every mistake if it is wrong; then nothing has changed."""
+        outcome = await self._reload()
+        return _json(outcome, status=200 if outcome["reloaded"] else 422)
 
     @web.middleware
     async def _operators_only(

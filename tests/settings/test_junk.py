@@ -110,7 +110,6 @@ KEYS = [
     "limits",
     "tls",
     "trusted_proxies",
-    "workers",
     "timeouts",
 ]
 OF_UPSTREAMS = ["servers", "ejection", "health_check", "tls", "credential", "total_timeout", "retries"]

@@ -215,8 +215,6 @@ def test_an_upstream_at_the_edge_is_right(changes: dict[str, Any], tmp_path: Pat
 @pytest.mark.parametrize(
     ("changes", "path", "words"),
     [
-        ({"workers": 0}, "workers", "it must be 1 or more"),
-        ({"workers": 65}, "workers", "it must be 64 or less"),
         ({"limits": {"request_headers_max": 0}}, "limits.request_headers_max", "it must be 1 or more"),
         ({"limits": {"request_headers_max": 1001}}, "limits.request_headers_max", "it must be 1000 or less"),
         ({"limits": {"connections_max": 0}}, "limits.connections_max", "it must be 1 or more"),
@@ -244,7 +242,6 @@ def test_a_mistaken_setting_of_the_front_is_explained(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"workers": 64},
         {"limits": {"request_headers_max": 1, "connections_max": 1}},
         {"limits": {"request_headers_max": 1000, "connections_max": 1_000_000}},
         {"timeouts": {"head": "1ms", "shutdown": "24h"}},

@@ -33,7 +33,7 @@ def test_what_is_not_said_has_the_default_of_the_value(tmp_path: Path) -> None:
 
 def test_a_front_without_settings_has_its_defaults(tmp_path: Path) -> None:
     found = from_mapping({}, base=tmp_path, make_secrets=False)
-    assert (found.tls, found.trusted_proxies, found.trust_unix, found.workers) == (None, (), False, 1)
+    assert (found.tls, found.trusted_proxies, found.trust_unix) == (None, (), False)
     assert found.timeouts == CallerTimeouts(10.0, 75.0, 30.0, 60.0, 30.0)
     assert (found.limits.request_fields_max, found.limits.connections_max) == (100, 10_000)
 
@@ -43,7 +43,6 @@ def test_a_front_with_settings_has_them(tmp_path: Path) -> None:
     values = full(
         listen="unix:/run/gateway.sock",
         trusted_proxies=["10.0.0.0/8", "unix", "::1", "::1"],
-        workers=4,
         timeouts=times,
         limits={"request_headers_max": 7, "connections_max": 8},
     )
@@ -52,7 +51,6 @@ def test_a_front_with_settings_has_them(tmp_path: Path) -> None:
     assert found.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("::1"))
     assert found.trust_unix
     assert not settings(tmp_path, full(trusted_proxies=["10.0.0.0/8"])).trust_unix
-    assert found.workers == 4
     assert found.timeouts == CallerTimeouts(1.0, 2.0, 3.0, 4.0, 5.0)
     assert (found.limits.request_fields_max, found.limits.connections_max) == (7, 8)
 
@@ -160,7 +158,6 @@ def test_variables_reach_into_sections_of_upstreams_and_routes(tmp_path: Path) -
         "GATEWAY_ROUTES__WEATHER__CONTEXT_KEY": KEY,
         "GATEWAY_TIMEOUTS__HEAD": "1s",
         "GATEWAY_TRUSTED_PROXIES": "10.0.0.0/8, unix",
-        "GATEWAY_WORKERS": "2",
     }
     found = settings(tmp_path, full(), environ)
     upstream, weather = found.upstreams["api"], found.routes.routes[0]
@@ -170,7 +167,7 @@ def test_variables_reach_into_sections_of_upstreams_and_routes(tmp_path: Path) -
     assert weather.request_fields == FieldRules(set=(("X-Version", "2"),), remove=frozenset({"x-a", "x-b"}))
     assert weather.context_key == Secret(KEY)
     assert found.timeouts.head_seconds == 1.0
-    assert (found.trusted_proxies, found.trust_unix, found.workers) == ((ip_network("10.0.0.0/8"),), True, 2)
+    assert (found.trusted_proxies, found.trust_unix) == ((ip_network("10.0.0.0/8"),), True)
 
 
 def test_a_header_is_not_set_by_a_variable_of_its_own(tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+"""Asking the gateway that runs, by its admin listener."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from gateway.cli.configuration import read
+from gateway.settings import Settings
+
+
+async def ask(settings: Settings, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """POST to the admin listener; the status and what it says. Exit code 3 if nobody answers."""
+    from aiohttp import ClientError, ClientSession, ClientTimeout
+
+    host, port = settings.admin
+    url = f"http://[{host}]:{port}{path}" if ":" in host else f"http://{host}:{port}{path}"
+    if settings.secrets.operator_token is None:
+        _nobody(f"there is no operator token beside {settings.store_path}: no gateway has run there")
+    token = {"Authorization": f"Bearer {settings.secrets.operator_token.reveal()}"}
+    try:
+        async with (
+            ClientSession(timeout=ClientTimeout(total=10)) as session,
+            session.post(url, json=body, headers=token) as answer,
+        ):
+            content: dict[str, Any] = await answer.json(content_type=None)
+    except (ClientError, TimeoutError, ValueError) as error:
+        _nobody(f"no gateway answers on {host}:{port} ({type(error).__name__})")
+    return answer.status, content
+
+
+def reload_gateway(config: Path, *, as_json: bool) -> None:
+    """`gateway reload`: exit code 1 if the gateway refused. Mistakes in the file end it here, with exit code 2."""
+    status, outcome = asyncio.run(ask(read(config, make_secrets=False), "/reload", {}))
+    if as_json:
+        click.echo(json.dumps(outcome))
+    elif status == 200:
+        click.echo(_told(outcome))
+    else:
+        for mistake in outcome.get("mistakes") or [outcome.get("detail") or outcome.get("code")]:
+            click.echo(f"gateway: {mistake}", err=True)
+    sys.exit(0 if status == 200 else 1)
+
+
+def _told(outcome: dict[str, Any]) -> str:
+    routes = [f"{what} {', '.join(outcome[what])}" for what in ("added", "changed", "removed") if outcome[what]]
+    lines = [f"reloaded; routes: {'; '.join(routes) or 'none changed'}"]
+    if outcome["needs_restart"]:
+        lines.append(f"  note: wait for a restart: {', '.join(outcome['needs_restart'])}")
+    return "\n".join(lines)
+
+
+def _nobody(words: str) -> NoReturn:
+    click.echo(f"gateway: {words}", err=True)
+    sys.exit(3)
