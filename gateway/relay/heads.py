@@ -239,7 +239,7 @@ class Heads:
         body = framing.answer_framing("GET", status, version, fields)
         options = ",".join(value for name, value in fields if name.lower() == "connection").lower()
         named = {option.strip() for option in options.split(",")}
-        keep_alive = "close" not in named if version == 11 else "keep-alive" in named
+        keep_alive = "close" not in named and (version == 11 or "keep-alive" in named)
         return AnswerHead(status, found[3] or b"", fields, keep_alive, body)
 
 

@@ -43,6 +43,14 @@ T = TypeVar("T")
 _HEAD_SECONDS = 1.0
 _ACCEPT = "or, if the loss is understood, accept the books as they are with `gateway audit --accept-head`"
 
+# One statement for all accounts: Python hands its lock over at each, and a loop that has work keeps it for 5 ms. With
+# one statement an account, a commit of 64 took 200 to 450 ms beside a busy loop; with this one it takes 6 to 26.
+_SPEND = """
+UPDATE account SET spent = spent + due.micros
+FROM (SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS micros FROM json_each(?)) AS due
+WHERE account.id = due.id
+"""
+
 
 class SqliteLedgerStore:
     """Implements `ports.LedgerStore`. All SQL runs in one thread of its own."""
@@ -215,10 +223,9 @@ class SqliteLedgerStore:
                 (id, tariff.route, tariff.owner, tariff.commission_points, tariff.price),
             )
         credited = [self._write_credit(draft, index, notes) for index in range(len(draft.credits))]
-        self._sql.executemany(
-            "UPDATE account SET spent = spent + ? WHERE id = ?",
-            [(micros, account) for account, micros in draft.spent.items() if micros],
-        )
+        spent = ",".join([f"[{account},{micros}]" for account, micros in draft.spent.items() if micros])
+        if spent:
+            self._sql.execute(_SPEND, (f"[{spent}]",))
         lines = note_lines(notes)
         hash = chain(self._hash, draft, lines)
         self._sql.execute(
