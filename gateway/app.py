@@ -37,7 +37,7 @@ from gateway.ports import Served
 from gateway.relay.lending import Borrower
 from gateway.relay.listener import Relay
 from gateway.settings import Settings, SettingsInvalid, UnixSocket, load
-from gateway.web.answers import Handler, drop_what_was_invented, guarded, internal_error, log_failure
+from gateway.web.answers import Handler, continue_at_once, drop_what_was_invented, guarded, internal_error, log_failure
 from gateway.web.cookies import Cookies
 from gateway.web.front import Front, Sparing
 from gateway.web.pages import Pages
@@ -291,9 +291,9 @@ class Gateway:
     def _add(self, app: web.Application, method: str, path: str, handler: Handler) -> None:
         bounded = guarded(handler, report=self.report, new_id=self.new_id)
         if method == "GET":
-            app.router.add_get(path, bounded)  # and HEAD
+            app.router.add_get(path, bounded, expect_handler=continue_at_once)  # and HEAD
         else:
-            app.router.add_route(method, path, bounded)
+            app.router.add_route(method, path, bounded, expect_handler=continue_at_once)
 
     def new_id(self) -> str:
         """The id of a request that is not proxied."""

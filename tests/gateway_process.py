@@ -93,10 +93,11 @@ class GatewayProcess:
 
 
 @asynccontextmanager
-async def running(config: Path, **environ: str) -> AsyncIterator[GatewayProcess]:
-    """Start it and wait until it says that it listens; end it in any case."""
+async def running(config: Path, *, files_max: int | None = None, **environ: str) -> AsyncIterator[GatewayProcess]:
+    """Start it and wait until it says that it listens; end it in any case. `files_max`: as `ulimit -n` has it."""
+    limited = ["bash", "-c", f'ulimit -n {files_max}; exec "$@"', "bash"] if files_max else []
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gateway", "run", "--config", str(config),
+        *limited, sys.executable, "-m", "gateway", "run", "--config", str(config),
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, env={**os.environ, **environ},
     )  # fmt: skip
     drained: asyncio.Task[bytes] | None = None

@@ -49,6 +49,8 @@ class RawUpstream:
 
     def __init__(self, script: Script | None = None) -> None:
         self.script = script or answering(OK)
+        self.reads_bodies = True
+        """Whether a script begins when the body has come; else it begins with the head, and reads for itself."""
         self.visits: list[Visit] = []
         self.connections = 0
         self.visited = asyncio.Event()
@@ -80,14 +82,15 @@ class RawUpstream:
             while True:
                 visit = Visit(await reader.readuntil(b"\r\n\r\n"), reader, writer)
                 self.visits.append(visit)
-                visit.body = await _body(visit)
+                visit.body = await _body(visit) if self.reads_bodies else b""
                 self.visited.set()
                 await self.script(visit)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
-            if self.visits:
-                self.visits[-1].gone.set()
+            for visit in self.visits:
+                if visit.writer is writer:
+                    visit.gone.set()
             await closed(writer)
 
 

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from gateway.core.answers import Answer
 
@@ -87,6 +87,13 @@ def log_failure(report: Callable[..., None], request_id: str, error: Exception) 
     frames = traceback.extract_tb(error.__traceback__)[-6:]
     where = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames]
     report("failed", request_id=request_id, error=type(error).__name__, where=where)
+
+
+async def continue_at_once(request: web.Request) -> None:
+    """aiohttp's `expect_handler` for our own addresses. Its own answers other expectations, and quotes them."""
+    if request.version == HttpVersion11 and request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer has yet to begin
 
 
 def guarded(handler: Handler, *, report: Callable[..., None], new_id: Callable[[], str]) -> Handler:

@@ -27,6 +27,7 @@ from aiohttp import (
     ClientResponse,
     ConnectionTimeoutError,
     HttpVersion,
+    HttpVersion11,
     web,
 )
 from multidict import CIMultiDict
@@ -281,6 +282,8 @@ class AiohttpExchange:
             raise RuntimeError("answer comes after forward")
         reason = upstream.reason if upstream.reason and upstream.reason.isascii() else ""
         self._answer = answer = RelayedAnswer(upstream.status, reason, [*self._upstream_fields, *self.fields])
+        if self._request.version < HttpVersion11 and "Content-Length" not in answer.headers:
+            answer.force_close()  # its end is the connection's, also for a caller that would keep it
         try:
             await answer.prepare(self._request)
             started()
