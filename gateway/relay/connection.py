@@ -79,8 +79,8 @@ class CallerConnection(asyncio.Protocol):
     """The protocol of an accepted connection."""
 
     __slots__ = (
-        "_discarding", "_forwarding", "_full_bytes", "_holds", "_idle_deadline", "_lingering", "_origin", "_origin_host",
-        "_peer", "_read_deadline", "_task", "_transport", "_tunnel", "_unread", "_wait_for_room", "_waiter",
+        "_discarding", "_forwarding", "_full_bytes", "_holds", "_idle_deadline", "_lingering", "_origin",
+        "_origin_host", "_peer", "_read_deadline", "_task", "_transport", "_tunnel", "_unread", "_wait_for_room", "_waiter",
         "_write_deadline", "current", "fault", "is_full", "is_gone", "relay",
     )  # fmt: skip
 
