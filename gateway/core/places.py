@@ -5,8 +5,6 @@ with `Retry-After` lets callers decide. Counts are kept by name, so that a reloa
 them.
 """
 
-from types import TracebackType
-
 from gateway.core.refusals import UpstreamBusy
 from gateway.core.routes import Route
 
@@ -20,32 +18,17 @@ class Places:
         self._routes: dict[str, int] = {}
         self._upstreams: dict[str, int] = {}
 
-    def take(self, route: Route) -> "Place":
-        """A place for one request, to be used in a `with`. Raises UpstreamBusy if there is none."""
-        if self._upstreams.get(route.upstream.name, 0) >= route.upstream.connections_max:
+    def take(self, route: Route) -> None:
+        """Take a place for one request. Raises UpstreamBusy if there is none; then nothing was taken."""
+        under_way, most = self._upstreams.get(route.upstream.name, 0), route.concurrency_max
+        if under_way >= route.upstream.connections_max:
             raise UpstreamBusy()
-        if route.concurrency_max is not None and self._routes.get(route.name, 0) >= route.concurrency_max:
+        if most is not None and self._routes.get(route.name, 0) >= most:
             raise UpstreamBusy()
-        return Place(self._routes, route.name, self._upstreams, route.upstream.name)
+        self._upstreams[route.upstream.name] = under_way + 1
+        self._routes[route.name] = self._routes.get(route.name, 0) + 1
 
-
-class Place:
-    """One request's place; free again when its `with` ends, however it ends."""
-
-    __slots__ = ("_route", "_routes", "_upstream", "_upstreams")
-
-    def __init__(self, routes: dict[str, int], route: str, upstreams: dict[str, int], upstream: str) -> None:
-        self._routes = routes
-        self._route = route
-        self._upstreams = upstreams
-        self._upstream = upstream
-
-    def __enter__(self) -> None:
-        self._routes[self._route] = self._routes.get(self._route, 0) + 1
-        self._upstreams[self._upstream] = self._upstreams.get(self._upstream, 0) + 1
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._routes[self._route] -= 1
-        self._upstreams[self._upstream] -= 1
+    def leave(self, route: Route) -> None:
+        """Give it back, once."""
+        self._upstreams[route.upstream.name] -= 1
+        self._routes[route.name] -= 1

@@ -73,9 +73,12 @@ class Serve:
     async def _relay(self, exchange: Exchange, caller: Caller, route: Route, target: Target) -> None:
         """A free route: forward and answer, nothing to record."""
         meter = route.price.meter()
-        with self._places.take(route):
+        self._places.take(route)
+        try:
             await exchange.forward(route, route.upstream_target(target), meter, caller)
             await exchange.answer(meter, _nothing_to_record)
+        finally:
+            self._places.leave(route)
 
     async def _sell(self, exchange: Exchange, caller: Caller, route: Route, target: Target) -> None:
         """A priced route: hold, forward, record, answer, settle."""
@@ -94,13 +97,16 @@ class Serve:
             hold.started()
 
         try:
-            with self._places.take(route):
+            self._places.take(route)
+            try:
                 await exchange.forward(route, route.upstream_target(target), meter, caller)
                 # On a strict route this waits for the disk: no byte is answered before its price is on record.
                 due = price.cost(meter.units)
                 await self._ledger.start(hold, due, route.durability)
                 exchange.fields += headers.receipt(due, hold.balance)
                 await exchange.answer(meter, started)
+            finally:
+                self._places.leave(route)
         except BaseException:
             if not begun:
                 meter.cut()  # not a byte of the answer has left: whoever is to blame, it costs nothing

@@ -92,6 +92,9 @@ class _Question:
         if not self.over.done():
             self.over.set_result(None)
 
+    def whole(self, head: AnswerHead, body: bytes) -> None:
+        self.head(head)
+
     def interim(self, head: AnswerHead, raw: bytes) -> None: ...
     def body(self, data: bytes) -> None: ...
     def end(self, trailers: Fields) -> None: ...

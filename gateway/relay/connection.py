@@ -34,6 +34,7 @@ from gateway.core.refusals import (
     Refusal,
     TargetTooLong,
 )
+from gateway.core.routes import Route, Server
 from gateway.core.targets import TARGET_BYTES_MAX
 from gateway.relay.bodies import RequestBody
 from gateway.relay.exchange import RelayExchange
@@ -80,8 +81,8 @@ class CallerConnection(asyncio.Protocol):
 
     __slots__ = (
         "_discarding", "_forwarding", "_full_bytes", "_holds", "_idle_deadline", "_lingering", "_origin",
-        "_origin_host", "_peer", "_read_deadline", "_task", "_transport", "_tunnel", "_unread", "_wait_for_room",
-        "_waiter", "_write_deadline", "current", "fault", "is_full", "is_gone", "relay",
+        "_origin_host", "_peer", "_read_deadline", "_sent_before", "_task", "_transport", "_tunnel", "_unread",
+        "_wait_for_room", "_waiter", "_write_deadline", "current", "fault", "is_full", "is_gone", "relay",
     )  # fmt: skip
 
     def __init__(self, relay: "Relay") -> None:
@@ -106,6 +107,7 @@ class CallerConnection(asyncio.Protocol):
         self._origin_host = ""
         self._peer = ""
         self._forwarding = b""
+        self._sent_before: tuple[RequestBlock, Route, Server, bytes] | None = None
         self._transport: asyncio.Transport
 
     # --- what comes in ------------------------------------------------------------------------------------------------
@@ -185,7 +187,7 @@ class CallerConnection(asyncio.Protocol):
         line_end = data.find(b"\r\n")
         method_end, version_at = data.find(b" ", 0, line_end), data.rfind(b" ", 0, line_end)
         if method_end <= 0 or version_at <= method_end:
-            self.misread(BadRequest("its first line is malformed"), data)
+            self.misread(BadRequest("its first line is malformed"))
             return
         method = data[:method_end].decode("latin-1")
         target = data[method_end + 1 : version_at].decode("latin-1")
@@ -201,21 +203,21 @@ class CallerConnection(asyncio.Protocol):
         """The head is not complete, or too large. `whole`: with the empty line before it."""
         relay = self.relay
         if whole not in _EMPTY_LINE and _NO_HEAD.match(data):
-            self.misread(BadRequest("it is not HTTP"), data)
+            self.misread(BadRequest("it is not HTTP"))
         elif len(data) > TARGET_BYTES_MAX + _REQUEST_LINE_SPARE and b"\r\n" not in data[: TARGET_BYTES_MAX + 64]:
-            self.misread(TargetTooLong(limit_bytes=TARGET_BYTES_MAX), data)
+            self.misread(TargetTooLong(limit_bytes=TARGET_BYTES_MAX))
         elif end >= 0 or len(data) > relay.head_bytes_max:
-            self.misread(HeadTooLarge(limit_bytes=relay.head_bytes_max), data)
+            self.misread(HeadTooLarge(limit_bytes=relay.head_bytes_max))
         elif _BARE_END.search(data):
-            self.misread(BadRequest("a line does not end with a carriage return and a line feed"), data)
+            self.misread(BadRequest("a line does not end with a carriage return and a line feed"))
         elif b"\r\n" in data and not _FIRST_LINE.match(data):
-            self.misread(BadRequest("its first line is malformed"), data)
+            self.misread(BadRequest("its first line is malformed"))
         else:
             self._unread = whole
             if first and whole not in _EMPTY_LINE:
                 self._read_deadline = relay.now() + relay.timeouts.head_seconds
 
-    def misread(self, fault: Refusal, data: bytes) -> None:
+    def misread(self, fault: Refusal) -> None:
         """What came is no request. It is refused like one, with nothing of it in answer or log."""
         self.fault = fault
         self._begin("-", "-", self.relay.heads.request(b"HTTP/1.1\r\nHost: -\r\n"), b"")
@@ -474,7 +476,7 @@ class CallerConnection(asyncio.Protocol):
             current.closes = True
             current.upload_failed(BodyTooSlow())
         elif self._unread not in _EMPTY_LINE:
-            self.misread(HeadTooSlow(), b"")
+            self.misread(HeadTooSlow())
         else:
             self._close()
 
@@ -508,10 +510,15 @@ class CallerConnection(asyncio.Protocol):
         assert self._origin is not None
         return self._origin
 
-    def forwarding(self, block: RequestBlock) -> bytes:
-        """The lines that tell an upstream of it."""
+    def lines_for(self, block: RequestBlock, route: Route, server: Server) -> bytes:
+        """The lines of a request that it shares with others of this connection: mostly those of the one before it."""
+        last = self._sent_before
+        if last is not None and last[0] is block and last[1] is route and last[2] is server:
+            return last[3]
         self._know_origin(block)
-        return self._forwarding
+        made = block.for_upstream(route, server, self.relay.cookie) + self._forwarding
+        self._sent_before = (block, route, server, made)
+        return made
 
     def _know_origin(self, block: RequestBlock) -> None:
         """Once for a connection, unless it is a front's that brings many callers' requests."""

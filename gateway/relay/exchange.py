@@ -132,8 +132,7 @@ class RelayExchange:
         return b"".join(
             (
                 f"{self.method} {target} HTTP/1.1\r\n".encode("latin-1"),
-                block.for_upstream(route, server, self._caller.relay.cookie),
-                self._caller.forwarding(block),
+                self._caller.lines_for(block, route, server),
                 encoded(context.fields(self.id, caller, route, issuer=self._caller.relay.issuer, traced=block.traced)),
                 b"\r\n",
             )
@@ -307,6 +306,15 @@ class RelayExchange:
         if head.status == 101 and not (self._block.head.upgrade and self._block.version == 11):
             raise BadFraming("it switches protocols and nobody asked")
         self._head = head
+        if self._head_waiter is not None and not self._head_waiter.done():
+            self._head_waiter.set_result(None)
+
+    def whole(self, head: AnswerHead, body: bytes) -> None:
+        self._head = head
+        if body:
+            self._ahead.append(body)
+        self._answer_ended = True
+        self._upstream = None
         if self._head_waiter is not None and not self._head_waiter.done():
             self._head_waiter.set_result(None)
 

@@ -126,7 +126,7 @@ class Lent:
         if self._caller.current is not self:
             return
         if self._refusal is not None and not self.status and not self._caller.is_gone:
-            self._caller.misread(self._refusal, b"")
+            self._caller.misread(self._refusal)
         else:
             self._caller.ended(self)
 

@@ -83,6 +83,21 @@ class AnswerReader:
         """Whether a `101` has made this something else than HTTP."""
         return self._state == _SWITCHED
 
+    def whole(self, data: bytes) -> tuple[AnswerHead, bytes] | None:
+        """The head and the body of an answer that came in one piece, as most do. None: it did not, and is to be fed."""
+        self.begun = True
+        if self._state != _HEAD or self._buffer or self._method == "HEAD":
+            return None
+        end = data.find(b"\r\n\r\n") + 4
+        if end < 4 or end > self._bytes_max:
+            return None
+        head = self._heads.answer(data[:end])
+        body = head.framing
+        if body.kind != "length" or body.length != len(data) - end or head.status < 200:
+            return None
+        self._state = _ENDED
+        return head, data[end:]
+
     def feed(self, data: bytes) -> bytes:
         """Take what has arrived; what is left over after the end of the answer."""
         self.begun = True

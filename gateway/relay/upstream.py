@@ -19,6 +19,7 @@ import math
 import socket
 import ssl
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from typing import Protocol, cast
 
 from gateway.core.framing import BadFraming
@@ -37,6 +38,9 @@ _OUR_OWN_LACK = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOM
 
 class Asks(Reads, Protocol):
     """Whoever waits for an answer on a connection."""
+
+    def whole(self, head: AnswerHead, body: bytes) -> None:
+        """Instead of `head`, `body` and `end`: all of an answer that came in one piece."""
 
     def broken(self, *, timed_out: bool, begun: bool, stale: bool) -> None:
         """There will be no (whole) answer. `begun`: a byte of it came. `stale`: none did, on an old connection."""
@@ -162,6 +166,9 @@ class UpstreamConnection(asyncio.Protocol):
             self.abort()  # it was not asked
             return
         try:
+            if self._asks is not None and (whole := reader.whole(data)) is not None:
+                self._answered_whole(self._asks, *whole)
+                return
             left_over = reader.feed(data)
         except BadFraming as bad:
             self._pool.complain(self.server, bad.args[0] if bad.args else "")
@@ -251,6 +258,12 @@ class UpstreamConnection(asyncio.Protocol):
             self._asks.switched(data)
 
     # ------------------------------------------------------------------------------------------------------------------
+
+    def _answered_whole(self, asks: Asks, head: AnswerHead, body: bytes) -> None:
+        self._head = head
+        asks.whole(head, body)
+        self._pool.succeeded(self.server)
+        self._answered(b"")
 
     def _answered(self, left_over: bytes) -> None:
         head = self._head
@@ -463,6 +476,7 @@ class Pools:
         self._sweep = sweep
         self._report = report
         self._pools: dict[str, Pool] = {}
+        self._watched: dict[str, Upstream] | None = None
 
     def of(self, upstream: Upstream) -> Pool:
         """The pool of an upstream; a new one if a reload has changed it."""
@@ -472,6 +486,8 @@ class Pools:
         return found
 
     def _replace(self, found: Pool | None, upstream: Upstream) -> Pool:
+        if self._watched is not None and self._watched.get(upstream.name) != upstream:
+            return self._passing(upstream)
         if found is not None:
             if found.upstream == upstream:
                 found.upstream = upstream
@@ -482,9 +498,21 @@ class Pools:
         )
         return made
 
+    def _passing(self, upstream: Upstream) -> Pool:
+        """For a request that was under way when a reload took its upstream away: nothing of it stays."""
+        made = Pool(
+            replace(upstream, check=None),
+            heads=self._heads,
+            sweep=self._sweep,
+            report=self._report,
+            chance=self._chance,
+        )
+        made.close()
+        return made
+
     def watch(self, upstreams: Iterable[Upstream]) -> None:
         """These are the upstreams from now on: those with a health check are checked, and of others nothing stays."""
-        named = {upstream.name: upstream for upstream in upstreams}
+        named = self._watched = {upstream.name: upstream for upstream in upstreams}
         for name in [name for name in self._pools if name not in named]:
             self._pools.pop(name).close()
         for upstream in named.values():
