@@ -188,15 +188,6 @@ class UpstreamUnavailable(Refusal):
 
 
 @dataclass(eq=False)
-class ShuttingDown(Refusal):
-    """The gateway is about to stop; another one may already listen."""
-
-    status = 503
-    code = "shutting_down"
-    retry_after_seconds: int = 1
-
-
-@dataclass(eq=False)
 class LedgerUnavailable(Refusal):
     """The ledger cannot commit: paid routes are closed, free ones go on."""
 

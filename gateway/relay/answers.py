@@ -5,8 +5,6 @@ from http import HTTPStatus
 from gateway.core.answers import Answer
 from gateway.relay.heads import encoded as field_lines
 
-__all__ = ["Answer", "encoded"]
-
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 

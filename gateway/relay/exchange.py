@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from gateway.core import context, targets
+from gateway.core.answers import Answer
 from gateway.core.callers import Caller
 from gateway.core.framing import BadFraming
 from gateway.core.headers import Fields, to_caller
@@ -256,7 +257,7 @@ class RelayExchange:
         else:
             self._give(relay.internal_error(str(self.id)))
 
-    def _give(self, answer: answers.Answer) -> None:
+    def _give(self, answer: Answer) -> None:
         """An answer of our own."""
         if self._caller.is_gone:
             return
@@ -286,7 +287,7 @@ class RelayExchange:
 
     # --- what the upstream says ---------------------------------------------------------------------------------------
 
-    def interim(self, head: AnswerHead, raw: bytes) -> None:
+    def interim(self, head: AnswerHead) -> None:
         if self._block.version != 11 or self._streaming or self.status:
             return
         if head.status == 100:

@@ -43,6 +43,7 @@ class Lent:
         self._reader.begin(method)
         version = "1.1" if block.version == 11 else "1.0"
         self._head = f"{method} {target} HTTP/{version}\r\n".encode("latin-1") + block.lines + b"\r\n"
+        self._block = block
         self._method = method
         self.upload = RequestBody(block.head.framing, relay.body_bytes_max)
         self.upload_begun = True
@@ -132,7 +133,7 @@ class Lent:
 
     # --- the parts of the answer --------------------------------------------------------------------------------------
 
-    def interim(self, head: AnswerHead, raw: bytes) -> None: ...
+    def interim(self, head: AnswerHead) -> None: ...
 
     def head(self, head: AnswerHead) -> None:
         self.status = head.status
@@ -146,6 +147,9 @@ class Lent:
     def switched(self, data: bytes) -> None: ...
 
     def transport_info(self, name: str, default: Any) -> Any:
+        """The caller's address is what a trusted front says: our pages count by it too."""
+        if name == "peername" and self._caller.relay.trusts_fronts:
+            return (self._caller.origin(self._block).address, 0)
         return self._caller.extra_info(name, default)
 
     @property

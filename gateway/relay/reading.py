@@ -18,7 +18,7 @@ _NO_BODY = (204, 304)
 class Reads(Protocol):
     """Told of an answer's parts as they come."""
 
-    def interim(self, head: AnswerHead, raw: bytes) -> None:
+    def interim(self, head: AnswerHead) -> None:
         """A `1xx` other than `101`."""
 
     def head(self, head: AnswerHead) -> None:
@@ -72,11 +72,6 @@ class AnswerReader:
     @property
     def ended(self) -> bool:
         return self._state == _ENDED
-
-    @property
-    def ends_with_connection(self) -> bool:
-        """Whether the end of the connection is the end of the answer."""
-        return self._state == _UNTIL_CLOSE
 
     @property
     def switched(self) -> bool:
@@ -146,7 +141,7 @@ class AnswerReader:
             self._interims += 1
             if self._interims > _INTERIMS_MAX:
                 raise BadFraming("it has too many interim answers")
-            self._reads.interim(head, raw)
+            self._reads.interim(head)
         else:
             self._begin_body(head)
         return data[end:]

@@ -235,9 +235,9 @@ class UpstreamConnection(asyncio.Protocol):
 
     # --- the parts of the answer --------------------------------------------------------------------------------------
 
-    def interim(self, head: AnswerHead, raw: bytes) -> None:
+    def interim(self, head: AnswerHead) -> None:
         if self._asks is not None:
-            self._asks.interim(head, raw)
+            self._asks.interim(head)
 
     def head(self, head: AnswerHead) -> None:
         self._head = head

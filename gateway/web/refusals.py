@@ -82,7 +82,6 @@ WORDS: dict[type[Refusal], Words] = {
         "The upstream is not available",
         lambda r: f"It failed a moment ago. Try again in {r.retry_after_seconds} s; nothing was charged.",
     ),
-    no.ShuttingDown: Words("The gateway is shutting down", lambda r: "Nothing was charged; try again."),
     no.LedgerUnavailable: Words(
         "Paid requests are paused", lambda r: "The ledger cannot be written just now. Nothing was charged; try again."
     ),

@@ -13,8 +13,10 @@ import pytest
 
 from gateway.cli.stage import Stage
 from tests.callers import Funded, funded
+from tests.conftest import StageMaker
 from tests.forms import FORMS
-from tests.raw import RawUpstream, answering
+from tests.raw import RawUpstream, answering, split
+from tests.raw import ask as ask_raw
 from tests.relay.wire import Wire, ask, request
 
 CONTEXT_KEY = "0c9d8e7f6a5b4c3d2e1f0a9b8c7d6e5f-context"
@@ -268,3 +270,16 @@ async def test_every_requests_context_is_its_own(with_route: RouteMaker, upstrea
     assert len(tokens) == 3
     for token in tokens:
         assert jwt.decode(token.decode(), CONTEXT_KEY, algorithms=["HS256"], audience="raw")["sub"] == ""
+
+
+async def test_our_own_pages_count_by_the_address_that_a_trusted_front_names(make_stage: StageMaker) -> None:
+    stage = await make_stage(trusted_proxies=["127.0.0.1"])
+
+    async def look(address: str) -> bytes:
+        request = f"GET /-/paid?session_id=cs_test_x HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {address}\r\n"
+        return split(await ask_raw(stage.url, f"{request}Connection: close\r\n\r\n".encode()))[2]
+
+    first = await look("192.0.2.1")
+    looks = [await look("192.0.2.1") for _ in range(40)]
+    assert looks[-1] != first  # it has looked too often
+    assert await look("192.0.2.2") == first
