@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 from gateway.core.callers import Caller
 from gateway.core.headers import Fields
 from gateway.core.ids import RequestId
-from gateway.core.ledger import Balance, Committed, Credit, Draft, Tail, Tariff
+from gateway.core.ledger import Balance, Claim, Committed, Credit, Draft, Drawn, Record, Tail, Tariff
 from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.payments import Event, Outcome, Payment
@@ -176,6 +176,60 @@ class LedgerStore(Protocol):
         """
 
     async def close(self) -> None: ...
+
+
+class Borrower(Protocol):
+    """A keeper that borrows: what its lender may ask of it, at any time."""
+
+    def claim(self) -> Claim:
+        """What is spoken for. From this moment on the rest of its slices is void."""
+
+    def recall(self, row: int) -> int:
+        """Part with what is not spoken for of an account; how many micros that is."""
+
+
+class Lender(Protocol):
+    """Books that others draw on too: an account is borrowed from them slice by slice."""
+
+    def lends_to(self, borrower: Borrower) -> None:
+        """Whom to ask. Called once, before anything else."""
+
+    async def draw(self, holder: str, unit: str, micros: int) -> Drawn:
+        """Borrow at least so much, or all there is; nothing when `micros` is 0. Raises StoreFailed.
+
+        Cancelled, whatever was lent goes back.
+        """
+
+    def give_back(self, returns: Mapping[int, int]) -> None:
+        """Return micros of accounts, by their rows. Awaits nothing."""
+
+
+class Survivors(Protocol):
+    """Workers that lived on while the keeper of the books died."""
+
+    async def gather(self, tail: Tail) -> None:
+        """Until all have come back, or those that have not are given up."""
+
+    def keep(self, number: int, record: Record) -> bool:
+        """Whether one of them answers for this record, so that it must not be voided."""
+
+
+class Bookkeeping(Protocol):
+    """What is derived from the books, and what of them need not be kept: done in short steps, between commits.
+
+    Every step is in the books whole or not at all, and whoever was cut off may begin again. All of them raise StoreBusy,
+    StoreFailed, and BooksRefused for books that do not hang together.
+    """
+
+    async def fold(self, *, closed_before_ms: int) -> bool:
+        """Derive transfers and hourly usage from the next batches. False if all hours that are over by then are done."""
+
+    async def prune(self, *, before_ms: int) -> bool:
+        """Drop batches of hours before that, if they are folded and nothing needs them. False if there are none."""
+
+
+class BooksRefused(Exception):
+    """The books do not hang together, so nothing was derived from them or dropped. The message says where."""
 
 
 class StoreDamaged(Exception):

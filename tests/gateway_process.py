@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from gateway import settings as configuration
@@ -25,7 +25,9 @@ from tests.callers import Funded
 START_SECONDS_MAX = 20.0
 
 
-def write_config(folder: Path, upstream: str, *, price: str = "0.002 usd", **route: object) -> Settings:
+def write_config(
+    folder: Path, upstream: str, *, price: str = "0.002 usd", workers: int = 1, **route: object
+) -> Settings:
     """A configuration with one priced and one free route, its secrets made."""
     port = free_port(0)
     config = {
@@ -36,6 +38,7 @@ def write_config(folder: Path, upstream: str, *, price: str = "0.002 usd", **rou
         "public_url": f"http://127.0.0.1:{port}",
         "store": f"sqlite:{folder}/gateway.db",
         "currency": "usd",
+        "workers": workers,
         "upstreams": {"toy": {"url": upstream}},
         "routes": [
             {"name": "paid", "match": "/paid/", "upstream": "toy", "strip_prefix": True, "price": price, **route},
@@ -81,9 +84,39 @@ class GatewayProcess:
         return self._process.pid
 
     async def kill(self) -> None:
-        """kill -9."""
-        self._process.kill()
+        """kill -9, of all its processes."""
+        os.killpg(self._process.pid, signal.SIGKILL)
         await self._process.wait()
+
+    async def ended(self) -> int:
+        """Wait for its end; the exit code."""
+        return await self._process.wait()
+
+    def keeper(self) -> int:
+        """The pid of the process that keeps the books, if it is one of its own. Raises ValueError while there is none."""
+        [pid] = self._called("gateway-keeper")
+        return pid
+
+    def worker(self, slot: int) -> int:
+        """The pid of the worker in this slot."""
+        [pid] = self._called(f"gateway-w{slot}")
+        return pid
+
+    def workers(self) -> list[int]:
+        """The pids of the workers, those that are leaving among them."""
+        return self._called("gateway-w")
+
+    def _called(self, name: str) -> list[int]:
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+                comm = (folder / "comm").read_text()
+            except OSError:
+                continue  # it has just ended
+            if int(fields[2]) == self._process.pid and fields[0] != "Z" and comm.startswith(name):
+                found.append(int(folder.name))
+        return sorted(found)
 
     async def stop(self) -> int:
         """SIGTERM; the exit code."""
@@ -99,6 +132,7 @@ async def running(config: Path, *, files_max: int | None = None, **environ: str)
     process = await asyncio.create_subprocess_exec(
         *limited, sys.executable, "-m", "gateway", "run", "--config", str(config),
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, env={**os.environ, **environ},
+        start_new_session=True,
     )  # fmt: skip
     drained: asyncio.Task[bytes] | None = None
     try:
@@ -109,8 +143,8 @@ async def running(config: Path, *, files_max: int | None = None, **environ: str)
         drained = asyncio.create_task(process.stderr.read())
         yield GatewayProcess(process)
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
         if drained is not None:
             await drained

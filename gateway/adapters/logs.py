@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from itertools import accumulate
 from json.encoder import encode_basestring_ascii as _encode
@@ -38,14 +39,17 @@ _GATHER_SECONDS = 0.02  # a thread that is woken for each line takes a tenth of 
 _events: "LineWriter | None" = None
 
 
-def configure(*, console: bool, level: str) -> None:
-    """Set up structlog: JSON lines, or something for people's eyes on a terminal."""
+def configure(*, console: bool, level: str, at_once: bool = False) -> None:
+    """Set up structlog: JSON lines, or something for people's eyes on a terminal.
+
+    `at_once` is for a process that forks and may have no threads: each event is written before the call returns.
+    """
     import structlog
 
     global _events
     close()
-    _events = LineWriter(sys.stderr)
-    logger = _EventLogger(_events)
+    _events = None if at_once else LineWriter(sys.stderr)
+    logger = _EventLogger(_events or _write_at_once)
     renderer = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer(sort_keys=False)
     structlog.configure(
         processors=[
@@ -208,6 +212,11 @@ class LineWriter:
             return self._stream.fileno()
         except (AttributeError, OSError):
             return None  # it is in memory
+
+
+def _write_at_once(line: str) -> None:
+    with suppress(OSError):
+        os.write(2, line.encode())
 
 
 def _write_some(descriptor: int, data: memoryview) -> int:

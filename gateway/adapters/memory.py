@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from gateway.core.ledger import AccountRow, Committed, Credit, Draft, Record, Tail, Tariff
+from gateway.core.ledger import AccountRow, Committed, Credit, Draft, Origin, Record, Tail, Tariff
 from gateway.core.money import AMOUNT_MICROS_MAX
 from gateway.core.payments import Event
 from gateway.ports import InboxStatus, TokenRow
@@ -29,10 +29,11 @@ class MemoryLedgerStore:
         self._seq = 0
         self._next = 1
         self._credited: list[bool | None] = []  # of the last draft, should it come again
+        self._origins: list[Origin] = []
 
     async def open(self) -> Tail:
         unstarted = [record for number, record in self.records if number > self.started]
-        return Tail(self._seq, self._next, self.started, dict(self.tariffs), unstarted)
+        return Tail(self._seq, self._next, self.started, dict(self.tariffs), unstarted, tuple(self._origins[-1000:]))
 
     async def reopen(self) -> None:
         """There is no handle that could have failed."""
@@ -58,6 +59,7 @@ class MemoryLedgerStore:
                 raise AssertionError(f"account {id} would be overspent")
         self.tariffs.update({tariff: id for id, tariff in draft.tariffs})
         self.records.extend(enumerate(Record.unpack_all(bytes(draft.payload)), draft.first))
+        self._origins.extend(draft.origins)
         self._seq, self._next, self.started = draft.seq, draft.first + draft.count, draft.started
 
     def _credit(self, credit: Credit) -> bool | None:

@@ -24,6 +24,10 @@ class MemoryRateLimits:
         self._counters: dict[str, _Counter] = {}
 
     async def hit(self, rate: Rate, subject: str) -> Window:
+        return self.count(rate, subject)
+
+    def count(self, rate: Rate, subject: str) -> Window:
+        """The same, at once."""
         now_ms = self._clock.now_ms()
         counter = self._counters.get(subject)
         if counter is None or counter.rate is not rate:

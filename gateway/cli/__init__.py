@@ -59,6 +59,16 @@ def reload(config: Path, as_json: bool) -> None:
     reload_gateway(config, as_json=as_json)
 
 
+@main.command()
+@config_option
+@json_option
+def restart(config: Path, as_json: bool) -> None:
+    """Replace the workers of the running gateway one by one (SIGUSR2). No request is lost. Needs `workers` > 1."""
+    from gateway.cli.admin import restart_gateway
+
+    restart_gateway(config, as_json=as_json)
+
+
 @main.group()
 def config() -> None:
     """The configuration's schema and reference."""
@@ -102,15 +112,107 @@ def demo(script: bool, data: Path | None, port: int) -> None:
 @click.option(
     "--head", type=click.Path(path_type=Path), default=None, help="The head of its chain.  [default: beside it]"
 )
+@click.option(
+    "--since",
+    metavar="SEQ|WHEN",
+    default=None,
+    help="Prove the batches from this number or time on (900, 24h, 7d, 2026-01-31); the earlier ones as they stand.",
+)
 @click.option("--accept-head", is_flag=True, help="Sign the books as they end now, after a loss that was understood.")
 @json_option
-def audit(config: Path, store: Path | None, head: Path | None, accept_head: bool, as_json: bool) -> None:
+def audit(
+    config: Path, store: Path | None, head: Path | None, since: str | None, accept_head: bool, as_json: bool
+) -> None:
     """Prove from the files alone that the books are right. Reads only; works while the gateway runs."""
     from gateway.cli.books import accept_books, audit_books
 
     if accept_head:
         accept_books(config, store)
-    audit_books(config, store, head, as_json=as_json)
+    audit_books(config, store, head, since=since, as_json=as_json)
+
+
+@main.group()
+def db() -> None:
+    """The files under the books and the records."""
+
+
+@db.command()
+@config_option
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@json_option
+def migrate(config: Path, dry_run: bool, as_json: bool) -> None:
+    """Bring the files up to date, after a copy of each. `gateway run` does it by itself when it starts."""
+    from gateway.cli.db import migrate_stores
+
+    migrate_stores(config, dry_run=dry_run, as_json=as_json)
+
+
+@db.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@config_option
+@json_option
+def backup(folder: Path, config: Path, as_json: bool) -> None:
+    """Copy books, head and records, as they are at one moment, into a new FOLDER. Works while the gateway runs."""
+    from gateway.cli.db import back_up_stores
+
+    back_up_stores(config, folder, as_json=as_json)
+
+
+@db.command()
+@click.option("--before", metavar="DATE", default=None, help="Drop what is older than this (UTC), such as 2026-01-31.")
+@click.option("--keep-days", type=click.IntRange(min=1), default=None, help="Or: keep so many days.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be dropped.")
+@config_option
+@json_option
+def prune(before: str | None, keep_days: int | None, dry_run: bool, config: Path, as_json: bool) -> None:
+    """Drop old batches that are folded. Their hourly sums stay, and an anchor from which the audit goes on.
+
+    [default: keep `retention.batches_days`]
+    """
+    from gateway.cli.ledger import prune_books
+
+    prune_books(config, before=before, keep_days=keep_days, dry_run=dry_run, as_json=as_json)
+
+
+@main.group()
+def ledger() -> None:
+    """Statements and double entry."""
+
+
+@ledger.command()
+@config_option
+@click.option("--store", type=click.Path(path_type=Path), default=None, help="Another ledger file, such as a copy.")
+@click.option("--account", default=None, help="What this account used and paid in.")
+@click.option("--owner", default=None, help="Or: what the routes of this owner took.")
+@click.option("--from", "begin", metavar="DATE", default=None, help="From then on (UTC): 2026-01-31, 2026-01-31T12:00.")
+@click.option("--to", "end", metavar="DATE", default=None, help="Up to then, without it.")
+@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
+@click.option("--summary", is_flag=True, help="Hour by hour instead of request by request.")
+def export(
+    config: Path,
+    store: Path | None,
+    account: str | None,
+    owner: str | None,
+    begin: str | None,
+    end: str | None,
+    form: str,
+    summary: bool,
+) -> None:
+    """Write a statement. Reads only; works while the gateway runs. Of pruned batches it has the hours."""
+    from gateway.cli.ledger import export_statement
+
+    export_statement(config, store, account=account, owner=owner, begin=begin, end=end, form=form, summary=summary)
+
+
+@ledger.command()
+@config_option
+@click.option("--store", type=click.Path(path_type=Path), default=None, help="Another ledger file, such as a copy.")
+@json_option
+def fold(config: Path, store: Path | None, as_json: bool) -> None:
+    """Derive transfers and hourly sums from the batches, up to now. The gateway does it by itself every hour."""
+    from gateway.cli.ledger import fold_books
+
+    fold_books(config, store, as_json=as_json)
 
 
 @main.command()

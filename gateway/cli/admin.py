@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -10,6 +11,9 @@ import click
 
 from gateway.cli.configuration import read
 from gateway.settings import Settings
+
+
+_ANSWER_SECONDS_MAX = 120  # a restart waits for each worker in turn
 
 
 async def ask(settings: Settings, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -23,7 +27,7 @@ async def ask(settings: Settings, path: str, body: dict[str, Any]) -> tuple[int,
     token = {"Authorization": f"Bearer {settings.secrets.operator_token.reveal()}"}
     try:
         async with (
-            ClientSession(timeout=ClientTimeout(total=10)) as session,
+            ClientSession(timeout=ClientTimeout(total=_ANSWER_SECONDS_MAX)) as session,
             session.post(url, json=body, headers=token) as answer,
         ):
             content: dict[str, Any] = await answer.json(content_type=None)
@@ -34,11 +38,20 @@ async def ask(settings: Settings, path: str, body: dict[str, Any]) -> tuple[int,
 
 def reload_gateway(config: Path, *, as_json: bool) -> None:
     """`gateway reload`: exit code 1 if the gateway refused. Mistakes in the file end it here, with exit code 2."""
-    status, outcome = asyncio.run(ask(read(config, make_secrets=False), "/reload", {}))
+    _order(config, "/reload", _told, as_json=as_json)
+
+
+def restart_gateway(config: Path, *, as_json: bool) -> None:
+    """`gateway restart`: exit codes as those of a reload."""
+    _order(config, "/restart", lambda outcome: f"{outcome['workers']} workers replaced", as_json=as_json)
+
+
+def _order(config: Path, path: str, words: Callable[[dict[str, Any]], str], *, as_json: bool) -> NoReturn:
+    status, outcome = asyncio.run(ask(read(config, make_secrets=False), path, {}))
     if as_json:
         click.echo(json.dumps(outcome))
     elif status == 200:
-        click.echo(_told(outcome))
+        click.echo(words(outcome))
     else:
         for mistake in outcome.get("mistakes") or [outcome.get("detail") or outcome.get("code")]:
             click.echo(f"gateway: {mistake}", err=True)

@@ -6,21 +6,24 @@ its admin listener, or this command itself when no gateway runs (the lock file t
 
 import asyncio
 import json
+import re
 import secrets
 import sqlite3
 import sys
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from gateway.adapters.sqlite.audit import AuditRefused, Report, audit
+from gateway.adapters.sqlite.audit import AuditRefused, Report, Since, audit
 from gateway.adapters.sqlite.ledger import accept_head, read_available
 from gateway.adapters.system import SystemClock
 from gateway.app import HEAD_KEY_PURPOSE, ledger_store
 from gateway.cli.admin import ask
 from gateway.cli.configuration import read
+from gateway.cli.progress import Progress
 from gateway.core.keyring import Keyring
 from gateway.core.ledger import Credit
 from gateway.core.money import Money, written
@@ -29,17 +32,26 @@ from gateway.ports import StoreDamaged, StoreFailed, StoreLocked
 from gateway.settings import Settings
 from gateway.web.status import manual_credit
 
+_HOURS = {"h": 1, "d": 24}
 
-def audit_books(config: Path, store: Path | None, head: Path | None, *, as_json: bool) -> None:
+
+def audit_books(
+    config: Path, store: Path | None, head: Path | None, *, since: str | None = None, as_json: bool
+) -> None:
     """`gateway audit`: exit code 1 when something was found."""
     settings = read(config, make_secrets=False)
     path = store or settings.store_path
+    try:
+        begin = None if since is None else read_since(since, now_ms=SystemClock().now_ms())
+    except ValueError as error:
+        _fail(f"--since: {error}", code=2)
     try:
         report = audit(
             path,
             head_key=head_keys(settings) or None,
             head_path=head,
-            progress=None if as_json else _progress,
+            since=begin,
+            progress=Progress("audited {} of {} batches"),
         )
     except AuditRefused as refused:
         _fail(str(refused))
@@ -81,6 +93,8 @@ def print_report(report: Report, path: Path) -> None:
     for unit, total in sorted(report.totals.items()):
         credited, spent, available = (written(micros) for micros in (total.credited, total.spent, total.available))
         click.echo(f"  {unit}: {credited} credited - {spent} spent = {available}")
+    if report.folded:
+        click.echo(f"  transfers {report.transfers:,}, folded up to batch {report.folded:,}; the books sum to zero")
     if report.voided:
         click.echo(f"  {report.voided:,} requests given away after crashes")
     click.echo(f"  head of the chain: {report.head}")
@@ -88,12 +102,31 @@ def print_report(report: Report, path: Path) -> None:
         click.echo(f"  {click.style('FOUND', fg='red')}  {finding}")
     if report.more:
         click.echo(f"  … and {report.more:,} more")
-    click.echo(f"  {'clean: the chain holds and every sum is right' if report.clean else 'NOT CLEAN'}")
+    for unproved in report.unproved:
+        click.echo(f"  not looked at: {unproved}")
+    click.echo(f"  {_verdict(report)}")
 
 
-def _progress(done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        click.echo(f"\raudited {done:,} of {total:,} batches", nl=done == total, err=True)
+def _verdict(report: Report) -> str:
+    if report.clean:
+        upon = f", from batch {report.first_batch:,} on and upon the earlier ones as they stand"
+        return f"clean: the chain holds and every sum is right{upon if report.unproved else ''}"
+    if report.first_bad_batch is None:
+        return "NOT CLEAN, though no batch is bad: what is named above disagrees with them"
+    return f"NOT CLEAN; the first bad batch is {report.first_bad_batch}"
+
+
+def read_since(text: str, *, now_ms: int) -> Since:
+    """A batch's number, hours or days ago, or a date and time (UTC where it does not say). Raises ValueError."""
+    if re.fullmatch(r"[0-9]{1,18}", text):
+        return Since(batch=int(text))
+    if ago := re.fullmatch(r"([0-9]{1,6})([hd])", text):
+        return Since(at_ms=now_ms - int(ago[1]) * _HOURS[ago[2]] * 3_600_000)
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no batch's number, no time like 2026-01-31T08:00, and no 24h or 7d") from None
+    return Since(at_ms=int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000))
 
 
 def show_balance(config: Path, account: str, *, as_json: bool) -> None:

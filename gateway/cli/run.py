@@ -1,19 +1,25 @@
-"""`gateway run`: one process, until SIGTERM or Ctrl-C. SIGHUP makes it read its routes and upstreams again."""
+"""`gateway run`, until SIGTERM or Ctrl-C: one process, or a parent and its crew when `workers` asks for more.
+
+SIGHUP makes it read its routes and upstreams again; SIGUSR2 replaces the workers of a crew one by one.
+"""
 
 import asyncio
 import gc
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import click
 
 from gateway import settings as configuration
 from gateway.adapters import logs
 from gateway.app import Gateway, Running
+from gateway.app.members import Member
 from gateway.cli.configuration import existing, read
+from gateway.cli.db import migrate_at_start
 from gateway.ports import StoreDamaged, StoreFailed, StoreLocked
 from gateway.settings import Settings, load
 
@@ -25,14 +31,56 @@ def run_gateway(config: Path) -> None:
     logs.configure(console=console, level=settings.log.level)
     for note in configuration.notes(settings):
         click.echo(f"note: {note}", err=True)
+    for line in migrate_at_start(settings):
+        click.echo(f"gateway: {line.strip()}", err=True)
+    again = lambda: load(existing(config), os.environ, make_secrets=False)  # noqa: E731
+    if settings.workers > 1:
+        sys.exit(_run_crew(settings, again, console=console))
+    sys.exit(_to_its_end(_run(settings, again)))
+
+
+def _to_its_end(work: Coroutine[Any, Any, None]) -> int:
+    """Run this process; its exit code."""
     try:
         with runner() as loop:
-            loop.run(_run(settings, lambda: load(existing(config), os.environ, make_secrets=False)))
+            loop.run(work)
     except (StoreDamaged, StoreLocked, StoreFailed, OSError) as error:
         click.echo(f"gateway: {error}", err=True)
-        sys.exit(3)
+        return 3
     finally:
         logs.close()
+    return 0
+
+
+def _run_crew(settings: Settings, load: Callable[[], Settings], *, console: bool) -> int:
+    """The parent of several processes; its exit code."""
+    from gateway.app.crew import CannotStart, Crew
+
+    def runs(member: Member) -> int:
+        logs.configure(console=console, level=settings.log.level)
+        return _to_its_end(_lean(member.run()))
+
+    logs.configure(console=console, level=settings.log.level, at_once=True)
+    os.environ.setdefault("UV_TCP_SINGLE_ACCEPT", "1")  # a worker that wakes first must not take every connection
+    _leave_the_collector_little_to_do()
+    crew = Crew(settings, load=load, report=logs.report, runs=runs)
+    try:
+        code = crew.run(_say_where)
+    except OSError as error:
+        click.echo(f"gateway: {error.strerror or error}", err=True)
+        return 3
+    except CannotStart as failed:
+        return failed.code
+    return code
+
+
+async def _lean(work: Coroutine[Any, Any, None]) -> None:
+    _leave_the_collector_little_to_do()
+    await work
+
+
+def _say_where(address: str, admin: str) -> None:
+    click.echo(f"gateway: listening on {address}, admin on {admin}", err=True)
 
 
 async def _run(settings: Settings, load: Callable[[], Settings]) -> None:
@@ -48,7 +96,7 @@ async def _run(settings: Settings, load: Callable[[], Settings]) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
     await running.start()
     _leave_the_collector_little_to_do()
-    click.echo(f"gateway: listening on {running.address}, admin on {running.admin_address}", err=True)
+    _say_where(running.address, running.admin_address)
     await stop.wait()
     click.echo("gateway: finishing what is in flight", err=True)
     await running.stop()

@@ -17,7 +17,7 @@ every record's answer has started (or its request has ended). After a crash, gat
 watermark are voided: an unanswered request is never charged, and the price of that certainty is that answers started
 since the last commit or two are given away, counted and shown.
 
-Everything here is pure; `flows/keep.py` is the moving part and the stores in `adapters` are the durable one.
+Everything here is pure; `flows/keep` is the moving part and the stores in `adapters` are the durable one.
 """
 
 import hashlib
@@ -31,6 +31,7 @@ from gateway.core.ids import RequestId
 from gateway.core.money import Money
 
 CREDIT_CHARS_MAX = 500
+_SLICE_REQUESTS = 1000
 GENESIS = bytes(32)
 """The hash before the first batch."""
 
@@ -55,6 +56,8 @@ class Tariff:
     _hash: int = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        if not 0 <= self.commission_points <= 10_000:
+            raise ValueError(f"{self.commission_points} basis points are no commission")
         object.__setattr__(self, "_hash", hash((self.route, self.owner, self.commission_points, self.price)))
 
     def __hash__(self) -> int:
@@ -85,8 +88,18 @@ class Record:
         return Record._LAYOUT.pack(kind, tariff, account, token, micros, request.at_ms, request.number)
 
     @staticmethod
+    def unpacked(payload: bytes) -> Iterator[tuple[int, ...]]:
+        """Kind, tariff, account, token, micros, time and number of each record, without the objects."""
+        return Record._LAYOUT.iter_unpack(payload)
+
+    @staticmethod
+    def fields_of(payload: bytes) -> Iterator[tuple[int, int, int, int, int, int, int]]:
+        """Kind, tariff, account, token, micros, and time and number of the request, of each record."""
+        return Record._LAYOUT.iter_unpack(payload)
+
+    @staticmethod
     def unpack_all(payload: bytes) -> Iterator["Record"]:
-        for kind, tariff, account, token, micros, at_ms, number in Record._LAYOUT.iter_unpack(payload):
+        for kind, tariff, account, token, micros, at_ms, number in Record.unpacked(payload):
             yield Record(Kind(kind), tariff, account, token, micros, RequestId(at_ms, number))
 
 
@@ -124,6 +137,32 @@ class Credit:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Records of a batch that came from a worker process: which of its drafts they are, and where they begin.
+
+    A keeper that takes the books over learns from it whether a worker's last draft landed, and whose an answer is.
+    """
+
+    worker: str
+    seq: int
+    first: int
+    count: int
+    local: int
+    """The worker's own number of the first record."""
+
+    def note(self) -> dict[str, object]:
+        """The line that the batch keeps of it."""
+        return {
+            "note": "origin",
+            "worker": self.worker,
+            "seq": self.seq,
+            "first": self.first,
+            "count": self.count,
+            "local": self.local,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Balance:
     """What an account can spend, and what is set aside for requests in flight."""
 
@@ -156,13 +195,14 @@ class Draft:
     tariffs: list[tuple[int, Tariff]] = field(default_factory=list)
     credits: list[Credit] = field(default_factory=list)
     loads: list[tuple[str, str]] = field(default_factory=list)
+    origins: list[Origin] = field(default_factory=list)
     quiet: bool = False
     """Nothing follows for now: a good moment to write down the chain's head."""
 
     @property
     def writes(self) -> bool:
         """Whether there is anything to commit; loads alone need no transaction."""
-        return bool(self.count or self.credits or self.tariffs or self.quiet)
+        return bool(self.count or self.credits or self.tariffs or self.origins or self.quiet)
 
     def add(self, record: Record) -> int:
         """Append a record; its number in the ledger."""
@@ -184,17 +224,53 @@ class Committed:
     credited: Sequence[bool | None]
     """For each credit of the draft: whether it was new; None if the account cannot hold so much."""
     accounts: Mapping[tuple[str, str], AccountRow]
+    elsewhere: Mapping[int, int] = field(default_factory=dict)
+    """By account row: what the others still have, where the store lends slices."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A slice of an account: `micros` more to spend here, and what is left `elsewhere`."""
+
+    row: int
+    micros: int
+    elsewhere: int
+    doubtful: bool
+    """Somebody who holds a slice did not answer: there may be more than was said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a worker tells a new keeper: how far its answers have begun, and what of its slices is spoken for."""
+
+    started: int
+    tariffs: Mapping[int, Tariff]
+    slices: Sequence[tuple[int, str, str, int]]
+    """Row, holder, unit and micros."""
+
+
+def slice_of(missing: int, available: int, workers: int) -> int:
+    """How much a worker gets that lacks `missing` of an account with `available` to give.
+
+    Much while there is much, so that it asks seldom; single requests when little is left, so that nobody sits on what
+    another needs.
+    """
+    return min(available, max(missing, min(_SLICE_REQUESTS * missing, available // (2 * workers))))
 
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """Where a store stands when it is opened: the next numbers, and the records beyond the watermark."""
+    """Where a store stands when it is opened: the next numbers, and the records beyond the watermark.
+
+    The unstarted records are numbered on from `started + 1`; `origins` are those of the last batches, oldest first.
+    """
 
     seq: int
     first: int
     started: int
     tariffs: Mapping[Tariff, int]
     unstarted: Sequence[Record]
+    origins: Sequence[Origin] = ()
 
 
 def voids(unstarted: Iterable[Record]) -> list[Record]:
@@ -214,12 +290,18 @@ def voids(unstarted: Iterable[Record]) -> list[Record]:
 
 
 _HEADER = struct.Struct(">qqqqqq")
+_HASHED_AT_ONCE = 2016
 
 
 def chain(previous: bytes, draft: Draft, notes: str) -> bytes:
     """The hash of a batch: SHA-256 over the hash before it, its numbers, its records and its notes."""
     header = _HEADER.pack(draft.seq, draft.at_ms, draft.first, draft.count, draft.started, len(draft.payload))
-    return hashlib.sha256(previous + header + bytes(draft.payload) + notes.encode()).digest()
+    digest = hashlib.sha256(previous + header)
+    # In small pieces: hashlib hands Python's lock over for larger ones, and a loop that has work keeps it for 5 ms.
+    for contents in (memoryview(draft.payload), memoryview(notes.encode())):
+        for start in range(0, len(contents), _HASHED_AT_ONCE):
+            digest.update(contents[start : start + _HASHED_AT_ONCE])
+    return digest.digest()
 
 
 def note_lines(notes: Iterable[Mapping[str, object]]) -> str:

@@ -18,14 +18,14 @@ class Meter(Protocol):
         """The upstream's final status has arrived."""
 
     def cut(self) -> None:
-        """The upstream broke its answer off."""
+        """The upstream broke its answer off, or was too slow. (A caller that leaves or lets it wait cuts nothing.)"""
 
 
 class CallMeter:
     """Counts the call itself: one unit when the upstream answers 2xx or 3xx in full, or switches protocols; else none.
 
-    Errors of the upstream (4xx, 5xx) and answers that it breaks off are free. A caller that hangs up in mid-answer
-    has had the work done and pays. After a `101` there is no whole that could be broken off: the switch is the answer.
+    Errors of the upstream (4xx, 5xx) and answers that it breaks off are free. A caller that hangs up in mid-answer, or
+    reads so slowly that the time for all of it passes, has had the work done and pays. After a `101` there is no whole that could be broken off: the switch is the answer.
     """
 
     __slots__ = ("units",)

@@ -95,6 +95,14 @@ class Upstream:
     """What the certificate must be for, and SNI says, if it is not the host."""
     credential: UpstreamCredential | None = None
 
+    def is_over_by_caller(self, waited_seconds: float) -> bool:
+        """Whether an answer that took longer than `total_seconds` did so because its caller was waited for.
+
+        Moments are no reason: a quick caller of a large answer is waited for too. A tenth is: who makes the rest of an
+        answer late has had what came of it.
+        """
+        return self.total_seconds is not None and waited_seconds > self.total_seconds / 10
+
 
 @dataclass(frozen=True, slots=True)
 class FieldRules:

@@ -21,7 +21,15 @@ class Serve:
     """Serves requests by a table of routes, which may be swapped for another at any time."""
 
     def __init__(
-        self, *, routes: RouteTable, callers: Identifies, limits: RateLimits, ledger: Ledger, till: Till, served: Served
+        self,
+        *,
+        routes: RouteTable,
+        callers: Identifies,
+        limits: RateLimits,
+        ledger: Ledger,
+        till: Till,
+        served: Served,
+        places: Places | None = None,
     ) -> None:
         self.routes = routes
         self._callers = callers
@@ -29,7 +37,7 @@ class Serve:
         self._ledger = ledger
         self._till = till
         self._served = served
-        self._places = Places()
+        self._places = places or Places()
 
     async def serve(self, exchange: Exchange) -> None:
         """Serve one request from first byte to settled account; never raises a Refusal."""
@@ -89,7 +97,7 @@ class Serve:
         hold = await self._ledger.hold(
             caller.account, price.ceiling, id=exchange.id, token=caller.token_tag, tariff=route.tariff
         )
-        begun = False
+        begun, fields = False, exchange.fields
 
         def started() -> None:
             nonlocal begun
@@ -103,13 +111,14 @@ class Serve:
                 # On a strict route this waits for the disk: no byte is answered before its price is on record.
                 due = price.cost(meter.units)
                 await self._ledger.start(hold, due, route.durability)
-                exchange.fields += headers.receipt(due, hold.balance)
+                exchange.fields = [*fields, *headers.receipt(due, hold.balance)]
                 await exchange.answer(meter, started)
             finally:
                 self._places.leave(route)
         except BaseException:
             if not begun:
                 meter.cut()  # not a byte of the answer has left: whoever is to blame, it costs nothing
+                exchange.fields = fields  # nor does a refusal say that it did
             raise
         finally:
             exchange.cost = self._ledger.settle(hold, price.cost(meter.units))

@@ -3,7 +3,8 @@
 Every server has a task of its own, so that one that hangs does not keep the others from being asked. A check is an
 ordinary request on a connection that is made for it and dropped after it, whatever the server says of keeping it; what
 comes of it reaches the rotation in the same ways as what comes of a caller's request, so nothing is counted twice. An
-answer that is not 2xx or 3xx is a failure here, though it is none when a caller gets it.
+answer that is not 2xx or 3xx is a failure here, though it is none when a caller gets it. No caller decides what is
+asked, so a server that fails its checks may be left out though no other is left.
 
 Servers are not asked in step: neither those of one upstream, nor by several gateways that were started together.
 """
@@ -58,7 +59,7 @@ async def _ask(pool: "Pool", lane: "Lane", check: HealthCheck) -> None:
     connection = await pool.dial(lane)
     question = _Question()
     try:
-        connection.ask(question, "GET", _request(pool.upstream, lane, check), whole=True)
+        connection.ask(question, "GET", _request(pool.upstream, lane, check), whole=True, check=True)
         await question.over
     finally:
         connection.abandon()
@@ -85,7 +86,7 @@ class _Question:
             raise BadFraming(f"its health check was answered with {head.status}")
         self._end()
 
-    def broken(self, *, timed_out: bool, begun: bool, stale: bool) -> None:
+    def broken(self, *, timed_out: bool, over: bool, begun: bool, stale: bool) -> None:
         self._end()
 
     def _end(self) -> None:

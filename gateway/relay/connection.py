@@ -162,12 +162,16 @@ class CallerConnection(asyncio.Protocol):
         self._leave()
 
     def _leave(self) -> None:
-        """The caller is gone."""
+        """The caller is gone. What was written before may still reach it, but not for ever."""
         self.is_gone = True
+        self._waiter = None  # it goes with its task, and no request comes after this
+        self._read_deadline = _NEVER
+        if not self.is_full:
+            self._bound_writing()
         if self._task is not None:
             self._task.cancel()
-        elif self.current is not None:
-            self.current.close()
+        if self.current is not None:
+            self.current.close()  # the task may be an idle one, and this a request that was lent
 
     # --- heads --------------------------------------------------------------------------------------------------------
 

@@ -61,6 +61,9 @@ class RelayExchange:
     _spoken: bool = False
     """Whether a byte of an answer came before the connection broke."""
     _tunnel: Tunnel | None = None
+    _full_since: float | None = None
+    _waited_seconds: float = 0.0
+    """For the caller, which takes its answer slower than it comes."""
     _continue_timer: asyncio.TimerHandle | None = None
 
     def __init__(
@@ -179,8 +182,10 @@ class RelayExchange:
             return
         self._streaming = True
         self._done = self._caller.relay.loop.create_future()
-        if self._upstream is not None:
-            self._upstream.pause_reading() if self._caller.is_full else self._upstream.resume_reading()
+        if self._caller.is_full:
+            self.caller_full()
+        else:
+            self.caller_drained()
         await self._done
 
     def _beginning(self, head: AnswerHead, route: Route) -> bytes:
@@ -347,11 +352,11 @@ class RelayExchange:
             return LAST_CHUNK
         return b"0\r\n" + encoded(to_caller(_passing(self._trailers))) + b"\r\n"
 
-    def broken(self, *, timed_out: bool, begun: bool, stale: bool) -> None:
+    def broken(self, *, timed_out: bool, over: bool, begun: bool, stale: bool) -> None:
         self._upstream = None
         self._spoken = begun
         fault = _Stale() if stale else UpstreamTimedOut() if timed_out else UpstreamFailed()
-        if self._streaming and self._tunnel is None:
+        if self._streaming and self._tunnel is None and not (over and self._is_over_by_caller()):
             assert self._meter is not None
             self._meter.cut()
         self._break_off(fault)
@@ -404,10 +409,23 @@ class RelayExchange:
     def caller_full(self) -> None:
         if self._upstream is not None:
             self._upstream.pause_reading()
+            if self._streaming:
+                self._full_since = self._caller.relay.now()
 
     def caller_drained(self) -> None:
+        self._count_waiting()
         if self._upstream is not None and self._streaming:
             self._upstream.resume_reading()
+
+    def _count_waiting(self) -> None:
+        if self._full_since is not None:
+            self._waited_seconds += self._caller.relay.now() - self._full_since
+            self._full_since = None
+
+    def _is_over_by_caller(self) -> bool:
+        self._count_waiting()
+        assert self._route is not None
+        return self._route.upstream.is_over_by_caller(self._waited_seconds)
 
     # --- after a 101 --------------------------------------------------------------------------------------------------
 

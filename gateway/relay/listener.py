@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Protocol
 
@@ -111,8 +112,11 @@ class Relay:
         self._servers.append(server)
         return server
 
-    async def stop(self) -> None:
-        """Accept nothing more, let what is under way finish within the bound, and end what then remains."""
+    async def stop(self, *, grace_seconds: float = 0) -> None:
+        """Accept nothing more, let what is under way finish within the bound, and end what then remains.
+
+        Who comes within the grace on a connection that was idle is served once more: it cannot know yet.
+        """
         self.closing = True
         for server in self._servers:
             for listening in server.sockets:
@@ -121,6 +125,9 @@ class Relay:
         await asyncio.sleep(_ACCEPTED_SECONDS)
         for server in self._servers:
             server.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace_seconds):
+                await self._empty.wait()
         for connection in list(self._connections):
             connection.stop()
         try:

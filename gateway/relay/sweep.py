@@ -41,8 +41,12 @@ class Sweep:
         self._swept.discard(one)
 
     def _look(self) -> None:
-        now = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
         late = [one for one in self._swept if one.late(now)]
+        self.start()  # first: whatever goes wrong with one of them, the next look comes
         for one in late:
-            one.expire()
-        self.start()
+            try:
+                one.expire()
+            except Exception as error:
+                loop.call_exception_handler({"message": "what is late could not be ended", "exception": error})

@@ -9,8 +9,12 @@ is the upstream's only while we are reading: an answer that waits for a slow cal
 may be silent for as long as it likes (TCP's own keep-alive finds out whether its server is there).
 
 **A fault is laid where it belongs**: what `Rotation` hears of a server is only what the server did, never that a caller
-went away. A connection that was used before and closes before a byte of the answer came is stale, which is nobody's
-fault.
+went away. A server that cannot be connected to, or fails its health check, is `unreachable`; one that breaks off what a
+caller asked of it `misbehaved`, perhaps at that address only. A connection that was used before and closes before a byte
+of the answer came is stale, which is nobody's fault.
+
+**A body that ends with its connection** and came over TLS is whole only if the server said goodbye (RFC 9112, section
+9.8): without it anybody on the way could have ended it.
 """
 
 import asyncio
@@ -42,8 +46,11 @@ class Asks(Reads, Protocol):
     def whole(self, head: AnswerHead, body: bytes) -> None:
         """Instead of `head`, `body` and `end`: all of an answer that came in one piece."""
 
-    def broken(self, *, timed_out: bool, begun: bool, stale: bool) -> None:
-        """There will be no (whole) answer. `begun`: a byte of it came. `stale`: none did, on an old connection."""
+    def broken(self, *, timed_out: bool, over: bool, begun: bool, stale: bool) -> None:
+        """There will be no (whole) answer. `begun`: a byte of it came. `stale`: none did, on an old connection.
+
+        `over`: what was too long is the whole of it, whoever had to be waited for.
+        """
 
     def server_ended(self) -> None:
         """After a `101`: the server will send nothing more."""
@@ -59,8 +66,8 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection to a server."""
 
     __slots__ = (
-        "_asks", "_full", "_full_bytes", "_given_up", "_head", "_pool", "_reader", "_reading", "_request_sent",
-        "_server_ended", "_transport", "deadline", "lane", "server", "total_deadline", "used",
+        "_asks", "_full", "_full_bytes", "_given_up", "_head", "_is_check", "_pool", "_reader", "_reading",
+        "_request_sent", "_server_ended", "_transport", "deadline", "lane", "server", "total_deadline", "used",
     )  # fmt: skip
 
     def __init__(self, pool: "Pool", lane: "Lane") -> None:
@@ -73,6 +80,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._asks: Asks | None = None
         self._reader = AnswerReader(pool.heads, self, ANSWER_HEAD_BYTES_MAX)
         self._head: AnswerHead | None = None
+        self._is_check = False
         self._request_sent = True
         self._server_ended = False
         self._given_up = False
@@ -95,9 +103,10 @@ class UpstreamConnection(asyncio.Protocol):
 
     # --- what the exchange does ---------------------------------------------------------------------------------------
 
-    def ask(self, asks: Asks, method: str, data: bytes, *, whole: bool) -> None:
-        """Send a request's head; `whole` if it has no body that follows."""
+    def ask(self, asks: Asks, method: str, data: bytes, *, whole: bool, check: bool = False) -> None:
+        """Send a request's head; `whole` if it has no body that follows. `check`: it is the health check."""
         pool = self._pool
+        self._is_check = check
         self._asks = asks
         self._head = None
         self._reader.begin(method)
@@ -136,8 +145,14 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def finish(self) -> None:
-        """After a `101`: what was sent still arrives."""
+        """After a `101`: what was sent still arrives, as long as the server takes it."""
         self._asks = None
+        self._close()
+
+    def _close(self) -> None:
+        self._full_bytes = self._transport.get_write_buffer_size()
+        self.deadline = self._pool.now() + self._pool.upstream.idle_seconds
+        self.total_deadline = _NEVER
         self._transport.close()
 
     def abandon(self) -> None:
@@ -192,13 +207,26 @@ class UpstreamConnection(asyncio.Protocol):
         reader, asks = self._reader, self._asks
         if asks is None or reader.ended:
             return
-        if exc is None and reader.closed():
+        if exc is None and not self._lacks_goodbye() and reader.closed():
             self._asks = None
         elif reader.switched and (exc is None or self._server_ended):
             self._asks = None
             asks.end([])  # it had said its last: what came after that is not a break
         else:
             self._break()
+
+    def _lacks_goodbye(self) -> bool:
+        """Whether the connection was a TLS one, and ended without its `close_notify`."""
+        secured = self._transport.get_extra_info("ssl_object")
+        if secured is None:
+            return False
+        try:
+            secured.read(1)
+        except ssl.SSLZeroReturnError:
+            return False
+        except ssl.SSLError:
+            pass  # it would wait for more
+        return True
 
     def pause_writing(self) -> None:
         self._full = True
@@ -209,14 +237,15 @@ class UpstreamConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._full = False
+        if self._asks is None:
+            return  # it is closing, and has its time for that
         self.deadline = _NEVER
         if self._head is not None:
             if self._reading:
                 self._set_idle_deadline()
         elif self._request_sent:
             self.deadline = self._pool.now() + self._pool.upstream.first_byte_seconds
-        if self._asks is not None:
-            self._asks.upstream_drained()
+        self._asks.upstream_drained()
 
     def late(self, now: float) -> bool:
         return self.deadline < now or self.total_deadline < now
@@ -224,14 +253,15 @@ class UpstreamConnection(asyncio.Protocol):
     def expire(self) -> None:
         """The deadline has passed."""
         over = self.total_deadline < self._pool.now()
+        shrinks = self._transport.get_write_buffer_size() < self._full_bytes  # it does take what we send, if slowly
         if self._asks is None:
-            self._transport.close()
-        elif not over and self._full and self._transport.get_write_buffer_size() < self._full_bytes:
-            self.pause_writing()  # it does take what we send, if slowly
+            self._close() if shrinks or not self._transport.is_closing() else self.abort()
+        elif not over and self._full and shrinks:
+            self.pause_writing()
         else:
             # A server that has begun to answer, or still waits for its request, is not to blame for the time it takes.
             blameless = over and (self._head is not None or not self._request_sent)
-            self._break(timed_out=True, blamed=not blameless)
+            self._break(timed_out=True, over=over, blamed=not blameless)
 
     # --- the parts of the answer --------------------------------------------------------------------------------------
 
@@ -281,21 +311,23 @@ class UpstreamConnection(asyncio.Protocol):
         else:
             self._pool.put(self, head.keep_alive_seconds)
 
-    def _break(self, *, timed_out: bool = False, blamed: bool = True) -> None:
+    def _break(self, *, timed_out: bool = False, over: bool = False, blamed: bool = True) -> None:
         asks, self._asks = self._asks, None
         begun = self._reader.begun
         stale = self.used and not timed_out and not begun
         self.abort()
         if asks is None:
             return
-        if blamed and not stale:
-            self._pool.failed(self.server)
-        asks.broken(timed_out=timed_out, begun=begun, stale=stale)
+        if self._is_check:
+            self._pool.unreachable(self.server)
+        elif blamed and not stale:
+            self._pool.misbehaved(self.server)
+        asks.broken(timed_out=timed_out, over=over, begun=begun, stale=stale)
 
     def _set_idle_deadline(self) -> None:
         head = self._head
-        if head is None:
-            return  # still that of the first byte
+        if head is None or self._asks is None:
+            return  # still that of the first byte; or that of closing
         # Before the request is whole, a silent upstream is one that listens; one that takes nothing is late anyway.
         may_be_silent = (head.streams or head.status == 101 or not self._request_sent) and not self._full
         self.deadline = _NEVER if may_be_silent else self._pool.now() + self._pool.upstream.idle_seconds
@@ -342,7 +374,7 @@ class Pool:
     def take(self, avoid: Collection[Server] = (), *, fresh: bool = False) -> "tuple[Lane, UpstreamConnection | None]":
         """The server whose turn it is, and an idle connection to it if there is one and no `fresh` one is wanted.
 
-        Raises UpstreamUnavailable when every server has failed lately, UpstreamFailed if the rest is to be avoided.
+        Raises UpstreamUnavailable when none could be reached lately, UpstreamFailed if the rest is to be avoided.
         """
         lane = self._only
         if lane is None or self._troubled or avoid:
@@ -374,13 +406,13 @@ class Pool:
             async with asyncio.timeout(self.upstream.connect_seconds):
                 return await self._connect(lane)
         except TimeoutError:
-            self.failed(server)
+            self.unreachable(server)
             raise UpstreamTimedOut() from None
         except OSError as error:
             if error.errno in _OUR_OWN_LACK:
                 raise UpstreamBusy() from None
             self.complain(server, f"cannot connect: {error.strerror or type(error).__name__}")
-            self.failed(server)
+            self.unreachable(server)
             raise UpstreamFailed() from None
         finally:
             self._dialling -= 1
@@ -448,9 +480,13 @@ class Pool:
             self._troubled.discard(server)
             self._rotation.succeeded(server)
 
-    def failed(self, server: Server) -> None:
+    def unreachable(self, server: Server) -> None:
         self._troubled.add(server)
-        self._rotation.failed(server, self.now())
+        self._rotation.unreachable(server, self.now())
+
+    def misbehaved(self, server: Server) -> None:
+        self._troubled.add(server)
+        self._rotation.misbehaved(server, self.now())
 
     def complain(self, server: Server, why: str) -> None:
         self._report("upstream answered wrongly", upstream=self.upstream.name, server=str(server), why=why)

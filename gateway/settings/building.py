@@ -32,6 +32,7 @@ from gateway.settings.values import (
     LimitSettings,
     Listener,
     LogSettings,
+    RetentionSettings,
     SecretSettings,
     Settings,
     StripeSettings,
@@ -52,6 +53,7 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
         mode=shape.mode,
         listen=listen,
         tls=TlsSettings(_file(base, shape.tls.certificate), _file(base, shape.tls.key)) if shape.tls else None,
+        workers=shape.workers,
         trusted_proxies=tuple(dict.fromkeys(proxy for proxy in proxies if proxy is not None)),
         trust_unix=None in proxies,
         admin=forms.address(shape.admin),
@@ -72,6 +74,7 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
             request_fields_max=shape.limits.request_headers_max,
             connections_max=shape.limits.connections_max,
         ),
+        retention=RetentionSettings(batches_days=shape.retention.batches_days),
         log=LogSettings(format=shape.log.format, level=shape.log.level),
     )
 

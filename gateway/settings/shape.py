@@ -313,6 +313,19 @@ class TimeoutsShape(Shape):
     ] = "30s"
 
 
+class RetentionShape(Shape):
+    batches_days: Annotated[
+        Whole | None,
+        Otherwise("for ever"),
+        Field(
+            ge=1,
+            le=36_500,
+            description="For how many days single requests stay on record. Their hourly sums, every transfer and every "
+            "credit stay for ever.",
+        ),
+    ] = None
+
+
 class LogShape(Shape):
     format: Annotated[
         Literal["auto", "json", "console"],
@@ -336,6 +349,15 @@ class GatewayShape(Shape):
         Field(description="Where callers are served. Port 0 is any free one. A unix socket needs `public_url`."),
     ] = "127.0.0.1:8402"
     tls: Annotated[TlsShape | None, Field(description="Makes `listen` speak https.")] = None
+    workers: Annotated[
+        Whole,
+        Field(
+            ge=1,
+            le=64,
+            description="How many processes serve callers. From 2 on, one more process keeps the books, and a parent "
+            "watches over all of them.",
+        ),
+    ] = 1
     trusted_proxies: Annotated[
         list[ProxyText],
         Otherwise("nobody"),
@@ -377,4 +399,5 @@ class GatewayShape(Shape):
     )
     timeouts: Annotated[TimeoutsShape, Field(description="How long callers may take.")] = TimeoutsShape()
     limits: Annotated[LimitsShape, Field(description="What is too large or too many.")] = LimitsShape()
+    retention: Annotated[RetentionShape, Field(description="What the books keep, and for how long.")] = RetentionShape()
     log: Annotated[LogShape, Field(description="Events that are not requests.")] = LogShape()

@@ -95,6 +95,14 @@ class LimitSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionSettings:
+    """What the books keep."""
+
+    batches_days: int | None
+    """For how long single requests stay on record; None: for ever."""
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """How events that are not requests are written."""
 
@@ -109,6 +117,8 @@ class Settings:
     mode: Mode
     listen: Listener
     tls: TlsSettings | None
+    workers: int
+    """How many processes serve callers; with more than one, another keeps the books."""
     trusted_proxies: tuple[Network, ...]
     """Whose forwarding fields are believed."""
     trust_unix: bool
@@ -129,4 +139,5 @@ class Settings:
     routes: RouteTable
     timeouts: CallerTimeouts
     limits: LimitSettings
+    retention: RetentionSettings
     log: LogSettings

@@ -121,10 +121,13 @@ class AiohttpExchange:
         self._request = request
         self._sent = _texts(request.raw_headers)
         self._head: RequestHead | None = None
+        self._route: Route | None = None
         self._upstream: ClientResponse | None = None
         self._upstream_fields: Fields = []
         self._answer: web.StreamResponse | None = None
         self._body_fault: Exception | None = None
+        self._waited_seconds = 0.0
+        """For the caller, which takes its answer slower than it comes."""
         self.id = RequestId(proxy.clock.now_ms(), proxy.numbers.next())
         self.method = request.method
         self.target = request.raw_path
@@ -190,6 +193,7 @@ class AiohttpExchange:
     # --- forward ------------------------------------------------------------------------------------------------------
 
     async def forward(self, route: Route, target: str, meter: Meter, caller: Caller) -> None:
+        self._route = route
         pool = self._proxy.upstreams.pool(route.upstream)
         credential = route.upstream.credential
         if credential is not None and credential.place == "query":
@@ -225,10 +229,11 @@ class AiohttpExchange:
         except (ClientError, OSError, ValueError, TimeoutError) as error:
             if self._body_fault is not None:
                 raise self._body_fault from error
-            pool.failed(server)
             refusal = UpstreamTimedOut() if isinstance(error, TimeoutError) else UpstreamFailed()
             if isinstance(error, (ClientConnectorError, ConnectionTimeoutError)):
+                pool.unreachable(server)
                 raise _NotReached(refusal) from error
+            pool.misbehaved(server)
             raise refusal from error
         pool.succeeded(server)
         return answer
@@ -288,20 +293,32 @@ class AiohttpExchange:
             await answer.prepare(self._request)
             started()
             while chunk := await self._chunk(upstream, meter):
-                await answer.write(chunk)
+                await self._write(answer, chunk)
             await answer.write_eof()
         except ConnectionError:
             self._hang_up()
             raise AnswerCut from None
 
+    async def _write(self, answer: web.StreamResponse, chunk: bytes) -> None:
+        now = asyncio.get_running_loop().time
+        before = now()
+        await answer.write(chunk)
+        self._waited_seconds += now() - before
+
     async def _chunk(self, upstream: ClientResponse, meter: Meter) -> bytes:
-        """The next bytes of the upstream's answer, none at its end. Faults here are the upstream's."""
+        """The next bytes of the upstream's answer, none at its end. Faults here are the upstream's, but for one."""
         try:
             return await upstream.content.readany()
         except (ClientError, TimeoutError, OSError) as error:
-            meter.cut()
+            if not self._is_over_by_caller(error):
+                meter.cut()
             self._hang_up()
             raise AnswerCut from error
+
+    def _is_over_by_caller(self, error: Exception) -> bool:
+        """Whether the time for all of the answer has passed, and passed with waiting for its caller."""
+        is_total = isinstance(error, TimeoutError) and not isinstance(error, ClientError)
+        return is_total and self._route is not None and self._route.upstream.is_over_by_caller(self._waited_seconds)
 
     def close(self) -> None:
         """Let go of the upstream. One whose answer was not read to its end is abandoned at once."""

@@ -34,9 +34,11 @@ class AdminPlace:
         operator_token: Secret,
         currency: str,
         reload: Callable[[], Awaitable[dict[str, Any]]],
+        restart: Callable[[], Awaitable[dict[str, Any]]],
     ) -> None:
         self._ledger = ledger
         self._reload = reload
+        self._restart = restart
         self._currency = currency
         self._ledger_stuck = ledger_stuck
         self._operator_token = operator_token
@@ -48,6 +50,7 @@ class AdminPlace:
         app.router.add_get("/accounts/{account}/balance", self.balance)
         app.router.add_post("/accounts/{account}/credit", self.credit)
         app.router.add_post("/reload", self.reload)
+        app.router.add_post("/restart", self.restart)
         return app
 
     async def alive(self, request: web.Request) -> web.StreamResponse:
@@ -87,6 +90,11 @@ class AdminPlace:
         """Serve by the configuration as it is now. 422 with every mistake if it is wrong; then nothing has changed."""
         outcome = await self._reload()
         return _json(outcome, status=200 if outcome["reloaded"] else 422)
+
+    async def restart(self, request: web.Request) -> web.StreamResponse:
+        """Replace the workers, one by one, by ones of the configuration as it is now. 422 if that is not possible."""
+        outcome = await self._restart()
+        return _json(outcome, status=200 if outcome["restarted"] else 422)
 
     @web.middleware
     async def _operators_only(

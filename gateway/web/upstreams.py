@@ -46,7 +46,7 @@ class Pool:
         self._sessions: dict[Server, ClientSession] = {}
 
     def first(self) -> Server:
-        """The server to ask. Raises UpstreamUnavailable if all are left out."""
+        """The server to ask. Raises UpstreamUnavailable if none could be reached lately."""
         now = _now()
         server = self._rotation.pick(now)
         if server is None:
@@ -57,8 +57,11 @@ class Pool:
         """A server to ask instead of those that could not be reached, if there is one."""
         return self._rotation.pick(_now(), tried)
 
-    def failed(self, server: Server) -> None:
-        self._rotation.failed(server, _now())
+    def unreachable(self, server: Server) -> None:
+        self._rotation.unreachable(server, _now())
+
+    def misbehaved(self, server: Server) -> None:
+        self._rotation.misbehaved(server, _now())
 
     def succeeded(self, server: Server) -> None:
         self._rotation.succeeded(server)

@@ -55,6 +55,40 @@ def test_the_five_minute_guide_works_as_it_stands(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr + (log.read_text() if log.exists() else "")
 
 
+def test_a_backup_is_made_and_put_back_as_it_stands(tmp_path: Path) -> None:
+    (config,) = re.findall(r"<<'YAML'\n(.*?)^YAML", README, re.MULTILINE | re.DOTALL)
+    for port in ("8402", "8403"):
+        config = config.replace(port, str(free_port(0)))
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop/gateway.yaml").write_text(config)
+    first = 'gateway credit acct_0000000000000000000000000000000a "5.00 usd" --reason x --config shop/gateway.yaml\n'
+    last = "gateway balance acct_0000000000000000000000000000000a --config shop/gateway.yaml #> 5.00 usd\n"
+    commands = "".join(blocks(section("### Backups", "### When files are damaged"), "sh"))
+    ran = subprocess.run(
+        ["bash", "-c", script(f'export PATH="{Path(sys.executable).parent}:$PATH"\n{first}{commands}{last}')],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert (tmp_path / "shop/data/gateway.db").exists()
+    assert (tmp_path / "shop/data.before/gateway.db").exists()
+
+
+def test_statements_and_pruning_are_as_they_stand(tmp_path: Path) -> None:
+    (config,) = re.findall(r"<<'YAML'\n(.*?)^YAML", README, re.MULTILINE | re.DOTALL)
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop/gateway.yaml").write_text(config)
+    first = (
+        f'export PATH="{Path(sys.executable).parent}:$PATH" ACCOUNT=acct_0000000000000000000000000000000a\n'
+        'gateway credit $ACCOUNT "5.00 usd" --reason x --config shop/gateway.yaml\n'
+    )
+    commands = "".join(blocks(section("### Statements, and how long requests are kept", "### Backups"), "sh"))
+    ran = subprocess.run(
+        ["bash", "-c", script(first + commands)],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
 @pytest.mark.parametrize("block", blocks(README, "yaml"))
 def test_every_piece_of_configuration_is_right(tmp_path: Path, block: str) -> None:
     base = yaml.safe_load(re.findall(r"<<'YAML'\n(.*?)^YAML", README, re.MULTILINE | re.DOTALL)[0])

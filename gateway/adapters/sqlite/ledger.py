@@ -4,8 +4,11 @@
 `BEGIN IMMEDIATE … COMMIT`; a shared aiosqlite connection would acknowledge an `UPDATE … RETURNING` before it commits.
 
 Beside the file stand `….lock` (a second keeper on the same books is impossible) and `….head`: the chain's newest hash
-under a key that is not in the database, renewed at most once a second and whenever it goes quiet, so that somebody who
-drops the last rows, or restores an old copy, is noticed. The head may lag behind the books and never leads them.
+under a key that is not in the database, so that somebody who drops the last rows, or restores an old copy, is noticed.
+The head may lag behind the books and never leads them. It is renewed with a commit, before that is acknowledged: with
+every one that holds a credit, with the first that is a second or more after the last renewal, and when it goes quiet.
+So money that arrived is never lost without notice; what a lost log (`-wal`) can take away unnoticed are commits without
+credits that came within a second after the newest head, and none came after them: costs, in the callers' favour.
 """
 
 import asyncio
@@ -22,12 +25,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gateway.adapters.sqlite import migrations
+from gateway.adapters.sqlite.copies import sync_folder
+from gateway.adapters.sqlite.migrations import MigrationRefused
+from gateway.adapters.sqlite.soundness import check_before_opening
+from gateway.adapters.sqlite.upgrade import upgrade
 from gateway.core.ledger import (
     GENESIS,
     AccountRow,
     Committed,
     Draft,
+    Origin,
     Record,
     Tail,
     Tariff,
@@ -41,6 +48,7 @@ from gateway.ports import StoreBusy, StoreDamaged, StoreFailed, StoreLocked
 T = TypeVar("T")
 
 _HEAD_SECONDS = 1.0
+_ORIGIN_BATCHES = 256  # a worker waits for its last draft: what a keeper was killed over stands among the last few
 _ACCEPT = "or, if the loss is understood, accept the books as they are with `gateway audit --accept-head`"
 
 # One statement for all accounts: Python hands its lock over at each, and a loop that has work keeps it for 5 ms. With
@@ -76,6 +84,13 @@ class SqliteLedgerStore:
     async def commit(self, draft: Draft) -> Committed:
         return await self._in_thread(lambda: self._commit(draft))
 
+    async def between_commits(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do a short piece of work with the connection, while no commit is under way. Raises StoreBusy, StoreFailed.
+
+        The work leaves no transaction open. After a failure the handle is dropped: the keeper will take a new one.
+        """
+        return await self._in_thread(lambda: self._between_commits(work))
+
     async def close(self) -> None:
         if self._closed:
             return
@@ -101,17 +116,17 @@ class SqliteLedgerStore:
 
     def _open_books(self) -> Tail:
         try:
+            check_before_opening(self._path, self._head.path, self._head.check)
             self._connect()
-            migrations.apply(self._sql, "ledger")
+            upgrade(self._sql, self._path, "ledger")
             tail = self._read_tail()
-            self._head.check(self._sql)
             if not self._seq:
                 self._head.write(0, GENESIS)
         except (sqlite3.DatabaseError, struct.error, ValueError) as error:
             if _is_busy(error):
                 raise StoreLocked(f"{self._path} is locked by another program") from error
             raise StoreDamaged(f"{self._path}: {error}; run `gateway audit` and restore a backup") from error
-        except migrations.MigrationRefused as error:
+        except MigrationRefused as error:
             raise StoreDamaged(f"{self._path}: {error}") from error
         return tail
 
@@ -151,7 +166,8 @@ class SqliteLedgerStore:
         if last is None:
             return Tail(seq=0, first=1, started=0, tariffs=tariffs, unstarted=())
         self._seq, first, count, started, self._hash = last
-        return Tail(self._seq, first + count, started, tariffs, self._read_unstarted(started))
+        unstarted = self._read_unstarted(started)
+        return Tail(self._seq, first + count, started, tariffs, unstarted, self._read_origins())
 
     def _read_unstarted(self, started: int) -> list[Record]:
         """The records numbered above the watermark, oldest first; they stand in the last batch or two."""
@@ -166,6 +182,16 @@ class SqliteLedgerStore:
             for number, record in enumerate(Record.unpack_all(payload), first)
             if number > started
         ]
+
+    def _read_origins(self) -> tuple[Origin, ...]:
+        """Those of the last batches, oldest first."""
+        notes = self._sql.execute("SELECT notes FROM batch ORDER BY seq DESC LIMIT ?", (_ORIGIN_BATCHES,)).fetchall()
+        found = [json.loads(line) for (lines,) in reversed(notes) for line in lines.splitlines()]
+        return tuple(
+            Origin(note["worker"], note["seq"], note["first"], note["count"], note["local"])
+            for note in found
+            if note["note"] == "origin"
+        )
 
     def _commit(self, draft: Draft) -> Committed:
         try:
@@ -182,7 +208,7 @@ class SqliteLedgerStore:
         except sqlite3.Error as error:
             raise StoreFailed(f"{self._path}: {error}") from error
         try:
-            self._renew_head(now=draft.quiet)
+            self._renew_head(now=draft.quiet or bool(draft.credits))
         except OSError as error:
             raise StoreFailed(f"{self._head.path}: {error}") from error
         return Committed(credited, accounts)
@@ -217,6 +243,7 @@ class SqliteLedgerStore:
 
     def _write(self, draft: Draft) -> tuple[list[bool | None], bytes]:
         notes = [tariff_note(id, tariff) for id, tariff in draft.tariffs]
+        notes += [origin.note() for origin in draft.origins]
         for id, tariff in draft.tariffs:
             self._sql.execute(
                 "INSERT INTO tariff VALUES (?, ?, ?, ?, ?)",
@@ -254,6 +281,19 @@ class SqliteLedgerStore:
         self._sql.execute("UPDATE account SET credited = credited + ? WHERE id = ?", (micros, account))
         notes.append(credit.note(account, draft.at_ms))
         return True
+
+    def _between_commits(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return work(self._sql)
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.Error as error:
+            if _is_busy(error):
+                raise StoreBusy() from error
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+            raise StoreFailed(f"{self._path}: {error}") from error
 
     def _read_account(self, holder: str, unit: str) -> AccountRow | None:
         found = self._sql.execute(
@@ -309,6 +349,11 @@ def accept_head(path: Path, key: bytes) -> int:
     return int(seq)
 
 
+def lock_books(path: Path) -> int:
+    """Keep every gateway away from these books until the handle is closed. Raises StoreLocked."""
+    return _lock(path.with_name(path.name + ".lock"))
+
+
 class Head:
     """The chain's newest hash, kept outside the database under a key of its own."""
 
@@ -327,6 +372,7 @@ class Head:
         finally:
             os.close(handle)
         beside.replace(self.path)
+        sync_folder(self.path.parent)
 
     def check(self, connection: sqlite3.Connection) -> None:
         """Raises StoreDamaged if the books end before the head, or differ from it."""
@@ -342,7 +388,10 @@ class Head:
         except (ValueError, KeyError, TypeError):
             raise StoreDamaged(f"{self.path} is not a head that the gateway wrote; {_ACCEPT}") from None
         if not any(hmac.compare_digest(mac.encode(), _mac(key, seq, hash).encode()) for key in self._keys):
-            raise StoreDamaged(f"{self.path} is not signed by this gateway's key")
+            raise StoreDamaged(
+                f"{self.path} is not signed by this gateway's key: it was changed, or secrets/sealing_key is another"
+                f" one. Put back what belongs together; {_ACCEPT}"
+            )
         if seq == 0:
             return
         found = connection.execute("SELECT hash FROM batch WHERE seq = ?", (seq,)).fetchone()

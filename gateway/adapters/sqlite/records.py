@@ -14,7 +14,8 @@ from typing import Any
 
 import aiosqlite
 
-from gateway.adapters.sqlite import migrations
+from gateway.adapters.sqlite.migrations import MigrationRefused
+from gateway.adapters.sqlite.upgrade import upgrade
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
 from gateway.core.payments import Event
 from gateway.core.refusals import RecordsUnavailable
@@ -40,8 +41,8 @@ class SqliteRecords:
         try:
             with closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
                 connection.execute("PRAGMA journal_mode = WAL")
-                migrations.apply(connection, "records")
-        except (sqlite3.Error, migrations.MigrationRefused) as error:
+                upgrade(connection, self._path, "records")
+        except (sqlite3.Error, MigrationRefused) as error:
             raise StoreDamaged(f"{self._path}: {error}; restore a backup of the records") from error
         self._connection = await aiosqlite.connect(self._path, isolation_level=None, timeout=5)
         await self._sql.execute("PRAGMA synchronous = FULL")

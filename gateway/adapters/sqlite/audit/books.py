@@ -6,10 +6,10 @@ know, and none is missing. (The `credit` rows were compared on the way through t
 
 from collections.abc import Mapping
 
-from gateway.adapters.sqlite.audit.chain import Account
 from gateway.adapters.sqlite.audit.database import Database
 from gateway.adapters.sqlite.audit.layout import Row
 from gateway.adapters.sqlite.audit.report import Findings, Total
+from gateway.adapters.sqlite.audit.since import Account
 
 
 def check_tariffs(database: Database, chain: Mapping[int, Row], findings: Findings) -> None:

@@ -7,12 +7,10 @@ tariffs is kept for `books`, which compares the tables with it.
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from gateway.adapters.sqlite.audit.credits import Credits
 from gateway.adapters.sqlite.audit.database import Database
 from gateway.adapters.sqlite.audit.layout import (
-    GENESIS,
     NUMBERS,
     RECORD,
     VOID,
@@ -23,52 +21,51 @@ from gateway.adapters.sqlite.audit.layout import (
 )
 from gateway.adapters.sqlite.audit.report import Findings, short
 from gateway.adapters.sqlite.audit.requests import Requests
+from gateway.adapters.sqlite.audit.since import Account, Start
+from gateway.adapters.sqlite.audit.transfers import Transfers
 
 _PROGRESS_EVERY = 256
 
 
-@dataclass(slots=True)
-class Account:
-    """What the chain says of an account."""
-
-    holder: str
-    unit: str
-    credited: int = 0
-    spent: int = 0
-    overspent: bool = False
-
-
 class Chain:
-    """Walks the batches once, and adds up what they say."""
+    """Walks the batches once, from a start on, and adds up what they say."""
 
-    def __init__(self, database: Database, requests: Requests, findings: Findings) -> None:
-        self.accounts: dict[int, Account] = {}
-        self.tariffs: dict[int, Row] = {}
+    def __init__(
+        self, database: Database, requests: Requests, transfers: Transfers, start: Start, findings: Findings
+    ) -> None:
+        self.accounts = start.accounts
+        self.tariffs = start.tariffs
         self.batches = self.records = self.voided = self.voided_micros = 0
         self._database = database
         self._requests = requests
+        self._transfers = transfers
         self._findings = findings
-        self._seq = 0
-        self._next = 1
-        self._started = 0
-        self._hashes: tuple[bytes, ...] = (GENESIS,)  # what may stand before the next batch; empty: unknown
+        self._begin = self._seq = start.seq
+        self._next = start.next
+        self._started = start.started
+        self._hashes: tuple[bytes, ...] = (start.hash,)  # what may stand before the next batch; empty: unknown
 
     def walk(self, progress: Callable[[int, int], None] | None) -> int:
         """Batch by batch, with the credits that each must have brought; how many credits there are."""
-        credits = Credits(self._database.sql, self._findings, self._database.rows("credit", order="batch"))
-        total = self._database.count("batch")
-        for batch in self._database.rows("batch", order="seq"):
+        rows = self._database.rows("credit", order="batch", after=self._begin)
+        credits = Credits(self._database.sql, self._findings, rows)
+        total = self._database.count("batch", after=self._begin)
+        for batch in self._database.rows("batch", order="seq", after=self._begin):
             seq = batch["seq"]
             self._check_numbers(batch)
             self._check_hash(batch)
             touched = self._read_notes(batch, credits)
             touched |= self._read_records(batch)
+            self._transfers.take(batch)
             self._check_boundary(seq, touched)
             self._seq, self._next, self._started = seq, batch["first"] + batch["count"], batch["started"]
             self.batches += 1
             if progress and not self.batches % _PROGRESS_EVERY:
                 progress(self.batches, max(total, self.batches))
         credits.finish()
+        if "batch" in self._database.unread:
+            self._bad(self._seq + 1, None, "and what follows cannot be read")
+        self.last = self._seq
         if progress:
             progress(self.batches, max(total, self.batches))
         return credits.count
@@ -111,8 +108,10 @@ class Chain:
             note = read_note(line)
             if note is None:
                 self._bad(batch["seq"], "notes", f"hold a line {number} that is no note")
-            elif note.pop("note") == "tariff":
+            elif (kind := note.pop("note")) == "tariff":
                 self._take_tariff(batch["seq"], note)
+            elif kind == "origin":
+                self._check_origin(batch, note)
             else:
                 noted.append(note)
                 self._take_credit(batch, note)
@@ -123,6 +122,11 @@ class Chain:
         if note["id"] in self.tariffs:
             self._findings.add("tariff", note["id"], None, f"is noted again by batch {seq}")
         self.tariffs.setdefault(note["id"], note)
+
+    def _check_origin(self, batch: Row, note: Row) -> None:
+        """The records that a worker process brought are some of this batch."""
+        if not batch["first"] <= note["first"] <= note["first"] + note["count"] <= batch["first"] + batch["count"]:
+            self._bad(batch["seq"], "notes", f"name records {note['first']} and on, which it does not hold")
 
     def _take_credit(self, batch: Row, note: Row) -> None:
         id, ref = note["account"], note["ref"]
@@ -166,5 +170,5 @@ class Chain:
                 what = f"has spent {account.spent} of {account.credited} after batch {seq}"
                 self._findings.add("account", id, None, what)
 
-    def _bad(self, seq: int, column: str, what: str) -> None:
+    def _bad(self, seq: int, column: str | None, what: str) -> None:
         self._findings.add("batch", seq, column, what)

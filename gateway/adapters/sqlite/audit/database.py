@@ -42,17 +42,18 @@ class Database:
         for number, (name, text) in known.items():
             row = found.get(number)
             if row is None:
-                self._findings.add("migration", number, None, f"is missing: {name} was never applied")
+                what = f"is missing: {name} was never applied; `gateway db migrate` applies it"
+                self._findings.add("migration", number, None, what)
                 continue
             for column, value in (("name", name), ("checksum", hashlib.sha256(text.encode()).hexdigest())):
                 if row[column] != value:
                     self._findings.add("migration", number, column, f"is {short(row[column])}, not {value}")
 
-    def check_soundness(self) -> None:
+    def check_soundness(self, *, pages: bool) -> None:
         """SQLite's own view of its pages and indexes, and the tables' definitions against the ones that we ship."""
         schema = "SELECT type || ' ' || name, tbl_name, sql FROM sqlite_schema"
         try:
-            for (message,) in self.sql.execute("PRAGMA integrity_check(10)"):
+            for (message,) in self.sql.execute("PRAGMA integrity_check(10)") if pages else ():
                 if message != "ok":
                     self._findings.add("database", None, None, f"is damaged: {_line(message)}")
             found = {str(name): definition for name, *definition in self.sql.execute(schema)}
@@ -68,13 +69,17 @@ class Database:
                 change = "is missing" if name not in found else "is unknown" if name not in expected else "was changed"
                 self._findings.add("schema", name, None, change)
 
-    def rows(self, table: str, *columns: str, order: str) -> Iterator[Row]:
-        """A table's rows, without those whose values have the wrong type: they are findings, as is a table's end."""
+    def rows(self, table: str, *columns: str, order: str, after: int = 0) -> Iterator[Row]:
+        """A table's rows, without those whose values have the wrong type: they are findings, as is a table's end.
+
+        With `after`, those whose number in the order is greater. (Without, none is left out, whatever its number.)
+        """
         types = COLUMNS[table]
         names = columns or tuple(types)
         key = next(iter(types))
         try:
-            for values in self.sql.execute(f"SELECT {', '.join(names)} FROM {table} ORDER BY {order}"):  # noqa: S608
+            where = f"WHERE {order} > {after:d}" if after else ""
+            for values in self.sql.execute(f"SELECT {', '.join(names)} FROM {table} {where} ORDER BY {order}"):  # noqa: S608
                 row = dict(zip(names, values, strict=True))
                 wrong = [name for name in names if type(row[name]) is not types[name]]
                 for name in wrong:
@@ -86,10 +91,11 @@ class Database:
             self.unread.add(table)
             self._findings.add(table, None, None, f"cannot be read to its end: {error}")
 
-    def count(self, table: str) -> int:
-        """So many rows; 0 if nobody can tell."""
+    def count(self, table: str, *, after: int = 0) -> int:
+        """So many rows, or so many batches after one; 0 if nobody can tell."""
         try:
-            return int(self.sql.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608
+            where = f"WHERE seq > {after:d}" if after else ""
+            return int(self.sql.execute(f"SELECT count(*) FROM {table} {where}").fetchone()[0])  # noqa: S608
         except UNREADABLE:
             return 0
 

@@ -38,12 +38,21 @@ COLUMNS = {
     "credit": _shape("ref:text account:int micros:int kind:text reason:text at:int batch:int"),
     "tariff": _shape("id:int route:text owner:text commission_points:int price:text"),
     "batch": _shape("seq:int at:int first:int count:int started:int payload:blob notes:text hash:blob"),
+    "fold": _shape(
+        "last:int first:int hour:int next:int started:int tariffs:int chain:blob account:int written:int hash:blob"
+        " done:int"
+    ),
+    "transfer": _shape("fold:int number:int kind:text payer:text payee:text unit:text micros:int cause:text"),
+    "usage_hour": _shape("fold:int account:int tariff:int hour:int requests:int micros:int"),
+    "carry": _shape("owner:text unit:text commission_points:int carry:int"),
+    "anchor": _shape("seq:int next:int started:int tariffs:int hash:blob folded:blob mac:blob"),
 }
 """The tables, their keys first."""
 
 _NOTES: Mapping[object, Mapping[str, type]] = {
     "credit": _shape("note:text account:int ref:text holder:text unit:text micros:int kind:text reason:text at:int"),
     "tariff": _shape("note:text id:int route:text owner:text commission_points:int price:text"),
+    "origin": _shape("note:text worker:text seq:int first:int count:int local:int"),
 }
 
 

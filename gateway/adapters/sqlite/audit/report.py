@@ -53,6 +53,15 @@ class Report:
     head: str
     findings: tuple[Finding, ...]
     more: int
+    first_bad_batch: int | None = None
+    """The lowest batch that is changed, gone or cannot be read; none, too, when only other rows are wrong."""
+    first_batch: int = 1
+    """The first batch that was proved."""
+    unproved: tuple[str, ...] = ()
+    """What was not looked at, in words: nothing, unless only later batches were proved."""
+    transfers: int = 0
+    folded: int = 0
+    """The last batch that transfers were derived from."""
 
     @property
     def clean(self) -> bool:
@@ -65,15 +74,22 @@ class Findings:
     def __init__(self) -> None:
         self.told: list[Finding] = []
         self.more = 0
+        self.first_bad_batch: int | None = None
 
     def add(self, table: str, row: int | str | None, column: str | None, what: str) -> None:
         finding = Finding(table, row, column, what)
         if finding in self.told:
             return
+        if table == "batch" and isinstance(row, int):
+            self.bad_batch(row)
         if len(self.told) < FINDINGS_MAX:
             self.told.append(finding)
         else:
             self.more += 1
+
+    def bad_batch(self, seq: int) -> None:
+        """A batch is bad, whatever else is told of it."""
+        self.first_bad_batch = seq if self.first_bad_batch is None else min(seq, self.first_bad_batch)
 
     def differs(self, table: str, row: int | str, column: str, value: object, noted: object) -> None:
         """A row's column holds another value than the chain has for it."""

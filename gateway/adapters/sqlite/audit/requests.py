@@ -30,7 +30,10 @@ class _Request:
 class Requests:
     """Follows what each request did cost. Exact, with few of them in memory: see the package's docstring."""
 
-    def __init__(self, findings: Findings) -> None:
+    def __init__(self, findings: Findings, *, after: int = 0) -> None:
+        """`after`: the batches up to this one are not looked at, and may hold the captures of what changes later."""
+        self.unknown = 0
+        self._after = after
         self._findings = findings
         self._open: dict[RequestKey, _Request] = {}
         self._late: set[RequestKey] = set()
@@ -70,6 +73,9 @@ class Requests:
             if request.number:
                 wrong = "captures it again"
             request.number, request.captured, request.gated = number, micros, kind == GATED_CAPTURE
+        elif not request.number and self._after:
+            self.unknown += 1
+            return
         elif not request.number:
             wrong = "changes it before it was captured"
         elif request.voided:

@@ -1,7 +1,8 @@
 """Schema changes: numbered .sql files, each applied once, in order, in one transaction with its own record.
 
 A file that was applied is never edited afterwards: its checksum is kept, and a difference is refused, because nobody
-could say any more what the tables look like. A kill in mid-migration leaves either all of it or nothing.
+could say any more what the tables look like. All that are missing are one transaction: a kill in the middle leaves
+either all of it or nothing. `upgrade` keeps the file as it was before.
 """
 
 import hashlib
@@ -26,27 +27,46 @@ def apply(connection: sqlite3.Connection, folder: str) -> int:
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.execute(_TABLE)
-        known = {number: (name, checksum) for number, name, checksum in connection.execute("SELECT * FROM migration")}
-        for number, name, text in _files(folder):
-            checksum = hashlib.sha256(text.encode()).hexdigest()
-            if number in known:
-                if known.pop(number)[1] != checksum:
-                    raise MigrationRefused(f"migration {name} was changed after it had been applied")
-                continue
+        for number, name, text in _missing(connection, folder):
             for statement in _statements(text):
                 connection.execute(statement)
-            connection.execute("INSERT INTO migration VALUES (?, ?, ?)", (number, name, checksum))
+            connection.execute("INSERT INTO migration VALUES (?, ?, ?)", (number, name, _checksum(text)))
             applied += 1
-        if known:
-            newest = max(known)
-            raise MigrationRefused(
-                f"the database has migration {known[newest][0]}, which this version does not know: use a newer gateway"
-            )
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # a full disk ends it by itself
+            connection.execute("ROLLBACK")
         raise
     return applied
+
+
+def pending(connection: sqlite3.Connection, folder: str) -> tuple[int, list[str]]:
+    """The newest migration that a database has (0: none), and the names of those it lacks. Raises MigrationRefused."""
+    if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'migration'").fetchone():
+        return 0, [name for _, name, _ in _files(folder)]
+    (newest,) = connection.execute("SELECT coalesce(max(number), 0) FROM migration").fetchone()
+    return newest, [name for _, name, _ in _missing(connection, folder)]
+
+
+def _missing(connection: sqlite3.Connection, folder: str) -> list[tuple[int, str, str]]:
+    """The files that were not applied yet, once it is sure that those which were are the ones we have."""
+    known = {number: (name, checksum) for number, name, checksum in connection.execute("SELECT * FROM migration")}
+    missing = []
+    for number, name, text in _files(folder):
+        if number not in known:
+            missing.append((number, name, text))
+        elif known.pop(number)[1] != _checksum(text):
+            raise MigrationRefused(f"migration {name} was changed after it had been applied")
+    if known:
+        newest = known[max(known)][0]
+        raise MigrationRefused(
+            f"the database has migration {newest}, which this version does not know: use a newer gateway"
+        )
+    return missing
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _files(folder: str) -> Iterator[tuple[int, str, str]]:

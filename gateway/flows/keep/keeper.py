@@ -19,23 +19,39 @@ is nevertheless exact:
   that a crash in idle time voids nothing.
 
 Accounts are loaded when first used, read by the same call that commits, so that a load can never miss a credit that
-is being committed. Accounts with nothing in flight leave the memory in the order of their last use.
+is being committed; whoever asked is granted its hold in the step in which the account arrives. Accounts with nothing in
+flight leave the memory in the order of their last use.
+
+**A keeper may borrow.** With several worker processes each has a keeper of its own over a store that is another
+keeper's (`ports.Lender`): what it has of an account is a slice. It draws more when a hold needs more than is left,
+gives back what lies idle or is recalled, and refuses for want of money only when its lender has no more.
+`slices.py` is the lender's side.
 """
 
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gateway.core.ids import RequestId
-from gateway.core.ledger import Balance, Committed, Credit, Draft, Kind, Tail, Tariff, voids
+from gateway.core.ledger import (
+    Balance,
+    Claim,
+    Committed,
+    Credit,
+    Draft,
+    Drawn,
+    Kind,
+    Origin,
+    Tail,
+    Tariff,
+    voids,
+)
 from gateway.core.money import Money
 from gateway.core.refusals import LedgerUnavailable, PaymentRequired
 from gateway.core.routes import Durability
-from gateway.ports import Clock, Hold, LedgerStore, StoreBusy, StoreFailed
-
-Key = tuple[str, str]
-"""A holder and a unit."""
+from gateway.flows.keep.accounts import Account, Asker, Holding, Key, Waiting
+from gateway.ports import Clock, Hold, LedgerStore, Lender, StoreBusy, StoreFailed, Survivors
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +63,7 @@ class Pace:
     refuse_after: float = 0.5  # a commit that takes longer closes the paid routes
     give_up_after: float = 1.0  # and longer still: answers that wait for it are refused
     retry: float = 0.1  # between attempts while the store is stuck
+    idle: float = 1.0  # a slice that nobody used for so long goes back
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,76 +74,6 @@ class Recovered:
     micros: int
 
 
-class _Account:
-    """One account in memory. `row` is 0 while nobody has paid into it."""
-
-    __slots__ = ("available", "currency", "draft", "held", "holder", "row")
-
-    def __init__(self, holder: str, currency: str, row: int, available: int) -> None:
-        self.holder = holder
-        self.currency = currency
-        self.row = row
-        self.available = available
-        self.held = 0
-        self.draft = 0  # the last draft that holds a record of it
-
-
-class _Hold:
-    """Implements `ports.Hold`. `number` is that of its gated record, 0 if there is none."""
-
-    __slots__ = (
-        "_begin", "account", "ceiling", "failed", "id", "number", "recorded", "settled", "tariff", "token",
-    )  # fmt: skip
-
-    def __init__(
-        self, account: _Account, ceiling: int, id: RequestId, token: int, tariff: int, begin: Callable[[int], None]
-    ) -> None:
-        self.account = account
-        self.ceiling = ceiling
-        self.id = id
-        self.token = token
-        self.tariff = tariff
-        self.recorded = 0
-        self.number = 0
-        self.failed = False
-        self.settled = False
-        self._begin = begin
-
-    @property
-    def balance(self) -> Money:
-        account = self.account
-        released = 0 if self.settled else self.ceiling - self.recorded
-        return Money(account.available + released, account.currency)
-
-    def started(self) -> None:
-        if self.number:
-            self._begin(self.number)
-            self.number = 0
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """Who waits for one draft."""
-
-    gates: list[tuple[asyncio.Future[None], _Hold]] = field(default_factory=list)
-    credits: list[asyncio.Future[bool]] = field(default_factory=list)
-    loads: dict[Key, list[asyncio.Future[_Account]]] = field(default_factory=dict)
-
-    def give_up(self) -> None:
-        """Let everybody go. What was queued is still written; who was refused is compensated by `settle`."""
-        for gate, hold in self.gates:
-            if not gate.done():
-                hold.failed = True
-                gate.set_exception(LedgerUnavailable())
-        for credit in self.credits:
-            if not credit.done():
-                credit.set_exception(LedgerUnavailable())
-        for waiters in self.loads.values():
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_exception(LedgerUnavailable())
-
-
 class Keeper:
     """The ledger of this process. Implements `ports.Ledger` over a `ports.LedgerStore`."""
 
@@ -135,6 +82,7 @@ class Keeper:
         store: LedgerStore,
         clock: Clock,
         *,
+        lender: Lender | None = None,
         pace: Pace | None = None,
         accounts_max: int = 100_000,
         report: Callable[[str], None] = lambda problem: None,
@@ -144,7 +92,13 @@ class Keeper:
         self._pace = pace or Pace()
         self._accounts_max = accounts_max
         self._report = report
-        self._accounts: OrderedDict[Key, _Account] = OrderedDict()
+        self._lender = lender
+        self._accounts: OrderedDict[Key, Account] = OrderedDict()
+        self._rows: dict[int, Account] = {}  # of a keeper that borrows
+        self._drawing: dict[Key, list[Asker]] = {}
+        self._draws: set[asyncio.Task[None]] = set()
+        self._round = 0
+        self._rounds: asyncio.TimerHandle | None = None
         self._begun: OrderedDict[int, None] = OrderedDict()  # gated records whose answers have not begun
         self._tariffs: dict[Tariff, int] = {}
         self._work = asyncio.Event()
@@ -153,23 +107,37 @@ class Keeper:
         self._task: asyncio.Task[None] | None = None
         self._watchdog: asyncio.TimerHandle
         self._draft = Draft(seq=1, first=1)
-        self._waiting = _Waiting()
+        self._waiting = Waiting()
         self._committed_seq = 0
         self._stored_started = 0
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
-    async def open(self) -> Recovered:
-        """Open the store, void what a crash left half done, and begin. Raises StoreDamaged, StoreLocked."""
+    async def open(self, survivors: Survivors | None = None) -> Recovered:
+        """Open the store, void what a crash left half done, and begin. Raises StoreDamaged, StoreLocked.
+
+        `survivors` are the workers that lived on while the keeper before this one died: they know of their answers.
+        """
+        if self._lender is not None:
+            self._lender.lends_to(self)
         tail = await self._store.open()
-        recovered = await self._recover(tail)
-        self._task = asyncio.create_task(self._run(), name="ledger keeper")
+        if survivors is not None:
+            await survivors.gather(tail)
+        recovered = await self._recover(tail, survivors)
+        loop = asyncio.get_running_loop()
+        self._task = loop.create_task(self._run(), name="ledger keeper")
         self._task.add_done_callback(self._ended)
+        if self._lender is not None:
+            self._rounds = loop.call_later(self._pace.idle, self._look_round)
         return recovered
 
     async def close(self) -> None:
         self._closing = True
         self._work.set()
+        if self._rounds is not None:
+            self._rounds.cancel()
+        for draw in self._draws:
+            draw.cancel()
         if self._task is not None:
             await asyncio.wait([self._task])
         await self._store.close()
@@ -177,15 +145,16 @@ class Keeper:
     def _ended(self, task: asyncio.Task[None]) -> None:
         """The keeper stopped: from now on everybody is refused rather than left to wait."""
         self._closing = True
-        self._waiting.give_up()
+        self._waiting.end()
         if not task.cancelled() and task.exception() is not None:
             self._report(f"the ledger keeper stopped: {task.exception()!r}")
 
-    async def _recover(self, tail: Tail) -> Recovered:
+    async def _recover(self, tail: Tail, survivors: Survivors | None) -> Recovered:
         self._tariffs = dict(tail.tariffs)
         self._committed_seq = tail.seq
         self._draft = Draft(seq=tail.seq + 1, first=tail.first)
-        undo = voids(tail.unstarted)
+        numbered = enumerate(tail.unstarted, tail.started + 1)
+        undo = voids(record for number, record in numbered if survivors is None or not survivors.keep(number, record))
         for record in undo:
             self._draft.add(record)
         if undo:
@@ -194,28 +163,29 @@ class Keeper:
             await self._commit_until_done(draft)
             self._committed(draft)
         else:
-            self._stored_started = tail.first - 1
+            self._stored_started = min(tail.first - 1, self._started())
         return Recovered(len(undo), -sum(record.micros for record in undo))
 
     # --- the port -----------------------------------------------------------------------------------------------------
 
     async def hold(self, account: str, ceiling: Money, *, id: RequestId, token: int, tariff: Tariff) -> Hold:
         self._refuse_if_stuck()
-        key = (account, ceiling.currency)
-        # Nothing is ever taken from a copy that has left the memory: another request might load a second one.
-        while (found := self._accounts.get(key)) is None:
-            await self._load(key)
-            self._refuse_if_stuck()
-        # From here to the return nothing is awaited: deciding and taking are one step.
-        if found.available < ceiling.micros:
+        key, micros = (account, ceiling.currency), ceiling.micros
+        found = self._accounts.get(key)
+        if found is not None and found.available >= micros:
+            # From the question to here nothing was awaited: deciding and taking are one step.
+            found.available -= micros
+            found.held += micros
+            self._accounts.move_to_end(key)
+        elif found is not None and self._lender is None:
             raise PaymentRequired(price=ceiling, balance=Money(found.available, ceiling.currency))
-        found.available -= ceiling.micros
-        found.held += ceiling.micros
-        self._accounts.move_to_end(key)
-        return _Hold(found, ceiling.micros, id, token, self._tariff(tariff), self._answer_begun)
+        else:
+            found = await self._ask(key, ceiling)
+        found.used = self._round
+        return Holding(found, micros, id, token, self.tariff(tariff), self._answer_begun)
 
     async def start(self, hold: Hold, due: Money, durability: Durability) -> None:
-        assert isinstance(hold, _Hold)
+        assert isinstance(hold, Holding)
         if not due:
             return
         if not 0 < due.micros <= hold.ceiling:
@@ -235,7 +205,7 @@ class Keeper:
         await gate
 
     def settle(self, hold: Hold, cost: Money) -> Money:
-        assert isinstance(hold, _Hold)
+        assert isinstance(hold, Holding)
         if hold.settled:
             return Money(hold.recorded, hold.account.currency)
         hold.settled = True
@@ -254,18 +224,105 @@ class Keeper:
     async def credit(self, credit: Credit) -> bool:
         self._refuse_if_stuck()
         added: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._draft.credits.append(credit)
-        self._waiting.credits.append(added)
-        self._work.set()
+        self._waiting.credits.append((self.add_credit(credit), added))
         return await added
 
     async def balance(self, account: str, currency: str) -> Balance:
-        found = self._accounts.get((account, currency)) or await self._load((account, currency))
-        return Balance(Money(found.available, currency), Money(found.held, currency))
+        found = await self.account((account, currency))
+        return Balance(Money(found.available + found.lent + found.elsewhere, currency), Money(found.held, currency))
 
     async def funded(self, account: str, currency: str) -> bool:
-        found = self._accounts.get((account, currency)) or await self._load((account, currency))
+        found = self._accounts.get((account, currency))
+        if found is None or not found.row:
+            found = await self.account((account, currency))
         return found.row > 0
+
+    # --- borrowing: what the lender asks ------------------------------------------------------------------------------
+
+    def claim(self) -> Claim:
+        """What is still spoken for, as told to a lender that has forgotten; what else was on loan is void."""
+        slices = []
+        for account in self._accounts.values():
+            account.slice -= account.available
+            account.available = 0
+            if account.slice or account.held:
+                slices.append((account.row, account.holder, account.currency, account.slice))
+        return Claim(self._started(), {id: tariff for tariff, id in self._tariffs.items()}, slices)
+
+    def recall(self, row: int) -> int:
+        """Give back what is not spoken for of one account; how much that is."""
+        account = self._rows.get(row)
+        return self._part_with(account) if account is not None else 0
+
+    def _part_with(self, account: Account) -> int:
+        micros, account.available = account.available, 0
+        account.slice -= micros
+        account.elsewhere += micros
+        return micros
+
+    def _look_round(self) -> None:
+        """Give back, and forget, what nobody has used since the round before. The longest unused stand in front."""
+        assert self._lender is not None
+        returns = {}
+        for account in list(self._accounts.values()):
+            if account.used >= self._round:
+                break
+            if account.held or account.draft > self._committed_seq:
+                self._accounts.move_to_end(account.key)
+                continue
+            del self._accounts[account.key]
+            if self._rows.pop(account.row, None) is not None:
+                returns[account.row] = self._part_with(account)
+        if returns:
+            self._lender.give_back(returns)
+        self._round += 1
+        self._rounds = asyncio.get_running_loop().call_later(self._pace.idle, self._look_round)
+
+    # --- lending: what the lender's side needs ------------------------------------------------------------------------
+
+    def in_memory(self, account: Account) -> bool:
+        """Whether this is still the one that counts: nothing is ever taken from a copy that has left the memory."""
+        return self._accounts.get(account.key) is account
+
+    def write(self, kind: int, tariff: int, account: Account, token: int, micros: int, request: RequestId) -> int:
+        """Put a record into the next commit; its number."""
+        account.draft = self._draft.seq
+        return self._draft.write(kind, tariff, account.row, token, micros, request)
+
+    def gate(self, number: int) -> None:
+        """The answer to this record has not begun."""
+        self._begun[number] = None
+
+    def begun(self, number: int) -> None:
+        """Now it has, or its request has ended."""
+        self._begun.pop(number, None)
+
+    def add_origin(self, origin: Origin) -> None:
+        """Note in the next commit where its records come from."""
+        self._draft.origins.append(origin)
+
+    def add_credit(self, credit: Credit) -> int:
+        """Put a credit into the next commit; its place there."""
+        self._draft.credits.append(credit)
+        self._work.set()
+        return len(self._draft.credits) - 1
+
+    def durable(self) -> asyncio.Future[Committed]:
+        """Done when what was put into the next commit is durable, however long. May raise LedgerUnavailable."""
+        self._work.set()
+        whole: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+        self._waiting.whole.append(whole)
+        return whole
+
+    @property
+    def next_number(self) -> int:
+        """Of the next record."""
+        return self._draft.first + self._draft.count
+
+    async def account(self, key: Key) -> Account:
+        """An account, as it stands in the memory. Raises LedgerUnavailable."""
+        found = self._accounts.get(key) if self._lender is None else None
+        return found or await self._ask(key, None)
 
     # --- what it takes ------------------------------------------------------------------------------------------------
 
@@ -286,31 +343,82 @@ class Keeper:
         """From the next turn of the loop on: uvloop hands what was written to the kernel at the end of a turn."""
         asyncio.get_running_loop().call_soon(self._begun.pop, number, None)
 
-    def _tariff(self, tariff: Tariff) -> int:
+    def tariff(self, tariff: Tariff) -> int:
+        """The number under which records name it."""
         found = self._tariffs.get(tariff)
         if found is None:
             found = self._tariffs[tariff] = len(self._tariffs) + 1
             self._draft.tariffs.append((found, tariff))
         return found
 
-    def _record(self, kind: Kind, hold: _Hold, micros: int) -> int:
+    def _record(self, kind: Kind, hold: Holding, micros: int) -> int:
         account = hold.account
         account.draft = self._draft.seq
         if not self._work.is_set():
             self._work.set()
         return self._draft.write(kind, hold.tariff, account.row, hold.token, micros, hold.id)
 
-    async def _load(self, key: Key) -> _Account:
-        """One account; everybody who asks for it at once shares one read."""
+    async def _ask(self, key: Key, ceiling: Money | None) -> Account:
+        """An account, with as much of it held; everybody who asks for it at once shares one question."""
         self._refuse_if_stuck()
-        waiters = self._waiting.loads.get(key)
-        if waiters is None:
-            waiters = self._waiting.loads[key] = []
+        asker = Asker(ceiling)
+        if self._lender is not None:
+            self._draw_for(key, asker, self._lender)
+        elif (askers := self._waiting.loads.get(key)) is not None:
+            askers.append(asker)
+        else:
+            self._waiting.loads[key] = [asker]
             self._draft.loads.append(key)
             self._work.set()
-        waiter: asyncio.Future[_Account] = asyncio.get_running_loop().create_future()
-        waiters.append(waiter)
-        return await waiter
+        return await asker.account()
+
+    def _draw_for(self, key: Key, asker: Asker, lender: Lender) -> None:
+        askers = self._drawing.get(key)
+        if askers is not None:
+            askers.append(asker)
+            return
+        self._drawing[key] = [asker]
+        task = asyncio.get_running_loop().create_task(self._draw(key, lender), name="draw a slice")
+        self._draws.add(task)
+        task.add_done_callback(self._draws.discard)
+
+    async def _draw(self, key: Key, lender: Lender) -> None:
+        """One question at a time and account; those who come meanwhile share the next."""
+        askers: list[Asker] = []
+        try:
+            while askers := self._drawing[key]:
+                self._drawing[key] = []
+                wanted = sum(asker.ceiling.micros for asker in askers if asker.ceiling is not None)
+                here = self._accounts.get(key)
+                missing = max(0, wanted - here.available) if here is not None else wanted
+                try:
+                    async with asyncio.timeout(self._pace.give_up_after):
+                        drawn = await lender.draw(*key, missing)
+                except (StoreFailed, TimeoutError):
+                    for asker in askers:
+                        asker.refuse()
+                    continue
+                account = self._receive(key, drawn)
+                for asker in askers:
+                    asker.serve(account, doubtful=drawn.doubtful)
+        finally:
+            for asker in (*askers, *self._drawing.pop(key)):
+                asker.refuse()
+
+    def _receive(self, key: Key, drawn: Drawn) -> Account:
+        account = self._accounts.get(key)
+        if account is None:
+            account = self._accounts[key] = Account(*key, drawn.row, 0)
+            asyncio.get_running_loop().call_soon(self._forget_the_idle)
+        if drawn.row:
+            account.row = drawn.row
+            self._rows[drawn.row] = account
+        account.available += drawn.micros
+        account.slice += drawn.micros
+        account.elsewhere = drawn.elsewhere
+        account.used = self._round
+        self._accounts.move_to_end(key)
+        return account
 
     # --- commits ------------------------------------------------------------------------------------------------------
 
@@ -348,7 +456,7 @@ class Keeper:
 
     async def _commit(self) -> bool:
         """Write what has gathered and wake who waits for it. False if the store stayed stuck until the close."""
-        waiting, self._waiting = self._waiting, _Waiting()
+        waiting, self._waiting = self._waiting, Waiting()
         draft = self._take()
         self._stuck_since = asyncio.get_running_loop().time()
         self._watch(waiting)
@@ -358,13 +466,13 @@ class Keeper:
                 self._committed(draft)
                 self._wake(draft, done, waiting)
         except BaseException:
-            waiting.give_up()  # the keeper ends here, and nobody else knows who waits for this draft
+            waiting.end()  # the keeper ends here, and nobody else knows who waits for this draft
             raise
         finally:
             self._stuck_since = None
             self._watchdog.cancel()
         if done is None:
-            waiting.give_up()
+            waiting.end()
         return done is not None
 
     def _take(self) -> Draft:
@@ -399,11 +507,11 @@ class Keeper:
                 return None
             await asyncio.sleep(self._pace.retry)
 
-    def _watch(self, waiting: _Waiting) -> None:
+    def _watch(self, waiting: Waiting) -> None:
         """Should the commit take too long, refuse who waits for it and who has gathered behind it, until it is done."""
         self._watchdog = asyncio.get_running_loop().call_later(self._pace.give_up_after, self._give_up, waiting)
 
-    def _give_up(self, waiting: _Waiting) -> None:
+    def _give_up(self, waiting: Waiting) -> None:
         waiting.give_up()
         self._waiting.give_up()
         self._watch(waiting)
@@ -412,25 +520,21 @@ class Keeper:
         if draft.writes:
             self._committed_seq = draft.seq
             self._stored_started = draft.started
+        if self._lender is not None:
+            for row, micros in draft.spent.items():
+                self._rows[row].slice -= micros
 
-    def _wake(self, draft: Draft, done: Committed, waiting: _Waiting) -> None:
+    def _wake(self, draft: Draft, done: Committed, waiting: Waiting) -> None:
         for credit, new in zip(draft.credits, done.credited, strict=True):
             self._apply(credit, new, done)
-        for future, new in zip(waiting.credits, done.credited, strict=True):
-            if future.done():
-                continue
-            if new is None:
-                future.set_exception(ValueError("this is more than an account can hold"))
-            else:
-                future.set_result(new)
-        for key, waiters in waiting.loads.items():
+        for row, micros in done.elsewhere.items():
+            if (account := self._rows.get(row)) is not None:
+                account.elsewhere = micros
+        for key, askers in waiting.loads.items():
             account = self._accounts.get(key) or self._admit(key, done)
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(account)
-        for gate, _ in waiting.gates:
-            if not gate.done():
-                gate.set_result(None)
+            for asker in askers:
+                asker.serve(account)
+        waiting.wake(done)
         # Once those who were woken have run: an account that was loaded for them is idle until then.
         asyncio.get_running_loop().call_soon(self._forget_the_idle)
 
@@ -438,13 +542,18 @@ class Keeper:
         """A credit that was committed reaches the account in memory, if it is there."""
         key = (credit.account, credit.amount.currency)
         account = self._accounts.get(key)
-        if account is not None and new:
-            account.row = done.accounts[key].id
+        if account is None or not new:
+            return
+        account.row = done.accounts[key].id
+        if self._lender is None:
             account.available += credit.amount.micros
+        else:
+            self._rows[account.row] = account
+            account.elsewhere += credit.amount.micros
 
-    def _admit(self, key: Key, done: Committed) -> _Account:
+    def _admit(self, key: Key, done: Committed) -> Account:
         row = done.accounts.get(key)
-        account = _Account(key[0], key[1], row.id if row else 0, row.available if row else 0)
+        account = Account(key[0], key[1], row.id if row else 0, row.available if row else 0)
         self._accounts[key] = account
         return account
 
@@ -452,8 +561,10 @@ class Keeper:
         looked_at = 0
         while len(self._accounts) > self._accounts_max and looked_at < 64:
             key, account = self._accounts.popitem(last=False)
-            if account.held or account.draft > self._committed_seq:
+            if account.held or account.pins or account.draft > self._committed_seq:
                 self._accounts[key] = account
+            elif self._lender is not None and self._rows.pop(account.row, None) is not None:
+                self._lender.give_back({account.row: self._part_with(account)})
             looked_at += 1
 
     def _started(self) -> int:

@@ -1,12 +1,11 @@
-"""Wires everything, decides nothing: the only room that knows all rooms.
+"""One gateway, put together: `Gateway` is its parts by name, its life, and the addresses that it serves.
 
-`build` puts a gateway together without touching the world; `Gateway.open` opens files and starts background work,
-`Gateway.close` ends it in the order in which nothing is lost: no new requests, requests in flight, webhooks, ledger.
+Putting it together does not touch the world. `open` opens files and starts background work, `close` ends it in the
+order in which nothing is lost: no new requests, requests in flight, webhooks, ledger.
 """
 
 import asyncio
 import resource
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import fields
@@ -16,7 +15,9 @@ from typing import Any
 from aiohttp import web
 
 from gateway.adapters import logs
+from gateway.adapters.interprocess.worker import BorrowedLedgerStore, Line, News, SharedRateLimits
 from gateway.adapters.ratelimits import MemoryRateLimits
+from gateway.adapters.sqlite.bookkeeping import SqliteBookkeeping
 from gateway.adapters.sqlite.ledger import SqliteLedgerStore
 from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.adapters.stripe.payments import StripePayments
@@ -24,22 +25,23 @@ from gateway.adapters.system import SystemClock, SystemRandomness
 from gateway.core.ids import RequestId, RequestNumbers
 from gateway.core.keyring import Keyring
 from gateway.core.money import Money
+from gateway.core.places import Places
 from gateway.core.refusals import GatewayBusy, NoRoute, PaymentServiceUnavailable
 from gateway.core.routes import RESERVED_PREFIXES
-from gateway.core.targets import TARGET_BYTES_MAX
 from gateway.core.tokens import TokenMint
 from gateway.flows.identify import Callers
-from gateway.flows.keep import Keeper, Recovered
+from gateway.flows.keep import Keeper, Pace, Recovered
+from gateway.flows.maintain import Housekept, Maintain
 from gateway.flows.receive import Webhooks
 from gateway.flows.serve import Serve
 from gateway.flows.top_up import TopUp
-from gateway.ports import Served
+from gateway.ports import Clock, RateLimits, Served
 from gateway.relay.lending import Borrower
 from gateway.relay.listener import Relay
-from gateway.settings import Settings, SettingsInvalid, UnixSocket, load
+from gateway.settings import Settings, load
 from gateway.web.answers import Handler, continue_at_once, drop_what_was_invented, guarded, internal_error, log_failure
 from gateway.web.cookies import Cookies
-from gateway.web.front import Front, Sparing
+from gateway.web.front import Sparing
 from gateway.web.pages import Pages
 from gateway.web.proxy import Proxy, continue_when_paid
 from gateway.web.refusals import Refusals, as_problem
@@ -55,9 +57,20 @@ RETURN_PATH = "/-/paid?session_id={CHECKOUT_SESSION_ID}"
 
 
 class Gateway:
-    """One gateway: its parts by name, its life, and the addresses that it serves."""
+    """One gateway: its parts by name, its life, and the addresses that it serves.
 
-    def __init__(self, settings: Settings, *, served: Served | None = None, report: Callable[..., None]) -> None:
+    With a `line` it is one worker of several: the books are kept, and requests counted, at its other end.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        served: Served | None = None,
+        report: Callable[..., None],
+        line: Line | None = None,
+        slot: int = 0,
+    ) -> None:
         self.settings = settings
         self.report = report
         self.clock = SystemClock()
@@ -66,11 +79,7 @@ class Gateway:
         self.records = SqliteRecords(
             records_path(settings.store_path), keyring=self.keyring, randomness=self.randomness
         )
-        self.ledger = Keeper(
-            ledger_store(settings.store_path, self.keyring),
-            self.clock,
-            report=lambda problem: report("ledger", problem=problem),
-        )
+        self.ledger = self._ledger(line)
         self.payments = self._payments()
         self.price = settings.stripe.top_up if settings.stripe else Money.zero(settings.currency)
         self.cookies = Cookies(
@@ -79,7 +88,7 @@ class Gateway:
             keyring=self.keyring,
             randomness=self.randomness,
         )
-        self.limits = MemoryRateLimits(self.clock)
+        self.limits: RateLimits = SharedRateLimits(line) if line else MemoryRateLimits(self.clock)
         self.callers = Callers(
             mint=TokenMint(self.keyring, settings.mode),
             peppers=settings.secrets.peppers,
@@ -89,9 +98,10 @@ class Gateway:
             header=settings.tokens.header,
             cookie_names=(self.cookies.name,),
         )
+        self.token_recorded = News(line, self.callers.forget).token_recorded if line else self.callers.forget
         self.top_up = self._top_up()
         self.webhooks = self._webhooks()
-        self.numbers = RequestNumbers(slot=0, start=int.from_bytes(self.randomness.bytes(4)))
+        self.numbers = RequestNumbers(slot=slot, start=int.from_bytes(self.randomness.bytes(4)))
         self.templates = Templates()
         self._request_log = logs.RequestLog(self.clock)
         self.serve = self._serve(served or self._request_log)
@@ -102,6 +112,13 @@ class Gateway:
         self._linking: asyncio.Task[None] | None = None
 
     # --- parts --------------------------------------------------------------------------------------------------------
+
+    def _ledger(self, line: Line | None) -> Keeper:
+        if line is None:
+            return keeper(self.settings, self.keyring, self.clock, self.report)
+        store = BorrowedLedgerStore(line)
+        report = lambda problem: self.report("ledger", problem=problem)  # noqa: E731
+        return Keeper(store, self.clock, lender=store, pace=Pace(gap=0), report=report)
 
     def _payments(self) -> StripePayments | None:
         stripe = self.settings.stripe
@@ -128,7 +145,7 @@ class Gateway:
             links=self.records,
             clock=self.clock,
             randomness=self.randomness,
-            token_recorded=self.callers.forget,
+            token_recorded=self.token_recorded,
         )
 
     def _webhooks(self) -> Webhooks | None:
@@ -146,6 +163,7 @@ class Gateway:
             ledger=self.ledger,
             till=self.top_up,
             served=served,
+            places=Places(share=self.settings.workers),
         )
 
     def _proxy(self) -> Proxy:
@@ -299,20 +317,6 @@ class Gateway:
         """The id of a request that is not proxied."""
         return str(RequestId(self.clock.now_ms(), self.numbers.next()))
 
-    def admin_application(self, reload: Callable[[], Awaitable[dict[str, Any]]]) -> web.Application:
-        """What the admin listener serves."""
-        assert self.settings.secrets.operator_token is not None, "secrets are made before a gateway is built"
-        place = AdminPlace(
-            ledger=self.ledger,
-            ledger_stuck=lambda: self.ledger.stuck,
-            operator_token=self.settings.secrets.operator_token,
-            currency=self.settings.currency,
-            reload=reload,
-        )
-        app = place.application()
-        app.on_response_prepare.append(drop_what_was_invented)
-        return app
-
 
 def url_of(scheme: str, address: tuple[Any, ...]) -> str:
     """The address of a socket, for people."""
@@ -332,6 +336,40 @@ def connections_max(wanted: int) -> int:
 
 async def _nothing_here(request: web.Request) -> web.StreamResponse:
     return as_problem(NoRoute())
+
+
+def admin_application(
+    settings: Settings,
+    ledger: Keeper,
+    *,
+    reload: Callable[[], Awaitable[dict[str, Any]]],
+    restart: Callable[[], Awaitable[dict[str, Any]]],
+) -> web.Application:
+    """What the admin listener serves."""
+    assert settings.secrets.operator_token is not None, "secrets are made before a gateway is built"
+    place = AdminPlace(
+        ledger=ledger,
+        ledger_stuck=lambda: ledger.stuck,
+        operator_token=settings.secrets.operator_token,
+        currency=settings.currency,
+        reload=reload,
+        restart=restart,
+    )
+    app = place.application()
+    app.on_response_prepare.append(drop_what_was_invented)
+    return app
+
+
+def keeper(settings: Settings, keyring: Keyring, clock: Clock, report: Callable[..., None]) -> Keeper:
+    """Who keeps the books, in this process."""
+    store = ledger_store(settings.store_path, keyring)
+    housekeeping = Maintain(
+        SqliteBookkeeping(store, settings.store_path, [key.subkey(HEAD_KEY_PURPOSE) for key in keyring.keys]),
+        clock,
+        batches_days=settings.retention.batches_days,
+        report=lambda problem: report("ledger", problem=problem),
+    )
+    return Keeper(Housekept(store, housekeeping), clock, report=lambda problem: report("ledger", problem=problem))
 
 
 def ledger_store(path: Path, keyring: Keyring) -> SqliteLedgerStore:
@@ -365,94 +403,3 @@ def mount(app: web.Application, config: Path | str | Settings) -> Gateway:
     app.cleanup_ctx.append(life)
     gateway.add_to(app)
     return gateway
-
-
-class Running:
-    """A gateway on its listeners. `load` reads the configuration anew, for a reload."""
-
-    def __init__(self, gateway: Gateway, *, load: Callable[[], Settings] | None = None) -> None:
-        self.gateway = gateway
-        self._load = load
-        self._reloading = asyncio.Lock()
-        self._runners: list[web.AppRunner] = []
-        self._relay: Relay | None = None
-        self._stopped = False
-
-    async def start(self) -> None:
-        """Listen. Raises OSError when an address is taken, StoreDamaged, StoreLocked."""
-        settings = self.gateway.settings
-        await self.gateway.open()
-        try:
-            own = web.Application()
-            self.gateway.add_own_to(own)
-            lender = await self._runner(own)
-            assert lender.server is not None
-            self._relay = self.gateway.relay(lender.server)
-            self._relay.pools.watch(settings.upstreams.values())
-            self.address = await self._listen(self._relay)
-            admin = await self._runner(self.gateway.admin_application(self.reload))
-            await web.TCPSite(admin, *settings.admin, backlog=128).start()
-            self.admin_address = url_of("http", admin.addresses[0])
-        except BaseException:
-            await self.stop()
-            raise
-
-    async def _listen(self, relay: Relay) -> str:
-        """Where callers are served."""
-        settings, tls = self.gateway.settings, None
-        if settings.tls is not None:
-            tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            tls.load_cert_chain(settings.tls.certificate, settings.tls.key)
-            tls.set_alpn_protocols(["http/1.1"])
-        if isinstance(settings.listen, UnixSocket):
-            await relay.listen(path=settings.listen.path, ssl=tls)
-            return f"unix:{settings.listen.path}"
-        host, port = settings.listen
-        listening = await relay.listen(host=host, port=port, ssl=tls)
-        return url_of("https" if tls else "http", listening.sockets[0].getsockname())
-
-    async def reload(self) -> dict[str, Any]:
-        """Read the configuration again and serve by it. With a mistake in it, nothing changes but what is reported."""
-        async with self._reloading:
-            try:
-                settings = await asyncio.to_thread(self._load) if self._load else self.gateway.settings
-            except SettingsInvalid as invalid:
-                mistakes = [str(mistake) for mistake in invalid.mistakes]
-                self.gateway.report("configuration refused", mistakes=mistakes)
-                return {"reloaded": False, "mistakes": mistakes}
-            outcome = self.gateway.reload(settings)
-            if self._relay is not None:
-                self._relay.pools.watch(settings.upstreams.values())
-            self.gateway.report("configuration reloaded", level="info", **outcome)
-            return outcome
-
-    async def stop(self) -> None:
-        """Stop listening, let requests in flight finish (within the bound), then close the gateway; once."""
-        if self._stopped:
-            return
-        self._stopped = True
-        if self._relay is not None:
-            await self._relay.stop()
-        for runner in self._runners:
-            await runner.cleanup()
-        await self.gateway.close()
-
-    async def _runner(self, app: web.Application) -> web.AppRunner:
-        limits = self.gateway.settings.limits
-        runner = Front(
-            app,
-            report=self.gateway.report,
-            new_id=self.gateway.new_id,
-            access_log=None,
-            auto_decompress=False,
-            handler_cancellation=True,
-            keepalive_timeout=75,
-            shutdown_timeout=10,
-            lingering_time=1,  # for a refused body that is still coming, so that its sender can read the answer
-            max_line_size=TARGET_BYTES_MAX + 256,
-            max_field_size=limits.request_head_bytes_max,
-            max_headers=256,
-        )
-        await runner.setup()
-        self._runners.append(runner)
-        return runner

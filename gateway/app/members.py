@@ -1,0 +1,188 @@
+"""What each process of several does: one keeps the books, the others serve callers.
+
+The keeper's process has the ledger, the request limits and the admin listener, and nothing that a caller can reach. A
+worker is a whole gateway but for these. Both obey their parent, and end with it.
+"""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from socket import socket
+from typing import Any
+
+from aiohttp import web
+
+from gateway.adapters.interprocess.keeper import Counter
+from gateway.adapters.interprocess.worker import Line
+from gateway.adapters.ratelimits import MemoryRateLimits
+from gateway.adapters.system import SystemClock
+from gateway.app.channel import ToParent, Word
+from gateway.app.gateway import Gateway, admin_application, keeper
+from gateway.app.running import Running, front, refused
+from gateway.core.ids import RequestId, RequestNumbers
+from gateway.core.keyring import Keyring
+from gateway.flows.keep.slices import Slices
+from gateway.settings import Settings, SettingsInvalid
+
+LEAVE_GRACE_SECONDS = 2.0
+_ASKED_SECONDS_MAX = 120.0
+_ORPHAN_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """Where a process stands: what its parent made for it."""
+
+    settings: Settings
+    load: Callable[[], Settings]
+    report: Callable[..., None]
+    channel: socket
+    line_path: str
+    slot: int
+    name: str
+    """Of this process, and of no other that ever was."""
+
+
+class Member:
+    """One process: it does its work until it is told to stop, or nobody is there to tell it."""
+
+    def __init__(self, post: Post) -> None:
+        self.post = post
+        self.parent = ToParent(self.told, self.orphaned)
+        self.stopping = asyncio.Event()
+        self.grace_seconds = 0.0
+        self.is_orphan = False
+
+    async def run(self) -> None:
+        """The work. Raises what keeps it from beginning."""
+        raise NotImplementedError
+
+    def told(self, word: Word, contents: Any) -> None:
+        """A message of the parent."""
+        if word is Word.LEAVE:
+            self.grace_seconds = LEAVE_GRACE_SECONDS
+            self.stopping.set()
+        elif word is Word.STOP:
+            self.stopping.set()
+
+    def orphaned(self) -> None:
+        """The parent is gone: nobody restarts what fails, so nothing goes on."""
+        self.is_orphan = True
+        self.stopping.set()
+
+
+class Worker(Member):
+    """Serves callers."""
+
+    def __init__(self, post: Post, listening: socket) -> None:
+        super().__init__(post)
+        self._listening = listening
+        self._reloads: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        post, loop = self.post, asyncio.get_running_loop()
+        line = Line(post.line_path, worker=post.name, begone=self.stopping.set)
+        gateway = Gateway(post.settings, report=post.report, line=line, slot=post.slot)
+        self._running = Running(gateway, listening=self._listening)
+        loop.add_signal_handler(signal.SIGTERM, self.told, Word.LEAVE, None)
+        await self.parent.open(post.channel)
+        await self._running.start()
+        self.parent.say(Word.READY)
+        await self.stopping.wait()
+        stop = self._running.stop(grace_seconds=self.grace_seconds)
+        if self.is_orphan:
+            await asyncio.wait([asyncio.ensure_future(stop)], timeout=_ORPHAN_SECONDS)
+        else:
+            await stop
+        self.parent.close()
+
+    def told(self, word: Word, contents: Any) -> None:
+        super().told(word, contents)
+        if word is Word.RELOAD:
+            task = asyncio.get_running_loop().create_task(self._reload(contents))
+            self._reloads.add(task)
+            task.add_done_callback(self._reloads.discard)
+
+    async def _reload(self, number: int) -> None:
+        try:
+            settings = await asyncio.to_thread(self.post.load)
+        except SettingsInvalid as invalid:
+            outcome = refused(invalid, self.post.report)
+        else:
+            outcome = self._running.apply(settings)
+        self.parent.say(Word.RELOADED, [number, outcome])
+
+
+class KeeperMember(Member):
+    """Keeps the books for the workers, and serves the operator."""
+
+    def __init__(self, post: Post, line: socket, admin: socket, *, survivors: tuple[str, ...]) -> None:
+        super().__init__(post)
+        self._line = line
+        self._admin = admin
+        self._survivors = survivors
+        self._questions: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._asked = 0
+        self._clock = SystemClock()
+
+    async def run(self) -> None:
+        post, settings = self.post, self.post.settings
+        ledger = keeper(settings, Keyring(settings.secrets.sealing_keys), self._clock, post.report)
+        slices = Slices(ledger, workers=settings.workers, expected=self._survivors)
+        limits = MemoryRateLimits(self._clock)
+        counter = Counter(slices, count=limits.count, report=post.report)
+        await self.parent.open(post.channel)
+        await counter.listen(self._line)
+        try:
+            recovered = await ledger.open(slices)
+            if recovered.count:
+                post.report("given away after a crash", requests=recovered.count, micros=recovered.micros)
+            await slices.begin()
+            admin = await self._administer(
+                admin_application(
+                    settings, ledger, reload=lambda: self._ask("reload"), restart=lambda: self._ask("restart")
+                )
+            )
+            self.parent.say(Word.READY)
+            await self.stopping.wait()
+            if self.is_orphan:
+                await counter.emptied(2 * _ORPHAN_SECONDS)
+            await admin.cleanup()
+        finally:
+            await counter.close()
+            await ledger.close()
+        self.parent.close()
+
+    async def _administer(self, app: web.Application) -> web.AppRunner:
+        numbers = RequestNumbers(slot=self.post.slot, start=0)
+        runner = front(
+            app,
+            self.post.settings,
+            report=self.post.report,
+            new_id=lambda: str(RequestId(self._clock.now_ms(), numbers.next())),
+        )
+        await runner.setup()
+        await web.SockSite(runner, self._admin, backlog=128).start()
+        return runner
+
+    async def _ask(self, what: str) -> dict[str, Any]:
+        """Let the parent do it; what came of it."""
+        self._asked += 1
+        number = self._asked
+        answer = self._questions[number] = asyncio.get_running_loop().create_future()
+        self.parent.say(Word.ASKED, [number, what])
+        try:
+            async with asyncio.timeout(_ASKED_SECONDS_MAX):
+                outcome: dict[str, Any] = await answer
+        finally:
+            del self._questions[number]
+        return outcome
+
+    def told(self, word: Word, contents: Any) -> None:
+        super().told(word, contents)
+        if word is Word.OUTCOME:
+            number, outcome = contents
+            answer = self._questions.get(number)
+            if answer is not None and not answer.done():
+                answer.set_result(outcome)

@@ -1,0 +1,147 @@
+"""A gateway on its listeners, in this process."""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from socket import socket
+from typing import Any
+
+from aiohttp import web
+
+from gateway.app.gateway import Gateway, admin_application, url_of
+from gateway.core.targets import TARGET_BYTES_MAX
+from gateway.relay.listener import Relay
+from gateway.settings import Settings, SettingsInvalid, UnixSocket
+from gateway.web.front import Front
+
+
+class Running:
+    """A gateway on its listeners. `load` reads the configuration anew, for a reload.
+
+    A worker of several gets its `listening` socket from its parent; the admin listener is not its business.
+    """
+
+    def __init__(
+        self, gateway: Gateway, *, load: Callable[[], Settings] | None = None, listening: socket | None = None
+    ) -> None:
+        self.gateway = gateway
+        self._listening = listening
+        self._load = load
+        self._reloading = asyncio.Lock()
+        self._runners: list[web.AppRunner] = []
+        self._relay: Relay | None = None
+        self._stopped = False
+
+    async def start(self) -> None:
+        """Listen. Raises OSError when an address is taken, StoreDamaged, StoreLocked."""
+        settings = self.gateway.settings
+        await self.gateway.open()
+        try:
+            own = web.Application()
+            self.gateway.add_own_to(own)
+            lender = await self._runner(own)
+            assert lender.server is not None
+            self._relay = self.gateway.relay(lender.server)
+            self._relay.pools.watch(settings.upstreams.values())
+            self.address = await self._listen(self._relay)
+            if self._listening is None:
+                await self._administer()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _administer(self) -> None:
+        """Where an operator is served."""
+        settings = self.gateway.settings
+        admin = await self._runner(
+            admin_application(settings, self.gateway.ledger, reload=self.reload, restart=_no_restart)
+        )
+        await web.TCPSite(admin, *settings.admin, backlog=128).start()
+        self.admin_address = url_of("http", admin.addresses[0])
+
+    async def _listen(self, relay: Relay) -> str:
+        """Where callers are served."""
+        settings, tls = self.gateway.settings, None
+        if settings.tls is not None:
+            tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            tls.load_cert_chain(settings.tls.certificate, settings.tls.key)
+            tls.set_alpn_protocols(["http/1.1"])
+        if self._listening is not None:
+            await relay.listen(sock=self._listening, ssl=tls)
+            return ""
+        if isinstance(settings.listen, UnixSocket):
+            await relay.listen(path=settings.listen.path, ssl=tls)
+            return f"unix:{settings.listen.path}"
+        host, port = settings.listen
+        listening = await relay.listen(host=host, port=port, ssl=tls)
+        return url_of("https" if tls else "http", listening.sockets[0].getsockname())
+
+    async def reload(self) -> dict[str, Any]:
+        """Read the configuration again and serve by it. With a mistake in it, nothing changes but what is reported."""
+        async with self._reloading:
+            try:
+                settings = await asyncio.to_thread(self._load) if self._load else self.gateway.settings
+            except SettingsInvalid as invalid:
+                return refused(invalid, self.gateway.report)
+            outcome = self.apply(settings)
+            self.gateway.report("configuration reloaded", level="info", **outcome)
+            return outcome
+
+    def apply(self, settings: Settings) -> dict[str, Any]:
+        """Serve by these routes and upstreams from now on; what has changed."""
+        outcome = self.gateway.reload(settings)
+        if self._relay is not None:
+            self._relay.pools.watch(settings.upstreams.values())
+        return outcome
+
+    async def stop(self, *, grace_seconds: float = 0) -> None:
+        """Stop listening, let requests in flight finish (within the bound), then close the gateway; once.
+
+        Connections that are idle may ask once more within the grace.
+        """
+        if self._stopped:
+            return
+        self._stopped = True
+        if self._relay is not None:
+            await self._relay.stop(grace_seconds=grace_seconds)
+        for runner in self._runners:
+            await runner.cleanup()
+        await self.gateway.close()
+
+    async def _runner(self, app: web.Application) -> web.AppRunner:
+        runner = front(app, self.gateway.settings, report=self.gateway.report, new_id=self.gateway.new_id)
+        await runner.setup()
+        self._runners.append(runner)
+        return runner
+
+
+def front(
+    app: web.Application, settings: Settings, *, report: Callable[..., None], new_id: Callable[[], str]
+) -> web.AppRunner:
+    """What serves pages and calls of our own."""
+    return Front(
+        app,
+        report=report,
+        new_id=new_id,
+        access_log=None,
+        auto_decompress=False,
+        handler_cancellation=True,
+        keepalive_timeout=75,
+        shutdown_timeout=10,
+        lingering_time=1,  # for a refused body that is still coming, so that its sender can read the answer
+        max_line_size=TARGET_BYTES_MAX + 256,
+        max_field_size=settings.limits.request_head_bytes_max,
+        max_headers=256,
+    )
+
+
+async def _no_restart() -> dict[str, Any]:
+    """One process cannot stand in for itself."""
+    return {"restarted": False, "mistakes": ["workers: there is only one; restart the service, or set 2 or more"]}
+
+
+def refused(invalid: SettingsInvalid, report: Callable[..., None]) -> dict[str, Any]:
+    """What is said of a configuration that cannot be served by."""
+    mistakes = [str(mistake) for mistake in invalid.mistakes]
+    report("configuration refused", mistakes=mistakes)
+    return {"reloaded": False, "mistakes": mistakes}

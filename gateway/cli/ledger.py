@@ -1,0 +1,173 @@
+"""The commands about the books: `ledger export`, `ledger fold` and `db prune`.
+
+They work on the file, beside a gateway that keeps it: export reads one snapshot; fold and prune write in short
+transactions between the gateway's commits, which they never keep waiting for longer than one of its own.
+"""
+
+import csv
+import json
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import asdict, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from gateway.adapters.sqlite.bookkeeping import EVERYTHING_MS, open_books
+from gateway.adapters.sqlite.fold import Fold
+from gateway.adapters.sqlite.prune import Prunable, Prune
+from gateway.adapters.sqlite.statement import FAR_MS, Line, Period, Statement
+from gateway.adapters.system import SystemClock
+from gateway.cli.books import head_keys
+from gateway.cli.configuration import read
+from gateway.core.money import written
+from gateway.flows.maintain import DAY_MS
+from gateway.ports import BooksRefused
+
+_REST_SECONDS = 0.005
+_BUSY_SECONDS_MAX = 10.0
+
+
+def export_statement(
+    config: Path,
+    store: Path | None,
+    *,
+    account: str | None,
+    owner: str | None,
+    begin: str | None,
+    end: str | None,
+    form: str,
+    summary: bool,
+) -> None:
+    """`gateway ledger export`: lines on standard output as they are found."""
+    if (account is None) == (owner is None):
+        _fail("say whose statement it is: --account or --owner", code=2)
+    period = Period(_moment(begin, "--from", 0), _moment(end, "--to", FAR_MS))
+    path = store or read(config, make_secrets=False).store_path
+    try:
+        with closing(open_books(path, write=False)) as sql:
+            statement = Statement(sql, period, account=account, owner=owner, progress=_progress)
+            _write(statement.summary() if summary else statement.requests(), form)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read has enough
+        sys.exit(0)
+    except (BooksRefused, sqlite3.Error) as error:
+        _fail(f"{path}: {error}" if isinstance(error, sqlite3.Error) else str(error))
+
+
+def _write(lines: Iterator[Line], form: str) -> None:
+    if form == "jsonl":
+        for line in lines:
+            sys.stdout.write(json.dumps(_columns(line)) + "\n")
+    else:
+        writer = csv.DictWriter(sys.stdout, [_NAMES.get(field.name, field.name) for field in fields(Line)])
+        writer.writeheader()
+        writer.writerows(map(_columns, lines))
+    sys.stdout.flush()
+
+
+_NAMES = {"at_ms": "time"}
+
+
+def _columns(line: Line) -> dict[str, Any]:
+    columns = {_NAMES.get(name, name): value for name, value in asdict(line).items()}
+    columns["time"] = datetime.fromtimestamp(line.at_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    columns |= {"cost": written(line.cost), "credited": written(line.credited)}
+    return columns
+
+
+def fold_books(config: Path, store: Path | None, *, as_json: bool) -> None:
+    """`gateway ledger fold`: everything up to now."""
+    path = store or read(config, make_secrets=False).store_path
+    fold = Fold()
+    _step_by_step(path, lambda sql: fold.step(sql, closed_before_ms=EVERYTHING_MS))
+    done = fold.done
+    if as_json:
+        click.echo(json.dumps(asdict(done)))
+    else:
+        click.echo(f"{path}: folded {done.batches:,} batches, {done.records:,} records: {done.transfers:,} transfers")
+
+
+def prune_books(config: Path, *, before: str | None, keep_days: int | None, dry_run: bool, as_json: bool) -> None:
+    """`gateway db prune`: drop batches that are rolled up."""
+    settings = read(config, make_secrets=False)
+    path, days = settings.store_path, keep_days if keep_days is not None else settings.retention.batches_days
+    if before is not None and keep_days is not None:
+        _fail("say --before or --keep-days, not both", code=2)
+    if before is None and days is None:
+        _fail("say what to keep: --before, --keep-days, or the setting retention.batches_days", code=2)
+    keys = head_keys(settings)
+    if not keys:
+        _fail("there is no sealing key to sign with; put secrets/sealing_key back")
+    before_ms = SystemClock().now_ms() - (days or 0) * DAY_MS if before is None else _moment(before, "--before", 0)
+    prune = Prune(path, keys)
+    plan = _once(path, lambda sql: prune.prunable(sql, before_ms=before_ms))
+    if not dry_run:
+        _step_by_step(path, lambda sql: prune.step(sql, before_ms=before_ms))
+    _tell_pruned(path, plan, dry_run=dry_run, as_json=as_json)
+
+
+def _tell_pruned(path: Path, plan: Prunable, *, dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"dry_run": dry_run, **asdict(plan)}))
+        return
+    would = "would be dropped" if dry_run else "dropped"
+    if not plan.batches:
+        click.echo(f"{path}: nothing to drop: only old batches that are folded and that nothing needs can go")
+        return
+    click.echo(
+        f"{path}: {plan.batches:,} batches up to {plan.last} {would}, {plan.records:,} records, {plan.bytes:,} bytes"
+    )
+    click.echo("  their hourly sums, transfers and credits stay; the space is used again for new batches")
+
+
+def _once(path: Path, work: Callable[[sqlite3.Connection], Prunable]) -> Prunable:
+    try:
+        with closing(open_books(path, write=False)) as sql:
+            return work(sql)
+    except (BooksRefused, sqlite3.Error) as error:
+        _fail(f"{path}: {error}" if isinstance(error, sqlite3.Error) else str(error))
+
+
+def _step_by_step(path: Path, step: Callable[[sqlite3.Connection], bool]) -> None:
+    """To the end, with a rest after each step, so that a gateway that keeps the books goes first."""
+    patience = time.monotonic() + _BUSY_SECONDS_MAX
+    try:
+        with closing(open_books(path, write=True)) as sql:
+            more = True
+            while more:
+                try:
+                    more = step(sql)
+                    patience = time.monotonic() + _BUSY_SECONDS_MAX
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > patience:
+                        raise
+                time.sleep(_REST_SECONDS)
+    except (BooksRefused, sqlite3.Error) as error:
+        _fail(f"{path}: {error}" if isinstance(error, sqlite3.Error) else str(error))
+
+
+def _moment(text: str | None, option: str, otherwise: int) -> int:
+    """`2026-11-01` or `2026-11-01T12:00` in UTC (or with an offset), in milliseconds."""
+    if text is None:
+        return otherwise
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        _fail(f"{option}: {text!r} is no date; write 2026-11-01 or 2026-11-01T12:00", code=2)
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def _progress(done: int, total: int) -> None:
+    if sys.stderr.isatty() and total:
+        click.echo(f"\rread {done:,} of {total:,} batches", nl=done == total, err=True)
+
+
+def _fail(words: str, *, code: int = 3) -> NoReturn:
+    click.echo(f"gateway: {words}", err=True)
+    sys.exit(code)

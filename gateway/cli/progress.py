@@ -1,0 +1,41 @@
+"""How far a long command is, on the standard error: nothing for the first seconds, then a line that renews itself.
+
+Where nobody watches (a log, a pipe) it is a line of its own, and only every ten seconds.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+
+import click
+
+_FIRST_SECONDS = 1.0
+_EVERY_SECONDS = 0.2
+_EVERY_SECONDS_UNWATCHED = 10.0
+
+
+class Progress:
+    """Told how much is done, and of how much. `what` reads like `audited {} of {} batches`."""
+
+    def __init__(self, what: str, *, clock: Callable[[], float] = time.monotonic, watched: bool | None = None) -> None:
+        self._what = what
+        self._clock = clock
+        self._watched = sys.stderr.isatty() if watched is None else watched
+        self._begun = clock()
+        self._next = self._begun + (_FIRST_SECONDS if self._watched else _EVERY_SECONDS_UNWATCHED)
+        self._told = False
+
+    def __call__(self, done: int, total: int) -> None:
+        now = self._clock()
+        ended = done >= total
+        if now < self._next and not (ended and self._told):
+            return
+        self._next = now + (_EVERY_SECONDS if self._watched else _EVERY_SECONDS_UNWATCHED)
+        self._told = not ended
+        rate = done / max(now - self._begun, 0.001)
+        left = "" if ended or not rate else f", about {(total - done) / rate:,.0f} s left"
+        line = f"{self._what.format(f'{done:,}', f'{total:,}')}, {rate:,.0f}/s{left}"
+        if self._watched:
+            click.echo(f"\r{line:<79}", nl=ended, err=True)
+        else:
+            click.echo(line, err=True)

@@ -1,0 +1,5 @@
+"""Keep the books: one decider over a durable store, and the slices that it lends to worker processes."""
+
+from gateway.flows.keep.keeper import Keeper, Pace, Recovered
+
+__all__ = ["Keeper", "Pace", "Recovered"]

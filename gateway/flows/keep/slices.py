@@ -1,0 +1,375 @@
+"""Lend to worker processes: slices of accounts go out, their records come in.
+
+Each worker decides by itself as long as its slice lasts, so a request costs no question. What makes that exact:
+
+- **A slice is taken out of the account** before it goes out, so no two can spend the same micro. It is volatile: when a
+  worker ends, whatever it had not reported is available again.
+- **Before a no, everybody is asked.** A worker that lacks money gets it from what is left, and if that is not enough
+  the slices of the others are recalled. Only when all have parted with what they could is the answer final. One that
+  does not answer (stopped, or busy beyond reason) makes it doubtful: 503 and try again, never a false 402.
+- **A worker's draft** is written into the next commit with a note of where it came from. Its gated records stand in
+  the watermark's way until the worker says that their answers have begun; those of a worker that ends are voided.
+- **When the keeper dies** slices are forgotten, and each worker tells the next keeper what is spoken for and how far
+  its answers have begun. Nothing is lent, and nothing voided, before all who live have done so.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
+
+from gateway.core.ids import RequestId
+from gateway.core.ledger import Claim, Committed, Credit, Drawn, Kind, Origin, Record, Tail, Tariff, slice_of
+from gateway.flows.keep.accounts import Account, Key
+from gateway.flows.keep.keeper import Keeper
+
+ANSWER_SECONDS_MAX = 0.5
+"""How long a worker may take to part with what was recalled."""
+
+
+class Disorder(Exception):
+    """A worker reports what it cannot have: it is not to be trusted any further."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDraft:
+    """What a worker wants written. `tariffs` are those that it uses for the first time, by its own numbers."""
+
+    seq: int
+    started: int
+    first: int
+    payload: bytes
+    tariffs: Mapping[int, Tariff] = field(default_factory=dict)
+    credits: tuple[Credit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """How a worker comes: new, or back with a claim and the draft of which it does not know whether it landed."""
+
+    worker: str
+    fresh: bool
+    claim: Claim
+    pending_seq: int = 0
+    pending_spent: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """What became of a worker's draft."""
+
+    credited: list[bool | None]
+    rows: list[int]
+    """The account rows of its credits, in their order; 0 where nothing was added."""
+    elsewhere: Mapping[int, int]
+    """What others have of the accounts that it moved."""
+
+
+@dataclass(slots=True)
+class _Slice:
+    account: Account
+    micros: int
+
+
+@dataclass(slots=True)
+class _Unanswered:
+    """A gated record whose answer has not begun. `micros` is net of its corrections."""
+
+    number: int
+    account: Account
+    tariff: int
+    token: int
+    micros: int
+    request: RequestId
+
+
+class Branch:
+    """One worker, as its lender sees it. `recall` asks it to part with an account's slice."""
+
+    def __init__(self, greeting: Greeting, recall: Callable[[int], None]) -> None:
+        self.worker = greeting.worker
+        self.greeting = greeting
+        self.recall = recall
+        self.silent = False
+        self.landed = 0  # the last draft that is known to be durable
+        self.slices: dict[int, _Slice] = {}
+        self.tariffs: dict[int, int] = {}
+        self.unanswered: OrderedDict[int, _Unanswered] = OrderedDict()
+        self.by_request: dict[tuple[int, int], _Unanswered] = {}
+        self.recalls: dict[int, asyncio.Future[None]] = {}
+
+    def slice_of(self, account: Account) -> int:
+        found = self.slices.get(account.row)
+        return found.micros if found is not None else 0
+
+    def lend(self, account: Account, micros: int) -> None:
+        account.available -= micros
+        account.lent += micros
+        found = self.slices.get(account.row)
+        if found is None:
+            account.pins += 1
+            self.slices[account.row] = _Slice(account, micros)
+        else:
+            found.micros += micros
+
+    def take_back(self, row: int, micros: int) -> None:
+        """It parts with this much. Raises Disorder if it had less."""
+        found = self.slices.get(row)
+        if not 0 <= micros <= (found.micros if found is not None else 0):
+            raise Disorder(f"gives back {micros} of account {row}, which it does not have")
+        if found is not None:
+            found.micros -= micros
+            found.account.lent -= micros
+            found.account.available += micros
+
+    def forget(self, row: int) -> None:
+        """It has no use for the account just now."""
+        found = self.slices.get(row)
+        if found is not None and not found.micros:
+            found.account.pins -= 1
+            del self.slices[row]
+
+
+class Slices:
+    """Lends a keeper's accounts to workers. Implements `ports.Survivors`.
+
+    `expected` are the workers that were alive when this keeper's process began.
+    """
+
+    def __init__(
+        self, keeper: Keeper, *, workers: int, expected: Iterable[str] = (), gather_seconds: float = 2.0
+    ) -> None:
+        self._keeper = keeper
+        self._workers = workers
+        self._gather_seconds = gather_seconds
+        self._branches: dict[str, Branch] = {}
+        self._expected = set(expected)
+        self._arrived = asyncio.Event()
+        self._open = asyncio.Event()
+        self._origins: list[Origin] = []
+        self._kept: list[tuple[Branch, int, int, Record]] = []
+        self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
+        if not self._expected:
+            self._arrived.set()
+
+    # --- who is there -------------------------------------------------------------------------------------------------
+
+    def join(self, branch: Branch) -> bool:
+        """A worker comes; whether it may stay. One that was given up may not: what it had is not its own any more."""
+        greeting = branch.greeting
+        if branch.worker in self._branches or not (greeting.fresh or branch.worker in self._expected):
+            return False
+        self._branches[branch.worker] = branch
+        self._expected.discard(branch.worker)
+        if not self._expected:
+            self._arrived.set()
+        return True
+
+    def leave(self, branch: Branch) -> None:
+        """A worker has ended. What it had is available again; what it had not answered was never charged."""
+        if self._branches.get(branch.worker) is not branch:
+            return
+        del self._branches[branch.worker]
+        for left in branch.unanswered.values():
+            self._void(left)
+        for row, slice in list(branch.slices.items()):
+            branch.take_back(row, slice.micros)
+            branch.forget(row)
+        for recalled in branch.recalls.values():
+            if not recalled.done():
+                recalled.set_result(None)
+
+    def _void(self, left: _Unanswered) -> None:
+        keeper, account = self._keeper, left.account
+        if left.micros > 0:
+            keeper.write(Kind.VOID, left.tariff, account, left.token, -left.micros, left.request)
+            keeper.durable()
+            account.available += left.micros
+        keeper.begun(left.number)
+
+    # --- a new keeper -------------------------------------------------------------------------------------------------
+
+    async def gather(self, tail: Tail) -> None:
+        try:
+            async with asyncio.timeout(self._gather_seconds):
+                await self._arrived.wait()
+        except TimeoutError:
+            self._expected.clear()  # whoever comes now has been given up
+        self._origins = list(tail.origins)
+        for origin in self._origins:
+            branch = self._branches.get(origin.worker)
+            if branch is not None:
+                branch.landed = max(branch.landed, origin.seq)
+
+    def keep(self, number: int, record: Record) -> bool:
+        for origin in self._origins:
+            branch = self._branches.get(origin.worker)
+            if branch is None or not origin.first <= number < origin.first + origin.count:
+                continue
+            local = origin.local + number - origin.first
+            waits = record.kind is Kind.GATED_CAPTURE and local > branch.greeting.claim.started
+            if waits:
+                self._keeper.gate(number)
+            if waits or record.kind is Kind.CORRECTION:
+                self._kept.append((branch, local, number, record))
+            return True
+        return False
+
+    async def begin(self) -> None:
+        """Take up what the workers have told, and begin to lend. Once, when the keeper is open."""
+        accounts: dict[int, Account] = {}
+        for branch in list(self._branches.values()):
+            claim, spent = branch.greeting.claim, branch.greeting.pending_spent
+            landed = branch.landed >= branch.greeting.pending_seq > 0
+            branch.tariffs = {local: self._keeper.tariff(tariff) for local, tariff in claim.tariffs.items()}
+            for row, holder, unit, micros in claim.slices:
+                account = await self._keeper.account((holder, unit))
+                accounts[row] = account
+                branch.lend(account, micros - (spent.get(row, 0) if landed else 0))
+        for branch, local, number, record in self._kept:
+            if record.kind is Kind.CORRECTION:
+                self._correct(branch, (record.request.at_ms, record.request.number), record.micros)
+            else:
+                account = accounts[record.account]
+                waits = _Unanswered(number, account, record.tariff, record.token, record.micros, record.request)
+                self._wait_for(branch, local, waits)
+        self._kept.clear()
+        self._open.set()
+
+    # --- slices -------------------------------------------------------------------------------------------------------
+
+    async def draw(self, branch: Branch, holder: str, unit: str, micros: int) -> Drawn:
+        """A slice for a worker that lacks so much. Raises LedgerUnavailable."""
+        await self._open.wait()
+        key, doubtful = (holder, unit), False
+        account = await self._keeper.account(key)
+        if account.available < micros and account.lent > branch.slice_of(account):
+            lock = self._locks.setdefault(key, asyncio.Lock())
+            async with lock:
+                if account.available < micros:
+                    doubtful = not await self._recall(account, branch)
+            account = await self._keeper.account(key)
+        granted = 0
+        if micros and self._branches.get(branch.worker) is branch:
+            granted = slice_of(micros, account.available, self._workers)
+            if granted:
+                branch.lend(account, granted)
+        return Drawn(account.row, granted, self._elsewhere(branch, account), doubtful)
+
+    async def _recall(self, account: Account, asker: Branch) -> bool:
+        """Ask everybody else to part with what they have of an account; whether all did."""
+        sure, waits = True, []
+        for branch in self._branches.values():
+            if branch is asker or not branch.slice_of(account):
+                continue
+            if branch.silent:
+                sure = False
+                continue
+            recalled = branch.recalls.get(account.row)
+            if recalled is None:
+                recalled = branch.recalls[account.row] = asyncio.get_running_loop().create_future()
+                branch.recall(account.row)
+            waits.append((branch, recalled))
+        if waits:
+            await asyncio.wait([recalled for _, recalled in waits], timeout=ANSWER_SECONDS_MAX)
+        for branch, recalled in waits:
+            if not recalled.done():
+                branch.silent, sure = True, False
+        return sure
+
+    def recalled(self, branch: Branch, row: int, micros: int) -> None:
+        """A worker has parted with this much. Raises Disorder."""
+        branch.take_back(row, micros)
+        recalled = branch.recalls.pop(row, None)
+        if recalled is not None and not recalled.done():
+            recalled.set_result(None)
+
+    def give_back(self, branch: Branch, returns: Mapping[int, int]) -> None:
+        """A worker returns what it does not need. Raises Disorder."""
+        for row, micros in returns.items():
+            branch.take_back(row, micros)
+            branch.forget(row)
+
+    def _elsewhere(self, branch: Branch, account: Account) -> int:
+        return account.available + account.lent - branch.slice_of(account)
+
+    # --- drafts -------------------------------------------------------------------------------------------------------
+
+    async def take(self, branch: Branch, draft: WorkerDraft) -> Landed:
+        """Write a worker's draft; returns when it is durable. Raises Disorder, LedgerUnavailable.
+
+        One that an earlier keeper had written is recognised.
+        """
+        await self._open.wait()
+        if self._branches.get(branch.worker) is not branch:
+            raise Disorder("has left")
+        if draft.seq <= branch.landed:
+            self._started(branch, draft.started)
+            return Landed([False] * len(draft.credits), [0] * len(draft.credits), {})
+        rows = self._write(branch, draft)
+        credits = [self._keeper.add_credit(credit) for credit in draft.credits]
+        self._started(branch, draft.started)
+        if not draft.payload and not credits:
+            return Landed([], [], {})
+        done = await self._keeper.durable()
+        branch.landed = draft.seq
+        return self._landed(branch, draft, done, credits, rows)
+
+    def _landed(
+        self, branch: Branch, draft: WorkerDraft, done: Committed, credits: list[int], rows: Iterable[int]
+    ) -> Landed:
+        found = [done.accounts.get((credit.account, credit.amount.currency)) for credit in draft.credits]
+        elsewhere = {
+            row: self._elsewhere(branch, slice.account) for row in rows if (slice := branch.slices.get(row)) is not None
+        }
+        return Landed(
+            [done.credited[place] for place in credits], [row.id if row is not None else 0 for row in found], elsewhere
+        )
+
+    def _write(self, branch: Branch, draft: WorkerDraft) -> Iterable[int]:
+        """Put its records into the next commit; the accounts that they move."""
+        records = list(Record.fields_of(draft.payload))
+        spent: dict[int, int] = {}
+        for _, _, row, _, micros, _, _ in records:
+            spent[row] = spent.get(row, 0) + micros
+        for row, micros in spent.items():
+            slice = branch.slices.get(row)
+            if slice is None or slice.micros < micros:
+                raise Disorder(f"spends {micros} of account {row}, which it does not have")
+        keeper = self._keeper
+        for own, tariff_of in draft.tariffs.items():
+            branch.tariffs[own] = keeper.tariff(tariff_of)
+        first = keeper.next_number
+        for local, (kind, tariff, row, token, micros, at_ms, unique) in enumerate(records, draft.first):
+            account, request, known = branch.slices[row].account, RequestId(at_ms, unique), branch.tariffs[tariff]
+            number = keeper.write(kind, known, account, token, micros, request)
+            if kind == Kind.GATED_CAPTURE:
+                keeper.gate(number)
+                self._wait_for(branch, local, _Unanswered(number, account, known, token, micros, request))
+            elif kind == Kind.CORRECTION:
+                self._correct(branch, (at_ms, unique), micros)
+        if records:
+            keeper.add_origin(Origin(branch.worker, draft.seq, first, len(records), draft.first))
+        for row, micros in spent.items():
+            slice = branch.slices[row]
+            slice.micros -= micros
+            slice.account.lent -= micros
+        return spent
+
+    def _wait_for(self, branch: Branch, local: int, waits: _Unanswered) -> None:
+        branch.unanswered[local] = waits
+        branch.by_request[waits.request.at_ms, waits.request.number] = waits
+
+    def _correct(self, branch: Branch, request: tuple[int, int], micros: int) -> None:
+        waits = branch.by_request.get(request)
+        if waits is not None:
+            waits.micros += micros
+
+    def _started(self, branch: Branch, started: int) -> None:
+        """Every answer up to this number has begun."""
+        unanswered = branch.unanswered
+        while unanswered and (local := next(iter(unanswered))) <= started:
+            done = unanswered.pop(local)
+            branch.by_request.pop((done.request.at_ms, done.request.number), None)
+            self._keeper.begun(done.number)

@@ -1,0 +1,100 @@
+"""Books that are written batch by batch, without a keeper: whatever history a test wants."""
+
+import sqlite3
+from pathlib import Path
+
+from gateway.adapters.sqlite import migrations
+from gateway.adapters.sqlite.ledger import Head
+from gateway.core.ids import RequestId
+from gateway.core.ledger import GENESIS, Credit, Draft, Kind, Tariff, chain, note_lines, tariff_note
+from gateway.core.money import Money
+
+KEY = b"k" * 32
+HOUR = 3_600_000
+NOON = 497_222 * HOUR
+
+
+class Batches:
+    """Writes drafts as the store does, and knows which accounts and tariffs it has made."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.sql = sqlite3.connect(path, isolation_level=None)
+        self.sql.execute("PRAGMA journal_mode = WAL")
+        self.sql.execute("PRAGMA synchronous = OFF")
+        migrations.apply(self.sql, "ledger")
+        self._accounts: dict[tuple[str, str], int] = {}
+        self._tariffs: dict[Tariff, int] = {}
+        self._hash = GENESIS
+        self.draft = Draft(seq=1, first=1)
+        self._requests = 0
+
+    def account(self, holder: str = "ann", unit: str = "usd") -> int:
+        return self._accounts.setdefault((holder, unit), len(self._accounts) + 1)
+
+    def tariff(self, tariff: Tariff) -> int:
+        if tariff not in self._tariffs:
+            self._tariffs[tariff] = len(self._tariffs) + 1
+            self.draft.tariffs.append((self._tariffs[tariff], tariff))
+        return self._tariffs[tariff]
+
+    def credit(self, ref: str, micros: int, holder: str = "ann", unit: str = "usd") -> None:
+        self.draft.credits.append(Credit(ref, holder, Money(micros, unit), "payment", ""))
+
+    def record(
+        self,
+        kind: Kind,
+        micros: int,
+        tariff: Tariff,
+        holder: str = "ann",
+        unit: str = "usd",
+        request: int | None = None,
+    ) -> int:
+        """One record; the request's number, a new one if none is given."""
+        if request is None:
+            self._requests += 1
+            request = self._requests
+        id = RequestId(NOON + request, request)
+        self.draft.write(kind, self.tariff(tariff), self.account(holder, unit), 7, micros, id)
+        return request
+
+    def commit(self, at_ms: int = NOON, *, started: int | None = None) -> int:
+        """Write the batch, and the head beside it."""
+        draft = self.draft
+        draft.at_ms = at_ms
+        draft.started = draft.first + draft.count - 1 if started is None else started
+        notes = [tariff_note(id, tariff) for id, tariff in draft.tariffs]
+        self.sql.execute("BEGIN IMMEDIATE")
+        for id, tariff in draft.tariffs:
+            row = (id, tariff.route, tariff.owner, tariff.commission_points, tariff.price)
+            self.sql.execute("INSERT INTO tariff VALUES (?, ?, ?, ?, ?)", row)
+        for credit in draft.credits:
+            id, micros = self.account(credit.account, credit.amount.currency), credit.amount.micros
+            self.sql.execute(
+                "INSERT INTO account (id, holder, unit) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                (id, credit.account, credit.amount.currency),
+            )
+            self.sql.execute("UPDATE account SET credited = credited + ? WHERE id = ?", (micros, id))
+            row_ = (credit.ref, id, micros, credit.kind, credit.reason, at_ms, draft.seq)
+            self.sql.execute("INSERT INTO credit VALUES (?, ?, ?, ?, ?, ?, ?)", row_)
+            notes.append(credit.note(id, at_ms))
+        self.sql.executemany(
+            "UPDATE account SET spent = spent + ? WHERE id = ?", [(m, i) for i, m in draft.spent.items()]
+        )
+        lines = note_lines(notes)
+        self._hash = chain(self._hash, draft, lines)
+        self.sql.execute(
+            "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (draft.seq, at_ms, draft.first, draft.count, draft.started, bytes(draft.payload), lines, self._hash),
+        )
+        self.sql.execute("COMMIT")
+        self.draft = Draft(seq=draft.seq + 1, first=draft.first + draft.count)
+        return draft.seq
+
+    def sign(self) -> None:
+        """Renew the head, as the store does about every second."""
+        Head(self.path, KEY).write(self.draft.seq - 1, self._hash)
+
+    def close(self) -> None:
+        self.sign()
+        self.sql.close()

@@ -1,0 +1,166 @@
+"""Any history, folded in any pieces and cut off between any two steps, is double entry that adds up to the batches."""
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gateway.adapters.sqlite import fold
+from gateway.adapters.sqlite.audit import audit
+from gateway.adapters.sqlite.bookkeeping import EVERYTHING_MS
+from gateway.adapters.sqlite.fold import Fold
+from gateway.core.ledger import Kind, Tariff
+from tests.batches import HOUR, KEY, NOON, Batches
+
+TORTURE = 40 if os.environ.get("GATEWAY_TORTURE") == "1" else 1
+TARIFFS = [Tariff("search", "anna", 1500, "p"), Tariff("export", "anna", 1500, "q"), Tariff("free", "operator", 0, "r"),
+           Tariff("rare", "anna", 333, "s")]  # fmt: skip
+HOLDERS = [("ann", "usd"), ("bob", "usd"), ("ann", "jpy"), ("carl", "usd"), ("dora", "usd")]
+
+
+class History:
+    """Writes what steps say, by the rules of the ledger, and remembers what must come out."""
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+        self.now = NOON
+        self._open: dict[
+            int, tuple[int, int, int, bool]
+        ] = {}  # request: who, tariff, what is left of it, may be voided
+        self.credited: Counter[int] = Counter()
+        self.spent: Counter[int] = Counter()
+        self.sold: Counter[tuple[str, str, int]] = Counter()
+        for who in range(len(HOLDERS)):
+            self.pay(who, 10_000, f"first_{who}")
+        self.commit(0, 0, 0)
+
+    def pay(self, who: int, micros: int, ref: object) -> None:
+        holder, unit = HOLDERS[who]
+        self.batches.credit(f"stripe:{ref}_{len(self.credited)}_{sum(self.credited.values())}", micros, holder, unit)
+        self.credited[self.batches.account(holder, unit)] += micros
+
+    def capture(self, who: int, micros: int, how: int) -> None:
+        kind = Kind.GATED_CAPTURE if how & 1 else Kind.CAPTURE
+        tariff = how // 2 % len(TARIFFS)
+        number = self._record(kind, who, tariff, micros, None)
+        self._open[number] = (who, tariff, micros)
+
+    def correct(self, which: int, micros: int, how: int) -> None:
+        if self._open:
+            number = [*self._open][which % len(self._open)]
+            who, tariff, left = self._open[number]
+            if left:
+                less = left if how & 1 else min(micros, left)
+                self._record(Kind.CORRECTION, who, tariff, -less, number)
+                self._open[number] = (who, tariff, left - less)
+
+    def crash(self, who: int, micros: int, how: int) -> None:
+        """A strict capture whose answer never starts, and what recovery writes of it."""
+        self.commit(0, 0, 0)
+        tariff = how % len(TARIFFS)
+        number = self._record(Kind.GATED_CAPTURE, who, tariff, micros, None)
+        self.batches.commit(self.now, started=self.batches.draft.first - 1)
+        self._record(Kind.VOID, who, tariff, -micros, number)
+        self.commit(0, 0, how)
+
+    def _record(self, kind: Kind, who: int, tariff: int, micros: int, number: int | None) -> int:
+        holder, unit = HOLDERS[who]
+        terms = TARIFFS[tariff]
+        self.spent[self.batches.account(holder, unit)] += micros
+        self.sold[terms.owner, unit, terms.commission_points] += micros
+        return self.batches.record(kind, micros, terms, holder, unit, number)
+
+    def commit(self, which: int, micros: int, how: int) -> None:
+        """Time passes, stands still, or jumps back a day."""
+        self.now += (0, 0, HOUR // 3, HOUR, -24 * HOUR)[how % 5]
+        self.batches.commit(self.now)
+
+
+@contextmanager
+def small_steps(records: int, accounts: int) -> Iterator[None]:
+    before = fold.RECORDS_A_STEP, fold.ACCOUNTS_A_STEP
+    fold.RECORDS_A_STEP, fold.ACCOUNTS_A_STEP = records, accounts
+    try:
+        yield
+    finally:
+        fold.RECORDS_A_STEP, fold.ACCOUNTS_A_STEP = before
+
+
+STEP = st.one_of(
+    *(
+        st.tuples(st.just(verb), st.integers(0, 4), st.integers(1, 90), st.integers(0, how))
+        for verb, how in (("capture", 7), ("capture", 7), ("capture", 7), ("correct", 1), ("commit", 4), ("commit", 4),
+                          ("pay", 3), ("crash", 4), ("fold", 3), ("cut", 0), ("everything", 3))
+    )
+)  # fmt: skip
+LIFE = st.lists(STEP, min_size=40, max_size=40)
+
+
+@settings(
+    max_examples=60 * TORTURE,
+    deadline=None,
+    derandomize=TORTURE == 1,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
+)
+@given(life=LIFE, records=st.integers(1, 9), accounts=st.integers(1, 3))
+def test_the_fold_says_what_the_batches_say(life: list[tuple[str, int, int, int]], records: int, accounts: int) -> None:
+    with tempfile.TemporaryDirectory() as folder, small_steps(records, accounts):
+        batches = Batches(Path(folder, "ledger.db"))
+        history, folding, other = History(batches), Fold(), Fold()
+        for verb, which, micros, how in life:
+            if verb == "fold":
+                for _ in range(how + 1):
+                    (other if how == 2 else folding).step(batches.sql, closed_before_ms=history.now)
+            elif verb == "everything":
+                for _ in range(how + 1):
+                    folding.step(batches.sql, closed_before_ms=EVERYTHING_MS)
+            elif verb == "cut":
+                folding = Fold()
+            else:
+                getattr(history, verb)(which, micros, how)
+        batches.sign()
+        assert audit(batches.path, head_key=KEY).findings == ()
+        history.commit(0, 0, 0)
+        while folding.step(batches.sql, closed_before_ms=EVERYTHING_MS):
+            pass
+        compare(history, batches)
+        batches.close()
+        report = audit(batches.path, head_key=KEY)
+        assert report.findings == ()
+        assert report.folded == report.batches
+
+
+def compare(history: History, batches: Batches) -> None:
+    """Every sum of the transfers is one that the history knows; together they are nothing."""
+    balances: Counter[tuple[str, str]] = Counter()
+    commissions: Counter[tuple[str, str]] = Counter()
+    for kind, payer, payee, unit, micros, cause in batches.sql.execute(
+        "SELECT kind, payer, payee, unit, micros, cause FROM transfer"
+    ):
+        assert micros > 0
+        balances[payer, unit] -= micros
+        balances[payee, unit] += micros
+        if kind == "commission":
+            commissions[cause, unit] += micros if payee == "platform" else -micros
+    for unit in ("usd", "jpy"):
+        assert sum(micros for (_, of), micros in balances.items() if of == unit) == 0
+    for holder, unit in HOLDERS:
+        id = batches.account(holder, unit)
+        assert balances[f"account:{id}", unit] == history.credited[id] - history.spent[id]
+    for (owner, unit, points), sold in history.sold.items():
+        assert commissions[f"{owner} {points}", unit] == sold * points // 10_000
+    for owner in ("anna", "operator"):
+        for unit in ("usd", "jpy"):
+            share = sum(
+                sold - sold * points // 10_000
+                for (of, in_, points), sold in history.sold.items()
+                if (of, in_) == (owner, unit)
+            )
+            assert balances[f"owner:{owner}", unit] == share
+    (used,) = batches.sql.execute("SELECT coalesce(sum(micros), 0) FROM usage_hour").fetchone()
+    assert used == sum(history.spent.values())

@@ -1,0 +1,399 @@
+"""Several processes serve callers, one keeps the books, and any of them may die: the money does not notice."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from gateway.adapters.sqlite.audit import audit
+from gateway.cli import main
+from gateway.cli.books import head_keys
+from gateway.core.ledger import Kind, Record
+from gateway.settings import Settings
+from tests.callers import Funded
+from tests.gateway_process import GatewayProcess, fund, running, write_config
+from tests.raw import RawUpstream, closed
+
+TORTURE = bool(os.environ.get("GATEWAY_TORTURE"))
+KILLS = 1000 if TORTURE else 24
+ROUNDS = 50 if TORTURE else 3
+CONNECTIONS = 32
+PRICE = 2_000
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[RawUpstream]:
+    upstream = RawUpstream()
+    await upstream.start()
+    yield upstream
+    await upstream.stop()
+
+
+class Journal:
+    """What callers saw: the ids of requests that were answered, and every status."""
+
+    def __init__(self) -> None:
+        self.answered: set[str] = set()
+        self.statuses: Counter[int] = Counter()
+        self.broken = 0
+        self.refused = 0
+        self.codes: Counter[str] = Counter()
+
+
+class Callers:
+    """Connections that ask without pause, each again when it is cut."""
+
+    def __init__(self, settings: Settings, callers: list[Funded], journal: Journal) -> None:
+        assert isinstance(settings.listen, tuple)
+        self._address = settings.listen
+        self._callers = callers
+        self.journal = journal
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @contextmanager
+    def asking(self, *, connections: int = CONNECTIONS, keep_alive: bool = True) -> Iterator[None]:
+        self._stopping = False
+        self._tasks = [asyncio.create_task(self._connection(number, keep_alive)) for number in range(connections)]
+        try:
+            yield
+        finally:
+            self._stopping = True
+
+    async def ended(self) -> None:
+        async with asyncio.timeout(30):
+            await asyncio.gather(*self._tasks)
+
+    async def answers(self, more: int) -> None:
+        """Until so many more requests were answered."""
+        wanted = len(self.journal.answered) + more
+        async with asyncio.timeout(60):
+            while len(self.journal.answered) < wanted:
+                await asyncio.sleep(0.005)
+
+    async def _connection(self, number: int, keep_alive: bool) -> None:
+        order = random.Random(number)
+        while not self._stopping:
+            try:
+                reader, writer = await asyncio.open_connection(*self._address)
+            except OSError:
+                self.journal.refused += 1
+                await asyncio.sleep(0.02)
+                continue
+            try:
+                while not self._stopping:
+                    fields = await self._ask(reader, writer, order.choice(self._callers), keep_alive)
+                    if not keep_alive or fields.get("Connection") == "close":
+                        break
+            except (OSError, asyncio.IncompleteReadError):
+                self.journal.broken += 1
+            finally:
+                await closed(writer)
+
+    async def _ask(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, caller: Funded, keep_alive: bool
+    ) -> dict[str, str]:
+        last = "" if keep_alive else "Connection: close\r\n"
+        bearer = f"Authorization: Bearer {caller.token}\r\n"
+        writer.write(f"GET /paid/oslo HTTP/1.1\r\nHost: x\r\n{bearer}{last}\r\n".encode())
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:-2])
+        status = int(head.split(" ")[1])
+        if status == 200:
+            self.journal.answered.add(fields["Gateway-Request-Id"])
+        self.journal.statuses[status] += 1
+        await reader.readexactly(int(fields["Content-Length"]))
+        return fields
+
+
+async def ask(settings: Settings, caller: Funded, path: str = "/paid/oslo") -> tuple[int, dict[str, str], bytes]:
+    """One request on a connection of its own."""
+    assert isinstance(settings.listen, tuple)
+    reader, writer = await asyncio.open_connection(*settings.listen)
+    try:
+        bearer = f"Authorization: Bearer {caller.token}\r\nConnection: close\r\n"
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n{bearer}\r\n".encode())
+        async with asyncio.timeout(20):
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    finally:
+        await closed(writer)
+    lines = head.decode().split("\r\n")
+    return int(lines[0].split(" ")[1]), dict(line.split(": ", 1) for line in lines[1:]), body
+
+
+async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def replaced(process: GatewayProcess, pid: int, count: int) -> None:
+    """Until there are so many processes again, and this is none of them."""
+
+    def whole() -> bool:
+        try:
+            now = [process.keeper(), *process.workers()]
+        except ValueError:
+            return False
+        return len(now) == count and pid not in now
+
+    await until(whole)
+
+
+def charged(path: Path) -> tuple[set[str], int]:
+    """The ids of the requests that the ledger charged, and how many it voided."""
+    net: Counter[str] = Counter()
+    voided = 0
+    with closing(sqlite3.connect(path)) as connection:
+        for (payload,) in connection.execute("SELECT payload FROM batch"):
+            for record in Record.unpack_all(payload):
+                net[str(record.request)] += record.micros
+                voided += record.kind is Kind.VOID
+    assert min(net.values(), default=0) >= 0
+    return {request for request, micros in net.items() if micros}, voided
+
+
+def audited(settings: Settings) -> int:
+    """A clean audit; what was spent."""
+    report = audit(settings.store_path, head_key=head_keys(settings))
+    assert report.clean, [str(finding) for finding in report.findings]
+    return report.totals["usd"].spent
+
+
+def edit(file: Path, change: Callable[[dict[str, object]], object]) -> None:
+    config = json.loads(file.read_text())
+    change(config)
+    file.write_text(json.dumps(config))
+
+
+async def command(*arguments: str) -> tuple[int, str]:
+    done = await asyncio.to_thread(CliRunner().invoke, main, list(arguments))
+    return done.exit_code, done.output
+
+
+# --- exactly what is affordable ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+async def test_five_hundred_at_once_get_exactly_what_the_account_affords(
+    tmp_path: Path, upstream: RawUpstream, workers: int
+) -> None:
+    settings = write_config(tmp_path, upstream.url, workers=workers)
+    order = random.Random(workers)
+    affordable = [order.randrange(0, 400) for _ in range(ROUNDS)]
+    callers = []
+    for count in affordable:
+        callers += await fund(settings, f"{count * PRICE / 1_000_000 + 0.001:.6f} usd", count=1)
+    async with running(tmp_path / "gateway.yaml") as process:
+        for caller, count in zip(callers, affordable, strict=True):
+            before = len(upstream.visits)
+            answers = await asyncio.gather(*(ask(settings, caller) for _ in range(500)))
+            statuses = Counter(status for status, _, _ in answers)
+            assert statuses == Counter({200: count, 402: 500 - count})
+            assert len(upstream.visits) - before == count
+        assert await process.stop() == 0
+    assert audited(settings) == sum(affordable) * PRICE
+
+
+async def test_four_workers_drain_an_account_to_exactly_zero(tmp_path: Path, upstream: RawUpstream) -> None:
+    settings = write_config(tmp_path, upstream.url, workers=4)
+    callers = await fund(settings, "1.00 usd", count=3)
+    journal = Journal()
+    load = Callers(settings, callers, journal)
+    async with running(tmp_path / "gateway.yaml") as process:
+        with load.asking():
+            await until(lambda: journal.statuses[402] > 300)
+        await load.ended()
+        assert await process.stop() == 0
+    assert journal.statuses[200] == 1500
+    assert set(journal.statuses) == {200, 402}
+    assert audited(settings) == 3_000_000
+
+
+async def test_a_limit_holds_for_all_workers_together(tmp_path: Path, upstream: RawUpstream) -> None:
+    settings = write_config(tmp_path, upstream.url, workers=4, limit="20/hour")
+    [caller] = await fund(settings, "1.00 usd", count=1)
+    async with running(tmp_path / "gateway.yaml"):
+        answers = await asyncio.gather(*(ask(settings, caller) for _ in range(60)))
+    assert Counter(status for status, _, _ in answers) == {200: 20, 429: 40}
+
+
+# --- who dies ---------------------------------------------------------------------------------------------------------
+
+
+async def test_after_any_number_of_kills_nobody_paid_for_nothing(tmp_path: Path, upstream: RawUpstream) -> None:
+    """kill -9 of workers and of the keeper, under load, at random."""
+    settings = write_config(tmp_path, upstream.url, workers=4)
+    callers = await fund(settings, "900.00 usd", count=20)
+    journal, order = Journal(), random.Random(5)
+    load = Callers(settings, callers, journal)
+    async with running(tmp_path / "gateway.yaml") as process:
+        with load.asking():
+            for _ in range(KILLS):
+                await load.answers(order.randrange(20, 300))
+                victim = process.keeper() if order.random() < 0.3 else order.choice(process.workers())
+                os.kill(victim, signal.SIGKILL)
+                await replaced(process, victim, 5)
+            await load.answers(100)
+        await load.ended()
+        assert await process.stop() == 0
+    paid, voided = charged(settings.store_path)
+    assert paid <= journal.answered, "a request was charged whose answer never came"
+    given_away = len(journal.answered - paid)
+    assert given_away <= voided
+    assert given_away <= 2 * CONNECTIONS * KILLS / 4
+    assert set(journal.statuses) <= {200, 503}
+    assert audited(settings) == len(paid) * PRICE
+    print(
+        f"{KILLS} kills, {len(journal.answered)} answered, {voided} voided, {given_away} given away, {journal.statuses}"
+    )
+
+
+async def test_while_the_keeper_is_away_paid_routes_say_so_and_free_ones_go_on(
+    tmp_path: Path, upstream: RawUpstream
+) -> None:
+    settings = write_config(tmp_path, upstream.url, workers=2)
+    [caller] = await fund(settings, "1.00 usd", count=1)
+    async with running(tmp_path / "gateway.yaml") as process:
+        assert (await ask(settings, caller))[0] == 200
+        keeper = process.keeper()
+        os.kill(keeper, signal.SIGSTOP)
+        began = time.monotonic()
+        status, fields, _ = await ask(settings, caller)
+        assert (status, fields["Retry-After"]) == (503, "1")
+        assert time.monotonic() - began < 5
+        assert (await ask(settings, caller, "/free/x"))[0] == 200
+        await replaced(process, keeper, 3)  # five silent seconds are too many
+        async with asyncio.timeout(10):
+            while (await ask(settings, caller))[0] == 503:
+                pass
+        assert await process.stop() == 0
+    assert audited(settings) == len(charged(settings.store_path)[0]) * PRICE == 2 * PRICE
+
+
+async def test_money_in_the_slice_of_a_stopped_worker_is_doubtful_and_comes_back(
+    tmp_path: Path, upstream: RawUpstream
+) -> None:
+    settings = write_config(tmp_path, upstream.url, workers=2)
+    [caller] = await fund(settings, "0.04 usd", count=1)  # twenty requests
+    async with running(tmp_path / "gateway.yaml") as process:
+        status, fields, _ = await ask(settings, caller)
+        slot = int(fields["Gateway-Request-Id"][-16:], 16) >> 48
+        stopped = process.worker(slot)  # it has drawn a slice, of which it has spent one request
+        os.kill(stopped, signal.SIGSTOP)
+        statuses = Counter([status])
+        async with asyncio.timeout(30):
+            while 503 not in statuses:
+                with suppress(TimeoutError):
+                    status, fields, _ = await asyncio.wait_for(ask(settings, caller), 1)
+                    statuses[status] += 1
+        assert fields["Retry-After"] == "1"
+        assert 402 not in statuses
+        assert 10 < statuses[200] < 20
+        await replaced(process, stopped, 3)
+        async with asyncio.timeout(30):
+            while 402 not in statuses:
+                statuses[(await ask(settings, caller))[0]] += 1
+        assert await process.stop() == 0
+    # The first answer is given away if its worker was stopped before it could tell that the answer had begun.
+    assert statuses[200] == 20 + charged(settings.store_path)[1]
+    assert audited(settings) == 20 * PRICE
+
+
+async def test_when_the_parent_is_killed_everybody_ends_and_the_books_are_whole(
+    tmp_path: Path, upstream: RawUpstream
+) -> None:
+    settings = write_config(tmp_path, upstream.url, workers=2)
+    callers = await fund(settings, "1.00 usd", count=5)
+    journal = Journal()
+    load = Callers(settings, callers, journal)
+    async with running(tmp_path / "gateway.yaml") as process:
+        with load.asking():
+            await load.answers(200)
+            os.kill(process.pid, signal.SIGKILL)
+            await process.ended()
+            await until(lambda: not process.workers())
+        await load.ended()
+        await until(lambda: not process._called("gateway-"))
+    paid, _ = charged(settings.store_path)
+    assert paid <= journal.answered
+    async with running(tmp_path / "gateway.yaml") as process:
+        assert (await ask(settings, callers[0]))[0] == 200
+        assert await process.stop() == 0
+    audited(settings)
+
+
+async def test_a_worker_that_ends_at_once_each_time_is_tried_ever_later(tmp_path: Path, upstream: RawUpstream) -> None:
+    settings = write_config(tmp_path, upstream.url, workers=2)
+    [caller] = await fund(settings, "1.00 usd", count=1)
+    async with running(tmp_path / "gateway.yaml") as process:
+        for _ in range(4):
+            victim = process.workers()[0]
+            os.kill(victim, signal.SIGKILL)
+            await replaced(process, victim, 3)
+        assert (await ask(settings, caller))[0] == 200
+        assert await process.stop() == 0
+
+
+# --- reload and restart -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keep_alive", [True, False])
+async def test_twelve_restarts_under_load_fail_no_request(
+    tmp_path: Path, upstream: RawUpstream, keep_alive: bool
+) -> None:
+    settings = write_config(tmp_path, upstream.url, workers=2)
+    callers = await fund(settings, "100.00 usd", count=5)
+    journal = Journal()
+    load = Callers(settings, callers, journal)
+    file = str(tmp_path / "gateway.yaml")
+    async with running(tmp_path / "gateway.yaml") as process:
+        with load.asking(connections=16, keep_alive=keep_alive):
+            for _ in range(12):
+                before = process.workers()
+                assert await command("restart", "--config", file) == (0, "2 workers replaced\n")
+                await load.answers(20)
+                assert not set(before) & set(process.workers()[-2:])
+        await load.ended()
+        assert await process.stop() == 0
+    assert (set(journal.statuses), journal.broken, journal.refused) == ({200}, 0, 0)
+    assert charged(settings.store_path)[0] == journal.answered
+    audited(settings)
+
+
+async def test_a_reload_reaches_every_worker_and_those_that_come_later(tmp_path: Path, upstream: RawUpstream) -> None:
+    settings = write_config(tmp_path, upstream.url, workers=4)
+    file = tmp_path / "gateway.yaml"
+    [caller] = await fund(settings, "1.00 usd", count=1)
+    async with running(file) as process:
+        edit(file, lambda config: config["routes"][0].update(price="0.005 usd"))  # type: ignore[index]
+        assert await command("reload", "--config", str(file)) == (0, "reloaded; routes: changed paid\n")
+        costs = {(await ask(settings, caller))[1]["Gateway-Cost"] for _ in range(20)}
+        assert costs == {"0.005 usd"}
+        edit(file, lambda config: config["routes"][0].update(price="dear"))  # type: ignore[index]
+        code, said = await command("reload", "--config", str(file))
+        assert code == 2  # the command itself reads the file first, and says what is wrong with it
+        assert "routes.0.price" in said or "price" in said
+        os.kill(process.pid, signal.SIGHUP)
+        for victim in process.workers():
+            os.kill(victim, signal.SIGKILL)
+            await replaced(process, victim, 5)
+        costs = {(await ask(settings, caller))[1]["Gateway-Cost"] for _ in range(20)}
+        assert costs == {"0.005 usd"}
+        assert await process.stop() == 0
+
+
+async def test_one_process_says_that_it_cannot_restart_itself(tmp_path: Path, upstream: RawUpstream) -> None:
+    write_config(tmp_path, upstream.url)
+    async with running(tmp_path / "gateway.yaml"):
+        code, said = await command("restart", "--config", str(tmp_path / "gateway.yaml"))
+    assert (code, said) == (1, "gateway: workers: there is only one; restart the service, or set 2 or more\n")
