@@ -108,11 +108,13 @@ CarryKey = tuple[str, str, int]
 class Tally:
     """The sums of a run of batches: by account and tariff what was used, by account what was credited.
 
-    `holders` tells whose the credited accounts are; `tariffs` is the highest number of a tariff that is noted, or 0.
+    `sums` is how many there are of the former; `holders` tells whose the credited accounts are; `tariffs` is the
+    highest number of a tariff that is noted, or 0.
     """
 
     def __init__(self) -> None:
-        self.usage: dict[tuple[int, int], list[int]] = {}
+        self.usage: dict[int, dict[int, list[int]]] = {}
+        self.sums = 0
         self.credits: dict[int, list[tuple[str, int]]] = {}
         self.holders: dict[int, tuple[str, str]] = {}
         self.tariffs = 0
@@ -121,10 +123,11 @@ class Tally:
         """A batch's records and notes. Raises ValueError or struct.error for what is no batch."""
         usage = self.usage
         for kind, tariff, account, _, micros, _, _ in Record.unpacked(payload):
-            key = (account, tariff)
-            sums = usage.get(key)
-            if sums is None:
-                sums = usage[key] = [0, 0]
+            try:
+                sums = usage[account][tariff]
+            except KeyError:
+                sums = usage.setdefault(account, {})[tariff] = [0, 0]
+                self.sums += 1
             sums[0] += micros
             sums[1] += _COUNTED[kind]
         if notes:
@@ -141,14 +144,12 @@ class Tally:
 
     def accounts(self) -> list[int]:
         """Every account that took part, in order."""
-        return sorted({account for account, _ in self.usage} | self.credits.keys())
+        return sorted(self.usage.keys() | self.credits.keys())
 
-    def by_account(self) -> dict[int, list[Usage]]:
-        """What each account used, its tariffs in order."""
-        found: dict[int, list[Usage]] = {}
-        for (account, tariff), (micros, requests) in sorted(self.usage.items()):
-            found.setdefault(account, []).append(Usage(account, tariff, requests, micros))
-        return found
+    def used_by(self, account: int) -> list[Usage]:
+        """What an account used, its tariffs in order."""
+        used = sorted(self.usage.get(account, {}).items())
+        return [Usage(account, tariff, requests, micros) for tariff, (micros, requests) in used]
 
 
 def transfers(

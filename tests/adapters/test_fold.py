@@ -98,6 +98,19 @@ def test_an_hour_is_folded_once_it_is_over(books: Batches) -> None:
     ]
 
 
+def test_a_step_that_reads_to_the_end_of_an_open_hour_is_the_last(books: Batches) -> None:
+    """Under load there is always one more batch: nothing else would ever get its turn."""
+    books.credit("stripe:cs_1", 10_000)
+    books.commit(NOON)
+    fold = Fold()
+    for _ in range(3):
+        assert not fold.step(books.sql, closed_before_ms=NOON)
+        books.record(Kind.CAPTURE, 10, BERT)
+        books.commit(NOON)
+    assert fold_all(books) > 0
+    assert proved(books).folded == 4
+
+
 def test_folding_again_does_nothing(books: Batches) -> None:
     three_hours(books)
     fold_all(books)

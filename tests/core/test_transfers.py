@@ -81,4 +81,5 @@ def test_a_void_takes_its_request_back() -> None:
     tally = Tally()
     for kind, micros in ((Kind.GATED_CAPTURE, 9), (Kind.CAPTURE, 5), (Kind.CORRECTION, -2), (Kind.VOID, -9)):
         tally.add(Record.packed(kind, 1, 17, 7, micros, RequestId(1, 1)), "")
-    assert tally.by_account() == {17: [Usage(17, 1, 1, 3)]}
+    assert tally.used_by(17) == [Usage(17, 1, 1, 3)]
+    assert tally.used_by(18) == []

@@ -29,9 +29,7 @@ class History:
     def __init__(self, batches: Batches) -> None:
         self.batches = batches
         self.now = NOON
-        self._open: dict[
-            int, tuple[int, int, int, bool]
-        ] = {}  # request: who, tariff, what is left of it, may be voided
+        self._open: dict[int, tuple[int, int, int]] = {}  # by request: who, tariff, what is left of it
         self.credited: Counter[int] = Counter()
         self.spent: Counter[int] = Counter()
         self.sold: Counter[tuple[str, str, int]] = Counter()

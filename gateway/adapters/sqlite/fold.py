@@ -36,7 +36,7 @@ from gateway.core.transfers import (
 from gateway.ports import BooksRefused
 
 RECORDS_A_STEP = 2000
-BATCHES_A_STEP = 128
+BATCHES_A_STEP = 32
 ACCOUNTS_A_STEP = 100
 ROWS_A_STEP = 1000  # an account with very many tariffs
 _NO_END = 2**62
@@ -97,7 +97,6 @@ class Run:
     written: int = 0
     begun: bool = False
     waiting: list[int] = field(default_factory=list)
-    used: dict[int, list[Usage]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -148,13 +147,13 @@ class Fold:
             run.read = run.last == run.end
             if not batches and not run.read:
                 raise BooksRefused(f"batch {run.last + 1} is missing")
-        elif not batches:
+        elif not run.read and len(batches) < BATCHES_A_STEP and sum(batch[3] for batch in batches) < RECORDS_A_STEP:
+            # That was the end. Not to be asked again at once: under load there is always one more.
             if run.hour is None or run.hour + HOUR_MS > closed_before_ms:
                 self._run = run
                 return False
             run.read = True
         if run.read:
-            run.used = run.tally.by_account()
             run.waiting = [account for account in run.tally.accounts() if account > run.account]
         self._run = run
         return True
@@ -163,7 +162,7 @@ class Fold:
         self, run: Run, seq: int, at: int, first: int, count: int, started: int, payload: str, notes: str, hash: str
     ) -> bool:
         """Add a batch to its run; False if it is the first of another one."""
-        if run.hour is not None and run.end is None and (hour_of(at) != run.hour or len(run.tally.usage) >= SUMS_MAX):
+        if run.hour is not None and run.end is None and (hour_of(at) != run.hour or run.tally.sums >= SUMS_MAX):
             run.read = True
             return False
         if seq != max(run.first, run.last + 1) or first != run.next:
@@ -193,7 +192,7 @@ class Fold:
         used: list[Usage] = []
         hash = run.hash if run.begun else _header_hash(run)
         for account in accounts:
-            usage = run.used.get(account, [])
+            usage = run.tally.used_by(account)
             entries = list(
                 transfers(account, units[account], run.tally.credits.get(account, ()), usage, self._terms, carries)
             )
@@ -216,7 +215,7 @@ class Fold:
     def _next_accounts(self, run: Run) -> list[int]:
         taken, rows = 0, 0
         for account in run.waiting[:ACCOUNTS_A_STEP]:
-            rows += len(run.used.get(account, ())) + len(run.tally.credits.get(account, ()))
+            rows += len(run.tally.usage.get(account, ())) + len(run.tally.credits.get(account, ()))
             if taken and rows > ROWS_A_STEP:
                 break
             taken += 1
@@ -264,7 +263,7 @@ class Fold:
         return True
 
     def _learn_terms(self, sql: sqlite3.Connection, run: Run, accounts: Sequence[int]) -> None:
-        if any(usage.tariff not in self._terms for account in accounts for usage in run.used.get(account, ())):
+        if any(tariff not in self._terms for account in accounts for tariff in run.tally.usage.get(account, ())):
             self._terms = terms_of(sql)
 
 

@@ -149,6 +149,7 @@ class Slices:
         self._open = asyncio.Event()
         self._origins: list[Origin] = []
         self._kept: list[tuple[Branch, int, int, Record]] = []
+        self._early: list[tuple[Branch, Mapping[int, int]]] = []
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
         if not self._expected:
             self._arrived.set()
@@ -230,12 +231,17 @@ class Slices:
         for branch, local, number, record in self._kept:
             if record.kind is Kind.CORRECTION:
                 self._correct(branch, (record.request.at_ms, record.request.number), record.micros)
+            elif (account := accounts.get(record.account)) is None:
+                self._keeper.begun(number)  # nothing of that account is spoken for: the request has ended
             else:
-                account = accounts[record.account]
                 waits = _Unanswered(number, account, record.tariff, record.token, record.micros, record.request)
                 self._wait_for(branch, local, waits)
         self._kept.clear()
         self._open.set()
+        for branch, returns in self._early:
+            if self._branches.get(branch.worker) is branch:
+                self.give_back(branch, returns)
+        self._early.clear()
 
     # --- slices -------------------------------------------------------------------------------------------------------
 
@@ -287,6 +293,9 @@ class Slices:
 
     def give_back(self, branch: Branch, returns: Mapping[int, int]) -> None:
         """A worker returns what it does not need. Raises Disorder."""
+        if not self._open.is_set():
+            self._early.append((branch, returns))  # its claim is not taken up yet
+            return
         for row, micros in returns.items():
             branch.take_back(row, micros)
             branch.forget(row)

@@ -1,0 +1,378 @@
+"""Workers that borrow, a keeper that lends, and all that can happen between them, by a seed.
+
+Everything runs on one loop without sockets or clocks: messages take a number of turns that the seed decides, and arrive
+in order. Workers and the keeper are killed in mid-work. The truth is the store, as it was committed, and the journal of
+the callers.
+"""
+
+import asyncio
+import copy
+import os
+import random
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import pytest
+
+from gateway.adapters.memory import MemoryLedgerStore
+from gateway.core.ids import RequestId
+from gateway.core.ledger import AccountRow, Committed, Credit, Draft, Drawn, Tail, Tariff
+from gateway.core.money import Money
+from gateway.core.refusals import LedgerUnavailable, PaymentRequired
+from gateway.flows.keep import Keeper, Pace
+from gateway.flows.keep.slices import Branch, Disorder, Greeting, Slices, WorkerDraft
+from gateway.ports import Borrower, StoreFailed
+
+TORTURE = bool(os.environ.get("GATEWAY_TORTURE"))
+SEEDS = [int(s) for s in os.environ.get("ONLY", "").split()] or range(400 if TORTURE else 12)
+REQUESTS = 2_000
+PACE = Pace(gap=0, quiet=0, refuse_after=600, give_up_after=600, retry=0, idle=0.002)
+TARIFFS = [Tariff("search", "operator", 0, "p"), Tariff("export", "anna", 1500, "q")]
+ACCOUNTS = [f"account {number}" for number in range(5)]
+
+
+class Clock:
+    def now_ms(self) -> int:
+        return 1_790_000_000_000
+
+
+class Pipe:
+    """Delivers in order, each message some turns after the one before."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._busy = False
+        self.cut = False
+        self.disorder: list[Disorder] = []
+
+    def send(self, deliver: Callable[[], None]) -> None:
+        self._waiting.append(deliver)
+        if not self._busy:
+            self._busy = True
+            self._later(self._chance.randrange(4))
+
+    def _later(self, turns: int) -> None:
+        asyncio.get_running_loop().call_soon(self._later, turns - 1) if turns > 0 else self._deliver()
+
+    def _deliver(self) -> None:
+        if self.cut:
+            return
+        try:
+            self._waiting.popleft()()
+        except Disorder as disorder:
+            self.disorder.append(disorder)
+        self._busy = bool(self._waiting)
+        if self._busy:
+            self._later(self._chance.randrange(4))
+
+
+class Line:
+    """A worker's store: what the sockets do otherwise."""
+
+    def __init__(self, world: "World", name: str) -> None:
+        self._world = world
+        self.name = name
+        self._borrower: Borrower | None = None
+        self._fresh = True
+        self._pending: Draft | None = None
+        self._waiting: set[asyncio.Future[object]] = set()
+        self.branch: Branch | None = None
+        self.up = asyncio.Event()
+
+    def lends_to(self, borrower: Borrower) -> None:
+        self._borrower = borrower
+
+    async def open(self) -> Tail:
+        self.connect()
+        return Tail(0, 1, 0, {}, ())
+
+    def connect(self) -> None:
+        assert self._borrower is not None
+        self._out, self._in = Pipe(self._world.chance), Pipe(self._world.chance)
+        self._out.disorder = self._world.disorder
+        pending = self._pending
+        greeting = Greeting(
+            self.name,
+            self._fresh,
+            self._borrower.claim(),
+            pending.seq if pending is not None else 0,
+            dict(pending.spent) if pending is not None else {},
+        )
+        self._fresh = False
+        self.branch = Branch(greeting, lambda row: self._in.send(lambda: self._recall(row)))
+        assert self._world.slices.join(self.branch), "it was turned away"
+        self.up.set()
+
+    def disconnect(self) -> None:
+        """The other side is gone."""
+        self.up.clear()
+        self._out.cut = self._in.cut = True
+        for waiting in list(self._waiting):
+            if not waiting.done():
+                waiting.set_exception(StoreFailed("the keeper is gone"))
+
+    def _recall(self, row: int) -> None:
+        assert self._borrower is not None
+        micros, branch, slices = self._borrower.recall(row), self.branch, self._world.slices
+        assert branch is not None
+        self._out.send(lambda: slices.recalled(branch, row, micros))
+
+    async def reopen(self) -> None:
+        await self.up.wait()
+
+    async def commit(self, draft: Draft) -> Committed:
+        self._pending = draft
+        worker_draft = WorkerDraft(
+            draft.seq, draft.started, draft.first, bytes(draft.payload), dict(draft.tariffs), tuple(draft.credits)
+        )
+        branch, slices = self.branch, self._world.slices
+        assert branch is not None
+        landed = await self._ask(lambda: slices.take(branch, worker_draft))
+        self._pending = None
+        accounts = {
+            (credit.account, credit.amount.currency): AccountRow(row, 0)
+            for credit, row in zip(draft.credits, landed.rows, strict=False)
+            if row
+        }
+        return Committed(landed.credited, accounts, landed.elsewhere)
+
+    async def draw(self, holder: str, unit: str, micros: int) -> Drawn:
+        branch, slices = self.branch, self._world.slices
+        assert branch is not None
+        drawn: Drawn = await self._ask(lambda: slices.draw(branch, holder, unit, micros))
+        return drawn
+
+    def give_back(self, returns: Mapping[int, int]) -> None:
+        branch, slices = self.branch, self._world.slices
+        if self.up.is_set() and branch is not None:
+            self._out.send(lambda: slices.give_back(branch, returns))
+
+    async def _ask(self, question):  # type: ignore[no-untyped-def]
+        """Send it there, and its answer back; fails when the line does."""
+        if not self.up.is_set():
+            raise StoreFailed("the keeper is gone")
+        answer = asyncio.get_running_loop().create_future()
+        self._waiting.add(answer)
+        world, into, out = self._world, self._in, self._out
+
+        async def work() -> None:
+            try:
+                done = await question()
+            except Disorder:
+                if not out.cut:
+                    raise
+            except LedgerUnavailable:
+                into.send(lambda: answer.done() or answer.set_exception(StoreFailed("not available")))
+            else:
+                into.send(lambda: answer.done() or answer.set_result(done))
+
+        self._out.send(lambda: world.spawn(work()))
+        try:
+            return await answer
+        finally:
+            self._waiting.discard(answer)
+
+    async def close(self) -> None:
+        if self.branch is not None:
+            branch, slices = self.branch, self._world.slices
+            closed = asyncio.get_running_loop().create_future()
+            self._out.send(lambda: (slices.leave(branch), closed.set_result(None)))  # type: ignore[arg-type]
+            await closed
+
+
+@dataclass
+class Journal:
+    """What callers know: which requests were answered, and what for."""
+
+    answered: dict[tuple[int, int], int] = field(default_factory=dict)
+    refused: int = 0
+    unavailable: int = 0
+    cut: int = 0
+
+
+class World:
+    """One host."""
+
+    def __init__(self, seed: int, workers: int) -> None:
+        self.chance = random.Random(seed)
+        self.journal = Journal()
+        self.store = MemoryLedgerStore()
+        self.workers: list[tuple[Keeper, Line]] = []
+        self.disorder: list[Disorder] = []
+        self._count = workers
+        self._names = 0
+        self._numbers = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._requests: dict[str, set[asyncio.Task[None]]] = {}
+
+    def spawn(self, work) -> asyncio.Task[None]:  # type: ignore[no-untyped-def]
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def begin(self, expected: tuple[str, ...] = ()) -> None:
+        self.keeper = Keeper(self.store, Clock(), pace=PACE)
+        self.slices = Slices(self.keeper, workers=self._count, expected=expected, gather_seconds=600)
+        opening = self.spawn(self.keeper.open(self.slices))
+        await asyncio.sleep(0)
+        for _, line in self.workers:
+            line.connect()
+        await opening
+        await self.slices.begin()
+
+    async def add_worker(self) -> None:
+        self._names += 1
+        line = Line(self, f"worker {self._names}")
+        keeper = Keeper(line, Clock(), lender=line, pace=PACE, accounts_max=self.chance.choice([2, 1000]))
+        await keeper.open()
+        self.workers.append((keeper, line))
+
+    async def kill_worker(self, which: int) -> None:
+        """It stops in the middle of everything, and the other side hears of it."""
+        keeper, line = self.workers.pop(which)
+        for task in self._requests.pop(line.name, set()):
+            task.cancel()
+        line.disconnect()
+        assert line.branch is not None
+        self.slices.leave(line.branch)
+        dead = keeper._task
+        assert dead is not None
+        dead.cancel()
+        keeper._rounds.cancel()  # type: ignore[union-attr]
+        await self.add_worker()
+
+    async def kill_keeper(self) -> None:
+        """What it had committed is what there is."""
+        old, self.store = self.keeper, copy.deepcopy(self.store)
+        for _, line in self.workers:
+            line.disconnect()
+        for task in list(self._tasks):
+            task.cancel()
+        dead = old._task
+        assert dead is not None
+        dead.cancel()
+        await self.begin(tuple(line.name for _, line in self.workers))
+
+    def request(self) -> None:
+        keeper, line = self.chance.choice(self.workers)
+        self._numbers += 1
+        task = asyncio.get_running_loop().create_task(self._serve(keeper, RequestId(1_790_000_000_000, self._numbers)))
+        mine = self._requests.setdefault(line.name, set())
+        mine.add(task)
+        task.add_done_callback(mine.discard)
+
+    async def _serve(self, keeper: Keeper, id: RequestId) -> None:
+        """As `flows/serve.py` has it."""
+        chance = self.chance
+        account, ceiling = chance.choice(ACCOUNTS), chance.choice([7, 20, 20, 100])
+        try:
+            hold = await keeper.hold(account, Money(ceiling, "usd"), id=id, token=3, tariff=chance.choice(TARIFFS))
+        except PaymentRequired:
+            self.journal.refused += 1
+            return
+        except LedgerUnavailable:
+            self.journal.unavailable += 1
+            return
+        cost, begun = 0, False
+        try:
+            for _ in range(chance.randrange(4)):
+                await asyncio.sleep(0)
+            cost = ceiling if chance.random() < 0.8 else chance.randrange(ceiling + 1)
+            await keeper.start(hold, Money(cost, "usd"), "strict")
+            begun = True
+            hold.started()
+            self.journal.answered[id.at_ms, id.number] = cost
+            for _ in range(chance.randrange(4)):
+                await asyncio.sleep(0)
+        except LedgerUnavailable:
+            self.journal.unavailable += 1
+        except asyncio.CancelledError:
+            self.journal.cut += 1
+            raise
+        finally:
+            keeper.settle(hold, Money(cost if begun else 0, "usd"))
+
+    async def credit(self) -> None:
+        self._numbers += 1
+        credit = Credit(
+            f"cs_{self._numbers}",
+            self.chance.choice(ACCOUNTS),
+            Money(self.chance.randrange(1, 3000), "usd"),
+            "payment",
+            "",
+        )
+        keeper = self.chance.choice([self.keeper, *(keeper for keeper, _ in self.workers)])
+        self.spawn(self._credit(keeper, credit))
+
+    async def _credit(self, keeper: Keeper, credit: Credit) -> None:
+        try:
+            await keeper.credit(credit)
+        except LedgerUnavailable:
+            self.journal.unavailable += 1
+
+    async def quiet(self) -> None:
+        """Until nothing is under way."""
+        for _ in range(100_000):
+            if not any(self._requests.values()) and not self._tasks:
+                return
+            await asyncio.sleep(0)
+        raise AssertionError("something hangs")
+
+    async def end(self) -> None:
+        for keeper, _ in self.workers:
+            await keeper.close()
+        for account in ACCOUNTS:
+            found = self.keeper._accounts.get((account, "usd"))
+            assert found is None or (found.lent, found.pins, found.held) == (0, 0, 0)
+        await self.keeper.close()
+
+    def charged(self) -> dict[tuple[int, int], int]:
+        net: dict[tuple[int, int], int] = {}
+        for _, record in self.store.records:
+            key = (record.request.at_ms, record.request.number)
+            net[key] = net.get(key, 0) + record.micros
+        assert min(net.values(), default=0) >= 0
+        return {key: micros for key, micros in net.items() if micros}
+
+
+async def story(seed: int, workers: int, *, kills: float) -> World:
+    world = World(seed, workers)
+    await world.begin()
+    for _ in range(workers):
+        await world.add_worker()
+    chance = world.chance
+    for _ in range(REQUESTS):
+        world.request()
+        if chance.random() < 0.02:
+            await world.credit()
+        for _ in range(chance.choice((0, 0, 1, 3))):
+            await asyncio.sleep(0)
+        if chance.random() < kills:
+            if chance.random() < 0.3:
+                await world.kill_keeper()
+            else:
+                await world.kill_worker(chance.randrange(len(world.workers)))
+    await world.quiet()
+    await world.end()
+    assert not world.disorder
+    return world
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_without_deaths_every_answer_is_charged_and_nothing_else(seed: int) -> None:
+    world = await story(seed, workers=1 + seed % 4, kills=0)
+    assert world.charged() == {key: cost for key, cost in world.journal.answered.items() if cost}
+    assert len(world.journal.answered) > 100
+    assert world.journal.unavailable == 0
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_whoever_dies_no_unanswered_request_is_charged(seed: int) -> None:
+    world = await story(seed, workers=1 + seed % 4, kills=0.02)
+    charged, answered = world.charged(), world.journal.answered
+    assert charged.keys() <= answered.keys()
+    assert all(answered[key] == cost for key, cost in charged.items())
+    assert len(charged) > 50
