@@ -25,7 +25,8 @@ class CallMeter:
     """Counts the call itself: one unit when the upstream answers 2xx or 3xx in full, or switches protocols; else none.
 
     Errors of the upstream (4xx, 5xx) and answers that it breaks off are free. A caller that hangs up in mid-answer, or
-    reads so slowly that the time for all of it passes, has had the work done and pays. After a `101` there is no whole that could be broken off: the switch is the answer.
+    reads so slowly that the time for all of it passes, has had the work done and pays. After a `101` there is no whole
+    that could be broken off: the switch is the answer.
     """
 
     __slots__ = ("units",)

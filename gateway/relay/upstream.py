@@ -10,8 +10,8 @@ may be silent for as long as it likes (TCP's own keep-alive finds out whether it
 
 **A fault is laid where it belongs**: what `Rotation` hears of a server is only what the server did, never that a caller
 went away. A server that cannot be connected to, or fails its health check, is `unreachable`; one that breaks off what a
-caller asked of it `misbehaved`, perhaps at that address only. A connection that was used before and closes before a byte
-of the answer came is stale, which is nobody's fault.
+caller asked of it `misbehaved`, perhaps at that address only. A connection that was used before and closes before a
+byte of the answer came is stale, which is nobody's fault.
 
 **A body that ends with its connection** and came over TLS is whole only if the server said goodbye (RFC 9112, section
 9.8): without it anybody on the way could have ended it.

@@ -15,8 +15,12 @@ Step = tuple[float, str, str]
 
 
 def play(servers: str, steps: list[Step]) -> None:
-    """Each step: when, what happens to whom (or `pick`, `pick-A` to avoid A), and what must follow."""
-    rotation = Rotation(tuple(server for name in servers if (server := SERVERS[name])), EJECTION)
+    """Each step: when, what happens to whom (or `pick`, `pick-A` to avoid A), and what must follow.
+
+    A small `t` among the servers: without trials.
+    """
+    named = tuple(server for name in servers if (server := SERVERS.get(name)))
+    rotation = Rotation(named, EJECTION, trials="t" not in servers)
     for now, what, then in steps:
         verb, _, whom = what.partition("-")
         server = SERVERS.get(whom)
@@ -29,7 +33,9 @@ def play(servers: str, steps: list[Step]) -> None:
             assert server is not None
             assert rotation.healthy(server, now) is (then == "yes"), f"at {now}: {what}"
         elif server is not None and verb == "failed":
-            rotation.failed(server, now)
+            rotation.unreachable(server, now)
+        elif server is not None and verb == "misbehaved":
+            rotation.misbehaved(server, now)
         elif server is not None and verb == "succeeded":
             rotation.succeeded(server)
         else:
@@ -37,7 +43,12 @@ def play(servers: str, steps: list[Step]) -> None:
 
 
 def both_fail(now: float, whom: str) -> list[Step]:
+    """It cannot be reached, twice."""
     return [(now, f"failed-{whom}", ""), (now, f"failed-{whom}", "")]
+
+
+def misbehaves(now: float, whom: str, times: int = 2) -> list[Step]:
+    return [(now, f"misbehaved-{whom}", "")] * times
 
 
 def test_healthy_servers_take_turns() -> None:
@@ -126,15 +137,67 @@ def test_a_server_that_stays_away_for_years_breaks_nothing() -> None:
     rotation = Rotation((A,), EJECTION)
     now = 0.0
     for _ in range(3000):
-        rotation.failed(A, now)
+        rotation.unreachable(A, now)
         now += 10
     assert rotation.retry_after(now - 10) == 5.0
+
+
+# --- misbehaviour -----------------------------------------------------------------------------------------------------
+
+
+def test_a_server_that_misbehaves_is_left_out_while_another_is_in() -> None:
+    play("AB", [
+        *misbehaves(0, "A", 1), (0, "healthy-A", "yes"), *misbehaves(0, "A", 1), (0, "healthy-A", "no"),
+        (0, "pick", "B"), (0, "pick", "B"), (1, "pick", "A"), (1, "pick", "B"), (1, "misbehaved-A", ""),
+        (2.99, "pick", "B"), (2.99, "pick", "B"), (3, "pick", "A"),
+    ])  # fmt: skip
+
+
+def test_the_only_server_stays_in_however_often_it_misbehaves() -> None:
+    play("A", [*misbehaves(0, "A", 9), (0, "healthy-A", "yes"), (0, "wait", "0"), (0, "pick", "A"), (0, "pick", "A")])
+    play("At", [*misbehaves(0, "A", 9), (0, "healthy-A", "yes"), (0, "wait", "0"), (0, "pick", "A"), (0, "pick", "A")])
+
+
+def test_the_last_server_that_is_in_stays_in_until_another_is_back() -> None:
+    play("AB", [
+        *misbehaves(0, "A"), *misbehaves(0, "B", 9), (0, "pick", "B"), (0, "pick", "B"), (0, "wait", "0"),
+        (0, "succeeded-A", ""), (0, "healthy-B", "yes"), (0, "misbehaved-B", ""), (0, "healthy-B", "no"),
+    ])  # fmt: skip
+
+
+def test_who_misbehaved_is_asked_when_nobody_else_can_be_reached() -> None:
+    play("ABC", [
+        *misbehaves(0, "A"), *misbehaves(0, "B"), (0, "pick", "C"), (0, "pick", "C"), *both_fail(0, "C"),
+        (0, "pick", "A"), (0, "pick", "B"), (0, "pick", "A"), (0, "wait", "0"), (0, "pick-A", "B"),
+    ])  # fmt: skip
+
+
+def test_who_misbehaved_is_asked_instead_of_one_that_is_avoided() -> None:
+    play("AB", [*misbehaves(0, "A"), (0, "pick-B", "A"), (0, "pick", "B"), (0, "pick", "B")])
+
+
+def test_who_misbehaved_and_is_asked_all_the_same_can_turn_out_to_be_dead() -> None:
+    play("AB", [
+        *misbehaves(0, "A"), *both_fail(0, "B"), (0, "pick", "A"), *both_fail(0.5, "A"), (0.5, "pick", "-"),
+        (0.5, "wait", "0.5"), (1, "pick", "B"), (1.5, "pick", "A"),
+    ])  # fmt: skip
+
+
+def test_a_dead_server_whose_trial_misbehaves_was_reached() -> None:
+    play("A", [*both_fail(0, "A"), (1, "pick", "A"), (1, "misbehaved-A", ""), (1, "pick", "A"), (1, "pick", "A")])
+
+
+def test_failures_of_both_kinds_add_up_and_only_the_one_kind_leaves_nobody() -> None:
+    play("AB", [(0, "misbehaved-A", ""), (0, "failed-A", ""), (0, "pick", "B"), (0, "pick", "B")])
+    play("A", [(0, "failed-A", ""), (0, "misbehaved-A", ""), (0, "failed-A", ""), (0, "pick", "A")])
+    play("At", [(0, "failed-A", ""), (0, "misbehaved-A", ""), (0, "failed-A", ""), (0, "pick", "-")])
 
 
 @given(
     st.integers(1, 3),
     st.lists(
-        st.tuples(st.sampled_from(["pick", "failed", "succeeded"]), st.integers(0, 2), st.floats(0, 3)), max_size=40
+        st.tuples(st.sampled_from(["pick", "failed", "misbehaved", "succeeded"]), st.integers(0, 2), st.floats(0, 3)),
+        max_size=40,
     ),
 )
 def test_whatever_happens_every_server_is_asked_again_within_the_bound(
@@ -142,21 +205,28 @@ def test_whatever_happens_every_server_is_asked_again_within_the_bound(
 ) -> None:
     servers = (A, B, C)[:count]
     rotation = Rotation(servers, EJECTION)
-    now = 100.0
+    now, unreachable = 100.0, dict.fromkeys(servers, 0)
     for what, which, passed in events:
         now += passed
         server = servers[which % count]
         healthy = [server for server in servers if rotation.healthy(server, now)]
         if what == "pick":
             picked = rotation.pick(now)
-            assert (picked in healthy) if healthy else (picked is None)
+            assert not healthy or picked in healthy
+            assert picked or all(count >= EJECTION.failures for count in unreachable.values())
         elif what == "failed":
-            rotation.failed(server, now)
+            rotation.unreachable(server, now)
+            unreachable[server] += 1
+        elif what == "misbehaved":
+            before = rotation.retry_after(now)
+            rotation.misbehaved(server, now)
+            assert rotation.retry_after(now) <= before  # it takes nobody's upstream away
         else:
             rotation.succeeded(server)
+            unreachable[server] = 0
             assert rotation.healthy(server, now)
         wait = rotation.retry_after(now)
         assert 0 <= wait <= EJECTION.seconds_max
-        assert (wait == 0) is any(rotation.healthy(server, now) for server in servers)
+        assert wait == 0 or not any(rotation.healthy(server, now) for server in servers)
     later = now + EJECTION.seconds_max
     assert {rotation.pick(later) for _ in servers} == set(servers)

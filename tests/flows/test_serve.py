@@ -52,6 +52,7 @@ class FakeExchange:
     upstream_status: int = 200
     dead: bool = False
     cut: bool = False
+    cut_early: bool = False
     method: str = "GET"
     peer: str = "127.0.0.1"
     host: str = "gateway.example"
@@ -77,6 +78,8 @@ class FakeExchange:
         meter.head(self.upstream_status)
 
     async def answer(self, meter: Meter, started: Started) -> None:
+        if self.cut_early:
+            raise UpstreamFailed()
         self.status = self.upstream_status
         started()
         await asyncio.sleep(0)
@@ -161,13 +164,22 @@ async def test_an_answered_request_is_debited_and_says_so(shop: Shop, route: str
     assert shop.served == [exchange]
 
 
-@pytest.mark.parametrize("ending", [{"dead": True}, {"cut": True}, {"upstream_status": 404}, {"upstream_status": 500}])
+@pytest.mark.parametrize(
+    "ending", [{"dead": True}, {"cut": True}, {"cut_early": True}, {"upstream_status": 404}, {"upstream_status": 500}]
+)
 async def test_what_the_upstream_did_not_deliver_costs_nothing(shop: Shop, ending: dict[str, object]) -> None:
     exchange = shop.exchange("/paid/x", **ending)
     await shop.serve.serve(exchange)
     assert exchange.cost == Money.zero("usd")
     assert await shop.balance() == (1_000_000, 0)
     assert shop.served == [exchange]
+
+
+async def test_a_refusal_after_the_price_went_on_record_says_nothing_of_a_charge(shop: Shop) -> None:
+    exchange = shop.exchange("/paid/x", cut_early=True)
+    await shop.serve.serve(exchange)
+    assert exchange.status == 502
+    assert [name for name, _ in exchange.fields if name in ("Gateway-Cost", "Gateway-Balance")] == []
 
 
 async def test_a_free_route_touches_no_money(shop: Shop) -> None:

@@ -1,8 +1,9 @@
 """An upstream of several servers: whose turn it is, who is left out, what is tried again, and who comes back."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from gateway.core.routes import Upstream
 from tests.callers import audited, funded
 from tests.conftest import StageMaker
 from tests.raw import OK, RawUpstream, Visit
-from tests.relay.scenes import balance, connected, relay_of, request, toy_upstream, under_way, until
+from tests.relay.scenes import balance, connected, relay_of, request, serving, toy_upstream, under_way, until
 
 PRICE = 2_000
 MONEY = 1_000_000
@@ -73,38 +74,103 @@ async def test_three_servers_take_turns(make_stage: StageMaker, three: list[RawU
     assert [server.connections for server in three] == [1, 1, 1]
 
 
-async def test_a_server_that_fails_is_left_out_tried_once_and_comes_back(make_stage: StageMaker) -> None:
-    async with toy_upstream(hang_up) as server:
-        stage = await stage_before(make_stage, [server], ejection={"failures": 2, "time": "300ms"})
-        assert [await status(stage, "/free/x", "POST") for _ in range(4)] == [502, 502, 503, 503]
-        assert len(server.visits) == 2
+async def test_a_server_that_misbehaves_is_left_out_tried_once_and_comes_back(make_stage: StageMaker) -> None:
+    async with toy_upstream(hang_up) as bad, toy_upstream() as good:
+        stage = await stage_before(make_stage, [bad, good], ejection={"failures": 2, "time": "300ms"})
+        assert [await status(stage, "/free/x", "POST") for _ in range(6)] == [502, 200, 502, 200, 200, 200]
+        assert len(bad.visits) == 2
         await asyncio.sleep(0.35)
-        server.script = hang
-        together = [asyncio.create_task(status(stage)) for _ in range(5)]
+        bad.script = hang
+        together = [asyncio.create_task(status(stage, "/free/x", "POST")) for _ in range(5)]
         await until(lambda: sum(task.done() for task in together) == 4)
-        assert len(server.visits) == 3  # one tries it, the others go on without
-        server.visits[-1].writer.close()
-        assert sorted(await asyncio.gather(*together)) == [502, 503, 503, 503, 503]
+        assert len(bad.visits) == 3  # one tries it, the others go on without
+        bad.visits[-1].writer.close()
+        assert sorted(await asyncio.gather(*together)) == [200, 200, 200, 200, 502]
+        bad.script = ok
         await asyncio.sleep(0.35)
-        assert await status(stage) == 503  # left out for twice as long
-        server.script = ok
-        await asyncio.sleep(0.3)
         assert [await status(stage) for _ in range(3)] == [200] * 3
+        assert len(bad.visits) == 3  # left out for twice as long
+        await asyncio.sleep(0.3)
+        assert [await status(stage) for _ in range(4)] == [200] * 4
+        assert len(bad.visits) == 5
+
+
+@pytest.mark.parametrize("silent", [False, True], ids=["hangs up", "says nothing"])
+async def test_nobody_can_take_the_only_server_away_by_what_he_asks(make_stage: StageMaker, silent: bool) -> None:
+    async with toy_upstream() as server:
+        stage = await stage_before(
+            make_stage, [server], first_byte_timeout="50ms", ejection={"failures": 1, "time": "30s"}
+        )
+        for _ in range(3):
+            assert await status(stage, "/free/silent" if silent else "/free/hang-up") == (504 if silent else 502)
+            assert await status(stage, "/free/ok") == 200
+
+
+async def test_nobody_can_take_all_servers_away_by_what_he_asks(
+    make_stage: StageMaker, three: list[RawUpstream]
+) -> None:
+    stage = await stage_before(make_stage, three, ejection={"failures": 1, "time": "30s"})
+    assert [await status(stage, "/free/hang-up", "POST") for _ in range(9)] == [502] * 9
+    assert await status(stage, "/free/ok", "POST") == 200
+
+
+@asynccontextmanager
+async def dead_server() -> AsyncIterator[tuple[str, socket.socket]]:
+    """Its URL, and a socket there that can begin to listen."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}", bound
+
+
+async def stage_before_dead(make_stage: StageMaker, url: str, failures: int) -> Stage:
+    return await make_stage(
+        upstreams={"raw": {"url": url, "ejection": {"failures": failures, "time": "300ms"}}},
+        stripe=None,
+        routes=[{"name": "free", "match": "/free/", "upstream": "raw", "price": "free"}],
+    )
+
+
+async def test_the_only_server_that_cannot_be_reached_is_left_out_tried_once_and_comes_back(
+    make_stage: StageMaker,
+) -> None:
+    async with dead_server() as (url, bound):
+        stage = await stage_before_dead(make_stage, url, failures=2)
+        assert [await status(stage) for _ in range(4)] == [502, 502, 503, 503]
+        await asyncio.sleep(0.35)
+        together = await asyncio.gather(*(status(stage) for _ in range(5)))
+        assert sorted(together) == [502, 503, 503, 503, 503]
+        async with serving(answer_ok, sock=bound):
+            await asyncio.sleep(0.35)
+            assert await status(stage) == 503  # left out for twice as long
+            await asyncio.sleep(0.3)
+            assert [await status(stage) for _ in range(3)] == [200] * 3
 
 
 async def test_a_request_that_would_try_a_server_and_leaves_does_not_keep_it_out(make_stage: StageMaker) -> None:
-    async with toy_upstream(hang_up) as server:
-        stage = await stage_before(make_stage, [server], ejection={"failures": 1, "time": "300ms"})
-        assert [await status(stage, "/free/x", "POST") for _ in range(2)] == [502, 503]
-        await asyncio.sleep(0.3)
-        server.script = hang
-        async with connected(stage.url) as wire:
-            wire.send(request("/free/x"))
-            await until(lambda: len(server.visits) == 2)
-        server.script = ok
-        await until(lambda: under_way(stage) == 0)
-        await asyncio.sleep(0.3)
-        assert await status(stage) == 200
+    asked = asyncio.Event()
+
+    async def hang_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if asked.is_set():
+            await answer_ok(reader, writer)
+        asked.set()
+        await reader.read()
+
+    async with dead_server() as (url, bound):
+        stage = await stage_before_dead(make_stage, url, failures=1)
+        assert [await status(stage) for _ in range(2)] == [502, 503]
+        async with serving(hang_once, sock=bound):
+            await asyncio.sleep(0.3)
+            async with connected(stage.url) as wire:
+                wire.send(request("/free/x"))
+                await asked.wait()
+            await until(lambda: under_way(stage) == 0)
+            await asyncio.sleep(0.3)
+            assert await status(stage) == 200
+
+
+async def answer_ok(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while await reader.readuntil(b"\r\n\r\n"):
+        writer.write(OK)
 
 
 # --- what is tried again ----------------------------------------------------------------------------------------------

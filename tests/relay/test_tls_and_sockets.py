@@ -253,6 +253,46 @@ async def test_a_tunnel_over_tls_ends_in_good_order(make_stage: StageMaker, auth
         assert found.available.micros == 1_000_000 - 2 * 2_000
 
 
+@pytest.mark.parametrize("framing", ["", "Content-Length: 4\r\n"], ids=["until close", "length"])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("says_goodbye", [True, False])
+async def test_an_answer_that_ends_with_its_connection_is_whole_only_if_the_server_says_so(
+    make_stage: StageMaker, authority: Authority, says_goodbye: bool, version: ssl.TLSVersion, framing: str
+) -> None:
+    whole, end = says_goodbye or bool(framing), asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 200 OK\r\n{framing}\r\nsome".encode())
+        await end.wait()
+        if says_goodbye:
+            writer.close()
+            await writer.wait_closed()
+        # else it is aborted, as if somebody on the way had ended it
+
+    async def ended(wire: Wire) -> bytes:
+        assert b"200 OK" in await wire.reader.readuntil(b"some")
+        end.set()
+        return await wire.rest()
+
+    context = authority.server("upstream", "127.0.0.1")
+    context.maximum_version = version
+    async with serving(answer, ssl=context) as url:
+        stage = await stage_before(make_stage, url.replace("http:", "https:"), {}, tls={"ca": authority.file})
+        [caller] = await funded(stage, "1.00 usd")
+        async with connected(stage.url) as wire:
+            wire.send(request("/paid/x", caller, "Connection: close"))
+            assert await ended(wire) == (b"" if framing else b"\r\n0\r\n\r\n" if whole else b"\r\n")
+        end.clear()
+        async with connected(stage.url) as wire:  # to which the end of the answer is that of the connection
+            wire.send(request("/paid/x", caller).replace(b"HTTP/1.1", b"HTTP/1.0"))
+            with contextlib.nullcontext() if whole else pytest.raises(ConnectionResetError):
+                assert await ended(wire) == b""
+        await until(lambda: under_way(stage) == 0)
+        found = await stage.gateway.ledger.balance(caller.account, "usd")
+        assert found.available.micros == 1_000_000 - (2 * 2_000 if whole else 0)
+
+
 # --- unix sockets, IPv6 -----------------------------------------------------------------------------------------------
 
 

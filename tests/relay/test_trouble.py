@@ -424,7 +424,7 @@ async def test_idle_connections_to_one_server_make_room_for_another(make_stage: 
         pool = relay_of(stage).pools.of(stage.settings.upstreams["two"])
         one, other = pool.upstream.servers
         for left_out, back, count in ((one, other, 2), (other, one, 4)):
-            pool.failed(left_out)
+            pool.unreachable(left_out)
             pool.succeeded(back)
             assert await asyncio.gather(*(late(stage) for _ in range(count))) == [200] * count
         assert (first.connections, second.connections) == (4, 2)

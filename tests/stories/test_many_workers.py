@@ -23,6 +23,7 @@ from gateway.settings import Settings
 from tests.callers import Funded
 from tests.gateway_process import GatewayProcess, fund, running, write_config
 from tests.raw import RawUpstream, closed
+from tests.relay.scenes import until
 
 TORTURE = bool(os.environ.get("GATEWAY_TORTURE"))
 KILLS = 1000 if TORTURE else 24
@@ -76,9 +77,7 @@ class Callers:
     async def answers(self, more: int) -> None:
         """Until so many more requests were answered."""
         wanted = len(self.journal.answered) + more
-        async with asyncio.timeout(60):
-            while len(self.journal.answered) < wanted:
-                await asyncio.sleep(0.005)
+        await until(lambda: len(self.journal.answered) >= wanted)
 
     async def _connection(self, number: int, keep_alive: bool) -> None:
         order = random.Random(number)
@@ -128,12 +127,6 @@ async def ask(settings: Settings, caller: Funded, path: str = "/paid/oslo") -> t
         await closed(writer)
     lines = head.decode().split("\r\n")
     return int(lines[0].split(" ")[1]), dict(line.split(": ", 1) for line in lines[1:]), body
-
-
-async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def replaced(process: GatewayProcess, pid: int, count: int) -> None:

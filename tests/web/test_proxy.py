@@ -6,6 +6,7 @@ One suite for both forms of the exchange, the relay and aiohttp's. What only one
 import asyncio
 import gzip
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -452,6 +453,40 @@ async def test_a_slow_reader_slows_the_upstream(stage: Stage, upstream: RawUpstr
     await closed(writer)
 
 
+async def test_a_caller_that_reads_until_the_time_for_all_is_over_pays_as_if_it_had_left(
+    make_stage: StageMaker,
+) -> None:
+    sent = 0
+
+    async def script(visit: Visit) -> None:
+        nonlocal sent
+        visit.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 268435456\r\n\r\n")
+        while sent < 268435456:
+            visit.writer.write(b"x" * 65536)
+            sent += 65536
+            await visit.writer.drain()
+
+    upstream = RawUpstream(script)
+    await upstream.start()
+    stage = await make_stage(
+        upstreams={"raw": {"url": upstream.url, "total_timeout": "500ms"}},
+        routes=[{"name": "paid", "match": "/paid/", "upstream": "raw", "price": "0.002 usd"}],
+    )
+    [caller] = await funded(stage, "1.00 usd")
+    host, port = stage.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port), limit=65536)
+    writer.write(get("/paid/x", bearer(caller)))
+    await reader.readuntil(b"\r\n\r\n")
+    await asyncio.sleep(0.9)
+    with suppress(ConnectionError):
+        while await reader.read(1 << 20):
+            pass
+    assert sent < 64 << 20
+    await closed(writer)
+    await upstream.stop()
+    assert await balance(stage, caller) == (998_000, 0)
+
+
 # --- upstreams --------------------------------------------------------------------------------------------------------
 
 
@@ -522,16 +557,22 @@ async def test_a_body_that_the_caller_breaks_is_not_the_servers_fault(
     assert split(await ask(stage.url, get("/x")))[0] == 200
 
 
-async def test_a_server_that_never_answers_is_left_out_too(make_stage: StageMaker, upstream: RawUpstream) -> None:
+async def test_a_server_that_never_answers_is_left_out_if_there_is_another(
+    make_stage: StageMaker, upstream: RawUpstream
+) -> None:
+    other = RawUpstream()
+    await other.start()
     upstream.script = _silent
+    rules = {"first_byte_timeout": "300ms", "ejection": {"failures": 1, "time": "30s"}, "retries": 0}
     stage = await make_stage(
-        upstreams={
-            "raw": {"url": upstream.url, "first_byte_timeout": "300ms", "ejection": {"failures": 1, "time": "30s"}}
-        },
-        routes=[{"name": "all", "match": "/", "upstream": "raw", "price": "free"}],
+        upstreams={"two": {"servers": [upstream.url, other.url], **rules}, "one": {"url": upstream.url, **rules}},
+        routes=[{"name": name, "match": f"/{name}/", "upstream": name, "price": "free"} for name in ("one", "two")],
     )
-    assert [split(await ask(stage.url, get("/x")))[0] for _ in range(2)] == [504, 503]
-    assert len(upstream.visits) == 1
+    assert [split(await ask(stage.url, get("/two/x")))[0] for _ in range(4)] == [504, 200, 200, 200]
+    assert [split(await ask(stage.url, get("/one/x")))[0] for _ in range(2)] == [504, 504]
+    upstream.script = answering(OK)
+    assert split(await ask(stage.url, get("/one/x")))[0] == 200
+    await other.stop()
 
 
 @pytest.mark.parametrize(

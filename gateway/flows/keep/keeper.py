@@ -31,6 +31,7 @@ gives back what lies idle or is recalled, and refuses for want of money only whe
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from gateway.core.ids import RequestId
@@ -59,6 +60,7 @@ class Pace:
     """How the keeper spaces its work, in seconds."""
 
     gap: float = 0.002  # from the start of one commit to the start of the next
+    enough: int = 64  # records that are worth a commit of their own, however short the gap
     quiet: float = 0.05  # without new records, before the final watermark is stored
     refuse_after: float = 0.5  # a commit that takes longer closes the paid routes
     give_up_after: float = 1.0  # and longer still: answers that wait for it are refused
@@ -102,6 +104,7 @@ class Keeper:
         self._begun: OrderedDict[int, None] = OrderedDict()  # gated records whose answers have not begun
         self._tariffs: dict[Tariff, int] = {}
         self._work = asyncio.Event()
+        self._full = asyncio.Event()
         self._stuck_since: float | None = None
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -286,8 +289,11 @@ class Keeper:
 
     def write(self, kind: int, tariff: int, account: Account, token: int, micros: int, request: RequestId) -> int:
         """Put a record into the next commit; its number."""
-        account.draft = self._draft.seq
-        return self._draft.write(kind, tariff, account.row, token, micros, request)
+        draft = self._draft
+        account.draft = draft.seq
+        if draft.count == self._pace.enough - 1:
+            self._full.set()
+        return draft.write(kind, tariff, account.row, token, micros, request)
 
     def gate(self, number: int) -> None:
         """The answer to this record has not begun."""
@@ -352,11 +358,9 @@ class Keeper:
         return found
 
     def _record(self, kind: Kind, hold: Holding, micros: int) -> int:
-        account = hold.account
-        account.draft = self._draft.seq
         if not self._work.is_set():
             self._work.set()
-        return self._draft.write(kind, hold.tariff, account.row, hold.token, micros, hold.id)
+        return self.write(kind, hold.tariff, hold.account, hold.token, micros, hold.id)
 
     async def _ask(self, key: Key, ceiling: Money | None) -> Account:
         """An account, with as much of it held; everybody who asks for it at once shares one question."""
@@ -434,8 +438,10 @@ class Keeper:
             if not await self._commit():
                 return
             rest = self._pace.gap - (loop.time() - begun)
-            if rest > 0 and not self._closing:
-                await asyncio.sleep(rest)
+            if rest > 0 and not self._closing and not self._full.is_set():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(rest):
+                        await self._full.wait()
 
     async def _next_work(self) -> None:
         """Until there is something to commit: work that was queued, or the final watermark after a quiet while."""
@@ -482,6 +488,7 @@ class Keeper:
         following = draft.seq + 1 if draft.writes else draft.seq
         self._draft = Draft(seq=following, first=draft.first + draft.count)
         self._work.clear()
+        self._full.clear()
         return draft
 
     async def _commit_until_done(self, draft: Draft) -> Committed | None:

@@ -231,9 +231,10 @@ class Slices:
         for branch, local, number, record in self._kept:
             if record.kind is Kind.CORRECTION:
                 self._correct(branch, (record.request.at_ms, record.request.number), record.micros)
-            elif (account := accounts.get(record.account)) is None:
+            elif record.account not in accounts:
                 self._keeper.begun(number)  # nothing of that account is spoken for: the request has ended
             else:
+                account = accounts[record.account]
                 waits = _Unanswered(number, account, record.tariff, record.token, record.micros, record.request)
                 self._wait_for(branch, local, waits)
         self._kept.clear()

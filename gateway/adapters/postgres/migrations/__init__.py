@@ -1,0 +1,64 @@
+"""Schema changes: numbered .sql files, each applied once, in order, under a lock that all hosts share.
+
+A file that was applied is never edited afterwards: its checksum is kept, and a difference is refused, because nobody
+could say any more what the tables look like. All that are missing are one transaction; hosts that start together wait
+for the first of them, and then find nothing missing.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from importlib.resources import files
+
+from gateway.adapters.postgres.sessions import Connection
+
+_TABLE = """CREATE TABLE IF NOT EXISTS {table} (
+    number integer PRIMARY KEY, name text NOT NULL, checksum text NOT NULL)"""
+
+
+class MigrationRefused(Exception):
+    """The database was made by another version of the gateway; the message says which file disagrees."""
+
+
+async def apply(connection: Connection, folder: str) -> int:
+    """Bring a schema up to date; how many migrations were applied. Raises MigrationRefused."""
+    table = f"migration_{folder}"
+    async with connection.transaction():
+        await connection.execute("SET LOCAL lock_timeout = '60s'")
+        await connection.execute("SET LOCAL statement_timeout = '600s'")
+        await connection.execute(f"SELECT pg_advisory_xact_lock(hashtext('{table} ' || current_schema()))")
+        await connection.execute(_TABLE.format(table=table))
+        applied = 0
+        rows = await connection.fetch(f"SELECT number, name, checksum FROM {table}")  # noqa: S608 -- a name of ours
+        known = {row["number"]: (row["name"], row["checksum"]) for row in rows}
+        for number, name, text in _missing(known, folder):
+            await connection.execute(text)
+            insert = f"INSERT INTO {table} VALUES ($1, $2, $3)"  # noqa: S608 -- a name of ours
+            await connection.execute(insert, number, name, _checksum(text))
+            applied += 1
+    return applied
+
+
+def _missing(known: dict[int, tuple[str, str]], folder: str) -> list[tuple[int, str, str]]:
+    """The files that were not applied yet, once it is sure that those which were are the ones we have."""
+    missing = []
+    for number, name, text in _files(folder):
+        if number not in known:
+            missing.append((number, name, text))
+        elif known.pop(number)[1] != _checksum(text):
+            raise MigrationRefused(f"migration {name} was changed after it had been applied")
+    if known:
+        newest = known[max(known)][0]
+        raise MigrationRefused(
+            f"the database has migration {newest}, which this version does not know: use a newer gateway"
+        )
+    return missing
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _files(folder: str) -> Iterator[tuple[int, str, str]]:
+    for file in sorted(files(__package__).joinpath(folder).iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".sql"):
+            yield int(file.name.partition("_")[0]), file.name, file.read_text()
