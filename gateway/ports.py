@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 from gateway.core.callers import Caller
 from gateway.core.headers import Fields
 from gateway.core.ids import RequestId
-from gateway.core.ledger import Balance, Claim, Committed, Credit, Draft, Drawn, Record, Tail, Tariff
+from gateway.core.ledger import Balance, Claim, Committed, Credit, Draft, Drawn, Record, Reversal, Tail, Tariff
 from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.payments import Event, Outcome, Payment
@@ -115,7 +115,7 @@ class Hold(Protocol):
 
 
 class Ledger(Protocol):
-    """Holds, records and credits. No balance ever becomes negative by spending."""
+    """Holds, records, credits and takes back. No balance ever becomes negative by spending."""
 
     async def hold(self, account: str, ceiling: Money, *, id: RequestId, token: int, tariff: Tariff) -> Hold:
         """Set `ceiling` aside. Raises PaymentRequired, or LedgerUnavailable when the store cannot commit.
@@ -142,8 +142,21 @@ class Ledger(Protocol):
         Raises LedgerUnavailable; repeating the call is always safe. Raises ValueError for what no account can hold.
         """
 
+    async def reverse(self, reversal: Reversal) -> bool:
+        """Take money back; returns when it is durable. False if there was an entry of this `ref`: nothing changes then.
+
+        The whole amount leaves the balance, which is negative if there was less: holds are refused until credits have
+        made up for it. What is set aside for requests under way is not touched. Of an account that nobody has paid
+        into it is a debt all the same: a refund may be heard of before its payment.
+
+        Raises LedgerUnavailable; repeating the call is always safe. Raises ValueError for what no account can hold.
+        """
+
     async def balance(self, account: str, currency: str) -> Balance:
-        """What an account can spend; zero for one that nobody ever paid into. Raises LedgerUnavailable."""
+        """What an account can spend, less than nothing if it owes; zero for one that nobody ever paid into.
+
+        Raises LedgerUnavailable.
+        """
 
     async def funded(self, account: str, currency: str) -> bool:
         """Whether money ever arrived there. Raises LedgerUnavailable."""
@@ -184,8 +197,11 @@ class Borrower(Protocol):
     def claim(self) -> Claim:
         """What is spoken for. From this moment on the rest of its slices is void."""
 
-    def recall(self, row: int) -> int:
-        """Part with what is not spoken for of an account; how many micros that is."""
+    def recall(self, row: int) -> int | None:
+        """Part with what is not spoken for of an account; how many micros that is.
+
+        None, and nothing is given, when more comes free with the draft that is under way: ask again after it.
+        """
 
 
 class Lender(Protocol):
@@ -202,6 +218,13 @@ class Lender(Protocol):
 
     def give_back(self, returns: Mapping[int, int]) -> None:
         """Return micros of accounts, by their rows. Awaits nothing."""
+
+
+class Teller(Protocol):
+    """Beside a lender: does for a keeper that borrows what takes all of an account."""
+
+    async def reverse(self, reversal: Reversal) -> bool:
+        """As `Ledger.reverse`; what others have is called back first. Raises StoreFailed, ValueError."""
 
 
 class Survivors(Protocol):

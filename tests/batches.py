@@ -76,7 +76,7 @@ class Batches:
             )
             self.sql.execute("UPDATE account SET credited = credited + ? WHERE id = ?", (micros, id))
             row_ = (credit.ref, id, micros, credit.kind, credit.reason, at_ms, draft.seq)
-            self.sql.execute("INSERT INTO credit VALUES (?, ?, ?, ?, ?, ?, ?)", row_)
+            self.sql.execute("INSERT INTO credit VALUES (?, ?, ?, ?, ?, ?, ?, 0)", row_)
             notes.append(credit.note(id, at_ms))
         self.sql.executemany(
             "UPDATE account SET spent = spent + ? WHERE id = ?", [(m, i) for i, m in draft.spent.items()]

@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -126,12 +126,14 @@ class GatewayProcess:
 
 
 @asynccontextmanager
-async def running(config: Path, *, files_max: int | None = None, **environ: str) -> AsyncIterator[GatewayProcess]:
+async def running(
+    config: Path, *, files_max: int | None = None, environ: Mapping[str, str] | None = None
+) -> AsyncIterator[GatewayProcess]:
     """Start it and wait until it says that it listens; end it in any case. `files_max`: as `ulimit -n` has it."""
     limited = ["bash", "-c", f'ulimit -n {files_max}; exec "$@"', "bash"] if files_max else []
     process = await asyncio.create_subprocess_exec(
         *limited, sys.executable, "-m", "gateway", "run", "--config", str(config),
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, env={**os.environ, **environ},
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, env={**os.environ, **(environ or {})},
         start_new_session=True,
     )  # fmt: skip
     drained: asyncio.Task[bytes] | None = None

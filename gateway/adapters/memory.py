@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from gateway.core.ledger import AccountRow, Committed, Credit, Draft, Origin, Record, Tail, Tariff
+from gateway.core.ledger import AccountRow, Committed, Credit, Draft, Origin, Record, Reversal, Tail, Tariff
 from gateway.core.money import AMOUNT_MICROS_MAX
 from gateway.core.payments import Event
 from gateway.ports import InboxStatus, TokenRow
@@ -15,6 +15,7 @@ class StoredAccount:
     id: int
     credited: int = 0
     spent: int = 0
+    debt: int = 0
 
 
 class MemoryLedgerStore:
@@ -23,12 +24,14 @@ class MemoryLedgerStore:
     def __init__(self) -> None:
         self.accounts: dict[tuple[str, str], StoredAccount] = {}
         self.credits: dict[str, Credit] = {}
+        self.reversals: dict[str, Reversal] = {}
         self.tariffs: dict[Tariff, int] = {}
         self.records: list[tuple[int, Record]] = []
         self.started = 0
         self._seq = 0
         self._next = 1
         self._credited: list[bool | None] = []  # of the last draft, should it come again
+        self._reversed: list[bool | None] = []
         self._origins: list[Origin] = []
 
     async def open(self) -> Tail:
@@ -41,12 +44,13 @@ class MemoryLedgerStore:
     async def commit(self, draft: Draft) -> Committed:
         if draft.seq > self._seq:
             self._credited = [self._credit(credit) for credit in draft.credits]
+            self._reversed = [self._reverse(reversal, taken) for reversal, taken in draft.reversals]
         credited = self._credited if draft.credits else []
+        reversed = self._reversed if draft.reversals else []
         if draft.writes and draft.seq > self._seq:
             self._write(draft)
-        asked = {*draft.loads, *((credit.account, credit.amount.currency) for credit in draft.credits)}
-        rows = {key: row for key in asked if (row := self._row(key)) is not None}
-        return Committed(credited, rows)
+        rows = {key: row for key in draft.reads if (row := self._row(key)) is not None}
+        return Committed(credited, rows, reversed=reversed)
 
     async def close(self) -> None:
         """Nothing to let go of."""
@@ -55,7 +59,8 @@ class MemoryLedgerStore:
         by_id = {account.id: account for account in self.accounts.values()}
         for id, micros in draft.spent.items():
             by_id[id].spent += micros
-            if not 0 <= by_id[id].spent <= by_id[id].credited:
+        for id, account in by_id.items():
+            if not 0 <= account.spent <= account.credited or account.debt < 0:
                 raise AssertionError(f"account {id} would be overspent")
         self.tariffs.update({tariff: id for id, tariff in draft.tariffs})
         self.records.extend(enumerate(Record.unpack_all(bytes(draft.payload)), draft.first))
@@ -63,19 +68,34 @@ class MemoryLedgerStore:
         self._seq, self._next, self.started = draft.seq, draft.first + draft.count, draft.started
 
     def _credit(self, credit: Credit) -> bool | None:
-        if credit.ref in self.credits:
+        if credit.ref in self.credits or credit.ref in self.reversals:
             return False
-        found = self.accounts.get((credit.account, credit.amount.currency))
-        if found and found.credited + credit.amount.micros > AMOUNT_MICROS_MAX:
+        found = self.accounts.get(credit.key) or StoredAccount(len(self.accounts) + 1)
+        repaid = min(found.debt, credit.amount.micros)
+        if found.credited + credit.amount.micros - repaid > AMOUNT_MICROS_MAX:
             return None
+        self.accounts[credit.key] = found
         self.credits[credit.ref] = credit
-        key = (credit.account, credit.amount.currency)
-        self.accounts.setdefault(key, StoredAccount(len(self.accounts) + 1)).credited += credit.amount.micros
+        found.credited += credit.amount.micros - repaid
+        found.debt -= repaid
+        return True
+
+    def _reverse(self, reversal: Reversal, taken: int) -> bool | None:
+        if reversal.ref in self.credits or reversal.ref in self.reversals:
+            return False
+        found = self.accounts.get(reversal.key) or StoredAccount(len(self.accounts) + 1)
+        owed = reversal.amount.micros - taken
+        if found.debt + owed > AMOUNT_MICROS_MAX:
+            return None
+        self.accounts[reversal.key] = found
+        self.reversals[reversal.ref] = reversal
+        found.credited -= taken
+        found.debt += owed
         return True
 
     def _row(self, key: tuple[str, str]) -> AccountRow | None:
         found = self.accounts.get(key)
-        return AccountRow(found.id, found.credited - found.spent) if found else None
+        return AccountRow(found.id, found.credited - found.spent - found.debt) if found else None
 
 
 class MemoryRecords:

@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -40,6 +41,9 @@ BACK_OFF_SECONDS_MAX = 2.0
 _TICK_SECONDS = 0.5
 _START_SECONDS_MAX = 30.0
 _STOP_SECONDS_MORE = 10.0  # beyond what requests under way may take
+
+_KEPT = ("workers", "listen", "admin", "store_path", "secrets_path", "secrets")
+"""What only a new parent can change."""
 
 Runs = Callable[[Member], int]
 """Runs one process to its end; its exit code."""
@@ -330,9 +334,11 @@ class Crew:
     def _read(self) -> dict[str, Any] | None:
         """Read the configuration; what is wrong with it, or None when from now on it is the one."""
         try:
-            self._settings = self._load()
+            read = self._load()
         except SettingsInvalid as invalid:
             return refused(invalid, self._report)
+        kept = {name: getattr(self._settings, name) for name in _KEPT}
+        self._settings = replace(read, **kept)
         return None
 
     def _reload(self, asker: Child | None, number: int) -> None:

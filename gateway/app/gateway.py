@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -35,7 +35,7 @@ from gateway.flows.maintain import Housekept, Maintain
 from gateway.flows.receive import Webhooks
 from gateway.flows.serve import Serve
 from gateway.flows.top_up import TopUp
-from gateway.ports import Clock, RateLimits, Served
+from gateway.ports import Clock, Randomness, RateLimits, Served, StoreFailed
 from gateway.relay.lending import Borrower
 from gateway.relay.listener import Relay
 from gateway.settings import Settings, load
@@ -48,6 +48,11 @@ from gateway.web.refusals import Refusals, as_problem
 from gateway.web.status import AdminPlace
 from gateway.web.templates import Templates
 from gateway.web.webhooks import WebhookPlace
+
+if TYPE_CHECKING:  # an extra: imported where a store is a database
+    from gateway.adapters.postgres.ledger import PostgresLedgerStore
+    from gateway.adapters.postgres.records import PostgresRecords
+    from gateway.adapters.postgres.sessions import Address
 
 HEAD_KEY_PURPOSE = "ledger head"
 _ANYTHING = r"[\s\S]*"  # aiohttp matches decoded paths, and its usual `.*` stops at an encoded line feed
@@ -76,9 +81,7 @@ class Gateway:
         self.clock = SystemClock()
         self.randomness = SystemRandomness()
         self.keyring = Keyring(settings.secrets.sealing_keys)
-        self.records = SqliteRecords(
-            records_path(settings.store_path), keyring=self.keyring, randomness=self.randomness
-        )
+        self.records = records(settings, self.keyring, self.randomness)
         self.ledger = self._ledger(line)
         self.payments = self._payments()
         self.price = settings.stripe.top_up if settings.stripe else Money.zero(settings.currency)
@@ -98,6 +101,7 @@ class Gateway:
             header=settings.tokens.header,
             cookie_names=(self.cookies.name,),
         )
+        hears_of_others(self.records, self.callers)
         self.token_recorded = News(line, self.callers.forget).token_recorded if line else self.callers.forget
         self.top_up = self._top_up()
         self.webhooks = self._webhooks()
@@ -118,7 +122,7 @@ class Gateway:
             return keeper(self.settings, self.keyring, self.clock, self.report)
         store = BorrowedLedgerStore(line)
         report = lambda problem: self.report("ledger", problem=problem)  # noqa: E731
-        return Keeper(store, self.clock, lender=store, pace=Pace(gap=0), report=report)
+        return Keeper(store, self.clock, lender=store, teller=store, pace=Pace(gap=0), report=report)
 
     def _payments(self) -> StripePayments | None:
         stripe = self.settings.stripe
@@ -362,6 +366,9 @@ def admin_application(
 
 def keeper(settings: Settings, keyring: Keyring, clock: Clock, report: Callable[..., None]) -> Keeper:
     """Who keeps the books, in this process."""
+    if settings.store_url is not None:
+        shared = shared_store(settings, clock, name=settings.host_name, report=report)
+        return Keeper(shared, clock, lender=shared, teller=shared, report=lambda problem: report("ledger", problem=problem))
     store = ledger_store(settings.store_path, keyring)
     housekeeping = Maintain(
         SqliteBookkeeping(store, settings.store_path, [key.subkey(HEAD_KEY_PURPOSE) for key in keyring.keys]),
@@ -376,6 +383,41 @@ def ledger_store(path: Path, keyring: Keyring) -> SqliteLedgerStore:
     """The books at `path`; their head is signed by the ring's newest key and may be signed by an older one."""
     newest, *older = (key.subkey(HEAD_KEY_PURPOSE) for key in keyring.keys)
     return SqliteLedgerStore(path, head_key=newest, older_head_keys=older)
+
+
+def database(settings: Settings) -> "Address":
+    """Where the store is, if it is a database. Raises StoreFailed without the extra that it needs."""
+    try:
+        from gateway.adapters.postgres.sessions import Address
+    except ImportError:
+        raise StoreFailed("a store at postgresql://… needs more packages: pip install 'farebox[postgres]'") from None
+    assert settings.store_url is not None
+    return Address(settings.store_url, password=settings.store_password)
+
+
+def shared_store(settings: Settings, clock: Clock, *, name: str, report: Callable[..., None]) -> "PostgresLedgerStore":
+    """The books that many hosts share; `name` is whose leases and batches ours are."""
+    address = database(settings)
+    from gateway.adapters.postgres.ledger import PostgresLedgerStore
+
+    tell = lambda problem: report("ledger", problem=problem)  # noqa: E731
+    return PostgresLedgerStore(address, name=name, clock=clock, report=tell)
+
+
+def records(settings: Settings, keyring: Keyring, randomness: Randomness) -> "SqliteRecords | PostgresRecords":
+    """What is known besides the money: beside its file, or in the same database."""
+    if settings.store_url is None:
+        return SqliteRecords(records_path(settings.store_path), keyring=keyring, randomness=randomness)
+    address = database(settings)
+    from gateway.adapters.postgres.records import PostgresRecords
+
+    return PostgresRecords(address, keyring=keyring, randomness=randomness)
+
+
+def hears_of_others(records: "SqliteRecords | PostgresRecords", callers: Callers) -> None:
+    """What another host puts on record is not remembered otherwise here."""
+    if not isinstance(records, SqliteRecords):
+        records.recorded, records.forgotten = callers.forget, callers.forget_all
 
 
 def records_path(store_path: Path) -> Path:

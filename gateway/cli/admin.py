@@ -12,7 +12,6 @@ import click
 from gateway.cli.configuration import read
 from gateway.settings import Settings
 
-
 _ANSWER_SECONDS_MAX = 120  # a restart waits for each worker in turn
 
 

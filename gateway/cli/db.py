@@ -21,7 +21,7 @@ from gateway.adapters.sqlite.migrations import MigrationRefused
 from gateway.adapters.sqlite.upgrade import Upgrade, plan, upgrade
 from gateway.app import records_path
 from gateway.cli.books import head_keys
-from gateway.cli.configuration import read
+from gateway.cli.configuration import of_a_file, read
 from gateway.cli.progress import Progress
 from gateway.ports import StoreLocked
 from gateway.settings import Settings
@@ -34,7 +34,7 @@ NO_SECRETS = (
 
 def migrate_stores(config: Path, *, dry_run: bool, as_json: bool) -> None:
     """`gateway db migrate`: both files, in the order in which `gateway run` opens them."""
-    settings = read(config, make_secrets=False)
+    settings = of_a_file(read(config, make_secrets=False))
     try:
         upgrades = _plan(settings) if dry_run else _migrate(settings)
     except (MigrationRefused, StoreLocked, sqlite3.Error, OSError) as error:
@@ -53,6 +53,8 @@ def migrate_at_start(settings: Settings) -> list[str]:
 
     What stands in the way (another gateway, a damaged file) is told by whoever opens the files next, and better.
     """
+    if settings.store_url is not None:
+        return []
     with suppress(MigrationRefused, StoreLocked, sqlite3.Error, OSError):
         if any(done and done.migrations for done in _plan(settings).values()):
             done_by_path = _migrate(settings).items()
@@ -62,7 +64,7 @@ def migrate_at_start(settings: Settings) -> list[str]:
 
 def back_up_stores(config: Path, folder: Path, *, as_json: bool) -> None:
     """`gateway db backup`."""
-    settings = read(config, make_secrets=False)
+    settings = of_a_file(read(config, make_secrets=False))
     told: dict[str, Progress] = {}
 
     def progress(name: str, done: int, total: int) -> None:

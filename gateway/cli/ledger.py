@@ -24,7 +24,7 @@ from gateway.adapters.sqlite.prune import Prunable, Prune
 from gateway.adapters.sqlite.statement import FAR_MS, Line, Period, Statement
 from gateway.adapters.system import SystemClock
 from gateway.cli.books import head_keys
-from gateway.cli.configuration import read
+from gateway.cli.configuration import of_a_file, read
 from gateway.core.money import written
 from gateway.flows.maintain import DAY_MS
 from gateway.ports import BooksRefused
@@ -48,7 +48,7 @@ def export_statement(
     if (account is None) == (owner is None):
         _fail("say whose statement it is: --account or --owner", code=2)
     period = Period(_moment(begin, "--from", 0), _moment(end, "--to", FAR_MS))
-    path = store or read(config, make_secrets=False).store_path
+    path = store or of_a_file(read(config, make_secrets=False)).store_path
     try:
         with closing(open_books(path, write=False)) as sql:
             statement = Statement(sql, period, account=account, owner=owner, progress=_progress)
@@ -83,7 +83,7 @@ def _columns(line: Line) -> dict[str, Any]:
 
 def fold_books(config: Path, store: Path | None, *, as_json: bool) -> None:
     """`gateway ledger fold`: everything up to now."""
-    path = store or read(config, make_secrets=False).store_path
+    path = store or of_a_file(read(config, make_secrets=False)).store_path
     fold = Fold()
     _step_by_step(path, lambda sql: fold.step(sql, closed_before_ms=EVERYTHING_MS))
     done = fold.done
@@ -95,7 +95,7 @@ def fold_books(config: Path, store: Path | None, *, as_json: bool) -> None:
 
 def prune_books(config: Path, *, before: str | None, keep_days: int | None, dry_run: bool, as_json: bool) -> None:
     """`gateway db prune`: drop batches that are rolled up."""
-    settings = read(config, make_secrets=False)
+    settings = of_a_file(read(config, make_secrets=False))
     path, days = settings.store_path, keep_days if keep_days is not None else settings.retention.batches_days
     if before is not None and keep_days is not None:
         _fail("say --before or --keep-days, not both", code=2)

@@ -1,7 +1,10 @@
 """Accounts, records and batches: the rules of the books, and the bytes in which they are kept.
 
-**Accounts.** `available = credited - spent - leased`, and is never negative. A hold sets money aside in memory only; it
-is the record of what a request did cost that moves money, from the account to the owner that the record's tariff names.
+**Accounts.** `available = credited - spent - leased - debt`. A hold sets money aside in memory only; it is the record
+of what a request did cost that moves money, from the account to the owner that the record's tariff names. Spending
+never makes a balance negative; only a *reversal* can, for a refund or a dispute takes money back that may be spent by
+then. What of it was available goes at once, the rest is `debt`, which the next credits pay first. Money that is held or lent
+is never taken, so `credited - spent - leased` itself never falls below zero.
 
 **Records** are 48 bytes and append-only. A CAPTURE takes the cost of one request. A CORRECTION is a signed delta to it
 (never upwards beyond what was held). A VOID undoes a capture whose answer never started; only recovery writes it. All
@@ -117,12 +120,18 @@ class Credit:
         """What is written into the books for ever must be writable: one bad text would hold up a whole batch."""
         if self.amount.micros <= 0:
             raise ValueError(f"{self.amount} is no credit")
-        for text in (self.ref, self.account, self.amount.currency, self.kind, self.reason):
-            if len(text) > CREDIT_CHARS_MAX or not text.isprintable():
-                raise ValueError(f"a text of a credit is unprintable or longer than {CREDIT_CHARS_MAX} characters")
+        _check_texts("credit", self.ref, self.account, self.amount.currency, self.kind, self.reason)
 
-    def note(self, row: int, at_ms: int) -> dict[str, object]:
-        """The line that the batch keeps of it: every column of its row, and which account row is whose."""
+    @property
+    def key(self) -> tuple[str, str]:
+        """Holder and unit."""
+        return self.account, self.amount.currency
+
+    def note(self, row: int, at_ms: int, repaid: int = 0) -> dict[str, object]:
+        """The line that the batch keeps of it: every column of its row, and which account row is whose.
+
+        `repaid` is the part that went into the account's debt; where there was none, nothing is said of it.
+        """
         return {
             "note": "credit",
             "account": row,
@@ -133,7 +142,52 @@ class Credit:
             "kind": self.kind,
             "reason": self.reason,
             "at": at_ms,
+        } | ({"repaid": repaid} if repaid else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Reversal:
+    """Money that is taken back: a refund, a dispute, an operator's debit.
+
+    `ref` is a money key like that of a credit and shares their names: one ref is one entry, for ever.
+    """
+
+    ref: str
+    account: str
+    amount: Money
+    kind: str
+    reason: str
+
+    def __post_init__(self) -> None:
+        if self.amount.micros <= 0:
+            raise ValueError(f"{self.amount} is nothing to take back")
+        _check_texts("reversal", self.ref, self.account, self.amount.currency, self.kind, self.reason)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Holder and unit."""
+        return self.account, self.amount.currency
+
+    def note(self, row: int, at_ms: int, taken: int) -> dict[str, object]:
+        """The line that the batch keeps of it. `taken` was available; the rest of the amount is debt."""
+        return {
+            "note": "reversal",
+            "account": row,
+            "ref": self.ref,
+            "holder": self.account,
+            "unit": self.amount.currency,
+            "micros": self.amount.micros,
+            "taken": taken,
+            "kind": self.kind,
+            "reason": self.reason,
+            "at": at_ms,
         }
+
+
+def _check_texts(what: str, *texts: str) -> None:
+    for text in texts:
+        if len(text) > CREDIT_CHARS_MAX or not text.isprintable():
+            raise ValueError(f"a text of a {what} is unprintable or longer than {CREDIT_CHARS_MAX} characters")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +218,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """What an account can spend, and what is set aside for requests in flight."""
+    """What an account can spend, and what is set aside for requests in flight. A debt shows as less than nothing."""
 
     available: Money
     held: Money
@@ -196,13 +250,21 @@ class Draft:
     credits: list[Credit] = field(default_factory=list)
     loads: list[tuple[str, str]] = field(default_factory=list)
     origins: list[Origin] = field(default_factory=list)
+    reversals: list[tuple[Reversal, int]] = field(default_factory=list)
+    """Each with what of its amount was available when it came, and is set aside for it."""
     quiet: bool = False
     """Nothing follows for now: a good moment to write down the chain's head."""
 
     @property
     def writes(self) -> bool:
         """Whether there is anything to commit; loads alone need no transaction."""
-        return bool(self.count or self.credits or self.tariffs or self.origins or self.quiet)
+        return bool(self.count or self.credits or self.tariffs or self.origins or self.reversals or self.quiet)
+
+    @property
+    def reads(self) -> set[tuple[str, str]]:
+        """The accounts that are to be read once it is written."""
+        credited = (credit.key for credit in self.credits)
+        return {*self.loads, *credited, *(reversal.key for reversal, _ in self.reversals)}
 
     def add(self, record: Record) -> int:
         """Append a record; its number in the ledger."""
@@ -219,13 +281,15 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What a commit did: which credits were new, and the accounts that were asked for or credited."""
+    """What a commit did: which credits and reversals were new, and the accounts that were asked for or moved."""
 
     credited: Sequence[bool | None]
     """For each credit of the draft: whether it was new; None if the account cannot hold so much."""
     accounts: Mapping[tuple[str, str], AccountRow]
     elsewhere: Mapping[int, int] = field(default_factory=dict)
     """By account row: what the others still have, where the store lends slices."""
+    reversed: Sequence[bool | None] = ()
+    """For each reversal of the draft: as with the credits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,9 +317,9 @@ def slice_of(missing: int, available: int, workers: int) -> int:
     """How much a worker gets that lacks `missing` of an account with `available` to give.
 
     Much while there is much, so that it asks seldom; single requests when little is left, so that nobody sits on what
-    another needs.
+    another needs. Nothing of a debt.
     """
-    return min(available, max(missing, min(_SLICE_REQUESTS * missing, available // (2 * workers))))
+    return max(0, min(available, max(missing, min(_SLICE_REQUESTS * missing, available // (2 * workers)))))
 
 
 @dataclass(frozen=True, slots=True)

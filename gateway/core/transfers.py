@@ -2,11 +2,14 @@
 
 A batch moves money of one caller's account at a time; where it goes stands in the tariff. The *fold* adds up a run of
 batches of one hour and derives transfers from the sums, so that the books can be read by account, owner and commission
-without going through every record. Four kinds of account take part, each with a name of its own: `account:17` (a
-caller, by its row), `owner:anna`, `platform`, and `clearing:stripe` (where money comes from). Every transfer takes from
-one what it gives to another, so all of them always sum to zero.
+without going through every record. Five kinds of account take part, each with a name of its own: `account:17` (a
+caller, by its row), `debt:17` (what that caller owes), `owner:anna`, `platform`, and `clearing:stripe` (where money
+comes from). Every transfer takes from one what it gives to another, so all of them always sum to zero.
 
-- A credit moves its amount from its clearing account to the caller.
+- A credit moves its amount from its clearing account to the caller; what it pays of a debt is a `repayment`, to the
+  caller's debt account.
+- A reversal moves what was available from the caller to its clearing account; the rest is a `debt`, which the caller's
+  debt account pays for the time being.
 - Usage moves an account's net sum under one owner and commission from the caller to the owner (the share) and the
   platform (the commission). Corrections and voids net out within the run. What corrects a run that was folded before
   may leave a negative net: then the transfers go the other way. No amount is ever negative.
@@ -19,7 +22,7 @@ runs begin and end and however much was corrected. Until it makes a whole micro,
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from gateway.core.ledger import Kind, Record
 
@@ -71,11 +74,18 @@ def clearing_account(ref: str) -> str:
     return f"clearing:{ref.partition(':')[0] if ':' in ref else 'other'}"
 
 
+def debt_account(row: int) -> str:
+    return f"debt:{row}"
+
+
+TransferKind = Literal["credit", "repayment", "reversal", "debt", "share", "commission"]
+
+
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """An immutable move between two accounts. `cause` is a credit's ref, or the owner and commission of usage."""
+    """An immutable move between two accounts. `cause` is a money key, or the owner and commission of usage."""
 
-    kind: Literal["credit", "share", "commission"]
+    kind: TransferKind
     payer: str
     payee: str
     unit: str
@@ -101,21 +111,24 @@ class Terms:
     commission_points: int
 
 
+Part = tuple[Literal["credit", "repayment", "reversal", "debt"], str, int]
+"""Of a credit or a reversal, what goes to or comes from one account: its kind, the money key, micros."""
+
 CarryKey = tuple[str, str, int]
 """An owner, a unit and a commission in basis points."""
 
 
 class Tally:
-    """The sums of a run of batches: by account and tariff what was used, by account what was credited.
+    """The sums of a run of batches: by account and tariff what was used, by account what was credited or taken back.
 
-    `sums` is how many there are of the former; `holders` tells whose the credited accounts are; `tariffs` is the
-    highest number of a tariff that is noted, or 0.
+    `sums` is how many there are of the former; `holders` tells whose the latter accounts are; `tariffs` is the highest
+    number of a tariff that is noted, or 0.
     """
 
     def __init__(self) -> None:
         self.usage: dict[int, dict[int, list[int]]] = {}
         self.sums = 0
-        self.credits: dict[int, list[tuple[str, int]]] = {}
+        self.money: dict[int, list[Part]] = {}
         self.holders: dict[int, tuple[str, str]] = {}
         self.tariffs = 0
 
@@ -136,15 +149,15 @@ class Tally:
     def _add_notes(self, notes: str) -> None:
         for line in notes.splitlines():
             note = json.loads(line)
-            if note["note"] == "credit":
-                self.credits.setdefault(note["account"], []).append((note["ref"], note["micros"]))
+            if note["note"] in ("credit", "reversal"):
+                self.money.setdefault(note["account"], []).extend(_parts(note))
                 self.holders[note["account"]] = (note["holder"], note["unit"])
             elif note["note"] == "tariff":
                 self.tariffs = max(self.tariffs, note["id"])
 
     def accounts(self) -> list[int]:
         """Every account that took part, in order."""
-        return sorted(self.usage.keys() | self.credits.keys())
+        return sorted(self.usage.keys() | self.money.keys())
 
     def used_by(self, account: int) -> list[Usage]:
         """What an account used, its tariffs in order."""
@@ -152,18 +165,33 @@ class Tally:
         return [Usage(account, tariff, requests, micros) for tariff, (micros, requests) in used]
 
 
+def _parts(note: Mapping[str, Any]) -> Iterator[Part]:
+    """What a note moves, debt first."""
+    ref, micros = note["ref"], note["micros"]
+    parts: tuple[Part, Part]
+    if note["note"] == "credit":
+        repaid = note.get("repaid", 0)
+        parts = ("repayment", ref, repaid), ("credit", ref, micros - repaid)
+    else:
+        taken = note["taken"]
+        parts = ("debt", ref, micros - taken), ("reversal", ref, taken)
+    return (part for part in parts if part[2])
+
+
 def transfers(
     account: int,
     unit: str,
-    credits: Iterable[tuple[str, int]],
+    money: Iterable[Part],
     usage: Iterable[Usage],
     terms: Mapping[int, Terms],
     carries: dict[CarryKey, int],
 ) -> Iterator[Transfer]:
     """The transfers of one account in one run, in their order. `carries` goes on from what it was."""
     caller = caller_account(account)
-    for ref, micros in credits:
-        yield Transfer("credit", clearing_account(ref), caller, unit, micros, ref)
+    for kind, ref, micros in money:
+        ours = debt_account(account) if kind in ("repayment", "debt") else caller
+        ends = (ours, clearing_account(ref)) if kind in ("reversal", "debt") else (clearing_account(ref), ours)
+        yield Transfer(kind, *ends, unit, micros, ref)
     sums: dict[tuple[str, int], int] = {}
     for used in usage:
         key = (terms[used.tariff].owner, terms[used.tariff].commission_points)

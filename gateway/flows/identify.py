@@ -6,8 +6,8 @@ expired gets 401, and a browser that comes with a stale cookie is treated as if 
 cookie. A free route never refuses for a credential and never waits for the records.
 
 What was recognised is remembered, the oldest forgotten first: a token costs one short keyed hash from its second
-request on (an HMAC through OpenSSL takes 5 µs, a keyed BLAKE2 0.6). Only this process writes rows, and `forget` is
-called where it does.
+request on (an HMAC through OpenSSL takes 5 µs, a keyed BLAKE2 0.6). `forget` is called where a row was written, by
+this process or another.
 """
 
 from collections import OrderedDict
@@ -145,8 +145,13 @@ class Callers:
         if key is not None:
             self._remembered.pop(key, None)
         elif self._older_peppers:
-            self._remembered.clear()
-            self._keys.clear()
+            self.forget_all()
+
+    def forget_all(self) -> None:
+        """Rows may have been written that nobody told of."""
+        self._forgotten += 1
+        self._remembered.clear()
+        self._keys.clear()
 
 
 @dataclass(frozen=True, slots=True)

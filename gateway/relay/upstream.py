@@ -306,6 +306,7 @@ class UpstreamConnection(asyncio.Protocol):
             or not self._request_sent
             or self._full
             or not self._reading
+            or self._is_check
         ):
             self.abort()
         else:

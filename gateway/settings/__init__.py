@@ -119,6 +119,8 @@ def _settings(root: Node, environ: Mapping[str, str], report: Report, *, base: P
     report.secrets.update(text for _, text in draft.secrets())
     for rule in (*rules.ALL, *relay_rules.ALL, *keys.ALL):
         rule(draft)
+    if (url := draft.read(forms.database, "store")) and (password := forms.password_of(url)):
+        report.secrets.add(password)
     store = draft.read(forms.store, "store")
     files = _secret_files(draft, base / store, report, make_secrets=make_secrets) if store else {}
     report.raise_if_any()

@@ -1,6 +1,7 @@
 """From the checked shape to the values that the gateway is given. Nothing can be wrong any more."""
 
 import base64
+import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -60,6 +61,9 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
         public_url=str(forms.origin(shape.public_url)) if shape.public_url else _own_url(listen, shape),
         public_url_given=shape.public_url is not None,
         store_path=store_path,
+        store_url=Secret(shape.store) if forms.database(shape.store) else None,
+        store_password=shape.store_password,
+        host_name=shape.host_name or _host_name(listen),
         secrets_path=store_path.parent / secret_files.FOLDER,
         currency=shape.currency,
         stripe=_stripe(shape.stripe, shape.currency) if shape.stripe else None,
@@ -84,6 +88,11 @@ def _own_url(listen: Listener, shape: GatewayShape) -> str:
         raise AssertionError("the rules ask for a public_url where there is only a socket")
     host, port = listen
     return str(forms.Origin("https" if shape.tls else "http", _WILDCARDS.get(host, host), port))
+
+
+def _host_name(listen: Listener) -> str:
+    where = Path(listen.path).name if isinstance(listen, UnixSocket) else str(listen[1])
+    return f"{platform.node() or 'host'}:{where}"[:63]
 
 
 def _file(base: Path, text: str) -> Path:

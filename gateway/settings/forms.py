@@ -7,7 +7,7 @@ rules to compare and the builder to build, so that the three cannot disagree. Wo
 import ipaddress
 import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from gateway.core import targets
 from gateway.core.money import Money, MoneySyntax
@@ -129,11 +129,20 @@ def bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+DATABASE_FOLDER = "data"
+"""Where the files of our own stand if the store is not one of them."""
+
+
 def store(text: str) -> str:
-    """`sqlite:./data/gateway.db` -> the path of the file."""
+    """`sqlite:./data/gateway.db` -> the path of the file; of a database, where its file would be."""
+    if database(text) is not None:
+        return f"./{DATABASE_FOLDER}/gateway.db"
     scheme, colon, path = text.partition(":")
     if not colon or scheme != "sqlite":
-        raise ValueError(f"{shown(text)} is no store; the one kind there is: sqlite:<path of a file>")
+        raise ValueError(
+            f"{shown(text)} is no store; the kinds there are: sqlite:<path of a file> and"
+            " postgresql://<user>@<host>/<database>"
+        )
     if path.startswith("//") and not path.startswith("///"):
         raise ValueError("a store of SQLite is a file, not a host; write sqlite:./data/gateway.db")
     if path.startswith("//"):
@@ -145,6 +154,33 @@ def store(text: str) -> str:
     if path.startswith(":memory:"):
         raise ValueError("a store in memory would forget what was paid; write the path of a file")
     return path
+
+
+def database(text: str) -> str | None:
+    """`postgresql://gateway@db.example/gateway` as it is; None for a store that is a file."""
+    if not text.startswith(("postgresql:", "postgres:")):
+        return None
+    try:
+        parts = urlsplit(text)
+        named = bool(parts.hostname or "host=" in parts.query) and len(parts.path) > 1 and not parts.fragment
+    except ValueError:
+        named = False
+    if not named or not text.isprintable() or " " in text or "://" not in text:
+        raise ValueError("write a database as postgresql://<user>@<host>:<port>/<database>")
+    return text
+
+
+def password_of(text: str) -> str | None:
+    """The password in the address of a database, if there is one."""
+    parts = urlsplit(text)
+    return parts.password or dict(parse_qsl(parts.query)).get("password") or None
+
+
+def host_label(text: str) -> str:
+    """What a host is called among those that share a database."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,62}", text):
+        raise ValueError(f"{shown(text)} is no name for a host: up to 63 letters, digits and `.` `_` `:` `-`")
+    return text
 
 
 def currency(text: str) -> str:

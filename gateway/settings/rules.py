@@ -162,6 +162,19 @@ def routes_leave_our_own_addresses_alone(draft: Draft) -> None:
             draft.report.add(("routes", number, "match"), "stripe.webhook_aliases receives webhooks on this path")
 
 
+def a_database_is_shared_as_it_can_be(draft: Draft) -> None:
+    url = draft.read(forms.database, "store")
+    if url is None:
+        for name in ("store_password", "host_name"):
+            if draft.given(name) and not draft.report.is_bad(("store",)):
+                draft.report.add((name,), "this is for a store at postgresql://… only")
+        return
+    if draft.given("store_password") and forms.password_of(url):
+        draft.report.add(("store_password",), "the address in `store` holds a password as well; write it once")
+    if draft.given("retention", "batches_days"):
+        draft.report.add(("retention", "batches_days"), "a PostgreSQL store keeps every batch; remove this setting")
+
+
 ALL: tuple[Callable[[Draft], None], ...] = (
     listeners_have_an_address_each,
     live_mode_is_reached_by_https,
@@ -174,4 +187,5 @@ ALL: tuple[Callable[[Draft], None], ...] = (
     routes_lead_to_an_upstream,
     routes_do_not_shadow_one_another,
     routes_leave_our_own_addresses_alone,
+    a_database_is_shared_as_it_can_be,
 )

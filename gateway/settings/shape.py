@@ -22,6 +22,7 @@ from gateway.settings.texts import (
     FieldName,
     FileText,
     HeadSizeText,
+    HostLabel,
     HostText,
     ListenerText,
     MatchText,
@@ -378,10 +379,24 @@ class GatewayShape(Shape):
     store: Annotated[
         StoreText,
         Field(
-            description="Where balances are kept. A relative path starts at the working directory. The folder "
-            "`secrets` is beside it."
+            description="Where balances are kept: a file for one host, or a PostgreSQL database for many, such as "
+            "`postgresql://gateway@db.example/gateway`. A relative path starts at the working directory. The folder "
+            "`secrets` is beside the file, or in `data` if there is none."
         ),
     ] = "sqlite:./data/gateway.db"
+    store_password: Annotated[
+        PasswordText | None,
+        Otherwise("the one in the address, if any"),
+        Field(description="The password of a PostgreSQL store, kept out of its address."),
+    ] = None
+    host_name: Annotated[
+        HostLabel | None,
+        Otherwise("the machine's name and the port of `listen`"),
+        Field(
+            description="What this gateway is called among those that share a PostgreSQL store; another for each, and "
+            "always the same for one. It takes over what another of its name had."
+        ),
+    ] = None
     currency: Annotated[CurrencyText, Field(description="The one currency of every price and balance.")] = "usd"
     stripe: Annotated[
         StripeShape | None,

@@ -98,7 +98,13 @@ ServerText = Annotated[
 ProxyText = Annotated[str, _check(relay_forms.proxy), Form("address, network or `unix`", "10.0.0.0/8")]
 FileText = Annotated[str, _check(relay_forms.file), Form("path of a file", "tls/server.pem")]
 OriginText = Annotated[str, _check(forms.origin), Form("URL", "http://127.0.0.1:9001"), _written(r"https?://.+")]
-StoreText = Annotated[str, _check(forms.store), Form("store", "sqlite:./data/gateway.db"), _written(r"sqlite:.+")]
+StoreText = Annotated[
+    str,
+    _check(forms.store),
+    Form("store", "sqlite:./data/gateway.db"),
+    _written(r"sqlite:.+|postgres(ql)?://.+"),
+]
+HostLabel = Annotated[str, _check(forms.host_label), Form("name of a host", "shop-1")]
 CurrencyText = Annotated[str, _check(forms.currency), Form("currency", "usd"), _written(r"[a-z]{3}")]
 AmountText = Annotated[
     str, _check(forms.amount), Form("amount", '"5.00 usd"'), _written(r"[0-9]+(\.[0-9]+)? ?[A-Za-z]{3}")

@@ -128,7 +128,12 @@ class Settings:
     """Without a slash at its end. If it was not given, it follows `listen`, whose port may still be 0."""
     public_url_given: bool
     store_path: Path
-    """Absolute."""
+    """Absolute. Of a database, a file that is not there, beside which our own files stand."""
+    store_url: Secret | None
+    """The address of a database, if the store is one; it may hold a password."""
+    store_password: Secret | None
+    host_name: str
+    """What this gateway is called among those that share a database."""
     secrets_path: Path
     """The folder of the secrets that the gateway makes for itself: `secrets` beside the store."""
     currency: str

@@ -477,14 +477,14 @@ def test_two_batches_that_changed_places_are_both_named(copy: Path, sql: sqlite3
 
 def test_a_duplicated_credit_is_named(copy: Path, sql: sqlite3.Connection) -> None:
     sql.execute(
-        "INSERT INTO credit SELECT 'stripe:cs_1b', account, micros, kind, reason, at, batch FROM credit LIMIT 1"
+        "INSERT INTO credit SELECT 'stripe:cs_1b', account, micros, kind, reason, at, batch, repaid FROM credit LIMIT 1"
     )
     sql.execute("UPDATE account SET credited = (SELECT sum(micros) FROM credit WHERE account = account.id)")
     assert names(audit(copy), "credit", "stripe:cs_1b")
 
 
 def test_a_credit_of_a_batch_that_does_not_exist_is_named(copy: Path, sql: sqlite3.Connection) -> None:
-    sql.execute("INSERT INTO credit VALUES ('stripe:late', 1, 5, 'payment', '', 1, 99)")
+    sql.execute("INSERT INTO credit VALUES ('stripe:late', 1, 5, 'payment', '', 1, 99, 0)")
     assert "credit stripe:late: batch is 99, and there is no such batch" in told(audit(copy))
 
 
@@ -547,7 +547,7 @@ class Forger:
         }  # fmt: skip
         sql.execute("INSERT INTO tariff VALUES (1, 'r', 'o', 0, 'p')")
         sql.execute("INSERT INTO account (id, holder, unit, credited) VALUES (1, 'h', 'usd', 1000)")
-        sql.execute("INSERT INTO credit VALUES ('c', 1, 1000, 'k', '', 1000, 1)")
+        sql.execute("INSERT INTO credit VALUES ('c', 1, 1000, 'k', '', 1000, 1, 0)")
         self.batch(notes=[tariff, credit])
 
     def batch(
@@ -695,7 +695,7 @@ def test_a_credit_that_one_batch_notes_twice_is_named(forger: Forger, sql: sqlit
         "note": "credit", "account": 1, "ref": "d", "holder": "h", "unit": "usd", "micros": 5,
         "kind": "k", "reason": "", "at": 1000,
     }  # fmt: skip
-    sql.execute("INSERT INTO credit VALUES ('d', 1, 5, 'k', '', 1000, 2)")
+    sql.execute("INSERT INTO credit VALUES ('d', 1, 5, 'k', '', 1000, 2, 0)")
     forger.batch(notes=[note, note])
     assert "credit d: is noted twice by batch 2, or cannot be read" in forger.findings()
 

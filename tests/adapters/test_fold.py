@@ -300,7 +300,7 @@ PRUNED_CHANGES = [
     "UPDATE credit SET micros = micros + 1 WHERE ref = 'stripe:cs_1'",
     "UPDATE credit SET account = 2 WHERE ref = 'stripe:cs_1'",
     "DELETE FROM credit WHERE ref = 'stripe:cs_1'",
-    "INSERT INTO credit SELECT 'stripe:x', account, micros, kind, reason, at, batch FROM credit WHERE batch = 1",
+    "INSERT INTO credit SELECT 'stripe:x', account, micros, kind, reason, at, batch, repaid FROM credit WHERE batch = 1",
     "UPDATE tariff SET owner = 'eve' WHERE id = 1",
     "UPDATE tariff SET price = '0' WHERE id = 1",
     *(f"UPDATE anchor SET {name} = {name} + 1" for name in "seq next started tariffs".split()),  # noqa: S608

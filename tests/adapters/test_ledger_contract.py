@@ -4,7 +4,7 @@ import asyncio
 import copy
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +13,19 @@ from typing import Literal
 import pytest
 
 from gateway.adapters.memory import MemoryLedgerStore
+from gateway.adapters.postgres.ledger import PostgresLedgerStore
+from gateway.adapters.postgres.sessions import Address
 from gateway.adapters.sqlite.audit import audit
 from gateway.adapters.sqlite.ledger import SqliteLedgerStore
 from gateway.core.ids import RequestId
-from gateway.core.ledger import AccountRow, Balance, Committed, Credit, Draft, Kind, Record, Tail, Tariff
+from gateway.core.ledger import AccountRow, Balance, Committed, Credit, Draft, Drawn, Kind, Record, Tail, Tariff
 from gateway.core.money import Money
 from gateway.core.refusals import LedgerUnavailable, PaymentRequired
 from gateway.core.routes import Durability
+from gateway.core.secrets import Secret
 from gateway.flows.keep import Keeper, Pace, Recovered
-from gateway.ports import Hold, LedgerStore, StoreBusy, StoreDamaged, StoreFailed, StoreLocked
+from gateway.ports import Borrower, Hold, LedgerStore, Lender, StoreBusy, StoreDamaged, StoreFailed, StoreLocked
+from tests.postgres_server import Server, copy_schema
 
 KEY = b"k" * 32
 TARIFF = Tariff("search", "operator", 0, "0.002 usd")
@@ -44,6 +48,7 @@ class Watched:
         self.attempts: list[Draft] = []
         self.landed: list[Draft] = []
         self.reopened = 0
+        self.draws: list[tuple[str, str]] = []
         self.fail: list[tuple[Literal["before", "after"], Exception]] = []
 
     async def open(self) -> Tail:
@@ -70,6 +75,26 @@ class Watched:
     async def close(self) -> None:
         await self.inner.close()
 
+    @property
+    def lender(self) -> Lender | None:
+        """This store, if what it has is borrowed from."""
+        return self if isinstance(self.inner, PostgresLedgerStore) else None
+
+    @property
+    def _lending(self) -> PostgresLedgerStore:
+        assert isinstance(self.inner, PostgresLedgerStore)
+        return self.inner
+
+    def lends_to(self, borrower: Borrower) -> None:
+        self._lending.lends_to(borrower)
+
+    async def draw(self, holder: str, unit: str, micros: int) -> Drawn:
+        self.draws.append((holder, unit))
+        return await self._lending.draw(holder, unit, micros)
+
+    def give_back(self, returns: Mapping[int, int]) -> None:
+        self._lending.give_back(returns)
+
     async def entered(self, attempts: int = 1) -> None:
         """Until a commit waits at the gate."""
         await until(lambda: len(self.attempts) >= attempts)
@@ -78,8 +103,10 @@ class Watched:
 class Books:
     """One set of books on durable ground, and the keepers that open it, one after the other."""
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, server: Server | None = None) -> None:
         self._folder = folder
+        self._server = server
+        self._dsn = ""
         self._memory = MemoryLedgerStore()
         self._keepers: list[Keeper] = []
         self._watched: list[Watched] = []
@@ -94,7 +121,15 @@ class Books:
     def in_sqlite(self) -> bool:
         return self._folder is not None
 
-    def store(self) -> LedgerStore:
+    @property
+    def lends(self) -> bool:
+        """Whether a keeper borrows from its store."""
+        return self._server is not None
+
+    async def store(self) -> LedgerStore:
+        if self._server is not None:
+            self._dsn = self._dsn or await self._server.schema()
+            return PostgresLedgerStore(Address(Secret(self._dsn)), name="host", clock=Clock())
         return SqliteLedgerStore(self.path, head_key=KEY) if self.in_sqlite else self._memory
 
     async def open(self, pace: Pace = PATIENT, accounts_max: int = 1000) -> tuple[Keeper, Watched]:
@@ -102,16 +137,21 @@ class Books:
         return keeper, watched
 
     async def recover(self, pace: Pace = PATIENT, accounts_max: int = 1000) -> tuple[Keeper, Watched, Recovered]:
-        watched = Watched(self.store())
-        keeper = Keeper(watched, Clock(), pace=pace, accounts_max=accounts_max)
+        watched = Watched(await self.store())
+        keeper = Keeper(watched, Clock(), lender=watched.lender, pace=pace, accounts_max=accounts_max)
         recovered = await keeper.open()
         self._keepers.append(keeper)
         self._watched.append(watched)
         return keeper, watched, recovered
 
-    def crash(self) -> "Books":
+    async def crash(self) -> "Books":
         """What would be left if the power failed now. The keeper that does not know it goes on with its own books."""
-        image = Books(self._folder and self._folder / f"image{len(self.images)}")
+        image = Books(self._folder and self._folder / f"image{len(self.images)}", self._server)
+        if self._server is not None:
+            store = await image.store()  # so that its tables are there
+            await store.open()
+            await store.close()
+            await copy_schema(self._dsn, image._dsn)
         image._memory = copy.deepcopy(self._memory)
         if image._folder is not None:
             image._folder.mkdir()
@@ -139,9 +179,10 @@ class Books:
         return keeper, recovered
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 async def books(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Books]:
-    made = Books(tmp_path / "books" if request.param == "sqlite" else None)
+    server = request.getfixturevalue("postgres") if request.param == "postgres" else None
+    made = Books(tmp_path / "books" if request.param == "sqlite" else None, server)
     yield made
     await made.close()
 
@@ -467,7 +508,10 @@ async def test_many_who_ask_for_an_account_at_once_share_one_read(books: Books) 
     await books.close()
     keeper, store = await books.open()
     await asyncio.gather(*(hold(keeper, 10) for _ in range(20)))
-    assert [draft.loads for draft in store.landed] == [[("ann", "usd")]]
+    if books.lends:
+        assert store.draws == [("ann", "usd")]
+    else:
+        assert [draft.loads for draft in store.landed] == [[("ann", "usd")]]
 
 
 async def test_a_caller_that_leaves_while_its_account_is_read_leaves_nothing_on_hold(books: Books) -> None:
@@ -562,7 +606,7 @@ async def test_a_tariff_is_written_once_and_reused_after_a_reopening(books: Book
     for tariff in (other, TARIFF, newest):
         keeper.settle(await hold(keeper, 10, tariff=tariff), usd(10))
     await books.close()
-    store = books.store()
+    store = await books.store()
     assert (await store.open()).tariffs == {TARIFF: 1, other: 2, newest: 3}
     await store.close()
 
@@ -710,14 +754,14 @@ async def test_a_keeper_that_ends_by_a_bug_refuses_everybody_and_leaves_nobody_w
     waiting: list[Awaitable[object]] = [
         asyncio.create_task(keeper.start(one, usd(100), "strict")),
         asyncio.create_task(keeper.credit(paid("cs_2", 5))),
-        asyncio.create_task(keeper.balance("bob", "usd")),
+        *([] if books.lends else [asyncio.create_task(keeper.balance("bob", "usd"))]),  # a lender's answer is its own
     ]
     await store.entered(len(store.attempts) + 1)
     waiting.append(asyncio.create_task(keeper.credit(paid("cs_3", 5))))
     await turn()
     store.go.set()
     outcomes = await asyncio.gather(*waiting, return_exceptions=True)
-    assert [type(outcome) for outcome in outcomes] == [LedgerUnavailable] * 4
+    assert [type(outcome) for outcome in outcomes] == [LedgerUnavailable] * len(waiting)
     await everything_is_refused(keeper, two)
 
 
@@ -787,7 +831,7 @@ async def test_an_answer_that_never_started_is_voided_by_recovery(books: Books) 
     await keeper.credit(paid("cs_1", 1000))
     await keeper.start(await hold(keeper, 100), usd(100), "strict")
     await keeper.start(await hold(keeper, 40), usd(40), "strict")
-    image = books.crash()
+    image = await books.crash()
     keeper, _, recovered = await image.recover()
     assert recovered == Recovered(2, 140)
     assert await keeper.balance("ann", "usd") == Balance(usd(1000), usd(0))
@@ -800,9 +844,9 @@ async def test_a_void_is_durable_before_anything_else(books: Books) -> None:
     keeper, _ = await books.open(BUSY_BUT_NEVER_QUIET)
     await keeper.credit(paid("cs_1", 1000))
     await keeper.start(await hold(keeper, 100), usd(100), "strict")
-    once = books.crash()
+    once = await books.crash()
     await once.recover(BUSY_BUT_NEVER_QUIET)
-    twice = once.crash()
+    twice = await once.crash()
     keeper, _, recovered = await twice.recover()
     assert recovered == Recovered(0, 0)
     assert await available(keeper) == 1000
@@ -813,7 +857,7 @@ async def test_an_answer_that_started_before_a_later_commit_stays_charged(books:
     await keeper.credit(paid("cs_1", 1000))
     await request(keeper, 100, 100)
     await keeper.credit(paid("cs_2", 1))
-    keeper, _, recovered = await books.crash().recover()
+    keeper, _, recovered = await (await books.crash()).recover()
     assert recovered == Recovered(0, 0)
     assert await available(keeper) == 901
 
@@ -823,7 +867,7 @@ async def test_answers_since_the_last_commit_are_given_away_and_counted(books: B
     await keeper.credit(paid("cs_1", 1000))
     await request(keeper, 100, 100)
     await request(keeper, 30, 30)  # its commit tells that the first had started
-    keeper, _, recovered = await books.crash().recover()
+    keeper, _, recovered = await (await books.crash()).recover()
     assert recovered == Recovered(1, 30)
     assert await available(keeper) == 900
 
@@ -836,7 +880,7 @@ async def test_relaxed_records_and_ends_of_streams_are_never_voided(books: Books
     await request(keeper, 100, 60, "relaxed")
     keeper.settle(await hold(keeper, 50), usd(50))
     await commit(keeper)
-    keeper, _, recovered = await books.crash().recover()
+    keeper, _, recovered = await (await books.crash()).recover()
     assert recovered == Recovered(1, 500)
     assert await available(keeper) == 1000 - 60 - 50
 
@@ -848,7 +892,7 @@ async def test_a_void_gives_back_what_a_correction_left(books: Books) -> None:
     await request(keeper, 100, 30)
     await request(keeper, 100, 0)
     await commit(keeper)
-    keeper, _, recovered = await books.crash().recover()
+    keeper, _, recovered = await (await books.crash()).recover()
     assert recovered == Recovered(2, 530)
     assert await available(keeper) == 1000
 
@@ -859,7 +903,7 @@ async def test_when_it_goes_quiet_the_final_watermark_is_stored(books: Books) ->
     await request(keeper, 100, 100)
     await until(lambda: store.landed[-1].started == 1)
     assert store.landed[-1].quiet
-    keeper, _, recovered = await books.crash().recover()
+    keeper, _, recovered = await (await books.crash()).recover()
     assert recovered == Recovered(0, 0)
     assert await available(keeper) == 900
 
@@ -875,7 +919,7 @@ async def test_an_answer_that_starts_long_after_its_commit_is_in_the_final_water
     held.started()
     await until(lambda: len(store.landed) > landed)
     assert store.landed[-1].started == 1
-    _, _, recovered = await books.crash().recover()
+    _, _, recovered = await (await books.crash()).recover()
     assert recovered == Recovered(0, 0)
     keeper.settle(held, usd(100))
 
@@ -921,8 +965,14 @@ async def row_of_ann(store: LedgerStore) -> AccountRow | None:
     return (await store.commit(Draft(seq=0, first=0, loads=[("ann", "usd")]))).accounts.get(("ann", "usd"))
 
 
+async def borrow(store: LedgerStore, micros: int) -> None:
+    """What is spent out of a store that lends was drawn from it before."""
+    if isinstance(store, PostgresLedgerStore):
+        assert (await store.draw("ann", "usd", micros)).micros >= micros
+
+
 async def test_a_store_writes_a_draft_whole_and_reads_after_it(books: Books) -> None:
-    store = books.store()
+    store = await books.store()
     tail = await store.open()
     assert replace(tail, unstarted=list(tail.unstarted)) == Tail(0, 1, 0, {}, [])
     assert await row_of_ann(store) is None
@@ -931,6 +981,7 @@ async def test_a_store_writes_a_draft_whole_and_reads_after_it(books: Books) -> 
     first.tariffs = [(1, TARIFF)]
     done = await store.commit(first)
     row = AccountRow(1, 200)
+    await borrow(store, 30)
     assert (list(done.credited), dict(done.accounts)) == ([True, True], {("ann", "usd"): row})
     second = draft(2, 1, loads=1)
     spent = Record(Kind.GATED_CAPTURE, 1, 1, 7, 30, RequestId(5, 6))
@@ -939,16 +990,17 @@ async def test_a_store_writes_a_draft_whole_and_reads_after_it(books: Books) -> 
     assert dict(done.accounts) == {("ann", "usd"): AccountRow(1, 170)}
     assert await row_of_ann(store) == AccountRow(1, 170)
     await store.close()
-    store = books.store()
+    store = await books.store()
     tail = await store.open()
     await store.close()
     assert replace(tail, unstarted=list(tail.unstarted)) == Tail(2, 2, 0, {TARIFF: 1}, [spent])
 
 
 async def test_a_draft_that_has_landed_is_recognised_after_a_reopening(books: Books) -> None:
-    store = books.store()
+    store = await books.store()
     await store.open()
     await store.commit(draft(1, 1, credits=1))
+    await borrow(store, 30)
     spending = draft(2, 1)
     spending.tariffs = [(1, TARIFF)]
     spending.add(Record(Kind.CAPTURE, 1, 1, 7, 30, RequestId(5, 6)))
@@ -965,7 +1017,7 @@ async def test_a_draft_that_has_landed_is_recognised_after_a_reopening(books: Bo
 async def test_books_that_are_kept_are_locked_and_free_again_after_the_close(file_books: Books) -> None:
     keeper, _ = await file_books.open()
     with pytest.raises(StoreLocked, match="another gateway keeps these books"):
-        await Keeper(file_books.store(), Clock()).open()
+        await Keeper(await file_books.store(), Clock()).open()
     assert await keeper.credit(paid("cs_1", 5))
     await file_books.close()
     keeper, _ = await file_books.open()
@@ -1001,7 +1053,7 @@ async def spoil(books: Books, statement: str) -> None:
 
 
 async def refused(books: Books, match: str) -> None:
-    keeper = Keeper(books.store(), Clock())
+    keeper = Keeper(await books.store(), Clock())
     with pytest.raises(StoreDamaged, match=match):
         await keeper.open()
     await keeper.close()

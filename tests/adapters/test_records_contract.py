@@ -6,30 +6,44 @@ from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from gateway.adapters.memory import MemoryRecords
+from gateway.adapters.postgres.records import PostgresRecords
+from gateway.adapters.postgres.sessions import Address
 from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.core.keyring import Keyring
 from gateway.core.payments import Event
 from gateway.core.refusals import RecordsUnavailable
 from gateway.core.secrets import Secret
+from gateway.ports import StoreDamaged
 from tests.fakes import SeededRandomness
+from tests.postgres_server import Server
 
-Records = MemoryRecords | SqliteRecords
+Records = MemoryRecords | SqliteRecords | PostgresRecords
 KEYRING = Keyring([Secret("k" * 40)])
 EVENT = Event("evt_1", "checkout.session.completed", False, 1, {"customer_details": {"email": "ann@example.org"}})
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 async def records(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Records]:
     if request.param == "memory":
         yield MemoryRecords()
         return
-    sqlite = SqliteRecords(tmp_path / "records.db", keyring=KEYRING, randomness=SeededRandomness())
-    await sqlite.open()
-    yield sqlite
-    await sqlite.close()
+    stored: SqliteRecords | PostgresRecords
+    if request.param == "sqlite":
+        stored = SqliteRecords(tmp_path / "records.db", keyring=KEYRING, randomness=SeededRandomness())
+    else:
+        server: Server = request.getfixturevalue("postgres")
+        stored = in_postgres(await server.schema())
+    await stored.open()
+    yield stored
+    await stored.close()
+
+
+def in_postgres(dsn: str, keyring: Keyring = KEYRING) -> PostgresRecords:
+    return PostgresRecords(Address(Secret(dsn)), keyring=keyring, randomness=SeededRandomness())
 
 
 async def test_a_token_is_found_by_its_digest_only(records: Records) -> None:
@@ -118,3 +132,77 @@ async def test_an_event_whose_key_is_gone_is_parked_and_stops_nothing(tmp_path: 
     assert await other.events("waiting") == []
     assert [event.id for event in await other.events("parked")] == ["evt_1"]
     await other.close()
+
+
+# --- shared by hosts --------------------------------------------------------------------------------------------------
+
+
+async def test_a_token_that_one_host_records_is_told_the_others(postgres: Server) -> None:
+    dsn = await postgres.schema()
+    here, there = in_postgres(dsn), in_postgres(dsn)
+    told: asyncio.Queue[bytes] = asyncio.Queue()
+    there.recorded = told.put_nowait
+    await here.open()
+    await there.open()
+    assert await here.add(b"d" * 32, account="acct_1", pepper_id="0000", now_ms=1)
+    assert not await here.add(b"d" * 32, account="acct_1", pepper_id="0000", now_ms=1)
+    assert await here.add(b"e" * 32, account="acct_2", pepper_id="0000", now_ms=1)
+    async with asyncio.timeout(5):
+        assert [await told.get(), await told.get()] == [b"d" * 32, b"e" * 32]
+    found = await there.find(b"d" * 32)
+    assert found is not None
+    assert found.account == "acct_1"
+    await here.close()
+    await there.close()
+
+
+async def test_no_address_of_a_person_stands_in_the_database(postgres: Server) -> None:
+    dsn = await postgres.schema()
+    records = in_postgres(dsn)
+    await records.open()
+    await records.claim(EVENT, now_ms=1)
+    connection = await asyncpg.connect(dsn)
+    assert "ann@example.org" not in str(await connection.fetch("SELECT *, encode(object, 'escape') FROM event"))
+    await connection.close()
+    await records.close()
+
+
+async def test_a_database_that_is_down_is_a_refusal_and_no_bug(postgres: Server) -> None:
+    dsn = await postgres.schema()
+    records = in_postgres(dsn)
+    with pytest.raises(RecordsUnavailable):
+        await records.find(b"d" * 32)
+    await records.open()
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("DROP TABLE token")
+    with pytest.raises(RecordsUnavailable):
+        await records.find(b"d" * 32)
+    await connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'gateway records'"
+    )
+    await connection.close()
+    assert await records.find_link("a") is None  # with a new connection
+    await records.close()
+
+
+async def test_a_host_with_other_keys_is_turned_away(postgres: Server) -> None:
+    dsn = await postgres.schema()
+    ours, rotated = in_postgres(dsn), in_postgres(dsn, Keyring([Secret("n" * 40), Secret("k" * 40)]))
+    for records in (ours, rotated):
+        await records.open()
+        await records.close()
+    stranger = in_postgres(dsn, Keyring([Secret("o" * 40)]))
+    with pytest.raises(StoreDamaged, match="belongs to gateways with other keys"):
+        await stranger.open()
+    await stranger.close()
+
+
+async def test_what_is_said_of_a_failure_never_holds_the_password(postgres: Server) -> None:
+    dsn = f"postgresql://ann:hush-hush@127.0.0.1:{postgres.port}/nowhere?application_name=secret-too"
+    records = in_postgres(dsn)
+    with pytest.raises(StoreDamaged) as failed:
+        await records.open()
+    said = str(failed.value)
+    assert f"127.0.0.1:{postgres.port}/nowhere" in said
+    assert "hush" not in said
+    assert "secret-too" not in said

@@ -26,7 +26,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -297,7 +297,7 @@ def _commits(path: Path) -> int:
 
 # --- rounds -----------------------------------------------------------------------------------------------------------
 
-CONTENDERS = {
+CONTENDERS: dict[str, Callable[[Path, int, float], Coroutine[Any, Any, Run]] | int] = {
     "naive aiosqlite": _naive,
     "textbook group commit": _textbook,
     "ledger, one process": _one_process,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.ledger import Record
-from gateway.core.transfers import POINTS, Split, Tally, Terms, Transfer, Usage, hour_of, split, transfers
+from gateway.core.transfers import POINTS, Part, Split, Tally, Terms, Transfer, Usage, hour_of, split, transfers
 
 
 def test_share_and_commission_are_the_amount_for_every_small_amount_rate_and_carry() -> None:
@@ -56,7 +56,7 @@ TERMS = {1: Terms("anna", 1500), 2: Terms("anna", 1500), 3: Terms("bert", 0)}
 
 def test_an_accounts_usage_goes_to_owners_and_platform_and_its_credits_come_from_clearing() -> None:
     used = [Usage(17, 1, 1, 600), Usage(17, 2, 1, 400), Usage(17, 3, 2, 5)]
-    credits = [("stripe:cs_1", 5000), ("gift", 1)]
+    credits: list[Part] = [("credit", "stripe:cs_1", 5000), ("credit", "gift", 1)]
     assert list(transfers(17, "usd", credits, used, TERMS, {})) == [
         Transfer("credit", "clearing:stripe", "account:17", "usd", 5000, "stripe:cs_1"),
         Transfer("credit", "clearing:other", "account:17", "usd", 1, "gift"),

@@ -180,8 +180,8 @@ def test_a_match_is_a_path_that_a_request_can_have() -> None:
 def test_a_store_is_a_file_of_sqlite() -> None:
     assert forms.store("sqlite:./data/x.db") == "./data/x.db"
     assert forms.store("sqlite:///var/x.db") == "/var/x.db"
-    assert "the one kind there is: sqlite:" in refused(forms.store, "postgres://me:pw@db/x")
-    assert "pw" not in refused(forms.store, "postgres://me:pw@db/x")
+    assert "the kinds there are: sqlite:" in refused(forms.store, "mysql://me:pw@db/x")
+    assert "pw" not in refused(forms.store, "mysql://me:pw@db/x")
     for text in (
         "x.db",
         "sqlite:",

@@ -70,7 +70,7 @@ async def test_paid_routes_are_closed_and_open_again_by_themselves(
     [caller] = await fund(settings, "1.00 usd", count=1)
     journal = Journal()
     load = Callers(settings, callers, journal)
-    async with running(tmp_path / "gateway.yaml", **disk.environ) as process:
+    async with running(tmp_path / "gateway.yaml", environ=disk.environ) as process:
         with load.asking(connections=8):
             for _ in range(ROUNDS):
                 await load.answers(100)
@@ -102,7 +102,7 @@ async def test_a_slow_disk_only_makes_answers_late(tmp_path: Path, upstream: Raw
     callers = await fund(settings, "100.00 usd", count=8)
     journal = Journal()
     load = Callers(settings, callers, journal)
-    async with running(tmp_path / "gateway.yaml", **disk.environ, SHIM_SYNC_MS="50") as process:
+    async with running(tmp_path / "gateway.yaml", environ={**disk.environ, "SHIM_SYNC_MS": "50"}) as process:
         with load.asking(connections=8):
             await load.answers(100)
         await load.ended()

@@ -73,6 +73,23 @@ def test_a_backup_is_made_and_put_back_as_it_stands(tmp_path: Path) -> None:
     assert (tmp_path / "shop/data.before/gateway.db").exists()
 
 
+def test_several_processes_are_started_as_it_stands(tmp_path: Path) -> None:
+    (config,) = re.findall(r"<<'YAML'\n(.*?)^YAML", README, re.MULTILINE | re.DOTALL)
+    commands = "".join(
+        blocks(section("### Several processes", "### Statements, and how long requests are kept"), "sh")
+    )
+    for port in ("8402", "8403"):
+        free = str(free_port(0))
+        config, commands = config.replace(port, free), commands.replace(port, free)
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop/gateway.yaml").write_text(config)
+    ran = subprocess.run(
+        ["bash", "-c", script(f'export PATH="{Path(sys.executable).parent}:$PATH"\n{commands}')],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
 def test_statements_and_pruning_are_as_they_stand(tmp_path: Path) -> None:
     (config,) = re.findall(r"<<'YAML'\n(.*?)^YAML", README, re.MULTILINE | re.DOTALL)
     (tmp_path / "shop").mkdir()

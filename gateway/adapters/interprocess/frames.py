@@ -25,6 +25,7 @@ class Kind(IntEnum):
     RECALLED = 5
     HIT = 6
     FORGET = 7  # both ways
+    REVERSE = 8
     WELCOME = 16
     BEGONE = 17
     LANDED = 18
@@ -32,6 +33,7 @@ class Kind(IntEnum):
     UNAVAILABLE = 20
     RECALL = 21
     WINDOW = 22
+    REVERSED = 23
 
 
 class BrokenLine(Exception):

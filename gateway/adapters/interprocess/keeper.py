@@ -12,8 +12,8 @@ from typing import Any, cast
 
 from gateway.adapters.interprocess import frames
 from gateway.adapters.interprocess.frames import BrokenLine, FrameReader, Kind
-from gateway.adapters.interprocess.worker import DRAFT, DRAW, DRAWN, HIT, WINDOW
-from gateway.core.ledger import Claim, Credit, Tariff
+from gateway.adapters.interprocess.worker import DRAFT, DRAW, DRAWN, HIT, OUTCOMES, REVERSED, WINDOW
+from gateway.core.ledger import Claim, Credit, Reversal, Tariff
 from gateway.core.money import Money
 from gateway.core.refusals import LedgerUnavailable
 from gateway.core.routes import Rate
@@ -80,6 +80,7 @@ class WorkerConnection(asyncio.Protocol):
             Kind.RECALLED: self._recalled,
             Kind.HIT: self._hit,
             Kind.FORGET: self._forget,
+            Kind.REVERSE: self._reverse,
         }
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -192,6 +193,22 @@ class WorkerConnection(asyncio.Protocol):
     def _recalled(self, branch: Branch, contents: bytes) -> None:
         for row, micros in frames.read_pairs(contents):
             self._counter.slices.recalled(branch, row, micros)
+
+    def _reverse(self, branch: Branch, contents: bytes) -> None:
+        (ref, account, micros, currency, kind, reason), _ = frames.split_json(contents, 8)
+        reversal = Reversal(ref, account, Money(micros, currency), kind, reason)
+        self._later(self._take_back(int.from_bytes(contents[:8]), reversal))
+
+    async def _take_back(self, number: int, reversal: Reversal) -> None:
+        new: bool | None
+        try:
+            new = await self._counter.slices.reverse(reversal)
+        except LedgerUnavailable:
+            self.send(frames.frame(Kind.UNAVAILABLE, number.to_bytes(8)))
+            return
+        except ValueError:
+            new = None
+        self.send(frames.frame(Kind.REVERSED, REVERSED.pack(number, OUTCOMES.index(new))))
 
     # --- the rest -----------------------------------------------------------------------------------------------------
 

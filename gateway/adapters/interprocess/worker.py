@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from gateway.adapters.interprocess import frames
 from gateway.adapters.interprocess.frames import BrokenLine, FrameReader, Kind
-from gateway.core.ledger import AccountRow, Committed, Credit, Draft, Drawn, Tail, Tariff
+from gateway.core.ledger import AccountRow, Committed, Credit, Draft, Drawn, Reversal, Tail, Tariff
 from gateway.core.routes import Rate
 from gateway.ports import Borrower, StoreFailed, Window
 
@@ -24,6 +24,8 @@ DRAW = struct.Struct(">qqH")  # number of the question, micros, bytes of the uni
 DRAWN = struct.Struct(">qqqq?")  # number of the question, row, micros, elsewhere, doubtful
 HIT = struct.Struct(">qqq")  # number of the question, amount, seconds
 WINDOW = struct.Struct(">q?qq")  # number of the question, allowed, remaining, reset
+REVERSED = struct.Struct(">qB")  # number of the question, one of `OUTCOMES`
+OUTCOMES = (False, True, None)
 _WINDOW_SECONDS_MAX = 1.0
 
 
@@ -45,7 +47,7 @@ class Line(asyncio.Protocol):
         self.welcomed = False
         """Whether a keeper has ever known this worker."""
         self.hello: Callable[[], dict[str, Any]] = dict
-        self.handlers: dict[int, Callable[[bytes], None]] = {}
+        self.handlers: dict[int, Callable[[bytes], object]] = {}
         self.lost: list[Callable[[], None]] = []
 
     async def open(self) -> None:
@@ -165,18 +167,20 @@ class Line(asyncio.Protocol):
 
 
 class BorrowedLedgerStore:
-    """Implements `ports.LedgerStore` and `ports.Lender` over the line."""
+    """Implements `ports.LedgerStore`, `ports.Lender` and `ports.Teller` over the line."""
 
     def __init__(self, line: Line) -> None:
         self._line = line
         self._borrower: Borrower | None = None
         self._pending: Draft | None = None
         self._landing: asyncio.Future[bytes] | None = None
+        self._owed: set[int] = set()  # rows that were recalled, and come free with what is under way
         line.hello = self._hello
         line.lost.append(self._line_lost)
         line.handlers[Kind.LANDED] = self._landed
         line.handlers[Kind.DRAWN] = self._drawn
         line.handlers[Kind.RECALL] = self._recall
+        line.handlers[Kind.REVERSED] = line.answered
 
     def lends_to(self, borrower: Borrower) -> None:
         self._borrower = borrower
@@ -195,6 +199,8 @@ class BorrowedLedgerStore:
         self._line.send(frames.frame(Kind.DRAFT, _written(draft)))
         contents = await self._landing
         self._pending = self._landing = None
+        if self._owed:
+            asyncio.get_running_loop().call_soon(self._pay_what_is_owed)  # when the borrower knows that it has landed
         return _committed(draft, contents)
 
     async def close(self) -> None:
@@ -210,6 +216,17 @@ class BorrowedLedgerStore:
 
     def give_back(self, returns: Mapping[int, int]) -> None:
         self._line.say(frames.frame(Kind.BACK, frames.pairs(returns)))
+
+    async def reverse(self, reversal: Reversal) -> bool:
+        told = [reversal.ref, reversal.account, reversal.amount.micros, reversal.amount.currency]
+        with self._line.question() as (number, answer):
+            more = [*told, reversal.kind, reversal.reason]
+            self._line.send(frames.frame(Kind.REVERSE, frames.with_json(number.to_bytes(8), more)))
+            _, outcome = REVERSED.unpack(await answer)
+        new = OUTCOMES[outcome]
+        if new is None:
+            raise ValueError("this is more than an account can hold")
+        return new
 
     # --- what comes ---------------------------------------------------------------------------------------------------
 
@@ -227,6 +244,7 @@ class BorrowedLedgerStore:
         }
 
     def _line_lost(self) -> None:
+        self._owed.clear()
         if self._landing is not None and not self._landing.done():
             self._landing.set_exception(StoreFailed("the keeper's process has ended"))
 
@@ -241,9 +259,20 @@ class BorrowedLedgerStore:
                 self.give_back({row: micros})  # who asked has given up
 
     def _recall(self, contents: bytes) -> None:
+        self._part_with(int.from_bytes(contents))
+
+    def _part_with(self, row: int) -> None:
         assert self._borrower is not None
-        row = int.from_bytes(contents)
-        self._line.say(frames.frame(Kind.RECALLED, frames.pairs({row: self._borrower.recall(row)})))
+        micros = self._borrower.recall(row)
+        if micros is None:
+            self._owed.add(row)
+        else:
+            self._line.say(frames.frame(Kind.RECALLED, frames.pairs({row: micros})))
+
+    def _pay_what_is_owed(self) -> None:
+        owed, self._owed = self._owed, set()
+        for row in owed:
+            self._part_with(row)
 
 
 class SharedRateLimits:

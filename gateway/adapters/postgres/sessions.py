@@ -9,7 +9,7 @@ standby, on its disk too). An operator's `remote_apply` stays.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -52,30 +52,43 @@ class Address:
 
     async def connect(self, purpose: str) -> Connection:
         """A connection of our own. Raises one of PROBLEMS."""
-        bounds = self.bounds
-        settings = {
-            "application_name": f"gateway {purpose}"[:63],
-            "statement_timeout": f"{int(bounds.statement * 1000)}",
-            "lock_timeout": f"{int(bounds.statement * 1000)}",
-            "idle_in_transaction_session_timeout": f"{int(bounds.answer * 1000)}",
-            "default_transaction_isolation": "read committed",
-            "jit": "off",
-        }
-        password = self._password.reveal() if self._password is not None else None
-        async with asyncio.timeout(bounds.connect):
-            connection: Connection = await asyncpg.connect(
-                self._dsn.reveal(),
-                **({"password": password} if password is not None else {}),
-                timeout=bounds.connect,
-                server_settings=settings,
-            )
+        async with asyncio.timeout(self.bounds.connect):
+            connection: Connection = await asyncpg.connect(self._dsn.reveal(), **self._options(purpose))
         try:
-            async with asyncio.timeout(bounds.connect):
-                await connection.execute(_DURABLE)
+            async with asyncio.timeout(self.bounds.connect):
+                await _make_durable(connection)
         except BaseException:
             connection.terminate()
             raise
         return connection
+
+    async def pool(self, purpose: str, *, connections_max: int) -> "asyncpg.Pool[asyncpg.Record]":
+        """So many connections at most, taken one statement at a time. Raises one of PROBLEMS."""
+        async with asyncio.timeout(self.bounds.connect):
+            return await asyncpg.create_pool(
+                self._dsn.reveal(),
+                min_size=1,
+                max_size=connections_max,
+                command_timeout=self.bounds.answer,
+                init=_make_durable,
+                **self._options(purpose),
+            )
+
+    def _options(self, purpose: str) -> dict[str, Any]:
+        bounds = self.bounds
+        password = {"password": self._password.reveal()} if self._password is not None else {}
+        return {
+            **password,
+            "timeout": bounds.connect,
+            "server_settings": {
+                "application_name": f"gateway {purpose}"[:63],
+                "statement_timeout": f"{int(bounds.statement * 1000)}",
+                "lock_timeout": f"{int(bounds.statement * 1000)}",
+                "idle_in_transaction_session_timeout": f"{int(bounds.answer * 1000)}",
+                "default_transaction_isolation": "read committed",
+                "jit": "off",
+            },
+        }
 
     def told(self, error: BaseException) -> str:
         """What is said of a failure: who, and what the server says, and never the address."""
@@ -181,9 +194,12 @@ class Ear:
         self._heard(str(message))
 
 
+async def _make_durable(connection: Connection) -> None:
+    await connection.execute(_DURABLE)
+
+
 async def _is_there(connection: Connection) -> None:
     await connection.execute("SELECT 1")
-
 
 
 def _name(dsn: str) -> str:

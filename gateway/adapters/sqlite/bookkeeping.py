@@ -46,7 +46,7 @@ def open_books(path: Path, *, write: bool) -> sqlite3.Connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
         if not {"account", "batch"} <= tables:
             raise BooksRefused(f"{path} is not a ledger: it holds no books")
-        if not {"fold", "anchor"} <= tables:
+        if not {"fold", "anchor", "reversal"} <= tables:
             raise BooksRefused(f"{path} was made by an older gateway: start this one on it once")
         if write:
             connection.execute("PRAGMA synchronous = FULL")

@@ -194,7 +194,7 @@ class Fold:
         for account in accounts:
             usage = run.tally.used_by(account)
             entries = list(
-                transfers(account, units[account], run.tally.credits.get(account, ()), usage, self._terms, carries)
+                transfers(account, units[account], run.tally.money.get(account, ()), usage, self._terms, carries)
             )
             if account in run.tally.holders:
                 hash = _hashed(hash, [account, *run.tally.holders[account]])
@@ -215,7 +215,7 @@ class Fold:
     def _next_accounts(self, run: Run) -> list[int]:
         taken, rows = 0, 0
         for account in run.waiting[:ACCOUNTS_A_STEP]:
-            rows += len(run.tally.usage.get(account, ())) + len(run.tally.credits.get(account, ()))
+            rows += len(run.tally.usage.get(account, ())) + len(run.tally.money.get(account, ()))
             if taken and rows > ROWS_A_STEP:
                 break
             taken += 1

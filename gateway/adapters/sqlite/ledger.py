@@ -6,7 +6,8 @@
 Beside the file stand `….lock` (a second keeper on the same books is impossible) and `….head`: the chain's newest hash
 under a key that is not in the database, so that somebody who drops the last rows, or restores an old copy, is noticed.
 The head may lag behind the books and never leads them. It is renewed with a commit, before that is acknowledged: with
-every one that holds a credit, with the first that is a second or more after the last renewal, and when it goes quiet.
+every one that holds a credit or a reversal, with the first that is a second or more after the last renewal, and when it
+goes quiet.
 So money that arrived is never lost without notice; what a lost log (`-wal`) can take away unnoticed are commits without
 credits that came within a second after the newest head, and none came after them: costs, in the callers' favour.
 """
@@ -33,9 +34,11 @@ from gateway.core.ledger import (
     GENESIS,
     AccountRow,
     Committed,
+    Credit,
     Draft,
     Origin,
     Record,
+    Reversal,
     Tail,
     Tariff,
     chain,
@@ -195,9 +198,9 @@ class SqliteLedgerStore:
 
     def _commit(self, draft: Draft) -> Committed:
         try:
-            credited = self._write_once(draft) if draft.writes else []
+            credited, reversed = self._write_once(draft) if draft.writes else ([], [])
             accounts = {}
-            for key in {*draft.loads, *((credit.account, credit.amount.currency) for credit in draft.credits)}:
+            for key in draft.reads:
                 row = self._read_account(*key)
                 if row is not None:
                     accounts[key] = row
@@ -208,12 +211,12 @@ class SqliteLedgerStore:
         except sqlite3.Error as error:
             raise StoreFailed(f"{self._path}: {error}") from error
         try:
-            self._renew_head(now=draft.quiet or bool(draft.credits))
+            self._renew_head(now=draft.quiet or bool(draft.credits or draft.reversals))
         except OSError as error:
             raise StoreFailed(f"{self._head.path}: {error}") from error
-        return Committed(credited, accounts)
+        return Committed(credited, accounts, reversed=reversed)
 
-    def _write_once(self, draft: Draft) -> list[bool | None]:
+    def _write_once(self, draft: Draft) -> tuple[list[bool | None], list[bool | None]]:
         """Write the draft, unless a first attempt whose outcome was unknown did."""
         if self._doubtful:
             found = self._sql.execute("SELECT hash FROM batch WHERE seq = ?", (draft.seq,)).fetchone()
@@ -223,25 +226,29 @@ class SqliteLedgerStore:
                 return self._landed(draft)
         self._sql.execute("BEGIN IMMEDIATE")
         try:
-            credited, hash = self._write(draft)
+            credited, reversed, hash = self._write(draft)
             self._sql.execute("COMMIT")
         except BaseException:
             if self._sql.in_transaction:
                 self._sql.execute("ROLLBACK")
             raise
         self._seq, self._hash = draft.seq, hash
-        return credited
+        return credited, reversed
 
-    def _landed(self, draft: Draft) -> list[bool | None]:
-        """Which of a draft's credits its first attempt added. A ref that it names twice was added once."""
-        query = "SELECT 1 FROM credit WHERE ref = ? AND batch = ?"
-        refs = [credit.ref for credit in draft.credits]
+    def _landed(self, draft: Draft) -> tuple[list[bool | None], list[bool | None]]:
+        """Which of a draft's credits and reversals its first attempt wrote. A ref that is named twice was written once."""
+        credits = [credit.ref for credit in draft.credits]
+        reversals = [reversal.ref for reversal, _ in draft.reversals]
+        return self._written(draft.seq, "credit", credits), self._written(draft.seq, "reversal", reversals)
+
+    def _written(self, seq: int, table: str, refs: Sequence[str]) -> list[bool | None]:
+        query = f"SELECT 1 FROM {table} WHERE ref = ? AND batch = ?"  # noqa: S608
         return [
-            ref not in refs[:index] and self._sql.execute(query, (ref, draft.seq)).fetchone() is not None
+            ref not in refs[:index] and self._sql.execute(query, (ref, seq)).fetchone() is not None
             for index, ref in enumerate(refs)
         ]
 
-    def _write(self, draft: Draft) -> tuple[list[bool | None], bytes]:
+    def _write(self, draft: Draft) -> tuple[list[bool | None], list[bool | None], bytes]:
         notes = [tariff_note(id, tariff) for id, tariff in draft.tariffs]
         notes += [origin.note() for origin in draft.origins]
         for id, tariff in draft.tariffs:
@@ -249,38 +256,71 @@ class SqliteLedgerStore:
                 "INSERT INTO tariff VALUES (?, ?, ?, ?, ?)",
                 (id, tariff.route, tariff.owner, tariff.commission_points, tariff.price),
             )
-        credited = [self._write_credit(draft, index, notes) for index in range(len(draft.credits))]
+        credited = [self._write_credit(draft, credit, notes) for credit in draft.credits]
         spent = ",".join([f"[{account},{micros}]" for account, micros in draft.spent.items() if micros])
         if spent:
             self._sql.execute(_SPEND, (f"[{spent}]",))
+        # After the costs: what a correction among them gives back may be what is taken.
+        reversed = [self._write_reversal(draft, reversal, taken, notes) for reversal, taken in draft.reversals]
         lines = note_lines(notes)
         hash = chain(self._hash, draft, lines)
         self._sql.execute(
             "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (draft.seq, draft.at_ms, draft.first, draft.count, draft.started, bytes(draft.payload), lines, hash),
         )
-        return credited, hash
+        return credited, reversed, hash
 
-    def _write_credit(self, draft: Draft, index: int, notes: list[dict[str, object]]) -> bool | None:
+    def _write_credit(self, draft: Draft, credit: Credit, notes: list[dict[str, object]]) -> bool | None:
         """Add a credit if its ref is new: the money key decides, in the same transaction as the money."""
-        credit = draft.credits[index]
-        if self._sql.execute("SELECT 1 FROM credit WHERE ref = ?", (credit.ref,)).fetchone():
+        if self._is_known(credit.ref):
             return False  # before the account: a credit that is not made must not make one
-        holder = (credit.account, credit.amount.currency)
-        self._sql.execute("INSERT INTO account (holder, unit) VALUES (?, ?) ON CONFLICT DO NOTHING", holder)
-        account, credited = self._sql.execute(
-            "SELECT id, credited FROM account WHERE holder = ? AND unit = ? AND priority = 0 AND expires = 0", holder
-        ).fetchone()
-        micros = credit.amount.micros
-        if credited + micros > AMOUNT_MICROS_MAX:
+        account, credited, debt = self._account_of(credit.key)
+        micros, repaid = credit.amount.micros, min(debt, credit.amount.micros)
+        if credited + micros - repaid > AMOUNT_MICROS_MAX:
             return None
         self._sql.execute(
-            "INSERT INTO credit VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (credit.ref, account, micros, credit.kind, credit.reason, draft.at_ms, draft.seq),
+            "INSERT INTO credit VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (credit.ref, account, micros, credit.kind, credit.reason, draft.at_ms, draft.seq, repaid),
         )
-        self._sql.execute("UPDATE account SET credited = credited + ? WHERE id = ?", (micros, account))
-        notes.append(credit.note(account, draft.at_ms))
+        self._move(account, credited=micros - repaid, debt=-repaid)
+        notes.append(credit.note(account, draft.at_ms, repaid))
         return True
+
+    def _write_reversal(
+        self, draft: Draft, reversal: Reversal, taken: int, notes: list[dict[str, object]]
+    ) -> bool | None:
+        """Take money back if the ref is new. A reversal may come before the credit that it reverses."""
+        if self._is_known(reversal.ref):
+            return False
+        account, _, debt = self._account_of(reversal.key)
+        micros = reversal.amount.micros
+        if debt + micros - taken > AMOUNT_MICROS_MAX:
+            return None
+        self._sql.execute(
+            "INSERT INTO reversal VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (reversal.ref, account, micros, taken, reversal.kind, reversal.reason, draft.at_ms, draft.seq),
+        )
+        self._move(account, credited=-taken, debt=micros - taken)
+        notes.append(reversal.note(account, draft.at_ms, taken))
+        return True
+
+    def _is_known(self, ref: str) -> bool:
+        """Whether there is an entry of this money key, of whichever kind."""
+        query = "SELECT 1 FROM credit WHERE ref = ?1 UNION ALL SELECT 1 FROM reversal WHERE ref = ?1"
+        return self._sql.execute(query, (ref,)).fetchone() is not None
+
+    def _account_of(self, key: tuple[str, str]) -> tuple[int, int, int]:
+        """The row that a holder has for a unit, made if there is none: its id, credited and debt."""
+        self._sql.execute("INSERT INTO account (holder, unit) VALUES (?, ?) ON CONFLICT DO NOTHING", key)
+        id, credited, debt = self._sql.execute(
+            "SELECT id, credited, debt FROM account WHERE holder = ? AND unit = ? AND priority = 0 AND expires = 0", key
+        ).fetchone()
+        return id, credited, debt
+
+    def _move(self, account: int, *, credited: int, debt: int) -> None:
+        self._sql.execute(
+            "UPDATE account SET credited = credited + ?, debt = debt + ? WHERE id = ?", (credited, debt, account)
+        )
 
     def _between_commits(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
@@ -297,7 +337,7 @@ class SqliteLedgerStore:
 
     def _read_account(self, holder: str, unit: str) -> AccountRow | None:
         found = self._sql.execute(
-            "SELECT id, credited - spent - leased FROM account"
+            "SELECT id, credited - spent - leased - debt FROM account"
             " WHERE holder = ? AND unit = ? AND priority = 0 AND expires = 0",
             (holder, unit),
         ).fetchone()
@@ -328,7 +368,7 @@ def read_available(path: Path, holder: str, unit: str) -> int:
     """What an account can spend as committed, in micros; 0 for one that nobody paid into. Reads only, needs no lock."""
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
         found = connection.execute(
-            "SELECT SUM(credited - spent - leased) FROM account WHERE holder = ? AND unit = ?", (holder, unit)
+            "SELECT SUM(credited - spent - leased - debt) FROM account WHERE holder = ? AND unit = ?", (holder, unit)
         ).fetchone()
     return int(found[0] or 0)
 

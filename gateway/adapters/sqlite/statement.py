@@ -40,6 +40,10 @@ _CHANGED = """
 INSERT INTO line VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)
 ON CONFLICT DO UPDATE SET micros = micros + excluded.micros, kind = max(kind, excluded.kind)
 """
+_MONEY = """
+SELECT 'credit', ref, account, micros, kind, at, batch FROM credit WHERE account = ?1 UNION ALL
+SELECT 'reversal', ref, account, -micros, kind, at, batch FROM reversal WHERE account = ?1 ORDER BY batch
+"""
 _HOURLY = """
 INSERT INTO hour VALUES (?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, micros = micros + excluded.micros
@@ -48,7 +52,7 @@ ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, micros = micr
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line: a `request`, the sum of an `hour`, or a `credit`. Amounts are micros of the unit."""
+    """One line: a `request`, the sum of an `hour`, a `credit` or a `reversal`. Amounts are micros of the unit."""
 
     type: str
     id: str
@@ -209,15 +213,14 @@ class Statement:
                 yield (FAR_MS, 0), self._line("hour", "", hour, account, tariff, requests, micros, "", "open")
 
     def _credits(self) -> Iterator[tuple[tuple[int, int], Line]]:
-        """What was paid in; an owner is not told."""
-        query = "SELECT ref, account, micros, kind, at, batch FROM credit WHERE account = ? ORDER BY batch"
-        found = [self._sql.execute(query, (account,)).fetchall() for account in self._accounts or ()]
-        for ref, account, micros, kind, at, batch in sorted(
-            (row for rows in found for row in rows), key=lambda r: r[5]
+        """What was paid in and taken back; an owner is not told."""
+        found = [self._sql.execute(_MONEY, (account,)).fetchall() for account in self._accounts or ()]
+        for type, ref, account, micros, kind, at, batch in sorted(
+            (row for rows in found for row in rows), key=lambda r: r[6]
         ):
             if self._period.holds(at):
                 holder, unit = self._account(account)
-                yield (batch, 0), Line("credit", ref, at, holder, "", "", 0, 0, micros, unit, "", kind)
+                yield (batch, 0), Line(type, ref, at, holder, "", "", 0, 0, micros, unit, "", kind)
 
     def _line(
         self,

@@ -128,6 +128,10 @@ class Asker:
             balance = Money(account.available + account.elsewhere, account.currency)
             self.granted.set_exception(PaymentRequired(price=ceiling, balance=balance))
 
+    def lacks(self, account: Account) -> bool:
+        """Whether the account cannot serve it as it stands."""
+        return not self.granted.done() and self.ceiling is not None and self.ceiling.micros > account.available
+
     def refuse(self) -> None:
         """There is no knowing just now."""
         if not self.granted.done():
@@ -136,10 +140,11 @@ class Asker:
 
 @dataclass(slots=True)
 class Waiting:
-    """Who waits for one draft. `credits` go by their place in it; `whole` want to hear of all of it."""
+    """Who waits for one draft. `credits` and `reversals` go by their place in it; `whole` want to hear of all of it."""
 
     gates: list[tuple[asyncio.Future[None], Holding]] = field(default_factory=list)
     credits: list[tuple[int, asyncio.Future[bool]]] = field(default_factory=list)
+    reversals: list[tuple[int, asyncio.Future[bool]]] = field(default_factory=list)
     loads: dict[Key, list[Asker]] = field(default_factory=dict)
     whole: list[asyncio.Future[Committed]] = field(default_factory=list)
 
@@ -149,9 +154,9 @@ class Waiting:
             if not gate.done():
                 hold.failed = True
                 gate.set_exception(LedgerUnavailable())
-        for _, credit in self.credits:
-            if not credit.done():
-                credit.set_exception(LedgerUnavailable())
+        for _, entry in (*self.credits, *self.reversals):
+            if not entry.done():
+                entry.set_exception(LedgerUnavailable())
         for askers in self.loads.values():
             for asker in askers:
                 asker.refuse()
@@ -165,14 +170,15 @@ class Waiting:
 
     def wake(self, done: Committed) -> None:
         """It is durable."""
-        for index, credit in self.credits:
-            new = done.credited[index]
-            if credit.done():
+        entries = [(entry, done.credited[index]) for index, entry in self.credits]
+        entries += [(entry, done.reversed[index]) for index, entry in self.reversals]
+        for entry, new in entries:
+            if entry.done():
                 continue
             if new is None:
-                credit.set_exception(ValueError("this is more than an account can hold"))
+                entry.set_exception(ValueError("this is more than an account can hold"))
             else:
-                credit.set_result(new)
+                entry.set_result(new)
         for gate, _ in self.gates:
             if not gate.done():
                 gate.set_result(None)

@@ -26,11 +26,16 @@ flight leave the memory in the order of their last use.
 keeper's (`ports.Lender`): what it has of an account is a slice. It draws more when a hold needs more than is left,
 gives back what lies idle or is recalled, and refuses for want of money only when its lender has no more.
 `slices.py` is the lender's side.
+
+**A reversal** takes its whole amount out of the balance in memory at once, which may make it negative: so the question
+before a hold stays the one that it is, and nobody is granted what has to go back. What is lent is then recalled. Of the
+amount, the part that was there is `taken` from what was credited; the rest becomes debt. What is held, or could not be
+recalled, stays covered: it is the debt that waits for the next credit, never a request under way.
 """
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -44,15 +49,16 @@ from gateway.core.ledger import (
     Drawn,
     Kind,
     Origin,
+    Reversal,
     Tail,
     Tariff,
     voids,
 )
-from gateway.core.money import Money
+from gateway.core.money import AMOUNT_MICROS_MAX, Money
 from gateway.core.refusals import LedgerUnavailable, PaymentRequired
 from gateway.core.routes import Durability
 from gateway.flows.keep.accounts import Account, Asker, Holding, Key, Waiting
-from gateway.ports import Clock, Hold, LedgerStore, Lender, StoreBusy, StoreFailed, Survivors
+from gateway.ports import Clock, Hold, LedgerStore, Lender, StoreBusy, StoreFailed, Survivors, Teller
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,7 @@ class Keeper:
         clock: Clock,
         *,
         lender: Lender | None = None,
+        teller: Teller | None = None,
         pace: Pace | None = None,
         accounts_max: int = 100_000,
         report: Callable[[str], None] = lambda problem: None,
@@ -95,8 +102,11 @@ class Keeper:
         self._accounts_max = accounts_max
         self._report = report
         self._lender = lender
+        self._teller = teller
+        self._recall_lent: Callable[[Account], Awaitable[None]] | None = None
         self._accounts: OrderedDict[Key, Account] = OrderedDict()
         self._rows: dict[int, Account] = {}  # of a keeper that borrows
+        self._under_way: Mapping[int, int] = {}  # what the draft that is being committed spends, by account row
         self._drawing: dict[Key, list[Asker]] = {}
         self._draws: set[asyncio.Task[None]] = set()
         self._round = 0
@@ -230,6 +240,26 @@ class Keeper:
         self._waiting.credits.append((self.add_credit(credit), added))
         return await added
 
+    async def reverse(self, reversal: Reversal) -> bool:
+        self._refuse_if_stuck()
+        if self._lender is not None:
+            return await self._reverse_there(reversal)
+        account, micros = await self.account(reversal.key), reversal.amount.micros
+        if account.available - micros < -AMOUNT_MICROS_MAX:
+            raise ValueError("this is more than an account can hold")
+        account.available -= micros
+        try:
+            await self._recall_everything(account)
+        except BaseException:
+            account.available += micros
+            raise
+        self._draft.reversals.append((reversal, max(0, min(micros, account.available + micros))))
+        account.draft = self._draft.seq
+        self._work.set()
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.reversals.append((len(self._draft.reversals) - 1, done))
+        return await done
+
     async def balance(self, account: str, currency: str) -> Balance:
         found = await self.account((account, currency))
         return Balance(Money(found.available + found.lent + found.elsewhere, currency), Money(found.held, currency))
@@ -246,19 +276,29 @@ class Keeper:
         """What is still spoken for, as told to a lender that has forgotten; what else was on loan is void."""
         slices = []
         for account in self._accounts.values():
-            account.slice -= account.available
-            account.available = 0
-            if account.slice or account.held:
+            # Not less than what is on its way: the lender wants that covered before the correction that follows it.
+            spoken_for = account.slice - account.available
+            account.slice = max(0, spoken_for, self._under_way.get(account.row, 0))
+            account.available = account.slice - spoken_for
+            if account.slice or account.held or account.draft > self._committed_seq:
                 slices.append((account.row, account.holder, account.currency, account.slice))
         return Claim(self._started(), {id: tariff for tariff, id in self._tariffs.items()}, slices)
 
-    def recall(self, row: int) -> int:
-        """Give back what is not spoken for of one account; how much that is."""
+    def recall(self, row: int) -> int | None:
         account = self._rows.get(row)
-        return self._part_with(account) if account is not None else 0
+        if account is None:
+            return 0
+        if account.available > self._free(account):
+            return None
+        return self._part_with(account)
+
+    def _free(self, account: Account) -> int:
+        """What can be given back. What a correction has just released comes free when the correction is committed."""
+        return account.slice - max(0, self._under_way.get(account.row, 0))
 
     def _part_with(self, account: Account) -> int:
-        micros, account.available = account.available, 0
+        micros = max(0, min(account.available, self._free(account)))
+        account.available -= micros
         account.slice -= micros
         account.elsewhere += micros
         return micros
@@ -281,7 +321,30 @@ class Keeper:
         self._round += 1
         self._rounds = asyncio.get_running_loop().call_later(self._pace.idle, self._look_round)
 
+    async def _reverse_there(self, reversal: Reversal) -> bool:
+        """Money is taken back where all of the account can be seen."""
+        if self._teller is None:
+            raise NotImplementedError("nothing can be taken back from these books")
+        try:
+            async with asyncio.timeout(2 * self._pace.give_up_after):
+                return await self._teller.reverse(reversal)
+        except (StoreFailed, TimeoutError):
+            raise LedgerUnavailable() from None
+
     # --- lending: what the lender's side needs ------------------------------------------------------------------------
+
+    def lends_through(self, recall: Callable[[Account], Awaitable[None]]) -> None:
+        """How to get back what can be had of what is lent of an account."""
+        self._recall_lent = recall
+
+    async def _recall_everything(self, account: Account) -> None:
+        if account.lent and self._recall_lent is not None:
+            account.pins += 1
+            try:
+                await self._recall_lent(account)
+                self._refuse_if_stuck()
+            finally:
+                account.pins -= 1
 
     def in_memory(self, account: Account) -> bool:
         """Whether this is still the one that counts: nothing is ever taken from a copy that has left the memory."""
@@ -404,7 +467,10 @@ class Keeper:
                     continue
                 account = self._receive(key, drawn)
                 for asker in askers:
-                    asker.serve(account, doubtful=drawn.doubtful)
+                    if asker.lacks(account) and missing and drawn.micros >= missing:
+                        self._drawing[key].append(asker)  # some was recalled meanwhile: ask for that, too
+                    else:
+                        asker.serve(account, doubtful=drawn.doubtful)
         finally:
             for asker in (*askers, *self._drawing.pop(key)):
                 asker.refuse()
@@ -485,6 +551,7 @@ class Keeper:
         draft = self._draft
         draft.at_ms = self._clock.now_ms()
         draft.started = self._started()
+        self._under_way = draft.spent
         following = draft.seq + 1 if draft.writes else draft.seq
         self._draft = Draft(seq=following, first=draft.first + draft.count)
         self._work.clear()
@@ -527,13 +594,22 @@ class Keeper:
         if draft.writes:
             self._committed_seq = draft.seq
             self._stored_started = draft.started
+        self._under_way = {}
         if self._lender is not None:
+            voided = {}
             for row, micros in draft.spent.items():
-                self._rows[row].slice -= micros
+                if (account := self._rows.get(row)) is not None:
+                    account.slice -= micros
+                elif micros < 0:
+                    voided[row] = -micros  # by recovery: no slice of ours
+            if voided:
+                self._lender.give_back(voided)
 
     def _wake(self, draft: Draft, done: Committed, waiting: Waiting) -> None:
         for credit, new in zip(draft.credits, done.credited, strict=True):
             self._apply(credit, new, done)
+        for (reversal, _), new in zip(draft.reversals, done.reversed, strict=True):
+            self._taken_back(reversal, new, done)
         for row, micros in done.elsewhere.items():
             if (account := self._rows.get(row)) is not None:
                 account.elsewhere = micros
@@ -557,6 +633,14 @@ class Keeper:
         else:
             self._rows[account.row] = account
             account.elsewhere += credit.amount.micros
+
+    def _taken_back(self, reversal: Reversal, new: bool | None, done: Committed) -> None:
+        """The account is in memory: it is not forgotten while a draft holds something of it."""
+        account = self._accounts[reversal.key]
+        if new:
+            account.row = done.accounts[reversal.key].id
+        else:
+            account.available += reversal.amount.micros
 
     def _admit(self, key: Key, done: Committed) -> Account:
         row = done.accounts.get(key)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from gateway.core.ids import RequestId
-from gateway.core.ledger import Claim, Committed, Credit, Drawn, Kind, Origin, Record, Tail, Tariff, slice_of
+from gateway.core.ledger import Claim, Committed, Credit, Drawn, Kind, Origin, Record, Reversal, Tail, Tariff, slice_of
 from gateway.flows.keep.accounts import Account, Key
 from gateway.flows.keep.keeper import Keeper
 
@@ -153,6 +153,7 @@ class Slices:
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
         if not self._expected:
             self._arrived.set()
+        keeper.lends_through(self.recall_everything)
 
     # --- who is there -------------------------------------------------------------------------------------------------
 
@@ -264,7 +265,18 @@ class Slices:
                 branch.lend(account, granted)
         return Drawn(account.row, granted, self._elsewhere(branch, account), doubtful)
 
-    async def _recall(self, account: Account, asker: Branch) -> bool:
+    async def reverse(self, reversal: Reversal) -> bool:
+        """Take money back for a worker. Raises LedgerUnavailable, ValueError."""
+        await self._open.wait()
+        return await self._keeper.reverse(reversal)
+
+    async def recall_everything(self, account: Account) -> None:
+        """Ask everybody to part with what they have of an account, and wait for those who answer."""
+        await self._open.wait()
+        async with self._locks.setdefault(account.key, asyncio.Lock()):
+            await self._recall(account, None)
+
+    async def _recall(self, account: Account, asker: Branch | None) -> bool:
         """Ask everybody else to part with what they have of an account; whether all did."""
         sure, waits = True, []
         for branch in self._branches.values():

@@ -5,9 +5,10 @@ a second time (`layout`), so that a mistake in the ledger cannot hide in its own
 
 What is proved, of one snapshot: the chain holds from its first batch; every request was captured once, was never worth
 less than nothing or more than its capture, and was voided only while its answer had not started; no account was
-overspent at any commit; every row of `account`, `credit` and `tariff` is what the chain says it is, and there is no row
-that the chain does not know; transfers and hourly usage are what their batches sum to, and the books sum to zero.
-Whoever can write the file can also compute the chain anew, or drop its end; that shows against the *head*, the newest
+overspent at any commit; every row of `account`, `credit`, `reversal` and `tariff` is what the chain says it is, and
+there is no row that the chain does not know; transfers and hourly usage are what their batches sum to, and the books
+sum to zero. Whoever can write the file can also compute the chain anew, or drop its end; that shows against the *head*,
+the newest
 hash under a key that is not in the file. Without the key the report says that nobody looked. A head and a file that are
 both put back to the same earlier day prove themselves; only a copy elsewhere tells.
 
@@ -122,7 +123,7 @@ def _prove(
     transfers = Transfers(database, start.seq, anchor.seq, findings)
     requests = Requests(findings, after=start.seq)
     chain = Chain(database, requests, transfers, start, findings)
-    credits = chain.walk(progress)
+    credits, reversals = chain.walk(progress)
     again = database.rows("batch", "seq", "first", "started", "payload", order="seq", after=start.seq)
     requests.follow_latecomers(again)
     transfers.finish()
@@ -146,4 +147,5 @@ def _prove(
         unproved=start.unproved,
         transfers=transfers.count,
         folded=transfers.folded,
+        reversals=reversals,
     )

@@ -9,13 +9,14 @@ import hashlib
 import hmac
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.adapters.sqlite.audit.database import UNREADABLE, Database
-from gateway.adapters.sqlite.audit.layout import Row
+from gateway.adapters.sqlite.audit.layout import COLUMNS, Row
 from gateway.adapters.sqlite.audit.report import Findings
 from gateway.adapters.sqlite.audit.since import Account, Start
+from gateway.adapters.sqlite.audit.transfers import MONEY_KINDS, caller_of
 
 _NUMBERS = struct.Struct(">qqqqq")
 
@@ -58,16 +59,21 @@ class Anchor:
 
     def _accounts(self, seq: int) -> dict[int, Account]:
         credited: dict[int, int] = {}
+        debt: dict[int, int] = {}
         spent: dict[int, int] = {}
-        for row in self._database.rows("transfer", "fold", "kind", "payee", "micros", order="fold"):
-            if row["fold"] <= seq and row["kind"] == "credit" and row["payee"].removeprefix("account:").isdecimal():
-                id = int(row["payee"].removeprefix("account:"))
-                credited[id] = credited.get(id, 0) + row["micros"]
+        for row in self._database.rows("transfer", "fold", "kind", "payer", "payee", "micros", order="fold"):
+            if row["fold"] <= seq and row["kind"] in MONEY_KINDS and (id := caller_of(row)):
+                gives = -1 if row["kind"] in ("reversal", "repayment") else 1
+                owes = row["kind"] in ("repayment", "debt")
+                credited[id] = credited.get(id, 0) + (0 if owes else gives * row["micros"])
+                debt[id] = debt.get(id, 0) + (gives * row["micros"] if owes else 0)
         for row in self._database.rows("usage_hour", "fold", "account", "micros", order="fold"):
             if row["fold"] <= seq:
                 spent[row["account"]] = spent.get(row["account"], 0) + row["micros"]
         return {
-            row["id"]: Account(row["holder"], row["unit"], credited[row["id"]], spent.get(row["id"], 0))
+            row["id"]: Account(
+                row["holder"], row["unit"], credited[row["id"]], spent.get(row["id"], 0), debt=debt[row["id"]]
+            )
             for row in self._database.rows("account", order="id")
             if row["id"] in credited
         }
@@ -98,30 +104,38 @@ class Anchor:
         return any(hmac.compare_digest(anchor["mac"], hmac.digest(key, signed, "sha256")) for key in keys)
 
     def _check_credits(self, seq: int) -> None:
-        """Every credit that was pruned from the chain against its transfer, and the other way round."""
+        """Every credit and reversal that was pruned from the chain against its transfers, and the other way round."""
+        for table, whole, part in (("credit", "credit", "repayment"), ("reversal", "reversal", "debt")):
+            split = "repaid" if table == "credit" else "micros - taken"
+            self._check_entries(seq, table, {whole: f"micros - ({split})", part: split})
+
+    def _check_entries(self, seq: int, table: str, amounts: Mapping[str, str]) -> None:
+        """`amounts` has the kinds of transfers that a table's rows make, and how much each is of."""
         count = 0
-        for row in self._database.rows("transfer", "fold", "kind", "payee", "micros", "cause", order="fold"):
-            if row["fold"] > seq or row["kind"] != "credit":
+        columns = ("fold", "kind", "payer", "payee", "micros", "cause")
+        for row in self._database.rows("transfer", *columns, order="fold"):
+            if row["fold"] > seq or row["kind"] not in amounts:
                 continue
             count += 1
             ref = row["cause"]
-            found = self._credit(ref)
+            found = self._entry(table, ref, amounts[row["kind"]])
             if found is None:
-                self._findings.add("credit", ref, None, "is missing: it was transferred")
-            elif (f"account:{found[0]}", found[1]) != (row["payee"], row["micros"]) or found[2] > row["fold"]:
-                self._findings.add("credit", ref, None, f"is {found}, and its transfer says otherwise")
-        for row in self._database.rows("credit", "ref", "batch", order="ref"):
-            count -= row["batch"] <= seq
+                self._findings.add(table, ref, None, "is missing: it was transferred")
+            elif found[:2] != (caller_of(row), row["micros"]) or found[2] > row["fold"]:
+                self._findings.add(table, ref, None, f"is {found}, and its transfer says otherwise")
+        parts = [column for column in COLUMNS[table] if column in ("repaid", "taken")]
+        for row in self._database.rows(table, "ref", "micros", "batch", *parts, order="ref"):
+            if row["batch"] <= seq:
+                count -= (row[parts[0]] != 0) + (row[parts[0]] != row["micros"])
         if count:
             self._findings.add(
-                "credit", None, None, f"of the pruned batches: {abs(count)} too {'few' if count > 0 else 'many'}"
+                table, None, None, f"of the pruned batches: {abs(count)} too {'few' if count > 0 else 'many'}"
             )
 
-    def _credit(self, ref: str) -> tuple[int, int, int] | None:
+    def _entry(self, table: str, ref: str, amount: str) -> tuple[int, int, int] | None:
         try:
-            row = self._database.sql.execute(
-                "SELECT account, micros, batch FROM credit WHERE ref = ?", (ref,)
-            ).fetchone()
+            query = f"SELECT account, {amount}, batch FROM {table} WHERE ref = ?"  # noqa: S608
+            row = self._database.sql.execute(query, (ref,)).fetchone()
         except UNREADABLE:
             return None
         return None if row is None else (row[0], row[1], row[2])

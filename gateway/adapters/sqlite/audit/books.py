@@ -1,7 +1,8 @@
 """The books: what it proves is that every row of `account` and `tariff` is what the chain says it is.
 
-A balance is the sum of its credits less that of its records, to the micro; no row is there that the chain does not
-know, and none is missing. (The `credit` rows were compared on the way through the chain, by `credits`.)
+A balance is the sum of its credits less that of its reversals and its records, to the micro; no row is there that the
+chain does not know, and none is missing. (The rows of credits and reversals were compared on the way through the chain,
+by `credits`.)
 """
 
 from collections.abc import Mapping
@@ -39,8 +40,8 @@ def check_accounts(
             _check_account(row, chain.get(row["id"]), findings)
         before = totals.get(row["unit"], Total(0, 0, 0))
         credited, spent = before.credited + row["credited"], before.spent + row["spent"]
-        available = before.available + row["credited"] - row["spent"] - row["leased"]
-        totals[row["unit"]] = Total(credited, spent, available)
+        available = before.available + row["credited"] - row["spent"] - row["leased"] - row["debt"]
+        totals[row["unit"]] = Total(credited, spent, available, before.debt + row["debt"])
     for id in sorted(chain.keys() - seen):
         findings.add("account", id, None, "is missing: the chain credits it")
     if "batch" in database.unread:
@@ -50,7 +51,7 @@ def check_accounts(
 
 def _check_account(row: Row, account: Account | None, findings: Findings) -> None:
     id = row["id"]
-    for column in ("priority", "expires", "leased", "debt"):
+    for column in ("priority", "expires", "leased"):
         if row[column]:
             findings.add("account", id, column, f"is {row[column]}, and nothing writes it")
     if row["credited"] - row["spent"] - row["leased"] < 0:
@@ -64,5 +65,7 @@ def _check_account(row: Row, account: Account | None, findings: Findings) -> Non
     if row["credited"] != account.credited:
         what = f"is {row['credited']} but its credits sum to {account.credited}"
         findings.add("account", id, "credited", what)
+    if row["debt"] != account.debt:
+        findings.add("account", id, "debt", f"is {row['debt']} but its reversals and credits leave {account.debt}")
     if row["spent"] != account.spent:
         findings.add("account", id, "spent", f"is {row['spent']} but its records sum to {account.spent}")

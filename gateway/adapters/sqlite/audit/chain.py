@@ -45,16 +45,16 @@ class Chain:
         self._started = start.started
         self._hashes: tuple[bytes, ...] = (start.hash,)  # what may stand before the next batch; empty: unknown
 
-    def walk(self, progress: Callable[[int, int], None] | None) -> int:
-        """Batch by batch, with the credits that each must have brought; how many credits there are."""
-        rows = self._database.rows("credit", order="batch", after=self._begin)
-        credits = Credits(self._database.sql, self._findings, rows)
+    def walk(self, progress: Callable[[int, int], None] | None) -> tuple[int, int]:
+        """Batch by batch, with what each must have brought; how many credits and reversals there are."""
+        credits = Credits(self._database, "credit", self._findings, after=self._begin)
+        reversals = Credits(self._database, "reversal", self._findings, after=self._begin)
         total = self._database.count("batch", after=self._begin)
         for batch in self._database.rows("batch", order="seq", after=self._begin):
             seq = batch["seq"]
             self._check_numbers(batch)
             self._check_hash(batch)
-            touched = self._read_notes(batch, credits)
+            touched = self._read_notes(batch, credits, reversals)
             touched |= self._read_records(batch)
             self._transfers.take(batch)
             self._check_boundary(seq, touched)
@@ -63,12 +63,13 @@ class Chain:
             if progress and not self.batches % _PROGRESS_EVERY:
                 progress(self.batches, max(total, self.batches))
         credits.finish()
+        reversals.finish()
         if "batch" in self._database.unread:
             self._bad(self._seq + 1, None, "and what follows cannot be read")
         self.last = self._seq
         if progress:
             progress(self.batches, max(total, self.batches))
-        return credits.count
+        return credits.count, reversals.count
 
     def _check_numbers(self, batch: Row) -> None:
         seq, first, count, started = (batch[name] for name in ("seq", "first", "count", "started"))
@@ -98,9 +99,9 @@ class Chain:
             self._bad(batch["seq"], "hash", "is not that of its contents and the hash before it: it was changed")
         self._hashes = tuple(dict.fromkeys((batch["hash"], *computed[:1])))
 
-    def _read_notes(self, batch: Row, credits: Credits) -> set[int]:
-        """Take in what a batch says of tariffs and credits; the accounts that it credits."""
-        noted = []
+    def _read_notes(self, batch: Row, credits: Credits, reversals: Credits) -> set[int]:
+        """Take in what a batch says of tariffs, credits and reversals; the accounts that it moves."""
+        noted: dict[str, list[Row]] = {"credit": [], "reversal": []}
         lines = batch["notes"].split("\n")
         if lines.pop():
             self._bad(batch["seq"], "notes", "do not end with a line's end")
@@ -113,10 +114,11 @@ class Chain:
             elif kind == "origin":
                 self._check_origin(batch, note)
             else:
-                noted.append(note)
-                self._take_credit(batch, note)
-        credits.compare(batch["seq"], noted)
-        return {note["account"] for note in noted}
+                noted[kind].append(note)
+                self._take_entry(batch, kind, note)
+        credits.compare(batch["seq"], noted["credit"])
+        reversals.compare(batch["seq"], noted["reversal"])
+        return {note["account"] for notes in noted.values() for note in notes}
 
     def _take_tariff(self, seq: int, note: Row) -> None:
         if note["id"] in self.tariffs:
@@ -128,16 +130,36 @@ class Chain:
         if not batch["first"] <= note["first"] <= note["first"] + note["count"] <= batch["first"] + batch["count"]:
             self._bad(batch["seq"], "notes", f"name records {note['first']} and on, which it does not hold")
 
-    def _take_credit(self, batch: Row, note: Row) -> None:
-        id, ref = note["account"], note["ref"]
-        if note["micros"] <= 0:
-            self._findings.add("credit", ref, "micros", f"is {note['micros']} in the note of batch {batch['seq']}")
+    def _take_entry(self, batch: Row, kind: str, note: Row) -> None:
+        """A credit or a reversal."""
+        id, ref, micros = note["account"], note["ref"], note["micros"]
+        if micros <= 0:
+            self._findings.add(kind, ref, "micros", f"is {micros} in the note of batch {batch['seq']}")
         if note["at"] != batch["at"]:
-            self._bad(batch["seq"], "notes", f"say that credit {short(ref)} came at {note['at']}, not at {batch['at']}")
+            self._bad(batch["seq"], "notes", f"say that {kind} {short(ref)} came at {note['at']}, not at {batch['at']}")
         account = self.accounts.setdefault(id, Account(note["holder"], note["unit"]))
         if (account.holder, account.unit) != (note["holder"], note["unit"]):
             self._findings.add("account", id, None, f"belongs to somebody else in the note of batch {batch['seq']}")
-        account.credited += note["micros"]
+        if kind == "credit":
+            self._pay(account, note, batch["seq"])
+        else:
+            self._take_back(account, note, batch["seq"])
+
+    def _pay(self, account: Account, note: Row, seq: int) -> None:
+        """A credit pays the debt first, as far as it goes."""
+        owed = min(account.debt, max(0, note["micros"]))
+        if note["repaid"] != owed:
+            what = f"is {note['repaid']} in the note of batch {seq}, and {owed} was owed"
+            self._findings.add("credit", note["ref"], "repaid", what)
+        account.credited += note["micros"] - note["repaid"]
+        account.debt -= note["repaid"]
+
+    def _take_back(self, account: Account, note: Row, seq: int) -> None:
+        if not 0 <= note["taken"] <= note["micros"]:
+            what = f"is {note['taken']} of {note['micros']} in the note of batch {seq}"
+            self._findings.add("reversal", note["ref"], "taken", what)
+        account.credited -= note["taken"]
+        account.debt += note["micros"] - note["taken"]
 
     def _read_records(self, batch: Row) -> set[int]:
         """Add up a batch's records; the accounts that they move."""

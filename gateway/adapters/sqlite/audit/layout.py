@@ -35,7 +35,8 @@ COLUMNS = {
     "account": _shape(
         "id:int holder:text unit:text priority:int expires:int credited:int spent:int leased:int debt:int"
     ),
-    "credit": _shape("ref:text account:int micros:int kind:text reason:text at:int batch:int"),
+    "credit": _shape("ref:text account:int micros:int kind:text reason:text at:int batch:int repaid:int"),
+    "reversal": _shape("ref:text account:int micros:int taken:int kind:text reason:text at:int batch:int"),
     "tariff": _shape("id:int route:text owner:text commission_points:int price:text"),
     "batch": _shape("seq:int at:int first:int count:int started:int payload:blob notes:text hash:blob"),
     "fold": _shape(
@@ -51,6 +52,9 @@ COLUMNS = {
 
 _NOTES: Mapping[object, Mapping[str, type]] = {
     "credit": _shape("note:text account:int ref:text holder:text unit:text micros:int kind:text reason:text at:int"),
+    "reversal": _shape(
+        "note:text account:int ref:text holder:text unit:text micros:int taken:int kind:text reason:text at:int"
+    ),
     "tariff": _shape("note:text id:int route:text owner:text commission_points:int price:text"),
     "origin": _shape("note:text worker:text seq:int first:int count:int local:int"),
 }
@@ -78,15 +82,18 @@ def wrong_record(kind: int, padding: bytes, token: int, micros: int) -> str | No
 
 
 def read_note(line: str) -> Row | None:
-    """A note as the gateway writes it, to the byte; None for anything else."""
+    """A note as the gateway writes it, to the byte; None for anything else. A credit has its `repaid`, 0 or not."""
     try:
         note = json.loads(line)
         if not isinstance(note, dict):
             return None
         canonical = json.dumps(note, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         shape = _NOTES.get(note.get("note"))
+        repaid = note.setdefault("repaid", 0) if note.get("note") == "credit" else None
     except (ValueError, TypeError, RecursionError):
         return None
+    if repaid is not None and shape is not None:
+        shape = {**shape, "repaid": int}
     if shape is None or canonical != line or {name: type(value) for name, value in note.items()} != shape:
         return None
     # No column could hold it, and sums of numbers without a bound would grow past what Python agrees to write out.

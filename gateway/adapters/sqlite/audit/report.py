@@ -35,8 +35,10 @@ class Total:
     """All accounts of one unit, in micros."""
 
     credited: int
+    """Less what was taken back."""
     spent: int
     available: int
+    debt: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Report:
     transfers: int = 0
     folded: int = 0
     """The last batch that transfers were derived from."""
+    reversals: int = 0
 
     @property
     def clean(self) -> bool:

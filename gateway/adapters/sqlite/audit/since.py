@@ -3,11 +3,11 @@
 Of the batches from a given one on, everything is proved that a whole audit proves: hashes, records, notes, credits, and
 that no account was overspent at any commit. Of the earlier ones it proves that their numbers run on without a gap and
 that their payloads have the length of their records. Of the whole file it proves the tables' definitions, the sums of
-all credit rows against the accounts, that nothing is negative, and the head.
+all rows of credits and reversals against the accounts, that nothing is negative, and the head.
 
-What it takes on trust, and says so: the hash of the last earlier batch; the earlier credit rows and tariffs; that an
-account had spent before what its row says less what its later records sum to; that requests which begun earlier were
-captured. And it does not read SQLite's pages for damage. So it proves that nothing went wrong *since*; somebody who
+What it takes on trust, and says so: the hash of the last earlier batch; the earlier rows of credits, reversals and
+tariffs; that an account had spent before what its row says less what its later records sum to; that requests which
+begun earlier were captured. And it does not read SQLite's pages for damage. So it proves that nothing went wrong *since*; somebody who
 changed earlier books, and made the rows agree, is seen by a whole audit only.
 """
 
@@ -37,6 +37,7 @@ class Account:
     credited: int = 0
     spent: int = 0
     overspent: bool = False
+    debt: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,8 @@ class Start:
         if not self.seq:
             return ()
         return (
-            f"the hashes, records and notes of the batches up to {self.seq}; that the rows of credits and tariffs which"
-            " came with them are theirs, and that accounts had spent what remains of their rows",
+            f"the hashes, records and notes of the batches up to {self.seq}; that the rows of credits, reversals and"
+            " tariffs which came with them are theirs, and that accounts had spent what remains of their rows",
             "changes to requests that were captured in those batches, and whether a later capture repeats one of them",
             "SQLite's pages, for damage",
         )
@@ -127,15 +128,22 @@ def _moved_since(database: Database, last: int) -> tuple[Counter[int], set[objec
 
 
 def _accounts_before(database: Database, last: int, moved: Counter[int], findings: Findings) -> dict[int, Account]:
-    """Credited: what the earlier credit rows sum to. Spent: the account's row, less what its later records sum to."""
+    """Credited, debt: what the earlier rows sum to. Spent: the account's row, less what its later records sum to."""
     credited: Counter[int] = Counter()
-    for row in database.rows("credit", "ref", "account", "micros", "batch", order="ref"):
+    debt: Counter[int] = Counter()
+    for row in database.rows("credit", "ref", "account", "micros", "repaid", "batch", order="ref"):
         if row["batch"] <= last:
-            credited[row["account"]] += row["micros"]
+            credited[row["account"]] += row["micros"] - row["repaid"]
+            debt[row["account"]] -= row["repaid"]
+    for row in database.rows("reversal", "ref", "account", "micros", "taken", "batch", order="ref"):
+        if row["batch"] <= last:
+            credited[row["account"]] -= row["taken"]
+            debt[row["account"]] += row["micros"] - row["taken"]
     accounts = {}
     for row in database.rows("account", order="id"):
         if row["id"] in credited:
             account = Account(row["holder"], row["unit"], credited[row["id"]], row["spent"] - moved[row["id"]])
+            account.debt = debt[row["id"]]
             accounts[row["id"]] = account
             if not 0 <= account.spent <= account.credited:
                 account.overspent = True

@@ -21,6 +21,9 @@ _HOUR_MS = 3_600_000
 _WHOLE = 10_000
 _FLOWS = {CAPTURE: 1, GATED_CAPTURE: 1, VOID: -1}
 
+MONEY_KINDS = ("credit", "repayment", "reversal", "debt")
+"""The transfers of money that comes and goes, not of usage."""
+
 Entry = tuple[str, str, str, str, int, str]
 """Kind, payer, payee, unit, micros, cause."""
 
@@ -56,7 +59,7 @@ class Transfers:
 
     def _forget(self) -> None:
         self._used: dict[tuple[int, int], list[int]] = {}
-        self._credited: dict[int, list[tuple[str, int]]] = {}
+        self._money: dict[int, list[Row]] = {}
 
     def take(self, batch: Row) -> None:
         """One batch, in the order of the chain."""
@@ -68,8 +71,8 @@ class Transfers:
             sums[0] += _FLOWS.get(kind, 0)
             sums[1] += micros
         for note in map(read_note, batch["notes"].splitlines()):
-            if note is not None and note["note"] == "credit":
-                self._credited.setdefault(note["account"], []).append((note["ref"], note["micros"]))
+            if note is not None and note["note"] in ("credit", "reversal"):
+                self._money.setdefault(note["account"], []).append(note)
             elif note is not None and note["note"] == "tariff":
                 self._tariffs = max(self._tariffs, note["id"])
         if batch["at"] - batch["at"] % _HOUR_MS != fold["hour"]:
@@ -140,7 +143,7 @@ class Transfers:
 
     def _compare(self, fold: Row, used: list[Row], moved: list[Row]) -> list[tuple[int, int, int]]:
         """The rows of a run against its batches; the sums of the accounts that are written."""
-        accounts = sorted({account for account, _ in self._used} | self._credited.keys())
+        accounts = sorted({account for account, _ in self._used} | self._money.keys())
         if not fold["done"]:
             accounts = [account for account in accounts if account <= fold["account"]]
         elif accounts and fold["account"] != accounts[-1]:
@@ -167,9 +170,8 @@ class Transfers:
     ) -> Iterator[Entry]:
         """The transfers that an account's sums must have made."""
         caller, unit = f"account:{account}", self._holders.get(account, ("", ""))[1]
-        for ref, micros in self._credited.get(account, ()):
-            source = ref.split(":", 1)[0] if ":" in ref else "other"
-            yield ("credit", f"clearing:{source}", caller, unit, micros, ref)
+        for note in self._money.get(account, ()):
+            yield from _entries_of(note, caller, f"debt:{account}", unit)
         nets: dict[tuple[str, int], int] = {}
         for tariff, _, micros in used:
             terms = self._terms.get(tariff, ("", 0))
@@ -213,8 +215,8 @@ class Transfers:
         for row in used:
             lines.setdefault(row["account"], []).append([row[n] for n in ("account", "tariff", "requests", "micros")])
         for row in moved:
-            account = _caller(row)
-            if row["kind"] == "credit":
+            account = caller_of(row)
+            if row["kind"] in MONEY_KINDS:
                 whose = [account, *self._holders.get(account, ())]
                 held = lines.setdefault(account, [])
                 if not held or held[0] != whose:
@@ -270,16 +272,29 @@ class _Ahead:
             yield from self._rows
 
 
+def _entries_of(note: Row, caller: str, debt: str, unit: str) -> Iterator[Entry]:
+    """A credit repays first and fills the account with the rest; a reversal owes what it cannot take."""
+    ref, micros = note["ref"], note["micros"]
+    source = f"clearing:{ref.split(':', 1)[0] if ':' in ref else 'other'}"
+    if note["note"] == "credit":
+        sides = (("repayment", source, debt, note["repaid"]), ("credit", source, caller, micros - note["repaid"]))
+    else:
+        sides = (("debt", debt, source, micros - note["taken"]), ("reversal", caller, source, note["taken"]))
+    for kind, payer, payee, amount in sides:
+        if amount:
+            yield (kind, payer, payee, unit, amount, ref)
+
+
 def _name(row: Row) -> str:
     """`12/3`: the fold, and the number or account in it."""
     return f"{row['fold']}/{row['number'] if 'number' in row else row['account']}"
 
 
-def _caller(row: Row) -> int:
-    """The caller's account that a transfer is of; 0 if it is of none."""
+def caller_of(row: Row) -> int:
+    """The caller whose account, or whose debt, a transfer is of; 0 if it is of none."""
     for name in (row["payer"], row["payee"]):
         kind, _, id = name.partition(":")
-        if kind == "account" and id.isascii() and id.isdigit() and len(id) < 20:
+        if kind in ("account", "debt") and id.isascii() and id.isdigit() and len(id) < 20:
             return int(id)
     return 0
 

@@ -12,7 +12,7 @@ END $$;
 -- The same as slice_of in core/ledger.py.
 CREATE FUNCTION slice_of(missing bigint, available bigint, keepers bigint) RETURNS bigint
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT least(available, greatest(missing, least(1000 * missing, available / (2 * keepers))))
+    SELECT greatest(0, least(available, greatest(missing, least(1000 * missing, available / (2 * keepers)))))
 $$;
 
 -- One batch: its costs go from what was on loan to what is spent. A refund, or a void, goes back on loan.
@@ -41,7 +41,7 @@ BEGIN
     END IF;
     UPDATE account SET spent = account.spent + due.micros, leased = account.leased - due.micros
         FROM unnest(ids, dues) AS due (id, micros) WHERE account.id = due.id;
-    RETURN QUERY SELECT account.id, account.credited - account.spent - lease.micros
+    RETURN QUERY SELECT account.id, account.credited - account.spent - account.debt - lease.micros
         FROM account JOIN lease ON lease.account = account.id AND lease.keeper = my_id WHERE account.id = ANY (ids);
 END $$;
 
@@ -58,7 +58,7 @@ DECLARE
     all_ids bigint[];
     moved bigint;
     wish record;
-    found account%ROWTYPE;
+    row_of account%ROWTYPE;
     mine bigint;
     rivals integer[];
     available bigint;
@@ -87,35 +87,35 @@ BEGIN
         WITH ORDINALITY AS wanted (holder, unit, missing, final, round, place)
     LOOP
         place := wish.place; account := 0; granted := 0; elsewhere := 0; outcome := 'done'; others := '{}';
-        SELECT * INTO found FROM account WHERE account.holder = wish.holder AND account.unit = wish.unit
+        SELECT * INTO row_of FROM account WHERE account.holder = wish.holder AND account.unit = wish.unit
             AND account.priority = 0 AND account.expires = 0;
         IF NOT FOUND THEN
             RETURN NEXT;
             CONTINUE;
         END IF;
-        account := found.id;
-        mine := coalesce((SELECT micros FROM lease WHERE keeper = my_id AND lease.account = found.id), 0);
-        available := found.credited - found.spent - found.leased;
-        rivals := ARRAY(SELECT keeper FROM lease WHERE lease.account = found.id AND keeper <> my_id AND micros > 0);
+        account := row_of.id;
+        mine := coalesce((SELECT micros FROM lease WHERE keeper = my_id AND lease.account = row_of.id), 0);
+        available := row_of.credited - row_of.spent - row_of.leased - row_of.debt;
+        rivals := ARRAY(SELECT keeper FROM lease WHERE lease.account = row_of.id AND keeper <> my_id AND micros > 0);
         give := 0;
-        IF found.turn NOT IN (0, my_id) AND found.turn_until > clock_timestamp() THEN
+        IF row_of.turn NOT IN (0, my_id) AND row_of.turn_until > clock_timestamp() THEN
             outcome := 'wait';
         ELSIF available < wish.missing AND NOT wish.final AND cardinality(rivals) > 0 THEN
             outcome := 'recall';
             UPDATE account SET turn = my_id, turn_until = clock_timestamp() + turn_ms * interval '1 ms'
-                WHERE id = found.id;
+                WHERE id = row_of.id;
             PERFORM pg_notify(channel, json_build_object(
-                'recall', found.id, 'round', wish.round, 'asker', my_id, 'of', rivals)::text);
+                'recall', row_of.id, 'round', wish.round, 'asker', my_id, 'of', rivals)::text);
         ELSE
             give := slice_of(wish.missing, available, keepers);
-            UPDATE account SET leased = leased + give, turn = 0 WHERE id = found.id;
+            UPDATE account SET leased = leased + give, turn = 0 WHERE id = row_of.id;
             IF give > 0 THEN
-                INSERT INTO lease VALUES (my_id, found.id, give)
+                INSERT INTO lease VALUES (my_id, row_of.id, give)
                     ON CONFLICT (keeper, account) DO UPDATE SET micros = lease.micros + excluded.micros;
             END IF;
         END IF;
         granted := give;
-        elsewhere := found.credited - found.spent - mine - give;
+        elsewhere := row_of.credited - row_of.spent - row_of.debt - mine - give;
         others := rivals;
         RETURN NEXT;
     END LOOP;

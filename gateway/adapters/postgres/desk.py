@@ -1,0 +1,152 @@
+"""A keeper's place at the database: one connection, one transaction at a time, and what is on loan to it.
+
+**The fence.** `take_over` gives this run of a host the newest epoch of its row; every transaction shows it, with the
+row locked in share mode. Whoever comes after under the same name (a restart, a reaper, a second gateway with the same
+name by mistake) has a newer one, and from then on this desk writes nothing: it is *fenced*, for good.
+
+**Nothing is guessed.** When a connection is lost, what was under way on it may have been committed, may still be under
+way, or may even arrive later from a buffer. `go_on` takes a newer epoch on a new connection: that waits until whatever
+holds the row is over, and what comes later is turned away. Then what is in doubt is read back: the batch by its number
+and its hash, the leases by what the keeper knows of. What was lent by an answer that never arrived goes back.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+import asyncpg
+
+from gateway.adapters.postgres.migrations import MigrationRefused, apply
+from gateway.adapters.postgres.sessions import FENCED, PROBLEMS, Address, Connection, Session
+from gateway.ports import StoreDamaged, StoreFailed, StoreLocked
+
+T = TypeVar("T")
+
+
+class Desk:
+    """One keeper's. Whoever does something at it holds the `lock`."""
+
+    def __init__(self, address: Address, *, name: str) -> None:
+        self.address = address
+        self.name = name
+        self.lock = asyncio.Lock()
+        self.id = 0
+        self.epoch = 0
+        self.schema = ""
+        self.known: dict[int, int] = {}
+        """Micros on loan to us, by account row: as of the last answer, less what was parted with."""
+        self.fenced = False
+        self.resolve: Callable[[Connection], Awaitable[None]] = _nothing_in_doubt
+        """Reads back what was under way when the connection was lost."""
+        self.settling: Callable[[], None] = lambda: None
+        """Told that the leases are about to be set to what is known."""
+        self._instance = secrets.token_hex(8)
+        self._session = Session(address, name)
+        self._lost = False
+
+    async def open(self) -> None:
+        """Bring the tables up to date and take the books over. Raises StoreFailed, StoreDamaged."""
+        try:
+            connection = await self._session.connect()
+            if await connection.fetchval("SELECT pg_is_in_recovery()"):
+                raise StoreFailed(f"{self.address.name} is a replica that cannot be written")
+            await apply(connection, "ledger")
+            self.schema = await connection.fetchval("SELECT current_schema()")
+            row = await self._session.do(
+                lambda found: found.fetchrow("SELECT * FROM take_over($1, $2)", self.name, self._instance)
+            )
+            assert row is not None
+            self.id, self.epoch = row["my_id"], row["my_epoch"]
+        except MigrationRefused as error:
+            self._session.drop()
+            raise StoreDamaged(f"{self.address.name}: {error}") from error
+        except PROBLEMS as error:
+            self._session.drop()
+            raise StoreFailed(self.address.told(error)) from error
+        self._lost = False
+
+    @property
+    def channel(self) -> str:
+        """Where keepers of these books talk to one another."""
+        return f"gateway_{self.schema}_keepers"[:63]
+
+    async def ready(self) -> None:
+        """Until nothing is in doubt. Raises StoreFailed, StoreLocked."""
+        if self._lost:
+            await self.do(_is_there)
+
+    async def do(self, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
+        """One transaction, over a connection on which nothing is in doubt. Raises StoreFailed, StoreLocked."""
+        if self.fenced:
+            raise self._locked()
+        try:
+            if self._lost:
+                await self._go_on()
+            return await self._session.do(work)
+        except PROBLEMS as error:
+            self.lose()
+            if isinstance(error, asyncpg.PostgresError) and error.sqlstate == FENCED:
+                self.fenced = True
+                raise self._locked() from error
+            raise StoreFailed(self.address.told(error)) from error
+
+    def lose(self) -> None:
+        """Whatever was under way is in doubt; the next to come takes a new connection."""
+        self._lost = True
+        self._session.drop()
+
+    async def _go_on(self) -> None:
+        await self._session.connect()
+        self.epoch = await self._session.do(
+            lambda found: found.fetchval("SELECT go_on($1, $2)", self.id, self._instance)
+        )
+        await self._session.do(self._resolve)
+        self.settling()
+        rows, micros = list(self.known), list(self.known.values())
+        await self._session.do(
+            lambda found: found.execute("SELECT settle_leases($1, $2, $3, $4)", self.id, self.epoch, rows, micros)
+        )
+        self._lost = False
+
+    async def _resolve(self, connection: Connection) -> None:
+        await self.resolve(connection)
+
+    def move(self, row: int, micros: int) -> None:
+        """So much more of an account is on loan to us."""
+        left = self.known.get(row, 0) + micros
+        if left:
+            self.known[row] = left
+        else:
+            self.known.pop(row, None)
+
+    async def leave(self, *, quiet: bool) -> None:
+        """Give all leases back, if the database can be reached. `quiet`: every answer on record has begun."""
+
+        async def work(connection: Connection) -> None:
+            async with connection.transaction():
+                await connection.execute("SELECT fence($1, $2)", self.id, self.epoch)
+                await connection.execute("SELECT take_back($1)", self.id)
+                if quiet:  # else whoever looks after the dead voids what never began
+                    await connection.execute("UPDATE keeper SET instance = '' WHERE id = $1", self.id)
+
+        if self.id and not self.fenced and not self._lost:
+            try:
+                await self.do(work)
+            except (StoreFailed, StoreLocked):
+                pass
+        await self._session.close()
+
+    def _locked(self) -> StoreLocked:
+        return StoreLocked(
+            f"another gateway took over what {self.name!r} kept in {self.address.name}: it was started under the same"
+            " name, or this one was silent for too long"
+        )
+
+
+async def _is_there(connection: Connection) -> None:
+    await connection.execute("SELECT 1")
+
+
+async def _nothing_in_doubt(connection: Connection) -> None:
+    """No draft was under way."""

@@ -1,0 +1,160 @@
+"""Credits and reversals in the books: what arrives, and what is taken back.
+
+The money key decides, over all hosts and in the same transaction as the money: whoever writes it first has made the
+entry. Keys are written in one order, then missing accounts by name, then accounts are locked by id: hosts that bring the
+same money at once wait for one another and never in a circle.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gateway.adapters.postgres.sessions import Connection
+from gateway.core.ledger import Credit, Draft, Reversal
+from gateway.core.money import AMOUNT_MICROS_MAX
+
+_KEYS = """INSERT INTO money_key SELECT ref FROM unnest($1::text[]) AS new (ref) ORDER BY ref
+ON CONFLICT DO NOTHING RETURNING ref"""
+_NEW_ACCOUNT = """INSERT INTO account (holder, unit) SELECT $1::text, $2::text WHERE NOT EXISTS (
+    SELECT 1 FROM account WHERE holder = $1::text AND unit = $2::text AND priority = 0 AND expires = 0
+) ON CONFLICT DO NOTHING RETURNING id"""
+_IDS = """SELECT id, holder, unit FROM account JOIN unnest($1::text[], $2::text[]) AS wanted (holder, unit)
+USING (holder, unit) WHERE priority = 0 AND expires = 0"""
+_LOCKED = """SELECT id, credited, spent, leased, debt FROM account WHERE id = ANY ($1::bigint[])
+ORDER BY id FOR NO KEY UPDATE"""
+_MOVE = """UPDATE account SET credited = credited + new.credited, debt = debt + new.debt
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS new (id, credited, debt) WHERE account.id = new.id"""
+
+Key = tuple[str, str]
+Outcomes = list[bool | None]
+
+
+@dataclass(slots=True)
+class _Account:
+    """A row under lock, and what moves it."""
+
+    credited: int
+    available: int
+    debt: int
+    more_credited: int = 0
+    more_debt: int = 0
+
+    def move(self, *, credited: int = 0, debt: int = 0) -> None:
+        self.credited += credited
+        self.available += credited
+        self.debt += debt
+        self.more_credited += credited
+        self.more_debt += debt
+
+
+@dataclass(slots=True)
+class Entries:
+    """What became of a draft's credits and reversals, and the notes of those that were made."""
+
+    credited: Outcomes = field(default_factory=list)
+    reversed: Outcomes = field(default_factory=list)
+    notes: list[dict[str, object]] = field(default_factory=list)
+
+
+async def write_entries(connection: Connection, keeper: int, draft: Draft) -> Entries:
+    """Make the entries whose money key is new. The fence is held."""
+    made = Entries()
+    everything: list[Credit | Reversal] = [*draft.credits, *(reversal for reversal, _ in draft.reversals)]
+    if not everything:
+        return made
+    first: dict[str, Credit | Reversal] = {}
+    for entry in everything:
+        first.setdefault(entry.ref, entry)
+    rows = await connection.fetch(_KEYS, list(first))
+    new = {row["ref"] for row in rows}
+    ids, fresh = await _ids(connection, sorted({entry.key for entry in first.values() if entry.ref in new}))
+    rows = await connection.fetch(_LOCKED, sorted({*ids.values(), *draft.spent}))
+    accounts = {
+        row["id"]: _Account(row["credited"], row["credited"] - row["spent"] - row["leased"], row["debt"])
+        for row in rows
+    }
+    writer = _Writer(connection, keeper, draft, made)
+    for entry in everything:
+        mine = entry.ref in new and first[entry.ref] is entry
+        outcome = await writer.write(entry, ids[entry.key], accounts[ids[entry.key]]) if mine else False
+        (made.credited if isinstance(entry, Credit) else made.reversed).append(outcome)
+    moved = {id: account for id, account in accounts.items() if account.more_credited or account.more_debt}
+    await connection.execute(
+        _MOVE,
+        list(moved),
+        [account.more_credited for account in moved.values()],
+        [account.more_debt for account in moved.values()],
+    )
+    if spare := [id for id in fresh if id not in moved]:
+        await connection.execute("DELETE FROM account WHERE id = ANY ($1::bigint[])", spare)
+    return made
+
+
+async def _ids(connection: Connection, keys: Sequence[Key]) -> tuple[dict[Key, int], list[int]]:
+    """The rows of these accounts, made where there are none; and those that were made."""
+    made = [id for key in keys if (id := await connection.fetchval(_NEW_ACCOUNT, *key)) is not None]
+    rows = await connection.fetch(_IDS, [key[0] for key in keys], [key[1] for key in keys])
+    return {(row["holder"], row["unit"]): row["id"] for row in rows}, made
+
+
+class _Writer:
+    """Writes one entry after the other."""
+
+    def __init__(self, connection: Connection, keeper: int, draft: Draft, made: Entries) -> None:
+        self._connection = connection
+        self._keeper = keeper
+        self._draft = draft
+        self._made = made
+
+    async def write(self, entry: Credit | Reversal, id: int, account: _Account) -> bool | None:
+        """Whether it was made; None, and no key is kept, if the account cannot hold so much."""
+        done = await (
+            self._credit(entry, id, account) if isinstance(entry, Credit) else self._reverse(entry, id, account)
+        )
+        if not done:
+            await self._connection.execute("DELETE FROM money_key WHERE ref = $1", entry.ref)
+        return done or None
+
+    async def _credit(self, credit: Credit, id: int, account: _Account) -> bool:
+        micros = credit.amount.micros
+        repaid = min(account.debt, micros)
+        if account.credited + micros - repaid > AMOUNT_MICROS_MAX:
+            return False
+        await self._connection.execute(
+            "INSERT INTO credit VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            credit.ref, id, micros, credit.kind, credit.reason, self._draft.at_ms, self._keeper, self._draft.seq,
+            repaid,
+        )  # fmt: skip
+        account.move(credited=micros - repaid, debt=-repaid)
+        self._made.notes.append(credit.note(id, self._draft.at_ms, repaid))
+        return True
+
+    async def _reverse(self, reversal: Reversal, id: int, account: _Account) -> bool:
+        """What is available goes at once; the rest is debt. What is on loan is not touched."""
+        micros = reversal.amount.micros
+        taken = max(0, min(micros, account.available - account.debt))
+        if account.debt + micros - taken > AMOUNT_MICROS_MAX:
+            return False
+        await self._connection.execute(
+            "INSERT INTO reversal VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            reversal.ref, id, micros, taken, reversal.kind, reversal.reason, self._draft.at_ms, self._keeper,
+            self._draft.seq,
+        )  # fmt: skip
+        account.move(credited=-taken, debt=micros - taken)
+        self._made.notes.append(reversal.note(id, self._draft.at_ms, taken))
+        return True
+
+
+async def landed(connection: Connection, keeper: int, draft: Draft, seq: int) -> tuple[Outcomes, Outcomes]:
+    """Which of a draft's entries were made when it was written as `seq`. One that it names twice was made once."""
+    credits = [credit.ref for credit in draft.credits]
+    reversals = [reversal.ref for reversal, _ in draft.reversals]
+    rows = await connection.fetch(
+        "SELECT ref FROM credit WHERE keeper = $1 AND batch = $2 UNION ALL"
+        " SELECT ref FROM reversal WHERE keeper = $1 AND batch = $2",
+        keeper, seq,
+    )  # fmt: skip
+    made = {row["ref"] for row in rows}
+    return (
+        [ref in made and ref not in credits[:place] for place, ref in enumerate(credits)],
+        [ref in made and ref not in reversals[:place] for place, ref in enumerate(reversals)],
+    )

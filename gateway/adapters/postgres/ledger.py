@@ -1,0 +1,302 @@
+"""The books in PostgreSQL, for many hosts: each host's keeper leases slices of accounts and writes its own chain.
+
+- **Durable leases.** `account.leased` is the sum of the account's leases, and `credited - spent - leased` is never
+  negative (the database checks it). A commit moves what was spent from leased to spent, in the transaction that writes
+  the batch; so whatever becomes of a host, no other can spend what it had not given back.
+- **One statement a commit**, a function in the database: one round trip, and a host that freezes holds nobody's rows.
+  A commit with credits or new tariffs is a transaction of several statements, which the server ends if it stands idle.
+- **One order of locks**: the keeper's row, new accounts by name, credits by ref, accounts by id. Keepers wait for one
+  another and never in a circle.
+- **Credits** are decided by the money key, `credit.ref`, over all hosts.
+- **Ambiguous commits** are read back (`desk`), loans are in `lending`, what the dead leave behind is in `reaping`.
+
+The chain of a keeper proves that none of its batches was changed, dropped from the middle or reordered. Its head is not
+kept outside the database: a fail-over to a standby that lags loses commits without notice. Use a synchronous one.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import asyncpg
+
+from gateway.adapters.postgres.books import BooksDamaged, read_tail
+from gateway.adapters.postgres.desk import Desk
+from gateway.adapters.postgres.entries import Entries, Outcomes, landed, write_entries
+from gateway.adapters.postgres.lending import Lending, Patience
+from gateway.adapters.postgres.reaping import reap
+from gateway.adapters.postgres.sessions import PROBLEMS, Address, Connection, Ear, Session
+from gateway.core.ledger import (
+    GENESIS,
+    AccountRow,
+    Committed,
+    Draft,
+    Drawn,
+    Reversal,
+    Tail,
+    chain,
+    note_lines,
+    tariff_note,
+)
+from gateway.ports import Borrower, Clock, StoreDamaged, StoreFailed, StoreLocked
+
+_WRITE = "SELECT account, elsewhere FROM write_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+_BEAT = "UPDATE keeper SET heartbeat = clock_timestamp() WHERE id = $1 AND epoch = $2 RETURNING id"
+_OTHERS = "SELECT id, name, epoch, heartbeat FROM keeper WHERE id <> $1 AND instance <> ''"
+_ACCOUNTS = """SELECT
+    account.id, holder, unit, credited - spent - leased - debt + coalesce(lease.micros, 0) AS available
+FROM account JOIN unnest($2::text[], $3::text[]) AS wanted (holder, unit) USING (holder, unit)
+LEFT JOIN lease ON lease.account = account.id AND lease.keeper = $1 WHERE priority = 0 AND expires = 0"""
+Rows = list[asyncpg.Record]
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """How hosts hear that others live."""
+
+    beat_seconds: float = 1.0
+    dead_after_beats: int = 10
+    """So many beats of ours without one of theirs."""
+
+
+class PostgresLedgerStore:
+    """Implements `ports.LedgerStore`, `ports.Lender` and `ports.Teller`."""
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        name: str,
+        clock: Clock,
+        pulse: Pulse | None = None,
+        patience: Patience | None = None,
+        report: Callable[[str], None] = lambda problem: None,
+    ) -> None:
+        self._address = address
+        self._clock = clock
+        self._pulse = pulse or Pulse()
+        self._report = report
+        self._desk = Desk(address, name=name)
+        self._desk.resolve = self._read_back
+        self._lending = Lending(self._desk, patience=patience)
+        self._ear: Ear | None = None
+        self._heart: asyncio.Task[None] | None = None
+        self._silent: dict[int, tuple[object, int]] = {}  # a keeper's last heartbeat, and how often it was seen
+        self._hash = GENESIS
+        self._seq = 0
+        self._next = 1
+        self._started = 0
+        self._kept = self._kept_as = 0  # the keeper's last draft, by its number and by ours
+        self._in_doubt: tuple[Draft, int] | None = None
+        self._closed = False
+
+    # --- the books ----------------------------------------------------------------------------------------------------
+
+    async def open(self) -> Tail:
+        desk = self._desk
+        await desk.open()
+        try:
+            async with desk.lock:
+                tail, self._hash = await desk.do(lambda found: read_tail(found, desk.id))
+            self._seq, self._next, self._started = tail.seq, tail.first, tail.started
+            self._kept = self._kept_as = tail.seq
+            self._ear = Ear(self._address, f"{desk.name} ear", channel=desk.channel, heard=self._lending.heard)
+            await self._ear.open()
+            await self._beat()
+        except BooksDamaged as error:
+            raise StoreDamaged(f"{self._address.name}: {error}") from error
+        except PROBLEMS as error:
+            raise StoreFailed(self._address.told(error)) from error
+        self._heart = asyncio.get_running_loop().create_task(self._live(), name="heartbeat")
+        return tail
+
+    async def reopen(self) -> None:
+        desk = self._desk
+        async with desk.lock:
+            desk.lose()
+            await desk.do(_is_there)
+
+    async def commit(self, draft: Draft) -> Committed:
+        desk = self._desk
+        async with desk.lock:
+            credited: Outcomes = []
+            reversed: Outcomes = []
+            elsewhere: Mapping[int, int] = {}
+            await desk.ready()  # what is in doubt is read back before anything is written
+            if draft.writes and draft.seq <= self._kept:
+                seq = self._kept_as
+                credited, reversed = await desk.do(lambda found: landed(found, desk.id, draft, seq))
+            elif draft.writes:
+                entries, elsewhere = await self._write(draft, kept=draft.seq)
+                credited, reversed = entries.credited, entries.reversed
+            return Committed(credited, await self._accounts(draft), elsewhere, reversed)
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._heart is not None:
+            self._heart.cancel()
+            await asyncio.gather(self._heart, return_exceptions=True)
+        await self._lending.flush()
+        if self._ear is not None:
+            await self._ear.close()
+        async with self._desk.lock:
+            await self._desk.leave(quiet=self._started >= self._next - 1)
+
+    # --- loans --------------------------------------------------------------------------------------------------------
+
+    def lends_to(self, borrower: Borrower) -> None:
+        self._lending.lends_to(borrower)
+
+    async def draw(self, holder: str, unit: str, micros: int) -> Drawn:
+        return await self._lending.draw(holder, unit, micros)
+
+    def give_back(self, returns: Mapping[int, int]) -> None:
+        self._lending.give_back(returns)
+
+    async def reverse(self, reversal: Reversal) -> bool:
+        """What others, and our own keeper, have and can part with is called back; what is available then is taken."""
+        await self._lending.call_back(*reversal.key, reversal.amount.micros)
+        async with self._desk.lock:
+            try:
+                await self._desk.ready()
+                draft = Draft(0, self._next, self._clock.now_ms(), self._started, reversals=[(reversal, 0)])
+                entries, _ = await self._write(draft, kept=0)
+            except StoreLocked as locked:
+                raise StoreFailed(str(locked)) from locked
+        [made] = entries.reversed
+        if made is None:
+            raise ValueError("this is more than an account can hold")
+        return made
+
+    # --- commits ------------------------------------------------------------------------------------------------------
+
+    async def _write(self, draft: Draft, *, kept: int) -> tuple[Entries, Mapping[int, int]]:
+        """Write a draft under the next number of our chain. `kept` is its keeper's; there are others between those."""
+        draft = replace(draft, seq=self._seq + 1)
+        self._in_doubt = draft, kept
+        if draft.credits or draft.reversals or draft.tariffs:
+            entries, hash, rows = await self._desk.do(lambda found: self._write_whole(found, draft))
+        else:
+            lines = note_lines(origin.note() for origin in draft.origins)
+            entries, hash = Entries(), chain(self._hash, draft, lines)
+            rows = await self._desk.do(lambda found: self._write_batch(found, draft, lines, hash))
+        self._wrote(draft, kept, hash)
+        return entries, {row["account"]: row["elsewhere"] for row in rows}
+
+    def _wrote(self, draft: Draft, kept: int, hash: bytes) -> None:
+        """It is in the books."""
+        self._in_doubt = None
+        self._seq, self._hash = draft.seq, hash
+        self._next, self._started = draft.first + draft.count, draft.started
+        if kept:
+            self._kept, self._kept_as = kept, draft.seq
+        for row, micros in draft.spent.items():
+            self._desk.move(row, -micros)
+
+    async def _write_batch(self, connection: Connection, draft: Draft, lines: str, hash: bytes) -> Rows:
+        desk, moved = self._desk, sorted(row for row, micros in draft.spent.items() if micros)
+        rows: Rows = await connection.fetch(
+            _WRITE, desk.id, desk.epoch, draft.seq, draft.at_ms, draft.first, draft.count, draft.started,
+            bytes(draft.payload), lines, hash, moved, [draft.spent[row] for row in moved],
+        )  # fmt: skip
+        return rows
+
+    async def _write_whole(self, connection: Connection, draft: Draft) -> tuple[Entries, bytes, Rows]:
+        """A draft with entries or new tariffs: what is new of it is in the notes, and so in the hash."""
+        desk = self._desk
+        async with connection.transaction():
+            await connection.execute("SELECT fence($1, $2)", desk.id, desk.epoch)
+            entries = await write_entries(connection, desk.id, draft)
+            if draft.tariffs:
+                await connection.executemany(
+                    "INSERT INTO tariff VALUES ($1, $2, $3, $4, $5, $6)",
+                    [
+                        (desk.id, id, tariff.route, tariff.owner, tariff.commission_points, tariff.price)
+                        for id, tariff in draft.tariffs
+                    ],
+                )
+            notes = [tariff_note(id, tariff) for id, tariff in draft.tariffs]
+            lines = note_lines([*notes, *(origin.note() for origin in draft.origins), *entries.notes])
+            hash = chain(self._hash, draft, lines)
+            return entries, hash, await self._write_batch(connection, draft, lines, hash)
+
+    async def _accounts(self, draft: Draft) -> Mapping[tuple[str, str], AccountRow]:
+        """What this keeper could spend of the accounts that were asked for or moved."""
+        keys = sorted(draft.reads)
+        if not keys:
+            return {}
+        holders, units = [key[0] for key in keys], [key[1] for key in keys]
+        rows = await self._desk.do(lambda found: found.fetch(_ACCOUNTS, self._desk.id, holders, units))
+        return {(row["holder"], row["unit"]): AccountRow(row["id"], row["available"]) for row in rows}
+
+    async def _read_back(self, connection: Connection) -> None:
+        """Whether the draft that was under way is in the books; nothing can bring it there any more."""
+        if self._in_doubt is None:
+            return
+        draft, kept = self._in_doubt
+        row = await connection.fetchrow(
+            "SELECT payload, notes, hash FROM batch WHERE keeper = $1 AND seq = $2", self._desk.id, draft.seq
+        )
+        if row is None:
+            self._in_doubt = None
+        elif row["payload"] == draft.payload and row["hash"] == chain(self._hash, draft, row["notes"]):
+            self._wrote(draft, kept, row["hash"])
+        else:
+            raise StoreDamaged(f"{self._address.name}: batch {draft.seq} of {self._desk.name} is not what was written")
+
+    # --- the heart ----------------------------------------------------------------------------------------------------
+
+    async def _live(self) -> None:
+        """Beat, and look after those who do not any more."""
+        while True:
+            await asyncio.sleep(self._pulse.beat_seconds)
+            try:
+                for row in await self._beat():
+                    await self._reap(row)
+            except StoreFailed:
+                continue
+            except StoreLocked as locked:
+                self._lending.give_up()
+                self._report(str(locked))
+                return
+
+    async def _beat(self) -> list[asyncpg.Record]:
+        """Say that we live; who has been silent for too long."""
+        desk = self._desk
+
+        async def work(connection: Connection) -> list[asyncpg.Record]:
+            if await connection.fetchval(_BEAT, desk.id, desk.epoch) is None:
+                await connection.execute("SELECT fence($1, $2)", desk.id, desk.epoch)  # says so
+            return await connection.fetch(_OTHERS, desk.id)
+
+        async with desk.lock:
+            others = await desk.do(work)
+        before, self._silent = self._silent, {}
+        for row in others:
+            heartbeat, beats = before.get(row["id"], (None, 0))
+            self._silent[row["id"]] = (row["heartbeat"], beats + 1 if heartbeat == row["heartbeat"] else 0)
+        dead = [row for row in others if self._silent[row["id"]][1] >= self._pulse.dead_after_beats]
+        self._lending.keepers = 1 + len(others) - len(dead)
+        return dead
+
+    async def _reap(self, seen: asyncpg.Record) -> None:
+        session = Session(self._address, f"{self._desk.name} reaper")
+        try:
+            await session.connect()
+            reaped = await session.do(lambda found: reap(found, seen, at_ms=self._clock.now_ms()))
+        except (*PROBLEMS, BooksDamaged) as error:
+            self._report(f"what {seen['name']!r} left behind could not be taken over: {self._address.told(error)}")
+            return
+        finally:
+            await session.close()
+        if reaped is not None:
+            self._report(
+                f"{seen['name']!r} has been silent: its loans are taken back, and {reaped[0]} requests that it never"
+                f" answered are given away ({reaped[1]} micros)"
+            )
+
+
+async def _is_there(connection: Connection) -> None:
+    await connection.execute("SELECT 1")

@@ -1,0 +1,280 @@
+"""Slices of accounts, leased by this host: drawn, given back, and recalled by the others.
+
+What a keeper wants drawn and what it gives back gathers while a transaction is under way, and the next one takes all of
+it. Before a no, everybody is asked, as between processes (`flows/keep/slices.py`), and a no is exact because
+
+- **it is somebody's turn.** Who finds too little marks the account; until its turn is over (at its second attempt, or
+  after a moment) nobody else is lent any of it. So whatever others part with is there when it is looked at again.
+- **an answer is honest.** A host parts with what is not spoken for when no loan is on its way to its keeper: a
+  transaction under way is waited for, and so is the keeper's taking of it. The answer travels with the return, in one
+  transaction: who hears it finds the money.
+- **who does not answer makes it doubtful**: 503 and try again, never a false 402.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.adapters.postgres.desk import Desk
+from gateway.core.ledger import Drawn
+from gateway.ports import Borrower, StoreFailed, StoreLocked
+
+_LEND = """SELECT place, account, granted, elsewhere, outcome, others
+FROM lend($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"""
+_READ = """SELECT id, credited - spent - debt AS left FROM account
+WHERE holder = $1 AND unit = $2 AND priority = 0 AND expires = 0"""
+_LOOK_AGAIN_SECONDS = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long others are waited for, in seconds."""
+
+    answer: float = 0.5  # for those who were asked to part with what they can
+    turn: float = 0.8  # for the turn of another to end, and the most that a turn may take
+
+
+@dataclass(frozen=True, slots=True)
+class _Lent:
+    account: int
+    granted: int
+    elsewhere: int
+    outcome: str
+    others: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    holder: str
+    unit: str
+    micros: int
+    final: bool
+    round: int
+    answer: "asyncio.Future[_Lent]"
+
+
+@dataclass(slots=True)
+class _Round:
+    """Who was asked to part with what they can, and who has."""
+
+    answered: set[int] = field(default_factory=set)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def complete(self, asked: frozenset[int], seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                while not asked <= self.answered:
+                    self.changed.clear()
+                    await self.changed.wait()
+        except TimeoutError:
+            pass
+
+
+class Lending:
+    """Implements `ports.Lender` at a desk."""
+
+    def __init__(self, desk: Desk, *, patience: Patience | None = None) -> None:
+        self._desk = desk
+        self._patience = patience or Patience()
+        self._borrower: Borrower | None = None
+        self._wishes: list[_Wish] = []
+        self._returns: dict[int, int] = {}
+        self._say: list[str] = []
+        self._rounds: dict[int, _Round] = {}
+        self._round = time.time_ns()
+        self._undelivered = 0
+        self._delivered = asyncio.Event()
+        self._delivered.set()
+        self._task: asyncio.Task[None] | None = None
+        self._answering: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self.keepers = 1
+        """How many hosts there are that live."""
+        desk.settling = self._returns_are_settled
+
+    def lends_to(self, borrower: Borrower) -> None:
+        self._borrower = borrower
+
+    async def draw(self, holder: str, unit: str, micros: int) -> Drawn:
+        if not micros:
+            return await self._read(holder, unit)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._patience.turn
+        round, final = _Round(), False
+        self._round += 1
+        number = self._round
+        self._rounds[number] = round
+        try:
+            while True:
+                lent = await self._ask(holder, unit, micros, final=final, round=number)
+                if lent.outcome == "done":
+                    doubtful = lent.granted < micros and not lent.others <= round.answered
+                    return Drawn(lent.account, lent.granted, lent.elsewhere, doubtful)
+                if loop.time() >= until:
+                    return Drawn(lent.account, 0, lent.elsewhere, True)
+                if lent.outcome == "recall":
+                    await round.complete(lent.others, self._patience.answer)
+                    final = True
+                else:
+                    await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+                    round.answered.clear()
+                    final = False
+        finally:
+            del self._rounds[number]
+
+    def give_back(self, returns: Mapping[int, int]) -> None:
+        for row, micros in returns.items():
+            if micros:
+                self._desk.move(row, -micros)
+                self._returns[row] = self._returns.get(row, 0) + micros
+        self._soon()
+
+    async def call_back(self, holder: str, unit: str, micros: int) -> None:
+        """Let everybody, ourselves too, part with what they can of an account. Raises StoreFailed."""
+        drawn = await self.draw(holder, unit, micros)
+        if drawn.row:
+            self.give_back({drawn.row: drawn.micros})
+            await self._part_with(drawn.row)
+
+    async def flush(self) -> None:
+        """Until what was given back has been taken, or could not be; nothing more is lent."""
+        self._closed = True
+        for task in self._answering:
+            task.cancel()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    def give_up(self) -> None:
+        """Another has what was on loan to us: let the keeper spend none of it."""
+        assert self._borrower is not None
+        for row in list(self._desk.known):
+            self._borrower.recall(row)
+
+    # --- what comes from others ---------------------------------------------------------------------------------------
+
+    def heard(self, message: str) -> None:
+        """Somebody is short of money, or has parted with what it could."""
+        told = json.loads(message)
+        if "recall" in told and self._desk.id in told["of"] and not self._closed:
+            task = asyncio.get_running_loop().create_task(self._part(told), name="part with what was recalled")
+            self._answering.add(task)
+            task.add_done_callback(self._answering.discard)
+        elif "parted" in told and (round := self._rounds.get(told["round"])) is not None:
+            round.answered.add(told["parted"])
+            round.changed.set()
+
+    async def _part(self, told: Mapping[str, Any]) -> None:
+        await self._part_with(int(told["recall"]), json.dumps({"parted": self._desk.id, "round": told["round"]}))
+
+    async def _part_with(self, row: int, *say: str) -> None:
+        """Return what is not spoken for, once no loan is on its way to the keeper, and say so in the same transaction.
+
+        What comes free with the draft that is under way is waited for. If that takes too long nothing is said: whoever
+        waits for our answer has stopped waiting.
+        """
+        assert self._borrower is not None
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._patience.answer
+        while loop.time() < until:
+            async with self._desk.lock:
+                await self._delivered.wait()
+                parted = self._borrower.recall(row)
+                if parted is not None:
+                    self.give_back({row: parted})
+                    self._say += say
+                    await self._serve_once()
+                    return
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+    # --- transactions -------------------------------------------------------------------------------------------------
+
+    async def _ask(self, holder: str, unit: str, micros: int, *, final: bool, round: int) -> _Lent:
+        answer: asyncio.Future[_Lent] = asyncio.get_running_loop().create_future()
+        self._wishes.append(_Wish(holder, unit, micros, final, round, answer))
+        self._soon()
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            if answer.done() and not answer.cancelled() and answer.exception() is None:
+                self.give_back({answer.result().account: answer.result().granted})
+            raise
+        finally:
+            if answer.done() and not answer.cancelled() and answer.exception() is None:
+                self._undelivered -= 1
+                if not self._undelivered:
+                    self._delivered.set()
+
+    async def _read(self, holder: str, unit: str) -> Drawn:
+        async with self._desk.lock:
+            row = await self._try(lambda: self._desk.do(lambda found: found.fetchrow(_READ, holder, unit)))
+            if row is None:
+                return Drawn(0, 0, 0, False)
+            return Drawn(row["id"], 0, row["left"] - self._desk.known.get(row["id"], 0), False)
+
+    async def _try(self, work: Any) -> Any:
+        """A keeper that asks hears of a fence as of any failure: it is a commit that ends it."""
+        try:
+            return await work()
+        except StoreLocked as locked:
+            raise StoreFailed(str(locked)) from locked
+
+    def _soon(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._serve(), name="draw from the database")
+
+    async def _serve(self) -> None:
+        while self._wishes or self._returns or self._say:
+            async with self._desk.lock:
+                await self._serve_once()
+
+    async def _serve_once(self) -> None:
+        """One transaction for all that has gathered. The lock is held."""
+        wishes = [wish for wish in self._wishes if not wish.answer.done()]
+        returns, say = self._returns, self._say
+        self._wishes, self._returns, self._say = [], {}, []
+        if not wishes and not returns and not say:
+            return
+        desk = self._desk
+        try:
+            rows = await desk.do(
+                lambda found: found.fetch(
+                    _LEND,
+                    desk.id,
+                    desk.epoch,
+                    self.keepers,
+                    desk.channel,
+                    [wish.holder for wish in wishes],
+                    [wish.unit for wish in wishes],
+                    [wish.micros for wish in wishes],
+                    [wish.final for wish in wishes],
+                    [wish.round for wish in wishes],
+                    list(returns),
+                    list(returns.values()),
+                    say,
+                    int(self._patience.turn * 1000),
+                )
+            )
+        except (StoreFailed, StoreLocked) as failure:
+            # What was given back is not lost with it: the leases are set to what is known with the next connection.
+            for wish in wishes:
+                if not wish.answer.done():
+                    wish.answer.set_exception(StoreFailed(str(failure)))
+            return
+        for row in rows:
+            self._deliver(wishes[row["place"] - 1], row)
+
+    def _deliver(self, wish: _Wish, row: Mapping[str, Any]) -> None:
+        lent = _Lent(row["account"], row["granted"], row["elsewhere"], row["outcome"], frozenset(row["others"]))
+        self._desk.move(lent.account, lent.granted)
+        if wish.answer.done():
+            self.give_back({lent.account: lent.granted})  # who asked has given up
+            return
+        self._undelivered += 1
+        self._delivered.clear()
+        wish.answer.set_result(lent)
+
+    def _returns_are_settled(self) -> None:
+        self._returns = {}

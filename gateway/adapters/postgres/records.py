@@ -1,0 +1,169 @@
+"""The records in PostgreSQL, shared by all hosts: tokens, events, payment links.
+
+Connections of their own, a few, so that records never wait for money nor money for them. Each statement commits by
+itself and is awaited before anything is acknowledged. A token that was recorded on one host is told the others in the
+same transaction; a host that could not listen for a while takes everything that it remembers for out of date.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import asyncpg
+
+from gateway.adapters.postgres.migrations import MigrationRefused, apply
+from gateway.adapters.postgres.sessions import PROBLEMS, Address, Connection, Ear
+from gateway.core.keyring import Keyring, NotOurs, UnknownKey
+from gateway.core.payments import Event
+from gateway.core.refusals import RecordsUnavailable
+from gateway.ports import InboxStatus, Randomness, StoreDamaged, TokenRow
+
+_EVENT_PURPOSE = "event"
+_CONNECTIONS_MAX = 4
+_ADD_TOKEN = """WITH added AS (
+    INSERT INTO token (access_token_hash, account, pepper_id, created) VALUES ($1, $2, $3, $4)
+    ON CONFLICT DO NOTHING RETURNING access_token_hash
+) SELECT pg_notify($5, encode(access_token_hash, 'hex')) FROM added"""
+_ADD_EVENT = """INSERT INTO event (id, type, live, created, received, object, key_id, status)
+VALUES ($1, $2, $3, $4, $5, $6, $7, 'waiting') ON CONFLICT DO NOTHING RETURNING id"""
+_KEEP_LINK = "INSERT INTO payment_link VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET url = excluded.url"
+
+
+class PostgresRecords:
+    """Implements `ports.Credentials`, `ports.Inbox` and `ports.Links`. Every call may raise RecordsUnavailable.
+
+    `recorded` is told the digest of a token that any host put on record; `forgotten`, that some may have been missed.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        keyring: Keyring,
+        randomness: Randomness,
+        recorded: Callable[[bytes], None] = lambda digest: None,
+        forgotten: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._address = address
+        self._keyring = keyring
+        self._randomness = randomness
+        self.recorded = recorded
+        self.forgotten = forgotten
+        self._channel = ""
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._ear: Ear | None = None
+
+    async def open(self) -> None:
+        """Connect, and bring the tables up to date. Raises StoreDamaged."""
+        try:
+            connection = await self._address.connect("records")
+            try:
+                await apply(connection, "records")
+                await self._check_keys(connection)
+                schema = await connection.fetchval("SELECT current_schema()")
+            finally:
+                await connection.close(timeout=1)
+            self._channel = f"gateway_{schema}_tokens"[:63]
+            self._pool = await self._address.pool("records", connections_max=_CONNECTIONS_MAX)
+            self._ear = Ear(self._address, "tokens", channel=self._channel, heard=self._heard)
+            self._ear.missed = lambda: self.forgotten()
+            await self._ear.open()
+        except MigrationRefused as error:
+            raise StoreDamaged(f"{self._address.name}: {error}") from error
+        except PROBLEMS as error:
+            raise StoreDamaged(self._address.told(error)) from error
+
+    async def close(self) -> None:
+        """Let go of the connections; also when there never were any."""
+        ear, self._ear = self._ear, None
+        pool, self._pool = self._pool, None
+        if ear is not None:
+            await ear.close()
+        if pool is not None:
+            try:
+                async with asyncio.timeout(1):
+                    await pool.close()
+            except PROBLEMS:
+                pool.terminate()
+
+    async def _check_keys(self, connection: Connection) -> None:
+        """Tokens and sealed references of one host must mean something to the others."""
+        ours = [key.id for key in self._keyring.keys]
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE sealing_key IN SHARE ROW EXCLUSIVE MODE")
+            known = {row["id"] for row in await connection.fetch("SELECT id FROM sealing_key")}
+            if known and known.isdisjoint(ours):
+                raise StoreDamaged(
+                    f"{self._address.name} belongs to gateways with other keys: give this host the same sealing keys"
+                    " and peppers as the others (their folder `secrets`, or the settings under `secrets`)"
+                )
+            await connection.executemany(
+                "INSERT INTO sealing_key VALUES ($1) ON CONFLICT DO NOTHING", [(id,) for id in ours]
+            )
+
+    def _heard(self, message: str) -> None:
+        self.recorded(bytes.fromhex(message))
+
+    # --- tokens -------------------------------------------------------------------------------------------------------
+
+    async def find(self, digest: bytes) -> TokenRow | None:
+        query = "SELECT account, revoked, expires FROM token WHERE access_token_hash = $1"
+        for row in await self._do(query, digest):
+            return TokenRow(row["account"], revoked=row["revoked"] is not None, expires_ms=row["expires"])
+        return None
+
+    async def add(self, digest: bytes, *, account: str, pepper_id: str, now_ms: int) -> bool:
+        return bool(await self._do(_ADD_TOKEN, digest, account, pepper_id, now_ms, self._channel))
+
+    # --- events -------------------------------------------------------------------------------------------------------
+
+    async def claim(self, event: Event, *, now_ms: int) -> bool:
+        key_id, sealed = self._keyring.seal(
+            _EVENT_PURPOSE, json.dumps(event.object).encode(), nonce=self._randomness.bytes(12)
+        )
+        values = (event.id, event.type, event.live, event.created, now_ms, sealed, key_id)
+        return bool(await self._do(_ADD_EVENT, *values))
+
+    async def close_event(self, id: str, status: InboxStatus, *, error: str | None = None) -> None:
+        await self._do("UPDATE event SET status = $2, error = $3 WHERE id = $1", id, status, error)
+
+    async def events(self, status: InboxStatus) -> list[Event]:
+        query = "SELECT id, type, live, created, object, key_id FROM event WHERE status = $1 ORDER BY received"
+        events = []
+        for row in await self._do(query, status):
+            content = self._unsealed(row["key_id"], row["object"])
+            if content is None and status == "waiting":
+                error = "the key that sealed it is gone; look at it at the provider"
+                await self.close_event(row["id"], "parked", error=error)
+            else:
+                events.append(Event(row["id"], row["type"], row["live"], row["created"], content or {}))
+        return events
+
+    def _unsealed(self, key_id: str, sealed: bytes) -> dict[str, Any] | None:
+        """What an event is about; None when its key has left the ring."""
+        try:
+            content: dict[str, Any] = json.loads(self._keyring.open(_EVENT_PURPOSE, key_id, sealed))
+        except (NotOurs, UnknownKey):
+            return None
+        return content
+
+    # --- links --------------------------------------------------------------------------------------------------------
+
+    async def find_link(self, key: str) -> str | None:
+        for row in await self._do("SELECT url FROM payment_link WHERE key = $1", key):
+            return str(row["url"])
+        return None
+
+    async def keep_link(self, key: str, url: str) -> None:
+        await self._do(_KEEP_LINK, key, url)
+
+    async def _do(self, statement: str, *values: object) -> Sequence[asyncpg.Record]:
+        """One committed statement; what it returns."""
+        if self._pool is None:
+            raise RecordsUnavailable()
+        try:
+            async with self._pool.acquire(timeout=self._address.bounds.connect) as connection:
+                return await connection.fetch(statement, *values)
+        except PROBLEMS as error:
+            raise RecordsUnavailable() from error
