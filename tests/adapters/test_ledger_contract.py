@@ -129,7 +129,7 @@ class Books:
     async def store(self) -> LedgerStore:
         if self._server is not None:
             self._dsn = self._dsn or await self._server.schema()
-            return PostgresLedgerStore(Address(Secret(self._dsn)), name="host", clock=Clock())
+            return PostgresLedgerStore(Address(Secret(self._dsn)), name="host", clock=Clock(), report=print)
         return SqliteLedgerStore(self.path, head_key=KEY) if self.in_sqlite else self._memory
 
     async def open(self, pace: Pace = PATIENT, accounts_max: int = 1000) -> tuple[Keeper, Watched]:

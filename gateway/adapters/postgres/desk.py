@@ -13,6 +13,7 @@ and its hash, the leases by what the keeper knows of. What was lent by an answer
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import asyncpg
@@ -131,10 +132,8 @@ class Desk:
                     await connection.execute("UPDATE keeper SET instance = '' WHERE id = $1", self.id)
 
         if self.id and not self.fenced and not self._lost:
-            try:
+            with suppress(StoreFailed, StoreLocked):
                 await self.do(work)
-            except (StoreFailed, StoreLocked):
-                pass
         await self._session.close()
 
     def _locked(self) -> StoreLocked:

@@ -21,7 +21,7 @@ _IDS = """SELECT id, holder, unit FROM account JOIN unnest($1::text[], $2::text[
 USING (holder, unit) WHERE priority = 0 AND expires = 0"""
 _LOCKED = """SELECT id, credited, spent, leased, debt FROM account WHERE id = ANY ($1::bigint[])
 ORDER BY id FOR NO KEY UPDATE"""
-_MOVE = """UPDATE account SET credited = credited + new.credited, debt = debt + new.debt
+_MOVE = """UPDATE account SET credited = account.credited + new.credited, debt = account.debt + new.debt
 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS new (id, credited, debt) WHERE account.id = new.id"""
 
 Key = tuple[str, str]

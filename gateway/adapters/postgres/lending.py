@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import asyncpg
+
 from gateway.adapters.postgres.desk import Desk
 from gateway.core.ledger import Drawn
 from gateway.ports import Borrower, StoreFailed, StoreLocked
@@ -232,12 +234,19 @@ class Lending:
 
     async def _serve_once(self) -> None:
         """One transaction for all that has gathered. The lock is held."""
+        desk = self._desk
+        try:
+            await desk.ready()  # before anything is taken up: what was given back until then is settled by it
+        except (StoreFailed, StoreLocked) as failure:
+            wishes, self._wishes, self._say = self._wishes, [], []
+            self._returns = {}
+            _fail(wishes, failure)
+            return
         wishes = [wish for wish in self._wishes if not wish.answer.done()]
         returns, say = self._returns, self._say
         self._wishes, self._returns, self._say = [], {}, []
         if not wishes and not returns and not say:
             return
-        desk = self._desk
         try:
             rows = await desk.do(
                 lambda found: found.fetch(
@@ -258,15 +267,12 @@ class Lending:
                 )
             )
         except (StoreFailed, StoreLocked) as failure:
-            # What was given back is not lost with it: the leases are set to what is known with the next connection.
-            for wish in wishes:
-                if not wish.answer.done():
-                    wish.answer.set_exception(StoreFailed(str(failure)))
+            _fail(wishes, failure)  # what was given back is not lost with it: it is settled with the next connection
             return
         for row in rows:
             self._deliver(wishes[row["place"] - 1], row)
 
-    def _deliver(self, wish: _Wish, row: Mapping[str, Any]) -> None:
+    def _deliver(self, wish: _Wish, row: asyncpg.Record) -> None:
         lent = _Lent(row["account"], row["granted"], row["elsewhere"], row["outcome"], frozenset(row["others"]))
         self._desk.move(lent.account, lent.granted)
         if wish.answer.done():
@@ -278,3 +284,9 @@ class Lending:
 
     def _returns_are_settled(self) -> None:
         self._returns = {}
+
+
+def _fail(wishes: list[_Wish], failure: Exception) -> None:
+    for wish in wishes:
+        if not wish.answer.done():
+            wish.answer.set_exception(StoreFailed(str(failure)))
