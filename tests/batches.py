@@ -1,12 +1,13 @@
 """Books that are written batch by batch, without a keeper: whatever history a test wants."""
 
 import sqlite3
+from collections import Counter
 from pathlib import Path
 
 from gateway.adapters.sqlite import migrations
 from gateway.adapters.sqlite.ledger import Head
 from gateway.core.ids import RequestId
-from gateway.core.ledger import GENESIS, Credit, Draft, Kind, Tariff, chain, note_lines, tariff_note
+from gateway.core.ledger import GENESIS, Credit, Draft, Kind, Reversal, Tariff, chain, note_lines, tariff_note
 from gateway.core.money import Money
 
 KEY = b"k" * 32
@@ -25,9 +26,12 @@ class Batches:
         migrations.apply(self.sql, "ledger")
         self._accounts: dict[tuple[str, str], int] = {}
         self._tariffs: dict[Tariff, int] = {}
+        self.credited: Counter[int] = Counter()
+        self._debts: Counter[int] = Counter()
         self._hash = GENESIS
         self.draft = Draft(seq=1, first=1)
         self._requests = 0
+        self._entries: list[tuple[Credit | Reversal, int]] = []  # of the draft, with what repaid or was taken
 
     def account(self, holder: str = "ann", unit: str = "usd") -> int:
         return self._accounts.setdefault((holder, unit), len(self._accounts) + 1)
@@ -40,6 +44,19 @@ class Batches:
 
     def credit(self, ref: str, micros: int, holder: str = "ann", unit: str = "usd") -> None:
         self.draft.credits.append(Credit(ref, holder, Money(micros, unit), "payment", ""))
+        id = self.account(holder, unit)
+        repaid = min(micros, self._debts[id])
+        self._debts[id] -= repaid
+        self.credited[id] += micros - repaid
+        self._entries.append((self.draft.credits[-1], repaid))
+
+    def reverse(self, ref: str, micros: int, taken: int, holder: str = "ann", unit: str = "usd") -> None:
+        reversal = Reversal(ref, holder, Money(micros, unit), "refund", "")
+        self.draft.reversals.append((reversal, taken))
+        id = self.account(holder, unit)
+        self._debts[id] += micros - taken
+        self.credited[id] -= taken
+        self._entries.append((reversal, taken))
 
     def record(
         self,
@@ -68,18 +85,23 @@ class Batches:
         for id, tariff in draft.tariffs:
             row = (id, tariff.route, tariff.owner, tariff.commission_points, tariff.price)
             self.sql.execute("INSERT INTO tariff VALUES (?, ?, ?, ?, ?)", row)
-        for credit in draft.credits:
-            id, micros = self.account(credit.account, credit.amount.currency), credit.amount.micros
+        for entry, part in self._entries:
+            id, micros = self.account(*entry.key), entry.amount.micros
             self.sql.execute(
-                "INSERT INTO account (id, holder, unit) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                (id, credit.account, credit.amount.currency),
+                "INSERT INTO account (id, holder, unit) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (id, *entry.key)
             )
-            self.sql.execute("UPDATE account SET credited = credited + ? WHERE id = ?", (micros, id))
-            row_ = (credit.ref, id, micros, credit.kind, credit.reason, at_ms, draft.seq)
-            self.sql.execute("INSERT INTO credit VALUES (?, ?, ?, ?, ?, ?, ?, 0)", row_)
-            notes.append(credit.note(id, at_ms))
+            if isinstance(entry, Credit):
+                row_ = (entry.ref, id, micros, entry.kind, entry.reason, at_ms, draft.seq, part)
+                self.sql.execute("INSERT INTO credit VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row_)
+            else:
+                row_ = (entry.ref, id, micros, part, entry.kind, entry.reason, at_ms, draft.seq)
+                self.sql.execute("INSERT INTO reversal VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row_)
+            notes.append(entry.note(id, at_ms, part))
+        self._entries = []
+        moved = {id: 0 for id in self.credited} | draft.spent
         self.sql.executemany(
-            "UPDATE account SET spent = spent + ? WHERE id = ?", [(m, i) for i, m in draft.spent.items()]
+            "UPDATE account SET spent = spent + ?, credited = ?, debt = ? WHERE id = ?",
+            [(micros, self.credited[id], self._debts[id], id) for id, micros in moved.items()],
         )
         lines = note_lines(notes)
         self._hash = chain(self._hash, draft, lines)

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from gateway.adapters import logs
 from gateway.adapters.interprocess.worker import BorrowedLedgerStore, Line, News, SharedRateLimits
+from gateway.adapters.metrics import Tally, Totals, exposition
 from gateway.adapters.ratelimits import MemoryRateLimits
 from gateway.adapters.sqlite.bookkeeping import SqliteBookkeeping
 from gateway.adapters.sqlite.ledger import SqliteLedgerStore
@@ -108,7 +109,8 @@ class Gateway:
         self.numbers = RequestNumbers(slot=slot, start=int.from_bytes(self.randomness.bytes(4)))
         self.templates = Templates()
         self._request_log = logs.RequestLog(self.clock)
-        self.serve = self._serve(served or self._request_log)
+        self.tally = Tally(served or self._request_log)
+        self.serve = self._serve(self.tally)
         self.refusals = Refusals(templates=self.templates, cookies=self.cookies)
         self.proxy = self._proxy()
         self.recovered = Recovered(0, 0)
@@ -348,6 +350,7 @@ def admin_application(
     *,
     reload: Callable[[], Awaitable[dict[str, Any]]],
     restart: Callable[[], Awaitable[dict[str, Any]]],
+    totals: Callable[[], Totals],
 ) -> web.Application:
     """What the admin listener serves."""
     assert settings.secrets.operator_token is not None, "secrets are made before a gateway is built"
@@ -358,6 +361,7 @@ def admin_application(
         currency=settings.currency,
         reload=reload,
         restart=restart,
+        metrics=lambda: exposition(totals(), ledger_stuck=lambda: ledger.stuck),
     )
     app = place.application()
     app.on_response_prepare.append(drop_what_was_invented)
@@ -368,7 +372,9 @@ def keeper(settings: Settings, keyring: Keyring, clock: Clock, report: Callable[
     """Who keeps the books, in this process."""
     if settings.store_url is not None:
         shared = shared_store(settings, clock, name=settings.host_name, report=report)
-        return Keeper(shared, clock, lender=shared, teller=shared, report=lambda problem: report("ledger", problem=problem))
+        return Keeper(
+            shared, clock, lender=shared, teller=shared, report=lambda problem: report("ledger", problem=problem)
+        )
     store = ledger_store(settings.store_path, keyring)
     housekeeping = Maintain(
         SqliteBookkeeping(store, settings.store_path, [key.subkey(HEAD_KEY_PURPOSE) for key in keyring.keys]),

@@ -14,7 +14,8 @@ from typing import Any
 from aiohttp import web
 
 from gateway.adapters.interprocess.keeper import Counter
-from gateway.adapters.interprocess.worker import Line
+from gateway.adapters.interprocess.worker import Line, Reporter
+from gateway.adapters.metrics import Counts, Totals
 from gateway.adapters.ratelimits import MemoryRateLimits
 from gateway.adapters.system import SystemClock
 from gateway.app.channel import ToParent, Word
@@ -88,8 +89,11 @@ class Worker(Member):
         loop.add_signal_handler(signal.SIGTERM, self.told, Word.LEAVE, None)
         await self.parent.open(post.channel)
         await self._running.start()
+        reporter = Reporter(line, lambda: gateway.tally.counts.told())
+        reporter.tell()
         self.parent.say(Word.READY)
         await self.stopping.wait()
+        reporter.stop()
         stop = self._running.stop(grace_seconds=self.grace_seconds)
         if self.is_orphan:
             await asyncio.wait([asyncio.ensure_future(stop)], timeout=_ORPHAN_SECONDS)
@@ -124,6 +128,7 @@ class KeeperMember(Member):
         self._survivors = survivors
         self._questions: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._asked = 0
+        self._totals = Totals()
         self._clock = SystemClock()
 
     async def run(self) -> None:
@@ -131,7 +136,7 @@ class KeeperMember(Member):
         ledger = keeper(settings, Keyring(settings.secrets.sealing_keys), self._clock, post.report)
         slices = Slices(ledger, workers=settings.workers, expected=self._survivors)
         limits = MemoryRateLimits(self._clock)
-        counter = Counter(slices, count=limits.count, report=post.report)
+        counter = Counter(slices, count=limits.count, counted=self._counted, report=post.report)
         await self.parent.open(post.channel)
         await counter.listen(self._line)
         try:
@@ -141,7 +146,11 @@ class KeeperMember(Member):
             await slices.begin()
             admin = await self._administer(
                 admin_application(
-                    settings, ledger, reload=lambda: self._ask("reload"), restart=lambda: self._ask("restart")
+                    settings,
+                    ledger,
+                    reload=lambda: self._ask("reload"),
+                    restart=lambda: self._ask("restart"),
+                    totals=lambda: self._totals,
                 )
             )
             self.parent.say(Word.READY)
@@ -165,6 +174,13 @@ class KeeperMember(Member):
         await runner.setup()
         await web.SockSite(runner, self._admin, backlog=128).start()
         return runner
+
+    def _counted(self, worker: str, told: Any) -> None:
+        """What a worker has counted; None when it has ended."""
+        if told is None:
+            self._totals.ended(worker)
+        else:
+            self._totals.hear(worker, Counts.heard(told))
 
     async def _ask(self, what: str) -> dict[str, Any]:
         """Let the parent do it; what came of it."""

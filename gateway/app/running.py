@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from gateway.adapters.metrics import Totals
 from gateway.app.gateway import Gateway, admin_application, url_of
 from gateway.core.targets import TARGET_BYTES_MAX
 from gateway.relay.listener import Relay
@@ -54,10 +55,17 @@ class Running:
         """Where an operator is served."""
         settings = self.gateway.settings
         admin = await self._runner(
-            admin_application(settings, self.gateway.ledger, reload=self.reload, restart=_no_restart)
+            admin_application(
+                settings, self.gateway.ledger, reload=self.reload, restart=_no_restart, totals=self._totals
+            )
         )
         await web.TCPSite(admin, *settings.admin, backlog=128).start()
         self.admin_address = url_of("http", admin.addresses[0])
+
+    def _totals(self) -> Totals:
+        totals = Totals()
+        totals.hear("", self.gateway.tally.counts)
+        return totals
 
     async def _listen(self, relay: Relay) -> str:
         """Where callers are served."""

@@ -238,3 +238,17 @@ def credit(account: str, amount: str, reason: str, ref: str | None, config: Path
     from gateway.cli.books import give_credit
 
     give_credit(config, account, amount, reason=reason, ref=ref, as_json=as_json)
+
+
+@main.command()
+@click.argument("account")
+@click.argument("amount")
+@click.option("--reason", required=True, help="Why; it is written into the books.")
+@click.option("--ref", default=None, help="A key of your own: one ref is one entry.  [default: a random one]")
+@config_option
+@json_option
+def debit(account: str, amount: str, reason: str, ref: str | None, config: Path, as_json: bool) -> None:
+    """Take AMOUNT from ACCOUNT by hand. What is not there is owed: the balance is negative until it is paid in."""
+    from gateway.cli.books import take_debit
+
+    take_debit(config, account, amount, reason=reason, ref=ref, as_json=as_json)

@@ -1,4 +1,4 @@
-"""The commands about money: `audit`, `balance`, `credit`.
+"""The commands about money: `audit`, `balance`, `credit`, `debit`.
 
 Reading needs no running gateway: the books are a file. Writing goes through whoever keeps them: the running gateway, by
 its admin listener, or this command itself when no gateway runs (the lock file tells).
@@ -10,6 +10,7 @@ import re
 import secrets
 import sqlite3
 import sys
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,12 +26,13 @@ from gateway.cli.admin import ask
 from gateway.cli.configuration import read
 from gateway.cli.progress import Progress
 from gateway.core.keyring import Keyring
-from gateway.core.ledger import Credit
+from gateway.core.ledger import Credit, Reversal
+from gateway.core.refusals import LedgerUnavailable
 from gateway.core.money import Money, written
 from gateway.flows.keep import Keeper
 from gateway.ports import StoreDamaged, StoreFailed, StoreLocked
 from gateway.settings import Settings
-from gateway.web.status import manual_credit
+from gateway.web.status import credited, debited, manual_credit, manual_debit
 
 _HOURS = {"h": 1, "d": 24}
 
@@ -91,8 +93,9 @@ def print_report(report: Report, path: Path) -> None:
         f" {report.accounts:,}"
     )
     for unit, total in sorted(report.totals.items()):
-        credited, spent, available = (written(micros) for micros in (total.credited, total.spent, total.available))
-        click.echo(f"  {unit}: {credited} credited - {spent} spent = {available}")
+        credit, spent, available = (written(micros) for micros in (total.credited, total.spent, total.available))
+        owed = f" - {written(total.debt)} owed" if total.debt else ""
+        click.echo(f"  {unit}: {credit} credited - {spent} spent{owed} = {available}")
     if report.folded:
         click.echo(f"  transfers {report.transfers:,}, folded up to batch {report.folded:,}; the books sum to zero")
     if report.voided:
@@ -153,7 +156,7 @@ def give_credit(config: Path, account: str, amount: str, *, reason: str, ref: st
         _fail(str(error), code=2)
     if credit.amount.currency != settings.currency:
         _fail(f"amount: this gateway's currency is {settings.currency}", code=2)
-    done = asyncio.run(_give(settings, credit))
+    done = _moved(settings, credit, "credit", lambda keeper: credited(keeper, credit))
     if as_json:
         click.echo(json.dumps(done))
     elif done["credited"]:
@@ -162,27 +165,55 @@ def give_credit(config: Path, account: str, amount: str, *, reason: str, ref: st
         click.echo(f"{account}  nothing added: {credit.ref} was credited before; balance {done['available']}")
 
 
-async def _give(settings: Settings, credit: Credit) -> dict[str, Any]:
-    """Through our own keeper if the books are free, else through the gateway that keeps them."""
+def take_debit(config: Path, account: str, amount: str, *, reason: str, ref: str | None, as_json: bool) -> None:
+    """`gateway debit`."""
+    settings = read(config, make_secrets=True)
+    try:
+        debit = manual_debit(account, amount, ref=ref or secrets.token_hex(8), reason=reason)
+    except ValueError as error:
+        _fail(str(error), code=2)
+    if debit.amount.currency != settings.currency:
+        _fail(f"amount: this gateway's currency is {settings.currency}", code=2)
+    done = _moved(settings, debit, "debit", lambda keeper: debited(keeper, debit))
+    if as_json:
+        click.echo(json.dumps(done))
+    elif done["debited"]:
+        click.echo(f"{account}  -{debit.amount}  balance {done['available']}  ({debit.ref})")
+    else:
+        click.echo(f"{account}  nothing taken: there is an entry {debit.ref}; balance {done['available']}")
+
+
+def _moved(
+    settings: Settings, entry: Credit | Reversal, verb: str, move: Callable[[Keeper], Awaitable[dict[str, Any]]]
+) -> dict[str, Any]:
+    body = {"ref": entry.ref.removeprefix("manual:"), "amount": str(entry.amount), "reason": entry.reason}
+    return asyncio.run(_do(settings, move, f"/accounts/{entry.account}/{verb}", body))
+
+
+async def _do(
+    settings: Settings, work: Callable[[Keeper], Awaitable[dict[str, Any]]], path: str, body: dict[str, Any]
+) -> dict[str, Any]:
+    """With our own keeper if the books are free, else through the gateway that keeps them."""
     store = ledger_store(settings.store_path, Keyring(settings.secrets.sealing_keys))
     keeper = Keeper(store, SystemClock())
     try:
         await keeper.open()
     except StoreLocked:
-        return await _ask_gateway(settings, credit)
+        return await _ask_gateway(settings, path, body)
     except (StoreDamaged, StoreFailed) as error:
         _fail(str(error))
     try:
-        new = await keeper.credit(credit)
-        balance = await keeper.balance(credit.account, credit.amount.currency)
-        return {"account": credit.account, "credited": new, "available": str(balance.available)}
+        return await work(keeper)
+    except ValueError as error:
+        _fail(str(error))
+    except LedgerUnavailable:
+        _fail("the books cannot be written just now")
     finally:
         await keeper.close()
 
 
-async def _ask_gateway(settings: Settings, credit: Credit) -> dict[str, Any]:
-    body = {"ref": credit.ref.removeprefix("manual:"), "amount": str(credit.amount), "reason": credit.reason}
-    status, content = await ask(settings, f"/accounts/{credit.account}/credit", body)
+async def _ask_gateway(settings: Settings, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    status, content = await ask(settings, path, body)
     if status != 200:
         _fail(f"the gateway refused: {content.get('detail') or content.get('code')}")
     return content

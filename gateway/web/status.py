@@ -1,6 +1,6 @@
 """The admin listener: is the gateway alive, is it ready, and an operator's calls.
 
-`/livez` and `/readyz` need no credential; everything else needs the operator token, compared in constant time. The
+`/livez`, `/readyz` and `/metrics` need no credential; everything else needs the operator token, compared in constant time. The
 listener is on the loopback by default.
 """
 
@@ -8,11 +8,11 @@ import hmac
 import json
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 
-from gateway.core.ledger import Credit
+from gateway.core.ledger import Credit, Reversal
 from gateway.core.money import Money, MoneySyntax
 from gateway.core.refusals import LedgerUnavailable
 from gateway.core.secrets import Secret
@@ -21,6 +21,9 @@ from gateway.web.answers import OwnAnswer
 from gateway.web.refusals import as_problem
 
 _BODY_BYTES_MAX = 16 * 1024
+
+Entry = TypeVar("Entry", Credit, Reversal)
+_OPEN = ("/livez", "/readyz", "/metrics")
 
 
 class AdminPlace:
@@ -35,10 +38,12 @@ class AdminPlace:
         currency: str,
         reload: Callable[[], Awaitable[dict[str, Any]]],
         restart: Callable[[], Awaitable[dict[str, Any]]],
+        metrics: Callable[[], bytes],
     ) -> None:
         self._ledger = ledger
         self._reload = reload
         self._restart = restart
+        self._metrics = metrics
         self._currency = currency
         self._ledger_stuck = ledger_stuck
         self._operator_token = operator_token
@@ -47,8 +52,10 @@ class AdminPlace:
         app = web.Application(middlewares=[self._operators_only], client_max_size=_BODY_BYTES_MAX)
         app.router.add_get("/livez", self.alive)
         app.router.add_get("/readyz", self.ready)
+        app.router.add_get("/metrics", self.metrics)
         app.router.add_get("/accounts/{account}/balance", self.balance)
         app.router.add_post("/accounts/{account}/credit", self.credit)
+        app.router.add_post("/accounts/{account}/debit", self.debit)
         app.router.add_post("/reload", self.reload)
         app.router.add_post("/restart", self.restart)
         return app
@@ -61,6 +68,11 @@ class AdminPlace:
         stuck = self._ledger_stuck()
         return _json({"status": "not ready" if stuck else "ok", "ledger": not stuck}, status=503 if stuck else 200)
 
+    async def metrics(self, request: web.Request) -> web.StreamResponse:
+        """What Prometheus scrapes."""
+        headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        return OwnAnswer(body=self._metrics(), headers=headers)
+
     async def balance(self, request: web.Request) -> web.StreamResponse:
         account, currency = request.match_info["account"], request.query.get("currency", "")
         try:
@@ -71,20 +83,29 @@ class AdminPlace:
 
     async def credit(self, request: web.Request) -> web.StreamResponse:
         """`{"ref", "amount", "reason"}`: manual credit, once per ref."""
+        return await self._moved(request, manual_credit, lambda credit: credited(self._ledger, credit))
+
+    async def debit(self, request: web.Request) -> web.StreamResponse:
+        """`{"ref", "amount", "reason"}`: manual debit, once per ref; the balance may become negative."""
+        return await self._moved(request, manual_debit, lambda debit: debited(self._ledger, debit))
+
+    async def _moved(
+        self,
+        request: web.Request,
+        read: Callable[..., Entry],
+        move: Callable[[Entry], Awaitable[dict[str, Any]]],
+    ) -> web.StreamResponse:
         try:
             content = await request.json()
-            credit = manual_credit(
-                request.match_info["account"], content["amount"], ref=content["ref"], reason=content["reason"]
-            )
-            if credit.amount.currency != self._currency:
+            account = request.match_info["account"]
+            entry = read(account, content["amount"], ref=content["ref"], reason=content["reason"])
+            if entry.amount.currency != self._currency:
                 raise ValueError(f"amount: this gateway's currency is {self._currency}")
-            new = await self._ledger.credit(credit)
+            return _json(await move(entry))
         except (ValueError, KeyError, TypeError) as error:
             return _json({"code": "bad_request", "detail": str(error), "charged": False}, status=400)
         except LedgerUnavailable as refusal:
             return as_problem(refusal)
-        balance = await self._ledger.balance(credit.account, credit.amount.currency)
-        return _json({"account": credit.account, "credited": new, "available": str(balance.available)})
 
     async def reload(self, request: web.Request) -> web.StreamResponse:
         """Serve by the configuration as it is now. 422 with every mistake if it is wrong; then nothing has changed."""
@@ -100,7 +121,7 @@ class AdminPlace:
     async def _operators_only(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        if request.path in ("/livez", "/readyz"):
+        if request.path in _OPEN:
             return await handler(request)
         presented = request.headers.get("Authorization", "").removeprefix("Bearer ").encode("utf-8", "replace")
         if not hmac.compare_digest(presented, self._operator_token.reveal().encode()):
@@ -108,8 +129,33 @@ class AdminPlace:
         return await handler(request)
 
 
+async def credited(ledger: Ledger, credit: Credit) -> dict[str, Any]:
+    """Add it; what an operator is told. Raises LedgerUnavailable, ValueError."""
+    new = await ledger.credit(credit)
+    balance = await ledger.balance(*credit.key)
+    return {"account": credit.account, "credited": new, "available": str(balance.available)}
+
+
+async def debited(ledger: Ledger, debit: Reversal) -> dict[str, Any]:
+    """The same of a debit. A hand that slips must not make debts of accounts that are not there: also ValueError."""
+    if not await ledger.funded(*debit.key):
+        raise ValueError(f"account: nobody ever paid into {debit.account}")
+    new = await ledger.reverse(debit)
+    balance = await ledger.balance(*debit.key)
+    return {"account": debit.account, "debited": new, "available": str(balance.available)}
+
+
 def manual_credit(account: str, amount: str, *, ref: str, reason: str) -> Credit:
     """A credit by an operator's hand. Raises ValueError with the field's name."""
+    return _manual(Credit, account, amount, ref=ref, reason=reason)
+
+
+def manual_debit(account: str, amount: str, *, ref: str, reason: str) -> Reversal:
+    """A debit by an operator's hand. Raises ValueError with the field's name."""
+    return _manual(Reversal, account, amount, ref=ref, reason=reason)
+
+
+def _manual(kind: type[Entry], account: str, amount: str, *, ref: str, reason: str) -> Entry:
     if not re.fullmatch("acct_[0-9a-f]{32}", account):
         raise ValueError(f"account: {account!r} is not an account id: acct_ and 32 hexadecimal digits")
     if not all(isinstance(text, str) for text in (amount, ref, reason)):
@@ -119,11 +165,11 @@ def manual_credit(account: str, amount: str, *, ref: str, reason: str) -> Credit
     except MoneySyntax as error:
         raise ValueError(f"amount: {error}") from None
     if money.micros <= 0:
-        raise ValueError("amount: a credit is more than nothing")
+        raise ValueError(f"amount: a {kind.__name__.lower()} is more than nothing")
     if not reason.strip():
         raise ValueError("reason: say why, for the books")
     try:
-        return Credit(f"manual:{ref}", account, money, "manual", reason.strip())
+        return kind(f"manual:{ref}", account, money, "manual", reason.strip())
     except ValueError as error:
         raise ValueError(f"ref, reason: {error}") from None
 

@@ -163,14 +163,15 @@ class Books:
         return image
 
     async def close(self) -> None:
-        for books in (*self.images, self):
-            for watched in books._watched:
-                watched.go.set()
-            for keeper in books._keepers:
-                await keeper.close()
-            if books.in_sqlite and books.path.exists():
-                assert audit(books.path, head_key=KEY).findings == ()
-            books._keepers = []
+        for image in self.images:
+            await image.close()
+        for watched in self._watched:
+            watched.go.set()
+        for keeper in self._keepers:
+            await keeper.close()
+        if self.in_sqlite and self.path.exists():
+            assert audit(self.path, head_key=KEY).findings == ()
+        self._keepers = []
 
     async def reopen(self, pace: Pace = PATIENT) -> tuple[Keeper, Recovered]:
         """Close them in good order and open them again."""
@@ -254,7 +255,7 @@ async def available(keeper: Keeper, account: str = "ann") -> int:
 
 async def commit(keeper: Keeper) -> None:
     """Return when everything up to now is durable."""
-    await keeper.balance(f"nobody {next(_numbers)}", "usd")
+    await keeper.durable()
 
 
 # --- credits ----------------------------------------------------------------------------------------------------------

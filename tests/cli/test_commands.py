@@ -68,6 +68,32 @@ def test_credit_and_balance_work_while_no_gateway_runs(config: str) -> None:
     assert "clean" in proof.stdout
 
 
+def test_a_debit_takes_what_is_there_and_the_rest_is_owed(config: str) -> None:
+    gateway("credit", ACCOUNT, "5.00 usd", "--reason", "a present", "--ref", "one", "--config", config)
+    shown = gateway("debit", ACCOUNT, "7.00 usd", "--reason", "a mistake", "--ref", "two", "--config", config)
+    assert shown.returncode == 0, shown.stderr
+    assert "-7.00 usd  balance -2.00 usd  (manual:two)" in shown.stdout
+    for ref in ("one", "two"):
+        again = gateway("debit", ACCOUNT, "7.00 usd", "--reason", "a mistake", "--ref", ref, "--config", config)
+        assert "nothing taken" in again.stdout
+    assert "balance -2.00 usd" in gateway("balance", ACCOUNT, "--config", config).stdout.replace("  ", " balance ")
+    proof = gateway("audit", "--config", config)
+    assert "5.00 credited" not in proof.stdout
+    assert "usd: 0.00 credited - 0.00 spent - 2.00 owed = -2.00" in proof.stdout
+    statement = gateway("ledger", "export", "--account", ACCOUNT, "--config", config)
+    assert "reversal,manual:two" in statement.stdout
+    assert ",-7.00,usd,,manual" in statement.stdout
+    paid = gateway("credit", ACCOUNT, "2.50 usd", "--reason", "paid", "--json", "--config", config)
+    assert json.loads(paid.stdout)["available"] == "0.50 usd"
+
+
+def test_a_debit_of_an_account_that_is_not_there_is_refused(config: str) -> None:
+    shown = gateway("debit", ACCOUNT, "7.00 usd", "--reason", "a slip", "--config", config)
+    assert shown.returncode == 3
+    assert f"nobody ever paid into {ACCOUNT}" in shown.stderr
+    assert json.loads(gateway("audit", "--json", "--config", config).stdout)["accounts"] == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -79,9 +105,10 @@ def test_credit_and_balance_work_while_no_gateway_runs(config: str) -> None:
     ],
 )
 def test_a_credit_that_makes_no_sense_is_refused_by_name(config: str, arguments: tuple[str, str], words: str) -> None:
-    shown = gateway("credit", *arguments, "--reason", "x", "--config", config)
-    assert shown.returncode == 2
-    assert words in shown.stderr
+    for command in ("credit", "debit"):
+        shown = gateway(command, *arguments, "--reason", "x", "--config", config)
+        assert shown.returncode == 2
+        assert words in shown.stderr
 
 
 def test_an_audit_names_what_was_changed(config: str, tmp_path: Path) -> None:
@@ -111,6 +138,10 @@ async def test_credit_and_audit_work_while_the_gateway_runs(tmp_path: Path) -> N
         shown = gateway("credit", caller.account, "1.00 usd", "--reason", "while it runs", "--config", config)
         assert shown.returncode == 0, shown.stderr
         assert "balance 1.002 usd" in shown.stdout
+        shown = gateway("debit", caller.account, "1.10 usd", "--reason", "while it runs", "--config", config)
+        assert "balance -0.098 usd" in shown.stdout, shown.stderr
+        shown = gateway("debit", ACCOUNT, "1.10 usd", "--reason", "while it runs", "--config", config)
+        assert "nobody ever paid into" in shown.stderr
         assert gateway("audit", "--config", config).returncode == 0
         assert gateway("run", "--config", config).returncode == 3, "two gateways on one ledger"
         assert await process.stop() == 0

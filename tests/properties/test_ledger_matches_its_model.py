@@ -15,7 +15,7 @@ from gateway.adapters.memory import MemoryLedgerStore
 from gateway.adapters.sqlite.audit import audit
 from gateway.adapters.sqlite.ledger import SqliteLedgerStore
 from gateway.core.ids import RequestId
-from gateway.core.ledger import Credit, Tariff
+from gateway.core.ledger import Credit, Reversal, Tariff
 from gateway.core.money import Money
 from gateway.core.refusals import PaymentRequired
 from gateway.flows.keep import Keeper, Pace, Recovered
@@ -46,6 +46,13 @@ class Model:
             return False
         self.refs.add(ref)
         self.available[account] += micros
+        return True
+
+    def reverse(self, ref: str, account: tuple[str, str], micros: int) -> bool:
+        if ref in self.refs:
+            return False
+        self.refs.add(ref)
+        self.available[account] -= micros
         return True
 
     def hold(self, account: tuple[str, str], micros: int) -> bool:
@@ -106,6 +113,11 @@ class Story:
         credit = Credit(f"cs_{ref}", account[0], Money(micros, account[1]), "payment", "")
         assert await self.keeper.credit(credit) is self._model.credit(credit.ref, account, micros)
 
+    async def reverse(self, which: int, micros: int, ref: int) -> None:
+        account = ACCOUNTS[which % len(ACCOUNTS)]
+        reversal = Reversal(f"{'cs' if ref % 4 == 0 else 're'}_{ref}", account[0], Money(micros, account[1]), "r", "")
+        assert await self.keeper.reverse(reversal) is self._model.reverse(reversal.ref, account, micros)
+
     async def hold(self, which: int, micros: int, tariff: int) -> None:
         account = ACCOUNTS[which % len(ACCOUNTS)]
         possible = self._model.hold(account, micros)
@@ -147,7 +159,7 @@ class Story:
         """Many at once: as many are granted as can be paid."""
         account = ACCOUNTS[which % len(ACCOUNTS)]
         price = Money(micros, account[1])
-        affordable = min(count, self._model.available[account] // micros)
+        affordable = max(0, min(count, self._model.available[account] // micros))
 
         async def buy() -> None:
             id = RequestId(1_790_000_000_000, next(self._numbers))
@@ -173,7 +185,7 @@ SENTENCE = st.one_of(
     *(
         st.tuples(st.just(verb), st.integers(0, 7), st.integers(1, micros), st.integers(0, extra))
         for verb, micros, extra in (
-            ("credit", 400, 30), ("hold", 120, 1), ("hold", 60, 1), ("start", 100, 7), ("start", 100, 7),
+            ("credit", 400, 30), ("reverse", 300, 30), ("hold", 120, 1), ("hold", 60, 1), ("start", 100, 7), ("start", 100, 7),
             ("settle", 130, 1), ("settle", 130, 1), ("burst", 40, 9), ("restart", 50, 0),
         )
     )

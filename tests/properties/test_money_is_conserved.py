@@ -20,7 +20,7 @@ from gateway.adapters.memory import MemoryLedgerStore
 from gateway.adapters.sqlite.audit import audit
 from gateway.adapters.sqlite.ledger import SqliteLedgerStore
 from gateway.core.ids import RequestId
-from gateway.core.ledger import Committed, Credit, Draft, Record, Tail, Tariff
+from gateway.core.ledger import Committed, Credit, Draft, Record, Reversal, Tail, Tariff
 from gateway.core.money import Money
 from gateway.core.refusals import LedgerUnavailable, PaymentRequired
 from gateway.flows.keep import Keeper, Pace
@@ -70,6 +70,7 @@ class Ground:
         raise NotImplementedError
 
     def credits(self) -> dict[str, tuple[str, int]]:
+        """By money key, whose and how much; what was taken back is less than nothing."""
         raise NotImplementedError
 
     def prove(self) -> None:
@@ -90,7 +91,8 @@ class InMemory(Ground):
         return [record for _, record in self._books.records]
 
     def credits(self) -> dict[str, tuple[str, int]]:
-        return {ref: (credit.account, credit.amount.micros) for ref, credit in self._books.credits.items()}
+        found = {ref: (credit.account, credit.amount.micros) for ref, credit in self._books.credits.items()}
+        return found | {ref: (back.account, -back.amount.micros) for ref, back in self._books.reversals.items()}
 
 
 class InFiles(Ground):
@@ -117,7 +119,10 @@ class InFiles(Ground):
 
     def credits(self) -> dict[str, tuple[str, int]]:
         with closing(sqlite3.connect(self._path)) as books:
-            rows = books.execute("SELECT ref, holder, micros FROM credit JOIN account ON account = id").fetchall()
+            rows = books.execute(
+                "SELECT ref, holder, micros FROM credit JOIN account ON account = id UNION ALL"
+                " SELECT ref, holder, -micros FROM reversal JOIN account ON account = id"
+            ).fetchall()
         return {ref: (holder, micros) for ref, holder, micros in rows}
 
     def prove(self) -> None:
@@ -145,7 +150,8 @@ class Shaky:
         async with self.between:
             await asyncio.sleep(0)
             # A repeated draft of credits is answered by a store that can fail, so only records meet trouble here.
-            trouble = self.troubles.pop() if self.troubles and not draft.credits else None
+            only_records = not draft.credits and not draft.reversals
+            trouble = self.troubles.pop() if self.troubles and only_records else None
             if trouble == "busy":
                 raise StoreBusy()
             if trouble == "lost":
@@ -191,6 +197,9 @@ class World:
     async def pay(self, account: str, micros: int, ref: int) -> None:
         self._begin(self._pay(f"cs_{ref}", account, micros))
 
+    async def take(self, account: str, micros: int, ref: int) -> None:
+        self._begin(self._take(f"re_{ref}", account, micros))
+
     async def ask(self, account: str, ceiling: int, extra: int) -> None:
         self._begin(self._ask(account, ceiling, strict=bool(extra & 1), share=extra >> 1 & 3, waits=extra >> 3))
 
@@ -221,6 +230,10 @@ class World:
     async def _pay(self, ref: str, account: str, micros: int) -> None:
         if await self._keeper.credit(Credit(ref, account, Money(micros, "usd"), "payment", "")):
             self._paid[ref] = (account, micros)
+
+    async def _take(self, ref: str, account: str, micros: int) -> None:
+        if await self._keeper.reverse(Reversal(ref, account, Money(micros, "usd"), "refund", "")):
+            self._paid[ref] = (account, -micros)
 
     async def _ask(self, account: str, ceiling: int, *, strict: bool, share: int, waits: int) -> None:
         """One request, as the gateway serves it."""
@@ -264,6 +277,7 @@ class World:
         """Everybody is served to the end, the books are closed, and every request did cost exactly what it was told."""
         for n in range(6):
             await self.pay(ACCOUNTS[n % 3], 90, 1000 + n)
+            await self.take(ACCOUNTS[n % 3], 1, 1000 + n)
             await self.ask(ACCOUNTS[n % 3], 30, 7 + 8 * n)
         await asyncio.gather(*self._tasks)
         await self._compare()
@@ -296,7 +310,9 @@ class World:
             credited = sum(micros for holder, micros in self._paid.values() if holder == account)
             spent = sum(request.cost or 0 for request in self._requests.values() if request.account == account)
             assert balance.held.micros == 0
-            assert balance.available.micros == credited - spent >= 0
+            assert balance.available.micros == credited - spent
+            taken = sum(-micros for holder, micros in self._paid.values() if holder == account and micros < 0)
+            assert credited - spent >= -taken, "spending made a debt"
 
 
 STEP = st.one_of(
@@ -304,7 +320,7 @@ STEP = st.one_of(
         st.tuples(st.just(verb), st.integers(0, 2), st.integers(1, micros), st.integers(0, extra))
         for verb, micros, extra in (
             ("pay", 300, 40), ("pay", 300, 40), ("ask", 100, 63), ("ask", 100, 63), ("ask", 40, 63), ("ask", 40, 63),
-            ("turn", 1, 9), ("turn", 1, 9), ("leave", 1, 9), ("trouble", 1, 2), ("crash", 1, 0),
+            ("take", 200, 20), ("turn", 1, 9), ("turn", 1, 9), ("leave", 1, 9), ("trouble", 1, 2), ("crash", 1, 0),
         )
     )
 )  # fmt: skip

@@ -18,7 +18,7 @@ import pytest
 
 from gateway.adapters.memory import MemoryLedgerStore
 from gateway.core.ids import RequestId
-from gateway.core.ledger import AccountRow, Committed, Credit, Draft, Drawn, Tail, Tariff
+from gateway.core.ledger import AccountRow, Committed, Credit, Draft, Drawn, Reversal, Tail, Tariff
 from gateway.core.money import Money
 from gateway.core.refusals import LedgerUnavailable, PaymentRequired
 from gateway.flows.keep import Keeper, Pace
@@ -161,6 +161,10 @@ class Line:
         if self.up.is_set() and branch is not None:
             self._out.send(lambda: slices.give_back(branch, returns))
 
+    async def reverse(self, reversal: Reversal) -> bool:
+        slices = self._world.slices
+        return await self._ask(lambda: slices.reverse(reversal))
+
     async def _ask(self, question: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Send it there, and its answer back; fails when the line does."""
         if not self.up.is_set():
@@ -219,6 +223,7 @@ class Journal:
     answered: dict[tuple[int, int], set[int]] = field(default_factory=dict)
     """With what each may have cost: first what was due, in the end what it came to."""
     came_to: dict[tuple[int, int], int] = field(default_factory=dict)
+    taken: list[Reversal] = field(default_factory=list)
     refused: int = 0
     unavailable: int = 0
     cut: int = 0
@@ -260,7 +265,7 @@ class World:
     async def add_worker(self) -> None:
         self._names += 1
         line = Line(self, f"worker {self._names}")
-        keeper = Keeper(line, Clock(), lender=line, pace=PACE, accounts_max=self.chance.choice([2, 1000]))
+        keeper = Keeper(line, Clock(), lender=line, teller=line, pace=PACE, accounts_max=self.chance.choice([2, 1000]))
         await keeper.open()
         self.workers.append((keeper, line))
 
@@ -351,6 +356,21 @@ class World:
         except LedgerUnavailable:
             self.journal.unavailable += 1
 
+    async def reverse(self) -> None:
+        """A refund; now and then it is heard of twice."""
+        self._numbers += 1
+        micros = self.chance.randrange(1, 1500)
+        reversal = Reversal(f"re_{self._numbers}", self.chance.choice(ACCOUNTS), Money(micros, "usd"), "refund", "")
+        for _ in range(self.chance.choice((1, 1, 2))):
+            self.spawn(self._reverse(self.chance.choice([self.keeper, *(k for k, _ in self.workers)]), reversal))
+
+    async def _reverse(self, keeper: Keeper, reversal: Reversal) -> None:
+        try:
+            if await keeper.reverse(reversal):
+                self.journal.taken.append(reversal)
+        except LedgerUnavailable:
+            self.journal.unavailable += 1
+
     async def quiet(self) -> None:
         """Until nothing is under way."""
         for _ in range(100_000):
@@ -366,6 +386,19 @@ class World:
             found = self.keeper._accounts.get((account, "usd"))
             assert found is None or (found.lent, found.pins, found.held) == (0, 0, 0)
         await self.keeper.close()
+
+    async def add_up(self) -> None:
+        """A keeper that opens the books finds credits less reversals less charges, to the micro."""
+        keeper = Keeper(self.store, Clock(), pace=PACE)
+        await keeper.open()
+        for name in ACCOUNTS:
+            key, store = (name, "usd"), self.store
+            due = sum(one.amount.micros for one in store.credits.values() if one.key == key)
+            due -= sum(one.amount.micros for one in store.reversals.values() if one.key == key)
+            row = store.accounts.get(key)
+            due -= sum(record.micros for _, record in store.records if row is not None and record.account == row.id)
+            assert (await keeper.balance(*key)).available.micros == due
+        await keeper.close()
 
     def charged(self) -> dict[tuple[int, int], int]:
         net: dict[tuple[int, int], int] = {}
@@ -386,6 +419,8 @@ async def story(seed: int, workers: int, *, kills: float) -> World:
         world.request()
         if chance.random() < 0.02:
             await world.credit()
+        if chance.random() < 0.005:
+            await world.reverse()
         for _ in range(chance.choice((0, 0, 1, 3))):
             await asyncio.sleep(0)
         if chance.random() < kills:
@@ -396,6 +431,10 @@ async def story(seed: int, workers: int, *, kills: float) -> World:
     await world.quiet()
     await world.end()
     assert not world.disorder
+    refs = [reversal.ref for reversal in world.journal.taken]
+    assert len(refs) == len(set(refs)), "money was taken back twice"
+    assert set(refs) <= world.store.reversals.keys()
+    await world.add_up()
     return world
 
 

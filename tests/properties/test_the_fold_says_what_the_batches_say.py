@@ -30,6 +30,7 @@ class History:
         self.batches = batches
         self.now = NOON
         self._open: dict[int, tuple[int, int, int]] = {}  # by request: who, tariff, what is left of it
+        self.taken: list[int] = []
         self.credited: Counter[int] = Counter()
         self.spent: Counter[int] = Counter()
         self.sold: Counter[tuple[str, str, int]] = Counter()
@@ -42,7 +43,20 @@ class History:
         self.batches.credit(f"stripe:{ref}_{len(self.credited)}_{sum(self.credited.values())}", micros, holder, unit)
         self.credited[self.batches.account(holder, unit)] += micros
 
+    def take(self, who: int, micros: int, how: int) -> None:
+        """Money goes back: as much as there is, or less (the rest is set aside for requests), the rest is owed."""
+        holder, unit = HOLDERS[who]
+        id = self.batches.account(holder, unit)
+        micros *= 1 + 300 * (how & 1)
+        left = self.batches.credited[id] - self.spent[id]
+        taken = min(micros, left) // (1 + (how >> 1))
+        self.batches.reverse(f"stripe:re_{who}_{self.batches.draft.seq}_{len(self.taken)}", micros, taken, holder, unit)
+        self.taken.append(micros)
+        self.credited[id] -= micros
+
     def capture(self, who: int, micros: int, how: int) -> None:
+        if not self._affordable(who, micros):
+            return
         kind = Kind.GATED_CAPTURE if how & 1 else Kind.CAPTURE
         tariff = how // 2 % len(TARIFFS)
         number = self._record(kind, who, tariff, micros, None)
@@ -60,11 +74,17 @@ class History:
     def crash(self, who: int, micros: int, how: int) -> None:
         """A strict capture whose answer never starts, and what recovery writes of it."""
         self.commit(0, 0, 0)
+        if not self._affordable(who, micros):
+            return
         tariff = how % len(TARIFFS)
         number = self._record(Kind.GATED_CAPTURE, who, tariff, micros, None)
         self.batches.commit(self.now, started=self.batches.draft.first - 1)
         self._record(Kind.VOID, who, tariff, -micros, number)
         self.commit(0, 0, how)
+
+    def _affordable(self, who: int, micros: int) -> bool:
+        id = self.batches.account(*HOLDERS[who])
+        return self.batches.credited[id] - self.spent[id] >= micros
 
     def _record(self, kind: Kind, who: int, tariff: int, micros: int, number: int | None) -> int:
         holder, unit = HOLDERS[who]
@@ -93,7 +113,7 @@ STEP = st.one_of(
     *(
         st.tuples(st.just(verb), st.integers(0, 4), st.integers(1, 90), st.integers(0, how))
         for verb, how in (("capture", 7), ("capture", 7), ("capture", 7), ("correct", 1), ("commit", 4), ("commit", 4),
-                          ("pay", 3), ("crash", 4), ("fold", 3), ("cut", 0), ("everything", 3))
+                          ("pay", 3), ("take", 3), ("crash", 4), ("fold", 3), ("cut", 0), ("everything", 3))
     )
 )  # fmt: skip
 LIFE = st.lists(STEP, min_size=40, max_size=40)
@@ -149,7 +169,13 @@ def compare(history: History, batches: Batches) -> None:
         assert sum(micros for (_, of), micros in balances.items() if of == unit) == 0
     for holder, unit in HOLDERS:
         id = batches.account(holder, unit)
-        assert balances[f"account:{id}", unit] == history.credited[id] - history.spent[id]
+        debt = -balances[f"debt:{id}", unit]
+        assert balances[f"account:{id}", unit] + balances[f"debt:{id}", unit] == (
+            history.credited[id] - history.spent[id]
+        )
+        assert (debt, balances[f"account:{id}", unit]) == batches.sql.execute(
+            "SELECT debt, credited - spent FROM account WHERE id = ?", (id,)
+        ).fetchone()
     for (owner, unit, points), sold in history.sold.items():
         assert commissions[f"{owner} {points}", unit] == sold * points // 10_000
     for owner in ("anna", "operator"):

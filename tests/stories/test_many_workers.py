@@ -390,3 +390,43 @@ async def test_one_process_says_that_it_cannot_restart_itself(tmp_path: Path, up
     async with running(tmp_path / "gateway.yaml"):
         code, said = await command("restart", "--config", str(tmp_path / "gateway.yaml"))
     assert (code, said) == (1, "gateway: workers: there is only one; restart the service, or set 2 or more\n")
+
+
+# --- metrics ----------------------------------------------------------------------------------------------------------
+
+
+async def scraped(settings: Settings) -> dict[str, float]:
+    """What Prometheus would read, by name and labels."""
+    reader, writer = await asyncio.open_connection(*settings.admin)
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    text = (await reader.read()).decode().partition("\r\n\r\n")[2]
+    await closed(writer)
+    lines = [line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#")]
+    return {name: float(value) for name, _, value in lines}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_metrics_count_all_workers_together_also_those_that_have_ended(
+    tmp_path: Path, upstream: RawUpstream, workers: int
+) -> None:
+    settings = write_config(tmp_path, upstream.url, workers=workers)
+    [caller] = await fund(settings, "0.02 usd", count=1)
+    async with running(tmp_path / "gateway.yaml") as process:
+        for _ in range(12):
+            await ask(settings, caller)
+        await ask(settings, caller, "/free/x")
+        if workers > 1:
+            assert (await command("restart", "--config", str(tmp_path / "gateway.yaml")))[0] == 0
+        expected = {
+            'gateway_requests_total{route="free",status="200"}': 1,
+            'gateway_requests_total{route="paid",status="200"}': 10,
+            'gateway_requests_total{route="paid",status="402"}': 2,
+            'gateway_charged_total{currency="usd",route="paid"}': 0.02,
+            "gateway_workers": workers,
+            "gateway_ledger_stuck": 0,
+        }
+        found: dict[str, float] = {}
+        async with asyncio.timeout(20):
+            while found != expected:
+                found = await scraped(settings)
+        assert await process.stop() == 0

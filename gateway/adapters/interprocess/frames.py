@@ -7,7 +7,7 @@ ends instead of filling the memory.
 import json
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from enum import IntEnum
+from enum import IntEnum, unique
 from typing import Any
 
 FRAME_BYTES_MAX = 256 * 1024 * 1024
@@ -15,6 +15,7 @@ _HEADER = struct.Struct(">IB")
 _PAIR = struct.Struct(">qq")
 
 
+@unique
 class Kind(IntEnum):
     """What a frame is. The first ones go from the worker to the keeper, the others the other way."""
 
@@ -25,6 +26,7 @@ class Kind(IntEnum):
     RECALLED = 5
     HIT = 6
     FORGET = 7  # both ways
+    COUNTED = 9
     REVERSE = 8
     WELCOME = 16
     BEGONE = 17

@@ -6,6 +6,7 @@ its unanswered requests are voided, and its parent starts another.
 """
 
 import asyncio
+import json
 import struct
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
@@ -24,9 +25,17 @@ from gateway.ports import Window
 class Counter:
     """Serves the workers."""
 
-    def __init__(self, slices: Slices, *, count: Callable[[Rate, str], Window], report: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        slices: Slices,
+        *,
+        count: Callable[[Rate, str], Window],
+        counted: Callable[[str, Any], None],
+        report: Callable[..., None],
+    ) -> None:
         self.slices = slices
         self.count = count
+        self.counted = counted
         self.report = report
         self.rates: dict[tuple[int, int], Rate] = {}
         self._connections: set[WorkerConnection] = set()
@@ -80,6 +89,7 @@ class WorkerConnection(asyncio.Protocol):
             Kind.RECALLED: self._recalled,
             Kind.HIT: self._hit,
             Kind.FORGET: self._forget,
+            Kind.COUNTED: self._counted,
             Kind.REVERSE: self._reverse,
         }
 
@@ -90,6 +100,7 @@ class WorkerConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         if self._branch is not None:
             self._counter.slices.leave(self._branch)
+            self._counter.counted(self._branch.worker, None)
         for task in self._work:
             task.cancel()
         self._counter.ended(self)
@@ -220,6 +231,9 @@ class WorkerConnection(asyncio.Protocol):
         window = self._counter.count(rate, contents[HIT.size :].decode())
         packed = WINDOW.pack(number, window.allowed, window.remaining, window.reset_seconds)
         self.send(frames.frame(Kind.WINDOW, packed))
+
+    def _counted(self, branch: Branch, contents: bytes) -> None:
+        self._counter.counted(branch.worker, json.loads(contents))
 
     def _forget(self, branch: Branch, contents: bytes) -> None:
         self._counter.tell_others(self, frames.frame(Kind.FORGET, contents))

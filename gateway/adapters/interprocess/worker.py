@@ -27,6 +27,7 @@ WINDOW = struct.Struct(">q?qq")  # number of the question, allowed, remaining, r
 REVERSED = struct.Struct(">qB")  # number of the question, one of `OUTCOMES`
 OUTCOMES = (False, True, None)
 _WINDOW_SECONDS_MAX = 1.0
+_REPORT_SECONDS = 1.0
 
 
 class Line(asyncio.Protocol):
@@ -295,6 +296,27 @@ class SharedRateLimits:
 
     def _window(self, contents: bytes) -> None:
         self._line.answered(contents)
+
+
+class Reporter:
+    """Tells the keeper every second what was counted."""
+
+    def __init__(self, line: Line, counted: Callable[[], Any]) -> None:
+        self._line = line
+        self._counted = counted
+        self._timer: asyncio.TimerHandle | None = None
+
+    def tell(self) -> None:
+        """Now, and from now on."""
+        self._line.say(frames.json_frame(Kind.COUNTED, self._counted()))
+        self._timer = asyncio.get_running_loop().call_later(_REPORT_SECONDS, self.tell)
+
+    def stop(self) -> None:
+        """After a last word."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._line.say(frames.json_frame(Kind.COUNTED, self._counted()))
 
 
 class News:

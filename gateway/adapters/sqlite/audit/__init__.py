@@ -8,9 +8,8 @@ less than nothing or more than its capture, and was voided only while its answer
 overspent at any commit; every row of `account`, `credit`, `reversal` and `tariff` is what the chain says it is, and
 there is no row that the chain does not know; transfers and hourly usage are what their batches sum to, and the books
 sum to zero. Whoever can write the file can also compute the chain anew, or drop its end; that shows against the *head*,
-the newest
-hash under a key that is not in the file. Without the key the report says that nobody looked. A head and a file that are
-both put back to the same earlier day prove themselves; only a copy elsewhere tells.
+the newest hash under a key that is not in the file. Without the key the report says that nobody looked. A head and a
+file that are both put back to the same earlier day prove themselves; only a copy elsewhere tells.
 
 **Nothing is written.** While a gateway runs, or a `-wal` file lies there, this is one read transaction like any other
 (SQLite may put its `-shm` index beside such a file). Otherwise the file is opened as immutable, which leaves nothing
