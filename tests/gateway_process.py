@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -93,7 +93,7 @@ class GatewayProcess:
         return await self._process.wait()
 
     def keeper(self) -> int:
-        """The pid of the process that keeps the books, if it is one of its own. Raises ValueError while there is none."""
+        """The pid of the process that keeps the books. Raises ValueError while there is none."""
         [pid] = self._called("gateway-keeper")
         return pid
 
@@ -127,12 +127,16 @@ class GatewayProcess:
 
 @asynccontextmanager
 async def running(
-    config: Path, *, files_max: int | None = None, environ: Mapping[str, str] | None = None
+    config: Path,
+    *,
+    files_max: int | None = None,
+    environ: Mapping[str, str] | None = None,
+    program: Sequence[str] = ("gateway",),
 ) -> AsyncIterator[GatewayProcess]:
     """Start it and wait until it says that it listens; end it in any case. `files_max`: as `ulimit -n` has it."""
     limited = ["bash", "-c", f'ulimit -n {files_max}; exec "$@"', "bash"] if files_max else []
     process = await asyncio.create_subprocess_exec(
-        *limited, sys.executable, "-m", "gateway", "run", "--config", str(config),
+        *limited, sys.executable, "-m", *program, "run", "--config", str(config),
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, env={**os.environ, **(environ or {})},
         start_new_session=True,
     )  # fmt: skip

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -23,16 +23,20 @@ from gateway.adapters.sqlite.ledger import accept_head, read_available
 from gateway.adapters.system import SystemClock
 from gateway.app import HEAD_KEY_PURPOSE, ledger_store
 from gateway.cli.admin import ask
-from gateway.cli.configuration import read
+from gateway.cli.configuration import of_a_file, read
+from gateway.cli.hosts import audit_database, balance_there, visiting_keeper
 from gateway.cli.progress import Progress
 from gateway.core.keyring import Keyring
 from gateway.core.ledger import Credit, Reversal
-from gateway.core.refusals import LedgerUnavailable
 from gateway.core.money import Money, written
+from gateway.core.refusals import LedgerUnavailable
 from gateway.flows.keep import Keeper
 from gateway.ports import StoreDamaged, StoreFailed, StoreLocked
 from gateway.settings import Settings
 from gateway.web.status import credited, debited, manual_credit, manual_debit
+
+if TYPE_CHECKING:  # an extra
+    from gateway.adapters.postgres.audit import Report as DatabaseReport
 
 _HOURS = {"h": 1, "d": 24}
 
@@ -42,6 +46,10 @@ def audit_books(
 ) -> None:
     """`gateway audit`: exit code 1 when something was found."""
     settings = read(config, make_secrets=False)
+    if settings.store_url is not None and store is None:
+        if since is not None or head is not None:
+            _fail("--since and --head are for a store that is a file", code=2)
+        audit_database(settings, as_json=as_json)
     path = store or settings.store_path
     try:
         begin = None if since is None else read_since(since, now_ms=SystemClock().now_ms())
@@ -66,7 +74,7 @@ def audit_books(
 
 def accept_books(config: Path, store: Path | None) -> None:
     """`gateway audit --accept-head`: what ends here from now on counts as the end."""
-    settings = read(config, make_secrets=False)
+    settings = of_a_file(read(config, make_secrets=False))
     keys = head_keys(settings)
     if not keys:
         _fail("there is no sealing key to sign with; put secrets/sealing_key back")
@@ -85,14 +93,15 @@ def head_keys(settings: Settings) -> list[bytes]:
     return [key.subkey(HEAD_KEY_PURPOSE) for key in Keyring(settings.secrets.sealing_keys).keys]
 
 
-def print_report(report: Report, path: Path) -> None:
+def print_report(report: "Report | DatabaseReport", path: Path | str) -> None:
     """A report for people."""
     click.echo(f"{path}")
     click.echo(
         f"  batches {report.batches:,}, records {report.records:,}, credits {report.credits:,}, accounts"
         f" {report.accounts:,}"
     )
-    for unit, total in sorted(report.totals.items()):
+    for unit in sorted(report.totals):
+        total = report.totals[unit]
         credit, spent, available = (written(micros) for micros in (total.credited, total.spent, total.available))
         owed = f" - {written(total.debt)} owed" if total.debt else ""
         click.echo(f"  {unit}: {credit} credited - {spent} spent{owed} = {available}")
@@ -110,7 +119,7 @@ def print_report(report: Report, path: Path) -> None:
     click.echo(f"  {_verdict(report)}")
 
 
-def _verdict(report: Report) -> str:
+def _verdict(report: "Report | DatabaseReport") -> str:
     if report.clean:
         upon = f", from batch {report.first_batch:,} on and upon the earlier ones as they stand"
         return f"clean: the chain holds and every sum is right{upon if report.unproved else ''}"
@@ -135,10 +144,14 @@ def read_since(text: str, *, now_ms: int) -> Since:
 def show_balance(config: Path, account: str, *, as_json: bool) -> None:
     """`gateway balance`: as committed."""
     settings = read(config, make_secrets=False)
-    if not settings.store_path.exists():
+    if settings.store_url is None and not settings.store_path.exists():
         _fail(f"there is no ledger at {settings.store_path} yet; `gateway run` makes it")
     try:
-        balance = Money(read_available(settings.store_path, account, settings.currency), settings.currency)
+        if settings.store_url is not None:
+            micros = balance_there(settings, account)
+        else:
+            micros = read_available(settings.store_path, account, settings.currency)
+        balance = Money(micros, settings.currency)
     except sqlite3.Error as error:
         _fail(f"{settings.store_path}: {error}; `gateway audit` says more")
     if as_json:
@@ -194,8 +207,11 @@ async def _do(
     settings: Settings, work: Callable[[Keeper], Awaitable[dict[str, Any]]], path: str, body: dict[str, Any]
 ) -> dict[str, Any]:
     """With our own keeper if the books are free, else through the gateway that keeps them."""
-    store = ledger_store(settings.store_path, Keyring(settings.secrets.sealing_keys))
-    keeper = Keeper(store, SystemClock())
+    if settings.store_url is not None:
+        keeper = visiting_keeper(settings)
+    else:
+        store = ledger_store(settings.store_path, Keyring(settings.secrets.sealing_keys))
+        keeper = Keeper(store, SystemClock())
     try:
         await keeper.open()
     except StoreLocked:

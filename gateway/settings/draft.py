@@ -43,6 +43,13 @@ class Draft:
         value = node.value if node is not None else catalogue.default_at(path)
         return str(value) if isinstance(value, str) else None
 
+    def number(self, *path: str | int) -> int | None:
+        """A whole number; None if it is not given or mistaken."""
+        node = find(self._root, path)
+        if node is None or self.report.is_bad(path) or isinstance(node.value, bool):
+            return None
+        return int(node.value) if isinstance(node.value, int | str) and str(node.value).isdecimal() else None
+
     def truth(self, *path: str | int) -> bool:
         """Whether a setting is true; not if it is mistaken."""
         node = find(self._root, path)

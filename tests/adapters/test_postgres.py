@@ -186,7 +186,8 @@ async def test_of_many_requests_on_several_hosts_exactly_those_that_are_affordab
     await all_hosts[0].keeper.credit(paid("cs_1", affordable * 20 + 19))
 
     async def client(number: int) -> list[object]:
-        host, outcomes = all_hosts[number % count], []
+        host = all_hosts[number % count]
+        outcomes: list[object] = []
         for _ in range(asked // 30):
             outcomes += await asyncio.gather(request(host, 20), return_exceptions=True)
         return outcomes

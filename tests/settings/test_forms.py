@@ -196,6 +196,29 @@ def test_a_store_is_a_file_of_sqlite() -> None:
         assert refused(forms.store, text)
 
 
+def test_a_store_may_be_a_database() -> None:
+    for text in (
+        "postgresql://gateway@db.example/gateway",
+        "postgres://gateway:pw@[::1]:5432/gateway?sslmode=verify-full",
+        "postgresql://gateway@/gateway?host=/run/postgresql",
+    ):
+        assert forms.database(text) == text
+        assert forms.store(text) == "./data/gateway.db"
+    assert forms.database("sqlite:./data/x.db") is None
+    assert forms.password_of("postgres://gateway:pw@db/x") == forms.password_of("postgres://db/x?password=pw") == "pw"
+    assert forms.password_of("postgres://gateway@db/x") is None
+    for text in ("postgresql:gateway", "postgres://db", "postgres:///x", "postgres://db/x y", "postgres://[db/x"):
+        assert "postgresql://<user>@" in refused(forms.store, text)
+    assert "pw" not in refused(forms.store, "postgres://me:pw@db")
+
+
+def test_a_host_has_a_name_that_can_be_told() -> None:
+    for text in ("shop-1", "web1.example:8402", "a" * 63):
+        assert forms.host_label(text) == text
+    for text in ("", "a" * 64, "-a", "a b", "a/b", "ä"):
+        assert refused(forms.host_label, text)
+
+
 def test_names_headers_and_cookies_have_their_letters() -> None:
     for text in ("a", "weather-2", "my_api", "a" * 63):
         assert forms.name(text) == text

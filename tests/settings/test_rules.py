@@ -177,7 +177,8 @@ def test_a_webhook_alias_is_no_route(tmp_path: Path) -> None:
         ({"log": {"colour": "red"}}, "log.colour", "there is no setting `colour` here; there is: format, level"),
         ({"admin": ["x"]}, "admin", "a host:port, not a list"),
         ({"secret_key": "x"}, "secret_key", "did you mean `stripe.secret_key`?"),
-        ({"store": "postgres://db"}, "store", "the one kind there is: sqlite:"),
+        ({"store": "mysql://db"}, "store", "the kinds there are: sqlite:"),
+        ({"store": "postgres://db"}, "store", "write a database as postgresql://"),
     ],
 )
 def test_what_is_not_of_the_shape_is_explained(changes: dict[str, Any], path: str, words: str, tmp_path: Path) -> None:
@@ -207,3 +208,34 @@ def test_a_rule_is_silent_about_what_is_wrong_by_itself(tmp_path: Path) -> None:
     assert found.path == "currency"
     found = wrong(tmp_path, routes=[route(match="x"), route(name="b", match="/b/")])
     assert found.path == "routes[0].match"
+
+
+POSTGRES = "postgresql://gateway@db.example/gateway"
+
+
+@pytest.mark.parametrize(
+    ("changes", "path", "words"),
+    [
+        ({"store": POSTGRES, "workers": 2}, "workers", "with a PostgreSQL store it is 1"),
+        ({"store": POSTGRES, "retention": {"batches_days": 9}}, "retention.batches_days", "keeps every batch"),
+        ({"store": "postgresql://a:pw1@db/x", "store_password": "pw2"}, "store_password", "write it once"),
+        ({"store_password": "pw2"}, "store_password", "for a store at postgresql://"),
+        ({"host_name": "shop-1"}, "host_name", "for a store at postgresql://"),
+    ],
+)
+def test_a_database_is_shared_as_it_can_be(changes: dict[str, Any], path: str, words: str, tmp_path: Path) -> None:
+    [mistake] = mistakes(tmp_path, full(**changes))
+    assert mistake.path == path
+    assert words in mistake.words
+    assert "pw" not in str(mistake).replace("postgresql", "")
+
+
+def test_a_store_may_be_a_database(tmp_path: Path) -> None:
+    found = settings(tmp_path, full(store=POSTGRES, listen="127.0.0.1:8402"), {"GATEWAY_STORE_PASSWORD": "hush"})
+    assert found.store_url is not None
+    assert found.store_password is not None
+    assert (found.store_url.reveal(), found.store_password.reveal()) == (POSTGRES, "hush")
+    assert found.host_name.endswith(":8402")
+    assert found.secrets_path == tmp_path / "data/secrets"
+    assert settings(tmp_path, full(store=POSTGRES, host_name="shop-1")).host_name == "shop-1"
+    assert "hush" not in repr(found)

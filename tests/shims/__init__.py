@@ -15,5 +15,5 @@ def built(folder: Path) -> Path | None:
         return None
     library = folder / "disk.so"
     command = [compiler, "-O2", "-shared", "-fPIC", "-o", str(library), str(SOURCE), "-ldl"]
-    subprocess.run(command, check=True, capture_output=True)  # noqa: S603 -- our own words
+    subprocess.run(command, check=True, capture_output=True)
     return library

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from aiohttp import ClientSession
 
+from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.cli.stage import Stage
 from gateway.core.secrets import Secret
 from gateway.settings import Settings
@@ -46,6 +47,7 @@ async def test_a_revoked_token_stays_revoked_after_a_rotation(stage: Stage) -> N
     async with ClientSession() as session:
         refused = await unpaid(stage, session)
         await pay(stage, refused["payment_url"])
+        assert isinstance(stage.gateway.records, SqliteRecords)
         await stage.gateway.records._write("UPDATE token SET revoked = ?", (1,))
         await stage.stop_gateway()
         await stage.start_gateway(rotated(stage.settings))

@@ -75,9 +75,7 @@ def test_a_backup_is_made_and_put_back_as_it_stands(tmp_path: Path) -> None:
 
 def test_several_processes_are_started_as_it_stands(tmp_path: Path) -> None:
     (config,) = re.findall(r"<<'YAML'\n(.*?)^YAML", README, re.MULTILINE | re.DOTALL)
-    commands = "".join(
-        blocks(section("### Several processes", "### Statements, and how long requests are kept"), "sh")
-    )
+    commands = "".join(blocks(section("### Several processes", "### Statements, and how long requests are kept"), "sh"))
     for port in ("8402", "8403"):
         free = str(free_port(0))
         config, commands = config.replace(port, free), commands.replace(port, free)

@@ -20,6 +20,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import asyncpg
+
 from gateway.adapters.postgres.sessions import PROBLEMS, Address, Connection
 
 FINDINGS_MAX = 100
@@ -56,6 +58,7 @@ class Total:
     credited: int
     spent: int
     available: int
+    debt: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ class Report:
     unproved: tuple[str, ...] = ()
     transfers: int = 0
     folded: int = 0
+    reversals: int = 0
 
     @property
     def clean(self) -> bool:
@@ -145,7 +149,7 @@ class _Audit:
         total = await self._sql.fetchval("SELECT count(*) FROM batch")
         for row in await self._sql.fetch("SELECT id FROM keeper ORDER BY id"):
             await self._follow(_Chain(row["id"]), total)
-        credits = await self._check_entries("credit") + await self._check_entries("reversal")
+        credits, reversals = await self._check_entries("credit"), await self._check_entries("reversal")
         await self._check_keys()
         await self._check_tariffs()
         totals, accounts = await self._check_accounts()
@@ -162,6 +166,7 @@ class _Audit:
             findings=tuple(self._findings),
             more=self._more,
             first_bad_batch=self._first_bad,
+            reversals=reversals,
         )
 
     def _find(self, table: str, row: int | str | None, column: str | None, what: str) -> None:
@@ -179,12 +184,12 @@ class _Audit:
             if self._progress is not None and (self._batches % _AT_ONCE == 0 or self._batches == total):
                 self._progress(self._batches, total)
 
-    async def _rows(self, keeper: int) -> AsyncIterator[Mapping[str, Any]]:
+    async def _rows(self, keeper: int) -> AsyncIterator[asyncpg.Record]:
         query = "SELECT * FROM batch WHERE keeper = $1 ORDER BY seq"
         async for row in self._sql.cursor(query, keeper, prefetch=_AT_ONCE):
             yield row
 
-    def _batch(self, chain: _Chain, row: Mapping[str, Any]) -> None:
+    def _batch(self, chain: _Chain, row: asyncpg.Record) -> None:
         seq, payload, notes = row["seq"], row["payload"], row["notes"]
         at = f"{chain.keeper}/{seq}"
         wrong = []
@@ -307,6 +312,7 @@ class _Audit:
                 before.credited + row["credited"],
                 before.spent + row["spent"],
                 before.available + row["credited"] - row["spent"] - row["debt"],
+                before.debt + row["debt"],
             )
         for id in self._accounts:
             self._find("account", id, None, "is missing: a chain moves it")
@@ -318,6 +324,5 @@ class _Audit:
         HAVING leased <> coalesce(sum(lease.micros), 0)"""
         for row in await self._sql.fetch(query):
             self._find("account", row["id"], "leased", f"is {row['leased']} but its leases sum to {row['leases']}")
-        if least := await self._sql.fetchval("SELECT min(micros) FROM lease"):
-            if least < 0:
-                self._find("lease", None, "micros", f"is {least}")
+        for row in await self._sql.fetch("SELECT keeper, account, micros FROM lease WHERE micros < 0"):
+            self._find("lease", f"{row['keeper']}/{row['account']}", "micros", f"is {row['micros']}")

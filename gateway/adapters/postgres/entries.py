@@ -1,8 +1,8 @@
 """Credits and reversals in the books: what arrives, and what is taken back.
 
 The money key decides, over all hosts and in the same transaction as the money: whoever writes it first has made the
-entry. Keys are written in one order, then missing accounts by name, then accounts are locked by id: hosts that bring the
-same money at once wait for one another and never in a circle.
+entry. Keys are written in one order, then missing accounts by name, then accounts are locked by id: hosts that bring
+the same money at once wait for one another and never in a circle.
 """
 
 from collections.abc import Sequence

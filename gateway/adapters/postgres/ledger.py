@@ -300,3 +300,16 @@ class PostgresLedgerStore:
 
 async def _is_there(connection: Connection) -> None:
     await connection.execute("SELECT 1")
+
+
+async def read_balance(address: Address, holder: str, unit: str) -> int:
+    """What an account has as committed, on loan or not, in micros; 0 for one that is not there. Raises StoreFailed."""
+    try:
+        connection = await address.connect("balance")
+        try:
+            query = "SELECT sum(credited - spent - debt) FROM account WHERE holder = $1 AND unit = $2"
+            return int(await connection.fetchval(query, holder, unit) or 0)
+        finally:
+            await connection.close(timeout=1)
+    except PROBLEMS as error:
+        raise StoreFailed(address.told(error)) from error

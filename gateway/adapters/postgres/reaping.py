@@ -1,8 +1,8 @@
 """What a host left behind that is gone: its loans go back, and what it never answered is voided.
 
 When to look is a matter of its heartbeat: who looks has beaten a number of times itself without hearing one, so a
-database that stood still for a while kills nobody. Whether it is so is decided by the row: the epoch is bumped under its
-lock, and whoever comes back late is fenced. Then everything is done that its own recovery would have done, in one
+database that stood still for a while kills nobody. Whether it is so is decided by the row: the epoch is bumped under
+its lock, and whoever comes back late is fenced. Then everything is done that its own recovery would have done, in one
 transaction.
 """
 

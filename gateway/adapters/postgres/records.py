@@ -21,7 +21,7 @@ from gateway.ports import InboxStatus, Randomness, StoreDamaged, TokenRow
 
 _EVENT_PURPOSE = "event"
 _CONNECTIONS_MAX = 4
-_ADD_TOKEN = """WITH added AS (
+_NEW_ROW = """WITH added AS (
     INSERT INTO token (access_token_hash, account, pepper_id, created) VALUES ($1, $2, $3, $4)
     ON CONFLICT DO NOTHING RETURNING access_token_hash
 ) SELECT pg_notify($5, encode(access_token_hash, 'hex')) FROM added"""
@@ -114,7 +114,7 @@ class PostgresRecords:
         return None
 
     async def add(self, digest: bytes, *, account: str, pepper_id: str, now_ms: int) -> bool:
-        return bool(await self._do(_ADD_TOKEN, digest, account, pepper_id, now_ms, self._channel))
+        return bool(await self._do(_NEW_ROW, digest, account, pepper_id, now_ms, self._channel))
 
     # --- events -------------------------------------------------------------------------------------------------------
 

@@ -89,10 +89,12 @@ def read_note(line: str) -> Row | None:
             return None
         canonical = json.dumps(note, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         shape = _NOTES.get(note.get("note"))
-        repaid = note.setdefault("repaid", 0) if note.get("note") == "credit" else None
+        is_credit = note.get("note") == "credit"
+        if is_credit and note.setdefault("repaid", 0) == 0 and '"repaid"' in line:
+            return None
     except (ValueError, TypeError, RecursionError):
         return None
-    if repaid is not None and shape is not None:
+    if is_credit and shape is not None:
         shape = {**shape, "repaid": int}
     if shape is None or canonical != line or {name: type(value) for name, value in note.items()} != shape:
         return None
