@@ -3,6 +3,8 @@
     python -m tests.bench.books            two minutes; a table
     python -m tests.bench.books --json     for programs
     python -m tests.bench.books --quick    for a look
+    python -m tests.bench.books --million  three minutes: a million accounts, and a million requests of one
+    … --sync-ms 1                          as on a disk whose sync takes so much longer (needs a C compiler)
 
 64 callers of each process hold a price, wait until it is on disk (strict), and settle, without a pause: the life of a
 priced request without its network. They share 1,000 accounts, or one. Compared are
@@ -19,10 +21,12 @@ import argparse
 import asyncio
 import json
 import os
+import random
 import resource
 import shutil
 import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -47,6 +51,7 @@ from gateway.core.money import Money
 from gateway.flows.keep import Keeper, Pace
 from gateway.flows.keep.slices import Slices
 from gateway.ports import Ledger
+from tests import shims
 
 KEY = b"k" * 32
 PRICE = Money(2_000, "usd")
@@ -312,8 +317,17 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--home", default="/var/tmp", help="where the books stand: a disk, not memory")  # noqa: S108
     parser.add_argument("--quick", action="store_true", help="one short round")
+    parser.add_argument("--million", action="store_true", help="how cost and memory grow, instead")
+    parser.add_argument("--accounts", type=int, default=1_000_000, help="how many a million are")
+    parser.add_argument("--sync-ms", type=float, default=0, help="what each sync takes longer")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    if options.sync_ms and "SHIM_SYNC_MS" not in os.environ:
+        return _again_with_a_slower_disk(options.sync_ms)
+    if options.million:
+        with runner() as loop:
+            print(json.dumps(loop.run(_million(Path(options.home), options.accounts)), indent=2))
+        return 0
     rounds, seconds = (1, 1.0) if options.quick else (options.rounds, options.seconds)
     found: dict[tuple[str, int], list[Run]] = {}
     for number in range(rounds):
@@ -324,6 +338,70 @@ def main() -> int:
                 found.setdefault((name, accounts), []).append(run)
     _tell(found, as_json=options.json)
     return 0
+
+
+def _again_with_a_slower_disk(ms: float) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        library = shims.built(Path(folder))
+        if library is None:
+            print(f"bench: {shims.WITHOUT}", file=sys.stderr)
+            return 1
+        environ = {**os.environ, "LD_PRELOAD": str(library), "SHIM_SYNC_MS": str(ms)}
+        return subprocess.run(
+            [sys.executable, "-m", "tests.bench.books", *sys.argv[1:]], env=environ, check=False
+        ).returncode
+
+
+async def _million(home: Path, accounts: int) -> dict[str, float]:
+    """How the ledger fares with many accounts, and with one that has a long history."""
+    folder = Path(tempfile.mkdtemp(prefix="farebox-books-", dir=home))
+    path, clock, found = folder / "books.db", SystemClock(), {}
+    try:
+        keeper = Keeper(SqliteLedgerStore(path, head_key=KEY), clock)
+        await keeper.open()
+        for first in range(0, accounts, 5000):
+            names = [f"account {number}" for number in range(first, min(first + 5000, accounts))]
+            await asyncio.gather(*(keeper.credit(Credit(name, name, PAID, "manual", "bench")) for name in names))
+            print(f"\r{first + len(names):,} accounts", end="", file=sys.stderr)
+        await keeper.close()
+        begun = time.perf_counter()
+        keeper = Keeper(SqliteLedgerStore(path, head_key=KEY), clock)
+        await keeper.open()
+        found["start_seconds"] = time.perf_counter() - begun
+        charge, found["idle_mib"] = _charging(keeper, 0), _resident_mib()
+        order = list(range(accounts))
+        random.Random(1).shuffle(order)
+        found["cold_us"] = await _cost(lambda turn: charge(order[turn % accounts]), accounts)
+        found["after_all_mib"] = _resident_mib()
+        for part in ("hot_first_tenth_us", "hot_last_tenth_us"):
+            found[part] = await _cost(lambda _: charge(0), accounts // 10)
+            if part == "hot_first_tenth_us":
+                found["hot_us"] = await _cost(lambda _: charge(0), accounts * 8 // 10)
+        await keeper.close()
+        report = audit(path, head_key=KEY)
+        assert report.clean, report.findings
+        found["requests"] = report.records
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return {name: round(value, 2) for name, value in found.items()}
+
+
+async def _cost(charge: Callable[[int], Awaitable[None]], count: int) -> float:
+    """CPU microseconds of one request, of so many by 512 callers."""
+    turns = iter(range(count))
+
+    async def caller() -> None:
+        for turn in turns:
+            await charge(turn)
+
+    before = time.process_time()
+    await asyncio.gather(*(caller() for _ in range(512)))
+    return (time.process_time() - before) / count * 1e6
+
+
+def _resident_mib() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
 def _measured(name: str, accounts: int, seconds: float, home: Path) -> Run:
