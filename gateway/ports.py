@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 from gateway.core.callers import Caller
 from gateway.core.headers import Fields
 from gateway.core.ids import RequestId
-from gateway.core.ledger import Balance, Claim, Committed, Credit, Draft, Drawn, Record, Reversal, Tail, Tariff
+from gateway.core.ledger import Balance, Charge, Claim, Committed, Credit, Draft, Drawn, Record, Reversal, Tail, Tariff
 from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.payments import Event, Outcome, Payment
@@ -152,6 +152,13 @@ class Ledger(Protocol):
         Raises LedgerUnavailable; repeating the call is always safe. Raises ValueError for what no account can hold.
         """
 
+    async def refund(self, request: RequestId, reason: str) -> list[Charge]:
+        """Give back what a request did cost; returns when it is durable, with what was given back to whom.
+
+        A refund of what was refunded (or cost nothing) gives back nothing. Raises RequestUnderWay, RequestUnknown;
+        LedgerUnavailable, after which repeating the call is safe.
+        """
+
     async def balance(self, account: str, currency: str) -> Balance:
         """What an account can spend, less than nothing if it owes; zero for one that nobody ever paid into.
 
@@ -163,6 +170,14 @@ class Ledger(Protocol):
 
     async def close(self) -> None:
         """Commit what is queued and let go of the store."""
+
+
+class RequestUnderWay(Exception):
+    """What it will have cost is not known yet."""
+
+
+class RequestUnknown(Exception):
+    """The books hold nothing of it, or not its beginning: it was never charged, or its batch was pruned."""
 
 
 class StoreBusy(Exception):
@@ -197,6 +212,9 @@ class Borrower(Protocol):
     def claim(self) -> Claim:
         """What is spoken for. From this moment on the rest of its slices is void."""
 
+    async def ended(self, request: RequestId) -> bool:
+        """Whether a request is not under way here and all of it has been told. Raises LedgerUnavailable."""
+
     def recall(self, row: int) -> int | None:
         """Part with what is not spoken for of an account; how many micros that is.
 
@@ -220,6 +238,13 @@ class Lender(Protocol):
         """Return micros of accounts, by their rows. Awaits nothing."""
 
 
+class Archive(Protocol):
+    """Finds what the books hold of one request."""
+
+    async def charges_of(self, request: RequestId) -> list[Charge]:
+        """What it has cost as committed; empty if the books hold nothing of it. Raises StoreFailed."""
+
+
 class Teller(Protocol):
     """Beside a lender: does for a keeper that borrows what takes all of an account."""
 
@@ -240,12 +265,12 @@ class Survivors(Protocol):
 class Bookkeeping(Protocol):
     """What is derived from the books, and what of them need not be kept: done in short steps, between commits.
 
-    Every step is in the books whole or not at all, and whoever was cut off may begin again. All of them raise StoreBusy,
-    StoreFailed, and BooksRefused for books that do not hang together.
+    Every step is in the books whole or not at all, and whoever was cut off may begin again. All of them raise
+    StoreBusy, StoreFailed, and BooksRefused for books that do not hang together.
     """
 
     async def fold(self, *, closed_before_ms: int) -> bool:
-        """Derive transfers and hourly usage from the next batches. False if all hours that are over by then are done."""
+        """Derive transfers and hourly usage from the next batches. False if all hours over by then are done."""
 
     async def prune(self, *, before_ms: int) -> bool:
         """Drop batches of hours before that, if they are folded and nothing needs them. False if there are none."""

@@ -91,14 +91,14 @@ class Batches:
                 "INSERT INTO account (id, holder, unit) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (id, *entry.key)
             )
             if isinstance(entry, Credit):
-                row_ = (entry.ref, id, micros, entry.kind, entry.reason, at_ms, draft.seq, part)
-                self.sql.execute("INSERT INTO credit VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row_)
+                given = (entry.ref, id, micros, entry.kind, entry.reason, at_ms, draft.seq, part)
+                self.sql.execute("INSERT INTO credit VALUES (?, ?, ?, ?, ?, ?, ?, ?)", given)
             else:
-                row_ = (entry.ref, id, micros, part, entry.kind, entry.reason, at_ms, draft.seq)
-                self.sql.execute("INSERT INTO reversal VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row_)
+                taken = (entry.ref, id, micros, part, entry.kind, entry.reason, at_ms, draft.seq)
+                self.sql.execute("INSERT INTO reversal VALUES (?, ?, ?, ?, ?, ?, ?, ?)", taken)
             notes.append(entry.note(id, at_ms, part))
         self._entries = []
-        moved = {id: 0 for id in self.credited} | draft.spent
+        moved = dict.fromkeys(self.credited, 0) | draft.spent
         self.sql.executemany(
             "UPDATE account SET spent = spent + ?, credited = ?, debt = ? WHERE id = ?",
             [(micros, self.credited[id], self._debts[id], id) for id, micros in moved.items()],

@@ -70,7 +70,8 @@ class Server:
             )  # fmt: skip
         until = time.monotonic() + START_SECONDS_MAX
         while self._run("pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port), check=False):
-            assert time.monotonic() < until and self._process.poll() is None, (self.folder / "log").read_text()[-2000:]
+            lives = time.monotonic() < until and self._process.poll() is None
+            assert lives, (self.folder / "log").read_text()[-2000:]
             time.sleep(0.05)
 
     def stop(self, *, how: int = signal.SIGINT) -> None:

@@ -2,7 +2,20 @@
 
 from dataclasses import dataclass, field
 
-from gateway.core.ledger import AccountRow, Committed, Credit, Draft, Origin, Record, Reversal, Tail, Tariff
+from gateway.core.ids import RequestId
+from gateway.core.ledger import (
+    AccountRow,
+    Charge,
+    Committed,
+    Credit,
+    Draft,
+    Origin,
+    Record,
+    Reversal,
+    Tail,
+    Tariff,
+    charges,
+)
 from gateway.core.money import AMOUNT_MICROS_MAX
 from gateway.core.payments import Event
 from gateway.ports import InboxStatus, TokenRow
@@ -19,7 +32,7 @@ class StoredAccount:
 
 
 class MemoryLedgerStore:
-    """Implements `ports.LedgerStore`. Closing and opening it again is a restart that lost nothing."""
+    """Implements `ports.LedgerStore`, `ports.Archive`. Closing and opening it again is a restart that lost nothing."""
 
     def __init__(self) -> None:
         self.accounts: dict[tuple[str, str], StoredAccount] = {}
@@ -54,6 +67,11 @@ class MemoryLedgerStore:
 
     async def close(self) -> None:
         """Nothing to let go of."""
+
+    async def charges_of(self, request: RequestId) -> list[Charge]:
+        """As `ports.Archive`."""
+        holders = {account.id: key for key, account in self.accounts.items()}
+        return charges((record for _, record in self.records if record.request == request), holders)
 
     def _write(self, draft: Draft) -> None:
         by_id = {account.id: account for account in self.accounts.values()}

@@ -18,6 +18,7 @@ from gateway.adapters import logs
 from gateway.adapters.interprocess.worker import BorrowedLedgerStore, Line, News, SharedRateLimits
 from gateway.adapters.metrics import Tally, Totals, exposition
 from gateway.adapters.ratelimits import MemoryRateLimits
+from gateway.adapters.sqlite.archive import SqliteArchive
 from gateway.adapters.sqlite.bookkeeping import SqliteBookkeeping
 from gateway.adapters.sqlite.ledger import SqliteLedgerStore
 from gateway.adapters.sqlite.records import SqliteRecords
@@ -382,7 +383,8 @@ def keeper(settings: Settings, keyring: Keyring, clock: Clock, report: Callable[
         batches_days=settings.retention.batches_days,
         report=lambda problem: report("ledger", problem=problem),
     )
-    return Keeper(Housekept(store, housekeeping), clock, report=lambda problem: report("ledger", problem=problem))
+    tell = lambda problem: report("ledger", problem=problem)  # noqa: E731
+    return Keeper(Housekept(store, housekeeping), clock, archive=SqliteArchive(settings.store_path), report=tell)
 
 
 def ledger_store(path: Path, keyring: Keyring) -> SqliteLedgerStore:

@@ -215,6 +215,18 @@ def fold(config: Path, store: Path | None, as_json: bool) -> None:
     fold_books(config, store, as_json=as_json)
 
 
+@ledger.command()
+@click.argument("request")
+@click.option("--reason", required=True, help="Why; it is written into the books.")
+@config_option
+@json_option
+def refund(request: str, reason: str, config: Path, as_json: bool) -> None:
+    """Give back what REQUEST (req_…, as `Gateway-Request-Id` has it) did cost. Twice is once."""
+    from gateway.cli.books import refund_request
+
+    refund_request(config, request, reason=reason, as_json=as_json)
+
+
 @main.command()
 @click.argument("account")
 @config_option

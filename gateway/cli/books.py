@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from gateway.adapters.sqlite.archive import SqliteArchive
 from gateway.adapters.sqlite.audit import AuditRefused, Report, Since, audit
 from gateway.adapters.sqlite.ledger import accept_head, read_available
 from gateway.adapters.system import SystemClock
@@ -26,14 +27,23 @@ from gateway.cli.admin import ask
 from gateway.cli.configuration import of_a_file, read
 from gateway.cli.hosts import audit_database, balance_there, visiting_keeper
 from gateway.cli.progress import Progress
+from gateway.core.ids import RequestId
 from gateway.core.keyring import Keyring
 from gateway.core.ledger import Credit, Reversal
 from gateway.core.money import Money, written
 from gateway.core.refusals import LedgerUnavailable
 from gateway.flows.keep import Keeper
-from gateway.ports import StoreDamaged, StoreFailed, StoreLocked
+from gateway.ports import RequestUnknown, StoreDamaged, StoreFailed, StoreLocked
 from gateway.settings import Settings
-from gateway.web.status import credited, debited, manual_credit, manual_debit
+from gateway.web.status import (
+    UNKNOWN,
+    credited,
+    debited,
+    manual_credit,
+    manual_debit,
+    read_reason,
+    refunded,
+)
 
 if TYPE_CHECKING:  # an extra
     from gateway.adapters.postgres.audit import Report as DatabaseReport
@@ -196,6 +206,24 @@ def take_debit(config: Path, account: str, amount: str, *, reason: str, ref: str
         click.echo(f"{account}  nothing taken: there is an entry {debit.ref}; balance {done['available']}")
 
 
+def refund_request(config: Path, request: str, *, reason: str, as_json: bool) -> None:
+    """`gateway ledger refund`."""
+    settings = read(config, make_secrets=True)
+    try:
+        id, reason = RequestId.parse(request), read_reason(reason)
+    except ValueError as error:
+        _fail(str(error), code=2)
+    done = asyncio.run(
+        _do(settings, lambda keeper: refunded(keeper, id, reason), f"/requests/{id}/refund", {"reason": reason})
+    )
+    if as_json:
+        click.echo(json.dumps(done))
+    for given in () if as_json else done["refunded"]:
+        click.echo(f"{id}  {given['account']}  +{given['amount']}")
+    if not as_json and not done["refunded"]:
+        click.echo(f"{id}  nothing given back: it cost nothing, or was refunded before")
+
+
 def _moved(
     settings: Settings, entry: Credit | Reversal, verb: str, move: Callable[[Keeper], Awaitable[dict[str, Any]]]
 ) -> dict[str, Any]:
@@ -211,7 +239,7 @@ async def _do(
         keeper = visiting_keeper(settings)
     else:
         store = ledger_store(settings.store_path, Keyring(settings.secrets.sealing_keys))
-        keeper = Keeper(store, SystemClock())
+        keeper = Keeper(store, SystemClock(), archive=SqliteArchive(settings.store_path))
     try:
         await keeper.open()
     except StoreLocked:
@@ -220,7 +248,9 @@ async def _do(
         _fail(str(error))
     try:
         return await work(keeper)
-    except ValueError as error:
+    except RequestUnknown as unknown:
+        _fail(f"{unknown}: {UNKNOWN}")
+    except (ValueError, NotImplementedError) as error:
         _fail(str(error))
     except LedgerUnavailable:
         _fail("the books cannot be written just now")

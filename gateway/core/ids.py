@@ -1,5 +1,8 @@
 """Public ids: a prefix, 48 bits of milliseconds, then what makes them unique. They sort by time."""
 
+import re
+
+_REQUEST = re.compile("req_([0-9a-f]{12})([0-7][0-9a-f]{15})")
 _NUMBER_MASK = (1 << 63) - 1  # fits a signed 64-bit column
 _COUNTER_MASK = (1 << 47) - 1
 
@@ -19,6 +22,14 @@ class RequestId:
         self.at_ms = at_ms
         self.number = number
         self._text = ""
+
+    @classmethod
+    def parse(cls, text: str) -> "RequestId":
+        """What `str` makes of one. Raises ValueError."""
+        found = _REQUEST.fullmatch(text)
+        if found is None:
+            raise ValueError(f"{text!r} is not a request's id: req_ and 28 hexadecimal digits")
+        return cls(int(found[1], 16), int(found[2], 16))
 
     def __str__(self) -> str:
         if not self._text:  # asked for several times with each request

@@ -3,8 +3,8 @@
 **Accounts.** `available = credited - spent - leased - debt`. A hold sets money aside in memory only; it is the record
 of what a request did cost that moves money, from the account to the owner that the record's tariff names. Spending
 never makes a balance negative; only a *reversal* can, for a refund or a dispute takes money back that may be spent by
-then. What of it was available goes at once, the rest is `debt`, which the next credits pay first. Money that is held or lent
-is never taken, so `credited - spent - leased` itself never falls below zero.
+then. What of it was available goes at once, the rest is `debt`, which the next credits pay first. Money that is held or
+lent is never taken, so `credited - spent - leased` itself never falls below zero.
 
 **Records** are 48 bytes and append-only. A CAPTURE takes the cost of one request. A CORRECTION is a signed delta to it
 (never upwards beyond what was held). A VOID undoes a capture whose answer never started; only recovery writes it. All
@@ -106,6 +106,9 @@ class Record:
             yield Record(Kind(kind), tariff, account, token, micros, RequestId(at_ms, number))
 
 
+_pack = Record._LAYOUT.pack
+
+
 @dataclass(frozen=True, slots=True)
 class Credit:
     """Money that arrived. `ref` is its money key (`stripe:cs_…`, `manual:…`): one ref is credited once, for ever."""
@@ -184,6 +187,60 @@ class Reversal:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What a request did cost an account, all of its records together. `captured` is false if its capture is gone."""
+
+    row: int
+    holder: str
+    unit: str
+    tariff: int
+    token: int
+    micros: int
+    captured: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """An operator gives back what a request did cost: why, beside the correction that does it."""
+
+    request: RequestId
+    charge: Charge
+    reason: str
+
+    def __post_init__(self) -> None:
+        _check_texts("refund", self.reason)
+
+    def note(self, at_ms: int) -> dict[str, object]:
+        """The line that the batch keeps of it."""
+        return {
+            "note": "refund",
+            "request": str(self.request),
+            "account": self.charge.row,
+            "micros": self.charge.micros,
+            "reason": self.reason,
+            "at": at_ms,
+        }
+
+
+def charges(records: Iterable["Record"], holders: Mapping[int, tuple[str, str]]) -> list[Charge]:
+    """What the records of one request come to, by account, in the order in which they first appear."""
+    by_row: dict[int, list[Record]] = {}
+    for record in records:
+        by_row.setdefault(record.account, []).append(record)
+    return [
+        Charge(
+            row,
+            *holders[row],
+            tariff=found[0].tariff,
+            token=found[0].token,
+            micros=sum(record.micros for record in found),
+            captured=found[0].kind in (Kind.CAPTURE, Kind.GATED_CAPTURE),
+        )
+        for row, found in by_row.items()
+    ]
+
+
 def _check_texts(what: str, *texts: str) -> None:
     for text in texts:
         if len(text) > CREDIT_CHARS_MAX or not text.isprintable():
@@ -252,6 +309,8 @@ class Draft:
     origins: list[Origin] = field(default_factory=list)
     reversals: list[tuple[Reversal, int]] = field(default_factory=list)
     """Each with what of its amount was available when it came, and is set aside for it."""
+    refunds: list[Refund] = field(default_factory=list)
+    """Each has its correction among the records."""
     quiet: bool = False
     """Nothing follows for now: a good moment to write down the chain's head."""
 
@@ -273,7 +332,7 @@ class Draft:
     def write(self, kind: int, tariff: int, account: int, token: int, micros: int, request: RequestId) -> int:
         """The same without the object, which costs more to make than to write."""
         number = self.first + self.count
-        self.payload += Record.packed(kind, tariff, account, token, micros, request)
+        self.payload += _pack(kind, tariff, account, token, micros, request.at_ms, request.number)
         self.count += 1
         self.spent[account] = self.spent.get(account, 0) + micros
         return number

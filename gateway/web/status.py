@@ -1,7 +1,7 @@
 """The admin listener: is the gateway alive, is it ready, and an operator's calls.
 
-`/livez`, `/readyz` and `/metrics` need no credential; everything else needs the operator token, compared in constant time. The
-listener is on the loopback by default.
+`/livez`, `/readyz` and `/metrics` need no credential; everything else needs the operator token, compared in constant
+time. The listener is on the loopback by default.
 """
 
 import hmac
@@ -12,11 +12,12 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
-from gateway.core.ledger import Credit, Reversal
+from gateway.core.ids import RequestId
+from gateway.core.ledger import CREDIT_CHARS_MAX, Credit, Reversal
 from gateway.core.money import Money, MoneySyntax
 from gateway.core.refusals import LedgerUnavailable
 from gateway.core.secrets import Secret
-from gateway.ports import Ledger
+from gateway.ports import Ledger, RequestUnderWay, RequestUnknown
 from gateway.web.answers import OwnAnswer
 from gateway.web.refusals import as_problem
 
@@ -56,6 +57,7 @@ class AdminPlace:
         app.router.add_get("/accounts/{account}/balance", self.balance)
         app.router.add_post("/accounts/{account}/credit", self.credit)
         app.router.add_post("/accounts/{account}/debit", self.debit)
+        app.router.add_post("/requests/{request}/refund", self.refund)
         app.router.add_post("/reload", self.reload)
         app.router.add_post("/restart", self.restart)
         return app
@@ -88,6 +90,20 @@ class AdminPlace:
     async def debit(self, request: web.Request) -> web.StreamResponse:
         """`{"ref", "amount", "reason"}`: manual debit, once per ref; the balance may become negative."""
         return await self._moved(request, manual_debit, lambda debit: debited(self._ledger, debit))
+
+    async def refund(self, request: web.Request) -> web.StreamResponse:
+        """`{"reason"}`: give back what it did cost, once. 404 if the books hold nothing of it, 409 while it runs."""
+        try:
+            reason = read_reason(str((await request.json())["reason"]))
+            return _json(await refunded(self._ledger, RequestId.parse(request.match_info["request"]), reason))
+        except RequestUnknown as unknown:
+            return _json({"code": "unknown_request", "detail": f"{unknown}: {UNKNOWN}"}, status=404)
+        except RequestUnderWay as early:
+            return _json({"code": "request_under_way", "detail": f"{early}: {UNDER_WAY}"}, status=409)
+        except (ValueError, KeyError, TypeError) as error:
+            return _json({"code": "bad_request", "detail": str(error), "charged": False}, status=400)
+        except LedgerUnavailable as refusal:
+            return as_problem(refusal)
 
     async def _moved(
         self,
@@ -127,6 +143,28 @@ class AdminPlace:
         if not hmac.compare_digest(presented, self._operator_token.reveal().encode()):
             return _json({"code": "operators_only", "charged": False}, status=401)
         return await handler(request)
+
+
+UNKNOWN = "the books hold nothing of it: it cost nothing, or its batch was pruned"
+UNDER_WAY = "it has not ended, or only just; ask again when it has"
+
+
+async def refunded(ledger: Ledger, request: RequestId, reason: str) -> dict[str, Any]:
+    """Give back what it did cost; what an operator is told. Raises what `Ledger.refund` raises."""
+    given = [
+        {"account": charge.holder, "amount": str(Money(charge.micros, charge.unit))}
+        for charge in await ledger.refund(request, reason)
+    ]
+    return {"request": str(request), "refunded": given}
+
+
+def read_reason(reason: str) -> str:
+    """Raises ValueError with the field's name."""
+    if not reason.strip():
+        raise ValueError("reason: say why, for the books")
+    if len(reason) > CREDIT_CHARS_MAX or not reason.isprintable():
+        raise ValueError(f"reason: is unprintable or longer than {CREDIT_CHARS_MAX} characters")
+    return reason.strip()
 
 
 async def credited(ledger: Ledger, credit: Credit) -> dict[str, Any]:

@@ -271,7 +271,7 @@ CHANGES = [
     "DELETE FROM carry",
     "INSERT INTO carry VALUES ('eve', 'usd', 5, 5)",
     "UPDATE fold SET first = first - 1 WHERE last = 3",
-    *(f"UPDATE fold SET {name} = {name} + 1 WHERE last = 3" for name in "next started tariffs written".split()),  # noqa: S608
+    *(f"UPDATE fold SET {name} = {name} + 1 WHERE last = 3" for name in "next started tariffs written".split()),
     "UPDATE fold SET hour = 0 WHERE last = 3",
     "UPDATE fold SET account = 99 WHERE last = 3",
     "UPDATE fold SET chain = zeroblob(32) WHERE last = 3",
@@ -300,11 +300,12 @@ PRUNED_CHANGES = [
     "UPDATE credit SET micros = micros + 1 WHERE ref = 'stripe:cs_1'",
     "UPDATE credit SET account = 2 WHERE ref = 'stripe:cs_1'",
     "DELETE FROM credit WHERE ref = 'stripe:cs_1'",
-    "INSERT INTO credit SELECT 'stripe:x', account, micros, kind, reason, at, batch, repaid FROM credit WHERE batch = 1",
+    "INSERT INTO credit SELECT 'stripe:x', account, micros, kind, reason, at, batch, repaid FROM credit"
+    " WHERE batch = 1",
     "UPDATE tariff SET owner = 'eve' WHERE id = 1",
     "UPDATE tariff SET price = '0' WHERE id = 1",
-    *(f"UPDATE anchor SET {name} = {name} + 1" for name in "seq next started tariffs".split()),  # noqa: S608
-    *(f"UPDATE anchor SET {name} = zeroblob(32)" for name in "hash folded mac".split()),  # noqa: S608
+    *(f"UPDATE anchor SET {name} = {name} + 1" for name in "seq next started tariffs".split()),
+    *(f"UPDATE anchor SET {name} = zeroblob(32)" for name in "hash folded mac".split()),
     "DELETE FROM anchor",
 ]
 

@@ -977,7 +977,7 @@ async def test_a_store_writes_a_draft_whole_and_reads_after_it(books: Books) -> 
     tail = await store.open()
     assert replace(tail, unstarted=list(tail.unstarted)) == Tail(0, 1, 0, {}, [])
     assert await row_of_ann(store) is None
-    assert await store.commit(draft(1, 1, loads=1)) == Committed([], {})
+    assert await store.commit(draft(1, 1, loads=1)) == Committed([], {}, reversed=[])
     first = draft(1, 1, credits=2, loads=1)
     first.tariffs = [(1, TARIFF)]
     done = await store.commit(first)

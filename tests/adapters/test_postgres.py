@@ -49,7 +49,12 @@ class Host:
             Address(Secret(dsn), bounds=bounds), name=name, clock=SystemClock(), pulse=pulse, report=self.said.append
         )
         self.keeper = Keeper(
-            self.store, SystemClock(), lender=self.store, teller=self.store, pace=pace, report=self.said.append
+            self.store,
+            SystemClock(),
+            lender=self.store,
+            teller=self.store,
+            pace=pace,
+            report=self.said.append,
         )
         self.recovered = Recovered(0, 0)
 
@@ -514,6 +519,25 @@ async def test_a_statement_that_arrives_after_it_was_given_up_is_turned_away(hos
         await drawing
     await request(host, 1000)
     assert (await hosts.account()) == (1000, 1000, 0)
+
+
+async def test_a_statement_of_before_the_connection_was_lost_writes_nothing(hosts: Hosts) -> None:
+    """It may stand in a buffer for long, and be carried out when everything in doubt has been settled."""
+    host = await hosts.open("one")
+    await host.keeper.credit(paid("cs_1", 1000))
+    desk = host.store._desk
+    before = desk.epoch
+    await host.store.reopen()
+    assert desk.epoch > before
+    late = [
+        f"SELECT * FROM lend({desk.id}, {before}, 1, 'x', '{{ann}}', '{{usd}}', '{{10}}', '{{f}}', '{{1}}', '{{}}',"
+        " '{}', '{}', 800)",
+        f"SELECT * FROM write_batch({desk.id}, {before}, 99, 0, 1, 0, 0, '', '', '', '{{}}', '{{}}')",
+        f"SELECT settle_leases({desk.id}, {before}, '{{}}', '{{}}')",
+    ]
+    for statement in late:
+        with pytest.raises(asyncpg.PostgresError, match="another took these books over"):
+            await hosts.fetch(statement)
 
 
 async def test_what_was_lent_by_an_answer_that_never_arrived_goes_back(hosts: Hosts) -> None:

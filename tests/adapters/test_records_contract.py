@@ -17,7 +17,7 @@ from gateway.core.keyring import Keyring
 from gateway.core.payments import Event
 from gateway.core.refusals import RecordsUnavailable
 from gateway.core.secrets import Secret
-from gateway.ports import StoreDamaged
+from gateway.ports import StoreDamaged, StoreFailed
 from tests.fakes import SeededRandomness
 from tests.postgres_server import Server
 
@@ -200,7 +200,7 @@ async def test_a_host_with_other_keys_is_turned_away(postgres: Server) -> None:
 async def test_what_is_said_of_a_failure_never_holds_the_password(postgres: Server) -> None:
     dsn = f"postgresql://ann:hush-hush@127.0.0.1:{postgres.port}/nowhere?application_name=secret-too"
     records = in_postgres(dsn)
-    with pytest.raises(StoreDamaged) as failed:
+    with pytest.raises(StoreFailed) as failed:
         await records.open()
     said = str(failed.value)
     assert f"127.0.0.1:{postgres.port}/nowhere" in said

@@ -17,6 +17,7 @@ from gateway.core.money import AMOUNT_MICROS_MAX, Money
 from gateway.core.refusals import LedgerUnavailable, PaymentRequired
 from gateway.flows.keep import Keeper, Pace
 from gateway.flows.keep.slices import Branch, Greeting, Slices
+from gateway.ports import RequestUnderWay
 
 PACE = Pace(gap=0, quiet=0, refuse_after=600, give_up_after=600, retry=0)
 TARIFF = Tariff("search", "operator", 0, "p")
@@ -144,7 +145,8 @@ def nobody(*what: Any, **more: Any) -> Any:
 
 
 async def test_a_worker_has_money_taken_back_over_the_line(tmp_path: Path) -> None:
-    keeper = Keeper(MemoryLedgerStore(), Clock(), pace=PACE)
+    books = MemoryLedgerStore()
+    keeper = Keeper(books, Clock(), archive=books, pace=PACE)
     slices = Slices(keeper, workers=1)
     counter = Counter(slices, count=nobody, counted=nobody, report=nobody)
     listening = socket.socket(socket.AF_UNIX)
@@ -169,6 +171,17 @@ async def test_a_worker_has_money_taken_back_over_the_line(tmp_path: Path) -> No
     assert worker.settle(held, usd(100)) == usd(100)
     with pytest.raises(ValueError, match="more than an account can hold"):
         await worker.reverse(back(AMOUNT_MICROS_MAX, "re_2"))
+    await worker.credit(Credit("cs_2", "ann", usd(1000), "payment", ""))
+    held = await worker.hold("ann", usd(300), id=RequestId(1, 3), token=7, tariff=TARIFF)
+    await worker.start(held, usd(300), "strict")
+    held.started()
+    with pytest.raises(RequestUnderWay):
+        await keeper.refund(RequestId(1, 3), "too early")
+    worker.settle(held, usd(250))
+    [charge] = await keeper.refund(RequestId(1, 3), "now")
+    assert charge.micros == 250
+    assert (await worker.balance("ann", "usd")).available == usd(1000)
+    assert await keeper.refund(RequestId(1, 3), "twice") == []
     await counter.close()
     with pytest.raises(LedgerUnavailable):
         await worker.reverse(back(1, "re_3"))

@@ -185,8 +185,8 @@ SENTENCE = st.one_of(
     *(
         st.tuples(st.just(verb), st.integers(0, 7), st.integers(1, micros), st.integers(0, extra))
         for verb, micros, extra in (
-            ("credit", 400, 30), ("reverse", 300, 30), ("hold", 120, 1), ("hold", 60, 1), ("start", 100, 7), ("start", 100, 7),
-            ("settle", 130, 1), ("settle", 130, 1), ("burst", 40, 9), ("restart", 50, 0),
+            ("credit", 400, 30), ("reverse", 300, 30), ("hold", 120, 1), ("hold", 60, 1), ("start", 100, 7),
+            ("start", 100, 7), ("settle", 130, 1), ("settle", 130, 1), ("burst", 40, 9), ("restart", 50, 0),
         )
     )
 )  # fmt: skip

@@ -273,5 +273,5 @@ async def balance(stage: Stage, caller: Funded) -> tuple[int, int]:
 async def until(condition: Callable[[], object], seconds: float = 2) -> None:
     """Wait for something that happens on another connection."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - what happens on a socket sets no event
+        while not condition():
             await asyncio.sleep(0.01)

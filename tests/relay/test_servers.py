@@ -339,7 +339,7 @@ async def test_nobody_is_asked_while_every_server_fails_its_checks(make_stage: S
         assert len(server.visits) == len(checks(server))
         server.script = ok
         async with asyncio.timeout(2):
-            while await status(stage) == 503:  # noqa: ASYNC110 - whether it is back, only asking tells
+            while await status(stage) == 503:
                 await asyncio.sleep(0.02)
         assert await status(stage) == 200
 

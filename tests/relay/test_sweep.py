@@ -35,7 +35,7 @@ async def test_one_that_cannot_be_ended_keeps_no_other_from_it_and_is_told(monke
         looks.add(one)
     looks.start()
     async with asyncio.timeout(2):
-        while min(one.expired for one in swept) < 3:  # noqa: ASYNC110 - a look sets no event
+        while min(one.expired for one in swept) < 3:
             await asyncio.sleep(0.001)
     looks.stop()
     assert {type(context["exception"]) for context in told} == {asyncio.InvalidStateError}

@@ -77,7 +77,7 @@ class Callers:
     async def answers(self, more: int) -> None:
         """Until so many more requests were answered."""
         wanted = len(self.journal.answered) + more
-        await until(lambda: len(self.journal.answered) >= wanted)
+        await until(lambda: len(self.journal.answered) >= wanted, seconds=60)
 
     async def _connection(self, number: int, keep_alive: bool) -> None:
         order = random.Random(number)
@@ -139,7 +139,7 @@ async def replaced(process: GatewayProcess, pid: int, count: int) -> None:
             return False
         return len(now) == count and pid not in now
 
-    await until(whole)
+    await until(whole, seconds=20)
 
 
 def charged(path: Path) -> tuple[set[str], int]:
@@ -204,7 +204,7 @@ async def test_four_workers_drain_an_account_to_exactly_zero(tmp_path: Path, ups
     load = Callers(settings, callers, journal)
     async with running(tmp_path / "gateway.yaml") as process:
         with load.asking():
-            await until(lambda: journal.statuses[402] > 300)
+            await until(lambda: journal.statuses[402] > 300, seconds=20)
         await load.ended()
         assert await process.stop() == 0
     assert journal.statuses[200] == 1500
@@ -314,9 +314,9 @@ async def test_when_the_parent_is_killed_everybody_ends_and_the_books_are_whole(
             await load.answers(200)
             os.kill(process.pid, signal.SIGKILL)
             await process.ended()
-            await until(lambda: not process.workers())
+            await until(lambda: not process.workers(), seconds=20)
         await load.ended()
-        await until(lambda: not process._called("gateway-"))
+        await until(lambda: not process._called("gateway-"), seconds=20)
     paid, _ = charged(settings.store_path)
     assert paid <= journal.answered
     async with running(tmp_path / "gateway.yaml") as process:

@@ -261,7 +261,7 @@ async def test_a_broken_body_does_not_spoil_the_one_before_it(place: Place) -> N
             assert place.runner is not None
             assert place.runner.server is not None
             [connection] = place.runner.server.connections
-            while len(connection._messages) < 2:  # noqa: ASYNC110 - aiohttp has no event for it
+            while len(connection._messages) < 2:
                 await asyncio.sleep(0)
             place.go.set()
             answer = await reader.read()

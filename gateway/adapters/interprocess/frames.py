@@ -26,8 +26,9 @@ class Kind(IntEnum):
     RECALLED = 5
     HIT = 6
     FORGET = 7  # both ways
-    COUNTED = 9
     REVERSE = 8
+    COUNTED = 9
+    ENDED = 10
     WELCOME = 16
     BEGONE = 17
     LANDED = 18
@@ -36,6 +37,7 @@ class Kind(IntEnum):
     RECALL = 21
     WINDOW = 22
     REVERSED = 23
+    HAS_ENDED = 24
 
 
 class BrokenLine(Exception):

@@ -13,7 +13,8 @@ from typing import Any, cast
 
 from gateway.adapters.interprocess import frames
 from gateway.adapters.interprocess.frames import BrokenLine, FrameReader, Kind
-from gateway.adapters.interprocess.worker import DRAFT, DRAW, DRAWN, HIT, OUTCOMES, REVERSED, WINDOW
+from gateway.adapters.interprocess.worker import DRAFT, DRAW, DRAWN, HAS_ENDED, HIT, OUTCOMES, REVERSED, WINDOW
+from gateway.core.ids import RequestId
 from gateway.core.ledger import Claim, Credit, Reversal, Tariff
 from gateway.core.money import Money
 from gateway.core.refusals import LedgerUnavailable
@@ -82,6 +83,8 @@ class WorkerConnection(asyncio.Protocol):
         self._branch: Branch | None = None
         self._work: set[asyncio.Task[None]] = set()
         self.closed = asyncio.Event()
+        self._questions = 0
+        self._asked: dict[int, asyncio.Future[bool]] = {}
         self._handlers: dict[int, Callable[[Branch, bytes], None]] = {
             Kind.DRAFT: self._draft,
             Kind.DRAW: self._draw,
@@ -91,6 +94,7 @@ class WorkerConnection(asyncio.Protocol):
             Kind.FORGET: self._forget,
             Kind.COUNTED: self._counted,
             Kind.REVERSE: self._reverse,
+            Kind.ENDED: self._ended,
         }
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -142,7 +146,7 @@ class WorkerConnection(asyncio.Protocol):
             [(row, holder, unit, micros) for row, holder, unit, micros in told["slices"]],
         )
         greeting = Greeting(told["worker"], told["fresh"], claim, told["pending_seq"], dict(told["pending_spent"]))
-        branch = Branch(greeting, lambda row: self.send(frames.frame(Kind.RECALL, row.to_bytes(8))))
+        branch = Branch(greeting, lambda row: self.send(frames.frame(Kind.RECALL, row.to_bytes(8))), self._ask_ended)
         if self._counter.slices.join(branch):
             self._branch = branch
             self.send(frames.frame(Kind.WELCOME))
@@ -204,6 +208,22 @@ class WorkerConnection(asyncio.Protocol):
     def _recalled(self, branch: Branch, contents: bytes) -> None:
         for row, micros in frames.read_pairs(contents):
             self._counter.slices.recalled(branch, row, micros)
+
+    async def _ask_ended(self, request: RequestId) -> bool:
+        self._questions += 1
+        number = self._questions
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._asked[number] = answer
+        try:
+            self.send(frames.frame(Kind.HAS_ENDED, HAS_ENDED.pack(number, request.at_ms, request.number)))
+            return await answer
+        finally:
+            del self._asked[number]
+
+    def _ended(self, branch: Branch, contents: bytes) -> None:
+        answer = self._asked.get(int.from_bytes(contents[:8]))
+        if answer is not None and not answer.done():
+            answer.set_result(bool(contents[8]))
 
     def _reverse(self, branch: Branch, contents: bytes) -> None:
         (ref, account, micros, currency, kind, reason), _ = frames.split_json(contents, 8)

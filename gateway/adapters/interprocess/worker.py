@@ -9,12 +9,14 @@ worker ends.
 import asyncio
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 from gateway.adapters.interprocess import frames
 from gateway.adapters.interprocess.frames import BrokenLine, FrameReader, Kind
+from gateway.core.ids import RequestId
 from gateway.core.ledger import AccountRow, Committed, Credit, Draft, Drawn, Reversal, Tail, Tariff
+from gateway.core.refusals import LedgerUnavailable
 from gateway.core.routes import Rate
 from gateway.ports import Borrower, StoreFailed, Window
 
@@ -24,6 +26,7 @@ DRAW = struct.Struct(">qqH")  # number of the question, micros, bytes of the uni
 DRAWN = struct.Struct(">qqqq?")  # number of the question, row, micros, elsewhere, doubtful
 HIT = struct.Struct(">qqq")  # number of the question, amount, seconds
 WINDOW = struct.Struct(">q?qq")  # number of the question, allowed, remaining, reset
+HAS_ENDED = struct.Struct(">qqq")  # number of the question, time and number of the request
 REVERSED = struct.Struct(">qB")  # number of the question, one of `OUTCOMES`
 OUTCOMES = (False, True, None)
 _WINDOW_SECONDS_MAX = 1.0
@@ -182,6 +185,8 @@ class BorrowedLedgerStore:
         line.handlers[Kind.DRAWN] = self._drawn
         line.handlers[Kind.RECALL] = self._recall
         line.handlers[Kind.REVERSED] = line.answered
+        line.handlers[Kind.HAS_ENDED] = self._has_ended
+        self._asked: set[asyncio.Task[None]] = set()
 
     def lends_to(self, borrower: Borrower) -> None:
         self._borrower = borrower
@@ -258,6 +263,18 @@ class BorrowedLedgerStore:
             _, row, micros, _, _ = DRAWN.unpack(contents)
             if micros:
                 self.give_back({row: micros})  # who asked has given up
+
+    def _has_ended(self, contents: bytes) -> None:
+        task = asyncio.get_running_loop().create_task(self._tell_ended(contents), name="has it ended")
+        self._asked.add(task)
+        task.add_done_callback(self._asked.discard)
+
+    async def _tell_ended(self, contents: bytes) -> None:
+        assert self._borrower is not None
+        _, at_ms, unique = HAS_ENDED.unpack(contents)
+        with suppress(LedgerUnavailable):  # the keeper does not wait for ever
+            ended = await self._borrower.ended(RequestId(at_ms, unique))
+            self._line.say(frames.frame(Kind.ENDED, contents[:8] + bytes([ended])))
 
     def _recall(self, contents: bytes) -> None:
         self._part_with(int.from_bytes(contents))

@@ -136,7 +136,8 @@ class PostgresLedgerStore:
             return
         self._closed = True
         if self._heart is not None:
-            self._heart.cancel()
+            async with self._desk.lock:  # not in the middle of a beat: what is under way would be in doubt
+                self._heart.cancel()
             await asyncio.gather(self._heart, return_exceptions=True)
         await self._lending.flush()
         if self._ear is not None:
@@ -233,7 +234,7 @@ class PostgresLedgerStore:
 
     async def _read_back(self, connection: Connection) -> None:
         """Whether the draft that was under way is in the books; nothing can bring it there any more."""
-        if True:
+        if self._in_doubt is None:
             return
         draft, kept = self._in_doubt
         row = await connection.fetchrow(

@@ -144,10 +144,8 @@ class Lending:
     async def flush(self) -> None:
         """Until what was given back has been taken, or could not be; nothing more is lent."""
         self._closed = True
-        for task in self._answering:
-            task.cancel()
-        if self._task is not None:
-            await asyncio.wait([self._task])
+        if waits := [*self._answering, *([self._task] if self._task is not None else [])]:
+            await asyncio.wait(waits)
 
     def give_up(self) -> None:
         """Another has what was on loan to us: let the keeper spend none of it."""

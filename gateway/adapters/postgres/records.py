@@ -17,7 +17,7 @@ from gateway.adapters.postgres.sessions import PROBLEMS, Address, Connection, Ea
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
 from gateway.core.payments import Event
 from gateway.core.refusals import RecordsUnavailable
-from gateway.ports import InboxStatus, Randomness, StoreDamaged, TokenRow
+from gateway.ports import InboxStatus, Randomness, StoreDamaged, StoreFailed, TokenRow
 
 _EVENT_PURPOSE = "event"
 _CONNECTIONS_MAX = 4
@@ -55,7 +55,7 @@ class PostgresRecords:
         self._ear: Ear | None = None
 
     async def open(self) -> None:
-        """Connect, and bring the tables up to date. Raises StoreDamaged."""
+        """Connect, and bring the tables up to date. Raises StoreFailed, StoreDamaged."""
         try:
             connection = await self._address.connect("records")
             try:
@@ -72,7 +72,7 @@ class PostgresRecords:
         except MigrationRefused as error:
             raise StoreDamaged(f"{self._address.name}: {error}") from error
         except PROBLEMS as error:
-            raise StoreDamaged(self._address.told(error)) from error
+            raise StoreFailed(self._address.told(error)) from error
 
     async def close(self) -> None:
         """Let go of the connections; also when there never were any."""

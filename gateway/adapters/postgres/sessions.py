@@ -1,8 +1,8 @@
 """Connections to PostgreSQL: bounded in time, durable in what they commit, silent about their address.
 
 The address may hold a password, so nothing that is said of a failure quotes it: messages name the host and the
-database, and otherwise only what the server itself said. Every statement is bounded twice: by the server, which ends what takes
-too long, and by us, because a server that stands still, or is behind a broken network, bounds nothing.
+database, and otherwise only what the server itself said. Every statement is bounded twice: by the server, which ends
+what takes too long, and by us, because a server that stands still, or is behind a broken network, bounds nothing.
 
 `synchronous_commit` is raised to `on` where it is less: an acknowledged commit is on disk (and, with a synchronous
 standby, on its disk too). An operator's `remote_apply` stays.

@@ -236,7 +236,7 @@ class SqliteLedgerStore:
         return credited, reversed
 
     def _landed(self, draft: Draft) -> tuple[list[bool | None], list[bool | None]]:
-        """Which of a draft's credits and reversals its first attempt wrote. A ref that is named twice was written once."""
+        """Which of a draft's credits and reversals its first attempt wrote; a ref that is named twice, once."""
         credits = [credit.ref for credit in draft.credits]
         reversals = [reversal.ref for reversal, _ in draft.reversals]
         return self._written(draft.seq, "credit", credits), self._written(draft.seq, "reversal", reversals)
@@ -251,6 +251,7 @@ class SqliteLedgerStore:
     def _write(self, draft: Draft) -> tuple[list[bool | None], list[bool | None], bytes]:
         notes = [tariff_note(id, tariff) for id, tariff in draft.tariffs]
         notes += [origin.note() for origin in draft.origins]
+        notes += [refund.note(draft.at_ms) for refund in draft.refunds]
         for id, tariff in draft.tariffs:
             self._sql.execute(
                 "INSERT INTO tariff VALUES (?, ?, ?, ?, ?)",

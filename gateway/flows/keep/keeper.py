@@ -42,6 +42,7 @@ from dataclasses import dataclass
 from gateway.core.ids import RequestId
 from gateway.core.ledger import (
     Balance,
+    Charge,
     Claim,
     Committed,
     Credit,
@@ -49,6 +50,7 @@ from gateway.core.ledger import (
     Drawn,
     Kind,
     Origin,
+    Refund,
     Reversal,
     Tail,
     Tariff,
@@ -58,7 +60,19 @@ from gateway.core.money import AMOUNT_MICROS_MAX, Money
 from gateway.core.refusals import LedgerUnavailable, PaymentRequired
 from gateway.core.routes import Durability
 from gateway.flows.keep.accounts import Account, Asker, Holding, Key, Waiting
-from gateway.ports import Clock, Hold, LedgerStore, Lender, StoreBusy, StoreFailed, Survivors, Teller
+from gateway.ports import (
+    Archive,
+    Clock,
+    Hold,
+    LedgerStore,
+    Lender,
+    RequestUnderWay,
+    RequestUnknown,
+    StoreBusy,
+    StoreFailed,
+    Survivors,
+    Teller,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +106,7 @@ class Keeper:
         *,
         lender: Lender | None = None,
         teller: Teller | None = None,
+        archive: Archive | None = None,
         pace: Pace | None = None,
         accounts_max: int = 100_000,
         report: Callable[[str], None] = lambda problem: None,
@@ -103,7 +118,11 @@ class Keeper:
         self._report = report
         self._lender = lender
         self._teller = teller
+        self._archive = archive
         self._recall_lent: Callable[[Account], Awaitable[None]] | None = None
+        self._ended_there: Callable[[RequestId], Awaitable[bool]] | None = None
+        self._open: dict[int, Holding] = {}  # by the number of the request
+        self._refunding = asyncio.Lock()
         self._accounts: OrderedDict[Key, Account] = OrderedDict()
         self._rows: dict[int, Account] = {}  # of a keeper that borrows
         self._under_way: Mapping[int, int] = {}  # what the draft that is being committed spends, by account row
@@ -182,7 +201,8 @@ class Keeper:
     # --- the port -----------------------------------------------------------------------------------------------------
 
     async def hold(self, account: str, ceiling: Money, *, id: RequestId, token: int, tariff: Tariff) -> Hold:
-        self._refuse_if_stuck()
+        if self._closing or self._stuck_since is not None:
+            self._refuse_if_stuck()
         key, micros = (account, ceiling.currency), ceiling.micros
         found = self._accounts.get(key)
         if found is not None and found.available >= micros:
@@ -195,7 +215,9 @@ class Keeper:
         else:
             found = await self._ask(key, ceiling)
         found.used = self._round
-        return Holding(found, micros, id, token, self.tariff(tariff), self._answer_begun)
+        priced = self._tariffs.get(tariff) or self.tariff(tariff)
+        hold = self._open[id.number] = Holding(found, micros, id, token, priced, self._answer_begun)
+        return hold
 
     async def start(self, hold: Hold, due: Money, durability: Durability) -> None:
         assert isinstance(hold, Holding)
@@ -207,7 +229,8 @@ class Keeper:
             hold.failed = True
             raise LedgerUnavailable()
         gated = durability == "strict"
-        number = self._record(Kind.GATED_CAPTURE if gated else Kind.CAPTURE, hold, due.micros)
+        kind = Kind.GATED_CAPTURE if gated else Kind.CAPTURE
+        number = self.write(kind, hold.tariff, hold.account, hold.token, due.micros, hold.id)
         hold.recorded = due.micros
         if not gated:
             return
@@ -222,9 +245,11 @@ class Keeper:
         if hold.settled:
             return Money(hold.recorded, hold.account.currency)
         hold.settled = True
+        self._open.pop(hold.id.number, None)
         micros = 0 if hold.failed else max(0, min(cost.micros, hold.ceiling))
         if micros != hold.recorded:
-            self._record(Kind.CORRECTION if hold.recorded else Kind.CAPTURE, hold, micros - hold.recorded)
+            kind = Kind.CORRECTION if hold.recorded else Kind.CAPTURE
+            self.write(kind, hold.tariff, hold.account, hold.token, micros - hold.recorded, hold.id)
             hold.recorded = micros
         account = hold.account
         account.held -= hold.ceiling
@@ -259,6 +284,44 @@ class Keeper:
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.reversals.append((len(self._draft.reversals) - 1, done))
         return await done
+
+    async def refund(self, request: RequestId, reason: str) -> list[Charge]:
+        self._refuse_if_stuck()
+        if self._archive is None:
+            raise NotImplementedError("requests cannot be found in these books")
+        try:
+            async with self._refunding, asyncio.timeout(2 * self._pace.give_up_after):
+                return await self._refund(request, reason, self._archive)
+        except (StoreFailed, TimeoutError):
+            raise LedgerUnavailable() from None
+
+    async def _refund(self, request: RequestId, reason: str, archive: Archive) -> list[Charge]:
+        """First nothing more can come of the request, then it is all in the books, then they say what it did cost."""
+        if not await self.ended(request):
+            raise RequestUnderWay(str(request))
+        found = await archive.charges_of(request)
+        if not found or not all(charge.captured for charge in found):
+            raise RequestUnknown(str(request))
+        refunds = [Refund(request, charge, reason) for charge in found if charge.micros > 0]
+        for refund in refunds:
+            charge = refund.charge
+            account = await self.account((charge.holder, charge.unit))
+            self.write(Kind.CORRECTION, charge.tariff, account, charge.token, -charge.micros, request)
+            account.available += charge.micros
+            self._draft.refunds.append(refund)
+        if refunds:
+            await self.durable()
+        return [refund.charge for refund in refunds]
+
+    async def ended(self, request: RequestId) -> bool:
+        """Whether it is under way nowhere; if so, whatever was recorded of it is durable. Raises LedgerUnavailable."""
+        hold = self._open.get(request.number)
+        if hold is not None and hold.id == request:
+            return False
+        if self._ended_there is not None and not await self._ended_there(request):
+            return False
+        await self.durable()
+        return True
 
     async def balance(self, account: str, currency: str) -> Balance:
         found = await self.account((account, currency))
@@ -333,9 +396,12 @@ class Keeper:
 
     # --- lending: what the lender's side needs ------------------------------------------------------------------------
 
-    def lends_through(self, recall: Callable[[Account], Awaitable[None]]) -> None:
-        """How to get back what can be had of what is lent of an account."""
+    def lends_through(
+        self, recall: Callable[[Account], Awaitable[None]], ended: Callable[[RequestId], Awaitable[bool]]
+    ) -> None:
+        """How to get back what can be had of what is lent of an account, and whether a request is over there."""
         self._recall_lent = recall
+        self._ended_there = ended
 
     async def _recall_everything(self, account: Account) -> None:
         if account.lent and self._recall_lent is not None:
@@ -352,6 +418,8 @@ class Keeper:
 
     def write(self, kind: int, tariff: int, account: Account, token: int, micros: int, request: RequestId) -> int:
         """Put a record into the next commit; its number."""
+        if not self._work.is_set():
+            self._work.set()
         draft = self._draft
         account.draft = draft.seq
         if draft.count == self._pace.enough - 1:
@@ -419,11 +487,6 @@ class Keeper:
             found = self._tariffs[tariff] = len(self._tariffs) + 1
             self._draft.tariffs.append((found, tariff))
         return found
-
-    def _record(self, kind: Kind, hold: Holding, micros: int) -> int:
-        if not self._work.is_set():
-            self._work.set()
-        return self.write(kind, hold.tariff, hold.account, hold.token, micros, hold.id)
 
     async def _ask(self, key: Key, ceiling: Money | None) -> Account:
         """An account, with as much of it held; everybody who asks for it at once shares one question."""

@@ -15,12 +15,13 @@ Each worker decides by itself as long as its slice lasts, so a request costs no 
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Claim, Committed, Credit, Drawn, Kind, Origin, Record, Reversal, Tail, Tariff, slice_of
+from gateway.core.refusals import LedgerUnavailable
 from gateway.flows.keep.accounts import Account, Key
 from gateway.flows.keep.keeper import Keeper
 
@@ -85,9 +86,15 @@ class _Unanswered:
 
 
 class Branch:
-    """One worker, as its lender sees it. `recall` asks it to part with an account's slice."""
+    """One worker, as its lender sees it. `recall` asks it to part with an account's slice, `ended` after a request."""
 
-    def __init__(self, greeting: Greeting, recall: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        greeting: Greeting,
+        recall: Callable[[int], None],
+        ended: Callable[[RequestId], Awaitable[bool]] | None = None,
+    ) -> None:
+        self.ended = ended
         self.worker = greeting.worker
         self.greeting = greeting
         self.recall = recall
@@ -153,7 +160,7 @@ class Slices:
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
         if not self._expected:
             self._arrived.set()
-        keeper.lends_through(self.recall_everything)
+        keeper.lends_through(self.recall_everything, self.ended)
 
     # --- who is there -------------------------------------------------------------------------------------------------
 
@@ -269,6 +276,23 @@ class Slices:
         """Take money back for a worker. Raises LedgerUnavailable, ValueError."""
         await self._open.wait()
         return await self._keeper.reverse(reversal)
+
+    async def ended(self, request: RequestId) -> bool:
+        """Whether no worker has it under way. Raises LedgerUnavailable if one does not say so."""
+        await self._open.wait()
+        for branch in list(self._branches.values()):
+            if branch.ended is not None and not await self._ask(branch.ended, request):
+                return False
+            if (request.at_ms, request.number) in branch.by_request:
+                return False  # it is over, but for the word that its answer had begun
+        return True
+
+    async def _ask(self, ended: Callable[[RequestId], Awaitable[bool]], request: RequestId) -> bool:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS_MAX):
+                return await ended(request)
+        except TimeoutError:
+            raise LedgerUnavailable() from None
 
     async def recall_everything(self, account: Account) -> None:
         """Ask everybody to part with what they have of an account, and wait for those who answer."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from gateway.adapters.sqlite.audit.credits import Credits
 from gateway.adapters.sqlite.audit.database import Database
 from gateway.adapters.sqlite.audit.layout import (
+    CORRECTION,
     NUMBERS,
     RECORD,
     VOID,
@@ -113,6 +114,8 @@ class Chain:
                 self._take_tariff(batch["seq"], note)
             elif kind == "origin":
                 self._check_origin(batch, note)
+            elif kind == "refund":
+                self._check_refund(batch, note)
             else:
                 noted[kind].append(note)
                 self._take_entry(batch, kind, note)
@@ -129,6 +132,14 @@ class Chain:
         """The records that a worker process brought are some of this batch."""
         if not batch["first"] <= note["first"] <= note["first"] + note["count"] <= batch["first"] + batch["count"]:
             self._bad(batch["seq"], "notes", f"name records {note['first']} and on, which it does not hold")
+
+    def _check_refund(self, batch: Row, note: Row) -> None:
+        """What an operator gave back stands beside the reason."""
+        wanted = (CORRECTION, note["account"], -note["micros"], note["request"])
+        for _, (kind, _, _, id, _, micros, at_ms, number) in records_of(batch):
+            if (kind, id, micros, f"req_{at_ms:012x}{number:016x}") == wanted and note["at"] == batch["at"]:
+                return
+        self._bad(batch["seq"], "notes", f"tell of a refund of {short(note['request'])} that is not among its records")
 
     def _take_entry(self, batch: Row, kind: str, note: Row) -> None:
         """A credit or a reversal."""

@@ -55,6 +55,7 @@ _NOTES: Mapping[object, Mapping[str, type]] = {
     "reversal": _shape(
         "note:text account:int ref:text holder:text unit:text micros:int taken:int kind:text reason:text at:int"
     ),
+    "refund": _shape("note:text request:text account:int micros:int reason:text at:int"),
     "tariff": _shape("note:text id:int route:text owner:text commission_points:int price:text"),
     "origin": _shape("note:text worker:text seq:int first:int count:int local:int"),
 }

@@ -7,8 +7,8 @@ all rows of credits and reversals against the accounts, that nothing is negative
 
 What it takes on trust, and says so: the hash of the last earlier batch; the earlier rows of credits, reversals and
 tariffs; that an account had spent before what its row says less what its later records sum to; that requests which
-begun earlier were captured. And it does not read SQLite's pages for damage. So it proves that nothing went wrong *since*; somebody who
-changed earlier books, and made the rows agree, is seen by a whole audit only.
+begun earlier were captured. And it does not read SQLite's pages for damage. So it proves that nothing went wrong
+*since*; somebody who changed earlier books, and made the rows agree, is seen by a whole audit only.
 """
 
 import sqlite3
