@@ -234,8 +234,8 @@ class Lender(Protocol):
         Cancelled, whatever was lent goes back.
         """
 
-    def give_back(self, returns: Mapping[int, int]) -> None:
-        """Return micros of accounts, by their rows. Awaits nothing."""
+    def give_back(self, returns: Mapping[int, int], *, in_use: bool = False) -> None:
+        """Return micros of accounts, by their rows; of those not `in_use` nothing more is to come. Awaits nothing."""
 
 
 class Archive(Protocol):

@@ -92,8 +92,8 @@ class Watched:
         self.draws.append((holder, unit))
         return await self._lending.draw(holder, unit, micros)
 
-    def give_back(self, returns: Mapping[int, int]) -> None:
-        self._lending.give_back(returns)
+    def give_back(self, returns: Mapping[int, int], *, in_use: bool = False) -> None:
+        self._lending.give_back(returns, in_use=in_use)
 
     async def entered(self, attempts: int = 1) -> None:
         """Until a commit waits at the gate."""

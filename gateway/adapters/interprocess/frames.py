@@ -29,6 +29,7 @@ class Kind(IntEnum):
     REVERSE = 8
     COUNTED = 9
     ENDED = 10
+    SOME_BACK = 11
     WELCOME = 16
     BEGONE = 17
     LANDED = 18

@@ -89,6 +89,7 @@ class WorkerConnection(asyncio.Protocol):
             Kind.DRAFT: self._draft,
             Kind.DRAW: self._draw,
             Kind.BACK: self._back,
+            Kind.SOME_BACK: self._some_back,
             Kind.RECALLED: self._recalled,
             Kind.HIT: self._hit,
             Kind.FORGET: self._forget,
@@ -204,6 +205,9 @@ class WorkerConnection(asyncio.Protocol):
 
     def _back(self, branch: Branch, contents: bytes) -> None:
         self._counter.slices.give_back(branch, dict(frames.read_pairs(contents)))
+
+    def _some_back(self, branch: Branch, contents: bytes) -> None:
+        self._counter.slices.give_back(branch, dict(frames.read_pairs(contents)), in_use=True)
 
     def _recalled(self, branch: Branch, contents: bytes) -> None:
         for row, micros in frames.read_pairs(contents):

@@ -217,11 +217,16 @@ class BorrowedLedgerStore:
             unit_bytes = unit.encode()
             packed = DRAW.pack(number, micros, len(unit_bytes)) + unit_bytes + holder.encode()
             self._line.send(frames.frame(Kind.DRAW, packed))
-            _, row, lent, elsewhere, doubtful = DRAWN.unpack(await answer)
+            try:
+                _, row, lent, elsewhere, doubtful = DRAWN.unpack(await answer)
+            except asyncio.CancelledError:
+                if answer.done() and not answer.cancelled() and answer.exception() is None:
+                    self._return(answer.result())
+                raise
         return Drawn(row, lent, elsewhere, doubtful)
 
-    def give_back(self, returns: Mapping[int, int]) -> None:
-        self._line.say(frames.frame(Kind.BACK, frames.pairs(returns)))
+    def give_back(self, returns: Mapping[int, int], *, in_use: bool = False) -> None:
+        self._line.say(frames.frame(Kind.SOME_BACK if in_use else Kind.BACK, frames.pairs(returns)))
 
     async def reverse(self, reversal: Reversal) -> bool:
         told = [reversal.ref, reversal.account, reversal.amount.micros, reversal.amount.currency]
@@ -260,9 +265,13 @@ class BorrowedLedgerStore:
 
     def _drawn(self, contents: bytes) -> None:
         if not self._line.answered(contents):
-            _, row, micros, _, _ = DRAWN.unpack(contents)
-            if micros:
-                self.give_back({row: micros})  # who asked has given up
+            self._return(contents)
+
+    def _return(self, drawn: bytes) -> None:
+        """Who asked has given up."""
+        _, row, micros, _, _ = DRAWN.unpack(drawn)
+        if micros:
+            self.give_back({row: micros}, in_use=True)
 
     def _has_ended(self, contents: bytes) -> None:
         task = asyncio.get_running_loop().create_task(self._tell_ended(contents), name="has it ended")
@@ -277,7 +286,8 @@ class BorrowedLedgerStore:
             self._line.say(frames.frame(Kind.ENDED, contents[:8] + bytes([ended])))
 
     def _recall(self, contents: bytes) -> None:
-        self._part_with(int.from_bytes(contents))
+        """One step later: a slice that arrived just before is still on its way to the borrower, and is meant, too."""
+        asyncio.get_running_loop().call_soon(self._part_with, int.from_bytes(contents))
 
     def _part_with(self, row: int) -> None:
         assert self._borrower is not None

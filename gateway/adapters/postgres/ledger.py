@@ -153,7 +153,7 @@ class PostgresLedgerStore:
     async def draw(self, holder: str, unit: str, micros: int) -> Drawn:
         return await self._lending.draw(holder, unit, micros)
 
-    def give_back(self, returns: Mapping[int, int]) -> None:
+    def give_back(self, returns: Mapping[int, int], *, in_use: bool = False) -> None:
         self._lending.give_back(returns)
 
     async def reverse(self, reversal: Reversal) -> bool:

@@ -127,7 +127,7 @@ class Lending:
         finally:
             del self._rounds[number]
 
-    def give_back(self, returns: Mapping[int, int]) -> None:
+    def give_back(self, returns: Mapping[int, int], *, in_use: bool = False) -> None:
         for row, micros in returns.items():
             if micros:
                 self._desk.move(row, -micros)

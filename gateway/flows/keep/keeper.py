@@ -519,8 +519,7 @@ class Keeper:
             while askers := self._drawing[key]:
                 self._drawing[key] = []
                 wanted = sum(asker.ceiling.micros for asker in askers if asker.ceiling is not None)
-                here = self._accounts.get(key)
-                missing = max(0, wanted - here.available) if here is not None else wanted
+                missing = max(0, wanted - self._remains(key, lender)) if wanted else 0
                 try:
                     async with asyncio.timeout(self._pace.give_up_after):
                         drawn = await lender.draw(*key, missing)
@@ -537,6 +536,14 @@ class Keeper:
         finally:
             for asker in (*askers, *self._drawing.pop(key)):
                 asker.refuse()
+
+    def _remains(self, key: Key, lender: Lender) -> int:
+        """Give back the rest that is not enough, so that the answer speaks of all that there is; what cannot go yet."""
+        account = self._accounts.get(key)
+        if account is None or account.available <= 0:
+            return 0
+        lender.give_back({account.row: self._part_with(account)}, in_use=True)
+        return account.available
 
     def _receive(self, key: Key, drawn: Drawn) -> Account:
         account = self._accounts.get(key)

@@ -5,7 +5,8 @@ Each worker decides by itself as long as its slice lasts, so a request costs no 
 - **A slice is taken out of the account** before it goes out, so no two can spend the same micro. It is volatile: when a
   worker ends, whatever it had not reported is available again.
 - **Before a no, everybody is asked.** A worker that lacks money gets it from what is left, and if that is not enough
-  the slices of the others are recalled. Only when all have parted with what they could is the answer final. One that
+  the slices of the others are recalled. Workers take turns at an account, so that nobody is lent what one who was asked
+  already has parted with. Only when all have parted with what they could is the answer final. One that
   does not answer (stopped, or busy beyond reason) makes it doubtful: 503 and try again, never a false 402.
 - **A worker's draft** is written into the next commit with a note of where it came from. Its gated records stand in
   the watermark's way until the worker says that their answers have begun; those of a worker that ends are voided.
@@ -156,7 +157,7 @@ class Slices:
         self._open = asyncio.Event()
         self._origins: list[Origin] = []
         self._kept: list[tuple[Branch, int, int, Record]] = []
-        self._early: list[tuple[Branch, Mapping[int, int]]] = []
+        self._early: list[tuple[Branch, Mapping[int, int], bool]] = []
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
         if not self._expected:
             self._arrived.set()
@@ -247,9 +248,9 @@ class Slices:
                 self._wait_for(branch, local, waits)
         self._kept.clear()
         self._open.set()
-        for branch, returns in self._early:
+        for branch, returns, in_use in self._early:
             if self._branches.get(branch.worker) is branch:
-                self.give_back(branch, returns)
+                self.give_back(branch, returns, in_use=in_use)
         self._early.clear()
 
     # --- slices -------------------------------------------------------------------------------------------------------
@@ -257,16 +258,21 @@ class Slices:
     async def draw(self, branch: Branch, holder: str, unit: str, micros: int) -> Drawn:
         """A slice for a worker that lacks so much. Raises LedgerUnavailable."""
         await self._open.wait()
-        key, doubtful = (holder, unit), False
-        account = await self._keeper.account(key)
-        if account.available < micros and account.lent > branch.slice_of(account):
-            lock = self._locks.setdefault(key, asyncio.Lock())
-            async with lock:
-                if account.available < micros:
-                    doubtful = not await self._recall(account, branch)
+        key = (holder, unit)
+        if not micros:
             account = await self._keeper.account(key)
+            return Drawn(account.row, 0, self._elsewhere(branch, account), False)
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            return await self._draw(branch, await self._keeper.account(key), micros)
+
+    async def _draw(self, branch: Branch, account: Account, micros: int) -> Drawn:
+        """It is this worker's turn: what the others part with for it is given to nobody else meanwhile."""
+        doubtful = False
+        if account.available < micros and account.lent > branch.slice_of(account):
+            doubtful = not await self._recall(account, branch)
+            account = await self._keeper.account(account.key)
         granted = 0
-        if micros and self._branches.get(branch.worker) is branch:
+        if self._branches.get(branch.worker) is branch:
             granted = slice_of(micros, account.available, self._workers)
             if granted:
                 branch.lend(account, granted)
@@ -328,14 +334,15 @@ class Slices:
         if recalled is not None and not recalled.done():
             recalled.set_result(None)
 
-    def give_back(self, branch: Branch, returns: Mapping[int, int]) -> None:
+    def give_back(self, branch: Branch, returns: Mapping[int, int], *, in_use: bool = False) -> None:
         """A worker returns what it does not need. Raises Disorder."""
         if not self._open.is_set():
-            self._early.append((branch, returns))  # its claim is not taken up yet
+            self._early.append((branch, returns, in_use))  # its claim is not taken up yet
             return
         for row, micros in returns.items():
             branch.take_back(row, micros)
-            branch.forget(row)
+            if not in_use:
+                branch.forget(row)
 
     def _elsewhere(self, branch: Branch, account: Account) -> int:
         return account.available + account.lent - branch.slice_of(account)
