@@ -39,7 +39,7 @@ def write_config(
         "store": f"sqlite:{folder}/gateway.db",
         "currency": "usd",
         "workers": workers,
-        "upstreams": {"toy": {"url": upstream}},
+        "upstreams": {"toy": {"url": upstream, "connections": 1000 * workers}},  # uneven shares are no reason for a 503
         "routes": [
             {"name": "paid", "match": "/paid/", "upstream": "toy", "strip_prefix": True, "price": price, **route},
             {"name": "free", "match": "/free/", "upstream": "toy", "strip_prefix": True, "price": "free"},

@@ -31,14 +31,21 @@ def credit(config: str, amount: str = "5.00 usd", *, ref: str = "one") -> None:
 
 
 def make_older(path: Path, folder: str) -> str:
-    """Books of a gateway that knew one migration less; the name of that one."""
-    *_, (number, name, text) = migrations._files(folder)
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("DELETE FROM migration WHERE number = ?", (number,))
-        for word in ("TABLE", "INDEX"):
-            for line in text.splitlines():
-                if line.startswith(f"CREATE {word} "):
-                    connection.execute(f"DROP {word} IF EXISTS {line.split()[2]}")
+    """Books of a gateway that knew one migration less, with the same rows; the name of that one."""
+    *older, (_, name, _) = migrations._files(folder)
+    made = path.with_name("older.db")
+    with closing(sqlite3.connect(made, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(migrations._TABLE)
+        for number, file, text in older:
+            connection.executescript(text)
+            connection.execute("INSERT INTO migration VALUES (?, ?, ?)", (number, file, migrations._checksum(text)))
+        connection.execute(f"ATTACH '{path}' AS newer")
+        for (table,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall():
+            columns = ", ".join(column for _, column, *_ in connection.execute(f"PRAGMA table_info({table})"))
+            connection.execute(f"INSERT OR IGNORE INTO {table} SELECT {columns} FROM newer.{table}")
+        connection.execute("DELETE FROM migration WHERE name = ?", (name,))
+    made.replace(path)
     return name
 
 
