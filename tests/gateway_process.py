@@ -144,8 +144,10 @@ async def running(
     try:
         assert process.stderr is not None
         async with asyncio.timeout(START_SECONDS_MAX):
+            said = b""
             while b"listening on" not in (line := await process.stderr.readline()):
-                assert line, "the gateway did not start"
+                said += line
+                assert line, f"the gateway did not start: {said.decode()}"
         drained = asyncio.create_task(process.stderr.read())
         yield GatewayProcess(process)
     finally:

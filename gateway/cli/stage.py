@@ -17,6 +17,9 @@ from gateway.demo.upstreams import ToyUpstream, all_three
 from gateway.ports import Served
 from gateway.settings import Settings, from_mapping
 
+_QUIET_PORTS = range(20_000, 32_000)
+"""Linux gives outgoing connections ports from 32768 on."""
+
 
 class Stage:
     """The whole cast. `start` before anything else; `stop` in any state."""
@@ -122,8 +125,11 @@ class Stage:
 
 
 def free_port(wanted: int) -> int:
-    """`wanted`, or the next port after it that nobody listens on; any free one for 0."""
-    for port in range(wanted, wanted + 50) if wanted else [0]:
+    """`wanted`, or the next port after it that nobody listens on; any free one for 0.
+
+    Any: not what the kernel would pick, for an outgoing connection may be given that before somebody listens on it.
+    """
+    for port in range(wanted, wanted + 50) if wanted else secrets.SystemRandom().sample(_QUIET_PORTS, 50):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -131,4 +137,4 @@ def free_port(wanted: int) -> int:
             except OSError:
                 continue
             return int(probe.getsockname()[1])
-    raise OSError(f"no free port between {wanted} and {wanted + 49}")
+    raise OSError(f"no free port between {wanted} and {wanted + 49}" if wanted else "no free port")

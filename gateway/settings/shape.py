@@ -199,7 +199,13 @@ class UpstreamShape(Shape):
             "its method may be repeated.",
         ),
     ] = 1
-    ejection: Annotated[EjectionShape, Field(description="When a server that fails is left out.")] = EjectionShape()
+    ejection: Annotated[
+        EjectionShape,
+        Field(
+            description="When a server that fails is left out. One that is reached but breaks off or is late, only "
+            "while another is in."
+        ),
+    ] = EjectionShape()
     health_check: Annotated[
         HealthCheckShape | None,
         Field(description="Asks each server by itself, so that no caller's request has to find out."),
