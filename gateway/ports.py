@@ -4,7 +4,8 @@ Flows know these protocols and nothing of what implements them. A promise under 
 the port, and `tests/adapters` holds every implementation to it.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -14,9 +15,11 @@ from gateway.core.ids import RequestId
 from gateway.core.ledger import Balance, Charge, Claim, Committed, Credit, Draft, Drawn, Record, Reversal, Tail, Tariff
 from gateway.core.meters import Meter
 from gateway.core.money import Money
-from gateway.core.payments import Event, Outcome, Payment
+from gateway.core.payments import Event, NoticeOutcome, Outcome, Payment
 from gateway.core.refusals import PaymentRequired, Refusal
+from gateway.core.reversals import Credited, Move, Notice
 from gateway.core.routes import Durability, Rate, Route
+from gateway.core.statements import Batches, Chain, Moved, Piece, Sum
 
 
 class Clock(Protocol):
@@ -114,6 +117,14 @@ class Hold(Protocol):
         """The answer's first byte is written: a crash from now on does not void the record."""
 
 
+class Entries(Protocol):
+    """What adds to accounts and takes from them, once per `ref`: as `Ledger` promises of the two."""
+
+    async def credit(self, credit: Credit) -> bool: ...
+
+    async def reverse(self, reversal: Reversal) -> bool: ...
+
+
 class Ledger(Protocol):
     """Holds, records, credits and takes back. No balance ever becomes negative by spending."""
 
@@ -127,6 +138,15 @@ class Ledger(Protocol):
         """Record what is due. `strict`: returns when it is durable. Raises LedgerUnavailable; then nothing is charged.
 
         Cancelled, the record stands until `settle` corrects it.
+        """
+
+    async def renew(self, hold: Hold, due: Money, ahead: Money) -> None:
+        """A long answer goes on: record what it has come to, and set `ahead` aside for what follows.
+
+        Returns when it is durable: a crash from now on charges `due`. It is at least what was recorded before and at
+        most what is held; afterwards `due` and `ahead` together are held, or more if more was. Raises PaymentRequired
+        when the account has less than is missing; then `due` is on record, nothing more is held, and the answer should
+        end. Raises LedgerUnavailable; then it may or may not be on record, and `settle` still has the last word.
         """
 
     def settle(self, hold: Hold, cost: Money) -> Money:
@@ -215,8 +235,15 @@ class Borrower(Protocol):
     async def ended(self, request: RequestId) -> bool:
         """Whether a request is not under way here and all of it has been told. Raises LedgerUnavailable."""
 
+    def called_in(self, row: int) -> AbstractAsyncContextManager[bool]:
+        """Entered when those who borrow an account from this keeper have parted with what they can; whether all have.
+
+        Until it is left, nothing of what came in is lent on: a `recall` within it speaks for everybody here. A lender
+        that knows that nobody borrows from this keeper need not enter it.
+        """
+
     def recall(self, row: int) -> int | None:
-        """Part with what is not spoken for of an account; how many micros that is.
+        """Part with what is not spoken for of an account, here in this keeper; how many micros that is.
 
         None, and nothing is given, when more comes free with the draft that is under way: ask again after it.
         """
@@ -252,6 +279,13 @@ class Teller(Protocol):
         """As `Ledger.reverse`; what others have is called back first. Raises StoreFailed, ValueError."""
 
 
+class Refunds(Protocol):
+    """Beside a lender: does for a keeper that borrows what needs the books of all."""
+
+    async def refund(self, request: RequestId, reason: str) -> list[Charge]:
+        """As `Ledger.refund`, wherever the request was served. Raises StoreFailed, too."""
+
+
 class Survivors(Protocol):
     """Workers that lived on while the keeper of the books died."""
 
@@ -274,6 +308,61 @@ class Bookkeeping(Protocol):
 
     async def prune(self, *, before_ms: int) -> bool:
         """Drop batches of hours before that, if they are folded and nothing needs them. False if there are none."""
+
+    async def close(self) -> None:
+        """Let go of what is used for nothing else."""
+
+
+class StatementSource(Protocol):
+    """The books as a statement reads them, all from one snapshot. Raises BooksRefused."""
+
+    def tariffs(self) -> Iterable[tuple[tuple[int, int], str, str]]:
+        """Host and number of each tariff, its owner and its route."""
+
+    def accounts(self, holder: str) -> Sequence[tuple[int, str]]:
+        """The rows of a holder, and the unit of each."""
+
+    def account(self, id: int) -> tuple[str, str]:
+        """Holder and unit of a row."""
+
+    def chains(self) -> Iterable[Chain]:
+        """The hosts that have batches."""
+
+    def first_batch(self, keeper: int, after: int, at_ms: int) -> int | None:
+        """The first of a host's batches behind one that is not older."""
+
+    def last_batch(self, keeper: int) -> int: ...
+
+    def batches(self, keeper: int, first: int, accounts: Sequence[int]) -> Batches:
+        """From that on, in order; at least all that hold records of these accounts, if any are named."""
+
+    def hours(self, last: Mapping[int, int], accounts: Sequence[int]) -> Iterable[Sum]:
+        """What was folded of each host up to a batch, in order: of time if there are several hosts."""
+
+    def money(self, account: int) -> Sequence[Moved]:
+        """What was paid in and taken back."""
+
+
+class Scratch(Protocol):
+    """Room for the lines of one statement, which may be more than the memory holds."""
+
+    def add(self, piece: Piece) -> None:
+        """Merge it with what is there of its request. Of one that is captured, the capture says where it stands."""
+
+    def forget_uncaptured(self, requests: Iterable[tuple[int, int, int]] | None = None) -> None:
+        """Forget those without a capture: all, or these (by time, number and account)."""
+
+    def has_uncaptured(self) -> bool: ...
+
+    def pieces(self, *, by_time: bool) -> Iterable[Piece]:
+        """All that are left, in the order of their records or of the time at which they were booked."""
+
+    def add_hours(self, sums: Iterable[Sum]) -> None: ...
+
+    def hours(self) -> Iterable[Sum]:
+        """What was added up, in order."""
+
+    def close(self) -> None: ...
 
 
 class BooksRefused(Exception):
@@ -348,11 +437,37 @@ class Payments(Protocol):
     def payment(self, event: Event) -> Payment | None:
         """The payment that an event reports, if it is one. Raises ValueError when it cannot be read."""
 
+    def notice(self, event: Event) -> Notice | None:
+        """What an event says of a payment that was made, if it does. Raises ValueError when it cannot be read."""
+
     async def find_payment(self, session: str) -> Payment | None:
         """A checkout by its id, as the provider knows it now. Raises PaymentServiceUnavailable."""
 
+    async def find_payment_of(self, intent: str) -> Payment | None:
+        """The checkout that made a payment. Raises PaymentServiceUnavailable."""
+
+    def events(self, *, begin: int, end: int) -> AsyncIterator[Event]:
+        """What happened from `begin` to before `end`, in seconds, newest first; page by page.
+
+        Raises PaymentServiceUnavailable.
+        """
+
+    def checkouts(self, *, begin: int, end: int) -> AsyncIterator[Payment]:
+        """Every completed checkout that was begun between the two, newest first. Raises PaymentServiceUnavailable."""
+
 
 InboxStatus = Literal["waiting", "done", "ignored", "parked"]
+
+
+@dataclass(frozen=True, slots=True)
+class InboxEntry:
+    """An event as it stands in the inbox. `readable` is false when the key that sealed it has left the ring."""
+
+    event: Event
+    status: InboxStatus
+    received_ms: int
+    error: str | None
+    readable: bool = True
 
 
 class Inbox(Protocol):
@@ -366,6 +481,71 @@ class Inbox(Protocol):
 
     async def events(self, status: InboxStatus) -> list[Event]:
         """Every event that stands like this, oldest first."""
+
+    async def entries(self, status: InboxStatus) -> list[InboxEntry]:
+        """The same, with all that is known of each."""
+
+    async def find_entry(self, id: str) -> InboxEntry | None:
+        """One event by its id."""
+
+
+class Receipts(Protocol):
+    """What was credited of which payment, what was heard of it since, and what was taken back. Kept for ever."""
+
+    async def keep_credited(self, credited: Credited) -> Credited:
+        """Write down whose a payment is; what is on record of it, which is what was written first."""
+
+    async def find_credited(self, payment: str) -> Credited | None: ...
+
+    async def keep_notice(self, notice: Notice) -> None:
+        """Once per event, however often."""
+
+    async def notices(self, payment: str) -> list[Notice]: ...
+
+    async def moves(self, payment: str) -> list[Move]:
+        """By their numbers, without a gap."""
+
+    async def plan_move(self, move: Move) -> bool:
+        """Write down what is to be done. False if there is another of this number: then read them again."""
+
+    async def move_made(self, payment: str, number: int) -> None:
+        """It is in the books."""
+
+    async def correct_move(self, payment: str, number: int, micros: int) -> None:
+        """The books have another amount under this number: these records are older than the books."""
+
+    async def unmade(self) -> list[str]:
+        """The payments that have a move which is not known to be in the books."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreditLine:
+    """A payment as the books have it."""
+
+    ref: str
+    account: str
+    amount: Money
+
+
+class CreditLines(Protocol):
+    """Reads payments out of the books, as committed; works while somebody keeps them. Raises StoreFailed."""
+
+    async def taken_by(self, ref: str) -> int | None:
+        """What the entry of this ref took, in micros; less than nothing if it is a credit. None: there is none."""
+
+    async def credit_of(self, ref: str) -> CreditLine | None: ...
+
+    async def credits_between(self, begin_ms: int, end_ms: int) -> list[CreditLine]:
+        """Every credit of a checkout (`stripe:cs_…`) that was made then, oldest first."""
+
+
+class Watermarks(Protocol):
+    """How far something was read, so that it goes on there after a stop."""
+
+    async def watermark(self, name: str) -> int | None: ...
+
+    async def keep_watermark(self, name: str, value: int) -> None:
+        """It never goes back."""
 
 
 class Links(Protocol):
@@ -384,6 +564,22 @@ class Till(Protocol):
 
     async def fulfil(self, payment: Payment) -> Outcome:
         """Credit a payment, at most once; what became of it. Raises LedgerUnavailable."""
+
+    async def fulfil_intent(self, intent: str) -> Outcome | None:
+        """Ask the provider about a payment and fulfil it; None if it knows none. Raises PaymentServiceUnavailable."""
+
+
+class TakesBack(Protocol):
+    """Takes back what was credited; implemented by the flow that does, known to those that hear of it."""
+
+    async def heard(self, notice: Notice) -> NoticeOutcome:
+        """Act on what is known of a payment by now; the notice is kept. Raises LedgerUnavailable."""
+
+    async def settle(self, credited: Credited) -> list[str]:
+        """Bring the books up to all that was heard of a payment; the events that told it. Raises LedgerUnavailable."""
+
+    async def resume(self) -> None:
+        """Make what a stop left planned. Raises LedgerUnavailable."""
 
 
 class Identifies(Protocol):

@@ -2,13 +2,22 @@
 
 import sqlite3
 from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from gateway.adapters.sqlite import migrations
+from gateway.adapters.sqlite.audit import audit
+from gateway.adapters.sqlite.bookkeeping import open_books
+from gateway.adapters.sqlite.fold import Fold
 from gateway.adapters.sqlite.ledger import Head
+from gateway.adapters.sqlite.prune import Prune
+from gateway.adapters.sqlite.statement import SqliteStatementSource
 from gateway.core.ids import RequestId
 from gateway.core.ledger import GENESIS, Credit, Draft, Kind, Reversal, Tariff, chain, note_lines, tariff_note
 from gateway.core.money import Money
+from gateway.ports import StatementSource
 
 KEY = b"k" * 32
 HOUR = 3_600_000
@@ -20,10 +29,13 @@ class Batches:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.sql = sqlite3.connect(path, isolation_level=None)
+        self.sql: Any = sqlite3.connect(path, isolation_level=None)
         self.sql.execute("PRAGMA journal_mode = WAL")
         self.sql.execute("PRAGMA synchronous = OFF")
         migrations.apply(self.sql, "ledger")
+        self._begin()
+
+    def _begin(self) -> None:
         self._accounts: dict[tuple[str, str], int] = {}
         self._tariffs: dict[Tariff, int] = {}
         self.credited: Counter[int] = Counter()
@@ -112,6 +124,30 @@ class Batches:
         self.sql.execute("COMMIT")
         self.draft = Draft(seq=draft.seq + 1, first=draft.first + draft.count)
         return draft.seq
+
+    # --- what is done with them ---------------------------------------------------------------------------------------
+
+    def folding(self) -> Callable[[int], bool]:
+        """A fold of its own, one step a call."""
+        fold = Fold()
+        return lambda before_ms: fold.step(self.sql, closed_before_ms=before_ms)
+
+    def pruning(self, keys: Sequence[bytes] = (KEY,)) -> Callable[[int], bool]:
+        """Pruning, one step a call."""
+        prune = Prune(self.path, keys)
+        return lambda before_ms: prune.step(self.sql, before_ms=before_ms)
+
+    def prunable(self, before_ms: int) -> Any:
+        with closing(open_books(self.path, write=False)) as sql:
+            return Prune(self.path, [KEY]).prunable(sql, before_ms=before_ms)
+
+    @contextmanager
+    def source(self) -> Iterator[StatementSource]:
+        with closing(open_books(self.path, write=False)) as sql:
+            yield SqliteStatementSource(sql)
+
+    def audit(self, keys: Sequence[bytes] = (KEY,)) -> Any:
+        return audit(self.path, head_key=keys)
 
     def sign(self) -> None:
         """Renew the head, as the store does about every second."""

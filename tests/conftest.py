@@ -1,12 +1,13 @@
-"""What every story shares: a stage with gateway, toy upstreams and the Stripe stand-in, all real, all on loopback."""
+"""What tests share: a stage with gateway, toy upstreams and the Stripe stand-in, all on loopback; and a database."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.cli.stage import Stage
+from tests.postgres_server import Server, running
 
 StageMaker = Callable[..., Awaitable[Stage]]
 
@@ -31,6 +32,13 @@ async def make_stage(tmp_path: Path) -> AsyncIterator[StageMaker]:
 async def stage(make_stage: StageMaker) -> Stage:
     """The demo's stage."""
     return await make_stage()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A real server; each test makes schemas of its own in it."""
+    with running() as server:
+        yield server
 
 
 def _unseen(*_: object, **__: object) -> None:

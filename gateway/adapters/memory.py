@@ -1,6 +1,6 @@
 """Every port in memory: for tests and demos, and as the model that the databases are compared with."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway.core.ids import RequestId
 from gateway.core.ledger import (
@@ -18,7 +18,8 @@ from gateway.core.ledger import (
 )
 from gateway.core.money import AMOUNT_MICROS_MAX
 from gateway.core.payments import Event
-from gateway.ports import InboxStatus, TokenRow
+from gateway.core.reversals import Credited, Move, Notice
+from gateway.ports import CreditLine, InboxEntry, InboxStatus, TokenRow
 
 
 @dataclass(slots=True)
@@ -32,7 +33,10 @@ class StoredAccount:
 
 
 class MemoryLedgerStore:
-    """Implements `ports.LedgerStore`, `ports.Archive`. Closing and opening it again is a restart that lost nothing."""
+    """Implements `ports.LedgerStore`, `ports.Archive`, `ports.CreditLines`.
+
+    Closing and opening it again is a restart that lost nothing.
+    """
 
     def __init__(self) -> None:
         self.accounts: dict[tuple[str, str], StoredAccount] = {}
@@ -72,6 +76,22 @@ class MemoryLedgerStore:
         """As `ports.Archive`."""
         holders = {account.id: key for key, account in self.accounts.items()}
         return charges((record for _, record in self.records if record.request == request), holders)
+
+    async def taken_by(self, ref: str) -> int | None:
+        """As `ports.CreditLines`."""
+        if ref in self.reversals:
+            return self.reversals[ref].amount.micros
+        return -self.credits[ref].amount.micros if ref in self.credits else None
+
+    async def credit_of(self, ref: str) -> CreditLine | None:
+        """As `ports.CreditLines`."""
+        found = self.credits.get(ref)
+        return CreditLine(ref, found.account, found.amount) if found else None
+
+    async def credits_between(self, begin_ms: int, end_ms: int) -> list[CreditLine]:
+        """As `ports.CreditLines`, but it knows of no times."""
+        lines = (CreditLine(ref, found.account, found.amount) for ref, found in self.credits.items())
+        return [line for line in lines if line.ref.startswith("stripe:cs_")]
 
     def _write(self, draft: Draft) -> None:
         by_id = {account.id: account for account in self.accounts.values()}
@@ -117,9 +137,13 @@ class MemoryLedgerStore:
 
 
 class MemoryRecords:
-    """Implements `ports.Credentials`, `ports.Inbox` and `ports.Links`."""
+    """Implements `ports.Credentials`, `ports.Inbox`, `ports.Links`, `ports.Receipts` and `ports.Watermarks`."""
 
     def __init__(self) -> None:
+        self.credited: dict[str, Credited] = {}
+        self.heard: dict[str, Notice] = {}
+        self.planned: dict[tuple[str, int], Move] = {}
+        self.watermarks: dict[str, int] = {}
         self.tokens: dict[bytes, TokenRow] = {}
         self.inbox: dict[str, _StoredEvent] = {}
         self.links: dict[str, str] = {}
@@ -136,15 +160,23 @@ class MemoryRecords:
     async def claim(self, event: Event, *, now_ms: int) -> bool:
         if event.id in self.inbox:
             return False
-        self.inbox[event.id] = _StoredEvent(event)
+        self.inbox[event.id] = _StoredEvent(event, now_ms)
         return True
 
     async def close_event(self, id: str, status: InboxStatus, *, error: str | None = None) -> None:
-        self.inbox[id].status = status
-        self.inbox[id].error = error
+        if id in self.inbox:
+            self.inbox[id].status = status
+            self.inbox[id].error = error
 
     async def events(self, status: InboxStatus) -> list[Event]:
-        return [stored.event for stored in self.inbox.values() if stored.status == status]
+        return [entry.event for entry in await self.entries(status)]
+
+    async def entries(self, status: InboxStatus) -> list[InboxEntry]:
+        found = [stored.entry() for stored in self.inbox.values() if stored.status == status]
+        return sorted(found, key=lambda entry: entry.received_ms)
+
+    async def find_entry(self, id: str) -> InboxEntry | None:
+        return self.inbox[id].entry() if id in self.inbox else None
 
     async def find_link(self, key: str) -> str | None:
         return self.links.get(key)
@@ -152,9 +184,46 @@ class MemoryRecords:
     async def keep_link(self, key: str, url: str) -> None:
         self.links[key] = url
 
+    async def keep_credited(self, credited: Credited) -> Credited:
+        return self.credited.setdefault(credited.payment, credited)
+
+    async def find_credited(self, payment: str) -> Credited | None:
+        return self.credited.get(payment)
+
+    async def keep_notice(self, notice: Notice) -> None:
+        self.heard.setdefault(notice.event, notice)
+
+    async def notices(self, payment: str) -> list[Notice]:
+        return [notice for notice in self.heard.values() if notice.payment == payment]
+
+    async def moves(self, payment: str) -> list[Move]:
+        return sorted((move for key, move in self.planned.items() if key[0] == payment), key=lambda move: move.number)
+
+    async def plan_move(self, move: Move) -> bool:
+        return self.planned.setdefault((move.payment, move.number), move) is move
+
+    async def move_made(self, payment: str, number: int) -> None:
+        self.planned[payment, number] = replace(self.planned[payment, number], made=True)
+
+    async def correct_move(self, payment: str, number: int, micros: int) -> None:
+        self.planned[payment, number] = replace(self.planned[payment, number], micros=micros)
+
+    async def unmade(self) -> list[str]:
+        return sorted({move.payment for move in self.planned.values() if not move.made})
+
+    async def watermark(self, name: str) -> int | None:
+        return self.watermarks.get(name)
+
+    async def keep_watermark(self, name: str, value: int) -> None:
+        self.watermarks[name] = max(value, self.watermarks.get(name, value))
+
 
 @dataclass(slots=True)
 class _StoredEvent:
     event: Event
+    received_ms: int
     status: InboxStatus = "waiting"
     error: str | None = field(default=None)
+
+    def entry(self) -> InboxEntry:
+        return InboxEntry(self.event, self.status, self.received_ms, self.error)

@@ -95,6 +95,7 @@ class Crew:
         self._reloading: tuple[Child | None, int, int, dict[str, Any], set[int]] | None = None
         self._restarting: tuple[Child | None, int, list[int]] | None = None
         self._reloads = 0
+        self._name = os.urandom(8).hex()
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -281,7 +282,7 @@ class Crew:
             self._selector.close()
             for unneeded in (ours, self._wake, self._wake_end, *(child.channel for child in self._children.values())):
                 unneeded.close()
-            post = Post(self._settings, self._load, self._report, theirs, self._line_path, slot, name)
+            post = Post(self._settings, self._load, self._report, theirs, self._line_path, slot, name, self._name)
             member: Member
             if role == "keeper":
                 self._listening.close()

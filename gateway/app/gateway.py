@@ -20,6 +20,7 @@ from gateway.adapters.metrics import Tally, Totals, exposition
 from gateway.adapters.ratelimits import MemoryRateLimits
 from gateway.adapters.sqlite.archive import SqliteArchive
 from gateway.adapters.sqlite.bookkeeping import SqliteBookkeeping
+from gateway.adapters.sqlite.credits import SqliteCreditLines
 from gateway.adapters.sqlite.ledger import SqliteLedgerStore
 from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.adapters.stripe.payments import StripePayments
@@ -35,15 +36,18 @@ from gateway.flows.identify import Callers
 from gateway.flows.keep import Keeper, Pace, Recovered
 from gateway.flows.maintain import Housekept, Maintain
 from gateway.flows.receive import Webhooks
+from gateway.flows.reconcile import Reconcile
 from gateway.flows.serve import Serve
+from gateway.flows.take_back import TakeBack
 from gateway.flows.top_up import TopUp
-from gateway.ports import Clock, Randomness, RateLimits, Served, StoreFailed
+from gateway.ports import Clock, CreditLines, Randomness, RateLimits, Served, StoreFailed
 from gateway.relay.lending import Borrower
 from gateway.relay.listener import Relay
 from gateway.settings import Settings, load
-from gateway.web.answers import Handler, continue_at_once, drop_what_was_invented, guarded, internal_error, log_failure
+from gateway.web.answers import drop_what_was_invented, internal_error, log_failure
 from gateway.web.cookies import Cookies
 from gateway.web.front import Sparing
+from gateway.web.guard import Handler, continue_at_once, guarded
 from gateway.web.pages import Pages
 from gateway.web.proxy import Proxy, continue_when_paid
 from gateway.web.refusals import Refusals, as_problem
@@ -85,7 +89,7 @@ class Gateway:
         self.keyring = Keyring(settings.secrets.sealing_keys)
         self.records = records(settings, self.keyring, self.randomness)
         self.ledger = self._ledger(line)
-        self.payments = self._payments()
+        self.payments = provider(settings, report)
         self.price = settings.stripe.top_up if settings.stripe else Money.zero(settings.currency)
         self.cookies = Cookies(
             name=settings.tokens.cookie,
@@ -105,8 +109,13 @@ class Gateway:
         )
         hears_of_others(self.records, self.callers)
         self.token_recorded = News(line, self.callers.forget).token_recorded if line else self.callers.forget
+        live = settings.mode == "live"
+        self.take_back = TakeBack(
+            receipts=self.records, ledger=self.ledger, lines=credit_lines(settings), live=live, report=report
+        )
         self.top_up = self._top_up()
         self.webhooks = self._webhooks()
+        self.reconcile = self._reconcile() if slot == 0 else None
         self.numbers = RequestNumbers(slot=slot, start=int.from_bytes(self.randomness.bytes(4)))
         self.templates = Templates()
         self._request_log = logs.RequestLog(self.clock)
@@ -127,18 +136,6 @@ class Gateway:
         report = lambda problem: self.report("ledger", problem=problem)  # noqa: E731
         return Keeper(store, self.clock, lender=store, teller=store, pace=Pace(gap=0), report=report)
 
-    def _payments(self) -> StripePayments | None:
-        stripe = self.settings.stripe
-        if stripe is None:
-            return None
-        return StripePayments(
-            secret_key=stripe.secret_key,
-            webhook_secrets=stripe.webhook_secrets,
-            api_url=stripe.api_url,
-            tolerance_seconds=stripe.webhook_tolerance_seconds,
-            report=self.report,
-        )
-
     def _top_up(self) -> TopUp:
         return TopUp(
             payments=self.payments,
@@ -150,6 +147,9 @@ class Gateway:
             ledger=self.ledger,
             credentials=self.records,
             links=self.records,
+            receipts=self.records,
+            inbox=self.records,
+            take_back=self.take_back,
             clock=self.clock,
             randomness=self.randomness,
             token_recorded=self.token_recorded,
@@ -159,7 +159,27 @@ class Gateway:
         if self.payments is None:
             return None
         return Webhooks(
-            payments=self.payments, inbox=self.records, till=self.top_up, clock=self.clock, report=self.report
+            payments=self.payments,
+            inbox=self.records,
+            till=self.top_up,
+            take_back=self.take_back,
+            clock=self.clock,
+            report=self.report,
+        )
+
+    def _reconcile(self) -> Reconcile | None:
+        """One of several workers does it for all."""
+        stripe = self.settings.stripe
+        if self.payments is None or self.webhooks is None or stripe is None or not stripe.reconcile_seconds:
+            return None
+        return Reconcile(
+            payments=self.payments,
+            take=self.webhooks.take,
+            settled=self.webhooks.settled,
+            watermarks=self.records,
+            clock=self.clock,
+            report=self.report,
+            every_seconds=stripe.reconcile_seconds,
         )
 
     def _serve(self, served: Served) -> Serve:
@@ -239,7 +259,10 @@ class Gateway:
             self.report("given away after a crash", requests=self.recovered.count, micros=self.recovered.micros)
         if self.webhooks is not None:
             self._opened.push_async_callback(self.webhooks.close)
-            await self.webhooks.resume()
+            await self.webhooks.open()
+        if self.reconcile is not None:
+            self._opened.push_async_callback(self.reconcile.close)
+            self.reconcile.open()
         self._linking = asyncio.create_task(self._prepare_link(), name="prepare payment link")
         self._opened.push_async_callback(self._stop_linking)
 
@@ -325,6 +348,20 @@ class Gateway:
         return str(RequestId(self.clock.now_ms(), self.numbers.next()))
 
 
+def provider(settings: Settings, report: Callable[..., None]) -> StripePayments | None:
+    """Who takes the payments, if anybody does."""
+    stripe = settings.stripe
+    if stripe is None:
+        return None
+    return StripePayments(
+        secret_key=stripe.secret_key,
+        webhook_secrets=stripe.webhook_secrets,
+        api_url=stripe.api_url,
+        tolerance_seconds=stripe.webhook_tolerance_seconds,
+        report=report,
+    )
+
+
 def url_of(scheme: str, address: tuple[Any, ...]) -> str:
     """The address of a socket, for people."""
     host, port = address[:2]
@@ -342,7 +379,7 @@ def connections_max(wanted: int) -> int:
 
 
 async def _nothing_here(request: web.Request) -> web.StreamResponse:
-    return as_problem(NoRoute())
+    raise NoRoute()
 
 
 def admin_application(
@@ -369,22 +406,38 @@ def admin_application(
     return app
 
 
-def keeper(settings: Settings, keyring: Keyring, clock: Clock, report: Callable[..., None]) -> Keeper:
-    """Who keeps the books, in this process."""
+def keeper(
+    settings: Settings,
+    keyring: Keyring,
+    clock: Clock,
+    report: Callable[..., None],
+    *,
+    crew: str = "",
+    heir: bool = False,
+) -> Keeper:
+    """Who keeps the books, in this process: one of a `crew`, whose workers may have outlived the one before it."""
     if settings.store_url is not None:
-        shared = shared_store(settings, clock, name=settings.host_name, report=report)
-        return Keeper(
-            shared, clock, lender=shared, teller=shared, report=lambda problem: report("ledger", problem=problem)
-        )
+        return shared_keeper(settings, keyring, clock, report, crew=crew, heir=heir)
     store = ledger_store(settings.store_path, keyring)
-    housekeeping = Maintain(
-        SqliteBookkeeping(store, settings.store_path, [key.subkey(HEAD_KEY_PURPOSE) for key in keyring.keys]),
-        clock,
-        batches_days=settings.retention.batches_days,
-        report=lambda problem: report("ledger", problem=problem),
-    )
+    keys = [key.subkey(HEAD_KEY_PURPOSE) for key in keyring.keys]
     tell = lambda problem: report("ledger", problem=problem)  # noqa: E731
+    bookkeeping = SqliteBookkeeping(store, settings.store_path, keys)
+    housekeeping = Maintain(bookkeeping, clock, batches_days=settings.retention.batches_days, report=tell)
     return Keeper(Housekept(store, housekeeping), clock, archive=SqliteArchive(settings.store_path), report=tell)
+
+
+def shared_keeper(
+    settings: Settings, keyring: Keyring, clock: Clock, report: Callable[..., None], *, crew: str, heir: bool
+) -> Keeper:
+    """Who keeps this host's part of the books that many share."""
+    store = shared_store(settings, clock, name=settings.host_name, report=report, crew=crew, heir=heir)
+    from gateway.adapters.postgres.bookkeeping import PostgresBookkeeping
+
+    keys = [key.subkey(HEAD_KEY_PURPOSE) for key in keyring.keys]
+    bookkeeping = PostgresBookkeeping(database(settings), keys, name=settings.host_name, host=lambda: store.host)
+    tell = lambda problem: report("ledger", problem=problem)  # noqa: E731
+    housekeeping = Maintain(bookkeeping, clock, batches_days=settings.retention.batches_days, report=tell)
+    return Keeper(Housekept(store, housekeeping), clock, lender=store, teller=store, refunds=store, report=tell)
 
 
 def ledger_store(path: Path, keyring: Keyring) -> SqliteLedgerStore:
@@ -403,13 +456,21 @@ def database(settings: Settings) -> "Address":
     return Address(settings.store_url, password=settings.store_password)
 
 
-def shared_store(settings: Settings, clock: Clock, *, name: str, report: Callable[..., None]) -> "PostgresLedgerStore":
+def shared_store(
+    settings: Settings,
+    clock: Clock,
+    *,
+    name: str,
+    report: Callable[..., None],
+    crew: str = "",
+    heir: bool = False,
+) -> "PostgresLedgerStore":
     """The books that many hosts share; `name` is whose leases and batches ours are."""
     address = database(settings)
     from gateway.adapters.postgres.ledger import PostgresLedgerStore
 
     tell = lambda problem: report("ledger", problem=problem)  # noqa: E731
-    return PostgresLedgerStore(address, name=name, clock=clock, report=tell)
+    return PostgresLedgerStore(address, name=name, clock=clock, report=tell, crew=crew, heir=heir)
 
 
 def records(settings: Settings, keyring: Keyring, randomness: Randomness) -> "SqliteRecords | PostgresRecords":
@@ -417,9 +478,20 @@ def records(settings: Settings, keyring: Keyring, randomness: Randomness) -> "Sq
     if settings.store_url is None:
         return SqliteRecords(records_path(settings.store_path), keyring=keyring, randomness=randomness)
     address = database(settings)
-    from gateway.adapters.postgres.records import PostgresRecords
+    from gateway.adapters.postgres.records import CONNECTIONS_MAX, PostgresRecords
 
-    return PostgresRecords(address, keyring=keyring, randomness=randomness)
+    share = max(1, CONNECTIONS_MAX // settings.workers)
+    return PostgresRecords(address, keyring=keyring, randomness=randomness, connections_max=share)
+
+
+def credit_lines(settings: Settings) -> CreditLines:
+    """Who reads payments out of the books, whoever keeps them."""
+    if settings.store_url is None:
+        return SqliteCreditLines(settings.store_path)
+    address = database(settings)
+    from gateway.adapters.postgres.credits import PostgresCreditLines
+
+    return PostgresCreditLines(address)
 
 
 def hears_of_others(records: "SqliteRecords | PostgresRecords", callers: Callers) -> None:

@@ -43,6 +43,8 @@ class Post:
     slot: int
     name: str
     """Of this process, and of no other that ever was."""
+    crew: str
+    """Of all processes of this gateway, from its start to its end."""
 
 
 class Member:
@@ -133,7 +135,8 @@ class KeeperMember(Member):
 
     async def run(self) -> None:
         post, settings = self.post, self.post.settings
-        ledger = keeper(settings, Keyring(settings.secrets.sealing_keys), self._clock, post.report)
+        keyring, heir = Keyring(settings.secrets.sealing_keys), bool(self._survivors)
+        ledger = keeper(settings, keyring, self._clock, post.report, crew=post.crew, heir=heir)
         slices = Slices(ledger, workers=settings.workers, expected=self._survivors)
         limits = MemoryRateLimits(self._clock)
         counter = Counter(slices, count=limits.count, counted=self._counted, report=post.report)

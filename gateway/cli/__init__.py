@@ -264,3 +264,80 @@ def debit(account: str, amount: str, reason: str, ref: str | None, config: Path,
     from gateway.cli.books import take_debit
 
     take_debit(config, account, amount, reason=reason, ref=ref, as_json=as_json)
+
+
+@main.group()
+def payments() -> None:
+    """Payments that reached no account."""
+
+
+@payments.command("parked")
+@config_option
+@json_option
+def parked_payments(config: Path, as_json: bool) -> None:
+    """List payments, refunds and disputes that name no account which can be opened, or wait for their payment."""
+    from gateway.cli.payments import list_parked
+
+    list_parked(config, as_json=as_json)
+
+
+@payments.command()
+@click.argument("id")
+@click.argument("account")
+@click.option("--yes", is_flag=True, help="Do it. Without it, it is only said what would be done.")
+@config_option
+@json_option
+def assign(id: str, account: str, yes: bool, config: Path, as_json: bool) -> None:
+    """Credit the payment ID (cs_… or evt_…) to ACCOUNT (acct_…). Once: it cannot be given to another one later."""
+    from gateway.cli.payments import assign_payment
+
+    assign_payment(config, id, account, yes=yes, as_json=as_json)
+
+
+@main.group()
+def webhooks() -> None:
+    """What Stripe has delivered."""
+
+
+@webhooks.command("list")
+@click.option(
+    "--status",
+    type=click.Choice(["waiting", "parked", "done", "ignored", "all"]),
+    default=None,
+    help="Those that stand like this.  [default: waiting and parked]",
+)
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="The newest so many.")
+@config_option
+@json_option
+def list_events(status: str | None, limit: int, config: Path, as_json: bool) -> None:
+    """List events, how they stand, and what is wrong with those that could not be acted on."""
+    from gateway.cli.payments import list_webhooks
+
+    list_webhooks(config, status=status, limit=limit, as_json=as_json)
+
+
+@webhooks.command()
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.option("--parked", "all_parked", is_flag=True, help="All that are parked.")
+@config_option
+@json_option
+def replay(ids: tuple[str, ...], all_parked: bool, config: Path, as_json: bool) -> None:
+    """Act on events (evt_…) again. Harmless: nothing is ever credited or taken back twice."""
+    from gateway.cli.payments import replay_webhooks
+
+    replay_webhooks(config, ids, all_parked=all_parked, as_json=as_json)
+
+
+@main.command()
+@click.option(
+    "--from", "begin", metavar="DATE", required=True, help="From then on (UTC): 2026-01-31, 2026-01-31T12:00."
+)
+@click.option("--to", "end", metavar="DATE", default=None, help="Up to then, without it.  [default: now]")
+@click.option("--dry-run", is_flag=True, help="Only say what differs.")
+@config_option
+@json_option
+def reconcile(begin: str, end: str | None, dry_run: bool, config: Path, as_json: bool) -> None:
+    """Compare paid checkouts at Stripe with credits here, and credit what is missing. Harmless to repeat."""
+    from gateway.cli.reconcile import reconcile_payments
+
+    reconcile_payments(config, begin=begin, end=end, dry_run=dry_run, as_json=as_json)

@@ -116,7 +116,7 @@ def print_report(report: "Report | DatabaseReport", path: Path | str) -> None:
         owed = f" - {written(total.debt)} owed" if total.debt else ""
         click.echo(f"  {unit}: {credit} credited - {spent} spent{owed} = {available}")
     if report.folded:
-        click.echo(f"  transfers {report.transfers:,}, folded up to batch {report.folded:,}; the books sum to zero")
+        click.echo(f"  transfers {report.transfers:,}, of {report.folded:,} batches; the books sum to zero")
     if report.voided:
         click.echo(f"  {report.voided:,} requests given away after crashes")
     click.echo(f"  head of the chain: {report.head}")
@@ -132,6 +132,8 @@ def print_report(report: "Report | DatabaseReport", path: Path | str) -> None:
 def _verdict(report: "Report | DatabaseReport") -> str:
     if report.clean:
         upon = f", from batch {report.first_batch:,} on and upon the earlier ones as they stand"
+        if report.first_batch == 1:  # of several hosts: some were pruned, others not
+            upon = ", upon what is named above as it stands"
         return f"clean: the chain holds and every sum is right{upon if report.unproved else ''}"
     if report.first_bad_batch is None:
         return "NOT CLEAN, though no batch is bad: what is named above disagrees with them"

@@ -6,8 +6,11 @@ Nothing is locked there: a command that writes is a host of its own for a moment
 import asyncio
 import json
 import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
 
@@ -15,20 +18,32 @@ from gateway.adapters import logs
 from gateway.adapters.system import SystemClock
 from gateway.app.gateway import database, shared_store
 from gateway.cli.progress import Progress
+from gateway.core.folding import Folded
 from gateway.flows.keep import Keeper
-from gateway.ports import StoreFailed
+from gateway.ports import BooksRefused, StatementSource, StoreBusy, StoreFailed
 from gateway.settings import Settings
+
+if TYPE_CHECKING:  # an extra
+    from gateway.adapters.postgres.bookkeeping import PostgresBookkeeping
+    from gateway.adapters.postgres.prune import Prunable
+    from gateway.adapters.postgres.sessions import Address
+
+T = TypeVar("T")
+_REST_SECONDS = 0.005
+_BUSY_SECONDS_MAX = 15.0
 
 
 def audit_database(settings: Settings, *, as_json: bool) -> None:
     """`gateway audit` of all hosts; exit code 1 when something was found."""
-    from gateway.cli.books import print_report
+    from gateway.cli.books import head_keys, print_report
 
     try:
         address = database(settings)
         from gateway.adapters.postgres.audit import AuditRefused, audit
 
-        report = asyncio.run(audit(address, progress=Progress("audited {} of {} batches")))
+        report = asyncio.run(
+            audit(address, keys=head_keys(settings) or None, progress=Progress("audited {} of {} batches"))
+        )
     except (StoreFailed, AuditRefused) as refused:
         _fail(str(refused))
     if as_json:
@@ -53,7 +68,84 @@ def visiting_keeper(settings: Settings) -> Keeper:
     """A keeper under a name of its own, so that it takes nothing over from the gateway of this host."""
     clock = SystemClock()
     store = shared_store(settings, clock, name=f"{settings.host_name} (command)", report=logs.report)
-    return Keeper(store, clock, lender=store, teller=store)
+    return Keeper(store, clock, lender=store, teller=store, refunds=store)
+
+
+@contextmanager
+def statement_source(settings: Settings) -> Iterator[StatementSource]:
+    """What a statement reads. Raises BooksRefused."""
+    address = _patient(settings)
+    from gateway.adapters.postgres.statement import PostgresStatementSource
+
+    with PostgresStatementSource(address) as source:
+        yield source
+
+
+def fold_there(settings: Settings) -> Folded:
+    """Fold everything up to now, beside the gateways. Raises BooksRefused."""
+
+    async def work(books: "PostgresBookkeeping") -> Folded:
+        from gateway.adapters.postgres.bookkeeping import EVERYTHING_MS
+
+        await _to_the_end(lambda: books.fold(closed_before_ms=EVERYTHING_MS))
+        return books.done
+
+    return asyncio.run(_with_books(settings, (), work))
+
+
+def prune_there(settings: Settings, keys: Sequence[bytes], *, before_ms: int, dry_run: bool) -> "Prunable":
+    """Drop batches, unless it is a dry run; what would go, or went. Raises BooksRefused."""
+
+    async def work(books: "PostgresBookkeeping") -> "Prunable":
+        plan = await books.prunable(before_ms=before_ms)
+        if not dry_run:
+            await _to_the_end(lambda: books.prune(before_ms=before_ms))
+        return plan
+
+    return asyncio.run(_with_books(settings, keys, work))
+
+
+async def _with_books(
+    settings: Settings, keys: Sequence[bytes], work: Callable[["PostgresBookkeeping"], Awaitable[T]]
+) -> T:
+    address = _patient(settings)
+    from gateway.adapters.postgres.bookkeeping import PostgresBookkeeping
+
+    books = PostgresBookkeeping(address, keys, name=f"{settings.host_name} (command)")
+    try:
+        return await work(books)
+    except StoreBusy:
+        raise BooksRefused("another command is folding or pruning these books; try again when it is done") from None
+    except StoreFailed as failed:
+        raise BooksRefused(str(failed)) from failed
+    finally:
+        await books.close()
+
+
+async def _to_the_end(step: Callable[[], Awaitable[bool]]) -> None:
+    """With a rest after each step. A gateway whose turn it is gives it up; another command is waited for."""
+    patience = time.monotonic() + _BUSY_SECONDS_MAX
+    more = True
+    while more:
+        try:
+            more = await step()
+            patience = time.monotonic() + _BUSY_SECONDS_MAX
+        except StoreBusy:
+            if time.monotonic() > patience:
+                raise
+        await asyncio.sleep(_REST_SECONDS)
+
+
+def _patient(settings: Settings) -> "Address":
+    """The database, for a command that nobody waits for but who gave it. Raises BooksRefused."""
+    try:
+        address = database(settings)
+    except StoreFailed as failed:
+        raise BooksRefused(str(failed)) from failed
+    from gateway.adapters.postgres.sessions import Bounds
+
+    address.bounds = Bounds(statement=600, answer=610)
+    return address
 
 
 def _fail(words: str) -> NoReturn:

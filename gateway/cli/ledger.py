@@ -1,7 +1,8 @@
 """The commands about the books: `ledger export`, `ledger fold` and `db prune`.
 
-They work on the file, beside a gateway that keeps it: export reads one snapshot; fold and prune write in short
-transactions between the gateway's commits, which they never keep waiting for longer than one of its own.
+They work beside a gateway that keeps the books: export reads one snapshot; fold and prune write in short transactions
+between the gateway's commits, which they never keep waiting for longer than one of its own. For books that many hosts
+share see `hosts.py`.
 """
 
 import csv
@@ -10,24 +11,33 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from gateway.adapters.sqlite.bookkeeping import EVERYTHING_MS, open_books
 from gateway.adapters.sqlite.fold import Fold
 from gateway.adapters.sqlite.prune import Prunable, Prune
-from gateway.adapters.sqlite.statement import FAR_MS, Line, Period, Statement
+from gateway.adapters.sqlite.scratch import SqliteScratch
+from gateway.adapters.sqlite.statement import SqliteStatementSource
 from gateway.adapters.system import SystemClock
 from gateway.cli.books import head_keys
-from gateway.cli.configuration import of_a_file, read
+from gateway.cli.configuration import read
+from gateway.cli.hosts import fold_there, prune_there, statement_source
+from gateway.core.folding import Folded
 from gateway.core.money import written
+from gateway.core.statements import FAR_MS, Line, Period
 from gateway.flows.maintain import DAY_MS
-from gateway.ports import BooksRefused
+from gateway.flows.statement import Statement
+from gateway.ports import BooksRefused, StatementSource
+from gateway.settings import Settings
+
+if TYPE_CHECKING:  # an extra
+    from gateway.adapters.postgres.prune import Prunable as PrunableThere
 
 _REST_SECONDS = 0.005
 _BUSY_SECONDS_MAX = 10.0
@@ -48,16 +58,34 @@ def export_statement(
     if (account is None) == (owner is None):
         _fail("say whose statement it is: --account or --owner", code=2)
     period = Period(_moment(begin, "--from", 0), _moment(end, "--to", FAR_MS))
-    path = store or of_a_file(read(config, make_secrets=False)).store_path
     try:
-        with closing(open_books(path, write=False)) as sql:
-            statement = Statement(sql, period, account=account, owner=owner, progress=_progress)
+        with _source(config, store) as source:
+            statement = Statement(
+                source, period, account=account, owner=owner, scratch=SqliteScratch, progress=_progress
+            )
             _write(statement.summary() if summary else statement.requests(), form)
     except BrokenPipeError:
         sys.stderr.close()  # whoever read has enough
         sys.exit(0)
     except (BooksRefused, sqlite3.Error) as error:
-        _fail(f"{path}: {error}" if isinstance(error, sqlite3.Error) else str(error))
+        _fail(str(error))
+
+
+@contextmanager
+def _source(config: Path, store: Path | None) -> Iterator[StatementSource]:
+    settings = None if store is not None else read(config, make_secrets=False)
+    if settings is not None and settings.store_url is not None:
+        with statement_source(settings) as source:
+            yield source
+        return
+    path = store or _path(settings)
+    with closing(open_books(path, write=False)) as sql:
+        yield SqliteStatementSource(sql)
+
+
+def _path(settings: Settings | None) -> Path:
+    assert settings is not None
+    return settings.store_path
 
 
 def _write(lines: Iterator[Line], form: str) -> None:
@@ -83,19 +111,28 @@ def _columns(line: Line) -> dict[str, Any]:
 
 def fold_books(config: Path, store: Path | None, *, as_json: bool) -> None:
     """`gateway ledger fold`: everything up to now."""
-    path = store or of_a_file(read(config, make_secrets=False)).store_path
-    fold = Fold()
+    settings = None if store is not None else read(config, make_secrets=False)
+    if settings is not None and settings.store_url is not None:
+        try:
+            _tell_folded(f"the books of {settings.host_name} and all others", fold_there(settings), as_json=as_json)
+        except BooksRefused as refused:
+            _fail(str(refused))
+        return
+    path, fold = store or _path(settings), Fold()
     _step_by_step(path, lambda sql: fold.step(sql, closed_before_ms=EVERYTHING_MS))
-    done = fold.done
+    _tell_folded(str(path), fold.done, as_json=as_json)
+
+
+def _tell_folded(where: str, done: Folded, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(asdict(done)))
     else:
-        click.echo(f"{path}: folded {done.batches:,} batches, {done.records:,} records: {done.transfers:,} transfers")
+        click.echo(f"{where}: folded {done.batches:,} batches, {done.records:,} records: {done.transfers:,} transfers")
 
 
 def prune_books(config: Path, *, before: str | None, keep_days: int | None, dry_run: bool, as_json: bool) -> None:
     """`gateway db prune`: drop batches that are rolled up."""
-    settings = of_a_file(read(config, make_secrets=False))
+    settings = read(config, make_secrets=False)
     path, days = settings.store_path, keep_days if keep_days is not None else settings.retention.batches_days
     if before is not None and keep_days is not None:
         _fail("say --before or --keep-days, not both", code=2)
@@ -105,14 +142,21 @@ def prune_books(config: Path, *, before: str | None, keep_days: int | None, dry_
     if not keys:
         _fail("there is no sealing key to sign with; put secrets/sealing_key back")
     before_ms = SystemClock().now_ms() - (days or 0) * DAY_MS if before is None else _moment(before, "--before", 0)
+    if settings.store_url is not None:
+        try:
+            there = prune_there(settings, keys, before_ms=before_ms, dry_run=dry_run)
+        except BooksRefused as refused:
+            _fail(str(refused))
+        _tell_pruned(f"the books of {settings.host_name} and all others", there, dry_run=dry_run, as_json=as_json)
+        return
     prune = Prune(path, keys)
     plan = _once(path, lambda sql: prune.prunable(sql, before_ms=before_ms))
     if not dry_run:
         _step_by_step(path, lambda sql: prune.step(sql, before_ms=before_ms))
-    _tell_pruned(path, plan, dry_run=dry_run, as_json=as_json)
+    _tell_pruned(str(path), plan, dry_run=dry_run, as_json=as_json)
 
 
-def _tell_pruned(path: Path, plan: Prunable, *, dry_run: bool, as_json: bool) -> None:
+def _tell_pruned(path: str, plan: "Prunable | PrunableThere", *, dry_run: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"dry_run": dry_run, **asdict(plan)}))
         return
@@ -120,9 +164,8 @@ def _tell_pruned(path: Path, plan: Prunable, *, dry_run: bool, as_json: bool) ->
     if not plan.batches:
         click.echo(f"{path}: nothing to drop: only old batches that are folded and that nothing needs can go")
         return
-    click.echo(
-        f"{path}: {plan.batches:,} batches up to {plan.last} {would}, {plan.records:,} records, {plan.bytes:,} bytes"
-    )
+    up_to = f"up to {plan.last}" if isinstance(plan, Prunable) else f"of {len(plan.last)} hosts"
+    click.echo(f"{path}: {plan.batches:,} batches {up_to} {would}, {plan.records:,} records, {plan.bytes:,} bytes")
     click.echo("  their hourly sums, transfers and credits stay; the space is used again for new batches")
 
 

@@ -6,9 +6,10 @@ never makes a balance negative; only a *reversal* can, for a refund or a dispute
 then. What of it was available goes at once, the rest is `debt`, which the next credits pay first. Money that is held or
 lent is never taken, so `credited - spent - leased` itself never falls below zero.
 
-**Records** are 48 bytes and append-only. A CAPTURE takes the cost of one request. A CORRECTION is a signed delta to it
-(never upwards beyond what was held). A VOID undoes a capture whose answer never started; only recovery writes it. All
-records of one request share its id, and their sum is what it did cost: never negative.
+**Records** are 48 bytes and append-only. A CAPTURE takes the cost of one request. A RENEWAL takes more for one whose
+answer goes on. A CORRECTION is a signed delta (never upwards beyond what was captured and renewed). A VOID undoes a
+capture whose answer never started; only recovery writes it. All records of one request share its id, and their sum is
+what it did cost: never negative.
 
 **Batches** are what one commit writes: records packed together, plus *notes* (a credit, a tariff that is used for the
 first time) as canonical JSON lines. Each has a hash over its contents and the hash before it, so no row can be changed,
@@ -46,6 +47,7 @@ class Kind(IntEnum):
     GATED_CAPTURE = 2
     CORRECTION = 3
     VOID = 4
+    RENEWAL = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,6 +388,8 @@ class Tail:
     """Where a store stands when it is opened: the next numbers, and the records beyond the watermark.
 
     The unstarted records are numbered on from `started + 1`; `origins` are those of the last batches, oldest first.
+    Of a store that lends, `loans` is what is still on loan to its keeper from before: row, holder, unit and micros.
+    `anew`: somebody else had the books since, so whatever workers still have of them is void.
     """
 
     seq: int
@@ -394,6 +398,8 @@ class Tail:
     tariffs: Mapping[Tariff, int]
     unstarted: Sequence[Record]
     origins: Sequence[Origin] = ()
+    loans: Sequence[tuple[int, str, str, int]] = ()
+    anew: bool = False
 
 
 def voids(unstarted: Iterable[Record]) -> list[Record]:

@@ -23,7 +23,8 @@ class Payment:
     """A completed checkout: what was paid, and the sealed reference that says for whom.
 
     `settled` is false while the money may still fail to arrive (a bank debit). `id` is the provider's id of the
-    checkout session: the money key.
+    checkout session: the money key. `amount` is what is credited, without tax; `paid` is all of it. `intent` is by what
+    name refunds and disputes speak of it.
     """
 
     id: str
@@ -31,11 +32,15 @@ class Payment:
     reference: str | None
     settled: bool
     live: bool
+    intent: str | None = None
+    paid: Money | None = None
 
 
 Outcome = Literal["credited", "repeated", "pending", "no account", "wrong mode", "wrong currency"]
+NoticeOutcome = Literal["applied", "unknown payment", "wrong mode", "wrong currency"]
 PARKED: dict[str, str] = {
     "no account": "it names no account that this gateway can open",
+    "unknown payment": "it is about a payment that never arrived here",
     "wrong mode": "test and live disagree",
     "wrong currency": "nothing here is priced in its currency",
 }

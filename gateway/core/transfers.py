@@ -32,7 +32,7 @@ POINTS = 10_000
 
 PLATFORM = "platform"
 
-_COUNTS = {Kind.CAPTURE: 1, Kind.GATED_CAPTURE: 1, Kind.CORRECTION: 0, Kind.VOID: -1}
+_COUNTS = {Kind.CAPTURE: 1, Kind.GATED_CAPTURE: 1, Kind.CORRECTION: 0, Kind.VOID: -1, Kind.RENEWAL: 0}
 _COUNTED = tuple(_COUNTS.get(kind, 0) for kind in range(256))  # type: ignore[call-overload]  # by the stored number
 
 

@@ -61,6 +61,8 @@ class Maintain:
                 await self._try(lambda: self._books.fold(closed_before_ms=_AFTER_EVERY_HOUR), rest=0)
         except TimeoutError:
             pass
+        finally:
+            await self._books.close()
 
     async def _run(self) -> None:
         while True:

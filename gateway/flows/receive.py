@@ -2,93 +2,178 @@
 
 The provider is answered 2xx as soon as the event is durable, and not before: what was acknowledged is never delivered
 again. The work follows in the background, and at start for whatever a crash left waiting. An event that cannot be acted
-on is parked with its error, where an operator sees it; one that waits for the ledger is tried again.
+on is parked with its error, where an operator sees it and can have it acted on again; one that waits for the ledger is
+tried again.
+
+A refund or dispute may come before its payment. Then it waits: every minute and then ever less often the provider is
+asked which checkout made the payment, which also heals a payment whose webhook was lost. After a day it is parked, for
+an operator to look at. Waiting or parked, it takes effect when the payment arrives.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
-from gateway.core.payments import PARKED, Event, Outcome, Payment
-from gateway.core.refusals import LedgerUnavailable, RecordsUnavailable
-from gateway.ports import Clock, Inbox, Payments, Till
+from gateway.core.payments import PARKED, Event, NoticeOutcome, Payment
+from gateway.core.refusals import LedgerUnavailable, PaymentServiceUnavailable, RecordsUnavailable
+from gateway.core.reversals import Notice
+from gateway.ports import Clock, Inbox, InboxEntry, InboxStatus, Payments, TakesBack, Till
 
 _RETRY_SECONDS = 0.5
 _AT_ONCE_MAX = 16
+SWEEP_SECONDS = 60.0
+WAIT_MS_MAX = 24 * 3_600_000
+_Result = TypeVar("_Result")
+WAITS = "its payment has not arrived here yet"
 
 
 class Webhooks:
     """The provider's messages."""
 
     def __init__(
-        self, *, payments: Payments, inbox: Inbox, till: Till, clock: Clock, report: Callable[..., None]
+        self,
+        *,
+        payments: Payments,
+        inbox: Inbox,
+        till: Till,
+        take_back: TakesBack,
+        clock: Clock,
+        report: Callable[..., None],
     ) -> None:
         self._payments = payments
         self._inbox = inbox
         self._till = till
+        self._take_back = take_back
         self._clock = clock
         self._report = report
         self._at_once = asyncio.Semaphore(_AT_ONCE_MAX)
-        self._work: set[asyncio.Task[None]] = set()
+        self._work: dict[str, asyncio.Task[InboxStatus]] = {}
+        self._asked: dict[str, int] = {}
+        """Of events that wait for their payment, when the provider was last asked."""
+        self._sweeping: asyncio.Task[None] | None = None
 
     async def receive(self, body: bytes, signature: str | None) -> None:
         """Take one delivery in. Returns when it is durable. Raises WebhookRefused."""
-        now_ms = self._clock.now_ms()
-        event = self._payments.verify(body, signature, now_seconds=now_ms // 1000)
-        if await self._inbox.claim(event, now_ms=now_ms):
+        event = self._payments.verify(body, signature, now_seconds=self._clock.now_ms() // 1000)
+        await self.take(event)
+
+    async def take(self, event: Event) -> bool:
+        """Write a genuine event down and act on it in the background. False if it was there."""
+        new = await self._inbox.claim(event, now_ms=self._clock.now_ms())
+        if new:
             self._act_later(event)
+        return new
+
+    async def open(self) -> None:
+        """Act on what was written down before the last stop, and from now on look after what waits."""
+        await self.resume()
+        self._sweeping = asyncio.create_task(self._sweep(), name="waiting events")
 
     async def resume(self) -> int:
-        """Act on what was written down before the last stop; how many there are."""
-        waiting = await self._inbox.events("waiting")
-        for event in waiting:
-            self._act_later(event)
+        """Act on whatever waits and is not under way; how many there are."""
+        waiting = [entry for entry in await self._inbox.entries("waiting") if entry.event.id not in self._work]
+        for entry in waiting:
+            self._act_later(entry.event, entry)
+        self._asked = {id: at for id, at in self._asked.items() if id in {entry.event.id for entry in waiting}}
         return len(waiting)
 
     async def settled(self) -> None:
         """Until everything that was received has been acted on."""
         while self._work:
-            await asyncio.wait(self._work)
+            await asyncio.wait(self._work.values())
 
     async def close(self) -> None:
         """Stop; what is unfinished is taken up at the next start."""
-        for task in self._work:
+        tasks = [*self._work.values(), *([self._sweeping] if self._sweeping else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._work, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _act_later(self, event: Event) -> None:
-        task = asyncio.create_task(self._act(event), name=f"event {event.id}")
-        self._work.add(task)
-        task.add_done_callback(self._work.discard)
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            try:
+                await self.resume()
+                await self._take_back.resume()
+            except (RecordsUnavailable, LedgerUnavailable):
+                continue
 
-    async def _act(self, event: Event) -> None:
+    def _act_later(self, event: Event, entry: InboxEntry | None = None) -> None:
+        task = asyncio.create_task(self.act(event, entry), name=f"event {event.id}")
+        self._work[event.id] = task
+        task.add_done_callback(lambda _: self._work.pop(event.id, None))
+
+    async def act(self, event: Event, entry: InboxEntry | None = None) -> InboxStatus:
+        """Do what an event that was written down asks for; how it stands now."""
         async with self._at_once:
             try:
-                await self._apply(event)
+                return await self._apply(event, entry)
             except RecordsUnavailable:
-                self._report("event waits for the next start", id=event.id, type=event.type)
+                self._report("event waits", id=event.id, type=event.type)
+                return "waiting"
             except Exception as error:
                 # Whatever it is, the event stays where an operator can see and replay it.
                 self._report("event parked", id=event.id, type=event.type, error=type(error).__name__)
-                await self._inbox.close_event(event.id, "parked", error=f"{type(error).__name__}: {error}")
+                return await self._closed(event, "parked", f"{type(error).__name__}: {error}")
 
-    async def _apply(self, event: Event) -> None:
+    async def _apply(self, event: Event, entry: InboxEntry | None) -> InboxStatus:
         payment = self._payments.payment(event)
-        if payment is None:
-            await self._inbox.close_event(event.id, "ignored")
-            return
-        outcome = await self._fulfil(payment)
+        if payment is not None:
+            return await self._paid(event, payment)
+        notice = self._payments.notice(event)
+        if notice is not None:
+            return await self._noticed(event, notice, entry)
+        return await self._closed(event, "ignored")
+
+    async def _paid(self, event: Event, payment: Payment) -> InboxStatus:
+        outcome = await self._patiently(lambda: self._till.fulfil(payment))
         if outcome in PARKED:
             self._report("payment parked", id=event.id, session=payment.id, why=PARKED[outcome])
-            await self._inbox.close_event(event.id, "parked", error=PARKED[outcome])
-        else:
-            self._report(
-                "payment", level="info", outcome=outcome, id=event.id, session=payment.id, amount=str(payment.amount)
-            )
-            await self._inbox.close_event(event.id, "done")
+            return await self._closed(event, "parked", PARKED[outcome])
+        self._report(
+            "payment", level="info", outcome=outcome, id=event.id, session=payment.id, amount=str(payment.amount)
+        )
+        return await self._closed(event, "done")
 
-    async def _fulfil(self, payment: Payment) -> Outcome:
+    async def _noticed(self, event: Event, notice: Notice, entry: InboxEntry | None) -> InboxStatus:
+        outcome = await self._patiently(lambda: self._take_back.heard(notice))
+        if outcome == "unknown payment":
+            outcome = await self._looked_up(notice, entry)
+        if outcome == "applied":
+            return await self._closed(event, "done")
+        if outcome == "unknown payment" and not self._too_late(entry):
+            return await self._closed(event, "waiting", WAITS)
+        self._report("event parked", id=event.id, type=event.type, payment=notice.payment, why=PARKED[outcome])
+        await self._closed(event, "parked", PARKED[outcome])
+        # Its payment may have come in just before that, and seen nothing parked.
+        if outcome == "unknown payment" and await self._patiently(lambda: self._take_back.heard(notice)) == "applied":
+            return await self._closed(event, "done")
+        return "parked"
+
+    async def _looked_up(self, notice: Notice, entry: InboxEntry | None) -> NoticeOutcome:
+        """Ask the provider for the payment, if it has not been asked for as long as the event has waited by then."""
+        now = self._clock.now_ms()
+        asked = self._asked.get(notice.event)
+        if entry is None or (asked is not None and now - asked < asked - entry.received_ms):
+            return "unknown payment"
+        self._asked[notice.event] = now
+        try:
+            if await self._patiently(lambda: self._till.fulfil_intent(notice.payment)) is None:
+                return "unknown payment"
+        except PaymentServiceUnavailable:
+            return "unknown payment"
+        return await self._patiently(lambda: self._take_back.heard(notice))
+
+    def _too_late(self, entry: InboxEntry | None) -> bool:
+        return entry is not None and self._clock.now_ms() - entry.received_ms > WAIT_MS_MAX
+
+    async def _closed(self, event: Event, status: InboxStatus, error: str | None = None) -> InboxStatus:
+        await self._inbox.close_event(event.id, status, error=error)
+        return status
+
+    async def _patiently(self, work: Callable[[], Awaitable[_Result]]) -> _Result:
         while True:
             try:
-                return await self._till.fulfil(payment)
+                return await work()
             except (LedgerUnavailable, RecordsUnavailable):
                 await asyncio.sleep(_RETRY_SECONDS)

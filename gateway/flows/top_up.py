@@ -4,8 +4,10 @@ Out: one link per price and return address is made at the provider, once, and ke
 the sealed reference that it carries, so no call to the provider stands in the way of a request. When the provider
 cannot be reached, whoever asks for a link in the meantime shares the one attempt and gets an answer within two seconds.
 
-In: `fulfil` is the one way in which a payment becomes a credit. It is called by the webhook, by the return page and at
-start, in any order and any number of times: the checkout session's id is the money key. Money follows the reference
+In: `fulfil` is the one way in which a payment becomes a credit. It is called by the webhook, by the return page, by the
+reconciler and at start, in any order and any number of times: the checkout session's id is the money key. Whose a
+payment is, is written down before it is credited, so that a refund finds its account; refunds that came before it take
+effect with it. Money follows the reference
 that the payment carries; a payment that names no account we can open is for an operator to assign, and is never
 dropped.
 """
@@ -22,8 +24,9 @@ from gateway.core.money import Money
 from gateway.core.payments import Outcome, Payment
 from gateway.core.references import Reference
 from gateway.core.refusals import PaymentRequired, PaymentServiceUnavailable, Refusal
+from gateway.core.reversals import Credited
 from gateway.core.secrets import Secret
-from gateway.ports import Clock, Credentials, Ledger, Links, Payments, Randomness
+from gateway.ports import Clock, Credentials, Entries, Inbox, Links, Payments, Randomness, Receipts, TakesBack
 
 _LINK_SECONDS_MAX = 2.0
 _RETRY_SECONDS = 5.0
@@ -43,9 +46,12 @@ class TopUp:
         live: bool,
         keyring: Keyring,
         pepper: Secret,
-        ledger: Ledger,
+        ledger: Entries,
         credentials: Credentials,
         links: Links,
+        receipts: Receipts,
+        inbox: Inbox,
+        take_back: TakesBack,
         clock: Clock,
         randomness: Randomness,
         token_recorded: Callable[[bytes], None],
@@ -59,6 +65,9 @@ class TopUp:
         self._ledger = ledger
         self._credentials = credentials
         self._links = links
+        self._receipts = receipts
+        self._inbox = inbox
+        self._take_back = take_back
         self._clock = clock
         self._randomness = randomness
         self._token_recorded = token_recorded
@@ -136,17 +145,13 @@ class TopUp:
 
     async def fulfil(self, payment: Payment) -> Outcome:
         """Credit a payment to the account that its reference names; at most once. Raises LedgerUnavailable."""
-        if payment.live != self._live:
-            return "wrong mode"
-        if not payment.settled or not payment.amount:
-            return "pending"
-        if payment.amount.currency != self._price.currency:
-            return "wrong currency"
+        refused = self.refusal(payment)
+        if refused is not None:
+            return refused
         reference = self.reference(payment)
         if reference is None:
-            return "no account"
-        credit = Credit(f"stripe:{payment.id}", reference.account, payment.amount, "payment", "checkout")
-        new = await self._ledger.credit(credit)
+            return await self._assigned(payment)
+        new = await self._credit(payment, reference.account)
         await self._credentials.add(
             reference.token_digest,
             account=reference.account,
@@ -155,6 +160,58 @@ class TopUp:
         )
         self._token_recorded(reference.token_digest)
         return "credited" if new else "repeated"
+
+    async def assign(self, payment: Payment, account: str) -> tuple[Outcome, str]:
+        """Credit a payment that names no account to this one; what became of it, and whose it is now.
+
+        An operator's decision, taken once: who assigns it again gets to know whose it is. Raises LedgerUnavailable.
+        """
+        refused = self.refusal(payment)
+        if refused is not None:
+            return refused, account
+        reference = self.reference(payment)
+        new = await self._credit(payment, reference.account if reference else account)
+        known = await self._receipts.find_credited(_key(payment))
+        assert known is not None, "it was kept before it was credited"
+        return "credited" if new else "repeated", known.account
+
+    async def account_of(self, payment: Payment) -> str | None:
+        """Whose a payment is: by record, or by what it says itself; None if nobody knows."""
+        known = await self._receipts.find_credited(_key(payment))
+        reference = self.reference(payment)
+        return known.account if known else reference.account if reference else None
+
+    def refusal(self, payment: Payment) -> Outcome | None:
+        """Why a payment cannot be credited to anybody; None if it can."""
+        if payment.live != self._live:
+            return "wrong mode"
+        if not payment.settled or not payment.amount:
+            return "pending"
+        if payment.amount.currency != self._price.currency:
+            return "wrong currency"
+        return None
+
+    async def _assigned(self, payment: Payment) -> Outcome:
+        """It names nobody, but an operator may have."""
+        known = await self._receipts.find_credited(_key(payment))
+        if known is None:
+            return "no account"
+        return "credited" if await self._credit(payment, known.account) else "repeated"
+
+    async def _credit(self, payment: Payment, account: str) -> bool:
+        """Whether it was new. Whatever was heard of its refunds takes effect, and no longer waits."""
+        paid = payment.paid or payment.amount
+        known = await self._receipts.keep_credited(Credited(_key(payment), payment.id, account, paid, payment.amount))
+        credit = Credit(f"stripe:{payment.id}", known.account, payment.amount, "payment", "checkout")
+        new = await self._ledger.credit(credit)
+        for event in await self._take_back.settle(known):
+            await self._inbox.close_event(event, "done")
+        return new
+
+    async def fulfil_intent(self, intent: str) -> Outcome | None:
+        """Ask the provider about a payment and fulfil it; None if it knows none. Raises PaymentServiceUnavailable."""
+        payment = await self._payments.find_payment_of(intent) if self._payments else None
+        return None if payment is None else await self.fulfil(payment)
 
     async def fulfil_session(self, session: str) -> tuple[Outcome, Payment] | None:
         """Ask the provider about a checkout and fulfil it; None if it knows none. Raises PaymentServiceUnavailable."""
@@ -171,3 +228,8 @@ class TopUp:
             return references.unseal(self._keyring, payment.reference)
         except (NotOurs, UnknownKey):
             return None
+
+
+def _key(payment: Payment) -> str:
+    """By what name refunds speak of it. A checkout without a payment intent has none to speak of."""
+    return payment.intent or payment.id

@@ -118,6 +118,7 @@ def _stripe(shape: StripeShape, currency: str) -> StripeSettings:
         webhook_secrets=tuple(shape.webhook_secrets),
         webhook_tolerance_seconds=shape.webhook_tolerance_seconds,
         webhook_aliases=tuple(shape.webhook_aliases),
+        reconcile_seconds=shape.reconcile_seconds,
         top_up=top_up,
         api_url=str(forms.origin(shape.api_url)),
     )

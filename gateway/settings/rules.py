@@ -171,13 +171,6 @@ def a_database_is_shared_as_it_can_be(draft: Draft) -> None:
         return
     if draft.given("store_password") and forms.password_of(url):
         draft.report.add(("store_password",), "the address in `store` holds a password as well; write it once")
-    workers = draft.number("workers")
-    if workers is not None and workers > 1:
-        draft.report.add(
-            ("workers",), "with a PostgreSQL store it is 1: run more gateways, each with its own host_name"
-        )
-    if draft.given("retention", "batches_days"):
-        draft.report.add(("retention", "batches_days"), "a PostgreSQL store keeps every batch; remove this setting")
 
 
 ALL: tuple[Callable[[Draft], None], ...] = (

@@ -75,6 +75,15 @@ class StripeShape(Shape):
         list[Literal["/stripe-webhook", "/stripe/webhooks", "/webhooks/stripe"]],
         Field(description="More paths on which Stripe's webhooks are received, besides our own one under `/-/`."),
     ] = Field(default_factory=list)
+    reconcile_seconds: Annotated[
+        Whole,
+        Field(
+            ge=0,
+            le=86_400,
+            description="How often Stripe's list of events is read for webhooks that were missed, besides once at "
+            "start. 0: never.",
+        ),
+    ] = 300
     top_up: Annotated[
         AmountText | None,
         Otherwise("ten times the least that Stripe takes: `5.00 usd`"),

@@ -33,6 +33,8 @@ class StripeSettings:
     webhook_secrets: tuple[Secret, ...]
     webhook_tolerance_seconds: int
     webhook_aliases: tuple[str, ...]
+    reconcile_seconds: int
+    """0: never."""
     top_up: Money
     """What one payment link sells."""
     api_url: str

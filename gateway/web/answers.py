@@ -7,10 +7,10 @@ application alone.
 
 import json
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
-from aiohttp import HttpVersion11, web
+from aiohttp import web
 
 from gateway.core.answers import Answer
 
@@ -60,9 +60,6 @@ async def drop_what_was_invented(request: web.Request, response: web.StreamRespo
         response.headers.pop(name, None)
 
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
 def internal_error(request_id: str) -> OwnAnswer:
     """All that a caller learns of a bug or an outage: the id under which it was logged."""
     body = {
@@ -87,26 +84,3 @@ def log_failure(report: Callable[..., None], request_id: str, error: Exception) 
     frames = traceback.extract_tb(error.__traceback__)[-6:]
     where = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames]
     report("failed", request_id=request_id, error=type(error).__name__, where=where)
-
-
-async def continue_at_once(request: web.Request) -> None:
-    """aiohttp's `expect_handler` for our own addresses. Its own answers other expectations, and quotes them."""
-    if request.version == HttpVersion11 and request.headers.get("Expect", "").lower() == "100-continue":
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # the answer has yet to begin
-
-
-def guarded(handler: Handler, *, report: Callable[..., None], new_id: Callable[[], str]) -> Handler:
-    """The boundary around a handler of ours: what is no answer becomes a 500 with an id."""
-
-    async def bounded(request: web.Request) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except web.HTTPException:
-            raise
-        except Exception as error:
-            request_id = new_id()
-            log_failure(report, request_id, error)
-            return internal_error(request_id)
-
-    return bounded

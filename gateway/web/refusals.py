@@ -132,11 +132,12 @@ def own_fields(refusal: Refusal) -> dict[str, str]:
 
 def as_problem(refusal: Refusal, request_id: str | None = None) -> OwnAnswer:
     """A refusal for a program."""
+    named = {"Gateway-Request-Id": request_id} if request_id else {}
     return OwnAnswer(
         status=refusal.status,
         text=json.dumps(problem(refusal, request_id), indent=2) + "\n",
         content_type="application/problem+json",
-        headers=own_fields(refusal),
+        headers={**own_fields(refusal), **named},
     )
 
 

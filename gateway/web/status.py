@@ -58,6 +58,7 @@ class AdminPlace:
         app.router.add_post("/accounts/{account}/credit", self.credit)
         app.router.add_post("/accounts/{account}/debit", self.debit)
         app.router.add_post("/requests/{request}/refund", self.refund)
+        app.router.add_post("/entries", self.entry)
         app.router.add_post("/reload", self.reload)
         app.router.add_post("/restart", self.restart)
         return app
@@ -100,6 +101,22 @@ class AdminPlace:
             return _json({"code": "unknown_request", "detail": f"{unknown}: {UNKNOWN}"}, status=404)
         except RequestUnderWay as early:
             return _json({"code": "request_under_way", "detail": f"{early}: {UNDER_WAY}"}, status=409)
+        except (ValueError, KeyError, TypeError) as error:
+            return _json({"code": "bad_request", "detail": str(error), "charged": False}, status=400)
+        except LedgerUnavailable as refusal:
+            return as_problem(refusal)
+
+    async def entry(self, request: web.Request) -> web.StreamResponse:
+        """What a command that acts on payments writes: `{"verb", "ref", "account", "amount", "kind", "reason"}`.
+
+        Once per ref, which is that of a payment; `new` says whether it was this time.
+        """
+        try:
+            entry = read_entry(await request.json())
+            if entry.amount.currency != self._currency:
+                raise ValueError(f"amount: this gateway's currency is {self._currency}")
+            write = self._ledger.credit(entry) if isinstance(entry, Credit) else self._ledger.reverse(entry)
+            return _json({"new": await write})
         except (ValueError, KeyError, TypeError) as error:
             return _json({"code": "bad_request", "detail": str(error), "charged": False}, status=400)
         except LedgerUnavailable as refusal:
@@ -193,8 +210,42 @@ def manual_debit(account: str, amount: str, *, ref: str, reason: str) -> Reversa
     return _manual(Reversal, account, amount, ref=ref, reason=reason)
 
 
+def told_entry(entry: Credit | Reversal) -> dict[str, str]:
+    """An entry as `POST /entries` takes it."""
+    return {
+        "verb": "credit" if isinstance(entry, Credit) else "reverse",
+        "ref": entry.ref,
+        "account": entry.account,
+        "amount": str(entry.amount),
+        "kind": entry.kind,
+        "reason": entry.reason,
+    }
+
+
+def read_entry(content: dict[str, Any]) -> Credit | Reversal:
+    """The same, read back. Raises ValueError, KeyError, TypeError."""
+    texts = [content[name] for name in ("verb", "ref", "account", "amount", "kind", "reason")]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("verb, ref, account, amount, kind, reason: each is a text")
+    verb, ref, account, amount, kind, reason = texts
+    if not is_account(account):
+        raise ValueError(f"account: {account!r} is not an account id: acct_ and 32 hexadecimal digits")
+    if not ref.startswith("stripe:"):
+        raise ValueError("ref: it is not that of a payment")
+    if verb == "credit":
+        return Credit(ref, account, Money.parse(amount), kind, reason)
+    if verb == "reverse":
+        return Reversal(ref, account, Money.parse(amount), kind, reason)
+    raise ValueError("verb: it is credit or reverse")
+
+
+def is_account(text: str) -> bool:
+    """Whether it has the form of an account's id."""
+    return re.fullmatch("acct_[0-9a-f]{32}", text) is not None
+
+
 def _manual(kind: type[Entry], account: str, amount: str, *, ref: str, reason: str) -> Entry:
-    if not re.fullmatch("acct_[0-9a-f]{32}", account):
+    if not is_account(account):
         raise ValueError(f"account: {account!r} is not an account id: acct_ and 32 hexadecimal digits")
     if not all(isinstance(text, str) for text in (amount, ref, reason)):
         raise ValueError("amount, ref, reason: each is a text")

@@ -6,10 +6,9 @@ signature did not fit. 2xx means that the event is durable here.
 
 from aiohttp import web
 
-from gateway.core.refusals import BodyTooLarge, Refusal
+from gateway.core.refusals import BodyTooLarge
 from gateway.flows.receive import Webhooks
 from gateway.web.answers import OwnAnswer
-from gateway.web.refusals import as_problem
 
 _BODY_BYTES_MAX = 1024 * 1024
 
@@ -21,11 +20,8 @@ class WebhookPlace:
         self._webhooks = webhooks
 
     async def receive(self, request: web.Request) -> web.StreamResponse:
-        try:
-            body = await _read(request)
-            await self._webhooks.receive(body, request.headers.get("Stripe-Signature"))
-        except Refusal as refusal:
-            return as_problem(refusal)
+        body = await _read(request)
+        await self._webhooks.receive(body, request.headers.get("Stripe-Signature"))
         return OwnAnswer(text='{"received": true}\n', content_type="application/json")
 
 

@@ -524,7 +524,7 @@ def test_many_findings_are_counted_and_the_first_are_told(copy: Path, sql: sqlit
 
 # --- forged chains: what is wrong although every hash is right --------------------------------------------------------
 
-CAPTURE, GATED, CORRECTION, VOID = 1, 2, 3, 4
+CAPTURE, GATED, CORRECTION, VOID, RENEWAL = 1, 2, 3, 4, 5
 
 
 def record(kind: int, micros: int, *, request: int = 1, account: int = 1, tariff: int = 1, at: int = 1000) -> bytes:
@@ -580,6 +580,7 @@ def test_a_forger_who_keeps_to_the_rules_is_not_suspected(forger: Forger) -> Non
     forger.batch(record(CORRECTION, -100), record(CORRECTION, -20, request=3), started=2)
     forger.batch(record(CORRECTION, 10, request=3), started=2)
     forger.batch(record(VOID, -60, request=3))
+    forger.batch(record(RENEWAL, 30, request=2), record(CORRECTION, -35, request=2), record(CORRECTION, 35, request=2))
     assert forger.findings() == []
 
 
@@ -591,6 +592,12 @@ def test_a_forger_who_keeps_to_the_rules_is_not_suspected(forger: Forger) -> Non
         ([[record(CORRECTION, -10)]], "changes it before it was captured"),
         ([[record(CAPTURE, 10)], [record(CORRECTION, -11)]], "takes it below zero, to -1"),
         ([[record(CAPTURE, 10)], [record(CORRECTION, 1)]], "raises it to 11, above its capture of 10"),
+        ([[record(RENEWAL, 10)]], "changes it before it was captured"),
+        ([[record(CAPTURE, 10)], [record(RENEWAL, 0)]], "renews by 0"),
+        (
+            [[record(CAPTURE, 10), record(RENEWAL, 5)], [record(CORRECTION, 1)]],
+            "raises it to 16, above",
+        ),
         ([[record(CAPTURE, 10)], [record(VOID, -10)]], "voids a capture that was not gated"),
         ([[record(GATED, 10)], [record(VOID, -10)]], "voids a capture whose answer had started"),
         ([[record(CAPTURE, 10, account=2)]], "of account 2, which nobody credited"),

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from gateway.adapters.memory import MemoryLedgerStore
+from gateway.adapters.postgres.audit import audit as audit_database
+from gateway.adapters.postgres.ledger import PostgresLedgerStore
+from gateway.adapters.postgres.sessions import Address
 from gateway.adapters.sqlite.archive import SqliteArchive
 from gateway.adapters.sqlite.audit import audit
 from gateway.adapters.sqlite.ledger import SqliteLedgerStore
@@ -15,9 +18,11 @@ from gateway.core.ids import RequestId
 from gateway.core.ledger import Credit, Kind, Tariff
 from gateway.core.money import Money
 from gateway.core.refusals import LedgerUnavailable
+from gateway.core.secrets import Secret
 from gateway.flows.keep import Keeper, Pace
 from gateway.ports import Hold, RequestUnderWay, RequestUnknown
 from tests.batches import HOUR, KEY, NOON, Batches
+from tests.postgres_server import Server
 
 NOW = 1_790_000_000_000
 TARIFF = Tariff("search", "operator", 0, "p")
@@ -30,14 +35,18 @@ class Clock:
 
 
 class Books:
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, dsn: str = "") -> None:
         self._folder = folder
+        self._address = Address(Secret(dsn)) if dsn else None
         self._memory = MemoryLedgerStore()
         self.keeper: Keeper | None = None
 
     async def open(self) -> Keeper:
         await self.close()
-        if self._folder is None:
+        if self._address is not None:
+            shared = PostgresLedgerStore(self._address, name="one", clock=Clock())
+            keeper = Keeper(shared, Clock(), lender=shared, teller=shared, refunds=shared, pace=PATIENT)
+        elif self._folder is None:
             keeper = Keeper(self._memory, Clock(), archive=self._memory, pace=PATIENT)
         else:
             path = self._folder / "ledger.db"
@@ -51,13 +60,16 @@ class Books:
         if self.keeper is not None:
             await self.keeper.close()
             self.keeper = None
-            if self._folder is not None:
+            if self._address is not None:
+                assert (await audit_database(self._address)).findings == ()
+            elif self._folder is not None:
                 assert audit(self._folder / "ledger.db", head_key=KEY).findings == ()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 async def books(request: pytest.FixtureRequest, tmp_path: Path):  # type: ignore[no-untyped-def]
-    made = Books(tmp_path if request.param == "sqlite" else None)
+    server: Server | None = request.getfixturevalue("postgres") if request.param == "postgres" else None
+    made = Books(tmp_path if request.param == "sqlite" else None, await server.schema() if server else "")
     yield made
     await made.close()
 

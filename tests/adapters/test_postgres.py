@@ -42,17 +42,26 @@ class Said(list[str]):
 class Host:
     """One host's keeper and its store."""
 
-    def __init__(self, dsn: str, name: str, *, pulse: Pulse, bounds: Bounds, pace: Pace) -> None:
+    def __init__(
+        self, dsn: str, name: str, *, pulse: Pulse, bounds: Bounds, pace: Pace, crew: str = "", heir: bool = False
+    ) -> None:
         self.name = name
         self.said: list[str] = Said()
         self.store = PostgresLedgerStore(
-            Address(Secret(dsn), bounds=bounds), name=name, clock=SystemClock(), pulse=pulse, report=self.said.append
+            Address(Secret(dsn), bounds=bounds),
+            name=name,
+            clock=SystemClock(),
+            pulse=pulse,
+            report=self.said.append,
+            crew=crew,
+            heir=heir,
         )
         self.keeper = Keeper(
             self.store,
             SystemClock(),
             lender=self.store,
             teller=self.store,
+            refunds=self.store,
             pace=pace,
             report=self.said.append,
         )
@@ -88,8 +97,10 @@ class Hosts:
         pulse: Pulse | None = None,
         bounds: Bounds | None = None,
         pace: Pace = PATIENT,
+        crew: str = "",
+        heir: bool = False,
     ) -> Host:
-        host = Host(self.dsn, name, pulse=pulse or Pulse(), bounds=bounds or Bounds(), pace=pace)
+        host = Host(self.dsn, name, pulse=pulse or Pulse(), bounds=bounds or Bounds(), pace=pace, crew=crew, heir=heir)
         host.recovered = await host.keeper.open()
         self._open.append(host)
         return host

@@ -14,8 +14,10 @@ from gateway.adapters.postgres.records import PostgresRecords
 from gateway.adapters.postgres.sessions import Address
 from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.core.keyring import Keyring
+from gateway.core.money import Money
 from gateway.core.payments import Event
 from gateway.core.refusals import RecordsUnavailable
+from gateway.core.reversals import Credited, Move, Notice
 from gateway.core.secrets import Secret
 from gateway.ports import StoreDamaged, StoreFailed
 from tests.fakes import SeededRandomness
@@ -85,6 +87,74 @@ async def test_a_link_is_kept_by_what_it_sells(records: Records) -> None:
     assert await records.find_link("b") is None
 
 
+async def test_an_entry_says_how_its_event_stands(records: Records) -> None:
+    assert await records.find_entry("evt_1") is None
+    await records.claim(EVENT, now_ms=17)
+    await records.close_event("evt_1", "parked", error="why")
+    found = await records.find_entry("evt_1")
+    assert found is not None
+    assert (found.event, found.status, found.received_ms, found.error, found.readable) == (
+        EVENT,
+        "parked",
+        17,
+        "why",
+        True,
+    )
+    assert await records.entries("parked") == [found]
+    assert await records.entries("waiting") == []
+    await records.close_event("evt_2", "done")
+    assert await records.find_entry("evt_2") is None
+
+
+CREDITED = Credited("pi_1", "cs_1", "acct_1", Money(5_000_000, "usd"), Money(4_200_000, "usd"))
+NOTICE = Notice("evt_2", "pi_1", "refund", "re_1", Money(1_000_000, "usd"), True, 7, False)
+
+
+async def test_whose_a_payment_is_stays_as_it_was_written_first(records: Records) -> None:
+    assert await records.find_credited("pi_1") is None
+    assert await records.keep_credited(CREDITED) == CREDITED
+    other = Credited("pi_1", "cs_1", "acct_2", Money(1, "eur"), Money(1, "eur"))
+    assert await records.keep_credited(other) == CREDITED
+    assert await records.find_credited("pi_1") == CREDITED
+
+
+async def test_a_notice_is_kept_once_per_event(records: Records) -> None:
+    other = Notice("evt_3", "pi_1", "dispute", "dp_1", Money(0, "usd"), False, 8, True)
+    stranger = Notice("evt_4", "pi_2", "warning", "issfr_1", Money(0, "xxx"), True, 8, False)
+    for notice in (NOTICE, other, stranger, NOTICE):
+        await records.keep_notice(notice)
+    await records.keep_notice(Notice("evt_2", "pi_9", "refunded", "ch_1", Money(9, "usd"), False, 9, False))
+    assert await records.notices("pi_1") == [NOTICE, other]
+    assert await records.notices("pi_2") == [stranger]
+    assert await records.notices("pi_9") == []
+
+
+async def test_of_moves_with_one_number_one_is_planned(records: Records) -> None:
+    moves = [Move("pi_1", 1, micros, "refund") for micros in range(1, 21)]
+    planned = await asyncio.gather(*(records.plan_move(move) for move in moves))
+    assert sum(planned) == 1
+    [kept] = await records.moves("pi_1")
+    assert kept == moves[planned.index(True)]
+    assert await records.plan_move(Move("pi_1", 2, -3, "dispute"))
+    assert await records.plan_move(Move("pi_2", 1, 3, "dispute"))
+    assert await records.unmade() == ["pi_1", "pi_2"]
+    await records.move_made("pi_1", 1)
+    await records.move_made("pi_2", 1)
+    await records.correct_move("pi_2", 1, 7)
+    assert await records.moves("pi_2") == [Move("pi_2", 1, 7, "dispute", made=True)]
+    assert await records.unmade() == ["pi_1"]
+    assert [move.made for move in await records.moves("pi_1")] == [True, False]
+    assert [move.number for move in await records.moves("pi_1")] == [1, 2]
+
+
+async def test_a_watermark_never_goes_back(records: Records) -> None:
+    assert await records.watermark("a") is None
+    for value in (5, 9, 7):
+        await records.keep_watermark("a", value)
+    assert await records.watermark("a") == 9
+    assert await records.watermark("b") is None
+
+
 async def test_no_address_of_a_person_stands_in_the_file(tmp_path: Path) -> None:
     records = SqliteRecords(tmp_path / "records.db", keyring=KEYRING, randomness=SeededRandomness())
     await records.open()
@@ -107,6 +177,20 @@ async def test_what_was_acknowledged_is_there_after_a_crash(tmp_path: Path) -> N
     await again.open()
     assert await again.events("waiting") == [EVENT]
     await again.close()
+    await records.close()
+
+
+async def test_a_file_that_another_process_is_just_making_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "records.db"
+    records = SqliteRecords(path, keyring=KEYRING, randomness=SeededRandomness())
+    with closing(sqlite3.connect(path, isolation_level=None)) as stranger:
+        stranger.execute("BEGIN EXCLUSIVE")
+        opening = asyncio.create_task(records.open())
+        await asyncio.sleep(0.05)
+        assert not opening.done()
+        stranger.execute("ROLLBACK")
+        await opening
+    assert await records.claim(EVENT, now_ms=1)
     await records.close()
 
 

@@ -18,6 +18,7 @@ RETURN = "http://127.0.0.1:1/-/paid?session_id={CHECKOUT_SESSION_ID}"
 SESSION: dict[str, Any] = {
     "id": "cs_test_1", "mode": "payment", "status": "complete", "payment_status": "paid", "amount_total": 500,
     "currency": "usd", "client_reference_id": "ref", "livemode": False, "total_details": {"amount_tax": 0},
+    "payment_intent": "pi_1",
 }  # fmt: skip
 
 
@@ -102,6 +103,7 @@ def test_tax_is_not_credited() -> None:
     payment = _payment({**SESSION, "total_details": {"amount_tax": 80}})
     assert payment is not None
     assert payment.amount == Money.parse("4.20 usd")
+    assert (payment.paid, payment.intent) == (Money.parse("5.00 usd"), "pi_1")
 
 
 @pytest.mark.parametrize("change", [{"mode": "setup"}, {"mode": "subscription"}, {"status": "open"}, {"status": None}])
@@ -128,3 +130,58 @@ def test_only_the_two_events_that_bring_money_are_payments() -> None:
         assert payments.payment(Event("evt", type, False, 1, SESSION)) is not None
     for type in ("checkout.session.expired", "payment_intent.succeeded", "charge.refunded"):
         assert payments.payment(Event("evt", type, False, 1, SESSION)) is None
+
+
+# --- lists ------------------------------------------------------------------------------------------------------------
+
+
+async def bought(stand_in: StandIn, payments: StripePayments, count: int) -> list[dict[str, Any]]:
+    link = await payments.payment_link(Money.parse("5.00 usd"), RETURN)
+    return [stand_in.pay(link, client_reference_id=f"ref{number}") for number in range(count)]
+
+
+async def test_events_are_listed_page_by_page_those_that_concern_us(
+    stand_in: StandIn, payments: StripePayments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.adapters.stripe.payments._PAGE", 2)
+    sessions = await bought(stand_in, payments, 5)
+    stand_in.refund(sessions[0]["id"])
+    at = stand_in.events[-1]["created"]
+    listed = [event async for event in payments.events(begin=at - 60, end=at + 60)]
+    assert [event.type for event in listed] == ["charge.refunded", "refund.created"] + [
+        "checkout.session.completed"
+    ] * 5
+    found = payments.payment(listed[2])
+    assert found is not None
+    assert (found.id, found.reference, found.intent) == (sessions[4]["id"], "ref4", sessions[4]["payment_intent"])
+    notice = payments.notice(listed[1])
+    assert notice is not None
+    assert notice.payment == sessions[0]["payment_intent"]
+    assert [event async for event in payments.events(begin=at + 60, end=at + 120)] == []
+
+
+async def test_checkouts_are_listed_page_by_page(
+    stand_in: StandIn, payments: StripePayments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.adapters.stripe.payments._PAGE", 2)
+    sessions = await bought(stand_in, payments, 5)
+    stand_in.open(await payments.payment_link(Money.parse("5.00 usd"), RETURN))
+    at = sessions[0]["created"]
+    listed = [payment.id async for payment in payments.checkouts(begin=at - 60, end=at + 60)]
+    assert listed == [session["id"] for session in sessions[::-1]]
+
+
+async def test_a_payment_is_found_by_its_intent(stand_in: StandIn, payments: StripePayments) -> None:
+    [session] = await bought(stand_in, payments, 1)
+    found = await payments.find_payment_of(session["payment_intent"])
+    assert found is not None
+    assert found.id == session["id"]
+    assert await payments.find_payment_of("pi_unknown") is None
+    assert await payments.find_payment_of("../v1/customers") is None
+
+
+async def test_a_list_that_cannot_be_read_is_a_refusal() -> None:
+    payments = adapter("http://127.0.0.1:1")
+    with pytest.raises(PaymentServiceUnavailable):
+        await anext(payments.events(begin=1, end=2))
+    await payments.close()

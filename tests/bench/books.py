@@ -11,7 +11,8 @@ priced request without its network. They share 1,000 accounts, or one. Compared 
 
 - what one writes first: an `UPDATE` and a commit for each request, on a shared aiosqlite connection;
 - a group commit as in a textbook: one transaction for all that has gathered, an `UPDATE` for each request in it;
-- the ledger of this project in one process, and with one and four worker processes that borrow from a keeper.
+- the ledger of this project in one process, and with one and four worker processes that borrow from a keeper;
+- on PostgreSQL, if the package that brings it is there: an `UPDATE` for each request, and this ledger.
 
 CPU is that of all processes together, in microseconds for each request charged. Rounds are interleaved, figures are
 medians. At the end every set of books is audited, and its debits must be as many as were counted.
@@ -31,7 +32,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,8 @@ from gateway.core.money import Money
 from gateway.flows.keep import Keeper, Pace
 from gateway.flows.keep.slices import Slices
 from gateway.ports import Ledger
-from tests import shims
+from tests import postgres_server, shims
+from tests.bench.shared_books import SharedBooks
 
 KEY = b"k" * 32
 PRICE = Money(2_000, "usd")
@@ -302,7 +304,8 @@ def _commits(path: Path) -> int:
 
 # --- rounds -----------------------------------------------------------------------------------------------------------
 
-CONTENDERS: dict[str, Callable[[Path, int, float], Coroutine[Any, Any, Run]] | int] = {
+Contender = Callable[[Path, int, float], Coroutine[Any, Any, Run]] | int
+CONTENDERS: dict[str, Contender] = {
     "naive aiosqlite": _naive,
     "textbook group commit": _textbook,
     "ledger, one process": _one_process,
@@ -330,14 +333,24 @@ def main() -> int:
         return 0
     rounds, seconds = (1, 1.0) if options.quick else (options.rounds, options.seconds)
     found: dict[tuple[str, int], list[Run]] = {}
-    for number in range(rounds):
-        for accounts in (1000, 1):
-            for name in CONTENDERS:
-                print(f"round {number + 1} of {rounds}: {name}, accounts {accounts}", file=sys.stderr)
-                run = _measured(name, accounts, seconds, Path(options.home))
-                found.setdefault((name, accounts), []).append(run)
+    with ExitStack() as stack:
+        contenders = CONTENDERS | _on_postgresql(stack)
+        for number in range(rounds):
+            for accounts in (1000, 1):
+                for name, work in contenders.items():
+                    print(f"round {number + 1} of {rounds}: {name}, accounts {accounts}", file=sys.stderr)
+                    run = _measured(name, work, accounts, seconds, Path(options.home))
+                    found.setdefault((name, accounts), []).append(run)
     _tell(found, as_json=options.json)
     return 0
+
+
+def _on_postgresql(stack: ExitStack) -> dict[str, Contender]:
+    if postgres_server.programs() is None:
+        return {}
+    server = stack.enter_context(postgres_server.running())
+    books = SharedBooks(server, timed=_timed, charging=_charging, price=PRICE, paid=PAID)
+    return {"PostgreSQL, UPDATE per request": books.naive, "ledger on PostgreSQL": books.one_process}
 
 
 def _again_with_a_slower_disk(ms: float) -> int:
@@ -404,16 +417,16 @@ def _resident_mib() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
-def _measured(name: str, accounts: int, seconds: float, home: Path) -> Run:
+def _measured(name: str, work: Contender, accounts: int, seconds: float, home: Path) -> Run:
     folder = Path(tempfile.mkdtemp(prefix="farebox-books-", dir=home))
-    path, work = folder / "books.db", CONTENDERS[name]
+    path = folder / "books.db"
     try:
         if isinstance(work, int):
             run = _many(path, accounts, seconds, work)
         else:
             with runner() as loop:
                 run = loop.run(work(path, accounts, seconds))
-        if name.startswith("ledger"):
+        if name.startswith("ledger") and path.exists():
             report = audit(path, head_key=KEY)
             assert report.clean, report.findings
             assert report.records >= run.operations

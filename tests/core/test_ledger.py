@@ -48,7 +48,7 @@ def test_records_are_read_back_as_they_were_packed(records: list[Record]) -> Non
 
 def test_a_stored_kind_never_changes_its_number() -> None:
     assert {kind.name: kind.value for kind in Kind} == {
-        "CAPTURE": 1, "GATED_CAPTURE": 2, "CORRECTION": 3, "VOID": 4,
+        "CAPTURE": 1, "GATED_CAPTURE": 2, "CORRECTION": 3, "VOID": 4, "RENEWAL": 5,
     }  # fmt: skip
 
 

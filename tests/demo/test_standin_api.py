@@ -549,7 +549,7 @@ async def test_idempotency_keys_are_forgotten_after_a_day(
     assert (await api.v1.products.create_async({"name": "Requests"}, options)).id != first.id
 
 
-@pytest.mark.parametrize(("method", "path"), [("POST", "/v1/refunds"), ("DELETE", "/v1/products"), ("GET", "/other")])
+@pytest.mark.parametrize(("method", "path"), [("POST", "/v1/payouts"), ("DELETE", "/v1/products"), ("GET", "/other")])
 async def test_an_address_that_is_not_played_is_unrecognized(
     standin: StandIn, http: aiohttp.ClientSession, method: str, path: str
 ) -> None:

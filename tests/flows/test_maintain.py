@@ -21,6 +21,7 @@ class Books:
         self.folds, self.prunes = folds, prunes
         self.trouble: Exception | None = None
         self.asked: list[tuple[str, int]] = []
+        self.closed = False
 
     async def fold(self, *, closed_before_ms: int) -> bool:
         self.asked.append(("fold", closed_before_ms))
@@ -33,6 +34,9 @@ class Books:
         self.asked.append(("prune", before_ms))
         self.prunes -= 1
         return self.prunes >= 0
+
+    async def close(self) -> None:
+        self.closed = True
 
 
 async def test_a_turn_folds_everything_that_is_over_and_then_prunes() -> None:
@@ -72,6 +76,7 @@ async def test_it_runs_by_itself_and_folds_the_rest_at_the_close() -> None:
     books.folds = 1
     await keeping.close()
     assert [before > NOW for _, before in books.asked[2:]] == [True, True]
+    assert books.closed
     await keeping.close()
     assert len(books.asked) == 4
 

@@ -102,6 +102,9 @@ class FakeTill:
     async def fulfil(self, payment: Payment) -> Outcome:
         raise AssertionError("nobody pays here")
 
+    async def fulfil_intent(self, intent: str) -> Outcome | None:
+        raise AssertionError("nobody pays here")
+
 
 class Shop:
     """A `Serve` with a caller that has money."""

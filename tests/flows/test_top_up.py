@@ -1,6 +1,7 @@
 """A payment link goes out, a credit comes in."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ from gateway.core.money import Money
 from gateway.core.payments import Event, Payment
 from gateway.core.references import Reference
 from gateway.core.refusals import PaymentRequired, PaymentServiceUnavailable
+from gateway.core.reversals import Credited, Notice
 from gateway.core.secrets import Secret
 from gateway.flows.keep import Keeper, Pace
+from gateway.flows.take_back import TakeBack
 from gateway.flows.top_up import TopUp
 from tests.fakes import FakeClock, SeededRandomness
 
@@ -41,6 +44,18 @@ class FakeProvider:
     async def find_payment(self, session: str) -> Payment | None:
         return None
 
+    async def find_payment_of(self, intent: str) -> Payment | None:
+        return None
+
+    def notice(self, event: Event) -> Notice | None:
+        raise AssertionError("not asked here")
+
+    def events(self, *, begin: int, end: int) -> AsyncIterator[Event]:
+        raise AssertionError("not asked here")
+
+    def checkouts(self, *, begin: int, end: int) -> AsyncIterator[Payment]:
+        raise AssertionError("not asked here")
+
     def verify(self, body: bytes, signature: str | None, *, now_seconds: int) -> Event:
         raise AssertionError("not asked here")
 
@@ -51,7 +66,8 @@ class FakeProvider:
 class Shop:
     def __init__(self, provider: FakeProvider | None) -> None:
         self.keyring, self.clock, self.records = Keyring([Secret("k" * 40)]), FakeClock(), MemoryRecords()
-        self.keeper = Keeper(MemoryLedgerStore(), self.clock, pace=Pace(gap=0, quiet=0.001))
+        self.store = MemoryLedgerStore()
+        self.keeper = Keeper(self.store, self.clock, pace=Pace(gap=0, quiet=0.001))
         self.recorded: list[bytes] = []
         self.top_up = TopUp(
             payments=provider,
@@ -63,6 +79,11 @@ class Shop:
             ledger=self.keeper,
             credentials=self.records,
             links=self.records,
+            receipts=self.records,
+            inbox=self.records,
+            take_back=TakeBack(
+                receipts=self.records, ledger=self.keeper, lines=self.store, live=False, report=lambda *_, **__: None
+            ),
             clock=self.clock,
             randomness=SeededRandomness(),
             token_recorded=self.recorded.append,
@@ -140,5 +161,57 @@ async def test_whatever_is_not_plainly_ours_credits_nothing(change: dict[str, An
     shop = Shop(FakeProvider())
     await shop.keeper.open()
     assert await shop.top_up.fulfil(shop.payment(**change)) == outcome
+    assert await shop.balance() == Money.zero("usd")
+    await shop.keeper.close()
+
+
+async def test_what_names_nobody_can_be_assigned_once() -> None:
+    shop = Shop(FakeProvider())
+    await shop.keeper.open()
+    lost = shop.payment(reference=None, intent="pi_1")
+    assert await shop.top_up.fulfil(lost) == "no account"
+    assert await shop.top_up.account_of(lost) is None
+    assert await shop.top_up.assign(lost, CALLER.account) == ("credited", CALLER.account)
+    assert await shop.top_up.account_of(lost) == CALLER.account
+    other = "acct_" + "2b" * 16
+    assert await shop.top_up.assign(lost, other) == ("repeated", CALLER.account)
+    assert await shop.top_up.fulfil(lost) == "repeated"
+    assert await shop.balance() == FIVE
+    assert (await shop.keeper.balance(other, "usd")).available == Money.zero("usd")
+    await shop.keeper.close()
+
+
+async def test_an_assignment_that_was_cut_off_cannot_go_to_another_account() -> None:
+    shop = Shop(FakeProvider())
+    await shop.keeper.open()
+    lost = shop.payment(reference=None, intent="pi_1")
+    await shop.records.keep_credited(Credited("pi_1", lost.id, CALLER.account, FIVE, FIVE))
+    assert await shop.top_up.assign(lost, "acct_" + "2b" * 16) == ("credited", CALLER.account)
+    assert await shop.balance() == FIVE
+    await shop.keeper.close()
+
+
+async def test_an_assignment_that_was_cut_off_before_the_credit_is_finished_by_the_event() -> None:
+    shop = Shop(FakeProvider())
+    await shop.keeper.open()
+    lost = shop.payment(reference=None, intent="pi_1")
+    await shop.records.keep_credited(Credited("pi_1", lost.id, CALLER.account, FIVE, FIVE))
+    assert await shop.top_up.fulfil(lost) == "credited"
+    assert await shop.balance() == FIVE
+    await shop.keeper.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome"),
+    [
+        ({"live": True}, "wrong mode"),
+        ({"settled": False}, "pending"),
+        ({"amount": Money.parse("5.00 eur")}, "wrong currency"),
+    ],
+)
+async def test_what_is_not_ours_cannot_be_assigned(change: dict[str, Any], outcome: str) -> None:
+    shop = Shop(FakeProvider())
+    await shop.keeper.open()
+    assert await shop.top_up.assign(shop.payment(**change), CALLER.account) == (outcome, CALLER.account)
     assert await shop.balance() == Money.zero("usd")
     await shop.keeper.close()

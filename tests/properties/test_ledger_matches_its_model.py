@@ -62,6 +62,9 @@ class Model:
         self.held[account] += micros
         return True
 
+    def renew(self, account: tuple[str, str], micros: int) -> bool:
+        return micros <= 0 or self.hold(account, micros)
+
     def settle(self, account: tuple[str, str], ceiling: int, cost: int) -> int:
         cost = min(cost, ceiling)
         self.held[account] -= ceiling
@@ -77,6 +80,7 @@ class Open:
     account: tuple[str, str]
     ceiling: int
     due: int | None = None
+    renewed: bool = False
 
 
 class Story:
@@ -145,12 +149,32 @@ class Story:
         if how & 4:
             request.hold.started()
 
+    async def renew(self, which: int, micros: int, part: int) -> None:
+        """A long answer has come to a part of what is held, and goes on."""
+        if not self._open:
+            return
+        request = self._open[which % len(self._open)]
+        recorded, unit = request.due or 0, request.account[1]
+        request.due = recorded + (request.ceiling - recorded) * part // 4
+        request.renewed = True
+        missing = request.due + micros - request.ceiling
+        possible = self._model.renew(request.account, missing)
+        refused = None
+        try:
+            await self.keeper.renew(request.hold, Money(request.due, unit), Money(micros, unit))
+        except PaymentRequired as refusal:
+            refused = (refusal.price.micros, refusal.balance.micros)
+        else:
+            request.ceiling += max(0, missing)
+        assert refused == (None if possible else (missing, self._model.available[request.account]))
+
     async def settle(self, which: int, micros: int, twice: int) -> None:
         if not self._open:
             return
         request = self._open.pop(which % len(self._open))
         # What was recorded first is the most that it can cost; a true cost beyond that would be a price without a hold.
-        cost = Money(micros if request.due is None else min(micros, request.due), request.account[1])
+        most = micros if request.due is None or request.renewed else request.due
+        cost = Money(min(micros, most), request.account[1])
         charged = self._model.settle(request.account, request.ceiling, cost.micros)
         for _ in range(1 + twice % 2):
             assert self.keeper.settle(request.hold, cost).micros == charged
@@ -186,7 +210,8 @@ SENTENCE = st.one_of(
         st.tuples(st.just(verb), st.integers(0, 7), st.integers(1, micros), st.integers(0, extra))
         for verb, micros, extra in (
             ("credit", 400, 30), ("reverse", 300, 30), ("hold", 120, 1), ("hold", 60, 1), ("start", 100, 7),
-            ("start", 100, 7), ("settle", 130, 1), ("settle", 130, 1), ("burst", 40, 9), ("restart", 50, 0),
+            ("start", 100, 7), ("renew", 90, 4), ("settle", 130, 1), ("settle", 130, 1), ("burst", 40, 9),
+            ("restart", 50, 0),
         )
     )
 )  # fmt: skip

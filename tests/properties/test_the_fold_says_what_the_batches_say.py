@@ -1,5 +1,7 @@
 """Any history, folded in any pieces and cut off between any two steps, is double entry that adds up to the batches."""
 
+import asyncio
+import itertools
 import os
 import tempfile
 from collections import Counter
@@ -10,12 +12,12 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.adapters.sqlite import fold
-from gateway.adapters.sqlite.audit import audit
 from gateway.adapters.sqlite.bookkeeping import EVERYTHING_MS
-from gateway.adapters.sqlite.fold import Fold
+from gateway.core import folding as fold
 from gateway.core.ledger import Kind, Tariff
-from tests.batches import HOUR, KEY, NOON, Batches
+from tests.batches import HOUR, NOON, Batches
+from tests.postgres_batches import PostgresBatches
+from tests.postgres_server import Server
 
 TORTURE = 40 if os.environ.get("GATEWAY_TORTURE") == "1" else 1
 TARIFFS = [Tariff("search", "anna", 1500, "p"), Tariff("export", "anna", 1500, "q"), Tariff("free", "operator", 0, "r"),
@@ -26,8 +28,9 @@ HOLDERS = [("ann", "usd"), ("bob", "usd"), ("ann", "jpy"), ("carl", "usd"), ("do
 class History:
     """Writes what steps say, by the rules of the ledger, and remembers what must come out."""
 
-    def __init__(self, batches: Batches) -> None:
+    def __init__(self, batches: Batches, name: str = "") -> None:
         self.batches = batches
+        self.name = name
         self.now = NOON
         self._open: dict[int, tuple[int, int, int]] = {}  # by request: who, tariff, what is left of it
         self.taken: list[int] = []
@@ -40,7 +43,9 @@ class History:
 
     def pay(self, who: int, micros: int, ref: object) -> None:
         holder, unit = HOLDERS[who]
-        self.batches.credit(f"stripe:{ref}_{len(self.credited)}_{sum(self.credited.values())}", micros, holder, unit)
+        self.batches.credit(
+            f"stripe:{self.name}{ref}_{len(self.credited)}_{sum(self.credited.values())}", micros, holder, unit
+        )
         self.credited[self.batches.account(holder, unit)] += micros
 
     def take(self, who: int, micros: int, how: int) -> None:
@@ -50,7 +55,9 @@ class History:
         micros *= 1 + 300 * (how & 1)
         left = self.batches.credited[id] - self.spent[id]
         taken = min(micros, left) // (1 + (how >> 1))
-        self.batches.reverse(f"stripe:re_{who}_{self.batches.draft.seq}_{len(self.taken)}", micros, taken, holder, unit)
+        self.batches.reverse(
+            f"stripe:{self.name}re_{who}_{self.batches.draft.seq}_{len(self.taken)}", micros, taken, holder, unit
+        )
         self.taken.append(micros)
         self.credited[id] -= micros
 
@@ -129,32 +136,71 @@ LIFE = st.lists(STEP, min_size=40, max_size=40)
 def test_the_fold_says_what_the_batches_say(life: list[tuple[str, int, int, int]], records: int, accounts: int) -> None:
     with tempfile.TemporaryDirectory() as folder, small_steps(records, accounts):
         batches = Batches(Path(folder, "ledger.db"))
-        history, folding, other = History(batches), Fold(), Fold()
-        for verb, which, micros, how in life:
-            if verb == "fold":
-                for _ in range(how + 1):
-                    (other if how == 2 else folding).step(batches.sql, closed_before_ms=history.now)
-            elif verb == "everything":
-                for _ in range(how + 1):
-                    folding.step(batches.sql, closed_before_ms=EVERYTHING_MS)
-            elif verb == "cut":
-                folding = Fold()
-            else:
-                getattr(history, verb)(which, micros, how)
-        batches.sign()
-        assert audit(batches.path, head_key=KEY).findings == ()
-        history.commit(0, 0, 0)
-        while folding.step(batches.sql, closed_before_ms=EVERYTHING_MS):
-            pass
-        compare(history, batches)
+        live(life, [History(batches)])
         batches.close()
-        report = audit(batches.path, head_key=KEY)
-        assert report.findings == ()
-        assert report.folded == report.batches
+        assert batches.audit().findings == ()
 
 
-def compare(history: History, batches: Batches) -> None:
-    """Every sum of the transfers is one that the history knows; together they are nothing."""
+@settings(
+    max_examples=20 * TORTURE,
+    deadline=None,
+    derandomize=TORTURE == 1,
+    suppress_health_check=list(HealthCheck),
+)
+@given(life=LIFE, records=st.integers(1, 9), accounts=st.integers(1, 3))
+def test_nor_does_it_matter_on_how_many_hosts(
+    postgres: Server, life: list[tuple[str, int, int, int]], records: int, accounts: int
+) -> None:
+    """Two hosts sell to the same callers for the same owners; what is rounded off is rounded off once."""
+    with small_steps(records, accounts):
+        one = PostgresBatches(asyncio.run(postgres.schema()))
+        try:
+            live(life, [History(one), History(PostgresBatches(one.dsn, "two", beside=one), "two_")])
+        finally:
+            one.close()
+
+
+def live(life: list[tuple[str, int, int, int]], histories: list[History]) -> None:
+    """Whatever happens, on one host after the other; at the end everything is folded."""
+    batches = histories[0].batches
+    folding, other, all_hosts = batches.folding(), batches.folding(), itertools.cycle(histories)
+    history = next(all_hosts)
+    for verb, which, micros, how in life:
+        if verb == "fold":
+            for _ in range(how + 1):
+                (other if how == 2 else folding)(history.now)
+        elif verb == "everything":
+            for _ in range(how + 1):
+                folding(EVERYTHING_MS)
+        elif verb == "cut":
+            folding = batches.folding()
+        else:
+            getattr(history, verb)(which, micros, how)
+            history = next(all_hosts) if verb == "commit" else history
+    for each in histories:
+        each.batches.sign()
+    assert batches.audit().findings == ()
+    for each in histories:
+        each.commit(0, 0, 0)
+    folding = batches.folding()
+    while folding(EVERYTHING_MS):
+        pass
+    compare(histories)
+    for each in histories:
+        each.batches.sign()
+    report = batches.audit()
+    assert report.findings == ()
+    assert report.folded == report.batches
+
+
+def compare(histories: list[History]) -> None:
+    """Every sum of the transfers is one that the histories know; together they are nothing."""
+    batches = histories[0].batches
+    credited, spent, all_sold = Counter[int](), Counter[int](), Counter[tuple[str, str, int]]()
+    for history in histories:
+        for total, more in ((credited, history.credited), (spent, history.spent), (all_sold, history.sold)):
+            for key, micros in more.items():
+                total[key] += micros  # type: ignore[index]
     balances: Counter[tuple[str, str]] = Counter()
     commissions: Counter[tuple[str, str]] = Counter()
     for kind, payer, payee, unit, micros, cause in batches.sql.execute(
@@ -170,21 +216,19 @@ def compare(history: History, batches: Batches) -> None:
     for holder, unit in HOLDERS:
         id = batches.account(holder, unit)
         debt = -balances[f"debt:{id}", unit]
-        assert balances[f"account:{id}", unit] + balances[f"debt:{id}", unit] == (
-            history.credited[id] - history.spent[id]
-        )
+        assert balances[f"account:{id}", unit] + balances[f"debt:{id}", unit] == (credited[id] - spent[id])
         assert (debt, balances[f"account:{id}", unit]) == batches.sql.execute(
             "SELECT debt, credited - spent FROM account WHERE id = ?", (id,)
         ).fetchone()
-    for (owner, unit, points), sold in history.sold.items():
+    for (owner, unit, points), sold in all_sold.items():
         assert commissions[f"{owner} {points}", unit] == sold * points // 10_000
     for owner in ("anna", "operator"):
         for unit in ("usd", "jpy"):
             share = sum(
                 sold - sold * points // 10_000
-                for (of, in_, points), sold in history.sold.items()
+                for (of, in_, points), sold in all_sold.items()
                 if (of, in_) == (owner, unit)
             )
             assert balances[f"owner:{owner}", unit] == share
     (used,) = batches.sql.execute("SELECT coalesce(sum(micros), 0) FROM usage_hour").fetchone()
-    assert used == sum(history.spent.values())
+    assert used == sum(spent.values())

@@ -28,6 +28,7 @@ def test_a_variable_wins_over_the_file(tmp_path: Path) -> None:
         "GATEWAY_ROUTES__WEATHER__PRICE": "0.003 usd",
         "GATEWAY_ROUTES__STATUS__STRIP_PREFIX": "true",
         "GATEWAY_STRIPE__WEBHOOK_TOLERANCE_SECONDS": "60",
+        "GATEWAY_STRIPE__RECONCILE_SECONDS": "0",
         "GATEWAY_VERSION": "1",
         "GATEWAY_LOG__LEVEL": "debug",
     }
@@ -39,6 +40,7 @@ def test_a_variable_wins_over_the_file(tmp_path: Path) -> None:
     assert found.routes.routes[1].rewrite == "/"
     assert found.stripe is not None
     assert found.stripe.webhook_tolerance_seconds == 60
+    assert found.stripe.reconcile_seconds == 0
     assert found.log.level == "debug"
 
 

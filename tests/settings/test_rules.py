@@ -172,6 +172,8 @@ def test_a_webhook_alias_is_no_route(tmp_path: Path) -> None:
         ({"stripe": {"webhook_secrets": None}}, "stripe.webhook_secrets", "is missing; give it a list"),
         ({"stripe": {"webhook_tolerance_seconds": 0}}, "stripe.webhook_tolerance_seconds", "it must be 1 or more"),
         ({"stripe": {"webhook_tolerance_seconds": 86_401}}, "stripe.webhook_tolerance_seconds", "86400 or less"),
+        ({"stripe": {"reconcile_seconds": -1}}, "stripe.reconcile_seconds", "it must be 0 or more"),
+        ({"stripe": {"reconcile_seconds": 86_401}}, "stripe.reconcile_seconds", "86400 or less"),
         ({"stripe": {"webhook_tolerance_seconds": "5"}}, "stripe.webhook_tolerance_seconds", "without quotes"),
         ({"log": {"level": ["info"]}}, "log.level", "expected here is `debug` or"),
         ({"log": {"colour": "red"}}, "log.colour", "there is no setting `colour` here; there is: format, level"),
@@ -216,8 +218,6 @@ POSTGRES = "postgresql://gateway@db.example/gateway"
 @pytest.mark.parametrize(
     ("changes", "path", "words"),
     [
-        ({"store": POSTGRES, "workers": 2}, "workers", "with a PostgreSQL store it is 1"),
-        ({"store": POSTGRES, "retention": {"batches_days": 9}}, "retention.batches_days", "keeps every batch"),
         ({"store": "postgresql://a:pw1@db/x", "store_password": "pw2"}, "store_password", "write it once"),
         ({"store_password": "pw2"}, "store_password", "for a store at postgresql://"),
         ({"host_name": "shop-1"}, "host_name", "for a store at postgresql://"),

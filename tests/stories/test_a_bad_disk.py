@@ -1,9 +1,12 @@
-"""The disk is full, read-only, or fails to sync: paid routes are closed, free ones are not, and no money is lost."""
+"""The disk is full, read-only, fails to sync, or a stranger has the books locked: paid routes are closed, free ones are
+not, and no money is lost."""
 
 import asyncio
 import os
+import sqlite3
 import time
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,7 +20,9 @@ from tests.stories.test_many_workers import Callers, Journal, ask, audited, char
 
 PRICE = 2_000
 SECONDS_MAX = 5.0  # the promise is one second; a test on a busy machine allows five times that
-ROUNDS = 20 if os.environ.get("GATEWAY_TORTURE") else 2
+TORTURE = bool(os.environ.get("GATEWAY_TORTURE"))
+ROUNDS = 20 if TORTURE else 2
+LOCKED_SECONDS = [0.5, 5, 60] if TORTURE else [0.5, 3]
 
 
 @pytest.fixture
@@ -92,6 +97,41 @@ async def test_paid_routes_are_closed_and_open_again_by_themselves(
         await load.ended()
         assert await process.stop() == 0
     assert set(journal.statuses) == {200, 503}
+    paid, voided = charged(settings.store_path)
+    assert journal.answered <= paid
+    assert voided == 0
+    assert audited(settings) == len(paid) * PRICE
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("seconds", LOCKED_SECONDS)
+async def test_however_long_a_stranger_locks_the_books_nothing_is_lost_or_given_away(
+    tmp_path: Path, upstream: RawUpstream, seconds: float, workers: int
+) -> None:
+    settings = write_config(tmp_path, upstream.url, workers=workers)
+    callers = await fund(settings, "100.00 usd", count=8)
+    [caller] = await fund(settings, "1.00 usd", count=1)
+    journal = Journal()
+    load = Callers(settings, callers, journal)
+    async with running(tmp_path / "gateway.yaml") as process:
+        with load.asking(connections=8), closing(sqlite3.connect(settings.store_path, isolation_level=None)) as other:
+            await load.answers(100)
+            other.execute("PRAGMA busy_timeout = 10000")
+            other.execute("BEGIN IMMEDIATE")
+            began = time.monotonic()
+            answered = len(journal.answered)
+            while time.monotonic() - began < seconds:
+                assert (await ask(settings, caller, "/free/x"))[0] == 200
+                status, fields, _ = await ask(settings, caller)
+                assert status == 503 or time.monotonic() - began < SECONDS_MAX
+                assert status != 503 or fields["Retry-After"] == "1"
+            assert len(journal.answered) - answered < 20, "something was served that could not be billed"
+            other.execute("ROLLBACK")
+            assert await served(settings, caller)
+            await load.answers(100)
+        await load.ended()
+        assert await process.stop() == 0
+    assert set(journal.statuses) <= {200, 503}
     paid, voided = charged(settings.store_path)
     assert journal.answered <= paid
     assert voided == 0

@@ -57,7 +57,9 @@ async def upstream() -> AsyncIterator[ToyUpstream]:
     await toy.stop()
 
 
-def write(folder: Path, name: str, dsn: str, upstream: str, *, workers: int = 1) -> tuple[Path, Settings]:
+def write(
+    folder: Path, name: str, dsn: str, upstream: str, *, workers: int = 1, host: str = "", **route: object
+) -> tuple[Path, Settings]:
     """The configuration of one host. They differ in their addresses and their name."""
     port = free_port(0)
     file = folder / f"{name}.yaml"
@@ -66,12 +68,12 @@ def write(folder: Path, name: str, dsn: str, upstream: str, *, workers: int = 1)
         "admin": f"127.0.0.1:{free_port(0)}",
         "public_url": "http://127.0.0.1:8402",
         "store": dsn,
-        "host_name": name,
+        "host_name": host or name,
         "workers": workers,
         "secrets": SECRETS,
-        "upstreams": {"toy": {"url": upstream}},
+        "upstreams": {"toy": {"url": upstream, "connections": 1000 * workers}},
         "routes": [
-            {"name": "paid", "match": "/paid/", "upstream": "toy", "strip_prefix": True, "price": "0.002 usd"},
+            {"name": "paid", "match": "/paid/", "upstream": "toy", "strip_prefix": True, "price": "0.002 usd", **route},
             {"name": "free", "match": "/free/", "upstream": "toy", "strip_prefix": True, "price": "free"},
         ],
     }

@@ -1,5 +1,7 @@
 """What the README tells a newcomer to type is typed here, and what it says will be seen is seen."""
 
+import asyncio
+import json
 import re
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import yaml
 
 from gateway.cli.stage import free_port
 from gateway.settings import from_mapping
+from tests.conftest import StageMaker
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
@@ -88,6 +91,31 @@ def test_several_processes_are_started_as_it_stands(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
+async def test_payments_that_went_astray_are_dealt_with_as_it_stands(make_stage: StageMaker, tmp_path: Path) -> None:
+    stage = await make_stage()
+    link = await stage.gateway.top_up.payment_url(stage.gateway.callers.fresh())
+    assert link is not None
+    session = stage.stand_in.pay(link.partition("?")[0])["id"]
+    await stage.stand_in.settled()
+    config = stage._config(int(stage.url.rpartition(":")[2]), stage.settings.admin[1])
+    (tmp_path / "shop").mkdir()
+    config["store"] = f"sqlite:{stage.settings.store_path}"
+    (tmp_path / "shop/gateway.yaml").write_text(json.dumps(config))
+    first = (
+        f'export PATH="{Path(sys.executable).parent}:$PATH"\n'
+        f"SESSION={session} ACCOUNT=acct_0000000000000000000000000000000a\n"
+    )
+    heading = "### Refunds, disputes, and payments that went astray"
+    commands = "".join(blocks(section(heading, "### Several processes"), "sh"))
+    assert commands
+    ran = await asyncio.create_subprocess_exec(
+        "bash", "-c", script(first + commands), cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    shown, _ = await asyncio.wait_for(ran.communicate(), 60)
+    assert ran.returncode == 0, shown.decode()
+
+
 def test_statements_and_pruning_are_as_they_stand(tmp_path: Path) -> None:
     (config,) = re.findall(r"<<'YAML'\n(.*?)^YAML", README, re.MULTILINE | re.DOTALL)
     (tmp_path / "shop").mkdir()
@@ -110,7 +138,7 @@ def test_every_piece_of_configuration_is_right(tmp_path: Path, block: str) -> No
     environ = {"STRIPE_SECRET_KEY": "rk_test_" + "1a" * 20, "STRIPE_WEBHOOK_SECRET": "whsec_" + "2b" * 20}
     added = yaml.safe_load(re.sub("^   ", "", block, flags=re.MULTILINE))
     settings = from_mapping({**base, **added}, base=tmp_path, environ=environ, make_secrets=False)
-    assert settings.routes
+    assert settings.mode == "test"
 
 
 @pytest.mark.parametrize("block", blocks(README, "python"))

@@ -147,7 +147,12 @@ class WorkerConnection(asyncio.Protocol):
             [(row, holder, unit, micros) for row, holder, unit, micros in told["slices"]],
         )
         greeting = Greeting(told["worker"], told["fresh"], claim, told["pending_seq"], dict(told["pending_spent"]))
-        branch = Branch(greeting, lambda row: self.send(frames.frame(Kind.RECALL, row.to_bytes(8))), self._ask_ended)
+        branch = Branch(
+            greeting,
+            lambda row: self.send(frames.frame(Kind.RECALL, row.to_bytes(8))),
+            self._ask_ended,
+            lambda: self._cut_off(Disorder("claims what was taken over by another")),
+        )
         if self._counter.slices.join(branch):
             self._branch = branch
             self.send(frames.frame(Kind.WELCOME))

@@ -4,6 +4,11 @@
 row locked in share mode. Whoever comes after under the same name (a restart, a reaper, a second gateway with the same
 name by mistake) has a newer one, and from then on this desk writes nothing: it is *fenced*, for good.
 
+**An heir.** When only the process died that kept the books, and its workers live on, what they have is part of what was
+on loan to it. So its heir takes over with all of it: nobody else can be lent any meanwhile. That is so only if the last
+who had the row was of the same crew. If it was a reaper, all is back where it came from, and the heir begins anew; what
+another gateway took over under the same name stays with that one.
+
 **Nothing is guessed.** When a connection is lost, what was under way on it may have been committed, may still be under
 way, or may even arrive later from a buffer. `go_on` takes a newer epoch on a new connection: that waits until whatever
 holds the row is over, and what comes later is turned away. Then what is in doubt is read back: the batch by its number
@@ -23,12 +28,16 @@ from gateway.adapters.postgres.sessions import FENCED, PROBLEMS, Address, Connec
 from gateway.ports import StoreDamaged, StoreFailed, StoreLocked
 
 T = TypeVar("T")
+_INHERIT = """WITH last AS (SELECT id, instance FROM keeper WHERE name = $1 FOR UPDATE)
+UPDATE keeper SET epoch = epoch + 1, instance = $2, heartbeat = clock_timestamp()
+FROM last WHERE keeper.id = last.id AND (last.instance = '' OR starts_with(last.instance, $3))
+RETURNING keeper.id AS my_id, epoch AS my_epoch, last.instance = '' AS anew"""
 
 
 class Desk:
     """One keeper's. Whoever does something at it holds the `lock`."""
 
-    def __init__(self, address: Address, *, name: str) -> None:
+    def __init__(self, address: Address, *, name: str, crew: str = "", heir: bool = False) -> None:
         self.address = address
         self.name = name
         self.lock = asyncio.Lock()
@@ -42,22 +51,26 @@ class Desk:
         """Reads back what was under way when the connection was lost."""
         self.settling: Callable[[], None] = lambda: None
         """Told that the leases are about to be set to what is known."""
-        self._instance = secrets.token_hex(8)
+        self.anew = False
+        """Whether an heir has found that what was on loan to its crew has been taken back."""
+        self._crew = crew
+        self._heir = heir
+        self._instance = f"{crew}.{secrets.token_hex(8)}"
         self._session = Session(address, name)
         self._lost = False
 
     async def open(self) -> None:
-        """Bring the tables up to date and take the books over. Raises StoreFailed, StoreDamaged."""
+        """Bring the tables up to date and take the books over. Raises StoreFailed, StoreDamaged, StoreLocked."""
         try:
             connection = await self._session.connect()
             if await connection.fetchval("SELECT pg_is_in_recovery()"):
                 raise StoreFailed(f"{self.address.name} is a replica that cannot be written")
             await apply(connection, "ledger")
             self.schema = await connection.fetchval("SELECT current_schema()")
-            row = await self._session.do(
-                lambda found: found.fetchrow("SELECT * FROM take_over($1, $2)", self.name, self._instance)
-            )
-            assert row is not None
+            row = await self._session.do(self._inherit if self._heir else self._take_over)
+            if row is None:
+                self._session.drop()
+                raise self._locked()
             self.id, self.epoch = row["my_id"], row["my_epoch"]
         except MigrationRefused as error:
             self._session.drop()
@@ -66,6 +79,15 @@ class Desk:
             self._session.drop()
             raise StoreFailed(self.address.told(error)) from error
         self._lost = False
+
+    async def _take_over(self, connection: Connection) -> asyncpg.Record | None:
+        return await connection.fetchrow("SELECT * FROM take_over($1, $2)", self.name, self._instance)
+
+    async def _inherit(self, connection: Connection) -> asyncpg.Record | None:
+        row = await connection.fetchrow(_INHERIT, self.name, self._instance, f"{self._crew}.")
+        if row is not None:
+            self.anew = row["anew"]
+        return row
 
     @property
     def channel(self) -> str:

@@ -8,13 +8,15 @@
 - **One order of locks**: the keeper's row, new accounts by name, credits by ref, accounts by id. Keepers wait for one
   another and never in a circle.
 - **Credits** are decided by the money key, `credit.ref`, over all hosts.
-- **Ambiguous commits** are read back (`desk`), loans are in `lending`, what the dead leave behind is in `reaping`.
+- **Ambiguous commits** are read back (`desk`), loans are in `lending`, what the dead leave behind is in `reaping`,
+  what operators give back in `refunding`.
 
 The chain of a keeper proves that none of its batches was changed, dropped from the middle or reordered. Its head is not
 kept outside the database: a fail-over to a standby that lags loses commits without notice. Use a synchronous one.
 """
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -25,10 +27,13 @@ from gateway.adapters.postgres.desk import Desk
 from gateway.adapters.postgres.entries import Entries, Outcomes, landed, write_entries
 from gateway.adapters.postgres.lending import Lending, Patience
 from gateway.adapters.postgres.reaping import reap
+from gateway.adapters.postgres.refunding import Refunding
 from gateway.adapters.postgres.sessions import PROBLEMS, Address, Connection, Ear, Session
+from gateway.core.ids import RequestId
 from gateway.core.ledger import (
     GENESIS,
     AccountRow,
+    Charge,
     Committed,
     Draft,
     Drawn,
@@ -43,6 +48,8 @@ from gateway.ports import Borrower, Clock, StoreDamaged, StoreFailed, StoreLocke
 _WRITE = "SELECT account, elsewhere FROM write_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
 _BEAT = "UPDATE keeper SET heartbeat = clock_timestamp() WHERE id = $1 AND epoch = $2 RETURNING id"
 _OTHERS = "SELECT id, name, epoch, heartbeat FROM keeper WHERE id <> $1 AND instance <> ''"
+_LOANS = """SELECT account, holder, unit, micros FROM lease JOIN account ON account.id = lease.account
+WHERE keeper = $1 AND micros > 0"""
 _ACCOUNTS = """SELECT
     account.id, holder, unit, credited - spent - leased - debt + coalesce(lease.micros, 0) AS available
 FROM account JOIN unnest($2::text[], $3::text[]) AS wanted (holder, unit) USING (holder, unit)
@@ -60,7 +67,10 @@ class Pulse:
 
 
 class PostgresLedgerStore:
-    """Implements `ports.LedgerStore`, `ports.Lender` and `ports.Teller`."""
+    """Implements `ports.LedgerStore`, `ports.Lender`, `ports.Teller` and `ports.Refunds`.
+
+    For one of a `crew`, the processes of one gateway. An `heir` takes up the loans of the crew's keeper before it.
+    """
 
     def __init__(
         self,
@@ -71,14 +81,17 @@ class PostgresLedgerStore:
         pulse: Pulse | None = None,
         patience: Patience | None = None,
         report: Callable[[str], None] = lambda problem: None,
+        crew: str = "",
+        heir: bool = False,
     ) -> None:
         self._address = address
         self._clock = clock
         self._pulse = pulse or Pulse()
         self._report = report
-        self._desk = Desk(address, name=name)
+        self._desk = Desk(address, name=name, crew=crew, heir=heir)
         self._desk.resolve = self._read_back
         self._lending = Lending(self._desk, patience=patience)
+        self._refunding = Refunding(address, self._desk, clock)
         self._ear: Ear | None = None
         self._heart: asyncio.Task[None] | None = None
         self._silent: dict[int, tuple[object, int]] = {}  # a keeper's last heartbeat, and how often it was seen
@@ -98,9 +111,11 @@ class PostgresLedgerStore:
         try:
             async with desk.lock:
                 tail, self._hash = await desk.do(lambda found: read_tail(found, desk.id))
+                loans = await desk.do(lambda found: found.fetch(_LOANS, desk.id))
+            desk.known = {row["account"]: row["micros"] for row in loans}
             self._seq, self._next, self._started = tail.seq, tail.first, tail.started
             self._kept = self._kept_as = tail.seq
-            self._ear = Ear(self._address, f"{desk.name} ear", channel=desk.channel, heard=self._lending.heard)
+            self._ear = Ear(self._address, f"{desk.name} ear", channel=desk.channel, heard=self._heard)
             await self._ear.open()
             await self._beat()
         except BooksDamaged as error:
@@ -108,7 +123,7 @@ class PostgresLedgerStore:
         except PROBLEMS as error:
             raise StoreFailed(self._address.told(error)) from error
         self._heart = asyncio.get_running_loop().create_task(self._live(), name="heartbeat")
-        return tail
+        return replace(tail, loans=tuple(tuple(row) for row in loans), anew=desk.anew)
 
     async def reopen(self) -> None:
         desk = self._desk
@@ -139,16 +154,23 @@ class PostgresLedgerStore:
             async with self._desk.lock:  # not in the middle of a beat: what is under way would be in doubt
                 self._heart.cancel()
             await asyncio.gather(self._heart, return_exceptions=True)
+        await self._refunding.close()
         await self._lending.flush()
         if self._ear is not None:
             await self._ear.close()
         async with self._desk.lock:
             await self._desk.leave(quiet=self._started >= self._next - 1)
 
+    @property
+    def host(self) -> tuple[int, int]:
+        """Our row, and the epoch that everything we write shows."""
+        return self._desk.id, self._desk.epoch
+
     # --- loans --------------------------------------------------------------------------------------------------------
 
     def lends_to(self, borrower: Borrower) -> None:
         self._lending.lends_to(borrower)
+        self._refunding.lends_to(borrower)
 
     async def draw(self, holder: str, unit: str, micros: int) -> Drawn:
         return await self._lending.draw(holder, unit, micros)
@@ -170,6 +192,13 @@ class PostgresLedgerStore:
         if made is None:
             raise ValueError("this is more than an account can hold")
         return made
+
+    async def refund(self, request: RequestId, reason: str) -> list[Charge]:
+        return await self._refunding.refund(request, reason)
+
+    def _heard(self, message: str) -> None:
+        if not self._refunding.heard(json.loads(message)):
+            self._lending.heard(message)
 
     # --- commits ------------------------------------------------------------------------------------------------------
 

@@ -6,8 +6,9 @@ it. Before a no, everybody is asked, as between processes (`flows/keep/slices.py
 - **it is somebody's turn.** Who finds too little marks the account; until its turn is over (at its second attempt, or
   after a moment) nobody else is lent any of it. So whatever others part with is there when it is looked at again.
 - **an answer is honest.** A host parts with what is not spoken for when no loan is on its way to its keeper: a
-  transaction under way is waited for, and so is the keeper's taking of it. The answer travels with the return, in one
-  transaction: who hears it finds the money.
+  transaction under way is waited for, and so is the keeper's taking of it. What its workers have is called in before
+  (`Borrower.called_in`), and not lent on until it has gone. The answer travels with the return, in one transaction: who
+  hears it finds the money.
 - **who does not answer makes it doubtful**: 503 and try again, never a false 402.
 """
 
@@ -15,6 +16,7 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +31,7 @@ FROM lend($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"""
 _READ = """SELECT id, credited - spent - debt AS left FROM account
 WHERE holder = $1 AND unit = $2 AND priority = 0 AND expires = 0"""
 _LOOK_AGAIN_SECONDS = 0.005
+_MORE_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,21 +176,29 @@ class Lending:
         """Return what is not spoken for, once no loan is on its way to the keeper, and say so in the same transaction.
 
         What comes free with the draft that is under way is waited for. If that takes too long nothing is said: whoever
-        waits for our answer has stopped waiting.
+        waits for our answer has stopped waiting. If a worker does not part with what it has, the rest goes, and nothing
+        is said either: whoever asked is in doubt, and rightly.
         """
         assert self._borrower is not None
         loop = asyncio.get_running_loop()
         until = loop.time() + self._patience.answer
-        while loop.time() < until:
-            async with self._desk.lock:
-                await self._delivered.wait()
-                parted = self._borrower.recall(row)
-                if parted is not None:
-                    self.give_back({row: parted})
-                    self._say += say
-                    await self._serve_once()
-                    return
-            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(self._patience.answer + _MORE_SECONDS):
+                    sure = await stack.enter_async_context(self._borrower.called_in(row))
+            except TimeoutError:
+                return
+            until = max(until, loop.time() + _MORE_SECONDS)  # for what has been called in, even if nobody waits for it
+            while loop.time() < until:
+                async with self._desk.lock:
+                    await self._delivered.wait()
+                    parted = self._borrower.recall(row)
+                    if parted is not None:
+                        self.give_back({row: parted})
+                        self._say += say if sure else ()
+                        await self._serve_once()
+                        return
+                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
     # --- transactions -------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The records in PostgreSQL, shared by all hosts: tokens, events, payment links.
+"""The records in PostgreSQL, shared by all hosts: tokens, events, links, receipts.
 
 Connections of their own, a few, so that records never wait for money nor money for them. Each statement commits by
 itself and is awaited before anything is acknowledged. A token that was recorded on one host is told the others in the
@@ -15,12 +15,15 @@ import asyncpg
 from gateway.adapters.postgres.migrations import MigrationRefused, apply
 from gateway.adapters.postgres.sessions import PROBLEMS, Address, Connection, Ear
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
+from gateway.core.money import Money
 from gateway.core.payments import Event
 from gateway.core.refusals import RecordsUnavailable
-from gateway.ports import InboxStatus, Randomness, StoreDamaged, StoreFailed, TokenRow
+from gateway.core.reversals import Credited, Move, Notice
+from gateway.ports import InboxEntry, InboxStatus, Randomness, StoreDamaged, StoreFailed, TokenRow
 
 _EVENT_PURPOSE = "event"
-_CONNECTIONS_MAX = 4
+_KEY_GONE = "the key that sealed it is gone; look at it at the provider"
+CONNECTIONS_MAX = 4
 _NEW_ROW = """WITH added AS (
     INSERT INTO token (access_token_hash, account, pepper_id, created) VALUES ($1, $2, $3, $4)
     ON CONFLICT DO NOTHING RETURNING access_token_hash
@@ -28,10 +31,21 @@ _NEW_ROW = """WITH added AS (
 _ADD_EVENT = """INSERT INTO event (id, type, live, created, received, object, key_id, status)
 VALUES ($1, $2, $3, $4, $5, $6, $7, 'waiting') ON CONFLICT DO NOTHING RETURNING id"""
 _KEEP_LINK = "INSERT INTO payment_link VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET url = excluded.url"
+_EVENT = "SELECT id, type, live, created, object, key_id, status, received, error FROM event"
+_ADD_CREDITED = """INSERT INTO credited (payment, session, account, currency, paid, credit)
+VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING"""
+_ADD_NOTICE = """INSERT INTO notice (event, payment, kind, about, micros, currency, stands, at, live)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING"""
+_ADD_MOVE = """INSERT INTO move (payment, number, micros, kind) VALUES ($1, $2, $3, $4)
+ON CONFLICT DO NOTHING RETURNING number"""
+_KEEP_WATERMARK = """INSERT INTO watermark VALUES ($1, $2)
+ON CONFLICT (name) DO UPDATE SET value = greatest(watermark.value, excluded.value)"""
 
 
 class PostgresRecords:
-    """Implements `ports.Credentials`, `ports.Inbox` and `ports.Links`. Every call may raise RecordsUnavailable.
+    """Implements `ports.Credentials`, `ports.Inbox`, `ports.Links`, `ports.Receipts` and `ports.Watermarks`.
+
+    Every call may raise RecordsUnavailable.
 
     `recorded` is told the digest of a token that any host put on record; `forgotten`, that some may have been missed.
     """
@@ -42,12 +56,14 @@ class PostgresRecords:
         *,
         keyring: Keyring,
         randomness: Randomness,
+        connections_max: int = CONNECTIONS_MAX,
         recorded: Callable[[bytes], None] = lambda digest: None,
         forgotten: Callable[[], None] = lambda: None,
     ) -> None:
         self._address = address
         self._keyring = keyring
         self._randomness = randomness
+        self._connections_max = connections_max
         self.recorded = recorded
         self.forgotten = forgotten
         self._channel = ""
@@ -65,7 +81,7 @@ class PostgresRecords:
             finally:
                 await connection.close(timeout=1)
             self._channel = f"gateway_{schema}_tokens"[:63]
-            self._pool = await self._address.pool("records", connections_max=_CONNECTIONS_MAX)
+            self._pool = await self._address.pool("records", connections_max=self._connections_max)
             self._ear = Ear(self._address, "tokens", channel=self._channel, heard=self._heard)
             self._ear.missed = lambda: self.forgotten()
             await self._ear.open()
@@ -129,16 +145,27 @@ class PostgresRecords:
         await self._do("UPDATE event SET status = $2, error = $3 WHERE id = $1", id, status, error)
 
     async def events(self, status: InboxStatus) -> list[Event]:
-        query = "SELECT id, type, live, created, object, key_id FROM event WHERE status = $1 ORDER BY received"
-        events = []
-        for row in await self._do(query, status):
-            content = self._unsealed(row["key_id"], row["object"])
-            if content is None and status == "waiting":
-                error = "the key that sealed it is gone; look at it at the provider"
-                await self.close_event(row["id"], "parked", error=error)
+        return [entry.event for entry in await self.entries(status)]
+
+    async def entries(self, status: InboxStatus) -> list[InboxEntry]:
+        entries = []
+        for row in await self._do(f"{_EVENT} WHERE status = $1 ORDER BY received", status):
+            entry = self._entry(row)
+            if not entry.readable and status == "waiting":
+                await self.close_event(entry.event.id, "parked", error=_KEY_GONE)
             else:
-                events.append(Event(row["id"], row["type"], row["live"], row["created"], content or {}))
-        return events
+                entries.append(entry)
+        return entries
+
+    async def find_entry(self, id: str) -> InboxEntry | None:
+        for row in await self._do(f"{_EVENT} WHERE id = $1", id):
+            return self._entry(row)
+        return None
+
+    def _entry(self, row: asyncpg.Record) -> InboxEntry:
+        content = self._unsealed(row["key_id"], row["object"])
+        event = Event(row["id"], row["type"], row["live"], row["created"], content or {})
+        return InboxEntry(event, row["status"], row["received"], row["error"], readable=content is not None)
 
     def _unsealed(self, key_id: str, sealed: bytes) -> dict[str, Any] | None:
         """What an event is about; None when its key has left the ring."""
@@ -157,6 +184,70 @@ class PostgresRecords:
 
     async def keep_link(self, key: str, url: str) -> None:
         await self._do(_KEEP_LINK, key, url)
+
+    # --- receipts -----------------------------------------------------------------------------------------------------
+
+    async def keep_credited(self, credited: Credited) -> Credited:
+        paid, credit = credited.paid, credited.credit
+        names = (credited.payment, credited.session, credited.account)
+        await self._do(_ADD_CREDITED, *names, paid.currency, paid.micros, credit.micros)
+        return await self.find_credited(credited.payment) or credited
+
+    async def find_credited(self, payment: str) -> Credited | None:
+        query = "SELECT session, account, currency, paid, credit FROM credited WHERE payment = $1"
+        for row in await self._do(query, payment):
+            paid, credit = Money(row["paid"], row["currency"]), Money(row["credit"], row["currency"])
+            return Credited(payment, row["session"], row["account"], paid, credit)
+        return None
+
+    async def keep_notice(self, notice: Notice) -> None:
+        names = (notice.event, notice.payment, notice.kind, notice.about)
+        amount = notice.amount
+        await self._do(_ADD_NOTICE, *names, amount.micros, amount.currency, notice.stands, notice.at, notice.live)
+
+    async def notices(self, payment: str) -> list[Notice]:
+        rows = await self._do("SELECT * FROM notice WHERE payment = $1 ORDER BY at, event", payment)
+        return [
+            Notice(
+                event=row["event"],
+                payment=row["payment"],
+                kind=row["kind"],
+                about=row["about"],
+                amount=Money(row["micros"], row["currency"]),
+                stands=row["stands"],
+                at=row["at"],
+                live=row["live"],
+            )
+            for row in rows
+        ]
+
+    async def moves(self, payment: str) -> list[Move]:
+        query = "SELECT number, micros, kind, made FROM move WHERE payment = $1 ORDER BY number"
+        rows = await self._do(query, payment)
+        return [Move(payment, row["number"], row["micros"], row["kind"], row["made"]) for row in rows]
+
+    async def plan_move(self, move: Move) -> bool:
+        return bool(await self._do(_ADD_MOVE, move.payment, move.number, move.micros, move.kind))
+
+    async def move_made(self, payment: str, number: int) -> None:
+        await self._do("UPDATE move SET made = true WHERE payment = $1 AND number = $2", payment, number)
+
+    async def correct_move(self, payment: str, number: int, micros: int) -> None:
+        await self._do("UPDATE move SET micros = $3 WHERE payment = $1 AND number = $2", payment, number, micros)
+
+    async def unmade(self) -> list[str]:
+        rows = await self._do("SELECT DISTINCT payment FROM move WHERE NOT made ORDER BY payment")
+        return [row["payment"] for row in rows]
+
+    # --- watermarks ---------------------------------------------------------------------------------------------------
+
+    async def watermark(self, name: str) -> int | None:
+        for row in await self._do("SELECT value FROM watermark WHERE name = $1", name):
+            return int(row["value"])
+        return None
+
+    async def keep_watermark(self, name: str, value: int) -> None:
+        await self._do(_KEEP_WATERMARK, name, value)
 
     async def _do(self, statement: str, *values: object) -> Sequence[asyncpg.Record]:
         """One committed statement; what it returns."""

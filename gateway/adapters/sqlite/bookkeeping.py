@@ -29,6 +29,9 @@ class SqliteBookkeeping:
     async def prune(self, *, before_ms: int) -> bool:
         return await self._do(lambda sql: self._prune.step(sql, before_ms=before_ms))
 
+    async def close(self) -> None:
+        """The store closes the books."""
+
     async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
             return await self._store.between_commits(work)

@@ -1,9 +1,7 @@
-"""The fold: derives double entry and hourly usage from batches, a little at a time.
+"""The fold: derives double entry and hourly usage from batches, a little at a time (`core/folding.py`).
 
-Batches are taken strictly in the order of their numbers (clocks jump). A *run* is as many consecutive batches as are of
-one hour; it is folded once that hour is over, or when everything is to be folded. First it is read, some thousand
-records a step, and added up in memory; each batch's hash is checked on the way, so that nothing is ever derived from a
-chain that does not hold. Then it is written, at most a hundred accounts a transaction, so that no commit waits long.
+A run is folded once its hour is over, or when everything is to be folded. First it is read, some thousand records a
+step; then it is written, at most a hundred accounts a transaction, so that no commit waits long.
 
 **Restarts.** What is in memory may be lost at any moment. The table `fold` has a row for every run: where it ends is
 written with the first of its rows, and how far the accounts have been written with each of them. So a run that was cut
@@ -14,33 +12,18 @@ Two programs may fold at once: the row is compared before it is moved on, and wh
 commits queue behind this thread. So a step reads many batches as one row of JSON, and writes with five statements.
 """
 
-import hashlib
 import json
 import sqlite3
-import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.core.ledger import GENESIS, Draft, chain
-from gateway.core.transfers import (
-    HOUR_MS,
-    CarryKey,
-    Tally,
-    Terms,
-    Transfer,
-    Usage,
-    hour_of,
-    transfers,
-)
+from gateway.core import folding
+from gateway.core.folding import Batch, Broken, Folded, Part, Run
+from gateway.core.ledger import GENESIS
+from gateway.core.transfers import CarryKey, Terms
 from gateway.ports import BooksRefused
 
-RECORDS_A_STEP = 2000
-BATCHES_A_STEP = 32
-ACCOUNTS_A_STEP = 100
-ROWS_A_STEP = 1000  # an account with very many tariffs
 _NO_END = 2**62
-SUMS_MAX = 50_000  # a run is ended early rather than let it fill the memory
 
 _READ = """
 SELECT json_group_array(json_array(seq, at, first, count, started, hex(payload), notes, hex(hash))) FROM batch
@@ -77,37 +60,6 @@ ON CONFLICT DO UPDATE SET carry = excluded.carry
 """
 
 
-@dataclass(slots=True)
-class Run:
-    """A run of batches: what was read of it, and how far it is written."""
-
-    first: int
-    chain: bytes
-    next: int
-    hash: bytes
-    end: int | None = None
-    """Where it must end, if its first rows are written."""
-    hour: int | None = None
-    last: int = 0
-    started: int = 0
-    tariffs: int = 0
-    tally: Tally = field(default_factory=Tally)
-    read: bool = False
-    account: int = 0
-    written: int = 0
-    begun: bool = False
-    waiting: list[int] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Folded:
-    """What was done."""
-
-    batches: int = 0
-    records: int = 0
-    transfers: int = 0
-
-
 class Fold:
     """Folds on connections of one thread; the connection is in autocommit mode. What it remembers may be forgotten."""
 
@@ -123,120 +75,47 @@ class Fold:
         """
         run, self._run = self._run or _resume(sql), None
         try:
-            more = self._write(sql, run) if run.read else self._read(sql, run, closed_before_ms)
-        except (ValueError, KeyError, TypeError, IndexError, struct.error) as error:
+            return self._write(sql, run) if run.read else self._read(sql, run, closed_before_ms)
+        except Broken as broken:
+            raise BooksRefused(str(broken)) from broken
+        except folding.UNREADABLE as error:
             raise BooksRefused(f"batch {run.last + 1} or the next few cannot be read: {error}") from error
-        return more
-
-    # --- reading ------------------------------------------------------------------------------------------------------
 
     def _read(self, sql: sqlite3.Connection, run: Run, closed_before_ms: int) -> bool:
-        following = max(run.first, run.last + 1)
         bounds = {
-            "first": following,
+            "first": run.following,
             "last": run.end or _NO_END,
-            "batches": BATCHES_A_STEP,
-            "records": RECORDS_A_STEP,
+            "batches": folding.BATCHES_A_STEP,
+            "records": folding.RECORDS_A_STEP,
         }
         (text,) = sql.execute(_READ, bounds).fetchone()
-        batches = sorted(json.loads(text))
-        for batch in batches:
-            if not self._take(run, *batch):
-                break
-        if run.end is not None:
-            run.read = run.last == run.end
-            if not batches and not run.read:
-                raise BooksRefused(f"batch {run.last + 1} is missing")
-        elif not run.read and len(batches) < BATCHES_A_STEP and sum(batch[3] for batch in batches) < RECORDS_A_STEP:
-            # That was the end. Not to be asked again at once: under load there is always one more.
-            if run.hour is None or run.hour + HOUR_MS > closed_before_ms:
-                self._run = run
-                return False
-            run.read = True
-        if run.read:
-            run.waiting = [account for account in run.tally.accounts() if account > run.account]
+        batches = [
+            Batch(seq, at, first, count, started, bytes.fromhex(payload), notes, bytes.fromhex(hash))
+            for seq, at, first, count, started, payload, notes, hash in sorted(json.loads(text))
+        ]
+        more = run.take(batches, self.done, closed_before_ms=closed_before_ms)
         self._run = run
-        return True
-
-    def _take(
-        self, run: Run, seq: int, at: int, first: int, count: int, started: int, payload: str, notes: str, hash: str
-    ) -> bool:
-        """Add a batch to its run; False if it is the first of another one."""
-        if run.hour is not None and run.end is None and (hour_of(at) != run.hour or run.tally.sums >= SUMS_MAX):
-            run.read = True
-            return False
-        if seq != max(run.first, run.last + 1) or first != run.next:
-            raise BooksRefused(f"batch {max(run.first, run.last + 1)} is missing, or does not follow the one before it")
-        content = bytes.fromhex(payload)
-        draft = Draft(seq, first, at_ms=at, started=started, count=count, payload=bytearray(content))
-        run.chain = chain(run.chain, draft, notes)
-        if run.chain.hex() != hash.lower():
-            raise BooksRefused(f"batch {seq} was changed: its hash is not that of its contents")
-        run.tally.add(content, notes)
-        run.hour = hour_of(at) if run.hour is None else run.hour
-        run.last, run.next, run.started = seq, first + count, started
-        if not run.begun:
-            self.done.batches += 1
-            self.done.records += count
-        return True
-
-    # --- writing ------------------------------------------------------------------------------------------------------
+        return more
 
     def _write(self, sql: sqlite3.Connection, run: Run) -> bool:
-        accounts = self._next_accounts(run)
-        units = _units(sql, accounts)
-        carries = _carries(sql)
-        before = dict(carries)
-        self._learn_terms(sql, run, accounts)
-        moved: list[Transfer] = []
-        used: list[Usage] = []
-        hash = run.hash if run.begun else _header_hash(run)
-        for account in accounts:
-            usage = run.tally.used_by(account)
-            entries = list(
-                transfers(account, units[account], run.tally.money.get(account, ()), usage, self._terms, carries)
-            )
-            if account in run.tally.holders:
-                hash = _hashed(hash, [account, *run.tally.holders[account]])
-            hash = _hash_rows(hash, usage, entries)
-            moved += entries
-            used += usage
-        changed = [(*key, carry) for key, carry in carries.items() if before.get(key) != carry]
-        if not self._commit(sql, run, accounts, hash, moved, used, changed):
+        accounts = run.next_accounts()
+        if not run.tariffs_of(accounts) <= self._terms.keys():
+            self._terms = terms_of(sql)
+        part = run.part(accounts, _units(sql, accounts), self._terms, _carries(sql))
+        if not self._commit(sql, run, part):
             return True  # somebody else folds, too: begin with what is in the books now
-        run.hash, run.begun, run.written = hash, True, run.written + len(moved)
-        run.account = accounts[-1] if accounts else run.account
-        run.waiting = run.waiting[len(accounts) :]
-        self.done.transfers += len(moved)
-        if run.waiting:
+        run.wrote(part)
+        self.done.transfers += len(part.moved)
+        if not part.done:
             self._run = run
         return True
 
-    def _next_accounts(self, run: Run) -> list[int]:
-        taken, rows = 0, 0
-        for account in run.waiting[:ACCOUNTS_A_STEP]:
-            rows += len(run.tally.usage.get(account, ())) + len(run.tally.money.get(account, ()))
-            if taken and rows > ROWS_A_STEP:
-                break
-            taken += 1
-        return run.waiting[:taken]
-
-    def _commit(
-        self,
-        sql: sqlite3.Connection,
-        run: Run,
-        accounts: Sequence[int],
-        hash: bytes,
-        moved: Sequence[Transfer],
-        used: Sequence[Usage],
-        carries: Sequence[tuple[str, str, int, int]],
-    ) -> bool:
+    def _commit(self, sql: sqlite3.Connection, run: Run, part: Part) -> bool:
         """Write one part of a run, if the books are where it expects them."""
         state = {
             "last": run.last, "first": run.first, "hour": run.hour, "next": run.next, "started": run.started,
-            "tariffs": max(run.tariffs, run.tally.tariffs), "chain": run.chain,
-            "account": accounts[-1] if accounts else run.account,
-            "written": run.written + len(moved), "hash": hash, "done": len(accounts) == len(run.waiting),
+            "tariffs": run.tariffs_noted, "chain": run.chain, "account": part.account, "written": part.written,
+            "hash": part.hash, "done": part.done,
         }  # fmt: skip
         sql.execute("BEGIN IMMEDIATE")
         try:
@@ -247,24 +126,20 @@ class Fold:
             if found.rowcount != 1:
                 sql.execute("ROLLBACK")
                 return False
-            if moved:
-                rows = json.dumps([_transfer_row(entry) for entry in moved])
+            if part.moved:
+                rows = json.dumps([folding.transfer_row(entry) for entry in part.moved])
                 sql.execute(_TRANSFERS, {"fold": run.last, "written": run.written, "rows": rows})
-            if used:
-                rows = json.dumps([_usage_row(usage) for usage in used])
+            if part.used:
+                rows = json.dumps([folding.usage_row(usage) for usage in part.used])
                 sql.execute(_USAGE, {"fold": run.last, "hour": run.hour, "rows": rows})
-            if carries:
-                sql.execute(_CARRY, (json.dumps(carries),))
+            if part.carries:
+                sql.execute(_CARRY, (json.dumps(part.carries),))
             sql.execute("COMMIT")
         except BaseException:
             if sql.in_transaction:
                 sql.execute("ROLLBACK")
             raise
         return True
-
-    def _learn_terms(self, sql: sqlite3.Connection, run: Run, accounts: Sequence[int]) -> None:
-        if any(tariff not in self._terms for account in accounts for tariff in run.tally.usage.get(account, ())):
-            self._terms = terms_of(sql)
 
 
 def terms_of(sql: sqlite3.Connection) -> dict[int, Terms]:
@@ -306,29 +181,3 @@ def _all(sql: sqlite3.Connection, table: str, columns: str) -> list[list[Any]]:
     (text,) = sql.execute(f"SELECT json_group_array(json_array({columns})) FROM {table}").fetchone()  # noqa: S608
     rows: list[list[Any]] = json.loads(text)
     return rows
-
-
-def _transfer_row(entry: Transfer) -> list[str | int]:
-    return [entry.kind, entry.payer, entry.payee, entry.unit, entry.micros, entry.cause]
-
-
-def _usage_row(usage: Usage) -> list[int]:
-    return [usage.account, usage.tariff, usage.requests, usage.micros]
-
-
-def _header_hash(run: Run) -> bytes:
-    tariffs = max(run.tariffs, run.tally.tariffs)
-    return _hashed(run.hash, [run.last, run.first, run.hour, run.next, run.started, tariffs, run.chain.hex()])
-
-
-def _hash_rows(hash: bytes, used: Sequence[Usage], moved: Sequence[Transfer]) -> bytes:
-    """The hash goes on over an account's rows, so that what an anchor vouches for cannot be changed."""
-    for usage in used:
-        hash = _hashed(hash, _usage_row(usage))
-    for entry in moved:
-        hash = _hashed(hash, _transfer_row(entry))
-    return hash
-
-
-def _hashed(before: bytes, row: Sequence[object]) -> bytes:
-    return hashlib.sha256(before + json.dumps(row, separators=(",", ":")).encode()).digest()

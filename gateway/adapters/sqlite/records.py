@@ -1,9 +1,10 @@
-"""The records in SQLite through aiosqlite: tokens, events, payment links.
+"""The records in SQLite through aiosqlite: tokens, events, links, receipts.
 
 A file of its own, so that records never wait for money nor money for them. Each statement commits by itself
 (autocommit) and is awaited before anything is acknowledged; there is no transaction to leave open.
 """
 
+import asyncio
 import json
 import os
 import sqlite3
@@ -17,15 +18,24 @@ import aiosqlite
 from gateway.adapters.sqlite.migrations import MigrationRefused
 from gateway.adapters.sqlite.upgrade import upgrade
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
+from gateway.core.money import Money
 from gateway.core.payments import Event
 from gateway.core.refusals import RecordsUnavailable
-from gateway.ports import InboxStatus, Randomness, StoreDamaged, TokenRow
+from gateway.core.reversals import Credited, Move, Notice
+from gateway.ports import InboxEntry, InboxStatus, Randomness, StoreDamaged, TokenRow
 
+_BUSY_SECONDS_MAX = 5.0
+_RETRY_SECONDS = 0.02
 _EVENT_PURPOSE = "event"
+_EVENT = "SELECT id, type, live, created, object, key_id, status, received, error FROM event"
+_KEY_GONE = "the key that sealed it is gone; look at it at the provider"
 
 
 class SqliteRecords:
-    """Implements `ports.Credentials`, `ports.Inbox` and `ports.Links`. Every call may raise RecordsUnavailable."""
+    """Implements `ports.Credentials`, `ports.Inbox`, `ports.Links`, `ports.Receipts` and `ports.Watermarks`.
+
+    Every call may raise RecordsUnavailable.
+    """
 
     def __init__(self, path: Path, *, keyring: Keyring, randomness: Randomness) -> None:
         self._path = path
@@ -38,14 +48,27 @@ class SqliteRecords:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if not self._path.exists():
             os.close(os.open(self._path, os.O_CREAT | os.O_WRONLY, 0o600))
+        patience = asyncio.get_running_loop().time() + _BUSY_SECONDS_MAX
+        while not self._ready(last=asyncio.get_running_loop().time() > patience):  # noqa: ASYNC110 -- of other processes
+            await asyncio.sleep(_RETRY_SECONDS)
+        self._connection = await aiosqlite.connect(self._path, isolation_level=None, timeout=5)
+        await self._sql.execute("PRAGMA synchronous = FULL")
+
+    def _ready(self, *, last: bool) -> bool:
+        """Whether the tables are up to date. False while another process makes them, unless this is the `last` try.
+
+        SQLite does not wait for a lock when a file is turned to a log for the first time, as workers do that start
+        together.
+        """
         try:
-            with closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
+            with closing(sqlite3.connect(self._path, isolation_level=None, timeout=0.1)) as connection:
                 connection.execute("PRAGMA journal_mode = WAL")
                 upgrade(connection, self._path, "records")
         except (sqlite3.Error, MigrationRefused) as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY and not last:
+                return False
             raise StoreDamaged(f"{self._path}: {error}; restore a backup of the records") from error
-        self._connection = await aiosqlite.connect(self._path, isolation_level=None, timeout=5)
-        await self._sql.execute("PRAGMA synchronous = FULL")
+        return True
 
     async def close(self) -> None:
         """Let go of the file; also when it was never opened."""
@@ -90,18 +113,28 @@ class SqliteRecords:
         await self._write("UPDATE event SET status = ?, error = ? WHERE id = ?", (status, error, id))
 
     async def events(self, status: InboxStatus) -> list[Event]:
-        rows = await self._read(
-            "SELECT id, type, live, created, object, key_id FROM event WHERE status = ? ORDER BY received",
-            (status,),
-        )
-        events = []
-        for id, type, live, created, sealed, key_id in rows:
-            content = self._unsealed(key_id, sealed)
-            if content is None and status == "waiting":
-                await self.close_event(id, "parked", error="the key that sealed it is gone; look at it at the provider")
+        return [entry.event for entry in await self.entries(status)]
+
+    async def entries(self, status: InboxStatus) -> list[InboxEntry]:
+        entries = []
+        for row in await self._read(f"{_EVENT} WHERE status = ? ORDER BY received", (status,)):
+            entry = self._entry(row)
+            if not entry.readable and status == "waiting":
+                await self.close_event(entry.event.id, "parked", error=_KEY_GONE)
             else:
-                events.append(Event(id, type, bool(live), created, content or {}))
-        return events
+                entries.append(entry)
+        return entries
+
+    async def find_entry(self, id: str) -> InboxEntry | None:
+        for row in await self._read(f"{_EVENT} WHERE id = ?", (id,)):
+            return self._entry(row)
+        return None
+
+    def _entry(self, row: sqlite3.Row) -> InboxEntry:
+        id, type, live, created, sealed, key_id, status, received, error = row
+        content = self._unsealed(key_id, sealed)
+        event = Event(id, type, bool(live), created, content or {})
+        return InboxEntry(event, status, received, error, readable=content is not None)
 
     def _unsealed(self, key_id: str, sealed: bytes) -> dict[str, Any] | None:
         """What an event is about; None when its key has left the ring."""
@@ -120,6 +153,92 @@ class SqliteRecords:
 
     async def keep_link(self, key: str, url: str) -> None:
         await self._write("INSERT OR REPLACE INTO payment_link VALUES (?, ?)", (key, url))
+
+    # --- receipts -----------------------------------------------------------------------------------------------------
+
+    async def keep_credited(self, credited: Credited) -> Credited:
+        await self._write(
+            "INSERT INTO credited (payment, session, account, currency, paid, credit) VALUES (?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT DO NOTHING",
+            (
+                credited.payment,
+                credited.session,
+                credited.account,
+                credited.paid.currency,
+                credited.paid.micros,
+                credited.credit.micros,
+            ),
+        )
+        return await self.find_credited(credited.payment) or credited
+
+    async def find_credited(self, payment: str) -> Credited | None:
+        query = "SELECT payment, session, account, currency, paid, credit FROM credited WHERE payment = ?"
+        for id, session, account, currency, paid, credit in await self._read(query, (payment,)):
+            return Credited(id, session, account, Money(paid, currency), Money(credit, currency))
+        return None
+
+    async def keep_notice(self, notice: Notice) -> None:
+        await self._write(
+            "INSERT INTO notice (event, payment, kind, about, micros, currency, stands, at, live)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (
+                notice.event,
+                notice.payment,
+                notice.kind,
+                notice.about,
+                notice.amount.micros,
+                notice.amount.currency,
+                notice.stands,
+                notice.at,
+                notice.live,
+            ),
+        )
+
+    async def notices(self, payment: str) -> list[Notice]:
+        rows = await self._read(
+            "SELECT event, payment, kind, about, micros, currency, stands, at, live FROM notice WHERE payment = ?"
+            " ORDER BY at, event",
+            (payment,),
+        )
+        return [
+            Notice(event, paid, kind, about, Money(micros, currency), bool(stands), at, bool(live))
+            for event, paid, kind, about, micros, currency, stands, at, live in rows
+        ]
+
+    async def moves(self, payment: str) -> list[Move]:
+        query = "SELECT payment, number, micros, kind, made FROM move WHERE payment = ? ORDER BY number"
+        rows = await self._read(query, (payment,))
+        return [Move(id, number, micros, kind, bool(made)) for id, number, micros, kind, made in rows]
+
+    async def plan_move(self, move: Move) -> bool:
+        return await self._write(
+            "INSERT INTO move (payment, number, micros, kind) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (move.payment, move.number, move.micros, move.kind),
+        )
+
+    async def move_made(self, payment: str, number: int) -> None:
+        await self._write("UPDATE move SET made = 1 WHERE payment = ? AND number = ?", (payment, number))
+
+    async def correct_move(self, payment: str, number: int, micros: int) -> None:
+        values = (micros, payment, number)
+        await self._write("UPDATE move SET micros = ? WHERE payment = ? AND number = ?", values)
+
+    async def unmade(self) -> list[str]:
+        rows = await self._read("SELECT DISTINCT payment FROM move WHERE made = 0 ORDER BY payment", ())
+        return [payment for (payment,) in rows]
+
+    # --- watermarks ---------------------------------------------------------------------------------------------------
+
+    async def watermark(self, name: str) -> int | None:
+        for (value,) in await self._read("SELECT value FROM watermark WHERE name = ?", (name,)):
+            return int(value)
+        return None
+
+    async def keep_watermark(self, name: str, value: int) -> None:
+        await self._write(
+            "INSERT INTO watermark VALUES (?, ?) ON CONFLICT DO UPDATE SET value = max(value, excluded.value)",
+            (name, value),
+        )
 
     async def _read(self, statement: str, values: tuple[object, ...]) -> Iterable[sqlite3.Row]:
         try:

@@ -8,13 +8,14 @@ to the operator's home folder. Whatever goes wrong on the way, cut bodies includ
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gateway.adapters.stripe import webhooks
+from gateway.adapters.stripe import notices, webhooks
 from gateway.core.money import Money, from_minor, to_minor
 from gateway.core.payments import Event, Payment
 from gateway.core.refusals import PaymentServiceUnavailable
+from gateway.core.reversals import Notice
 from gateway.core.secrets import Secret
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
     from stripe import StripeClient
 
 _COMPLETED = frozenset(("checkout.session.completed", "checkout.session.async_payment_succeeded"))
+_ACTED_ON = sorted({*_COMPLETED, *notices.TYPES})  # at most twenty, https://docs.stripe.com/api/events/list
 _SESSION_ID = re.compile(r"cs_(test|live)_[A-Za-z0-9]{1,200}")
+_INTENT_ID = re.compile(r"pi_[A-Za-z0-9_]{1,200}")
+_PAGE = 100  # the most that Stripe gives, https://docs.stripe.com/api/pagination
 _TIMEOUT_SECONDS = 10
 _RETRIES = 2
 
@@ -80,8 +84,49 @@ class StripePayments:
         if not found or (found[1] == "live") != self._live:
             return None
         checkout = await self._ask(lambda stripe: stripe.v1.checkout.sessions.retrieve_async(session))
+        return None if checkout is None else self._readable(checkout.to_dict())
+
+    async def find_payment_of(self, intent: str) -> Payment | None:
+        if not _INTENT_ID.fullmatch(intent):
+            return None
+        found = await self._ask(
+            lambda stripe: stripe.v1.checkout.sessions.list_async({"payment_intent": intent, "limit": 1})
+        )
+        return self._readable(found.data[0].to_dict()) if found and found.data else None
+
+    async def events(self, *, begin: int, end: int) -> AsyncIterator[Event]:
+        bounds = {"created": {"gte": begin, "lt": end}, "types": _ACTED_ON, "limit": _PAGE}
+        async for item in self._pages(lambda stripe, more: stripe.v1.events.list_async({**bounds, **more})):
+            event = webhooks.event_of(item)
+            if event is None:
+                self._report("an event cannot be read", id=str(item.get("id"))[:255])
+            else:
+                yield event
+
+    async def checkouts(self, *, begin: int, end: int) -> AsyncIterator[Payment]:
+        bounds = {"created": {"gte": begin, "lt": end}, "status": "complete", "limit": _PAGE}
+        async for item in self._pages(lambda stripe, more: stripe.v1.checkout.sessions.list_async({**bounds, **more})):
+            payment = self._readable(item)
+            if payment is not None:
+                yield payment
+
+    async def _pages(self, ask: Callable[[Any, Mapping[str, str]], Any]) -> AsyncIterator[dict[str, Any]]:
+        """Every object of a list, newest first."""
+        more: Mapping[str, str] = {}
+        while True:
+            cursor = more
+            page = await self._ask(lambda stripe: ask(stripe, cursor))  # noqa: B023 -- called at once
+            if page is None:  # the object at the cursor is gone, so what follows it is not known
+                raise PaymentServiceUnavailable()
+            for item in page.data:
+                yield item.to_dict()
+            if not page.has_more or not page.data:
+                return
+            more = {"starting_after": page.data[-1].id}
+
+    def _readable(self, session: Mapping[str, Any]) -> Payment | None:
         try:
-            return None if checkout is None else _payment(checkout.to_dict())
+            return _payment(session)
         except ValueError as error:
             self._report("a checkout cannot be read", why=str(error))
             return None
@@ -95,6 +140,9 @@ class StripePayments:
 
     def payment(self, event: Event) -> Payment | None:
         return _payment(event.object) if event.type in _COMPLETED else None
+
+    def notice(self, event: Event) -> Notice | None:
+        return notices.notice(event)
 
     # --- the SDK ------------------------------------------------------------------------------------------------------
 
@@ -155,10 +203,13 @@ def _payment(session: Mapping[str, Any]) -> Payment | None:
     details = session.get("total_details")
     tax = details.get("amount_tax") if isinstance(details, Mapping) else 0
     net = amount - tax if isinstance(tax, int) else amount
+    intent = session.get("payment_intent")
     return Payment(
         id=id,
         amount=from_minor(net, currency),
         reference=reference,
         settled=session.get("payment_status") != "unpaid",
         live=live,
+        intent=intent if isinstance(intent, str) and _INTENT_ID.fullmatch(intent) else None,
+        paid=from_minor(amount, currency),
     )

@@ -55,17 +55,27 @@ def _parse(header: str | None) -> tuple[str, list[str]]:
     return timestamps[0], signatures
 
 
-def _event(body: bytes) -> Event:
+def event_of(content: Any) -> Event | None:
+    """An event as Stripe's API describes it; None for anything else."""
     try:
-        content: Any = json.loads(body)
         id, type, live, created = content["id"], content["type"], content["livemode"], content["created"]
         about = content["data"]["object"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise WebhookRefused("it is not an event") from None
+    except (KeyError, TypeError):
+        return None
     times = isinstance(created, int) and not isinstance(created, bool) and 0 <= created < 2**53
     if not (_is_name(id) and _is_name(type) and isinstance(live, bool) and times and isinstance(about, dict)):
-        raise WebhookRefused("it is not an event")
+        return None
     return Event(id, type, live, created, about)
+
+
+def _event(body: bytes) -> Event:
+    try:
+        event = event_of(json.loads(body))
+    except (ValueError, RecursionError):
+        event = None
+    if event is None:
+        raise WebhookRefused("it is not an event")
+    return event
 
 
 def _is_name(text: object) -> bool:

@@ -6,6 +6,11 @@ a form cannot send) and has to name the loopback as its host (which a rebound na
     GET  state                                                       what there is and what is under way
     POST pay      {"link": url or id, "method"?, "card"?, "email"?, "amount"?, "client_reference_id"?}
     POST settle   {"session": id, "succeed"?: true}                  a payment that settles later arrives, or fails
+    POST refund   {"session": id, "amount"?, "later"?: false}        give back all or some of it
+    POST settle_refund  {"refund": id, "succeed"?: true}             it arrives, or fails
+    POST dispute  {"session": id, "amount"?, "inquiry"?: false}      the payer's bank wants it back
+    POST close_dispute  {"dispute": id, "won": false}                the bank decides
+    POST warn     {"session": id}                                    an early warning of fraud
     POST deliver  {"event": id, "times"?: 1}                         again, at once
     POST hold     {"types"?: [type, …]}                              keep events back from now on
     POST release  {"order"?: "created" | "reversed" | "shuffled" | [id, …]}
@@ -60,6 +65,26 @@ async def _settle(standin: StandIn, given: Mapping[str, Any]) -> Any:
     return standin.settle(given["session"], succeed=given.get("succeed", True))
 
 
+async def _refund(standin: StandIn, given: Mapping[str, Any]) -> Any:
+    return standin.refund(given["session"], given.get("amount"), later=given.get("later", False))
+
+
+async def _settle_refund(standin: StandIn, given: Mapping[str, Any]) -> Any:
+    return standin.settle_refund(given["refund"], succeed=given.get("succeed", True))
+
+
+async def _dispute(standin: StandIn, given: Mapping[str, Any]) -> Any:
+    return standin.dispute(given["session"], given.get("amount"), inquiry=given.get("inquiry", False))
+
+
+async def _close_dispute(standin: StandIn, given: Mapping[str, Any]) -> Any:
+    return standin.close_dispute(given["dispute"], won=given["won"])
+
+
+async def _warn(standin: StandIn, given: Mapping[str, Any]) -> Any:
+    return standin.warn(given["session"])
+
+
 async def _deliver(standin: StandIn, given: Mapping[str, Any]) -> Any:
     times = given.get("times", 1)
     if not 1 <= times <= TIMES_MAX:
@@ -101,6 +126,11 @@ PAY = played.fields(
 COMMANDS: Mapping[str, tuple[Shape, Command]] = {
     "pay": (PAY, _pay),
     "settle": (played.fields(["session"], session=STRING, succeed=BOOLEAN), _settle),
+    "refund": (played.fields(["session"], session=STRING, amount=INTEGER, later=BOOLEAN), _refund),
+    "settle_refund": (played.fields(["refund"], refund=STRING, succeed=BOOLEAN), _settle_refund),
+    "dispute": (played.fields(["session"], session=STRING, amount=INTEGER, inquiry=BOOLEAN), _dispute),
+    "close_dispute": (played.fields(["dispute", "won"], dispute=STRING, won=BOOLEAN), _close_dispute),
+    "warn": (played.fields(["session"], session=STRING), _warn),
     "deliver": (played.fields(["event"], event=STRING, times=INTEGER), _deliver),
     "hold": (played.fields(types=TYPES), _hold),
     "release": (played.fields(order=either(enum("created", "reversed", "shuffled"), TYPES)), _release),

@@ -152,6 +152,15 @@ CREATE_SESSION = fields(
     ui_mode=enum("hosted_page"),
 )
 EXPIRE_SESSION = RETRIEVE
+CREATE_REFUND = fields(
+    amount=INTEGER,
+    charge=STRING,
+    expand=EXPAND,
+    metadata=METADATA,
+    payment_intent=STRING,
+    reason=enum("duplicate", "fraudulent", "requested_by_customer"),
+)
+CLOSE_DISPUTE = RETRIEVE
 CREATE_CUSTOMER = fields(**_CUSTOMER)
 UPDATE_CUSTOMER = CREATE_CUSTOMER
 
@@ -181,5 +190,8 @@ LIST_SESSIONS = listing(
 )
 LIST_INTENTS = listing(created=CREATED, customer=STRING)
 LIST_CHARGES = listing(created=CREATED, customer=STRING, payment_intent=STRING)
+LIST_REFUNDS = listing(charge=STRING, created=CREATED, payment_intent=STRING)
+LIST_DISPUTES = LIST_REFUNDS
+LIST_WARNINGS = LIST_REFUNDS
 LIST_CUSTOMERS = listing(created=CREATED, email=STRING)
 LIST_EVENTS = listing(created=CREATED, delivery_success=BOOLEAN, type=STRING, types=array(STRING))

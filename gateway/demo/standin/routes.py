@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.demo.standin import catalogue, played, sessions, views
+from gateway.demo.standin import catalogue, played, returns, sessions, views
 from gateway.demo.standin.errors import invalid
 from gateway.demo.standin.shapes import Shape
 from gateway.demo.standin.store import Json, World
@@ -64,7 +64,17 @@ _FILTERS: Mapping[str, Callable[[Json, Any], bool]] = {
     "types": lambda item, value: item["type"] in value,
     **{
         name: _same(name)
-        for name in ("active", "currency", "customer", "email", "payment_intent", "payment_link", "product", "status")
+        for name in (
+            "active",
+            "charge",
+            "currency",
+            "customer",
+            "email",
+            "payment_intent",
+            "payment_link",
+            "product",
+            "status",
+        )
     },
     "type": lambda item, value: _type_matches(item["type"], value),
 }
@@ -111,6 +121,18 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/payment_intents/{id}", played.RETRIEVE, _retrieves("payment_intent")),
     Route("GET", "/v1/charges", played.LIST_CHARGES, _lists("charge", "/v1/charges")),
     Route("GET", "/v1/charges/{id}", played.RETRIEVE, _retrieves("charge")),
+    Route("POST", "/v1/refunds", played.CREATE_REFUND, _creates(returns.create_refund)),
+    Route("GET", "/v1/refunds", played.LIST_REFUNDS, _lists("refund", "/v1/refunds")),
+    Route("GET", "/v1/refunds/{id}", played.RETRIEVE, _retrieves("refund")),
+    Route("GET", "/v1/disputes", played.LIST_DISPUTES, _lists("dispute", "/v1/disputes")),
+    Route("GET", "/v1/disputes/{id}", played.RETRIEVE, _retrieves("dispute")),
+    Route("POST", "/v1/disputes/{id}/close", played.CLOSE_DISPUTE, returns.accept_dispute),
+    Route(
+        "GET",
+        "/v1/radar/early_fraud_warnings",
+        played.LIST_WARNINGS,
+        _lists("radar.early_fraud_warning", "/v1/radar/early_fraud_warnings"),
+    ),
     Route("POST", "/v1/customers", played.CREATE_CUSTOMER, _creates(catalogue.create_customer)),
     Route("GET", "/v1/customers", played.LIST_CUSTOMERS, _lists("customer", "/v1/customers")),
     Route("GET", "/v1/customers/{id}", played.RETRIEVE, _retrieves("customer")),

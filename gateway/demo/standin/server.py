@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from aiohttp import web
 
-from gateway.demo.standin import cards, checkout, control, sessions, till, webhooks
+from gateway.demo.standin import cards, checkout, control, returns, sessions, till, webhooks
 from gateway.demo.standin.api import LIVE_KEYS, TEST_KEYS, Api, Parameters, encode
 from gateway.demo.standin.errors import ApiError, no_such, outage, unrecognized
 from gateway.demo.standin.store import Json, Movement, World
@@ -198,6 +198,33 @@ class StandIn:
         """Let the payment of a session that settles later arrive, or fail."""
         session = self._world.get("checkout.session", session_id, "session")
         return copy.deepcopy(till.settle(self._world, session, succeed))
+
+    def refund(self, session_id: str, amount: int | None = None, *, later: bool = False) -> Json:
+        """Refund a session, whole or in part. `later`: the refund stays pending until `settle_refund`."""
+        params = {} if amount is None else {"amount": amount}
+        status = "pending" if later else "succeeded"
+        return copy.deepcopy(returns.refund(self._world, self._charge(session_id), params, status))
+
+    def settle_refund(self, refund_id: str, *, succeed: bool = True) -> Json:
+        """Let a refund arrive, or fail; one that had arrived may still fail."""
+        made = self._world.get("refund", refund_id, "refund")
+        return copy.deepcopy(returns.settle_refund(self._world, made, succeed))
+
+    def dispute(self, session_id: str, amount: int | None = None, *, inquiry: bool = False) -> Json:
+        """The payer of a session disputes it, whole or in part."""
+        return copy.deepcopy(returns.dispute(self._world, self._charge(session_id), amount, inquiry))
+
+    def close_dispute(self, dispute_id: str, *, won: bool) -> Json:
+        """Let the bank decide a dispute."""
+        made = self._world.get("dispute", dispute_id, "dispute")
+        return copy.deepcopy(returns.close_dispute(self._world, made, won))
+
+    def warn(self, session_id: str) -> Json:
+        """The issuer of the card that paid a session warns of fraud."""
+        return copy.deepcopy(returns.warn(self._world, self._charge(session_id)))
+
+    def _charge(self, session_id: str) -> Json:
+        return returns.charge_of(self._world, self._world.get("checkout.session", session_id, "session"))
 
     def expire_due(self) -> None:
         """Expire the sessions whose time is over. Every request does this by itself."""

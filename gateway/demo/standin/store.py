@@ -33,6 +33,9 @@ KINDS = (
     "charge",
     "customer",
     "payment_method",
+    "refund",
+    "dispute",
+    "radar.early_fraud_warning",
     "event",
 )
 

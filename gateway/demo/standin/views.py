@@ -29,6 +29,9 @@ REFERENCES: Mapping[str, Mapping[str, str]] = {
     },
     "charge": {"customer": "customer", "payment_intent": "payment_intent"},
     "payment_method": {"customer": "customer"},
+    "refund": {"charge": "charge", "payment_intent": "payment_intent"},
+    "dispute": {"charge": "charge", "payment_intent": "payment_intent"},
+    "radar.early_fraud_warning": {"charge": "charge", "payment_intent": "payment_intent"},
 }
 WITH_ITEMS = ("checkout.session", "payment_link")
 

@@ -16,8 +16,10 @@ Key = tuple[str, str]
 class Account:
     """One account in memory. `row` is 0 while nobody has paid into it.
 
-    Of a keeper that lends: `lent` is what workers have in their slices, and `pins` counts those slices. Of
-    one that borrows: `slice` is what is on loan to us, and `elsewhere` what the others might still have.
+    Of a keeper that lends: `lent` is what workers have in their slices, and `pins` counts those slices, and the records
+    for whose answers a worker still stands: while there are any, it stays in the memory. Of one that borrows: `slice`
+    is what is on loan to us, `elsewhere` what the others might still have, and `parted` counts how often we gave
+    something back.
     """
 
     __slots__ = (
@@ -28,6 +30,7 @@ class Account:
         "held",
         "holder",
         "lent",
+        "parted",
         "pins",
         "row",
         "slice",
@@ -45,6 +48,7 @@ class Account:
         self.pins = 0
         self.slice = 0
         self.elsewhere = 0
+        self.parted = 0
         self.used = 0  # the last look-round in which it was used
 
     @property
@@ -96,10 +100,11 @@ class Holding:
 class Asker:
     """Somebody who wants an account, and `micros` of it held when it comes."""
 
-    __slots__ = ("ceiling", "granted")
+    __slots__ = ("ceiling", "granted", "held")
 
     def __init__(self, ceiling: Money | None) -> None:
         self.ceiling = ceiling
+        self.held = 0
         self.granted: asyncio.Future[Account] = asyncio.get_running_loop().create_future()
 
     async def account(self) -> Account:
@@ -108,8 +113,8 @@ class Asker:
             return await self.granted
         except asyncio.CancelledError:
             granted = self.granted
-            if granted.done() and not granted.cancelled() and granted.exception() is None and self.ceiling is not None:
-                granted.result().release(self.ceiling.micros)
+            if granted.done() and not granted.cancelled() and granted.exception() is None:
+                granted.result().release(self.held)
             raise
 
     def serve(self, account: Account, *, doubtful: bool = False) -> None:
@@ -121,8 +126,13 @@ class Asker:
             self.granted.set_result(account)
         elif ceiling.micros <= account.available:
             account.hold(ceiling.micros)
+            self.held = ceiling.micros
             self.granted.set_result(account)
-        elif doubtful:
+        else:
+            self._fall_short(account, ceiling, doubtful)
+
+    def _fall_short(self, account: Account, ceiling: Money, doubtful: bool) -> None:
+        if doubtful:
             self.refuse()
         else:
             balance = Money(account.available + account.elsewhere, account.currency)
@@ -136,6 +146,31 @@ class Asker:
         """There is no knowing just now."""
         if not self.granted.done():
             self.granted.set_exception(LedgerUnavailable())
+
+
+class Fetcher(Asker):
+    """Wants so much to lend it on. If there is less, nothing is held for it: it is told how the account stood."""
+
+    __slots__ = ("doubtful", "parted")
+
+    def __init__(self, ceiling: Money) -> None:
+        super().__init__(ceiling)
+        self.doubtful = False
+        self.parted = 0
+
+    @property
+    def found(self) -> Account:
+        """The account, once it has come."""
+        return self.granted.result()
+
+    @property
+    def untouched(self) -> bool:
+        """Whether whatever there was stands there still."""
+        return self.found.parted == self.parted
+
+    def _fall_short(self, account: Account, ceiling: Money, doubtful: bool) -> None:
+        self.doubtful, self.parted = doubtful, account.parted
+        self.granted.set_result(account)
 
 
 @dataclass(slots=True)

@@ -25,7 +25,8 @@ flight leave the memory in the order of their last use.
 **A keeper may borrow.** With several worker processes each has a keeper of its own over a store that is another
 keeper's (`ports.Lender`): what it has of an account is a slice. It draws more when a hold needs more than is left,
 gives back what lies idle or is recalled, and refuses for want of money only when its lender has no more.
-`slices.py` is the lender's side.
+`slices.py` is the lender's side. A keeper may do both: of what is on loan to it, some is `lent` on to its workers. What
+it parts with, and what it counts as on loan, leaves that covered at every moment.
 
 **A reversal** takes its whole amount out of the balance in memory at once, which may make it negative: so the question
 before a hold stays the one that it is, and nobody is granted what has to go back. What is lent is then recalled. Of the
@@ -35,8 +36,8 @@ recalled, stays covered: it is the debt that waits for the next credit, never a 
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from gateway.core.ids import RequestId
@@ -59,13 +60,14 @@ from gateway.core.ledger import (
 from gateway.core.money import AMOUNT_MICROS_MAX, Money
 from gateway.core.refusals import LedgerUnavailable, PaymentRequired
 from gateway.core.routes import Durability
-from gateway.flows.keep.accounts import Account, Asker, Holding, Key, Waiting
+from gateway.flows.keep.accounts import Account, Asker, Fetcher, Holding, Key, Waiting
 from gateway.ports import (
     Archive,
     Clock,
     Hold,
     LedgerStore,
     Lender,
+    Refunds,
     RequestUnderWay,
     RequestUnknown,
     StoreBusy,
@@ -107,6 +109,7 @@ class Keeper:
         lender: Lender | None = None,
         teller: Teller | None = None,
         archive: Archive | None = None,
+        refunds: Refunds | None = None,
         pace: Pace | None = None,
         accounts_max: int = 100_000,
         report: Callable[[str], None] = lambda problem: None,
@@ -119,8 +122,11 @@ class Keeper:
         self._lender = lender
         self._teller = teller
         self._archive = archive
+        self._refunds = refunds
         self._recall_lent: Callable[[Account], Awaitable[None]] | None = None
         self._ended_there: Callable[[RequestId], Awaitable[bool]] | None = None
+        self._call_in: Callable[[int], AbstractAsyncContextManager[bool]] | None = None
+        self._kept: list[Account] = []  # on loan from before, until the workers have said what of it is theirs
         self._open: dict[int, Holding] = {}  # by the number of the request
         self._refunding = asyncio.Lock()
         self._accounts: OrderedDict[Key, Account] = OrderedDict()
@@ -153,6 +159,7 @@ class Keeper:
         if self._lender is not None:
             self._lender.lends_to(self)
         tail = await self._store.open()
+        self._take_up(tail.loans)
         if survivors is not None:
             await survivors.gather(tail)
         recovered = await self._recover(tail, survivors)
@@ -194,9 +201,19 @@ class Keeper:
             draft.quiet = True
             await self._commit_until_done(draft)
             self._committed(draft)
+            for row, micros in draft.spent.items():
+                if (account := self._rows.get(row)) is not None:
+                    account.available -= micros
         else:
             self._stored_started = min(tail.first - 1, self._started())
         return Recovered(len(undo), -sum(record.micros for record in undo))
+
+    def _take_up(self, loans: Sequence[tuple[int, str, str, int]]) -> None:
+        """What was on loan to the keeper before this one is ours, until its workers have claimed their part of it."""
+        for row, holder, unit, micros in loans:
+            account = self._receive((holder, unit), Drawn(row, micros, 0, doubtful=False))
+            account.pins += 1
+            self._kept.append(account)
 
     # --- the port -----------------------------------------------------------------------------------------------------
 
@@ -240,6 +257,45 @@ class Keeper:
         self._waiting.gates.append((gate, hold))
         await gate
 
+    async def renew(self, hold: Hold, due: Money, ahead: Money) -> None:
+        assert isinstance(hold, Holding)
+        if hold.settled or not hold.recorded <= due.micros <= hold.ceiling or ahead.micros < 0:
+            raise ValueError(f"{due} is less than was recorded, or more than is held")
+        self._refuse_if_stuck()
+        recorded = None
+        if due.micros > hold.recorded:
+            self._change(hold, due.micros)
+            recorded = self.durable()
+        try:
+            async with asyncio.timeout(self._pace.give_up_after):
+                await self._set_aside(hold, due.micros + ahead.micros - hold.ceiling)
+                if recorded is not None:
+                    await recorded
+        except BaseException as error:
+            if recorded is not None:
+                recorded.cancel()
+            if isinstance(error, TimeoutError):
+                raise LedgerUnavailable() from None
+            raise
+
+    def _change(self, hold: Holding, micros: int) -> None:
+        """Record that it comes to so much by now."""
+        kind = Kind.CORRECTION if micros < hold.recorded else Kind.RENEWAL if hold.recorded else Kind.CAPTURE
+        self.write(kind, hold.tariff, hold.account, hold.token, micros - hold.recorded, hold.id)
+        hold.recorded = micros
+
+    async def _set_aside(self, hold: Holding, micros: int) -> None:
+        """So much more for a hold. Cancelled, it has it or it has not."""
+        account = hold.account
+        if micros > account.available:
+            missing = Money(micros, account.currency)
+            if self._lender is None:
+                raise PaymentRequired(price=missing, balance=Money(account.available, account.currency))
+            await self._ask(account.key, missing)
+        elif micros > 0:
+            account.hold(micros)
+        hold.ceiling += max(0, micros)
+
     def settle(self, hold: Hold, cost: Money) -> Money:
         assert isinstance(hold, Holding)
         if hold.settled:
@@ -248,9 +304,7 @@ class Keeper:
         self._open.pop(hold.id.number, None)
         micros = 0 if hold.failed else max(0, min(cost.micros, hold.ceiling))
         if micros != hold.recorded:
-            kind = Kind.CORRECTION if hold.recorded else Kind.CAPTURE
-            self.write(kind, hold.tariff, hold.account, hold.token, micros - hold.recorded, hold.id)
-            hold.recorded = micros
+            self._change(hold, micros)
         account = hold.account
         account.held -= hold.ceiling
         account.available += hold.ceiling - micros
@@ -287,6 +341,8 @@ class Keeper:
 
     async def refund(self, request: RequestId, reason: str) -> list[Charge]:
         self._refuse_if_stuck()
+        if self._refunds is not None:
+            return await self._refund_there(request, reason, self._refunds)
         if self._archive is None:
             raise NotImplementedError("requests cannot be found in these books")
         try:
@@ -312,6 +368,14 @@ class Keeper:
         if refunds:
             await self.durable()
         return [refund.charge for refund in refunds]
+
+    async def _refund_there(self, request: RequestId, reason: str, refunds: Refunds) -> list[Charge]:
+        """By books that others keep, too: one of them may have served it."""
+        try:
+            async with self._refunding:
+                return await refunds.refund(request, reason)
+        except StoreFailed:
+            raise LedgerUnavailable() from None
 
     async def ended(self, request: RequestId) -> bool:
         """Whether it is under way nowhere; if so, whatever was recorded of it is durable. Raises LedgerUnavailable."""
@@ -357,13 +421,23 @@ class Keeper:
 
     def _free(self, account: Account) -> int:
         """What can be given back. What a correction has just released comes free when the correction is committed."""
-        return account.slice - max(0, self._under_way.get(account.row, 0))
+        return account.slice - account.lent - max(0, self._under_way.get(account.row, 0))
+
+    @asynccontextmanager
+    async def called_in(self, row: int) -> AsyncIterator[bool]:
+        if self._call_in is None:
+            yield True
+            return
+        async with self._call_in(row) as sure:
+            yield sure
 
     def _part_with(self, account: Account) -> int:
         micros = max(0, min(account.available, self._free(account)))
         account.available -= micros
         account.slice -= micros
         account.elsewhere += micros
+        if micros:
+            account.parted += 1
         return micros
 
     def _look_round(self) -> None:
@@ -373,7 +447,7 @@ class Keeper:
         for account in list(self._accounts.values()):
             if account.used >= self._round:
                 break
-            if account.held or account.draft > self._committed_seq:
+            if account.held or account.pins or account.draft > self._committed_seq:
                 self._accounts.move_to_end(account.key)
                 continue
             del self._accounts[account.key]
@@ -397,11 +471,18 @@ class Keeper:
     # --- lending: what the lender's side needs ------------------------------------------------------------------------
 
     def lends_through(
-        self, recall: Callable[[Account], Awaitable[None]], ended: Callable[[RequestId], Awaitable[bool]]
+        self,
+        recall: Callable[[Account], Awaitable[None]],
+        ended: Callable[[RequestId], Awaitable[bool]],
+        call_in: Callable[[int], AbstractAsyncContextManager[bool]],
     ) -> None:
-        """How to get back what can be had of what is lent of an account, and whether a request is over there."""
+        """How to get back what can be had of what is lent of an account, and whether a request is over there.
+
+        `call_in` is `ports.Borrower.called_in`.
+        """
         self._recall_lent = recall
         self._ended_there = ended
+        self._call_in = call_in
 
     async def _recall_everything(self, account: Account) -> None:
         if account.lent and self._recall_lent is not None:
@@ -415,6 +496,48 @@ class Keeper:
     def in_memory(self, account: Account) -> bool:
         """Whether this is still the one that counts: nothing is ever taken from a copy that has left the memory."""
         return self._accounts.get(account.key) is account
+
+    @property
+    def borrows(self) -> bool:
+        """Whether what we lend is itself on loan to us."""
+        return self._lender is not None
+
+    def in_hand(self, key: Key) -> Account | None:
+        """An account, if it is in the memory just now."""
+        return self._accounts.get(key)
+
+    def on_loan(self, row: int) -> Account | None:
+        """The account of this row, if something of it is on loan to us."""
+        return self._rows.get(row)
+
+    def used(self, account: Account) -> None:
+        """It is lent from: so it does not lie idle."""
+        account.used = self._round
+        self._accounts.move_to_end(account.key)
+
+    async def fetch(self, key: Key, micros: int) -> Fetcher:
+        """Get an account's money to lend it on, from whoever lends to us. Raises LedgerUnavailable.
+
+        Where there is so much, it is held, and `held` says so; else whatever there is stands in the account.
+        """
+        self._refuse_if_stuck()
+        assert self._lender is not None
+        fetcher = Fetcher(Money(micros, key[1]))
+        self._draw_for(key, fetcher, self._lender)
+        await fetcher.account()
+        return fetcher
+
+    async def claimed(self, row: int, key: Key) -> Account:
+        """The account of which a worker has claimed something, while its keeper takes the books up."""
+        if self._lender is None:
+            return await self.account(key)
+        return self._accounts.get(key) or self._receive(key, Drawn(row, 0, 0, doubtful=False))
+
+    def claims_are_taken_up(self) -> None:
+        """What nobody has claimed of the loans from before is ours."""
+        for account in self._kept:
+            account.pins -= 1
+        self._kept.clear()
 
     def write(self, kind: int, tariff: int, account: Account, token: int, micros: int, request: RequestId) -> int:
         """Put a record into the next commit; its number."""

@@ -12,11 +12,26 @@ Each worker decides by itself as long as its slice lasts, so a request costs no 
   the watermark's way until the worker says that their answers have begun; those of a worker that ends are voided.
 - **When the keeper dies** slices are forgotten, and each worker tells the next keeper what is spoken for and how far
   its answers have begun. Nothing is lent, and nothing voided, before all who live have done so.
+
+**The keeper may itself borrow** (many hosts on one database: `ports.Lender`). Then what the database says of an account
+speaks for all hosts, but not for our own workers; so before a no
+
+- **our workers are asked first**, and all of it goes back to the database with the question. It decides whose turn it
+  is among the hosts; whoever has it sees all that nobody speaks for. What comes is held for the worker in the very step
+  in which it comes. If it is less than was wanted it is nobody's yet: another host may call it back before it is lent
+  on, and then the question is asked again. (Two who each hold less than a price would else pass it to and fro, or each
+  keep its part.)
+- **when another host asks**, our workers are called in, and until all of it has gone back nothing is lent on. That does
+  not wait for a worker's turn, because a turn may be waiting for that very host; turns and calls share only the moments
+  in which something is lent or recalled here.
+- **a host's loan outlives its keeper's process.** The next one takes it up, and the workers' claims come out of it.
+  Where somebody else had the books meanwhile, claims are void: whoever makes them must go.
 """
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
@@ -28,6 +43,10 @@ from gateway.flows.keep.keeper import Keeper
 
 ANSWER_SECONDS_MAX = 0.5
 """How long a worker may take to part with what was recalled."""
+TURN_SECONDS_MAX = 0.8
+"""How long a worker's turn may last before it is told to try again."""
+
+_DELTAS = frozenset((Kind.CORRECTION, Kind.RENEWAL))
 
 
 class Disorder(Exception):
@@ -87,15 +106,20 @@ class _Unanswered:
 
 
 class Branch:
-    """One worker, as its lender sees it. `recall` asks it to part with an account's slice, `ended` after a request."""
+    """One worker, as its lender sees it.
+
+    `recall` asks it to part with an account's slice, `ended` after a request; `begone` tells it that it is not wanted.
+    """
 
     def __init__(
         self,
         greeting: Greeting,
         recall: Callable[[int], None],
         ended: Callable[[RequestId], Awaitable[bool]] | None = None,
+        begone: Callable[[], None] = lambda: None,
     ) -> None:
         self.ended = ended
+        self.begone = begone
         self.worker = greeting.worker
         self.greeting = greeting
         self.recall = recall
@@ -158,10 +182,11 @@ class Slices:
         self._origins: list[Origin] = []
         self._kept: list[tuple[Branch, int, int, Record]] = []
         self._early: list[tuple[Branch, Mapping[int, int], bool]] = []
-        self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
+        self._turns: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
+        self._moves: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         if not self._expected:
             self._arrived.set()
-        keeper.lends_through(self.recall_everything, self.ended)
+        keeper.lends_through(self.recall_everything, self.ended, self.called_in)
 
     # --- who is there -------------------------------------------------------------------------------------------------
 
@@ -181,8 +206,7 @@ class Slices:
         if self._branches.get(branch.worker) is not branch:
             return
         del self._branches[branch.worker]
-        for left in branch.unanswered.values():
-            self._void(left)
+        self._void_all(branch)
         for row, slice in list(branch.slices.items()):
             branch.take_back(row, slice.micros)
             branch.forget(row)
@@ -190,13 +214,17 @@ class Slices:
             if not recalled.done():
                 recalled.set_result(None)
 
-    def _void(self, left: _Unanswered) -> None:
-        keeper, account = self._keeper, left.account
-        if left.micros > 0:
-            keeper.write(Kind.VOID, left.tariff, account, left.token, -left.micros, left.request)
-            keeper.durable()
-            account.available += left.micros
-        keeper.begun(left.number)
+    def _void_all(self, branch: Branch) -> None:
+        keeper = self._keeper
+        for left in branch.unanswered.values():
+            if left.micros > 0:
+                keeper.write(Kind.VOID, left.tariff, left.account, left.token, -left.micros, left.request)
+                keeper.durable()
+                left.account.available += left.micros
+            keeper.begun(left.number)
+            left.account.pins -= 1
+        branch.unanswered.clear()
+        branch.by_request.clear()
 
     # --- a new keeper -------------------------------------------------------------------------------------------------
 
@@ -206,6 +234,9 @@ class Slices:
                 await self._arrived.wait()
         except TimeoutError:
             self._expected.clear()  # whoever comes now has been given up
+        if tail.anew:
+            for survivor in [branch for branch in self._branches.values() if not branch.greeting.fresh]:
+                self._dismiss(survivor)
         self._origins = list(tail.origins)
         for origin in self._origins:
             branch = self._branches.get(origin.worker)
@@ -221,7 +252,7 @@ class Slices:
             waits = record.kind is Kind.GATED_CAPTURE and local > branch.greeting.claim.started
             if waits:
                 self._keeper.gate(number)
-            if waits or record.kind is Kind.CORRECTION:
+            if waits or record.kind in _DELTAS:
                 self._kept.append((branch, local, number, record))
             return True
         return False
@@ -229,16 +260,12 @@ class Slices:
     async def begin(self) -> None:
         """Take up what the workers have told, and begin to lend. Once, when the keeper is open."""
         accounts: dict[int, Account] = {}
-        for branch in list(self._branches.values()):
-            claim, spent = branch.greeting.claim, branch.greeting.pending_spent
-            landed = branch.landed >= branch.greeting.pending_seq > 0
-            branch.tariffs = {local: self._keeper.tariff(tariff) for local, tariff in claim.tariffs.items()}
-            for row, holder, unit, micros in claim.slices:
-                account = await self._keeper.account((holder, unit))
-                accounts[row] = account
-                branch.lend(account, micros - (spent.get(row, 0) if landed else 0))
+        answering = {id(branch): branch for branch, _, _, _ in self._kept}  # some of them may have left meanwhile
+        for branch in (answering | {id(branch): branch for branch in self._branches.values()}).values():
+            await self._take_up(branch, accounts)
+        self._keeper.claims_are_taken_up()
         for branch, local, number, record in self._kept:
-            if record.kind is Kind.CORRECTION:
+            if record.kind in _DELTAS:
                 self._correct(branch, (record.request.at_ms, record.request.number), record.micros)
             elif record.account not in accounts:
                 self._keeper.begun(number)  # nothing of that account is spoken for: the request has ended
@@ -246,12 +273,37 @@ class Slices:
                 account = accounts[record.account]
                 waits = _Unanswered(number, account, record.tariff, record.token, record.micros, record.request)
                 self._wait_for(branch, local, waits)
+        for branch in answering.values():
+            if self._branches.get(branch.worker) is not branch:
+                self._void_all(branch)
         self._kept.clear()
         self._open.set()
         for branch, returns, in_use in self._early:
             if self._branches.get(branch.worker) is branch:
                 self.give_back(branch, returns, in_use=in_use)
         self._early.clear()
+
+    async def _take_up(self, branch: Branch, accounts: dict[int, Account]) -> None:
+        """What it claims is its slice. If a lender of ours has less for it than that, it must go."""
+        keeper, claim, spent = self._keeper, branch.greeting.claim, branch.greeting.pending_spent
+        landed = branch.landed >= branch.greeting.pending_seq > 0
+        claimed = []
+        for row, holder, unit, micros in claim.slices:
+            account = accounts[row] = await keeper.claimed(row, (holder, unit))
+            claimed.append((account, micros - (spent.get(row, 0) if landed else 0)))
+        if self._branches.get(branch.worker) is not branch:
+            return  # it has left meanwhile
+        if keeper.borrows and any(account.available < micros for account, micros in claimed):
+            self._dismiss(branch)
+            return
+        branch.tariffs = {local: keeper.tariff(tariff) for local, tariff in claim.tariffs.items()}
+        for account, micros in claimed:
+            branch.lend(account, micros)
+
+    def _dismiss(self, branch: Branch) -> None:
+        """What it has is not its own any more."""
+        self.leave(branch)
+        branch.begone()
 
     # --- slices -------------------------------------------------------------------------------------------------------
 
@@ -262,21 +314,71 @@ class Slices:
         if not micros:
             account = await self._keeper.account(key)
             return Drawn(account.row, 0, self._elsewhere(branch, account), False)
-        async with self._locks.setdefault(key, asyncio.Lock()):
+        async with self._turns.setdefault(key, asyncio.Lock()):
+            if self._keeper.borrows:
+                return await self._draw_on(branch, key, micros)
             return await self._draw(branch, await self._keeper.account(key), micros)
 
     async def _draw(self, branch: Branch, account: Account, micros: int) -> Drawn:
         """It is this worker's turn: what the others part with for it is given to nobody else meanwhile."""
         doubtful = False
-        if account.available < micros and account.lent > branch.slice_of(account):
+        if account.available < micros:
             doubtful = not await self._recall(account, branch)
             account = await self._keeper.account(account.key)
+        return self._lend(branch, account, micros, doubtful=doubtful)
+
+    async def _draw_on(self, branch: Branch, key: Key, micros: int) -> Drawn:
+        """The same of an account that is on loan to us: what we have, what our workers have, what there is at all."""
+        keeper, loop = self._keeper, asyncio.get_running_loop()
+        until = loop.time() + TURN_SECONDS_MAX
+        account, sure = keeper.in_hand(key), True
+        # While more is elsewhere than with our workers, that is where to ask first; but a no is said only after both.
+        both = account is None or account.elsewhere <= account.lent
+        while True:
+            if account is not None:
+                async with self._move(account.row):
+                    if both and account.available < micros:
+                        sure = await self._recall(account, branch)
+                    if account.available >= micros and keeper.in_memory(account):
+                        return self._lend(branch, account, micros)
+            fetcher = await keeper.fetch(key, micros)
+            account = fetcher.found
+            if fetcher.held:
+                account.release(micros)
+                return self._lend(branch, account, micros, spare=not self._move(account.row).locked())
+            if both:
+                async with self._move(account.row):
+                    if fetcher.untouched or loop.time() > until:
+                        doubtful = fetcher.doubtful or not sure or not fetcher.untouched
+                        return self._lend(branch, account, micros, doubtful=doubtful)
+            both = True
+
+    def _move(self, row: int) -> asyncio.Lock:
+        """Whoever has it may lend of this account, or recall and give away what comes in."""
+        return self._moves.setdefault(row, asyncio.Lock())
+
+    def _lend(
+        self, branch: Branch, account: Account, micros: int, *, doubtful: bool = False, spare: bool = True
+    ) -> Drawn:
+        """As much as there is; with something to `spare`, so that it asks seldom."""
         granted = 0
-        if self._branches.get(branch.worker) is branch:
-            granted = slice_of(micros, account.available, self._workers)
-            if granted:
-                branch.lend(account, granted)
+        if not self._keeper.in_memory(account):
+            doubtful = doubtful or account.available > 0  # it has left the memory since it was looked at
+        elif self._branches.get(branch.worker) is branch:
+            cut = slice_of(micros, account.available, self._workers)
+            granted = cut if spare else min(cut, micros)
+        if granted:
+            branch.lend(account, granted)
+            self._keeper.used(account)
         return Drawn(account.row, granted, self._elsewhere(branch, account), doubtful)
+
+    @asynccontextmanager
+    async def called_in(self, row: int) -> AsyncIterator[bool]:
+        """As `ports.Borrower`."""
+        await self._open.wait()
+        async with self._move(row):
+            account = self._keeper.on_loan(row)
+            yield account is None or await self._recall(account, None)
 
     async def reverse(self, reversal: Reversal) -> bool:
         """Take money back for a worker. Raises LedgerUnavailable, ValueError."""
@@ -303,7 +405,7 @@ class Slices:
     async def recall_everything(self, account: Account) -> None:
         """Ask everybody to part with what they have of an account, and wait for those who answer."""
         await self._open.wait()
-        async with self._locks.setdefault(account.key, asyncio.Lock()):
+        async with self._turns.setdefault(account.key, asyncio.Lock()):
             await self._recall(account, None)
 
     async def _recall(self, account: Account, asker: Branch | None) -> bool:
@@ -345,7 +447,7 @@ class Slices:
                 branch.forget(row)
 
     def _elsewhere(self, branch: Branch, account: Account) -> int:
-        return account.available + account.lent - branch.slice_of(account)
+        return account.available + account.lent + account.elsewhere - branch.slice_of(account)
 
     # --- drafts -------------------------------------------------------------------------------------------------------
 
@@ -400,7 +502,7 @@ class Slices:
             if kind == Kind.GATED_CAPTURE:
                 keeper.gate(number)
                 self._wait_for(branch, local, _Unanswered(number, account, known, token, micros, request))
-            elif kind == Kind.CORRECTION:
+            elif kind in _DELTAS:
                 self._correct(branch, (at_ms, unique), micros)
         if records:
             keeper.add_origin(Origin(branch.worker, draft.seq, first, len(records), draft.first))
@@ -411,6 +513,7 @@ class Slices:
         return spent
 
     def _wait_for(self, branch: Branch, local: int, waits: _Unanswered) -> None:
+        waits.account.pins += 1
         branch.unanswered[local] = waits
         branch.by_request[waits.request.at_ms, waits.request.number] = waits
 
@@ -425,4 +528,5 @@ class Slices:
         while unanswered and (local := next(iter(unanswered))) <= started:
             done = unanswered.pop(local)
             branch.by_request.pop((done.request.at_ms, done.request.number), None)
+            done.account.pins -= 1
             self._keeper.begun(done.number)

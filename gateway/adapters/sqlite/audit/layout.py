@@ -17,7 +17,7 @@ NUMBERS = struct.Struct(">qqqqqq")  # of a batch: seq, at, first, count, started
 GENESIS = bytes(32)
 """The hash before the first batch."""
 
-CAPTURE, GATED_CAPTURE, CORRECTION, VOID = 1, 2, 3, 4
+CAPTURE, GATED_CAPTURE, CORRECTION, VOID, RENEWAL = 1, 2, 3, 4, 5
 
 MIGRATION = """CREATE TABLE migration (
     number INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL) STRICT"""
@@ -69,7 +69,7 @@ def records_of(batch: Row) -> Iterator[tuple[int, tuple[Any, ...]]]:
 
 def wrong_record(kind: int, padding: bytes, token: int, micros: int) -> str | None:
     """What is wrong with a record by itself."""
-    if kind not in (CAPTURE, GATED_CAPTURE, CORRECTION, VOID):
+    if kind not in (CAPTURE, GATED_CAPTURE, CORRECTION, VOID, RENEWAL):
         return f"is of the unknown kind {kind}"
     if padding != b"\0\0\0":
         return "has something in its padding"
@@ -77,6 +77,8 @@ def wrong_record(kind: int, padding: bytes, token: int, micros: int) -> str | No
         return f"names the token {token}"
     if kind in (CAPTURE, GATED_CAPTURE) and micros <= 0:
         return f"captures {micros}"
+    if kind == RENEWAL and micros <= 0:
+        return f"renews by {micros}"
     if kind == VOID and micros >= 0:
         return f"voids {-micros}"
     return "corrects nothing" if micros == 0 else None

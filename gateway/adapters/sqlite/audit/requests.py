@@ -7,7 +7,7 @@ How this is exact with few requests in memory is told in the package's docstring
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gateway.adapters.sqlite.audit.layout import CAPTURE, CORRECTION, GATED_CAPTURE, VOID, Row, records_of
+from gateway.adapters.sqlite.audit.layout import CAPTURE, CORRECTION, GATED_CAPTURE, RENEWAL, VOID, Row, records_of
 from gateway.adapters.sqlite.audit.report import Findings
 
 _REQUESTS_AT_ONCE = 250_000
@@ -80,6 +80,8 @@ class Requests:
             wrong = "changes it before it was captured"
         elif request.voided:
             wrong = "changes it after it was voided"
+        elif kind == RENEWAL:
+            request.captured += micros
         elif kind == CORRECTION and after > request.captured:
             wrong = f"raises it to {after}, above its capture of {request.captured}"
         elif kind == VOID:

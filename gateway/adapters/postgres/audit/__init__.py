@@ -5,90 +5,51 @@ that a mistake in the ledger cannot hide in its own proof.
 
 What is proved: the chain of every keeper holds from its first batch; every request was captured once, never cost less
 than nothing or more than its capture, and was voided only while its answer had not started; every credit and reversal
-is in the chain as it is in its table, word by word, and has its money key; every account is the sum of its credits,
-reversals and records; what is leased is the sum of its leases; nobody has less than nothing to spend, debt aside.
+is in the chain as it is in its table, word by word, and has its money key; every refund gives back no more than its
+request did cost, on whichever host it was served; every account is the sum of its credits, reversals and records; what
+is leased is the sum of its leases; nobody has less than nothing to spend, debt aside; transfers and hourly usage are
+what their batches sum to (`transfers`), and pruned chains go on from where they were anchored (`anchors`).
 
-What is not: that the ends of the chains are still there (there is no head outside the database), and what the fold of a
-SQLite store derives, which this one does not have.
+What is not: that the ends of the chains are still there, for there is no head outside the database.
+
+**Memory.** Batches are streamed, chain by chain, and once more for the transfers, in the order in which they were
+folded. Sums are kept for every account, for the requests of one chain at a time, and for those that were refunded.
 """
 
 import hashlib
 import json
 import struct
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
 
+from gateway.adapters.postgres.audit.anchors import Anchors
+from gateway.adapters.postgres.audit.report import FINDINGS_MAX, AuditRefused, Finding, Findings, Report, Total
+from gateway.adapters.postgres.audit.transfers import Transfers
 from gateway.adapters.postgres.sessions import PROBLEMS, Address, Connection
 
-FINDINGS_MAX = 100
 _AT_ONCE = 500
 _RECORD = struct.Struct(">BxxxIqqqqq")
 _HEADER = struct.Struct(">qqqqqq")
-_CAPTURE, _GATED, _CORRECTION, _VOID = 1, 2, 3, 4
+_TABLES = {"credit": "credit", "repayment": "credit", "reversal": "reversal", "debt": "reversal"}
+_TARIFF = ("id", "route", "owner", "commission_points", "price")
+_CAPTURE, _GATED, _CORRECTION, _VOID, _RENEWAL = 1, 2, 3, 4, 5
+_REFUNDS = """SELECT keeper, seq, notes FROM batch
+WHERE strpos(notes, '"note":"refund"') > 0 ORDER BY keeper, seq"""
 _HEAD = "not checked: the ends of the chains are kept nowhere else"
 
-
-class AuditRefused(Exception):
-    """There is nothing to audit. The message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is not as it must be, and the row where it shows."""
-
-    table: str
-    row: int | str | None
-    column: str | None
-    what: str
-
-    def __str__(self) -> str:
-        row = "" if self.row is None else f" {self.row}"
-        column = "" if self.column is None else f"{self.column} "
-        return f"{self.table}{row}: {column}{self.what}"
+__all__ = ["FINDINGS_MAX", "AuditRefused", "Finding", "Report", "Total", "audit"]
+Key = tuple[int, int, int]
+"""Account, time and number of a request."""
 
 
-@dataclass(frozen=True, slots=True)
-class Total:
-    """All accounts of one unit, in micros."""
-
-    credited: int
-    spent: int
-    available: int
-    debt: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What was read and what was found; the same as of a SQLite store, so that it is told in the same way."""
-
-    batches: int
-    records: int
-    accounts: int
-    credits: int
-    totals: Mapping[str, Total]
-    voided: int
-    voided_micros: int
-    head: str
-    findings: tuple[Finding, ...]
-    more: int
-    first_bad_batch: int | None = None
-    first_batch: int = 1
-    unproved: tuple[str, ...] = ()
-    transfers: int = 0
-    folded: int = 0
-    reversals: int = 0
-
-    @property
-    def clean(self) -> bool:
-        return not self.findings
-
-
-async def audit(address: Address, *, progress: Callable[[int, int], None] | None = None) -> Report:
-    """Audit the books there. Raises AuditRefused."""
+async def audit(
+    address: Address, *, keys: Sequence[bytes] | None = None, progress: Callable[[int, int], None] | None = None
+) -> Report:
+    """Audit the books there. Raises AuditRefused. `keys`: any of them may have signed the anchors."""
     try:
         connection = await address.connect("audit")
     except PROBLEMS as error:
@@ -98,8 +59,10 @@ async def audit(address: Address, *, progress: Callable[[int, int], None] | None
         await connection.execute("SET idle_in_transaction_session_timeout = 0")
         if await connection.fetchval("SELECT to_regclass('batch') IS NULL"):
             raise AuditRefused(f"{address.name} holds no books")
+        if await connection.fetchval("SELECT to_regclass('refund') IS NULL"):
+            raise AuditRefused(f"{address.name} was made by an older gateway: start this one on it once")
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            return await _Audit(connection, progress).run()
+            return await _Audit(connection, keys, progress).run()
     except PROBLEMS as error:
         raise AuditRefused(address.told(error)) from error
     finally:
@@ -122,34 +85,64 @@ class _Request:
 
 
 @dataclass(slots=True)
+class _Refund:
+    """What was given back of one request, where that stands, and what the request had come to without it."""
+
+    keeper: int
+    seq: int
+    micros: int
+    found: bool = False
+    elsewhere: bool = False
+    net: int | None = None
+
+
+@dataclass(slots=True)
 class _Chain:
-    """One keeper's batches, followed from the first."""
+    """One keeper's batches, followed from the first, or from where they were anchored."""
 
     keeper: int
     seq: int = 0
     next: int = 1
     started: int = 0
     hash: bytes = bytes(32)
-    requests: dict[tuple[int, int, int], _Request] = field(default_factory=dict)
+    requests: dict[Key, _Request] = field(default_factory=dict)
+    pruned: bool = False
 
 
 class _Audit:
-    def __init__(self, connection: Connection, progress: Callable[[int, int], None] | None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        keys: Sequence[bytes] | None,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
         self._sql = connection
+        self._keys = keys
         self._progress = progress
-        self._findings: list[Finding] = []
-        self._more = 0
-        self._first_bad: int | None = None
+        self._findings = Findings()
         self._accounts: dict[int, _Account] = defaultdict(_Account)
         self._noted: dict[tuple[str, str], dict[str, Any]] = {}
         self._tariffs: dict[tuple[int, int], dict[str, Any]] = {}
+        self._refunds: dict[Key, _Refund] = {}
         self._batches = self._records = self._voided = self._voided_micros = 0
 
     async def run(self) -> Report:
+        anchors = await Anchors.read(self._sql)
+        transfers = Transfers(self._sql, anchors, self._findings)
+        await transfers.check()
+        await anchors.check(self._sql, transfers.hashes, self._keys, self._findings)
+        for id, sums in transfers.before.items():
+            self._accounts[id] = _Account(sums.credited, sums.spent, sums.debt)
+        await self._read_refunds(anchors)
         total = await self._sql.fetchval("SELECT count(*) FROM batch")
-        for row in await self._sql.fetch("SELECT id FROM keeper ORDER BY id"):
-            await self._follow(_Chain(row["id"]), total)
-        credits, reversals = await self._check_entries("credit"), await self._check_entries("reversal")
+        keepers = [row["id"] for row in await self._sql.fetch("SELECT id FROM keeper ORDER BY id")]
+        for keeper in keepers:
+            await self._follow(await self._chain(keeper, anchors), total)
+        await self._check_refunds(anchors)
+        credits = await self._check_entries("credit", anchors, transfers)
+        reversals = await self._check_entries("reversal", anchors, transfers)
+        for kind, ref in transfers.entries:
+            self._find(_TABLES[kind], ref, None, "is missing: it was transferred")
         await self._check_keys()
         await self._check_tariffs()
         totals, accounts = await self._check_accounts()
@@ -163,30 +156,44 @@ class _Audit:
             voided=self._voided,
             voided_micros=self._voided_micros,
             head=_HEAD,
-            findings=tuple(self._findings),
-            more=self._more,
-            first_bad_batch=self._first_bad,
+            findings=tuple(self._findings.told),
+            more=self._findings.more,
+            first_bad_batch=self._findings.first_bad_batch,
+            first_batch=1 + min(map(anchors.seq, keepers), default=0),
+            unproved=anchors.unproved,
+            transfers=transfers.count,
+            folded=transfers.folded,
             reversals=reversals,
         )
 
     def _find(self, table: str, row: int | str | None, column: str | None, what: str) -> None:
-        if len(self._findings) < FINDINGS_MAX:
-            self._findings.append(Finding(table, row, column, what))
-        else:
-            self._more += 1
+        self._findings.add(table, row, column, what)
+
+    async def _chain(self, keeper: int, anchors: Anchors) -> _Chain:
+        anchor = anchors.rows.get(keeper)
+        if anchor is None:
+            return _Chain(keeper)
+        for row in await self._sql.fetch(
+            "SELECT * FROM tariff WHERE keeper = $1 AND id <= $2", keeper, anchor["tariffs"]
+        ):
+            self._tariffs[keeper, row["id"]] = {name: row[name] for name in _TARIFF}
+        return _Chain(keeper, anchor["seq"], anchor["next"], anchor["started"], anchor["hash"], pruned=True)
 
     # --- chains -------------------------------------------------------------------------------------------------------
 
     async def _follow(self, chain: _Chain, total: int) -> None:
-        async for row in self._rows(chain.keeper):
+        async for row in self._rows(chain.keeper, chain.seq):
             self._batches += 1
             self._batch(chain, row)
             if self._progress is not None and (self._batches % _AT_ONCE == 0 or self._batches == total):
                 self._progress(self._batches, total)
+        for key, refund in self._refunds.items():
+            if refund.keeper != chain.keeper and (request := chain.requests.get(key)) is not None:
+                refund.net = request.net
 
-    async def _rows(self, keeper: int) -> AsyncIterator[asyncpg.Record]:
-        query = "SELECT * FROM batch WHERE keeper = $1 ORDER BY seq"
-        async for row in self._sql.cursor(query, keeper, prefetch=_AT_ONCE):
+    async def _rows(self, keeper: int, after: int) -> AsyncIterator[asyncpg.Record]:
+        query = "SELECT * FROM batch WHERE keeper = $1 AND seq > $2 ORDER BY seq"
+        async for row in self._sql.cursor(query, keeper, after, prefetch=_AT_ONCE):
             yield row
 
     def _batch(self, chain: _Chain, row: asyncpg.Record) -> None:
@@ -203,8 +210,7 @@ class _Audit:
         if not chain.started <= row["started"] <= row["first"] + row["count"] - 1:
             wrong.append("its watermark goes back, or beyond its records")
         for what in wrong:
-            self._first_bad = seq if self._first_bad is None else min(self._first_bad, seq)
-            self._find("batch", at, None, what)
+            self._findings.bad_batch(seq, at, what)
         if len(payload) % _RECORD.size == 0:
             for place, record in enumerate(_RECORD.iter_unpack(payload)):
                 self._record(chain, at, row["first"] + place, record)
@@ -218,7 +224,12 @@ class _Audit:
         self._accounts[account].spent += micros
         if (chain.keeper, tariff) not in self._tariffs and not self._tariff_follows(chain, tariff):
             self._find("batch", at, None, f"record {number} has tariff {tariff}, which no batch notes")
-        request = chain.requests.setdefault((account, at_ms, unique), _Request())
+        key = (account, at_ms, unique)
+        if self._is_refund_from_elsewhere(chain, at, key, kind, micros):
+            return
+        if chain.pruned and kind not in (_CAPTURE, _GATED) and key not in chain.requests:
+            return  # what it corrects is gone
+        request = chain.requests.setdefault(key, _Request())
         if kind in (_CAPTURE, _GATED):
             if request.captured:
                 self._find("batch", at, None, f"record {number} captures a request again")
@@ -228,6 +239,8 @@ class _Audit:
             self._voided_micros -= micros
             if not request.gated or request.number <= chain.started:
                 self._find("batch", at, None, f"record {number} voids a request whose answer had started")
+        elif kind == _RENEWAL:
+            request.captured += micros if request.captured else 0
         elif kind != _CORRECTION:
             self._find("batch", at, None, f"record {number} is of no known kind")
         request.net += micros
@@ -256,9 +269,52 @@ class _Audit:
                 account.credited -= note["taken"]
                 account.debt += note["micros"] - note["taken"]
 
+    # --- refunds ------------------------------------------------------------------------------------------------------
+
+    async def _read_refunds(self, anchors: Anchors) -> None:
+        """What the chains note of them: one may be noted by another host than the one that served the request."""
+        async for row in self._sql.cursor(_REFUNDS, prefetch=_AT_ONCE):
+            for note in map(json.loads, row["notes"].splitlines()):
+                if note["note"] != "refund" or row["seq"] <= anchors.seq(row["keeper"]):
+                    continue
+                key = _key(note)
+                if key in self._refunds:
+                    self._find("batch", f"{row['keeper']}/{row['seq']}", None, f"refunds {note['request']} again")
+                self._refunds[key] = _Refund(row["keeper"], row["seq"], note["micros"])
+
+    def _is_refund_from_elsewhere(self, chain: _Chain, at: str, key: Key, kind: int, micros: int) -> bool:
+        """A record that gives back, of a request that is not of this chain. That there was so much is seen later."""
+        refund = self._refunds.get(key)
+        if refund is None or at != f"{refund.keeper}/{refund.seq}" or (kind, micros) != (_CORRECTION, -refund.micros):
+            return False
+        refund.found, refund.elsewhere = True, key not in chain.requests
+        return refund.elsewhere
+
+    async def _check_refunds(self, anchors: Anchors) -> None:
+        rows = {row["request"]: row for row in await self._sql.fetch("SELECT * FROM refund")}
+        for (account, at_ms, number), refund in self._refunds.items():
+            request = f"req_{at_ms:012x}{number:016x}"
+            batch = f"{refund.keeper}/{refund.seq}"
+            if not refund.found:
+                self._find("batch", batch, None, f"tells of a refund of {request} that is not among its records")
+            if refund.elsewhere and refund.net is None and not anchors.rows:
+                self._find("batch", batch, None, f"gives back what {request} did cost, which no chain knows")
+            if refund.net is not None and refund.net < refund.micros:
+                what = f"gives back {refund.micros} of {request}, which did cost account {account} {refund.net}"
+                self._find("batch", batch, None, what)
+            row = rows.pop(request, None)
+            if row is None or (row["keeper"], row["batch"]) != (refund.keeper, refund.seq):
+                self._find("refund", request, None, "is not what the chain notes")
+                continue
+            rows[request] = row  # of several accounts
+        known = {f"req_{at_ms:012x}{number:016x}" for _, at_ms, number in self._refunds}
+        for request, row in rows.items():
+            if request not in known and row["batch"] > anchors.seq(row["keeper"]):
+                self._find("refund", request, None, "is not in any chain")
+
     # --- rows ---------------------------------------------------------------------------------------------------------
 
-    async def _check_entries(self, table: str) -> int:
+    async def _check_entries(self, table: str, anchors: Anchors, transfers: Transfers) -> int:
         more = {"credit": "repaid", "reversal": "taken"}[table]
         query = (
             f"SELECT entry.*, holder, unit FROM {table} AS entry"  # noqa: S608 -- one of two names
@@ -267,6 +323,9 @@ class _Audit:
         count = 0
         async for row in self._sql.cursor(query, prefetch=_AT_ONCE):
             count += 1
+            if row["batch"] <= anchors.seq(row["keeper"]):
+                self._check_pruned(table, row, transfers)
+                continue
             noted = self._noted.pop((table, row["ref"]), None)
             if noted is None:
                 self._find(table, row["ref"], None, "is not in any chain")
@@ -277,6 +336,14 @@ class _Audit:
         for kind, ref in [key for key in self._noted if key[0] == table]:
             self._find(kind, ref, None, "is missing: a chain notes it")
         return count
+
+    def _check_pruned(self, table: str, row: asyncpg.Record, transfers: Transfers) -> None:
+        """An entry whose note is gone: its transfers are anchored."""
+        part, rest = ("repayment", row["repaid"]) if table == "credit" else ("debt", row["micros"] - row["taken"])
+        for kind, micros in ((part, rest), (table, row["micros"] - rest)):
+            moved = transfers.entries.pop((kind, row["ref"]), (row["keeper"], row["account"], 0))
+            if moved != (row["keeper"], row["account"], micros):
+                self._find(table, row["ref"], None, f"is of {micros}, and its {kind} says otherwise: {moved}")
 
     async def _check_keys(self) -> None:
         query = """SELECT ref, count(*) FILTER (WHERE entry) AS entries, count(*) FILTER (WHERE NOT entry) AS keys
@@ -326,3 +393,9 @@ class _Audit:
             self._find("account", row["id"], "leased", f"is {row['leased']} but its leases sum to {row['leases']}")
         for row in await self._sql.fetch("SELECT keeper, account, micros FROM lease WHERE micros < 0"):
             self._find("lease", f"{row['keeper']}/{row['account']}", "micros", f"is {row['micros']}")
+
+
+def _key(note: Mapping[str, Any]) -> Key:
+    """The request that a refund is of."""
+    request = note["request"]
+    return note["account"], int(request[4:16], 16), int(request[16:], 16)

@@ -1,0 +1,44 @@
+"""Reads payments out of the books that hosts share, on a connection of its own for each question."""
+
+from collections.abc import Sequence
+
+import asyncpg
+
+from gateway.adapters.postgres.sessions import PROBLEMS, Address
+from gateway.core.money import Money
+from gateway.ports import CreditLine, StoreFailed
+
+_LINES = "SELECT ref, holder, unit, micros FROM credit JOIN account ON credit.account = account.id WHERE "
+_TAKEN = "SELECT micros FROM reversal WHERE ref = $1 UNION ALL SELECT -micros FROM credit WHERE ref = $1"
+
+
+class PostgresCreditLines:
+    """Implements `ports.CreditLines`."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+
+    async def credit_of(self, ref: str) -> CreditLine | None:
+        return next(iter(await self._read("ref = $1", ref)), None)
+
+    async def credits_between(self, begin_ms: int, end_ms: int) -> list[CreditLine]:
+        condition = "starts_with(ref, 'stripe:cs_') AND at >= $1 AND at < $2 ORDER BY at, ref"
+        return await self._read(condition, begin_ms, end_ms)
+
+    async def taken_by(self, ref: str) -> int | None:
+        rows = await self._rows(_TAKEN, ref)
+        return int(rows[0][0]) if rows else None
+
+    async def _read(self, condition: str, *values: object) -> list[CreditLine]:
+        rows = await self._rows(_LINES + condition, *values)
+        return [CreditLine(row["ref"], row["holder"], Money(row["micros"], row["unit"])) for row in rows]
+
+    async def _rows(self, query: str, *values: object) -> Sequence[asyncpg.Record]:
+        try:
+            connection = await self._address.connect("reconcile")
+            try:
+                return await connection.fetch(query, *values)
+            finally:
+                await connection.close(timeout=1)
+        except PROBLEMS as error:
+            raise StoreFailed(self._address.told(error)) from error

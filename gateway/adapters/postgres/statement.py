@@ -1,0 +1,127 @@
+"""What a statement reads, from the books of many hosts: one snapshot of all of them, also on a read replica.
+
+A statement is a loop over what it reads, and has nothing to do meanwhile: so each piece is simply waited for here.
+"""
+
+import asyncio
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import asyncpg
+
+from gateway.adapters.postgres.sessions import PROBLEMS, Address, Connection
+from gateway.core.statements import Batches, Chain, Moved, Sum
+from gateway.ports import BooksRefused
+
+_AT_ONCE = 100
+_CHAINS = """SELECT keeper.id, coalesce(anchor.seq, 0), coalesce(
+    (SELECT max(last) FROM fold WHERE fold.keeper = keeper.id AND done), 0)
+FROM keeper LEFT JOIN anchor ON anchor.keeper = keeper.id
+WHERE EXISTS (SELECT 1 FROM batch WHERE batch.keeper = keeper.id) ORDER BY keeper.id"""
+_BATCHES = "SELECT seq, at, first, payload FROM batch WHERE keeper = $1 AND seq >= $2 ORDER BY seq"
+_BATCHES_OF = """SELECT seq, at, first, payload FROM batch WHERE keeper = $1 AND seq >= $2
+AND EXISTS (SELECT 1 FROM unnest($3::bytea[]) AS wanted (id) WHERE position(id IN payload) > 0) ORDER BY seq"""
+_HOURS = """SELECT usage_hour.hour, fold.keeper, fold.last, usage_hour.account, tariff, requests, micros
+FROM usage_hour JOIN fold ON fold.number = usage_hour.fold
+JOIN unnest($1::integer[], $2::bigint[]) AS up_to (keeper, last)
+    ON fold.keeper = up_to.keeper AND fold.last <= up_to.last
+WHERE cardinality($3::bigint[]) = 0 OR usage_hour.account = ANY ($3::bigint[])
+ORDER BY {order}, usage_hour.account, tariff"""
+_MONEY = """
+SELECT 'credit', ref, account, micros, kind, at, keeper, batch FROM credit WHERE account = $1 UNION ALL
+SELECT 'reversal', ref, account, -micros, kind, at, keeper, batch FROM reversal WHERE account = $1"""
+
+
+class PostgresStatementSource:
+    """Implements `ports.StatementSource`; a context in which its connection is open. Raises BooksRefused."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._runner = asyncio.Runner()
+        self._sql: Connection | None = None
+
+    def __enter__(self) -> "PostgresStatementSource":
+        try:
+            self._do(self._open())
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._sql is not None:
+            self._sql.terminate()
+        self._runner.close()
+
+    async def _open(self) -> None:
+        sql = self._sql = await self._address.connect("statement")
+        await sql.execute("SET statement_timeout = 0")
+        await sql.execute("SET idle_in_transaction_session_timeout = 0")
+        if await sql.fetchval("SELECT to_regclass('batch') IS NULL"):
+            raise BooksRefused(f"{self._address.name} holds no books")
+        if await sql.fetchval("SELECT to_regclass('refund') IS NULL"):
+            raise BooksRefused(f"{self._address.name} was made by an older gateway: start this one on it once")
+        await sql.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+    # --- the port -----------------------------------------------------------------------------------------------------
+
+    def tariffs(self) -> Iterator[tuple[tuple[int, int], str, str]]:
+        for keeper, id, owner, route in self._rows("SELECT keeper, id, owner, route FROM tariff"):
+            yield (keeper, id), owner, route
+
+    def accounts(self, holder: str) -> list[tuple[int, str]]:
+        return [(id, unit) for id, unit in self._rows("SELECT id, unit FROM account WHERE holder = $1", holder)]
+
+    def account(self, id: int) -> tuple[str, str]:
+        [(holder, unit)] = self._rows("SELECT holder, unit FROM account WHERE id = $1", id)
+        return holder, unit
+
+    def chains(self) -> list[Chain]:
+        return [Chain(*row) for row in self._rows(_CHAINS)]
+
+    def first_batch(self, keeper: int, after: int, at_ms: int) -> int | None:
+        query = "SELECT min(seq) FROM batch WHERE keeper = $1 AND seq > $2 AND at >= $3"
+        [(first,)] = self._rows(query, keeper, after, at_ms)
+        return None if first is None else int(first)
+
+    def last_batch(self, keeper: int) -> int:
+        [(last,)] = self._rows("SELECT coalesce(max(seq), 0) FROM batch WHERE keeper = $1", keeper)
+        return int(last)
+
+    def batches(self, keeper: int, first: int, accounts: Sequence[int]) -> Batches:
+        if accounts:  # the server looks for the account's bytes, and sends only those batches
+            yield from self._rows(_BATCHES_OF, keeper, first, [struct.pack(">q", id) for id in accounts])
+        else:
+            yield from self._rows(_BATCHES, keeper, first)
+
+    def hours(self, last: Mapping[int, int], accounts: Sequence[int]) -> Iterator[Sum]:
+        order = "usage_hour.hour, fold.keeper, fold.last" if len(last) > 1 else "fold.last"
+        query = _HOURS.format(order=order)
+        yield from (Sum(*row) for row in self._rows(query, list(last), list(last.values()), list(accounts)))
+
+    def money(self, account: int) -> list[Moved]:
+        return [Moved(*row) for row in self._rows(_MONEY, account)]
+
+    # --- waiting ------------------------------------------------------------------------------------------------------
+
+    def _rows(self, query: str, *values: object) -> Iterator[Any]:
+        cursor = self._do(self._cursor(query, *values))
+        while rows := self._do(cursor.fetch(_AT_ONCE)):
+            yield from (tuple(row) for row in rows)
+
+    async def _cursor(self, query: str, *values: object) -> "asyncpg.cursor.Cursor[asyncpg.Record]":
+        assert self._sql is not None
+        return await self._sql.cursor(query, *values)
+
+    def _do(self, work: Any) -> Any:
+        try:
+            return self._runner.run(work)
+        except PROBLEMS as error:
+            raise BooksRefused(self._address.told(error)) from error

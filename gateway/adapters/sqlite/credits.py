@@ -1,0 +1,42 @@
+"""Reads payments out of the books in a file, on a connection and in a thread of its own. Needs no lock."""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from gateway.core.money import Money
+from gateway.ports import CreditLine, StoreFailed
+
+_LINES = "SELECT ref, holder, unit, micros FROM credit JOIN account ON account = id WHERE "
+_TAKEN = "SELECT micros FROM reversal WHERE ref = ?1 UNION ALL SELECT -micros FROM credit WHERE ref = ?1"
+
+
+class SqliteCreditLines:
+    """Implements `ports.CreditLines`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def credit_of(self, ref: str) -> CreditLine | None:
+        return next(iter(await asyncio.to_thread(self._read, "ref = ?", ref)), None)
+
+    async def credits_between(self, begin_ms: int, end_ms: int) -> list[CreditLine]:
+        condition = "ref GLOB 'stripe:cs_*' AND at >= ? AND at < ? ORDER BY at, ref"
+        return await asyncio.to_thread(self._read, condition, begin_ms, end_ms)
+
+    async def taken_by(self, ref: str) -> int | None:
+        rows = await asyncio.to_thread(self._rows, _TAKEN, (ref,))
+        return int(rows[0][0]) if rows else None
+
+    def _read(self, condition: str, *values: object) -> list[CreditLine]:
+        rows = self._rows(_LINES + condition, values)
+        return [CreditLine(ref, holder, Money(micros, unit)) for ref, holder, unit, micros in rows]
+
+    def _rows(self, query: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        try:
+            with closing(sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as sql:
+                return sql.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise StoreFailed(f"{self._path}: {error}") from error

@@ -1,0 +1,68 @@
+"""What a command needs to act on payments: the records, the provider, and the flows between them and the books.
+
+The records can be opened by several processes at once, the books cannot: whoever keeps them is given as `entries`.
+"""
+
+from collections.abc import Callable
+
+from gateway.adapters.system import SystemClock, SystemRandomness
+from gateway.app.gateway import RETURN_PATH, credit_lines, provider, records
+from gateway.core.keyring import Keyring
+from gateway.flows.receive import Webhooks
+from gateway.flows.take_back import TakeBack
+from gateway.flows.top_up import TopUp
+from gateway.ports import Entries
+from gateway.settings import Settings
+
+
+class Office:
+    """Everything about payments but the web. Raises ValueError without a provider."""
+
+    def __init__(self, settings: Settings, entries: Entries, *, report: Callable[..., None]) -> None:
+        payments = provider(settings, report)
+        if payments is None or settings.stripe is None:
+            raise ValueError("stripe is not configured: there are no payments here")
+        if not settings.secrets.peppers or not settings.secrets.sealing_keys:
+            raise ValueError("there are no sealing keys and peppers here: no gateway has run with this configuration")
+        self.settings = settings
+        self.clock, randomness, keyring = SystemClock(), SystemRandomness(), Keyring(settings.secrets.sealing_keys)
+        self.payments = payments
+        self.records = records(settings, keyring, randomness)
+        live = settings.mode == "live"
+        self.take_back = TakeBack(
+            receipts=self.records, ledger=entries, lines=credit_lines(settings), live=live, report=report
+        )
+        self.top_up = TopUp(
+            payments=payments,
+            price=settings.stripe.top_up,
+            return_url=settings.public_url + RETURN_PATH,
+            live=live,
+            keyring=keyring,
+            pepper=settings.secrets.peppers[0],
+            ledger=entries,
+            credentials=self.records,
+            links=self.records,
+            receipts=self.records,
+            inbox=self.records,
+            take_back=self.take_back,
+            clock=self.clock,
+            randomness=randomness,
+            token_recorded=lambda digest: None,
+        )
+        self.webhooks = Webhooks(
+            payments=payments,
+            inbox=self.records,
+            till=self.top_up,
+            take_back=self.take_back,
+            clock=self.clock,
+            report=report,
+        )
+
+    async def open(self) -> None:
+        """Raises StoreDamaged, StoreFailed."""
+        await self.records.open()
+
+    async def close(self) -> None:
+        await self.webhooks.close()
+        await self.payments.close()
+        await self.records.close()

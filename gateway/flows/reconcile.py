@@ -1,0 +1,157 @@
+"""Webhooks that were missed are found in the provider's own list of events.
+
+At start and every few minutes the list is read from a watermark on, a little before it (events may be listed later than
+they happened), and every event goes the way of a webhook: written down once, acted on once. What was delivered is there
+already, so only what was missed does anything.
+
+Long stretches are read in pieces of an hour, oldest first, and the watermark moves when a piece is through. A kill in
+the middle of one reads that hour again, which does nothing twice. When the provider cannot be reached the next attempt
+comes later each time, up to an hour; that is told once. All of it is beside the road: no request waits for it.
+
+`audit_payments` is the operator's own look: every paid checkout against every credit, in both directions.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+from gateway.core.money import Money
+from gateway.core.payments import Event, Payment
+from gateway.core.refusals import LedgerUnavailable, PaymentServiceUnavailable, RecordsUnavailable
+from gateway.ports import Clock, CreditLine, CreditLines, Payments, Watermarks
+
+OVERLAP_SECONDS = 600
+PIECE_SECONDS = 3600
+KEPT_SECONDS = 30 * 86_400
+"""How long the provider lists events (https://docs.stripe.com/api/events)."""
+_BACK_OFF_SECONDS_MAX = 3600.0
+_AT_ONCE_MAX = 200
+
+
+class Reconcile:
+    """Reads the provider's events in the background. `take` is where webhooks go; `settled` waits for what it began."""
+
+    def __init__(
+        self,
+        *,
+        payments: Payments,
+        take: Callable[[Event], Awaitable[bool]],
+        settled: Callable[[], Awaitable[None]],
+        watermarks: Watermarks,
+        clock: Clock,
+        report: Callable[..., None],
+        every_seconds: float,
+    ) -> None:
+        self._payments = payments
+        self._take = take
+        self._settled = settled
+        self._watermarks = watermarks
+        self._clock = clock
+        self._report = report
+        self._every = every_seconds
+        self._failures = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        """Begin."""
+        self._task = asyncio.create_task(self._run(), name="reconciliation")
+
+    async def close(self) -> None:
+        """Stop; the next start goes on where this one was."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            wait = await self.attempt()
+            await asyncio.sleep(wait)
+
+    async def attempt(self) -> float:
+        """One turn; how many seconds later the next one is due."""
+        try:
+            await self.turn()
+        except (PaymentServiceUnavailable, RecordsUnavailable, LedgerUnavailable) as error:
+            return self._failed(type(error).__name__)
+        except Exception as error:
+            return self._failed(f"{type(error).__name__}: {error}")
+        if self._failures:
+            self._report("reconciliation goes on", level="info")
+        self._failures = 0
+        return self._every
+
+    async def turn(self) -> int:
+        """Read everything up to now; how many events had been missed. Raises PaymentServiceUnavailable."""
+        name, now = f"events {self._payments.scope}", self._clock.now_ms() // 1000
+        mark = await self._watermarks.watermark(name)
+        begin = (now if mark is None else mark) - OVERLAP_SECONDS
+        if begin < now - KEPT_SECONDS:
+            self._report("events are too old to be listed", why="compare with `gateway reconcile --from`")
+            begin = now - KEPT_SECONDS
+        missed = 0
+        while begin <= now:
+            end = min(begin + PIECE_SECONDS, now + 1)
+            missed += await self._piece(begin, end)
+            await self._watermarks.keep_watermark(name, end - 1)
+            begin = end
+        if missed:
+            self._report("missed webhooks were found", count=missed)
+        return missed
+
+    async def _piece(self, begin: int, end: int) -> int:
+        missed = 0
+        async for event in self._payments.events(begin=begin, end=end):
+            if await self._take(event):
+                missed += 1
+                if missed % _AT_ONCE_MAX == 0:
+                    await self._settled()
+        return missed
+
+    def _failed(self, why: str) -> float:
+        if not self._failures:
+            self._report("reconciliation waits", why=why)
+        self._failures += 1
+        return float(min(_BACK_OFF_SECONDS_MAX, max(self._every, 1.0) * 2 ** min(self._failures - 1, 12)))
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A payment that is in one place and not, or otherwise, in the other."""
+
+    session: str
+    what: str
+    paid: Money | None
+    credited: Money | None
+    account: str | None = None
+
+
+async def audit_payments(
+    payments: Payments, lines: CreditLines, *, begin: int, end: int, live: bool
+) -> AsyncIterator[tuple[Difference | None, Payment | None]]:
+    """Compare what was paid from `begin` to before `end` (seconds) with what was credited; each with its difference.
+
+    First every checkout that was begun then, against its credit whenever that was; then every credit of then, against
+    its checkout whenever that was. Raises PaymentServiceUnavailable, StoreFailed.
+    """
+    seen = set()
+    async for payment in payments.checkouts(begin=begin, end=end):
+        if payment.live == live and payment.settled and payment.amount:
+            seen.add(payment.id)
+            yield _compare(payment, await lines.credit_of(f"stripe:{payment.id}")), payment
+    for line in await lines.credits_between(begin * 1000, end * 1000):
+        session = line.ref.removeprefix("stripe:")
+        if session not in seen:
+            found = await payments.find_payment(session)
+            if found is None or not found.settled:
+                what = "credited here, not paid at Stripe"
+                yield Difference(session, what, None, line.amount, line.account), found
+            else:
+                yield _compare(found, line), found
+
+
+def _compare(payment: Payment, line: CreditLine | None) -> Difference | None:
+    if line is None:
+        return Difference(payment.id, "paid at Stripe, not credited here", payment.amount, None)
+    if line.amount != payment.amount:
+        return Difference(payment.id, "another amount was credited", payment.amount, line.amount, line.account)
+    return None

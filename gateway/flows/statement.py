@@ -1,0 +1,199 @@
+"""Statements: what an account used and paid in, or what an owner's routes took, request by request or hour by hour.
+
+A request's records may stand in several batches, far apart: its capture, what corrects it, what voids it, and a refund
+even in those of another host. A line is one request, at the time at which it was captured, at the cost that it has
+*now*. To merge them in bounded memory the pieces are gathered in a scratch that spills to the disk, and then handed out
+one by one.
+
+Where batches were pruned, hours stand for requests. A correction of a request whose capture was pruned is a line of its
+own (`adjusted`), so that everything still adds up. Everything is read from one snapshot, and nothing is written.
+
+Lines of one host come in the order of its batches; of several, in the order of time.
+"""
+
+import heapq
+from collections.abc import Callable, Iterator
+
+from gateway.core.ids import RequestId
+from gateway.core.ledger import Kind, Record
+from gateway.core.statements import FAR_MS, RANKS, STATES, Chain, Line, Moved, Period, Piece, Sum
+from gateway.core.transfers import HOUR_MS, hour_of
+from gateway.ports import BooksRefused, Scratch, StatementSource
+
+_PROGRESS_EVERY = 256
+_Place = tuple[int, int, int, int]
+"""Where a line stands: time (of several hosts), host, batch, record."""
+
+
+class Statement:
+    """The lines of an account or of an owner. Raises BooksRefused if there is none of that name."""
+
+    def __init__(
+        self,
+        source: StatementSource,
+        period: Period,
+        *,
+        account: str | None = None,
+        owner: str | None = None,
+        scratch: Callable[[], Scratch],
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
+        self._source = source
+        self._period = period
+        self._scratch = scratch
+        self._progress = progress
+        self._tariffs = {key: (of, route) for key, of, route in source.tariffs() if owner is None or of == owner}
+        self._accounts: dict[int, tuple[str, str]] | None = None
+        if account is not None:
+            self._accounts = {id: (account, unit) for id, unit in source.accounts(account)}
+            if not self._accounts:
+                raise BooksRefused(f"there is no account {account}: nobody ever paid into it")
+        elif not self._tariffs:
+            raise BooksRefused(f"there is no owner {owner}: no route of theirs ever took money")
+        self._chains = list(source.chains())
+        self._several = len(self._chains) > 1
+
+    def requests(self) -> Iterator[Line]:
+        """Request by request; hours where batches were pruned; credits between them."""
+        scratch = self._scratch()
+        try:
+            self._gather(scratch)
+            self._drop_what_is_known(scratch)
+            pruned = {chain.keeper: chain.anchored for chain in self._chains}
+            yield from self._merged(self._hours(pruned, "pruned"), self._credits(), self._lines(scratch))
+        finally:
+            scratch.close()
+
+    def summary(self) -> Iterator[Line]:
+        """Hour by hour; what is not folded yet is added up on the way."""
+        scratch = self._scratch()
+        try:
+            for chain in self._chains:
+                for seq, booked, _, records in self._batches(chain, chain.folded + 1):
+                    scratch.add_hours(
+                        Sum(hour_of(booked), chain.keeper, seq, account, tariff, _count(kind), micros)
+                        for _, kind, tariff, account, _, micros, _, _ in records
+                    )
+            folded = {chain.keeper: chain.folded for chain in self._chains}
+            yield from self._merged(self._hours(folded, "folded"), self._credits(), self._open_hours(scratch))
+        finally:
+            scratch.close()
+
+    def _merged(self, *sources: Iterator[tuple[_Place, Line]]) -> Iterator[Line]:
+        yield from (line for _, line in heapq.merge(*sources, key=lambda found: found[0]))
+
+    # --- batches ------------------------------------------------------------------------------------------------------
+
+    def _batches(self, chain: Chain, first: int) -> Iterator[tuple[int, int, int, Iterator[tuple[int, ...]]]]:
+        """Number, time and first record of each batch from one on, and its records that matter."""
+        last = self._source.last_batch(chain.keeper)
+        for count, (seq, at, number, payload) in enumerate(
+            self._source.batches(chain.keeper, first, list(self._accounts or ()))
+        ):
+            if not count % _PROGRESS_EVERY:
+                self._progress(seq - first, last - first + 1)
+            yield seq, at, number, self._records(chain.keeper, payload, number)
+        self._progress(last - first + 1, last - first + 1)
+
+    def _records(self, keeper: int, payload: bytes, first: int) -> Iterator[tuple[int, ...]]:
+        accounts, tariffs = self._accounts, self._tariffs
+        for position, record in enumerate(Record.unpacked(payload), first):
+            if (accounts is None or record[2] in accounts) and (keeper, record[1]) in tariffs:
+                yield position, *record
+
+    def _gather(self, scratch: Scratch) -> None:
+        """Every request that was captured in the period, with whatever became of it up to now.
+
+        What became of it may stand before it: on a host whose clock is behind.
+        """
+        for chain in self._chains:
+            first = self._source.first_batch(chain.keeper, chain.anchored, self._period.begin_ms - HOUR_MS)
+            if first is None:
+                continue
+            for seq, booked, _, records in self._batches(chain, first):
+                within = self._period.holds(booked)
+                for position, kind, tariff, account, token, micros, at_ms, number in records:
+                    captured = kind <= Kind.GATED_CAPTURE
+                    if within or not captured:
+                        place = at_ms, number, account, chain.keeper, seq, position, booked
+                        scratch.add(Piece(*place, tariff, token, micros, RANKS[Kind(kind)], captured))
+
+    def _drop_what_is_known(self, scratch: Scratch) -> None:
+        """Corrections of requests whose captures are there, but outside of the period, are no lines of it."""
+        if not any(chain.anchored for chain in self._chains):
+            scratch.forget_uncaptured()
+        if not scratch.has_uncaptured():
+            return
+        for chain in self._chains:
+            for _, _, _, records in self._batches(chain, chain.anchored + 1):
+                scratch.forget_uncaptured(
+                    (at, number, id) for _, kind, _, id, _, _, at, number in records if kind <= Kind.GATED_CAPTURE
+                )
+
+    # --- lines, each with the place where it stands -------------------------------------------------------------------
+
+    def _place(self, at_ms: int, keeper: int, seq: int, position: int) -> _Place:
+        return (at_ms if self._several else 0), keeper, seq, position
+
+    def _lines(self, scratch: Scratch) -> Iterator[tuple[_Place, Line]]:
+        for piece in scratch.pieces(by_time=self._several):
+            if not self._period.holds(piece.booked):
+                continue
+            state = STATES[piece.rank] if piece.captured else "adjusted"
+            line = self._line(
+                "request", str(RequestId(piece.at_ms, piece.number)), piece.booked, piece.account,
+                (piece.keeper, piece.tariff), int(piece.captured), piece.micros, f"{piece.token:016x}", state,
+            )  # fmt: skip
+            yield self._place(piece.booked, piece.keeper, piece.seq, piece.position), line
+
+    def _hours(self, last: dict[int, int], state: str) -> Iterator[tuple[_Place, Line]]:
+        for sum in self._source.hours(last, list(self._accounts or ())):
+            if (sum.keeper, sum.tariff) in self._tariffs and self._period.holds(sum.hour):
+                yield self._place(sum.hour, sum.keeper, sum.last, 0), self._hour(sum, state)
+
+    def _open_hours(self, scratch: Scratch) -> Iterator[tuple[_Place, Line]]:
+        for sum in scratch.hours():
+            if self._period.holds(sum.hour):
+                place = (sum.hour, sum.keeper, 0, 0) if self._several else (FAR_MS, 0, 0, 0)
+                yield place, self._hour(sum, "open")
+
+    def _hour(self, sum: Sum, state: str) -> Line:
+        tariff = sum.keeper, sum.tariff
+        return self._line("hour", "", sum.hour, sum.account, tariff, sum.requests, sum.micros, "", state)
+
+    def _credits(self) -> Iterator[tuple[_Place, Line]]:
+        """What was paid in and taken back; an owner is not told."""
+        moved = [(self._moved_at(found), found) for id in self._accounts or () for found in self._source.money(id)]
+        for place, found in sorted(moved, key=lambda each: each[0]):
+            if self._period.holds(found.at_ms):
+                holder, unit = self._account(found.account)
+                line = Line(
+                    found.type, found.ref, found.at_ms, holder, "", "", 0, 0, found.micros, unit, "", found.kind
+                )
+                yield place, line
+
+    def _moved_at(self, moved: Moved) -> _Place:
+        return self._place(moved.at_ms, moved.keeper, moved.batch, 0)
+
+    def _line(
+        self,
+        type: str,
+        id: str,
+        at_ms: int,
+        account: int,
+        tariff: tuple[int, int],
+        requests: int,
+        cost: int,
+        token: str,
+        state: str,
+    ) -> Line:
+        (owner, route), (holder, unit) = self._tariffs[tariff], self._account(account)
+        return Line(type, id, at_ms, holder, owner, route, requests, cost, 0, unit, token, state)
+
+    def _account(self, id: int) -> tuple[str, str]:
+        return self._source.account(id) if self._accounts is None else self._accounts[id]
+
+
+def _count(kind: int) -> int:
+    """How many requests a record makes more."""
+    return (kind <= Kind.GATED_CAPTURE) - (kind == Kind.VOID)

@@ -1,0 +1,93 @@
+"""Refunds and disputes: the account that was credited gives back what the payer got back.
+
+What an event says of a payment is written down first (a *notice*), then the books are brought up to everything that was
+heard of that payment. `gateway/core/reversals.py` says what that is; this is the moving part, which works with any
+number of processes at once and after a kill at any point:
+
+1. read the moves that were planned, **then** the notices: a plan that somebody makes in between is of a higher number;
+2. plan the difference as the next move. Its number is free, or somebody else was faster: begin again;
+3. make each move that is not known to be made. Its money key is its number, so making it twice is making it once.
+
+Should the books have another amount under that key, then these records are older than the books (an old copy was put
+back). The books are right: the plan is corrected by them, and what is missing is the next move.
+
+Whoever writes the last notice also reads it, so the last plan covers all of them. A payment that is not known here yet
+has its notices kept; they take effect with its credit.
+"""
+
+from collections.abc import Callable
+
+from gateway.core.ledger import Credit
+from gateway.core.payments import NoticeOutcome
+from gateway.core.refusals import LedgerUnavailable
+from gateway.core.reversals import Credited, Move, Notice, entry, next_move
+from gateway.ports import CreditLines, Entries, Receipts, StoreFailed
+
+
+class TakeBack:
+    """Implements `ports.TakesBack`."""
+
+    def __init__(
+        self, *, receipts: Receipts, ledger: Entries, lines: CreditLines, live: bool, report: Callable[..., None]
+    ) -> None:
+        self._receipts = receipts
+        self._ledger = ledger
+        self._lines = lines
+        self._live = live
+        self._report = report
+
+    async def heard(self, notice: Notice) -> NoticeOutcome:
+        """Act on what is known of a payment by now."""
+        if notice.live != self._live:
+            return "wrong mode"
+        await self._receipts.keep_notice(notice)
+        credited = await self._receipts.find_credited(notice.payment)
+        if credited is None:
+            return "unknown payment"
+        await self.settle(credited)
+        return "applied" if notice.concerns(credited) else "wrong currency"
+
+    async def settle(self, credited: Credited) -> list[str]:
+        """Bring the books up to all that was heard of a payment; the events that told it, but for odd ones."""
+        while True:
+            moves = await self._receipts.moves(credited.payment)
+            notices = await self._receipts.notices(credited.payment)
+            unmade = next((move for move in moves if not move.made), None)
+            if unmade is not None:
+                await self._make(credited, unmade)
+                continue
+            move = next_move(credited, notices, moves)
+            if move is None:
+                break
+            await self._receipts.plan_move(move)
+        return [notice.event for notice in notices if notice.concerns(credited)]
+
+    async def resume(self) -> None:
+        """Make what a stop left planned."""
+        for payment in await self._receipts.unmade():
+            credited = await self._receipts.find_credited(payment)
+            if credited is not None:
+                await self.settle(credited)
+
+    async def _make(self, credited: Credited, move: Move) -> None:
+        what = entry(credited, move)
+        if isinstance(what, Credit):
+            new = await self._ledger.credit(what)
+        else:
+            new = await self._ledger.reverse(what)
+        if not new:
+            await self._believe_the_books(move, what.ref)
+        await self._receipts.move_made(move.payment, move.number)
+        if new:
+            done = "given back" if isinstance(what, Credit) else "taken back"
+            self._report(done, level="info", account=what.account, amount=str(what.amount), why=move.kind, ref=what.ref)
+
+    async def _believe_the_books(self, move: Move, ref: str) -> None:
+        """There was an entry of this key: the same, made before, or another one that these records have forgotten."""
+        try:
+            there = await self._lines.taken_by(ref)
+        except StoreFailed as failed:
+            raise LedgerUnavailable() from failed
+        if there is not None and there != move.micros:
+            self._report("the records are older than the books", ref=ref)
+            await self._receipts.correct_move(move.payment, move.number, there)

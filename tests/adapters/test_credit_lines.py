@@ -1,0 +1,65 @@
+"""Payments are read out of the books as committed, beside whoever keeps them."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gateway.adapters.postgres.credits import PostgresCreditLines
+from gateway.adapters.postgres.ledger import PostgresLedgerStore
+from gateway.adapters.postgres.sessions import Address
+from gateway.adapters.sqlite.credits import SqliteCreditLines
+from gateway.adapters.sqlite.ledger import SqliteLedgerStore
+from gateway.core.ledger import Credit, Reversal
+from gateway.core.money import Money
+from gateway.core.secrets import Secret
+from gateway.flows.keep import Keeper, Pace
+from gateway.ports import CreditLine, CreditLines, LedgerStore, StoreFailed
+from tests.fakes import FakeClock
+from tests.postgres_server import Server
+
+FIVE = Money.parse("5.00 usd")
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def books(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[tuple[Keeper, CreditLines, FakeClock]]:
+    clock = FakeClock()
+    store: LedgerStore
+    lines: CreditLines
+    if request.param == "sqlite":
+        store, lines = SqliteLedgerStore(tmp_path / "x.db", head_key=b"k" * 32), SqliteCreditLines(tmp_path / "x.db")
+        keeper = Keeper(store, clock, pace=Pace(gap=0))
+    else:
+        server: Server = request.getfixturevalue("postgres")
+        address = Address(Secret(await server.schema()))
+        shared = PostgresLedgerStore(address, name="one", clock=clock, report=lambda *_, **__: None)
+        lines = PostgresCreditLines(address)
+        keeper = Keeper(shared, clock, lender=shared, teller=shared, pace=Pace(gap=0))
+    await keeper.open()
+    yield keeper, lines, clock
+    await keeper.close()
+
+
+async def test_payments_are_found_by_ref_and_by_time(books: tuple[Keeper, CreditLines, FakeClock]) -> None:
+    keeper, lines, clock = books
+    begin = clock.now_ms()
+    for ref in ("stripe:cs_test_1", "manual:x", "stripe:pi_1:2", "stripe:cs_test_2"):
+        await keeper.credit(Credit(ref, f"of {ref}", FIVE, "payment", "checkout"))
+        clock.pass_seconds(10)
+    first = CreditLine("stripe:cs_test_1", "of stripe:cs_test_1", FIVE)
+    assert await lines.credit_of("stripe:cs_test_1") == first
+    assert await lines.credit_of("stripe:cs_test_9") is None
+    await keeper.reverse(Reversal("stripe:pi_1:1", "of stripe:cs_test_1", Money.parse("7.00 usd"), "refund", "x"))
+    taken = [await lines.taken_by(ref) for ref in ("stripe:pi_1:1", "stripe:pi_1:2", "stripe:pi_1:3")]
+    assert taken == [7_000_000, -5_000_000, None]
+    found = await lines.credits_between(begin, clock.now_ms())
+    assert [one.ref for one in found] == ["stripe:cs_test_1", "stripe:cs_test_2"]
+    assert await lines.credits_between(begin, begin + 10_000) == [first]
+    assert await lines.credits_between(begin + 1_000_000, begin + 2_000_000) == []
+
+
+async def test_books_that_are_not_there_are_a_failure(tmp_path: Path, postgres: Server) -> None:
+    nowhere = f"postgresql://127.0.0.1:{postgres.port}/nowhere"
+    for lines in (SqliteCreditLines(tmp_path / "none.db"), PostgresCreditLines(Address(Secret(nowhere)))):
+        with pytest.raises(StoreFailed):
+            await lines.credit_of("stripe:cs_test_1")

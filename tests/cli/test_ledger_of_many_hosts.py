@@ -1,0 +1,166 @@
+"""The same commands on a database: of several hosts, and beside their gateways."""
+
+import asyncio
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from gateway.adapters.postgres import prune as prune_module
+from gateway.adapters.postgres.audit import audit
+from gateway.adapters.system import SystemClock
+from gateway.app.gateway import database, keeper
+from gateway.cli import main
+from gateway.cli.books import head_keys
+from gateway.core.keyring import Keyring
+from gateway.core.ledger import Credit, Kind, Tariff
+from gateway.core.money import Money
+from gateway.settings import load
+from tests.batches import HOUR, NOON
+from tests.gateway_process import write_config
+from tests.postgres_batches import PostgresBatches
+from tests.postgres_server import Server
+
+SEARCH = Tariff("search", "anna", 1000, "p")
+ACCOUNT = "acct_a"
+
+
+@pytest.fixture
+def config(tmp_path: Path, postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Three hours on one host, one of them on another, too."""
+    monkeypatch.setattr(prune_module, "BATCHES_KEPT", 1)
+    one = PostgresBatches(asyncio.run(postgres.schema()))
+    two = PostgresBatches(one.dsn, "two", beside=one)
+    monkeypatch.setenv("GATEWAY_STORE", one.dsn)
+    monkeypatch.setenv("GATEWAY_HOST_NAME", "three")
+    write_config(tmp_path, "http://127.0.0.1:1")
+    one.credit("stripe:cs_1", 5_000_000, ACCOUNT)
+    for hour in range(3):
+        one.record(Kind.CAPTURE, 2000, SEARCH, ACCOUNT)
+        one.commit(NOON + hour * HOUR)
+    two._requests = 100
+    two.record(Kind.CAPTURE, 1000, SEARCH, ACCOUNT)
+    two.commit(NOON + HOUR + 7)
+    yield str(tmp_path / "gateway.yaml")
+    one.close()
+
+
+def gateway(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments)
+
+
+def lines(config: str, *more: str) -> list[tuple[str, str, str]]:
+    shown = gateway("ledger", "export", "--format", "jsonl", *more, "--config", config)
+    assert shown.exit_code == 0, shown.output
+    found = [json.loads(line) for line in shown.stdout.splitlines()]
+    return [(line["time"][11:16], line["cost"], line["state"]) for line in found]
+
+
+def test_a_statement_has_the_requests_of_all_hosts_in_the_order_of_time(config: str) -> None:
+    shown = gateway("ledger", "export", "--account", ACCOUNT, "--config", config)
+    assert shown.exit_code == 0, shown.output
+    rows = list(csv.DictReader(io.StringIO(shown.stdout)))
+    assert [row["type"] for row in rows] == ["credit", *["request"] * 4]
+    assert [row["cost"] for row in rows[1:]] == ["0.002", "0.002", "0.001", "0.002"]
+    assert lines(config, "--owner", "anna", "--from", "2026-09-21T15:00", "--to", "2026-09-21T16:00") == [
+        ("15:00", "0.002", "charged"),
+        ("15:00", "0.001", "charged"),
+    ]
+
+
+def test_fold_prune_audit_and_summary_go_together(config: str) -> None:
+    shown = gateway("ledger", "fold", "--config", config, "--json")
+    assert shown.exit_code == 0, shown.output
+    folded = json.loads(shown.stdout)
+    assert folded == {"batches": 4, "records": 4, "transfers": 9}
+    assert "folded 0 batches" in gateway("ledger", "fold", "--config", config).stdout
+    before = ("--before", "2026-09-21T15:00", "--config", config)
+    dry = json.loads(gateway("db", "prune", *before, "--dry-run", "--json").stdout)
+    assert (dry["dry_run"], dry["batches"], dry["last"]) == (True, 1, {"one": 1})
+    assert "1 batches of 1 hosts dropped" in gateway("db", "prune", *before).stdout
+    assert "nothing to drop" in gateway("db", "prune", *before).stdout
+    audited = json.loads(gateway("audit", "--config", config, "--json").stdout)
+    assert (audited["clean"], audited["folded"], audited["transfers"]) == (True, 4, 9)
+    told = gateway("audit", "--config", config).stdout
+    assert "the books sum to zero" in told
+    assert "not looked at: the batches of one up to 1 were pruned" in told
+    assert [state for _, _, state in lines(config, "--owner", "anna")] == ["pruned", "charged", "charged", "charged"]
+    assert lines(config, "--owner", "anna", "--summary") == [
+        ("14:00", "0.002", "folded"),
+        ("15:00", "0.002", "folded"),
+        ("15:00", "0.001", "folded"),
+        ("16:00", "0.002", "folded"),
+    ]
+
+
+def test_a_refund_is_given_once(config: str) -> None:
+    request = f"req_{NOON + 101:012x}{101:016x}"
+    given = gateway("ledger", "refund", request, "--reason", "it was wrong", "--config", config)
+    assert (given.exit_code, given.stdout) == (0, f"{request}  {ACCOUNT}  +0.001 usd\n"), given.output
+    again = gateway("ledger", "refund", request, "--reason", "it was wrong", "--config", config)
+    assert "nothing given back" in again.stdout
+    unknown = gateway("ledger", "refund", "req_" + "0" * 28, "--reason", "x", "--config", config)
+    assert unknown.exit_code == 3
+    assert "the books hold nothing of it" in unknown.stderr
+    assert lines(config, "--owner", "anna")[2] == ("15:00", "0.00", "corrected")
+    assert json.loads(gateway("audit", "--config", config, "--json").stdout)["clean"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("ledger", "export", "--account", "eve"), 3, "there is no account eve"),
+        (("db", "prune"), 2, "say what to keep"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_plain_words(
+    config: str, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    shown = gateway(*arguments, "--config", config)
+    assert shown.exit_code == code
+    assert words in shown.stderr
+    assert shown.stdout == ""
+
+
+def test_a_database_without_books_is_told(
+    config: str, postgres: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GATEWAY_STORE", asyncio.run(postgres.schema()))
+    for arguments in (("ledger", "fold"), ("ledger", "export", "--owner", "anna"), ("db", "prune", "--keep-days", "3")):
+        shown = gateway(*arguments, "--config", config)
+        assert shown.exit_code == 3, shown.output
+        assert "books" in shown.stderr
+
+
+async def test_a_gateway_folds_by_itself_and_prunes_what_the_settings_say(
+    config: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATEWAY_RETENTION__BATCHES_DAYS", "1")
+    settings = load(Path(config), os.environ, make_secrets=True)
+    said: list[object] = []
+    kept = keeper(
+        settings,
+        Keyring(settings.secrets.sealing_keys),
+        SystemClock(),
+        lambda *words, **more: said.append((words, more)),
+    )
+    await kept.open()
+    await kept.credit(Credit("stripe:cs_9", ACCOUNT, Money(5, "usd"), "payment", ""))
+    connection = await database(settings).connect("test")
+    try:
+        async with asyncio.timeout(20):
+            while await connection.fetchval("SELECT min(seq) FROM batch WHERE keeper = 1") < 3:  # the newest stays
+                await asyncio.sleep(0.05)
+        await kept.close()
+        assert await connection.fetchval("SELECT min(seq) FROM batch WHERE keeper = 1") == 3
+        assert await connection.fetchval("SELECT count(*) FROM transfer WHERE cause = 'stripe:cs_9'") == 1
+        assert await connection.fetchval("SELECT until = '-infinity' FROM housekeeping")
+    finally:
+        connection.terminate()
+    assert said == []
+    assert (await audit(database(settings), keys=head_keys(settings))).findings == ()

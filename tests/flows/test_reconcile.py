@@ -1,0 +1,186 @@
+"""Missed webhooks are found, whatever stops the search on the way."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from gateway.core.money import Money
+from gateway.core.payments import Payment
+from gateway.flows.reconcile import KEPT_SECONDS, OVERLAP_SECONDS, PIECE_SECONDS, Difference, Reconcile, audit_payments
+from gateway.ports import CreditLine
+from tests.tills import FIVE, MemoryTill, paid, refund
+
+
+def seconds(till: MemoryTill) -> int:
+    return till.clock.now_ms() // 1000
+
+
+def reconciler(till: MemoryTill, told: list[str] | None = None) -> Reconcile:
+    def report(what: str, **_: Any) -> None:
+        if told is not None:
+            told.append(what)
+
+    return Reconcile(
+        payments=till.provider,
+        take=till.webhooks.take,
+        settled=till.webhooks.settled,
+        watermarks=till.records,
+        clock=till.clock,
+        report=report,
+        every_seconds=300,
+    )
+
+
+@pytest.fixture
+async def till() -> Any:
+    till = MemoryTill()
+    await till.ledger.open()
+    yield till
+    await till.webhooks.settled()
+    await till.ledger.close()
+
+
+async def test_what_was_missed_is_acted_on_and_what_was_delivered_is_not_repeated(till: MemoryTill) -> None:
+    now = seconds(till)
+    delivered, missed = paid(number=1, at=now), paid(number=2, at=now)
+    await till.hear(delivered)
+    till.provider.happened = [delivered, missed]
+    told: list[str] = []
+    assert await reconciler(till, told).turn() == 1
+    assert await reconciler(till, told).turn() == 0
+    await till.webhooks.settled()
+    assert await till.available() == 2 * FIVE.micros
+    assert told == ["missed webhooks were found"]
+
+
+async def test_a_refund_that_was_missed_is_taken_back(till: MemoryTill) -> None:
+    await till.hear(paid(at=seconds(till)))
+    till.provider.happened = [refund("re_1", 200, at=seconds(till))]
+    await reconciler(till).turn()
+    await till.webhooks.settled()
+    assert await till.available() == 3_000_000
+
+
+async def test_an_event_that_is_listed_late_is_found_in_the_overlap(till: MemoryTill) -> None:
+    await reconciler(till).turn()
+    late = paid(at=seconds(till) - 60)
+    till.clock.pass_seconds(OVERLAP_SECONDS - 60)
+    till.provider.happened = [late]
+    assert await reconciler(till).turn() == 1
+
+
+async def test_what_happened_during_a_long_stop_is_found(till: MemoryTill) -> None:
+    await reconciler(till).turn()
+    start = seconds(till)
+    till.provider.happened = [paid(number=day, at=start + day * 86_400) for day in range(1, 10)]
+    till.clock.pass_seconds(10 * 86_400)
+    assert await reconciler(till).turn() == 9
+    await till.webhooks.settled()
+    assert await till.available() == 9 * FIVE.micros
+
+
+async def test_what_the_provider_no_longer_lists_is_said(till: MemoryTill) -> None:
+    told: list[str] = []
+    await reconciler(till, told).turn()
+    assert told == []
+    till.clock.pass_seconds(KEPT_SECONDS + 1)
+    await reconciler(till, told).turn()
+    assert told == ["events are too old to be listed"]
+
+
+@pytest.mark.parametrize("after", range(8))
+async def test_cut_off_at_any_event_it_goes_on_and_nothing_is_credited_twice(after: int) -> None:
+    till = MemoryTill()
+    await till.ledger.open()
+    await reconciler(till).turn()
+    start = seconds(till)
+    till.provider.happened = [paid(number=number, at=start + number * PIECE_SECONDS // 3) for number in range(1, 9)]
+    till.clock.pass_seconds(3 * PIECE_SECONDS)
+    till.provider.fails_after = after
+    told: list[str] = []
+    first = reconciler(till, told)
+    assert await first.attempt() == 300
+    assert told == ["reconciliation waits"]
+    mark = await till.records.watermark(f"events {till.provider.scope}")
+    assert mark is not None
+    assert mark < seconds(till)
+    await till.webhooks.close()
+    await till.ledger.close()
+    again = MemoryTill(till)  # a restart
+    await again.ledger.open()
+    again.provider.happened = till.provider.happened
+    assert await reconciler(again).attempt() == 300
+    await again.webhooks.resume()
+    await again.webhooks.settled()
+    assert await again.available() == 8 * FIVE.micros
+    await again.ledger.close()
+
+
+async def test_it_backs_off_while_the_provider_is_away_and_says_so_once(till: MemoryTill) -> None:
+    told: list[str] = []
+    reconcile = reconciler(till, told)
+    till.provider.happened, till.provider.fails_after = [paid(at=seconds(till))], 0
+    waits = [await reconcile.attempt() for _ in range(6)]
+    assert waits == [300, 600, 1200, 2400, 3600, 3600]
+    till.provider.fails_after = None
+    assert await reconcile.attempt() == 300
+    assert told == ["reconciliation waits", "missed webhooks were found", "reconciliation goes on"]
+
+
+async def test_a_bug_in_one_turn_does_not_end_the_task(till: MemoryTill, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(**_: Any) -> Any:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(till.provider, "events", broken)
+    reconcile = reconciler(till)
+    reconcile.open()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert reconcile._task is not None
+    assert not reconcile._task.done()
+    await reconcile.close()
+
+
+# --- the operator's comparison ----------------------------------------------------------------------------------------
+
+
+class Lines:
+    """Implements `ports.CreditLines`."""
+
+    def __init__(self, *lines: CreditLine) -> None:
+        self.lines = {line.ref: line for line in lines}
+
+    async def taken_by(self, ref: str) -> int | None:
+        raise AssertionError("not asked here")
+
+    async def credit_of(self, ref: str) -> CreditLine | None:
+        return self.lines.get(ref)
+
+    async def credits_between(self, begin_ms: int, end_ms: int) -> list[CreditLine]:
+        return list(self.lines.values())
+
+
+def line(session: str, amount: Money = FIVE) -> CreditLine:
+    return CreditLine(f"stripe:{session}", "acct_1", amount)
+
+
+def checkout(session: str, **change: Any) -> Payment:
+    return Payment(session, **{"amount": FIVE, "reference": None, "settled": True, "live": False, **change})
+
+
+async def test_both_directions_of_difference_are_named(till: MemoryTill) -> None:
+    four = Money.parse("4.00 usd")
+    known = [
+        checkout("cs_both"), checkout("cs_paid"), checkout("cs_less"), checkout("cs_unpaid", settled=False),
+        checkout("cs_live", live=True), checkout("cs_free", amount=Money.zero("usd")),
+    ]  # fmt: skip
+    till.provider.known = {payment.id: payment for payment in known}
+    lines = Lines(line("cs_both"), line("cs_less", four), line("cs_unpaid"), line("cs_nowhere"))
+    found = [one async for one, _ in audit_payments(till.provider, lines, begin=1, end=2, live=False) if one]
+    assert found == [
+        Difference("cs_paid", "paid at Stripe, not credited here", FIVE, None),
+        Difference("cs_less", "another amount was credited", FIVE, four, "acct_1"),
+        Difference("cs_unpaid", "credited here, not paid at Stripe", None, FIVE, "acct_1"),
+        Difference("cs_nowhere", "credited here, not paid at Stripe", None, FIVE, "acct_1"),
+    ]

@@ -1,0 +1,169 @@
+"""A till in memory: webhooks, top-ups, refunds and the books, with Stripe's reading of events and nobody to call."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from gateway.adapters.memory import MemoryLedgerStore, MemoryRecords
+from gateway.adapters.stripe.payments import StripePayments
+from gateway.core import references
+from gateway.core.ids import RequestId
+from gateway.core.keyring import Keyring
+from gateway.core.ledger import Tariff
+from gateway.core.money import Money
+from gateway.core.payments import Event, Payment
+from gateway.core.references import Reference
+from gateway.core.refusals import PaymentServiceUnavailable
+from gateway.core.secrets import Secret
+from gateway.flows.keep import Keeper, Pace
+from gateway.flows.receive import Webhooks
+from gateway.flows.take_back import TakeBack
+from gateway.flows.top_up import TopUp
+from tests.fakes import FakeClock, SeededRandomness
+
+FIVE = Money.parse("5.00 usd")
+ACCOUNT = "acct_" + "1a" * 16
+KEYRING = Keyring([Secret("k" * 40)])
+_TARIFF = Tariff("search", "operator", 0, "p")
+
+
+class Provider(StripePayments):
+    """Reads events as Stripe's adapter does; what it can be asked is what `known` and `happened` hold."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            secret_key=Secret("sk_test_" + "1a" * 20),
+            webhook_secrets=[Secret("whsec_x")],
+            api_url="http://127.0.0.1:1",
+            tolerance_seconds=300,
+            report=lambda *_, **__: None,
+        )
+        self.known: dict[str, Payment] = {}
+        self.happened: list[Event] = []
+        self.listed = 0
+        self.fails_after: int | None = None
+
+    async def find_payment_of(self, intent: str) -> Payment | None:
+        return next((payment for payment in self.known.values() if payment.intent == intent), None)
+
+    async def find_payment(self, session: str) -> Payment | None:
+        return self.known.get(session)
+
+    async def events(self, *, begin: int, end: int) -> AsyncIterator[Event]:
+        for event in sorted(self.happened, key=lambda event: -event.created):
+            if begin <= event.created < end:
+                if self.fails_after is not None and self.listed >= self.fails_after:
+                    raise PaymentServiceUnavailable()
+                self.listed += 1
+                yield event
+
+    async def checkouts(self, *, begin: int, end: int) -> AsyncIterator[Payment]:
+        for payment in self.known.values():
+            yield payment
+
+
+class MemoryTill:
+    """Everything that turns events into entries. With the records and books of another, it is that one restarted."""
+
+    def __init__(self, before: "MemoryTill | None" = None) -> None:
+        self.records: MemoryRecords = before.records if before else MemoryRecords()
+        self.store: MemoryLedgerStore = before.store if before else MemoryLedgerStore()
+        self.clock: FakeClock = before.clock if before else FakeClock()
+        self.told: list[str] = []
+        self.provider = Provider()
+        self.ledger = Keeper(self.store, self.clock, pace=Pace(gap=0, quiet=0))
+        report = lambda what, **_: self.told.append(what)  # noqa: E731
+        self.take_back = TakeBack(
+            receipts=self.records, ledger=self.ledger, lines=self.store, live=False, report=report
+        )
+        self.top_up = TopUp(
+            payments=self.provider,
+            price=FIVE,
+            return_url="https://shop.example/-/paid",
+            live=False,
+            keyring=KEYRING,
+            pepper=Secret("p" * 40),
+            ledger=self.ledger,
+            credentials=self.records,
+            links=self.records,
+            receipts=self.records,
+            inbox=self.records,
+            take_back=self.take_back,
+            clock=self.clock,
+            randomness=SeededRandomness(),
+            token_recorded=lambda digest: None,
+        )
+        self.webhooks = Webhooks(
+            payments=self.provider,
+            inbox=self.records,
+            till=self.top_up,
+            take_back=self.take_back,
+            clock=self.clock,
+            report=report,
+        )
+
+    async def hear(self, *events: Event) -> None:
+        """One after the other."""
+        for event in events:
+            await self.webhooks.take(event)
+            await self.webhooks.settled()
+
+    async def spend(self, micros: int, *, number: int = 1) -> None:
+        """One request that costs so much. Raises PaymentRequired."""
+        cost = Money(micros, "usd")
+        hold = await self.ledger.hold(ACCOUNT, cost, id=RequestId(1, number), token=7, tariff=_TARIFF)
+        await self.ledger.start(hold, cost, "strict")
+        hold.started()
+        self.ledger.settle(hold, cost)
+
+    async def available(self, account: str = ACCOUNT) -> int:
+        return (await self.ledger.balance(account, "usd")).available.micros
+
+    def statuses(self) -> dict[str, str]:
+        return {id: stored.status for id, stored in self.records.inbox.items()}
+
+    def net(self, account: str = ACCOUNT) -> int:
+        """All that ever went in, less all that was taken back."""
+        credits = sum(one.amount.micros for one in self.store.credits.values() if one.account == account)
+        return credits - sum(one.amount.micros for one in self.store.reversals.values() if one.account == account)
+
+
+def sealed(account: str = ACCOUNT) -> str:
+    """The reference that a payment of this account carries."""
+    return references.seal(KEYRING, Reference(account, b"d" * 32, "0000", expires=0), nonce=bytes(12))
+
+
+def paid(*, number: int = 1, amount: int = 500, tax: int = 0, at: int = 1, **change: Any) -> Event:
+    """A checkout that was completed and paid: session `cs_test_1` by intent `pi_1`."""
+    about = {
+        "id": f"cs_test_{number}",
+        "mode": "payment",
+        "status": "complete",
+        "payment_status": "paid",
+        "amount_total": amount,
+        "currency": "usd",
+        "client_reference_id": sealed(),
+        "livemode": False,
+        "payment_intent": f"pi_{number}",
+        "total_details": {"amount_tax": tax},
+    }
+    return Event(f"evt_paid_{number}", "checkout.session.completed", False, at, {**about, **change})
+
+
+def refund(
+    id: str, amount: int, status: str = "succeeded", *, what: str = "created", at: int = 2, **change: Any
+) -> Event:
+    """A refund of `pi_1` as `refund.created` and the like tell it."""
+    about = {"id": id, "amount": amount, "currency": "usd", "payment_intent": "pi_1", "status": status}
+    return Event(f"evt_{id}_{what}_{status}", f"refund.{what}", False, at, {**about, **change})
+
+
+def refunded(amount: int, *, at: int = 2, **change: Any) -> Event:
+    """What the charge of `pi_1` says its refunds come to."""
+    about = {"id": "ch_1", "amount_refunded": amount, "currency": "usd", "payment_intent": "pi_1", "amount": 500}
+    return Event(f"evt_ch_1_{amount}", "charge.refunded", False, at, {**about, **change})
+
+
+def dispute(what: str, status: str, *, id: str = "dp_1", amount: int = 500, at: int = 2, **change: Any) -> Event:
+    """A dispute of `pi_1` as `charge.dispute.{what}` tells it."""
+    about = {"id": id, "amount": amount, "currency": "usd", "payment_intent": "pi_1", "status": status}
+    return Event(f"evt_{id}_{what}_{status}_{at}", f"charge.dispute.{what}", False, at, {**about, **change})
