@@ -56,6 +56,7 @@ class RawUpstream:
         self.visited = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
 
     @property
     def url(self) -> str:
@@ -68,15 +69,20 @@ class RawUpstream:
     async def stop(self) -> None:
         assert self._server is not None
         self._server.close()
+        await asyncio.sleep(0)  # for whoever was accepted in this very turn
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.sleep(0)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        self._writers.add(writer)
         self.connections += 1
         try:
             while True:
@@ -92,6 +98,7 @@ class RawUpstream:
                 if visit.writer is writer:
                     visit.gone.set()
             await closed(writer)
+            self._writers.discard(writer)
 
 
 async def _body(visit: Visit) -> bytes:
