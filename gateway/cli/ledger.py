@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # an extra
     from gateway.adapters.postgres.prune import Prunable as PrunableThere
 
 _REST_SECONDS = 0.005
+T = TypeVar("T")
 _BUSY_SECONDS_MAX = 10.0
 
 
@@ -118,7 +119,9 @@ def fold_books(config: Path, store: Path | None, *, as_json: bool) -> None:
         except BooksRefused as refused:
             _fail(str(refused))
         return
-    path, fold = store or _path(settings), Fold()
+    path = store or _path(settings)
+    (last,) = _once(path, lambda sql: sql.execute("SELECT coalesce(max(seq), 0) FROM batch").fetchone())
+    fold = Fold(until=last)
     _step_by_step(path, lambda sql: fold.step(sql, closed_before_ms=EVERYTHING_MS))
     _tell_folded(str(path), fold.done, as_json=as_json)
 
@@ -169,7 +172,7 @@ def _tell_pruned(path: str, plan: "Prunable | PrunableThere", *, dry_run: bool, 
     click.echo("  their hourly sums, transfers and credits stay; the space is used again for new batches")
 
 
-def _once(path: Path, work: Callable[[sqlite3.Connection], Prunable]) -> Prunable:
+def _once(path: Path, work: Callable[[sqlite3.Connection], T]) -> T:
     try:
         with closing(open_books(path, write=False)) as sql:
             return work(sql)

@@ -221,6 +221,21 @@ def test_every_image_between_two_steps_is_proved_and_goes_on(
     assert images > 8
 
 
+def test_a_fold_ends_where_it_was_told_to_however_much_is_added_meanwhile(file: Batches) -> None:
+    books = file
+    three_hours(books)
+    (last,) = books.sql.execute("SELECT max(seq) FROM batch").fetchone()
+    with closing(sqlite3.connect(books.path, isolation_level=None)) as sql:
+        fold, steps = Fold(until=last), 0
+        while fold.step(sql, closed_before_ms=EVERYTHING_MS):
+            books.record(Kind.CAPTURE, 1, ANNA)
+            books.commit(NOON + 9 * HOUR)
+            steps += 1
+            assert steps < 100
+        assert sql.execute("SELECT max(last) FROM fold").fetchone() == (last,)
+    assert steps > 0
+
+
 def test_whoever_is_cut_off_after_any_step_is_gone_on_behind(books: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fold_module, "ACCOUNTS_A_STEP", 1)
     monkeypatch.setattr(fold_module, "RECORDS_A_STEP", 1)

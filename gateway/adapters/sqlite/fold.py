@@ -61,9 +61,13 @@ ON CONFLICT DO UPDATE SET carry = excluded.carry
 
 
 class Fold:
-    """Folds on connections of one thread; the connection is in autocommit mode. What it remembers may be forgotten."""
+    """Folds on connections of one thread; the connection is in autocommit mode. What it remembers may be forgotten.
 
-    def __init__(self) -> None:
+    `until` is the last batch that is looked at: a gateway may write faster than one who folds everything reads.
+    """
+
+    def __init__(self, *, until: int = _NO_END) -> None:
+        self._until = until
         self.done = Folded()
         self._run: Run | None = None
         self._terms: dict[int, Terms] = {}
@@ -84,7 +88,7 @@ class Fold:
     def _read(self, sql: sqlite3.Connection, run: Run, closed_before_ms: int) -> bool:
         bounds = {
             "first": run.following,
-            "last": run.end or _NO_END,
+            "last": run.end or self._until,
             "batches": folding.BATCHES_A_STEP,
             "records": folding.RECORDS_A_STEP,
         }
