@@ -80,7 +80,9 @@ def test_fold_prune_audit_and_summary_go_together(config: str) -> None:
     assert folded == {"batches": 4, "records": 4, "transfers": 9}
     assert "folded 0 batches" in gateway("ledger", "fold", "--config", config).stdout
     before = ("--before", "2026-09-21T15:00", "--config", config)
-    dry = json.loads(gateway("db", "prune", *before, "--dry-run", "--json").stdout)
+    shown = gateway("db", "prune", *before, "--dry-run", "--json")
+    assert shown.exit_code == 0, shown.output
+    dry = json.loads(shown.stdout)
     assert (dry["dry_run"], dry["batches"], dry["last"]) == (True, 1, {"one": 1})
     assert "1 batches of 1 hosts dropped" in gateway("db", "prune", *before).stdout
     assert "nothing to drop" in gateway("db", "prune", *before).stdout

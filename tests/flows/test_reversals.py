@@ -81,6 +81,17 @@ async def test_slices_are_recalled_before_anything_becomes_debt() -> None:
     await host.keeper.close()
 
 
+async def test_of_two_that_wait_for_one_recall_both_take_what_is_there() -> None:
+    host = Host()
+    await host.open()
+    assert (await host.slices.draw(host.one, "ann", "usd", 800)).micros == 800
+    host.parts_with = lambda: 800
+    reversals = [Reversal(f"re_{micros}", "ann", usd(micros), "refund", "") for micros in (300, 900)]
+    assert await asyncio.gather(*(host.keeper.reverse(reversal) for reversal in reversals)) == [True, True]
+    assert host.row() == (0, 200)
+    await host.keeper.close()
+
+
 async def test_nothing_is_recalled_of_an_account_of_which_nothing_is_lent() -> None:
     host = Host()
     await host.open()

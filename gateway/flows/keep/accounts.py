@@ -32,6 +32,7 @@ class Account:
         "lent",
         "parted",
         "pins",
+        "reversing",
         "row",
         "slice",
         "used",
@@ -49,6 +50,7 @@ class Account:
         self.slice = 0
         self.elsewhere = 0
         self.parted = 0
+        self.reversing = 0  # is to be taken back, and not in a draft yet
         self.used = 0  # the last look-round in which it was used
 
     @property

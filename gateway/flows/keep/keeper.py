@@ -327,12 +327,17 @@ class Keeper:
         if account.available - micros < -AMOUNT_MICROS_MAX:
             raise ValueError("this is more than an account can hold")
         account.available -= micros
+        account.reversing += micros
         try:
             await self._recall_everything(account)
         except BaseException:
             account.available += micros
+            account.reversing -= micros
             raise
-        self._draft.reversals.append((reversal, max(0, min(micros, account.available + micros))))
+        # Others that wait for the same recall have taken theirs off already: whoever comes here first is served first.
+        there = account.available + account.reversing
+        account.reversing -= micros
+        self._draft.reversals.append((reversal, max(0, min(micros, there))))
         account.draft = self._draft.seq
         self._work.set()
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
