@@ -144,7 +144,7 @@ def _patient(settings: Settings) -> "Address":
         raise BooksRefused(str(failed)) from failed
     from gateway.adapters.postgres.sessions import Bounds
 
-    address.bounds = Bounds(statement=600, answer=610)
+    address.bounds = Bounds(connect=10, statement=600, answer=610)
     return address
 
 
