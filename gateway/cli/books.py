@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -33,7 +33,7 @@ from gateway.core.ledger import Credit, Reversal
 from gateway.core.money import Money, written
 from gateway.core.refusals import LedgerUnavailable
 from gateway.flows.keep import Keeper
-from gateway.ports import RequestUnknown, StoreDamaged, StoreFailed, StoreLocked
+from gateway.ports import Ledger, RequestUnknown, StoreDamaged, StoreFailed, StoreLocked
 from gateway.settings import Settings
 from gateway.web.status import (
     UNKNOWN,
@@ -48,6 +48,7 @@ from gateway.web.status import (
 if TYPE_CHECKING:  # an extra
     from gateway.adapters.postgres.audit import Report as DatabaseReport
 
+Entry = TypeVar("Entry", Credit, Reversal)
 _HOURS = {"h": 1, "d": 24}
 
 
@@ -174,14 +175,7 @@ def show_balance(config: Path, account: str, *, as_json: bool) -> None:
 
 def give_credit(config: Path, account: str, amount: str, *, reason: str, ref: str | None, as_json: bool) -> None:
     """`gateway credit`."""
-    settings = read(config, make_secrets=True)
-    try:
-        credit = manual_credit(account, amount, ref=ref or secrets.token_hex(8), reason=reason)
-    except ValueError as error:
-        _fail(str(error), code=2)
-    if credit.amount.currency != settings.currency:
-        _fail(f"amount: this gateway's currency is {settings.currency}", code=2)
-    done = _moved(settings, credit, "credit", lambda keeper: credited(keeper, credit))
+    credit, done = _by_hand(config, "credit", manual_credit, credited, account, amount, reason=reason, ref=ref)
     if as_json:
         click.echo(json.dumps(done))
     elif done["credited"]:
@@ -192,14 +186,7 @@ def give_credit(config: Path, account: str, amount: str, *, reason: str, ref: st
 
 def take_debit(config: Path, account: str, amount: str, *, reason: str, ref: str | None, as_json: bool) -> None:
     """`gateway debit`."""
-    settings = read(config, make_secrets=True)
-    try:
-        debit = manual_debit(account, amount, ref=ref or secrets.token_hex(8), reason=reason)
-    except ValueError as error:
-        _fail(str(error), code=2)
-    if debit.amount.currency != settings.currency:
-        _fail(f"amount: this gateway's currency is {settings.currency}", code=2)
-    done = _moved(settings, debit, "debit", lambda keeper: debited(keeper, debit))
+    debit, done = _by_hand(config, "debit", manual_debit, debited, account, amount, reason=reason, ref=ref)
     if as_json:
         click.echo(json.dumps(done))
     elif done["debited"]:
@@ -226,11 +213,28 @@ def refund_request(config: Path, request: str, *, reason: str, as_json: bool) ->
         click.echo(f"{id}  nothing given back: it cost nothing, or was refunded before")
 
 
-def _moved(
-    settings: Settings, entry: Credit | Reversal, verb: str, move: Callable[[Keeper], Awaitable[dict[str, Any]]]
-) -> dict[str, Any]:
+def _by_hand(
+    config: Path,
+    verb: str,
+    make: Callable[..., Entry],
+    move: Callable[[Ledger, Entry], Awaitable[dict[str, Any]]],
+    account: str,
+    amount: str,
+    *,
+    reason: str,
+    ref: str | None,
+) -> tuple[Entry, dict[str, Any]]:
+    """An operator's entry, made and moved; with what became of it."""
+    settings = read(config, make_secrets=True)
+    try:
+        entry = make(account, amount, ref=ref or secrets.token_hex(8), reason=reason)
+    except ValueError as error:
+        _fail(str(error), code=2)
+    if entry.amount.currency != settings.currency:
+        _fail(f"amount: this gateway's currency is {settings.currency}", code=2)
     body = {"ref": entry.ref.removeprefix("manual:"), "amount": str(entry.amount), "reason": entry.reason}
-    return asyncio.run(_do(settings, move, f"/accounts/{entry.account}/{verb}", body))
+    path = f"/accounts/{entry.account}/{verb}"
+    return entry, asyncio.run(_do(settings, lambda keeper: move(keeper, entry), path, body))
 
 
 async def _do(
