@@ -38,7 +38,9 @@ def config(tmp_path: Path, postgres: Server, monkeypatch: pytest.MonkeyPatch) ->
     two = PostgresBatches(one.dsn, "two", beside=one)
     monkeypatch.setenv("GATEWAY_STORE", one.dsn)
     monkeypatch.setenv("GATEWAY_HOST_NAME", "three")
+    monkeypatch.chdir(tmp_path)  # the secrets beside a database are of the working folder
     write_config(tmp_path, "http://127.0.0.1:1")
+    load(tmp_path / "gateway.yaml", os.environ, make_secrets=True)
     one.credit("stripe:cs_1", 5_000_000, ACCOUNT)
     for hour in range(3):
         one.record(Kind.CAPTURE, 2000, SEARCH, ACCOUNT)
