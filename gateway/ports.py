@@ -245,8 +245,12 @@ class Borrower(Protocol):
     def recall(self, row: int) -> int | None:
         """Part with what is not spoken for of an account, here in this keeper; how many micros that is.
 
-        None, and nothing is given, when more comes free with the draft that is under way: ask again after it.
+        None, and nothing is given, when more comes free with the draft that is under way, or may with a decision on
+        several purses: ask again after the next commit, or `Lender.look_again`.
         """
+
+    def changed(self, holder: str, unit: str) -> None:
+        """The holder has another purse now, or owes, or has paid what it owed: before the next hold, ask."""
 
 
 class Lender(Protocol):
@@ -263,6 +267,9 @@ class Lender(Protocol):
 
     def give_back(self, returns: Mapping[int, int], *, in_use: bool = False) -> None:
         """Return micros of accounts, by their rows; of those not `in_use` nothing more is to come. Awaits nothing."""
+
+    def look_again(self) -> None:
+        """What was recalled and could not be parted with yet may have come free. Awaits nothing."""
 
 
 class Archive(Protocol):

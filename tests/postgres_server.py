@@ -153,6 +153,10 @@ def running() -> Iterator[Server]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+_WRITTEN_COLUMNS = """SELECT string_agg(quote_ident(column_name), ', ') FROM information_schema.columns
+WHERE table_schema = $1 AND table_name = $2 AND is_generated = 'NEVER'"""
+
+
 async def copy_schema(dsn: str, to: str) -> None:
     """What the tables of one schema hold, put into those of another that has the same ones, as of one moment."""
     source, target = (text.rpartition("search_path=")[2] for text in (dsn, to))
@@ -161,8 +165,10 @@ async def copy_schema(dsn: str, to: str) -> None:
         async with connection.transaction(isolation="repeatable_read"):
             await connection.execute(f"DELETE FROM {target}.keeper")
             for table in ("keeper", "account", "credit", "tariff", "batch", "lease"):
+                columns = await connection.fetchval(_WRITTEN_COLUMNS, target, table)
                 await connection.execute(
-                    f"INSERT INTO {target}.{table} OVERRIDING SYSTEM VALUE SELECT * FROM {source}.{table}"
+                    f"INSERT INTO {target}.{table} ({columns}) OVERRIDING SYSTEM VALUE"
+                    f" SELECT {columns} FROM {source}.{table}"
                 )
                 if table in ("keeper", "account"):
                     await connection.execute(

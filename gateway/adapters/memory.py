@@ -18,6 +18,7 @@ from gateway.core.ledger import (
 )
 from gateway.core.money import AMOUNT_MICROS_MAX
 from gateway.core.payments import Event
+from gateway.core.purses import PLAIN, purse_named
 from gateway.core.reversals import Credited, Move, Notice
 from gateway.ports import CreditLine, InboxEntry, InboxStatus, TokenRow
 
@@ -30,6 +31,10 @@ class StoredAccount:
     credited: int = 0
     spent: int = 0
     debt: int = 0
+
+    @property
+    def available(self) -> int:
+        return self.credited - self.spent - self.debt
 
 
 class MemoryLedgerStore:
@@ -132,8 +137,19 @@ class MemoryLedgerStore:
         return True
 
     def _row(self, key: tuple[str, str]) -> AccountRow | None:
-        found = self.accounts.get(key)
-        return AccountRow(found.id, found.credited - found.spent - found.debt) if found else None
+        found, others = self.accounts.get(key), self._purses(*key)
+        if found is None:
+            return AccountRow(0, 0, others) if others else None
+        return AccountRow(found.id, found.available, others)
+
+    def _purses(self, name: str, unit: str) -> tuple[str, ...]:
+        if purse_named(name)[1] != PLAIN:
+            return ()
+        return tuple(
+            other
+            for (other, its_unit), account in self.accounts.items()
+            if its_unit == unit and other != name and purse_named(other)[0] == name and account.available > 0
+        )
 
 
 class MemoryRecords:

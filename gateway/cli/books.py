@@ -163,7 +163,7 @@ def show_balance(config: Path, account: str, *, as_json: bool) -> None:
         if settings.store_url is not None:
             micros = balance_there(settings, account)
         else:
-            micros = read_available(settings.store_path, account, settings.currency)
+            micros = read_available(settings.store_path, account, settings.currency, now_ms=SystemClock().now_ms())
         balance = Money(micros, settings.currency)
     except sqlite3.Error as error:
         _fail(f"{settings.store_path}: {error}; `gateway audit` says more")

@@ -59,7 +59,7 @@ def balance_there(settings: Settings, account: str) -> int:
         address = database(settings)
         from gateway.adapters.postgres.ledger import read_balance
 
-        return asyncio.run(read_balance(address, account, settings.currency))
+        return asyncio.run(read_balance(address, account, settings.currency, now_ms=SystemClock().now_ms()))
     except StoreFailed as failed:
         _fail(str(failed))
 

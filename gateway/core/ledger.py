@@ -6,6 +6,8 @@ never makes a balance negative; only a *reversal* can, for a refund or a dispute
 then. What of it was available goes at once, the rest is `debt`, which the next credits pay first. Money that is held or
 lent is never taken, so `credited - spent - leased` itself never falls below zero.
 
+A holder's *purses* (see `core/purses.py`) are accounts of their own.
+
 **Records** are 48 bytes and append-only. A CAPTURE takes the cost of one request. A RENEWAL takes more for one whose
 answer goes on. A CORRECTION is a signed delta (never upwards beyond what was captured and renewed). A VOID undoes a
 capture whose answer never started; only recovery writes it. All records of one request share its id, and their sum is
@@ -28,11 +30,12 @@ import hashlib
 import json
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from gateway.core.ids import RequestId
 from gateway.core.money import Money
+from gateway.core.purses import PLAIN, Purse, purse_named
 
 CREDIT_CHARS_MAX = 500
 _SLICE_REQUESTS = 1000
@@ -120,41 +123,48 @@ class Credit:
     amount: Money
     kind: str
     reason: str
+    purse: Purse = PLAIN
 
     def __post_init__(self) -> None:
         """What is written into the books for ever must be writable: one bad text would hold up a whole batch."""
         if self.amount.micros <= 0:
             raise ValueError(f"{self.amount} is no credit")
+        _check_holder(self.account)
         _check_texts("credit", self.ref, self.account, self.amount.currency, self.kind, self.reason)
 
     @property
     def key(self) -> tuple[str, str]:
-        """Holder and unit."""
-        return self.account, self.amount.currency
+        """The purse's name, and the unit."""
+        return self.purse.named(self.account), self.amount.currency
 
     def note(self, row: int, at_ms: int, repaid: int = 0) -> dict[str, object]:
         """The line that the batch keeps of it: every column of its row, and which account row is whose.
 
         `repaid` is the part that went into the account's debt; where there was none, nothing is said of it.
         """
-        return {
-            "note": "credit",
-            "account": row,
-            "ref": self.ref,
-            "holder": self.account,
-            "unit": self.amount.currency,
-            "micros": self.amount.micros,
-            "kind": self.kind,
-            "reason": self.reason,
-            "at": at_ms,
-        } | ({"repaid": repaid} if repaid else {})
+        return (
+            {
+                "note": "credit",
+                "account": row,
+                "ref": self.ref,
+                "holder": self.account,
+                "unit": self.amount.currency,
+                "micros": self.amount.micros,
+                "kind": self.kind,
+                "reason": self.reason,
+                "at": at_ms,
+            }
+            | ({"repaid": repaid} if repaid else {})
+            | _of_purse(self.purse)
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Reversal:
     """Money that is taken back: a refund, a dispute, an operator's debit.
 
-    `ref` is a money key like that of a credit and shares their names: one ref is one entry, for ever.
+    `ref` is a money key like that of a credit and shares their names: one ref is one entry, for ever. `at_most`: only
+    what is available is taken, and nothing becomes debt; where nothing is, no entry is made.
     """
 
     ref: str
@@ -162,16 +172,23 @@ class Reversal:
     amount: Money
     kind: str
     reason: str
+    purse: Purse = PLAIN
+    at_most: bool = False
 
     def __post_init__(self) -> None:
         if self.amount.micros <= 0:
             raise ValueError(f"{self.amount} is nothing to take back")
+        _check_holder(self.account)
         _check_texts("reversal", self.ref, self.account, self.amount.currency, self.kind, self.reason)
 
     @property
     def key(self) -> tuple[str, str]:
-        """Holder and unit."""
-        return self.account, self.amount.currency
+        """The purse's name, and the unit."""
+        return self.purse.named(self.account), self.amount.currency
+
+    def taking(self, micros: int) -> "Reversal":
+        """The same of what was there, if it is to take no more than that."""
+        return replace(self, amount=Money(micros, self.amount.currency), at_most=False) if self.at_most else self
 
     def note(self, row: int, at_ms: int, taken: int) -> dict[str, object]:
         """The line that the batch keeps of it. `taken` was available; the rest of the amount is debt."""
@@ -186,20 +203,32 @@ class Reversal:
             "kind": self.kind,
             "reason": self.reason,
             "at": at_ms,
-        }
+        } | _of_purse(self.purse)
+
+
+def _of_purse(purse: Purse) -> dict[str, object]:
+    """What a note says of a purse that is not the plain one."""
+    return {} if purse == PLAIN else {"priority": purse.priority, "expires": purse.expires_ms}
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What a request did cost an account, all of its records together. `captured` is false if its capture is gone."""
+    """What a request did cost an account, all of its records together. `captured` is false if its capture is gone.
+
+    `name` is that of the holder's purse.
+    """
 
     row: int
-    holder: str
+    name: str
     unit: str
     tariff: int
     token: int
     micros: int
     captured: bool
+
+    @property
+    def holder(self) -> str:
+        return purse_named(self.name)[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,15 +254,18 @@ class Refund:
         }
 
 
-def charges(records: Iterable["Record"], holders: Mapping[int, tuple[str, str]]) -> list[Charge]:
-    """What the records of one request come to, by account, in the order in which they first appear."""
+def charges(records: Iterable["Record"], names: Mapping[int, tuple[str, str]]) -> list[Charge]:
+    """What the records of one request come to, by account, in the order in which they first appear.
+
+    `names` has the purse's name and the unit of each row.
+    """
     by_row: dict[int, list[Record]] = {}
     for record in records:
         by_row.setdefault(record.account, []).append(record)
     return [
         Charge(
             row,
-            *holders[row],
+            *names[row],
             tariff=found[0].tariff,
             token=found[0].token,
             micros=sum(record.micros for record in found),
@@ -241,6 +273,11 @@ def charges(records: Iterable["Record"], holders: Mapping[int, tuple[str, str]])
         )
         for row, found in by_row.items()
     ]
+
+
+def _check_holder(holder: str) -> None:
+    if "#" in holder:
+        raise ValueError(f"{holder!r} is no holder: a `#` names a purse")
 
 
 def _check_texts(what: str, *texts: str) -> None:
@@ -285,10 +322,12 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class AccountRow:
-    """An account as the store has it: `id` is its row, `available` in micros."""
+    """An account as the store has it: `id` is its row (0 if nobody paid into it), `available` in micros."""
 
     id: int
     available: int
+    purses: Sequence[str] = ()
+    """Of a plain purse: the names of the holder's others of that unit that have something left."""
 
 
 @dataclass(slots=True)
@@ -324,8 +363,9 @@ class Draft:
     @property
     def reads(self) -> set[tuple[str, str]]:
         """The accounts that are to be read once it is written."""
-        credited = (credit.key for credit in self.credits)
-        return {*self.loads, *credited, *(reversal.key for reversal, _ in self.reversals)}
+        entries: list[Credit | Reversal] = [*self.credits, *(reversal for reversal, _ in self.reversals)]
+        plain = ((entry.account, entry.amount.currency) for entry in entries)
+        return {*self.loads, *plain, *(entry.key for entry in entries)}
 
     def add(self, record: Record) -> int:
         """Append a record; its number in the ledger."""
@@ -362,6 +402,10 @@ class Drawn:
     elsewhere: int
     doubtful: bool
     """Somebody who holds a slice did not answer: there may be more than was said."""
+    purses: Sequence[str] | None = ()
+    """Of a plain purse that owes nothing: the names of the holder's others that have something left; None if this does
+    not say.
+    """
 
 
 @dataclass(frozen=True, slots=True)

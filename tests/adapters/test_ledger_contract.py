@@ -92,6 +92,9 @@ class Watched:
         self.draws.append((holder, unit))
         return await self._lending.draw(holder, unit, micros)
 
+    def look_again(self) -> None:
+        """Nothing was kept back."""
+
     def give_back(self, returns: Mapping[int, int], *, in_use: bool = False) -> None:
         self._lending.give_back(returns, in_use=in_use)
 

@@ -33,6 +33,7 @@ from gateway.core.ledger import (
     voids,
 )
 from gateway.core.money import Money
+from gateway.core.purses import PLAIN, purse_named
 from gateway.core.refusals import PaymentRequired
 from gateway.flows.keep import Keeper, slices
 from gateway.flows.keep.slices import Slices
@@ -140,6 +141,15 @@ class Database:
             draft.started = draft.first + draft.count - 1
             chain.write(draft)
 
+    def purses(self, holder: str, unit: str) -> list[str]:
+        rows = [row for row in self.rows.values() if purse_named(row.key[0])[0] == holder and row.key[1] == unit]
+        if any(row.left < 0 for row in rows):
+            return []
+        return [row.key[0] for row in rows if row.key[0] != holder and row.credited > row.spent]
+
+    def changed(self, entry: Credit | Reversal) -> None:
+        self.notify(json.dumps({"changed": [entry.account, entry.amount.currency]}))
+
     def notify(self, message: str) -> None:
         for pipe, heard in self.ears.values():
             pipe.send(lambda heard=heard: heard(message))  # type: ignore[misc]
@@ -150,6 +160,7 @@ class Database:
         now = asyncio.get_running_loop().time()
         for place, (holder, unit, missing, final, round, turn_seconds) in enumerate(wishes, 1):
             told = {"place": place, "account": 0, "granted": 0, "elsewhere": 0, "outcome": "done", "others": []}
+            told["purses"] = self.purses(holder, unit)
             row = self.rows.get((holder, unit))
             if row is not None:
                 mine, free, give = row.leases.get(host, 0), row.free, 0
@@ -177,7 +188,8 @@ class Connection:
 
     async def fetchrow(self, query: str, holder: str, unit: str) -> Any:
         row = self._database.rows.get((holder, unit))
-        return {"id": row.id, "left": row.left} if row is not None else None
+        told = {"id": row.id, "left": row.left} if row is not None else {"id": 0, "left": 0}
+        return told | {"purses": self._database.purses(holder, unit)}
 
     async def fetch(self, query: str, *told: Any) -> Any:
         me, _, keepers, _, holders, units, lacking, finals, rounds, back, micros, say, turn_ms = told
@@ -279,6 +291,8 @@ class Store:
         repaid = min(row.debt, credit.amount.micros)
         row.debt -= repaid
         row.credited += credit.amount.micros - repaid
+        if repaid or credit.purse != PLAIN:
+            self._database.changed(credit)
         return True
 
     async def reverse(self, reversal: Reversal) -> bool:
@@ -292,6 +306,11 @@ class Store:
         self._database.entries[reversal.ref] = reversal
         row = self._database.made(reversal.key)
         taken = max(0, min(reversal.amount.micros, row.free))
+        if reversal.at_most and not taken:
+            del self._database.entries[reversal.ref]
+            return False
+        reversal = self._database.entries[reversal.ref] = reversal.taking(taken)
+        self._database.changed(reversal)
         row.credited -= taken
         row.debt += reversal.amount.micros - taken
         return True
@@ -301,6 +320,9 @@ class Store:
 
     async def draw(self, holder: str, unit: str, micros: int) -> Drawn:
         return await self.lending.draw(holder, unit, micros)
+
+    def look_again(self) -> None:
+        """Nothing was kept back."""
 
     def give_back(self, returns: Mapping[int, int], *, in_use: bool = False) -> None:
         self.lending.give_back(returns)
@@ -435,27 +457,29 @@ class Hosts:
 
     async def _all_can_be_seen(self, keeper: Keeper) -> None:
         """From everywhere, wherever it is: though not in the moment in which some of it is on its way."""
-        left = {name: row.left if (row := self.database.rows.get((name, "usd"))) else 0 for name in ACCOUNTS}
+        left = {name: self._balance(name) for name in ACCOUNTS}
         for _ in range(100):
             seen = {name: (await keeper.balance(name, "usd")).available.micros for name in ACCOUNTS}
             if seen == left:
                 return
         raise AssertionError(f"{seen} is not {left}")
 
+    def _balance(self, holder: str) -> int:
+        left = [row.left for row in self.database.rows.values() if purse_named(row.key[0])[0] == holder]
+        return sum(micros for micros in left if micros < 0) or sum(left)
+
     def add_up(self) -> None:
         """Credits less reversals less charges are what is left, of every account and to the micro."""
-        for name in ACCOUNTS:
-            key = (name, "usd")
-            row = self.database.rows.get(key)
+        for row in self.database.rows.values():
             due = sum(
                 one.amount.micros if isinstance(one, Credit) else -one.amount.micros
                 for one in self.database.entries.values()
-                if one.key == key
+                if one.key == row.key
             )
             for chain in self.database.chains.values():
-                due -= sum(one.micros for _, one in chain.records if row is not None and one.account == row.id)
-            assert (row.left if row is not None else 0) == due
-            assert row is None or not row.leases
+                due -= sum(one.micros for _, one in chain.records if one.account == row.id)
+            assert row.left == due
+            assert not row.leases
 
     def charged(self) -> dict[tuple[int, int], int]:
         net: dict[tuple[int, int], int] = {}

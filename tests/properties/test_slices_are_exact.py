@@ -20,6 +20,7 @@ from gateway.adapters.memory import MemoryLedgerStore
 from gateway.core.ids import RequestId
 from gateway.core.ledger import AccountRow, Committed, Credit, Draft, Drawn, Reversal, Tail, Tariff
 from gateway.core.money import Money
+from gateway.core.purses import PLAIN, Purse, purse_named
 from gateway.core.refusals import LedgerUnavailable, PaymentRequired
 from gateway.flows.keep import Keeper, Pace
 from gateway.flows.keep.slices import Branch, Disorder, Greeting, Slices, WorkerDraft
@@ -32,6 +33,7 @@ REQUESTS = 2_000
 PACE = Pace(gap=0, quiet=0, refuse_after=600, give_up_after=600, retry=0, idle=0.0005)
 TARIFFS = [Tariff("search", "operator", 0, "p"), Tariff("export", "anna", 1500, "q")]
 ACCOUNTS = [f"account {number}" for number in range(5)]
+PURSES = [PLAIN, PLAIN, PLAIN, Purse(-10), Purse(0, 2_000_000_000_000), Purse(5)]
 
 
 class Clock:
@@ -107,7 +109,11 @@ class Line:
         )
         self._fresh = False
         self._owed.clear()
-        self.branch = Branch(greeting, lambda row: self._in.send(lambda: self._recall_soon(row)))
+        self.branch = Branch(
+            greeting,
+            lambda row: self._in.send(lambda: self._recall_soon(row)),
+            changed=lambda *wallet: self._in.send(lambda: self._changed(*wallet)),
+        )
         assert self._world.slices.join(self.branch), "it was turned away"
         self.up.set()
 
@@ -118,6 +124,10 @@ class Line:
         for waiting in list(self._waiting):
             if not waiting.done():
                 waiting.set_exception(StoreFailed("the keeper is gone"))
+
+    def _changed(self, holder: str, unit: str) -> None:
+        assert self._borrower is not None
+        self._borrower.changed(holder, unit)
 
     def _recall_soon(self, row: int) -> None:
         asyncio.get_running_loop().call_soon(self._recall, row)
@@ -150,7 +160,7 @@ class Line:
         self._pending = None
         asyncio.get_running_loop().call_soon(self._pay_what_is_owed)
         accounts = {
-            (credit.account, credit.amount.currency): AccountRow(row, 0)
+            credit.key: AccountRow(row, 0)
             for credit, row in zip(draft.credits, landed.rows, strict=False)
             if row
         }
@@ -160,6 +170,9 @@ class Line:
         branch, slices = self.branch, self._world.slices
         assert branch is not None
         return await self._ask(lambda: slices.draw(branch, holder, unit, micros))
+
+    def look_again(self) -> None:
+        asyncio.get_running_loop().call_soon(self._pay_what_is_owed)
 
     def give_back(self, returns: Mapping[int, int], *, in_use: bool = False) -> None:
         branch, slices = self.branch, self._world.slices
@@ -351,6 +364,7 @@ class World:
             Money(self.chance.randrange(1, 3000), "usd"),
             "payment",
             "",
+            self.chance.choice(PURSES),
         )
         keeper = self.chance.choice([self.keeper, *(keeper for keeper, _ in self.workers)])
         self.spawn(self._credit(keeper, credit))
@@ -365,7 +379,16 @@ class World:
         """A refund; now and then it is heard of twice."""
         self._numbers += 1
         micros = self.chance.randrange(1, 1500)
-        reversal = Reversal(f"re_{self._numbers}", self.chance.choice(ACCOUNTS), Money(micros, "usd"), "refund", "")
+        purse = self.chance.choice(PURSES)
+        reversal = Reversal(
+            f"re_{self._numbers}",
+            self.chance.choice(ACCOUNTS),
+            Money(micros, "usd"),
+            "refund",
+            "",
+            purse,
+            at_most=purse != PLAIN,
+        )
         for _ in range(self.chance.choice((1, 1, 2))):
             self.spawn(self._reverse(self.chance.choice([self.keeper, *(k for k, _ in self.workers)]), reversal))
 
@@ -387,22 +410,24 @@ class World:
     async def end(self) -> None:
         for keeper, _ in self.workers:
             await keeper.close()
-        for account in ACCOUNTS:
-            found = self.keeper._accounts.get((account, "usd"))
-            assert found is None or (found.lent, found.pins, found.held) == (0, 0, 0)
+        for account in self.keeper._accounts.values():
+            assert (account.lent, account.pins, account.held, account.deciding) == (0, 0, 0, 0)
         await self.keeper.close()
 
     async def add_up(self) -> None:
         """A keeper that opens the books finds credits less reversals less charges, to the micro."""
-        keeper = Keeper(self.store, Clock(), pace=PACE)
+        keeper, store = Keeper(self.store, Clock(), pace=PACE), self.store
         await keeper.open()
         for name in ACCOUNTS:
-            key, store = (name, "usd"), self.store
-            due = sum(one.amount.micros for one in store.credits.values() if one.key == key)
-            due -= sum(one.amount.micros for one in store.reversals.values() if one.key == key)
-            row = store.accounts.get(key)
-            due -= sum(record.micros for _, record in store.records if row is not None and record.account == row.id)
-            assert (await keeper.balance(*key)).available.micros == due
+            left = []
+            for key in {(purse.named(name), "usd") for purse in PURSES} & store.accounts.keys():
+                due = sum(one.amount.micros for one in store.credits.values() if one.key == key)
+                due -= sum(one.amount.micros for one in store.reversals.values() if one.key == key)
+                row = store.accounts[key]
+                left.append(due - sum(record.micros for _, record in store.records if record.account == row.id))
+                assert row.available == left[-1]
+            owed = sum(micros for micros in left if micros < 0)
+            assert (await keeper.balance(name, "usd")).available.micros == (owed or sum(left))
         await keeper.close()
 
     def charged(self) -> dict[tuple[int, int], int]:
@@ -469,7 +494,11 @@ async def test_of_many_at_once_exactly_those_that_are_affordable_are_served(seed
     for _ in range(4):
         await world.add_worker()
     left = world.chance.randrange(6000)
-    await world.keeper.credit(Credit("cs", "ann", Money(left, "usd"), "payment", ""))
+    parts = world.chance.choice(((PLAIN,), (PLAIN,), PURSES[2:]))
+    for number, purse in enumerate(parts):
+        part = left // len(parts) + (left % len(parts) if purse == parts[0] else 0)
+        if part:
+            await world.keeper.credit(Credit(f"cs {number}", "ann", Money(part, "usd"), "payment", "", purse))
     served: list[int] = []
     refused: list[int] = []
 

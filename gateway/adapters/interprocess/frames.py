@@ -39,6 +39,7 @@ class Kind(IntEnum):
     WINDOW = 22
     REVERSED = 23
     HAS_ENDED = 24
+    CHANGED = 25
 
 
 class BrokenLine(Exception):

@@ -11,12 +11,11 @@ import struct
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
-from gateway.adapters.interprocess import frames
+from gateway.adapters.interprocess import entries, frames
 from gateway.adapters.interprocess.frames import BrokenLine, FrameReader, Kind
 from gateway.adapters.interprocess.worker import DRAFT, DRAW, DRAWN, HAS_ENDED, HIT, OUTCOMES, REVERSED, WINDOW
 from gateway.core.ids import RequestId
-from gateway.core.ledger import Claim, Credit, Reversal, Tariff
-from gateway.core.money import Money
+from gateway.core.ledger import Claim, Reversal, Tariff
 from gateway.core.refusals import LedgerUnavailable
 from gateway.core.routes import Rate
 from gateway.flows.keep.slices import Branch, Disorder, Greeting, Landed, Slices, WorkerDraft
@@ -152,6 +151,7 @@ class WorkerConnection(asyncio.Protocol):
             lambda row: self.send(frames.frame(Kind.RECALL, row.to_bytes(8))),
             self._ask_ended,
             lambda: self._cut_off(Disorder("claims what was taken over by another")),
+            lambda holder, unit: self.send(frames.json_frame(Kind.CHANGED, [holder, unit])),
         )
         if self._counter.slices.join(branch):
             self._branch = branch
@@ -177,10 +177,7 @@ class WorkerConnection(asyncio.Protocol):
             first,
             payload,
             {id: Tariff(*columns) for id, *columns in rare.get("tariffs", ())},
-            tuple(
-                Credit(ref, account, Money(micros, currency), kind, reason)
-                for ref, account, micros, currency, kind, reason in rare.get("credits", ())
-            ),
+            tuple(entries.credit(columns) for columns in rare.get("credits", ())),
         )
         self._later(self._take_draft(branch, draft))
 
@@ -206,7 +203,9 @@ class WorkerConnection(asyncio.Protocol):
             self.send(frames.frame(Kind.UNAVAILABLE, number.to_bytes(8)))
         else:
             packed = DRAWN.pack(number, drawn.row, drawn.micros, drawn.elsewhere, drawn.doubtful)
-            self.send(frames.frame(Kind.DRAWN, packed))
+            self.send(
+                frames.frame(Kind.DRAWN, frames.with_json(packed, None if drawn.purses == () else [drawn.purses]))
+            )
 
     def _back(self, branch: Branch, contents: bytes) -> None:
         self._counter.slices.give_back(branch, dict(frames.read_pairs(contents)))
@@ -235,9 +234,8 @@ class WorkerConnection(asyncio.Protocol):
             answer.set_result(bool(contents[8]))
 
     def _reverse(self, branch: Branch, contents: bytes) -> None:
-        (ref, account, micros, currency, kind, reason), _ = frames.split_json(contents, 8)
-        reversal = Reversal(ref, account, Money(micros, currency), kind, reason)
-        self._later(self._take_back(int.from_bytes(contents[:8]), reversal))
+        columns, _ = frames.split_json(contents, 8)
+        self._later(self._take_back(int.from_bytes(contents[:8]), entries.reversal(columns)))
 
     async def _take_back(self, number: int, reversal: Reversal) -> None:
         new: bool | None

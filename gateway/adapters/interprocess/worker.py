@@ -7,15 +7,16 @@ worker ends.
 """
 
 import asyncio
+import json
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, cast
 
-from gateway.adapters.interprocess import frames
+from gateway.adapters.interprocess import entries, frames
 from gateway.adapters.interprocess.frames import BrokenLine, FrameReader, Kind
 from gateway.core.ids import RequestId
-from gateway.core.ledger import AccountRow, Committed, Credit, Draft, Drawn, Reversal, Tail, Tariff
+from gateway.core.ledger import AccountRow, Committed, Draft, Drawn, Reversal, Tail, Tariff
 from gateway.core.refusals import LedgerUnavailable
 from gateway.core.routes import Rate
 from gateway.ports import Borrower, StoreFailed, Window
@@ -23,7 +24,7 @@ from gateway.ports import Borrower, StoreFailed, Window
 _RETRY_SECONDS = 0.1
 DRAFT = struct.Struct(">qqq")  # seq, started, first
 DRAW = struct.Struct(">qqH")  # number of the question, micros, bytes of the unit
-DRAWN = struct.Struct(">qqqq?")  # number of the question, row, micros, elsewhere, doubtful
+DRAWN = struct.Struct(">qqqq?")  # number of the question, row, micros, elsewhere, doubtful; then purses, if any
 HIT = struct.Struct(">qqq")  # number of the question, amount, seconds
 WINDOW = struct.Struct(">q?qq")  # number of the question, allowed, remaining, reset
 HAS_ENDED = struct.Struct(">qqq")  # number of the question, time and number of the request
@@ -186,6 +187,7 @@ class BorrowedLedgerStore:
         line.handlers[Kind.RECALL] = self._recall
         line.handlers[Kind.REVERSED] = line.answered
         line.handlers[Kind.HAS_ENDED] = self._has_ended
+        line.handlers[Kind.CHANGED] = self._changed
         self._asked: set[asyncio.Task[None]] = set()
 
     def lends_to(self, borrower: Borrower) -> None:
@@ -205,8 +207,7 @@ class BorrowedLedgerStore:
         self._line.send(frames.frame(Kind.DRAFT, _written(draft)))
         contents = await self._landing
         self._pending = self._landing = None
-        if self._owed:
-            asyncio.get_running_loop().call_soon(self._pay_what_is_owed)  # when the borrower knows that it has landed
+        self._pay_soon()  # when the borrower knows that it has landed
         return _committed(draft, contents)
 
     async def close(self) -> None:
@@ -218,21 +219,25 @@ class BorrowedLedgerStore:
             packed = DRAW.pack(number, micros, len(unit_bytes)) + unit_bytes + holder.encode()
             self._line.send(frames.frame(Kind.DRAW, packed))
             try:
-                _, row, lent, elsewhere, doubtful = DRAWN.unpack(await answer)
+                drawn = await answer
             except asyncio.CancelledError:
                 if answer.done() and not answer.cancelled() and answer.exception() is None:
                     self._return(answer.result())
                 raise
-        return Drawn(row, lent, elsewhere, doubtful)
+        _, row, lent, elsewhere, doubtful = DRAWN.unpack_from(drawn)
+        named, _ = frames.split_json(drawn, DRAWN.size)
+        return Drawn(row, lent, elsewhere, doubtful, *named or ((),))
+
+    def look_again(self) -> None:
+        self._pay_soon()
 
     def give_back(self, returns: Mapping[int, int], *, in_use: bool = False) -> None:
         self._line.say(frames.frame(Kind.SOME_BACK if in_use else Kind.BACK, frames.pairs(returns)))
 
     async def reverse(self, reversal: Reversal) -> bool:
-        told = [reversal.ref, reversal.account, reversal.amount.micros, reversal.amount.currency]
         with self._line.question() as (number, answer):
-            more = [*told, reversal.kind, reversal.reason]
-            self._line.send(frames.frame(Kind.REVERSE, frames.with_json(number.to_bytes(8), more)))
+            told = frames.with_json(number.to_bytes(8), entries.told(reversal))
+            self._line.send(frames.frame(Kind.REVERSE, told))
             _, outcome = REVERSED.unpack(await answer)
         new = OUTCOMES[outcome]
         if new is None:
@@ -269,9 +274,13 @@ class BorrowedLedgerStore:
 
     def _return(self, drawn: bytes) -> None:
         """Who asked has given up."""
-        _, row, micros, _, _ = DRAWN.unpack(drawn)
+        _, row, micros, _, _ = DRAWN.unpack_from(drawn)
         if micros:
             self.give_back({row: micros}, in_use=True)
+
+    def _changed(self, contents: bytes) -> None:
+        assert self._borrower is not None
+        self._borrower.changed(*json.loads(contents))
 
     def _has_ended(self, contents: bytes) -> None:
         task = asyncio.get_running_loop().create_task(self._tell_ended(contents), name="has it ended")
@@ -296,6 +305,10 @@ class BorrowedLedgerStore:
             self._owed.add(row)
         else:
             self._line.say(frames.frame(Kind.RECALLED, frames.pairs({row: micros})))
+
+    def _pay_soon(self) -> None:
+        if self._owed:
+            asyncio.get_running_loop().call_soon(self._pay_what_is_owed)
 
     def _pay_what_is_owed(self) -> None:
         owed, self._owed = self._owed, set()
@@ -364,10 +377,7 @@ def _written(draft: Draft) -> bytes:
     if draft.tariffs:
         rare["tariffs"] = [[id, *_columns(tariff)] for id, tariff in draft.tariffs]
     if draft.credits:
-        rare["credits"] = [
-            [one.ref, one.account, one.amount.micros, one.amount.currency, one.kind, one.reason]
-            for one in draft.credits
-        ]
+        rare["credits"] = [entries.told(credit) for credit in draft.credits]
     return frames.with_json(DRAFT.pack(draft.seq, draft.started, draft.first), rare, bytes(draft.payload))
 
 
@@ -375,12 +385,8 @@ def _committed(draft: Draft, contents: bytes) -> Committed:
     rare, elsewhere = frames.split_json(contents, 8)
     credited: list[bool | None] = rare["credited"] if rare else [None] * len(draft.credits)
     rows: list[int] = rare["rows"] if rare else []
-    accounts = {_holder(credit): AccountRow(row, 0) for credit, row in zip(draft.credits, rows, strict=False) if row}
+    accounts = {credit.key: AccountRow(row, 0) for credit, row in zip(draft.credits, rows, strict=False) if row}
     return Committed(credited, accounts, dict(frames.read_pairs(elsewhere)))
-
-
-def _holder(credit: Credit) -> tuple[str, str]:
-    return credit.account, credit.amount.currency
 
 
 def _columns(tariff: Tariff) -> tuple[str, str, int, str]:

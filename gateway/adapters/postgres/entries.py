@@ -5,20 +5,24 @@ entry. Keys are written in one order, then missing accounts by name, then accoun
 the same money at once wait for one another and never in a circle.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gateway.adapters.postgres.sessions import Connection
 from gateway.core.ledger import Credit, Draft, Reversal
 from gateway.core.money import AMOUNT_MICROS_MAX
+from gateway.core.purses import PLAIN, purse_named
 
 _KEYS = """INSERT INTO money_key SELECT ref FROM unnest($1::text[]) AS new (ref) ORDER BY ref
 ON CONFLICT DO NOTHING RETURNING ref"""
-_NEW_ACCOUNT = """INSERT INTO account (holder, unit) SELECT $1::text, $2::text WHERE NOT EXISTS (
-    SELECT 1 FROM account WHERE holder = $1::text AND unit = $2::text AND priority = 0 AND expires = 0
+_NEW_ACCOUNT = """INSERT INTO account (holder, unit, priority, expires)
+SELECT $1::text, $2::text, $3::integer, $4::bigint WHERE NOT EXISTS (
+    SELECT 1 FROM account
+    WHERE holder = $1::text AND unit = $2::text AND priority = $3::integer AND expires = $4::bigint
 ) ON CONFLICT DO NOTHING RETURNING id"""
-_IDS = """SELECT id, holder, unit FROM account JOIN unnest($1::text[], $2::text[]) AS wanted (holder, unit)
-USING (holder, unit) WHERE priority = 0 AND expires = 0"""
+_IDS = """SELECT id, name, unit FROM account JOIN unnest($1::text[], $2::text[]) AS wanted (name, unit)
+USING (name, unit)"""
 _LOCKED = """SELECT id, credited, spent, leased, debt FROM account WHERE id = ANY ($1::bigint[])
 ORDER BY id FOR NO KEY UPDATE"""
 _MOVE = """UPDATE account SET credited = account.credited + new.credited, debt = account.debt + new.debt
@@ -53,6 +57,11 @@ class Entries:
     credited: Outcomes = field(default_factory=list)
     reversed: Outcomes = field(default_factory=list)
     notes: list[dict[str, object]] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    """What the keepers are to be told: whose purses can, or cannot, be drawn on now."""
+
+    def tell(self, entry: Credit | Reversal) -> None:
+        self.changed.append(json.dumps({"changed": [entry.account, entry.amount.currency]}))
 
 
 async def write_entries(connection: Connection, keeper: int, draft: Draft) -> Entries:
@@ -91,9 +100,14 @@ async def write_entries(connection: Connection, keeper: int, draft: Draft) -> En
 
 async def _ids(connection: Connection, keys: Sequence[Key]) -> tuple[dict[Key, int], list[int]]:
     """The rows of these accounts, made where there are none; and those that were made."""
-    made = [id for key in keys if (id := await connection.fetchval(_NEW_ACCOUNT, *key)) is not None]
+    made = []
+    for name, unit in keys:
+        holder, purse = purse_named(name)
+        id = await connection.fetchval(_NEW_ACCOUNT, holder, unit, purse.priority, purse.expires_ms)
+        if id is not None:
+            made.append(id)
     rows = await connection.fetch(_IDS, [key[0] for key in keys], [key[1] for key in keys])
-    return {(row["holder"], row["unit"]): row["id"] for row in rows}, made
+    return {(row["name"], row["unit"]): row["id"] for row in rows}, made
 
 
 class _Writer:
@@ -106,13 +120,13 @@ class _Writer:
         self._made = made
 
     async def write(self, entry: Credit | Reversal, id: int, account: _Account) -> bool | None:
-        """Whether it was made; None, and no key is kept, if the account cannot hold so much."""
+        """Whether it was made; None if the account cannot hold so much. Unless it was, no key is kept."""
         done = await (
             self._credit(entry, id, account) if isinstance(entry, Credit) else self._reverse(entry, id, account)
         )
         if not done:
             await self._connection.execute("DELETE FROM money_key WHERE ref = $1", entry.ref)
-        return done or None
+        return done or (False if isinstance(entry, Reversal) and entry.at_most else None)
 
     async def _credit(self, credit: Credit, id: int, account: _Account) -> bool:
         micros = credit.amount.micros
@@ -126,12 +140,17 @@ class _Writer:
         )  # fmt: skip
         account.move(credited=micros - repaid, debt=-repaid)
         self._made.notes.append(credit.note(id, self._draft.at_ms, repaid))
+        if repaid or credit.purse != PLAIN:
+            self._made.tell(credit)
         return True
 
     async def _reverse(self, reversal: Reversal, id: int, account: _Account) -> bool:
         """What is available goes at once; the rest is debt. What is on loan is not touched."""
+        taken = max(0, min(reversal.amount.micros, account.available - account.debt))
+        if reversal.at_most and not taken:
+            return False
+        reversal = reversal.taking(taken)
         micros = reversal.amount.micros
-        taken = max(0, min(micros, account.available - account.debt))
         if account.debt + micros - taken > AMOUNT_MICROS_MAX:
             return False
         await self._connection.execute(
@@ -141,6 +160,7 @@ class _Writer:
         )  # fmt: skip
         account.move(credited=-taken, debt=micros - taken)
         self._made.notes.append(reversal.note(id, self._draft.at_ms, taken))
+        self._made.tell(reversal)
         return True
 
 

@@ -48,12 +48,13 @@ from gateway.ports import Borrower, Clock, StoreDamaged, StoreFailed, StoreLocke
 _WRITE = "SELECT account, elsewhere FROM write_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
 _BEAT = "UPDATE keeper SET heartbeat = clock_timestamp() WHERE id = $1 AND epoch = $2 RETURNING id"
 _OTHERS = "SELECT id, name, epoch, heartbeat FROM keeper WHERE id <> $1 AND instance <> ''"
-_LOANS = """SELECT account, holder, unit, micros FROM lease JOIN account ON account.id = lease.account
+_LOANS = """SELECT account, name, unit, micros FROM lease JOIN account ON account.id = lease.account
 WHERE keeper = $1 AND micros > 0"""
 _ACCOUNTS = """SELECT
-    account.id, holder, unit, credited - spent - leased - debt + coalesce(lease.micros, 0) AS available
-FROM account JOIN unnest($2::text[], $3::text[]) AS wanted (holder, unit) USING (holder, unit)
-LEFT JOIN lease ON lease.account = account.id AND lease.keeper = $1 WHERE priority = 0 AND expires = 0"""
+    account.id, name, unit, credited - spent - leased - debt + coalesce(lease.micros, 0) AS available
+FROM account JOIN unnest($2::text[], $3::text[]) AS wanted (name, unit) USING (name, unit)
+LEFT JOIN lease ON lease.account = account.id AND lease.keeper = $1"""
+_TELL = "SELECT pg_notify($1, $2)"
 Rows = list[asyncpg.Record]
 
 
@@ -178,6 +179,9 @@ class PostgresLedgerStore:
     def give_back(self, returns: Mapping[int, int], *, in_use: bool = False) -> None:
         self._lending.give_back(returns)
 
+    def look_again(self) -> None:
+        """Whoever waits for money to come free looks again by himself."""
+
     async def reverse(self, reversal: Reversal) -> bool:
         """What others, and our own keeper, have and can part with is called back; what is available then is taken."""
         await self._lending.call_back(*reversal.key, reversal.amount.micros)
@@ -250,6 +254,7 @@ class PostgresLedgerStore:
             notes = [tariff_note(id, tariff) for id, tariff in draft.tariffs]
             lines = note_lines([*notes, *(origin.note() for origin in draft.origins), *entries.notes])
             hash = chain(self._hash, draft, lines)
+            await connection.executemany(_TELL, [(desk.channel, said) for said in entries.changed])
             return entries, hash, await self._write_batch(connection, draft, lines, hash)
 
     async def _accounts(self, draft: Draft) -> Mapping[tuple[str, str], AccountRow]:
@@ -259,7 +264,7 @@ class PostgresLedgerStore:
             return {}
         holders, units = [key[0] for key in keys], [key[1] for key in keys]
         rows = await self._desk.do(lambda found: found.fetch(_ACCOUNTS, self._desk.id, holders, units))
-        return {(row["holder"], row["unit"]): AccountRow(row["id"], row["available"]) for row in rows}
+        return {(row["name"], row["unit"]): AccountRow(row["id"], row["available"]) for row in rows}
 
     async def _read_back(self, connection: Connection) -> None:
         """Whether the draft that was under way is in the books; nothing can bring it there any more."""
@@ -332,13 +337,14 @@ async def _is_there(connection: Connection) -> None:
     await connection.execute("SELECT 1")
 
 
-async def read_balance(address: Address, holder: str, unit: str) -> int:
-    """What an account has as committed, on loan or not, in micros; 0 for one that is not there. Raises StoreFailed."""
+async def read_balance(address: Address, holder: str, unit: str, *, now_ms: int) -> int:
+    """What a holder has as committed, on loan or not, in micros; 0 for one that is not there. Raises StoreFailed."""
     try:
         connection = await address.connect("balance")
         try:
-            query = "SELECT sum(credited - spent - debt) FROM account WHERE holder = $1 AND unit = $2"
-            return int(await connection.fetchval(query, holder, unit) or 0)
+            query = """SELECT sum(credited - spent - debt) FROM account
+            WHERE holder = $1 AND unit = $2 AND (expires = 0 OR expires > $3)"""
+            return int(await connection.fetchval(query, holder, unit, now_ms) or 0)
         finally:
             await connection.close(timeout=1)
     except PROBLEMS as error:

@@ -26,10 +26,10 @@ from gateway.adapters.postgres.desk import Desk
 from gateway.core.ledger import Drawn
 from gateway.ports import Borrower, StoreFailed, StoreLocked
 
-_LEND = """SELECT place, account, granted, elsewhere, outcome, others
+_LEND = """SELECT place, account, granted, elsewhere, outcome, others, purses
 FROM lend($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"""
-_READ = """SELECT id, credited - spent - debt AS left FROM account
-WHERE holder = $1 AND unit = $2 AND priority = 0 AND expires = 0"""
+_READ = """SELECT coalesce(id, 0) AS id, coalesce(credited - spent - debt, 0) AS left, purses_beside($1, $2) AS purses
+FROM (VALUES (1)) AS one LEFT JOIN account ON name = $1 AND unit = $2"""
 _LOOK_AGAIN_SECONDS = 0.005
 _MORE_SECONDS = 0.1
 
@@ -49,6 +49,7 @@ class _Lent:
     elsewhere: int
     outcome: str
     others: frozenset[int]
+    purses: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +118,9 @@ class Lending:
                 lent = await self._ask(holder, unit, micros, final=final, round=number)
                 if lent.outcome == "done":
                     doubtful = lent.granted < micros and not lent.others <= round.answered
-                    return Drawn(lent.account, lent.granted, lent.elsewhere, doubtful)
+                    return Drawn(lent.account, lent.granted, lent.elsewhere, doubtful, lent.purses)
                 if loop.time() >= until:
-                    return Drawn(lent.account, 0, lent.elsewhere, True)
+                    return Drawn(lent.account, 0, lent.elsewhere, True, lent.purses)
                 if lent.outcome == "recall":
                     await round.complete(lent.others, self._patience.answer)
                     final = True
@@ -159,7 +160,7 @@ class Lending:
     # --- what comes from others ---------------------------------------------------------------------------------------
 
     def heard(self, message: str) -> None:
-        """Somebody is short of money, or has parted with what it could."""
+        """Somebody is short of money, or has parted with what it could; or a wallet is not what it was."""
         told = json.loads(message)
         if "recall" in told and self._desk.id in told["of"] and not self._closed:
             task = asyncio.get_running_loop().create_task(self._part(told), name="part with what was recalled")
@@ -168,6 +169,8 @@ class Lending:
         elif "parted" in told and (round := self._rounds.get(told["round"])) is not None:
             round.answered.add(told["parted"])
             round.changed.set()
+        elif "changed" in told and self._borrower is not None:
+            self._borrower.changed(*told["changed"])
 
     async def _part(self, told: Mapping[str, Any]) -> None:
         await self._part_with(int(told["recall"]), json.dumps({"parted": self._desk.id, "round": told["round"]}))
@@ -221,9 +224,8 @@ class Lending:
     async def _read(self, holder: str, unit: str) -> Drawn:
         async with self._desk.lock:
             row = await self._try(lambda: self._desk.do(lambda found: found.fetchrow(_READ, holder, unit)))
-            if row is None:
-                return Drawn(0, 0, 0, False)
-            return Drawn(row["id"], 0, row["left"] - self._desk.known.get(row["id"], 0), False)
+            left = row["left"] - self._desk.known.get(row["id"], 0)
+            return Drawn(row["id"], 0, left, False, tuple(row["purses"]))
 
     async def _try(self, work: Any) -> Any:
         """A keeper that asks hears of a fence as of any failure: it is a commit that ends it."""
@@ -282,7 +284,14 @@ class Lending:
             self._deliver(wishes[row["place"] - 1], row)
 
     def _deliver(self, wish: _Wish, row: asyncpg.Record) -> None:
-        lent = _Lent(row["account"], row["granted"], row["elsewhere"], row["outcome"], frozenset(row["others"]))
+        lent = _Lent(
+            row["account"],
+            row["granted"],
+            row["elsewhere"],
+            row["outcome"],
+            frozenset(row["others"]),
+            tuple(row["purses"]),
+        )
         self._desk.move(lent.account, lent.granted)
         if wish.answer.done():
             self.give_back({lent.account: lent.granted})  # who asked has given up

@@ -127,6 +127,9 @@ class Refunding:
         async with connection.transaction():
             await connection.execute("SELECT fence($1, $2)", self._desk.id, self._desk.epoch)
             made = await _write(connection, request, due, at_ms=self._clock.now_ms())
+            for charge in {(refund.charge.holder, refund.charge.unit) for refund, _ in due}:
+                told = json.dumps({"changed": charge})  # a purse that was empty may not be
+                await connection.execute("SELECT pg_notify($1, $2)", self._desk.channel, told)
         return [refund.charge for refund, _ in due] if made else []
 
     # --- what there is ------------------------------------------------------------------------------------------------
@@ -274,9 +277,9 @@ async def _until_started(connection: Connection, found: Sequence[Found], request
 async def _charges(connection: Connection, found: Sequence[Found]) -> list[Charge]:
     records = [each.record for each in found]
     rows = await connection.fetch(
-        "SELECT id, holder, unit FROM account WHERE id = ANY ($1)", list({record.account for record in records})
+        "SELECT id, name, unit FROM account WHERE id = ANY ($1)", list({record.account for record in records})
     )
-    return charges(records, {row["id"]: (row["holder"], row["unit"]) for row in rows})
+    return charges(records, {row["id"]: (row["name"], row["unit"]) for row in rows})
 
 
 async def _terms(connection: Connection, found: Sequence[Found], charge: Charge) -> Tariff:

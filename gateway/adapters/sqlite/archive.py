@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Charge, Record, charges
+from gateway.core.purses import Purse
 from gateway.ports import StoreFailed
 
 _EARLIER_MS = 24 * 3_600_000
@@ -45,5 +46,10 @@ def _charges(sql: sqlite3.Connection, request: RequestId) -> list[Charge]:
     )
     records = [record for (payload,) in payloads for record in Record.unpack_all(payload) if record.request == request]
     rows = {record.account for record in records}
-    holders = {row: sql.execute("SELECT holder, unit FROM account WHERE id = ?", (row,)).fetchone() for row in rows}
-    return charges(records, holders)
+    return charges(records, {row: _key_of(sql, row) for row in rows})
+
+
+def _key_of(sql: sqlite3.Connection, row: int) -> tuple[str, str]:
+    query = "SELECT holder, unit, priority, expires FROM account WHERE id = ?"
+    holder, unit, priority, expires = sql.execute(query, (row,)).fetchone()
+    return Purse(priority, expires).named(holder), unit

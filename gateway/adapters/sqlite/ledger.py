@@ -46,6 +46,7 @@ from gateway.core.ledger import (
     tariff_note,
 )
 from gateway.core.money import AMOUNT_MICROS_MAX
+from gateway.core.purses import PLAIN, Purse, purse_named
 from gateway.ports import StoreBusy, StoreDamaged, StoreFailed, StoreLocked
 
 T = TypeVar("T")
@@ -311,10 +312,15 @@ class SqliteLedgerStore:
         return self._sql.execute(query, (ref,)).fetchone() is not None
 
     def _account_of(self, key: tuple[str, str]) -> tuple[int, int, int]:
-        """The row that a holder has for a unit, made if there is none: its id, credited and debt."""
-        self._sql.execute("INSERT INTO account (holder, unit) VALUES (?, ?) ON CONFLICT DO NOTHING", key)
+        """The row of a purse and a unit, made if there is none: its id, credited and debt."""
+        holder, purse = purse_named(key[0])
+        columns = (holder, key[1], purse.priority, purse.expires_ms)
+        self._sql.execute(
+            "INSERT INTO account (holder, unit, priority, expires) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", columns
+        )
         id, credited, debt = self._sql.execute(
-            "SELECT id, credited, debt FROM account WHERE holder = ? AND unit = ? AND priority = 0 AND expires = 0", key
+            "SELECT id, credited, debt FROM account WHERE holder = ? AND unit = ? AND priority = ? AND expires = ?",
+            columns,
         ).fetchone()
         return id, credited, debt
 
@@ -336,13 +342,18 @@ class SqliteLedgerStore:
                 self._connection = None
             raise StoreFailed(f"{self._path}: {error}") from error
 
-    def _read_account(self, holder: str, unit: str) -> AccountRow | None:
-        found = self._sql.execute(
-            "SELECT id, credited - spent - leased - debt FROM account"
-            " WHERE holder = ? AND unit = ? AND priority = 0 AND expires = 0",
+    def _read_account(self, name: str, unit: str) -> AccountRow | None:
+        holder, wanted = purse_named(name)
+        rows = self._sql.execute(
+            "SELECT id, credited - spent - leased - debt, priority, expires FROM account WHERE holder = ? AND unit = ?",
             (holder, unit),
-        ).fetchone()
-        return AccountRow(*found) if found else None
+        ).fetchall()
+        found = {Purse(priority, expires): (id, available) for id, available, priority, expires in rows}
+        row = found.pop(wanted, (0, 0))
+        others = [purse.named(holder) for purse, (_, available) in found.items() if available > 0]
+        if wanted != PLAIN or not others:
+            return AccountRow(*row) if row[0] else None
+        return AccountRow(*row, tuple(others))
 
     def _renew_head(self, *, now: bool) -> None:
         if self._seq and (now or time.monotonic() >= self._head_due):
@@ -365,11 +376,13 @@ class SqliteLedgerStore:
             self._lock = None
 
 
-def read_available(path: Path, holder: str, unit: str) -> int:
-    """What an account can spend as committed, in micros; 0 for one that nobody paid into. Reads only, needs no lock."""
+def read_available(path: Path, holder: str, unit: str, *, now_ms: int) -> int:
+    """What a holder can spend as committed, in micros; 0 for one that nobody paid into. Reads only, needs no lock."""
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
         found = connection.execute(
-            "SELECT SUM(credited - spent - leased - debt) FROM account WHERE holder = ? AND unit = ?", (holder, unit)
+            "SELECT SUM(credited - spent - leased - debt) FROM account"
+            " WHERE holder = ? AND unit = ? AND (expires = 0 OR expires > ?)",
+            (holder, unit, now_ms),
         ).fetchone()
     return int(found[0] or 0)
 

@@ -1,7 +1,7 @@
 """What the keeper has in memory: accounts, holds, and who waits for what."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from gateway.core.ids import RequestId
@@ -10,12 +10,14 @@ from gateway.core.money import Money
 from gateway.core.refusals import LedgerUnavailable, PaymentRequired
 
 Key = tuple[str, str]
-"""A holder and a unit."""
+"""A purse's name (of the plain one, the holder) and a unit."""
 
 
 class Account:
     """One account in memory. `row` is 0 while nobody has paid into it.
 
+    It is `alone` if it is all that its holder has of the unit; else `purses` are the names of the others, or None if
+    they have to be asked for again.
     Of a keeper that lends: `lent` is what workers have in their slices, and `pins` counts those slices, and the records
     for whose answers a worker still stands: while there are any, it stays in the memory. Of one that borrows: `slice`
     is what is on loan to us, `elsewhere` what the others might still have, and `parted` counts how often we gave
@@ -23,8 +25,10 @@ class Account:
     """
 
     __slots__ = (
+        "alone",
         "available",
         "currency",
+        "deciding",
         "draft",
         "elsewhere",
         "held",
@@ -32,6 +36,7 @@ class Account:
         "lent",
         "parted",
         "pins",
+        "purses",
         "reversing",
         "row",
         "slice",
@@ -44,6 +49,7 @@ class Account:
         self.row = row
         self.available = available
         self.held = 0
+        self.deciding = 0  # decisions under way that have taken of it
         self.draft = 0  # the last draft that holds a record of it
         self.lent = 0
         self.pins = 0
@@ -52,14 +58,33 @@ class Account:
         self.parted = 0
         self.reversing = 0  # is to be taken back, and not in a draft yet
         self.used = 0  # the last look-round in which it was used
+        self.alone = True
+        self.purses: Sequence[str] | None = ()
 
     @property
     def key(self) -> Key:
         return self.holder, self.currency
 
+    def beside(self, purses: Sequence[str] | None) -> None:
+        """Its holder has these, too."""
+        self.purses = purses
+        self.alone = purses is not None and not purses
+
     def hold(self, micros: int) -> None:
         self.available -= micros
         self.held += micros
+
+    def take(self, micros: int) -> int:
+        """Hold so much, or all there is, for a decision that is under way; how much it is."""
+        taken = max(0, min(self.available, micros))
+        self.hold(taken)
+        self.deciding += taken > 0
+        return taken
+
+    def untake(self, micros: int) -> None:
+        """Release what was taken."""
+        self.release(micros)
+        self.deciding -= micros > 0
 
     def release(self, micros: int) -> None:
         self.available += micros
@@ -93,6 +118,15 @@ class Holding:
         released = 0 if self.settled else self.ceiling - self.recorded
         return Money(account.available + account.elsewhere + released, account.currency)
 
+    @property
+    def spent(self) -> Money:
+        """What is on record of it."""
+        return Money(self.recorded, self.account.currency)
+
+    def spread(self, micros: int) -> Iterator[tuple["Holding", Money]]:
+        """It pays all of it."""
+        yield self, Money(micros, self.account.currency)
+
     def started(self) -> None:
         if self.number:
             self._begin(self.number)
@@ -100,12 +134,17 @@ class Holding:
 
 
 class Asker:
-    """Somebody who wants an account, and `micros` of it held when it comes."""
+    """Somebody who wants an account, and `ceiling` of it held when it comes.
 
-    __slots__ = ("ceiling", "granted", "held")
+    Unless others may be `beside` it, nothing is held of an account that is not alone. `keeps`: it is pinned.
+    """
 
-    def __init__(self, ceiling: Money | None) -> None:
+    __slots__ = ("_beside", "ceiling", "granted", "held", "keeps")
+
+    def __init__(self, ceiling: Money | None, *, keeps: bool = False, beside: bool = False) -> None:
         self.ceiling = ceiling
+        self.keeps = keeps
+        self._beside = beside
         self.held = 0
         self.granted: asyncio.Future[Account] = asyncio.get_running_loop().create_future()
 
@@ -116,15 +155,20 @@ class Asker:
         except asyncio.CancelledError:
             granted = self.granted
             if granted.done() and not granted.cancelled() and granted.exception() is None:
-                granted.result().release(self.held)
+                self._undo(granted.result())
             raise
+
+    def _undo(self, account: Account) -> None:
+        account.release(self.held)
+        account.pins -= self.keeps
 
     def serve(self, account: Account, *, doubtful: bool = False) -> None:
         """Hold what is asked for, or refuse: here and now, so that nobody comes between the asking and the holding."""
         if self.granted.done():
             return
         ceiling = self.ceiling
-        if ceiling is None:
+        account.pins += self.keeps
+        if ceiling is None or not (account.alone or self._beside):
             self.granted.set_result(account)
         elif ceiling.micros <= account.available:
             account.hold(ceiling.micros)
@@ -142,7 +186,14 @@ class Asker:
 
     def lacks(self, account: Account) -> bool:
         """Whether the account cannot serve it as it stands."""
-        return not self.granted.done() and self.ceiling is not None and self.ceiling.micros > account.available
+        if self.granted.done() or self.ceiling is None or not (account.alone or self._beside):
+            return False
+        return self.ceiling.micros > account.available
+
+    @property
+    def found(self) -> Account:
+        """The account, once it has come."""
+        return self.granted.result()
 
     def refuse(self) -> None:
         """There is no knowing just now."""
@@ -156,14 +207,9 @@ class Fetcher(Asker):
     __slots__ = ("doubtful", "parted")
 
     def __init__(self, ceiling: Money) -> None:
-        super().__init__(ceiling)
+        super().__init__(ceiling, beside=True)
         self.doubtful = False
         self.parted = 0
-
-    @property
-    def found(self) -> Account:
-        """The account, once it has come."""
-        return self.granted.result()
 
     @property
     def untouched(self) -> bool:
@@ -173,6 +219,27 @@ class Fetcher(Asker):
     def _fall_short(self, account: Account, ceiling: Money, doubtful: bool) -> None:
         self.doubtful, self.parted = doubtful, account.parted
         self.granted.set_result(account)
+
+
+class Taker(Asker):
+    """Takes so much, or all there is, for a decision under way: from this very step on it is not parted with."""
+
+    __slots__ = ("sure",)
+
+    def __init__(self, ceiling: Money) -> None:
+        super().__init__(ceiling, beside=True)
+        self.sure = True
+
+    def serve(self, account: Account, *, doubtful: bool = False) -> None:
+        if self.granted.done():
+            return
+        assert self.ceiling is not None
+        self.held = account.take(self.ceiling.micros)
+        self.sure = self.held == self.ceiling.micros or not doubtful
+        self.granted.set_result(account)
+
+    def _undo(self, account: Account) -> None:
+        account.untake(self.held)
 
 
 @dataclass(slots=True)

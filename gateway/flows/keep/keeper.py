@@ -58,9 +58,11 @@ from gateway.core.ledger import (
     voids,
 )
 from gateway.core.money import AMOUNT_MICROS_MAX, Money
+from gateway.core.purses import PLAIN, purse_named
 from gateway.core.refusals import LedgerUnavailable, PaymentRequired
 from gateway.core.routes import Durability
-from gateway.flows.keep.accounts import Account, Asker, Fetcher, Holding, Key, Waiting
+from gateway.flows.keep.accounts import Account, Asker, Fetcher, Holding, Key, Taker, Waiting
+from gateway.flows.keep.wallets import SplitHold, Wallets, balance, worth
 from gateway.ports import (
     Archive,
     Clock,
@@ -126,8 +128,10 @@ class Keeper:
         self._recall_lent: Callable[[Account], Awaitable[None]] | None = None
         self._ended_there: Callable[[RequestId], Awaitable[bool]] | None = None
         self._call_in: Callable[[int], AbstractAsyncContextManager[bool]] | None = None
+        self._tell_changed: Callable[[str, str], None] = lambda holder, unit: None
+        self._wallets = Wallets(self)
         self._kept: list[Account] = []  # on loan from before, until the workers have said what of it is theirs
-        self._open: dict[int, Holding] = {}  # by the number of the request
+        self._open: dict[int, Holding | SplitHold] = {}  # by the number of the request
         self._refunding = asyncio.Lock()
         self._accounts: OrderedDict[Key, Account] = OrderedDict()
         self._rows: dict[int, Account] = {}  # of a keeper that borrows
@@ -211,7 +215,7 @@ class Keeper:
     def _take_up(self, loans: Sequence[tuple[int, str, str, int]]) -> None:
         """What was on loan to the keeper before this one is ours, until its workers have claimed their part of it."""
         for row, holder, unit, micros in loans:
-            account = self._receive((holder, unit), Drawn(row, micros, 0, doubtful=False))
+            account = self._receive((holder, unit), Drawn(row, micros, 0, doubtful=False, purses=None))
             account.pins += 1
             self._kept.append(account)
 
@@ -222,24 +226,36 @@ class Keeper:
             self._refuse_if_stuck()
         key, micros = (account, ceiling.currency), ceiling.micros
         found = self._accounts.get(key)
-        if found is not None and found.available >= micros:
+        if found is not None and found.alone and found.available >= micros:
             # From the question to here nothing was awaited: deciding and taking are one step.
             found.available -= micros
             found.held += micros
             self._accounts.move_to_end(key)
-        elif found is not None and self._lender is None:
+        elif found is not None and found.alone and self._lender is None:
             raise PaymentRequired(price=ceiling, balance=Money(found.available, ceiling.currency))
         else:
-            found = await self._ask(key, ceiling)
+            asker = await self._ask(key, ceiling) if found is None or found.alone else None
+            if asker is None or not asker.held:
+                split = await self._wallets.hold(key, ceiling, id=id, token=token, tariff=self.tariff(tariff))
+                self._open[id.number] = split
+                return split
+            found = asker.found
         found.used = self._round
         priced = self._tariffs.get(tariff) or self.tariff(tariff)
-        hold = self._open[id.number] = Holding(found, micros, id, token, priced, self._answer_begun)
+        hold = self._open[id.number] = Holding(found, micros, id, token, priced, self.answer_begun)
         return hold
 
     async def start(self, hold: Hold, due: Money, durability: Durability) -> None:
-        assert isinstance(hold, Holding)
         if not due:
             return
+        if isinstance(hold, SplitHold):
+            await self._wallets.start(hold, due, durability)
+        elif (gate := self.record(hold, due, durability)) is not None:
+            await gate
+
+    def record(self, hold: Hold, due: Money, durability: Durability) -> asyncio.Future[None] | None:
+        """Put what is due into the next commit; what its answer has to wait for, if it has to. As `start` raises."""
+        assert isinstance(hold, Holding)
         if not 0 < due.micros <= hold.ceiling:
             raise ValueError(f"{due} is less than nothing, or more than was held")
         if self._task is None or self._task.done():
@@ -250,21 +266,23 @@ class Keeper:
         number = self.write(kind, hold.tariff, hold.account, hold.token, due.micros, hold.id)
         hold.recorded = due.micros
         if not gated:
-            return
+            return None
         hold.number = number
         self._begun[number] = None
         gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.gates.append((gate, hold))
-        await gate
+        return gate
 
     async def renew(self, hold: Hold, due: Money, ahead: Money) -> None:
-        assert isinstance(hold, Holding)
+        assert isinstance(hold, Holding | SplitHold)
         if hold.settled or not hold.recorded <= due.micros <= hold.ceiling or ahead.micros < 0:
             raise ValueError(f"{due} is less than was recorded, or more than is held")
         self._refuse_if_stuck()
         recorded = None
         if due.micros > hold.recorded:
-            self._change(hold, due.micros)
+            for part, share in hold.spread(due.micros):
+                if share.micros != part.recorded:
+                    self._change(part, share.micros)
             recorded = self.durable()
         try:
             async with asyncio.timeout(self._pace.give_up_after):
@@ -284,24 +302,32 @@ class Keeper:
         self.write(kind, hold.tariff, hold.account, hold.token, micros - hold.recorded, hold.id)
         hold.recorded = micros
 
-    async def _set_aside(self, hold: Holding, micros: int) -> None:
+    async def _set_aside(self, hold: Holding | SplitHold, micros: int) -> None:
         """So much more for a hold. Cancelled, it has it or it has not."""
+        if isinstance(hold, SplitHold):
+            if micros > 0:
+                await self._wallets.set_aside(hold, micros)
+            return
         account = hold.account
         if micros > account.available:
             missing = Money(micros, account.currency)
             if self._lender is None:
                 raise PaymentRequired(price=missing, balance=Money(account.available, account.currency))
-            await self._ask(account.key, missing)
+            fetcher = Asker(missing, beside=True)
+            self._draw_for(account.key, fetcher, self._lender)
+            await fetcher.account()
         elif micros > 0:
             account.hold(micros)
         hold.ceiling += max(0, micros)
 
     def settle(self, hold: Hold, cost: Money) -> Money:
-        assert isinstance(hold, Holding)
+        assert isinstance(hold, Holding | SplitHold)
         if hold.settled:
-            return Money(hold.recorded, hold.account.currency)
-        hold.settled = True
+            return hold.spent
         self._open.pop(hold.id.number, None)
+        if isinstance(hold, SplitHold):
+            return self._wallets.settle(hold, cost)
+        hold.settled = True
         micros = 0 if hold.failed else max(0, min(cost.micros, hold.ceiling))
         if micros != hold.recorded:
             self._change(hold, micros)
@@ -309,7 +335,7 @@ class Keeper:
         account.held -= hold.ceiling
         account.available += hold.ceiling - micros
         if hold.number:
-            self._answer_begun(hold.number)
+            self.answer_begun(hold.number)
             hold.number = 0
         return cost if cost.micros == micros else Money(micros, account.currency)
 
@@ -323,7 +349,13 @@ class Keeper:
         self._refuse_if_stuck()
         if self._lender is not None:
             return await self._reverse_there(reversal)
-        account, micros = await self.account(reversal.key), reversal.amount.micros
+        account = await self.account(reversal.key)
+        if reversal.at_most:
+            await self._recall_everything(account)
+            if account.available <= 0:
+                return False
+            reversal = reversal.taking(min(account.available, reversal.amount.micros))
+        micros = reversal.amount.micros
         if account.available - micros < -AMOUNT_MICROS_MAX:
             raise ValueError("this is more than an account can hold")
         account.available -= micros
@@ -366,10 +398,12 @@ class Keeper:
         refunds = [Refund(request, charge, reason) for charge in found if charge.micros > 0]
         for refund in refunds:
             charge = refund.charge
-            account = await self.account((charge.holder, charge.unit))
+            account = await self.account((charge.name, charge.unit))
             self.write(Kind.CORRECTION, charge.tariff, account, charge.token, -charge.micros, request)
             account.available += charge.micros
             self._draft.refunds.append(refund)
+            if charge.name != charge.holder:
+                self.changed(charge.holder, charge.unit)
         if refunds:
             await self.durable()
         return [refund.charge for refund in refunds]
@@ -393,14 +427,14 @@ class Keeper:
         return True
 
     async def balance(self, account: str, currency: str) -> Balance:
-        found = await self.account((account, currency))
-        return Balance(Money(found.available + found.lent + found.elsewhere, currency), Money(found.held, currency))
+        found = await self._wallets.accounts((account, currency))
+        return Balance(Money(balance(found), currency), Money(sum(one.held for one in found), currency))
 
     async def funded(self, account: str, currency: str) -> bool:
         found = self._accounts.get((account, currency))
-        if found is None or not found.row:
-            found = await self.account((account, currency))
-        return found.row > 0
+        if found is None or not (found.row or found.purses):
+            found = (await self._ask((account, currency), None)).found
+        return found.row > 0 or bool(found.purses)
 
     # --- borrowing: what the lender asks ------------------------------------------------------------------------------
 
@@ -420,9 +454,15 @@ class Keeper:
         account = self._rows.get(row)
         if account is None:
             return 0
-        if account.available > self._free(account):
+        if account.deciding or account.available > self._free(account):
             return None
         return self._part_with(account)
+
+    def changed(self, holder: str, unit: str) -> None:
+        account = self._accounts.get((holder, unit))
+        if account is not None:
+            account.beside(None)
+        self._tell_changed(holder, unit)
 
     def _free(self, account: Account) -> int:
         """What can be given back. What a correction has just released comes free when the correction is committed."""
@@ -480,11 +520,13 @@ class Keeper:
         recall: Callable[[Account], Awaitable[None]],
         ended: Callable[[RequestId], Awaitable[bool]],
         call_in: Callable[[int], AbstractAsyncContextManager[bool]],
+        tell_changed: Callable[[str, str], None],
     ) -> None:
         """How to get back what can be had of what is lent of an account, and whether a request is over there.
 
-        `call_in` is `ports.Borrower.called_in`.
+        `call_in` and `tell_changed` are `ports.Borrower.called_in` and `changed`, of those who borrow from us.
         """
+        self._tell_changed = tell_changed
         self._recall_lent = recall
         self._ended_there = ended
         self._call_in = call_in
@@ -536,7 +578,7 @@ class Keeper:
         """The account of which a worker has claimed something, while its keeper takes the books up."""
         if self._lender is None:
             return await self.account(key)
-        return self._accounts.get(key) or self._receive(key, Drawn(row, 0, 0, doubtful=False))
+        return self._accounts.get(key) or self._receive(key, Drawn(row, 0, 0, doubtful=False, purses=None))
 
     def claims_are_taken_up(self) -> None:
         """What nobody has claimed of the loans from before is ours."""
@@ -584,10 +626,47 @@ class Keeper:
         """Of the next record."""
         return self._draft.first + self._draft.count
 
-    async def account(self, key: Key) -> Account:
-        """An account, as it stands in the memory. Raises LedgerUnavailable."""
+    async def account(self, key: Key, *, beside: bool = False) -> Account:
+        """An account, as it stands in the memory; surely with what is `beside` it. Raises LedgerUnavailable."""
         found = self._accounts.get(key) if self._lender is None else None
-        return found or await self._ask(key, None)
+        if found is None or (beside and found.purses is None):
+            return (await self._ask(key, None)).found
+        return found
+
+    # --- for holds on several purses ----------------------------------------------------------------------------------
+
+    async def kept(self, key: Key) -> Account:
+        """An account, pinned, and with what is beside it. Raises LedgerUnavailable."""
+        account = self._accounts.get(key)
+        if account is None or account.purses is None:
+            return (await self._ask(key, None, keeps=True)).found
+        account.pins += 1
+        return account
+
+    async def taken(self, account: Account, micros: int) -> tuple[int, bool]:
+        """So much of an account that is pinned, or all there is, whoever has it; whether it is sure that this is all.
+
+        It is taken for a decision under way (`Account.take`). Raises LedgerUnavailable.
+        """
+        if account.available >= micros or self._lender is None:
+            return account.take(micros), True
+        taker = Taker(Money(micros, account.currency))
+        self._draw_for(account.key, taker, self._lender)
+        await taker.account()
+        return taker.held, taker.sure
+
+    def decided(self) -> None:
+        """What could not be parted with while a decision was under way can be now."""
+        if self._lender is not None:
+            self._lender.look_again()
+
+    @property
+    def patience(self) -> float:
+        """How long a request may wait, in seconds."""
+        return self._pace.give_up_after
+
+    def now_ms(self) -> int:
+        return self._clock.now_ms()
 
     # --- what it takes ------------------------------------------------------------------------------------------------
 
@@ -604,7 +683,7 @@ class Keeper:
         if (self._closing or self._stuck_since is not None) and self.stuck:
             raise LedgerUnavailable()
 
-    def _answer_begun(self, number: int) -> None:
+    def answer_begun(self, number: int) -> None:
         """From the next turn of the loop on: uvloop hands what was written to the kernel at the end of a turn."""
         asyncio.get_running_loop().call_soon(self._begun.pop, number, None)
 
@@ -616,10 +695,10 @@ class Keeper:
             self._draft.tariffs.append((found, tariff))
         return found
 
-    async def _ask(self, key: Key, ceiling: Money | None) -> Account:
-        """An account, with as much of it held; everybody who asks for it at once shares one question."""
+    async def _ask(self, key: Key, ceiling: Money | None, *, keeps: bool = False) -> Asker:
+        """An account, with as much of it held if it is alone; who ask for it at once share one question."""
         self._refuse_if_stuck()
-        asker = Asker(ceiling)
+        asker = Asker(ceiling, keeps=keeps)
         if self._lender is not None:
             self._draw_for(key, asker, self._lender)
         elif (askers := self._waiting.loads.get(key)) is not None:
@@ -628,7 +707,8 @@ class Keeper:
             self._waiting.loads[key] = [asker]
             self._draft.loads.append(key)
             self._work.set()
-        return await asker.account()
+        await asker.account()
+        return asker
 
     def _draw_for(self, key: Key, asker: Asker, lender: Lender) -> None:
         askers = self._drawing.get(key)
@@ -684,6 +764,7 @@ class Keeper:
         account.available += drawn.micros
         account.slice += drawn.micros
         account.elsewhere = drawn.elsewhere
+        account.beside(drawn.purses if purse_named(key[0])[1] == PLAIN else ())
         account.used = self._round
         self._accounts.move_to_end(key)
         return account
@@ -813,6 +894,7 @@ class Keeper:
                 account.elsewhere = micros
         for key, askers in waiting.loads.items():
             account = self._accounts.get(key) or self._admit(key, done)
+            account.beside(done.accounts[key].purses if key in done.accounts else ())
             for asker in askers:
                 asker.serve(account)
         waiting.wake(done)
@@ -821,22 +903,26 @@ class Keeper:
 
     def _apply(self, credit: Credit, new: bool | None, done: Committed) -> None:
         """A credit that was committed reaches the account in memory, if it is there."""
-        key = (credit.account, credit.amount.currency)
-        account = self._accounts.get(key)
-        if account is None or not new:
+        if not new:
             return
-        account.row = done.accounts[key].id
-        if self._lender is None:
-            account.available += credit.amount.micros
-        else:
-            self._rows[account.row] = account
-            account.elsewhere += credit.amount.micros
+        account = self._accounts.get(credit.key)
+        owed = account is not None and worth([account]) < 0
+        if account is not None:
+            account.row = done.accounts[credit.key].id
+            if self._lender is None:
+                account.available += credit.amount.micros
+            else:
+                self._rows[account.row] = account
+                account.elsewhere += credit.amount.micros
+        if owed or credit.purse != PLAIN:
+            self.changed(credit.account, credit.amount.currency)
 
     def _taken_back(self, reversal: Reversal, new: bool | None, done: Committed) -> None:
         """The account is in memory: it is not forgotten while a draft holds something of it."""
         account = self._accounts[reversal.key]
         if new:
             account.row = done.accounts[reversal.key].id
+            self.changed(reversal.account, reversal.amount.currency)
         else:
             account.available += reversal.amount.micros
 

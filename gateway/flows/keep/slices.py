@@ -30,7 +30,7 @@ speaks for all hosts, but not for our own workers; so before a no
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
@@ -40,6 +40,7 @@ from gateway.core.ledger import Claim, Committed, Credit, Drawn, Kind, Origin, R
 from gateway.core.refusals import LedgerUnavailable
 from gateway.flows.keep.accounts import Account, Key
 from gateway.flows.keep.keeper import Keeper
+from gateway.flows.keep.wallets import worth
 
 ANSWER_SECONDS_MAX = 0.5
 """How long a worker may take to part with what was recalled."""
@@ -108,7 +109,8 @@ class _Unanswered:
 class Branch:
     """One worker, as its lender sees it.
 
-    `recall` asks it to part with an account's slice, `ended` after a request; `begone` tells it that it is not wanted.
+    `recall` asks it to part with an account's slice, `ended` after a request; `begone` tells it that it is not wanted,
+    `changed` that a wallet is not what it was.
     """
 
     def __init__(
@@ -117,9 +119,11 @@ class Branch:
         recall: Callable[[int], None],
         ended: Callable[[RequestId], Awaitable[bool]] | None = None,
         begone: Callable[[], None] = lambda: None,
+        changed: Callable[[str, str], None] = lambda holder, unit: None,
     ) -> None:
         self.ended = ended
         self.begone = begone
+        self.changed = changed
         self.worker = greeting.worker
         self.greeting = greeting
         self.recall = recall
@@ -186,7 +190,7 @@ class Slices:
         self._moves: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         if not self._expected:
             self._arrived.set()
-        keeper.lends_through(self.recall_everything, self.ended, self.called_in)
+        keeper.lends_through(self.recall_everything, self.ended, self.called_in, self.tell_changed)
 
     # --- who is there -------------------------------------------------------------------------------------------------
 
@@ -313,7 +317,7 @@ class Slices:
         key = (holder, unit)
         if not micros:
             account = await self._keeper.account(key)
-            return Drawn(account.row, 0, self._elsewhere(branch, account), False)
+            return Drawn(account.row, 0, self._elsewhere(branch, account), False, _named(account))
         async with self._turns.setdefault(key, asyncio.Lock()):
             if self._keeper.borrows:
                 return await self._draw_on(branch, key, micros)
@@ -370,7 +374,7 @@ class Slices:
         if granted:
             branch.lend(account, granted)
             self._keeper.used(account)
-        return Drawn(account.row, granted, self._elsewhere(branch, account), doubtful)
+        return Drawn(account.row, granted, self._elsewhere(branch, account), doubtful, _named(account))
 
     @asynccontextmanager
     async def called_in(self, row: int) -> AsyncIterator[bool]:
@@ -384,6 +388,11 @@ class Slices:
         """Take money back for a worker. Raises LedgerUnavailable, ValueError."""
         await self._open.wait()
         return await self._keeper.reverse(reversal)
+
+    def tell_changed(self, holder: str, unit: str) -> None:
+        """As `ports.Borrower.changed`, to all workers."""
+        for branch in self._branches.values():
+            branch.changed(holder, unit)
 
     async def ended(self, request: RequestId) -> bool:
         """Whether no worker has it under way. Raises LedgerUnavailable if one does not say so."""
@@ -474,7 +483,7 @@ class Slices:
     def _landed(
         self, branch: Branch, draft: WorkerDraft, done: Committed, credits: list[int], rows: Iterable[int]
     ) -> Landed:
-        found = [done.accounts.get((credit.account, credit.amount.currency)) for credit in draft.credits]
+        found = [done.accounts.get(credit.key) for credit in draft.credits]
         elsewhere = {
             row: self._elsewhere(branch, slice.account) for row in rows if (slice := branch.slices.get(row)) is not None
         }
@@ -530,3 +539,8 @@ class Slices:
             branch.by_request.pop((done.request.at_ms, done.request.number), None)
             done.account.pins -= 1
             self._keeper.begun(done.number)
+
+
+def _named(account: Account) -> Sequence[str] | None:
+    """What a worker is told of the purses beside an account: none while it owes."""
+    return () if worth([account]) < 0 else account.purses

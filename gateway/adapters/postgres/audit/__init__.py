@@ -35,6 +35,7 @@ _AT_ONCE = 500
 _RECORD = struct.Struct(">BxxxIqqqqq")
 _HEADER = struct.Struct(">qqqqqq")
 _TABLES = {"credit": "credit", "repayment": "credit", "reversal": "reversal", "debt": "reversal"}
+_ENTRY = ("account", "holder", "unit", "priority", "expires", "micros", "kind", "reason", "at", "keeper", "batch")
 _TARIFF = ("id", "route", "owner", "commission_points", "price")
 _CAPTURE, _GATED, _CORRECTION, _VOID, _RENEWAL = 1, 2, 3, 4, 5
 _REFUNDS = """SELECT keeper, seq, notes FROM batch
@@ -317,7 +318,7 @@ class _Audit:
     async def _check_entries(self, table: str, anchors: Anchors, transfers: Transfers) -> int:
         more = {"credit": "repaid", "reversal": "taken"}[table]
         query = (
-            f"SELECT entry.*, holder, unit FROM {table} AS entry"  # noqa: S608 -- one of two names
+            f"SELECT entry.*, holder, unit, priority, expires FROM {table} AS entry"  # noqa: S608 -- one of two names
             " JOIN account ON account.id = entry.account ORDER BY ref"
         )
         count = 0
@@ -330,7 +331,7 @@ class _Audit:
             if noted is None:
                 self._find(table, row["ref"], None, "is not in any chain")
                 continue
-            for column in ("account", "holder", "unit", "micros", "kind", "reason", "at", "keeper", "batch", more):
+            for column in (*_ENTRY, more):
                 if row[column] != noted.get(column, 0):
                     self._find(table, row["ref"], column, f"is {row[column]} but the chain says {noted.get(column, 0)}")
         for kind, ref in [key for key in self._noted if key[0] == table]:

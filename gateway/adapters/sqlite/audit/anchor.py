@@ -72,7 +72,13 @@ class Anchor:
                 spent[row["account"]] = spent.get(row["account"], 0) + row["micros"]
         return {
             row["id"]: Account(
-                row["holder"], row["unit"], credited[row["id"]], spent.get(row["id"], 0), debt=debt[row["id"]]
+                row["holder"],
+                row["unit"],
+                row["priority"],
+                row["expires"],
+                credited=credited[row["id"]],
+                spent=spent.get(row["id"], 0),
+                debt=debt[row["id"]],
             )
             for row in self._database.rows("account", order="id")
             if row["id"] in credited

@@ -51,16 +51,15 @@ def check_accounts(
 
 def _check_account(row: Row, account: Account | None, findings: Findings) -> None:
     id = row["id"]
-    for column in ("priority", "expires", "leased"):
-        if row[column]:
-            findings.add("account", id, column, f"is {row[column]}, and nothing writes it")
+    if row["leased"]:
+        findings.add("account", id, "leased", f"is {row['leased']}, and nothing writes it")
     if row["credited"] - row["spent"] - row["leased"] < 0:
         findings.add("account", id, None, "has less than nothing available")
     if account is None:
         findings.add("account", id, None, "was made by no credit")
         return
-    for column, value in (("holder", account.holder), ("unit", account.unit)):
-        if row[column] != value:
+    for column in ("holder", "unit", "priority", "expires"):
+        if row[column] != (value := getattr(account, column)):
             findings.differs("account", id, column, row[column], value)
     if row["credited"] != account.credited:
         what = f"is {row['credited']} but its credits sum to {account.credited}"

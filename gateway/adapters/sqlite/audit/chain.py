@@ -148,8 +148,9 @@ class Chain:
             self._findings.add(kind, ref, "micros", f"is {micros} in the note of batch {batch['seq']}")
         if note["at"] != batch["at"]:
             self._bad(batch["seq"], "notes", f"say that {kind} {short(ref)} came at {note['at']}, not at {batch['at']}")
-        account = self.accounts.setdefault(id, Account(note["holder"], note["unit"]))
-        if (account.holder, account.unit) != (note["holder"], note["unit"]):
+        whose = (note["holder"], note["unit"], note["priority"], note["expires"])
+        account = self.accounts.setdefault(id, Account(*whose))
+        if (account.holder, account.unit, account.priority, account.expires) != whose:
             self._findings.add("account", id, None, f"belongs to somebody else in the note of batch {batch['seq']}")
         if kind == "credit":
             self._pay(account, note, batch["seq"])

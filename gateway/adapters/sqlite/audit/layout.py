@@ -84,22 +84,31 @@ def wrong_record(kind: int, padding: bytes, token: int, micros: int) -> str | No
     return "corrects nothing" if micros == 0 else None
 
 
+_UNSAID_IF_ZERO: Mapping[object, tuple[tuple[str, ...], ...]] = {
+    "credit": (("repaid",), ("priority", "expires")),
+    "reversal": (("priority", "expires"),),
+}
+"""Numbers that a note has when one of them is not zero, and else leaves out together."""
+
+
 def read_note(line: str) -> Row | None:
-    """A note as the gateway writes it, to the byte; None for anything else. A credit has its `repaid`, 0 or not."""
+    """A note as the gateway writes it, to the byte; None for anything else. What it leaves unsaid is there, as 0."""
     try:
         note = json.loads(line)
         if not isinstance(note, dict):
             return None
         canonical = json.dumps(note, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        shape = _NOTES.get(note.get("note"))
-        is_credit = note.get("note") == "credit"
-        if is_credit and note.setdefault("repaid", 0) == 0 and '"repaid"' in line:
-            return None
+        shape = dict(_NOTES.get(note.get("note"), {}))
+        unsaid = _UNSAID_IF_ZERO.get(note.get("note"), ())
     except (ValueError, TypeError, RecursionError):
         return None
-    if is_credit and shape is not None:
-        shape = {**shape, "repaid": int}
-    if shape is None or canonical != line or {name: type(value) for name, value in note.items()} != shape:
+    for names in unsaid:
+        shape |= dict.fromkeys(names, int)
+        if note.keys().isdisjoint(names):
+            note |= dict.fromkeys(names, 0)
+        elif not any(note.get(name) for name in names):
+            return None
+    if not shape or canonical != line or {name: type(value) for name, value in note.items()} != shape:
         return None
     # No column could hold it, and sums of numbers without a bound would grow past what Python agrees to write out.
     if any(isinstance(value, int) and not -(1 << 63) <= value < 1 << 63 for value in note.values()):

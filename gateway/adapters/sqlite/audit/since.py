@@ -34,6 +34,8 @@ class Account:
 
     holder: str
     unit: str
+    priority: int
+    expires: int
     credited: int = 0
     spent: int = 0
     overspent: bool = False
@@ -142,8 +144,9 @@ def _accounts_before(database: Database, last: int, moved: Counter[int], finding
     accounts = {}
     for row in database.rows("account", order="id"):
         if row["id"] in credited:
-            account = Account(row["holder"], row["unit"], credited[row["id"]], row["spent"] - moved[row["id"]])
-            account.debt = debt[row["id"]]
+            account = Account(row["holder"], row["unit"], row["priority"], row["expires"])
+            account.credited, account.debt = credited[row["id"]], debt[row["id"]]
+            account.spent = row["spent"] - moved[row["id"]]
             accounts[row["id"]] = account
             if not 0 <= account.spent <= account.credited:
                 account.overspent = True

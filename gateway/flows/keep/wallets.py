@@ -1,0 +1,230 @@
+"""Holds on more than one purse: promotion credit first, then what was paid.
+
+Most wallets are one account, and a hold on it never comes here. Where a holder has other purses too, a hold asks them
+in their order and takes of each what there is, until it has enough: all of it, or nothing. What makes that exact is
+what makes a hold on one account exact, and three rules:
+
+- **Decisions about one wallet take turns** in a keeper. Else two requests could each hold the part that the other one
+  needs, and both would be refused.
+- **Everybody takes in the same order** (`core/purses.py`), and what a decision under way has taken is not parted with
+  until it is made: it may come free in a moment, so a recall waits for it. As everybody waits only for those who are
+  further on, nobody waits in a circle, and of two workers that want the last of two purses one gets it.
+- **A purse that is empty is not asked again** before every request; but no request is refused before all have been.
+
+A debt stands in the plain purse, and closes all of them until it is paid. What has expired is not drawn on; the rest of
+it is taken away by `flows/expire.py`.
+
+The parts of a hold are plain holds on accounts of their own. Records name those, so the books know nothing of it.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from gateway.core.ids import RequestId
+from gateway.core.money import Money
+from gateway.core.purses import Purse, purse_named
+from gateway.core.refusals import LedgerUnavailable, PaymentRequired
+from gateway.core.routes import Durability
+from gateway.flows.keep.accounts import Account, Holding, Key
+
+if TYPE_CHECKING:
+    from gateway.flows.keep.keeper import Keeper
+
+
+class SplitHold:
+    """Implements `ports.Hold` over several purses. Of what a request costs, the first pays as much as it can."""
+
+    def __init__(self, id: RequestId, key: Key, token: int, tariff: int) -> None:
+        self.id = id
+        self.key = key
+        self.token = token
+        self.tariff = tariff
+        self.parts: list[Holding] = []
+        self.wallet: Sequence[Account] = ()
+        self.settled = False
+
+    @property
+    def ceiling(self) -> int:
+        return sum(part.ceiling for part in self.parts)
+
+    @property
+    def recorded(self) -> int:
+        return sum(part.recorded for part in self.parts)
+
+    @property
+    def spent(self) -> Money:
+        """What is on record of it."""
+        return Money(self.recorded, self.key[1])
+
+    @property
+    def failed(self) -> bool:
+        return any(part.failed for part in self.parts)
+
+    @property
+    def balance(self) -> Money:
+        released = 0 if self.settled else self.ceiling - self.recorded
+        return Money(worth(self.wallet) + released, self.key[1])
+
+    def started(self) -> None:
+        for part in self.parts:
+            part.started()
+
+    def spread(self, micros: int) -> Iterator[tuple[Holding, Money]]:
+        """What each part pays of so much."""
+        for part in self.parts:
+            share = min(micros, part.ceiling)
+            micros -= share
+            yield part, Money(share, self.key[1])
+
+    def extend(self, account: Account, micros: int, begin: Callable[[int], None]) -> None:
+        """So much of this account is held for it, too."""
+        part = next((part for part in self.parts if part.account is account), None)
+        if part is None:
+            part = Holding(account, 0, self.id, self.token, self.tariff, begin)
+            self.parts.append(part)
+        part.ceiling += micros
+
+
+class Wallets:
+    """Decides for a keeper about holders that have several purses."""
+
+    def __init__(self, keeper: "Keeper") -> None:
+        self._keeper = keeper
+        self._turns: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
+
+    async def hold(self, key: Key, ceiling: Money, *, id: RequestId, token: int, tariff: int) -> SplitHold:
+        """As `Ledger.hold`."""
+        hold = SplitHold(id, key, token, tariff)
+        await self.set_aside(hold, ceiling.micros)
+        return hold
+
+    async def set_aside(self, hold: SplitHold, micros: int) -> None:
+        """So much more for a hold, of the first purses that have it. Raises PaymentRequired, LedgerUnavailable."""
+        keeper, taking = self._keeper, _Taking(micros)
+        try:
+            async with asyncio.timeout(keeper.patience), self._turns.setdefault(hold.key, asyncio.Lock()):
+                wallet = await self._wallet(hold.key, taking)
+                for every in (False, True) if keeper.borrows else (False,):
+                    await self._take(wallet, taking, every=every)
+                if taking.missing:
+                    raise self._refusal(hold.key, wallet, taking)
+                for account, taken in taking.handed_over():
+                    hold.extend(account, taken, keeper.answer_begun)
+                hold.wallet = wallet
+        except TimeoutError:
+            raise LedgerUnavailable() from None
+        finally:
+            taking.end()
+            keeper.decided()
+
+    async def start(self, hold: SplitHold, due: Money, durability: Durability) -> None:
+        """As `Ledger.start`."""
+        gates = [self._keeper.record(part, share, durability) for part, share in hold.spread(due.micros) if share]
+        await asyncio.gather(*(gate for gate in gates if gate is not None))
+
+    def settle(self, hold: SplitHold, cost: Money) -> Money:
+        """As `Ledger.settle`."""
+        hold.settled = True
+        micros = 0 if hold.failed else max(0, min(cost.micros, hold.ceiling))
+        for part, share in hold.spread(micros):
+            self._keeper.settle(part, share)
+        return hold.spent
+
+    async def accounts(self, key: Key) -> Sequence[Account]:
+        """Those of a wallet that can be drawn on, the plain one first. Raises LedgerUnavailable."""
+        keeper = self._keeper
+        plain = await keeper.account(key, beside=True)
+        return [plain, *[await keeper.account(other) for other in self._live(plain) if other != key]]
+
+    # --- deciding -----------------------------------------------------------------------------------------------------
+
+    async def _wallet(self, key: Key, taking: "_Taking") -> Sequence[Account]:
+        """The accounts to draw on, in their order. They stay in the memory until the decision is made."""
+        plain = taking.kept(await self._keeper.kept(key))
+        wallet = [taking.kept(await self._keeper.kept(other)) for other in self._live(plain)]
+        for account in wallet:
+            self._keeper.used(account)
+        return wallet
+
+    def _live(self, plain: Account) -> Sequence[Key]:
+        """The purses of a wallet that have not expired, the plain one among them, in the order of spending."""
+        now = self._keeper.now_ms()
+        purses = [(purse_named(name)[1], name) for name in (plain.holder, *(plain.purses or ()))]
+        return [(name, plain.currency) for purse, name in sorted(purses, key=_order) if not purse.over(now)]
+
+    async def _take(self, wallet: Sequence[Account], taking: "_Taking", *, every: bool) -> None:
+        """Take of each what is missing, anew. Those known to be empty are passed, unless it is to be `every` one."""
+        keeper = self._keeper
+        if not taking.missing or balance(wallet) < 0:
+            return
+        taking.give_all_back()
+        keeper.decided()  # whoever waits for some of it must not wait for us to have it again
+        for account in wallet:
+            if every or account.available > 0 or account.elsewhere > 0:
+                taking.add(account, *await keeper.taken(account, taking.missing))
+            if not taking.missing:
+                return
+
+    def _refusal(self, key: Key, wallet: Sequence[Account], taking: "_Taking") -> Exception:
+        if not taking.sure:
+            return LedgerUnavailable()
+        taking.give_all_back()
+        return PaymentRequired(price=Money(taking.wanted, key[1]), balance=Money(balance(wallet), key[1]))
+
+
+class _Taking:
+    """A decision under way: what it has taken of which accounts. None of it is parted with before it is made."""
+
+    def __init__(self, wanted: int) -> None:
+        self.wanted = self.missing = wanted
+        self.sure = True
+        self._kept: list[Account] = []
+        self._taken: list[tuple[Account, int]] = []
+
+    def kept(self, account: Account) -> Account:
+        """It is pinned until the end."""
+        self._kept.append(account)
+        return account
+
+    def add(self, account: Account, micros: int, sure: bool) -> None:
+        """So much of it was taken; `sure`: there was no more, or no more is missing."""
+        self.sure = self.sure and sure
+        self.missing -= micros
+        if micros:
+            self._taken.append((account, micros))
+
+    def give_all_back(self) -> None:
+        """To begin anew."""
+        for account, micros in self._taken:
+            account.untake(micros)
+        self._taken.clear()
+        self.missing, self.sure = self.wanted, True
+
+    def handed_over(self) -> Sequence[tuple[Account, int]]:
+        """What was taken is somebody else's now."""
+        taken, self._taken = self._taken, []
+        for account, _ in taken:
+            account.deciding -= 1
+        return taken
+
+    def end(self) -> None:
+        self.give_all_back()
+        for account in self._kept:
+            account.pins -= 1
+
+
+def worth(accounts: Iterable[Account]) -> int:
+    """What all of these come to, here and elsewhere."""
+    return sum(account.available + account.lent + account.elsewhere for account in accounts)
+
+
+def balance(wallet: Iterable[Account]) -> int:
+    """What can be spent of a wallet; of one that owes, how much, less than nothing."""
+    apart = [worth([account]) for account in wallet]
+    return sum(micros for micros in apart if micros < 0) or sum(apart)
+
+
+def _order(purse: tuple[Purse, str]) -> tuple[int, int]:
+    return purse[0].order
