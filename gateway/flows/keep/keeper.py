@@ -286,15 +286,17 @@ class Keeper:
 
     async def _set_aside(self, hold: Holding, micros: int) -> None:
         """So much more for a hold. Cancelled, it has it or it has not."""
+        if micros <= 0:
+            return  # all of it is set aside: whatever the account owes by now
         account = hold.account
         if micros > account.available:
             missing = Money(micros, account.currency)
             if self._lender is None:
                 raise PaymentRequired(price=missing, balance=Money(account.available, account.currency))
             await self._ask(account.key, missing)
-        elif micros > 0:
+        else:
             account.hold(micros)
-        hold.ceiling += max(0, micros)
+        hold.ceiling += micros
 
     def settle(self, hold: Hold, cost: Money) -> Money:
         assert isinstance(hold, Holding)
