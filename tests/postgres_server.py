@@ -10,7 +10,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -21,6 +20,7 @@ import asyncpg
 import pytest
 
 from gateway.core.secrets import Secret
+from tests.ports import own_port
 
 START_SECONDS_MAX = 30.0
 _SETTINGS = {
@@ -49,9 +49,7 @@ class Server:
         self.data = folder / "data"
         self._bin = bin
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = own_port()  # its own while it is stopped, too
 
     def make(self) -> None:
         """Make its files."""
