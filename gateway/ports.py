@@ -226,6 +226,20 @@ class LedgerStore(Protocol):
     async def close(self) -> None: ...
 
 
+class KeptFile(Protocol):
+    """A small file of this host."""
+
+    @property
+    def name(self) -> str:
+        """Where it is, in messages."""
+
+    def read(self) -> bytes | None:
+        """All of it; None if it is not there. Raises OSError."""
+
+    def write(self, contents: bytes) -> None:
+        """Replace it, durably: a reader finds the old contents or the new. Raises OSError."""
+
+
 class Borrower(Protocol):
     """A keeper that borrows: what its lender may ask of it, at any time."""
 

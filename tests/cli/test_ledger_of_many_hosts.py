@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 from click.testing import CliRunner, Result
 
@@ -113,6 +114,49 @@ def test_a_refund_is_given_once(config: str) -> None:
     assert "the books hold nothing of it" in unknown.stderr
     assert lines(config, "--owner", "anna")[2] == ("15:00", "0.00", "corrected")
     assert json.loads(gateway("audit", "--config", config, "--json").stdout)["clean"]
+
+
+def test_later_batches_are_proved_of_all_hosts(config: str) -> None:
+    shown = gateway("audit", "--since", "2026-09-21T15:30", "--config", config, "--json")
+    assert shown.exit_code == 0, shown.output
+    report = json.loads(shown.stdout)
+    assert (report["clean"], report["batches"], report["records"]) == (True, 1, 1)
+    assert "not looked at: double entry" in gateway("audit", "--since", "2", "--config", config).stdout
+    assert "not looked at" not in gateway("audit", "--since", "1", "--config", config).stdout
+    wrong = gateway("audit", "--since", "yesterday", "--config", config)
+    assert (wrong.exit_code, "--since: 'yesterday' is no batch's number" in wrong.stderr) == (2, True)
+
+
+def test_the_head_of_a_host_is_accepted_verified_and_missed(
+    config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "head of the chain: not checked: each host keeps" in gateway("audit", "--config", config).stdout
+    monkeypatch.setenv("GATEWAY_HOST_NAME", "one")
+    shown = gateway("audit", "--accept-head", "--config", config)
+    assert shown.exit_code == 0, shown.output
+    assert "accepted the chain of one as it ends, with batch 3" in shown.stderr
+    assert "verified, of the chain of 'one' up to batch 3" in shown.stdout
+    asyncio.run(_drop_the_end_of_one())
+    shown = gateway("audit", "--config", config, "--json")
+    assert shown.exit_code == 1
+    assert json.loads(shown.stdout)["first_bad_batch"] == 3
+    monkeypatch.setenv("GATEWAY_HOST_NAME", "two")
+    assert gateway("audit", "--config", config).exit_code == 0
+    [head] = tmp_path.rglob("one.head")
+    shown = gateway("audit", "--head", str(head), "--config", config)
+    assert shown.exit_code == 1
+    assert "FOUND  head one: names batch 3, which is not there" in shown.stdout
+    shown = gateway("audit", "--head", "no.head", "--config", config)
+    assert (shown.exit_code, shown.stderr) == (3, "gateway: no.head: there is no such file\n")
+
+
+async def _drop_the_end_of_one() -> None:
+    connection = await asyncpg.connect(os.environ["GATEWAY_STORE"])
+    try:
+        await connection.execute("DELETE FROM batch WHERE keeper = 1 AND seq = 3")
+        await connection.execute("UPDATE account SET spent = spent - 2000")
+    finally:
+        await connection.close()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,72 @@
+"""The head: what it proves is that the end of one host's chain is still there, and that it was not written anew.
+
+The database cannot tell: an older copy of it hangs together as well as the newest. Each host keeps the head of its own
+chain in a file, under a key that is not in the database; so each host can tell of its own, and whoever was given the
+file of another can tell of that one. It may lag behind the chain, and never leads it.
+"""
+
+import hmac
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.adapters.postgres.audit.report import Findings
+from gateway.adapters.postgres.sessions import Connection
+
+_FIND = """SELECT (SELECT hash FROM batch WHERE batch.keeper = keeper.id AND batch.seq = $2) AS hash,
+coalesce((SELECT max(seq) FROM batch WHERE batch.keeper = keeper.id), 0) AS last,
+coalesce((SELECT seq FROM anchor WHERE anchor.keeper = keeper.id), 0) AS pruned FROM keeper WHERE name = $1"""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptHead:
+    """The contents of a head's file, as they were before the books were looked at; None if there is none."""
+
+    name: str
+    text: bytes | None
+
+
+async def check_head(
+    connection: Connection, kept: KeptHead | None, keys: Sequence[bytes] | None, findings: Findings
+) -> str:
+    """How the head stands: `verified …`, `not checked: …`, or `failed: …`, which is also a finding."""
+    if kept is None or kept.text is None:
+        where = f"; {kept.name} is not there" if kept is not None else ""
+        return f"not checked: each host keeps the head of its own chain{where}"
+    if keys is None:
+        return "not checked: no key was given, so nobody knows whether the last rows are still there"
+    try:
+        host, seq, hash = _read(kept.text, keys)
+    except ValueError as error:
+        findings.add("head", None, None, f"{kept.name} {error}")
+        return f"failed: {kept.name} {error}"
+    wrong = await _wrong(connection, host, seq, hash, findings)
+    if wrong is None:
+        return f"verified, of the chain of {host!r} up to batch {seq}; each other host keeps its own"
+    findings.add("head", host, None, wrong)
+    return f"failed: {wrong}"
+
+
+def _read(text: bytes, keys: Sequence[bytes]) -> tuple[str, int, str]:
+    try:
+        told = json.loads(text)
+        host, seq, hash, mac = told["host"], told["seq"], told["hash"], str(told["mac"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ValueError("is not a head that the gateway wrote") from None
+    signed = f"{seq} {hash} of {host}".encode("utf-8", "surrogatepass")
+    given = mac.encode("utf-8", "surrogatepass")
+    if not any(hmac.compare_digest(given, hmac.digest(key, signed, "sha256").hex().encode()) for key in keys):
+        raise ValueError("is not signed by a key of this gateway")
+    return host, seq, hash
+
+
+async def _wrong(connection: Connection, host: str, seq: int, hash: str, findings: Findings) -> str | None:
+    row = await connection.fetchrow(_FIND, host, seq)
+    if row is None:
+        return None if seq == 0 else f"names batch {seq} of {host!r}, which has no chain: an old copy was put back"
+    if row["hash"] is not None:
+        return None if row["hash"].hex() == hash else f"names batch {seq} by another hash: the chain was written anew"
+    if seq <= row["pruned"]:
+        return None
+    findings.bad_batch_follows(row["last"])
+    return f"names batch {seq}, which is not there: the last rows were dropped, or an old copy was put back"
