@@ -31,6 +31,10 @@ if TYPE_CHECKING:  # an extra
     from gateway.adapters.sqlite.audit import Since as Span
 
 T = TypeVar("T")
+NO_SECRETS = (
+    "The secrets are not in it: without the sealing keys and peppers, no token, payment link or event of this backup"
+    " can be opened again. Keep a copy of {} elsewhere, where fewer can read it."
+)
 _REST_SECONDS = 0.005
 _BUSY_SECONDS_MAX = 15.0
 
@@ -89,6 +93,29 @@ async def _accept(settings: Settings, file: SystemFile, key: bytes) -> int:
             await connection.close(timeout=1)
     except PROBLEMS as error:
         raise StoreFailed(address.told(error)) from error
+
+
+def back_up_there(settings: Settings, folder: Path, *, as_json: bool) -> None:
+    """`gateway db backup` of a database."""
+    try:
+        address = database(settings)
+        from gateway.adapters.postgres.backup import FILE, SUMS, BackupRefused, back_up
+
+        backup = asyncio.run(back_up(address, folder, head=SystemFile(head_path(settings))))
+    except (StoreFailed, BackupRefused) as refused:
+        _fail(str(refused))
+    if as_json:
+        click.echo(json.dumps({**asdict(backup), "folder": str(backup.folder), "secrets": False}, indent=2))
+        return
+    click.echo(f"{backup.folder}")
+    for file in backup.files:
+        click.echo(f"  {file.name}  {file.bytes:,} bytes")
+    click.echo(f"  {SUMS}, for `sha256sum --check`; the tables of schema {backup.schema}; {backup.seconds:,.1f} s")
+    click.echo(f"  {NO_SECRETS.format(settings.secrets_path)}")
+    click.echo(
+        f"  Prove it: createdb proof && pg_restore --no-owner --dbname=proof {backup.folder / FILE}, then"
+        " GATEWAY_STORE=postgresql://…/proof gateway audit"
+    )
 
 
 def balance_there(settings: Settings, account: str) -> int:

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -157,6 +158,68 @@ async def _drop_the_end_of_one() -> None:
         await connection.execute("UPDATE account SET spent = spent - 2000")
     finally:
         await connection.close()
+
+
+def test_a_backup_is_made_and_proves_itself_in_another_database(
+    config: str, tmp_path: Path, postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATEWAY_HOST_NAME", "one")
+    monkeypatch.setenv("GATEWAY_STORE_PASSWORD", "Br4ckwater-9")
+    monkeypatch.setenv("PATH", f"{postgres.bin}:{os.environ['PATH']}")
+    gateway("audit", "--accept-head", "--config", config)
+    folder = tmp_path / "new/backup"
+    shown = gateway("db", "backup", str(folder), "--config", config)
+    assert shown.exit_code == 0, shown.output
+    assert "The secrets are not in it" in shown.stdout
+    assert {path.name for path in folder.iterdir()} == {"gateway.dump", "one.head", "SHA256SUMS"}
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+    assert subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=folder, check=False).returncode == 0
+    told = json.loads(gateway("db", "backup", str(tmp_path / "other"), "--json", "--config", config).stdout)
+    assert [file["name"] for file in told["files"]] == ["gateway.dump", "one.head"]
+    monkeypatch.setenv("GATEWAY_STORE", asyncio.run(_restored(postgres, folder / "gateway.dump")))
+    shown = gateway("audit", "--head", str(folder / "one.head"), "--config", config)
+    assert shown.exit_code == 0, shown.output
+    assert "batches 4," in shown.stdout
+    assert "verified, of the chain of 'one' up to batch 3" in shown.stdout
+
+
+async def _restored(postgres: Server, dump: Path) -> str:
+    """The address of a new database that holds it."""
+    schema, name = os.environ["GATEWAY_STORE"].rpartition("=")[2], f"proof_{os.getpid()}"
+    connection = await asyncpg.connect(postgres.dsn())
+    await connection.execute(f"CREATE DATABASE {name}")
+    await connection.close()
+    address = f"postgresql://postgres@127.0.0.1:{postgres.port}/{name}"
+    done = await asyncio.create_subprocess_exec("pg_restore", "--no-owner", f"--dbname={address}", str(dump))
+    assert await done.wait() == 0
+    return f"{address}?search_path={schema}"
+
+
+def test_a_backup_that_cannot_be_made_leaves_nothing_and_says_how(
+    config: str, tmp_path: Path, postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "backup"
+    monkeypatch.setenv("GATEWAY_STORE_PASSWORD", "Br4ckwater-9")
+    monkeypatch.setenv("PATH", "")
+    shown = gateway("db", "backup", str(folder), "--config", config)
+    assert shown.exit_code == 3
+    assert "pg_dump is not on this machine" in shown.stderr
+    assert f"--file=gateway.dump 'postgresql://postgres@127.0.0.1:{postgres.port}/postgres'" in shown.stderr
+    assert "Br4ckwater" not in shown.output
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "pg_dump").write_text("#!/bin/sh\necho 'pg_dump: error: server version mismatch' >&2\nexit 1\n")
+    (programs / "pg_dump").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:/bin:/usr/bin")
+    shown = gateway("db", "backup", str(folder), "--config", config)
+    assert (shown.exit_code, shown.stderr) == (
+        3,
+        "gateway: pg_dump: error: server version mismatch; nothing was kept\n",
+    )
+    assert not list(tmp_path.glob("backup*"))
+    folder.mkdir()
+    shown = gateway("db", "backup", str(folder), "--config", config)
+    assert "exists, and a backup writes over nothing" in shown.stderr
 
 
 @pytest.mark.parametrize(
