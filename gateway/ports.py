@@ -226,6 +226,22 @@ class LedgerStore(Protocol):
     async def close(self) -> None: ...
 
 
+class BackupRefused(Exception):
+    """There is nothing to copy, nobody to copy it, nowhere to put it, or what was copied is not sound.
+
+    Nothing was left behind.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedFile:
+    """One file of a backup."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
 class KeptFile(Protocol):
     """A small file of this host."""
 

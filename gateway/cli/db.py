@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import click
 
-from gateway.adapters.sqlite.backup import SUMS, Backup, BackupRefused, back_up
+from gateway.adapters.sqlite.backup import SUMS, Backup, back_up
 from gateway.adapters.sqlite.ledger import lock_books
 from gateway.adapters.sqlite.migrations import MigrationRefused
 from gateway.adapters.sqlite.upgrade import Upgrade, plan, upgrade
@@ -24,7 +24,7 @@ from gateway.cli.books import head_keys
 from gateway.cli.configuration import of_a_file, read
 from gateway.cli.hosts import NO_SECRETS, back_up_there
 from gateway.cli.progress import Progress
-from gateway.ports import StoreLocked
+from gateway.ports import BackupRefused, StoreLocked
 from gateway.settings import Settings
 
 

@@ -21,7 +21,7 @@ from gateway.app.gateway import database, head_path, shared_store
 from gateway.cli.progress import Progress
 from gateway.core.folding import Folded
 from gateway.flows.keep import Keeper
-from gateway.ports import BooksRefused, StatementSource, StoreBusy, StoreFailed
+from gateway.ports import BackupRefused, BooksRefused, StatementSource, StoreBusy, StoreFailed
 from gateway.settings import Settings
 
 if TYPE_CHECKING:  # an extra
@@ -99,7 +99,7 @@ def back_up_there(settings: Settings, folder: Path, *, as_json: bool) -> None:
     """`gateway db backup` of a database."""
     try:
         address = database(settings)
-        from gateway.adapters.postgres.backup import FILE, SUMS, BackupRefused, back_up
+        from gateway.adapters.postgres.backup import FILE, SUMS, back_up
 
         backup = asyncio.run(back_up(address, folder, head=SystemFile(head_path(settings))))
     except (StoreFailed, BackupRefused) as refused:

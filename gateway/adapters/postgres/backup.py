@@ -17,25 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.adapters.postgres.sessions import PROBLEMS, Address
-from gateway.ports import KeptFile
+from gateway.ports import BackupRefused, CopiedFile, KeptFile
 
 PROGRAM = "pg_dump"
 FILE = "gateway.dump"
 SUMS = "SHA256SUMS"
 _WORDS_MAX = 400
-
-
-class BackupRefused(Exception):
-    """There is nothing to copy, nobody to copy it, or nowhere to put it. Nothing was left behind."""
-
-
-@dataclass(frozen=True, slots=True)
-class CopiedFile:
-    """One file of a backup."""
-
-    name: str
-    bytes: int
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)

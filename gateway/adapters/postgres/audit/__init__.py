@@ -29,7 +29,8 @@ import asyncpg
 from gateway.adapters.postgres.audit.anchors import Anchors
 from gateway.adapters.postgres.audit.head import KeptHead, check_head
 from gateway.adapters.postgres.audit.report import FINDINGS_MAX, AuditRefused, Finding, Findings, Report, Total
-from gateway.adapters.postgres.audit.since import Since, Start, Starts, check_spent_before, take_up
+from gateway.adapters.postgres.audit.rows import Account, check_accounts, check_keys, check_leases, check_tariffs
+from gateway.adapters.postgres.audit.since import Since, Start, Starts, take_up
 from gateway.adapters.postgres.audit.transfers import Transfers
 from gateway.adapters.postgres.sessions import PROBLEMS, Address, Connection
 
@@ -77,13 +78,6 @@ async def audit(
         raise AuditRefused(address.told(error)) from error
     finally:
         connection.terminate()
-
-
-@dataclass(slots=True)
-class _Account:
-    credited: int = 0
-    spent: int = 0
-    debt: int = 0
 
 
 @dataclass(slots=True)
@@ -135,7 +129,7 @@ class _Audit:
         self._keys = keys
         self._progress = progress
         self._findings = Findings()
-        self._accounts: dict[int, _Account] = defaultdict(_Account)
+        self._accounts: dict[int, Account] = defaultdict(Account)
         self._noted: dict[tuple[str, str], dict[str, Any]] = {}
         self._tariffs: dict[tuple[int, int], dict[str, Any]] = {}
         self._refunds: dict[Key, _Refund] = {}
@@ -148,12 +142,12 @@ class _Audit:
         transfers = Transfers(self._sql, anchors, self._findings)
         if starts.short:
             for id, moved in starts.moved.items():
-                self._accounts[id] = _Account(moved.credited, 0, moved.debt)
+                self._accounts[id] = Account(moved.credited, 0, moved.debt)
         else:
             await transfers.check()
             await anchors.check(self._sql, transfers.hashes, self._keys, self._findings)
             for id, sums in transfers.before.items():
-                self._accounts[id] = _Account(sums.credited, sums.spent, sums.debt)
+                self._accounts[id] = Account(sums.credited, sums.spent, sums.debt)
             await self._read_anchored_tariffs(anchors)
         await self._read_refunds()
         total = sum([await self._sql.fetchval(_COUNT, id, start.seq) for id, start in starts.by_keeper.items()])
@@ -164,10 +158,10 @@ class _Audit:
         reversals = await self._check_entries("reversal", transfers)
         for kind, ref in transfers.entries:
             self._find(_TABLES[kind], ref, None, "is missing: it was transferred")
-        await self._check_keys()
-        await self._check_tariffs()
-        totals, accounts = await self._check_accounts()
-        await self._check_leases()
+        await check_keys(self._sql, self._findings)
+        await check_tariffs(self._sql, self._tariffs, self._findings, short=starts.short)
+        totals, accounts = await check_accounts(self._sql, self._accounts, self._findings, short=starts.short)
+        await check_leases(self._sql, self._findings)
         return Report(
             batches=self._batches,
             records=self._records,
@@ -364,59 +358,6 @@ class _Audit:
             moved = transfers.entries.pop((kind, row["ref"]), (row["keeper"], row["account"], 0))
             if moved != (row["keeper"], row["account"], micros):
                 self._find(table, row["ref"], None, f"is of {micros}, and its {kind} says otherwise: {moved}")
-
-    async def _check_keys(self) -> None:
-        query = """SELECT ref, count(*) FILTER (WHERE entry) AS entries, count(*) FILTER (WHERE NOT entry) AS keys
-        FROM (SELECT ref, true AS entry FROM credit UNION ALL SELECT ref, true FROM reversal
-              UNION ALL SELECT ref, false FROM money_key) AS every
-        GROUP BY ref HAVING count(*) FILTER (WHERE entry) <> 1 OR count(*) FILTER (WHERE NOT entry) <> 1"""
-        for row in await self._sql.fetch(query):
-            self._find("money_key", row["ref"], None, f"has {row['entries']} entries and {row['keys']} keys")
-
-    async def _check_tariffs(self) -> None:
-        found = {(row["keeper"], row["id"]): row for row in await self._sql.fetch("SELECT * FROM tariff")}
-        for (keeper, id), noted in self._tariffs.items():
-            row = found.pop((keeper, id), None)
-            earlier = self._starts.short and not noted  # an earlier batch may note it
-            if row is None or any(row[column] != value for column, value in noted.items()) or not (noted or earlier):
-                self._find("tariff", f"{keeper}/{id}", None, "is not what the chain notes")
-        for keeper, id in () if self._starts.short else found:
-            self._find("tariff", f"{keeper}/{id}", None, "is not in the chain")
-
-    async def _check_accounts(self) -> tuple[Mapping[str, Total], int]:
-        totals: dict[str, Total] = {}
-        count = 0
-        if self._starts.short:
-            await check_spent_before(self._sql, {id: one.spent for id, one in self._accounts.items()}, self._findings)
-        async for row in self._sql.cursor("SELECT * FROM account ORDER BY id", prefetch=_AT_ONCE):
-            count += 1
-            noted = self._accounts.pop(row["id"], _Account())
-            spent = row["spent"] if self._starts.short else noted.spent
-            for column, value in (("credited", noted.credited), ("spent", spent), ("debt", noted.debt)):
-                if row[column] != value:
-                    self._find("account", row["id"], column, f"is {row[column]} but the chains say {value}")
-            left = row["credited"] - row["spent"] - row["leased"]
-            if left < 0 or min(row["credited"], row["spent"], row["leased"], row["debt"]) < 0:
-                self._find("account", row["id"], None, "has less than nothing available")
-            before = totals.get(row["unit"], Total(0, 0, 0))
-            totals[row["unit"]] = Total(
-                before.credited + row["credited"],
-                before.spent + row["spent"],
-                before.available + row["credited"] - row["spent"] - row["debt"],
-                before.debt + row["debt"],
-            )
-        for id in self._accounts:
-            self._find("account", id, None, "is missing: a chain moves it")
-        return totals, count
-
-    async def _check_leases(self) -> None:
-        query = """SELECT account.id, leased, coalesce(sum(lease.micros), 0)::bigint AS leases
-        FROM account LEFT JOIN lease ON lease.account = account.id GROUP BY account.id
-        HAVING leased <> coalesce(sum(lease.micros), 0)"""
-        for row in await self._sql.fetch(query):
-            self._find("account", row["id"], "leased", f"is {row['leased']} but its leases sum to {row['leases']}")
-        for row in await self._sql.fetch("SELECT keeper, account, micros FROM lease WHERE micros < 0"):
-            self._find("lease", f"{row['keeper']}/{row['account']}", "micros", f"is {row['micros']}")
 
 
 def _key(note: Mapping[str, Any]) -> Key:

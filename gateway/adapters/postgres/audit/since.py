@@ -121,11 +121,3 @@ async def _start(connection: Connection, keeper: int, since: Since, earliest: St
     first = since.batch if since.batch is not None else await connection.fetchval(_FIRST, keeper, since.at_ms)
     row = await connection.fetchrow(_BEFORE, keeper, first)
     return earliest if row is None or row["seq"] <= earliest.seq else Start(*row)
-
-
-async def check_spent_before(connection: Connection, spent_since: Mapping[int, int], findings: Findings) -> None:
-    """That no account had spent less than nothing before."""
-    async for row in connection.cursor("SELECT id, spent FROM account ORDER BY id", prefetch=_AT_ONCE):
-        before = row["spent"] - spent_since.get(row["id"], 0)
-        if before < 0:
-            findings.add("account", row["id"], "spent", f"is {row['spent']}, so it was {before} before")
