@@ -151,6 +151,16 @@ async def test_books_that_end_before_their_head_are_refused_until_that_is_accept
     assert (await place.audit()).startswith("verified")
 
 
+async def test_a_replica_that_lags_is_not_taken_for_books_that_lost_their_end(place: Place) -> None:
+    await two_credits(place)
+    await place.put_back()
+    await place.sql("CREATE FUNCTION pg_is_in_recovery() RETURNS boolean LANGUAGE sql AS 'SELECT true'")
+    place.address = Address(Secret(f"{place.dsn},pg_catalog"))  # so that ours is found before the server's own
+    assert await place.audit() == "not checked: this is a replica, and batch 2 of 'north' has not come to it"
+    place.path.write_bytes(ChainHead("north", 1, bytes(32)).signed(KEY))
+    assert "by another hash" in await place.audit()
+
+
 async def test_a_chain_that_was_written_anew_is_refused(place: Place) -> None:
     await two_credits(place)
     place.path.write_bytes(ChainHead("north", 2, bytes(32)).signed(KEY))

@@ -2,7 +2,8 @@
 
 The database cannot tell: an older copy of it hangs together as well as the newest. Each host keeps the head of its own
 chain in a file, under a key that is not in the database; so each host can tell of its own, and whoever was given the
-file of another can tell of that one. It may lag behind the chain, and never leads it.
+file of another can tell of that one. It may lag behind the chain, and never leads it. A read replica
+may lag behind the head itself: there it tells nothing until that has caught up.
 """
 
 import hmac
@@ -40,9 +41,14 @@ async def check_head(
     except ValueError as error:
         findings.add("head", None, None, f"{kept.name} {error}")
         return f"failed: {kept.name} {error}"
-    wrong = await _wrong(connection, host, seq, hash, findings)
-    if wrong is None:
+    found = await _wrong(connection, host, seq, hash)
+    if found is None:
         return f"verified, of the chain of {host!r} up to batch {seq}; each other host keeps its own"
+    wrong, ends_with = found
+    if ends_with is not None:
+        if await connection.fetchval("SELECT pg_is_in_recovery()"):
+            return f"not checked: this is a replica, and batch {seq} of {host!r} has not come to it"
+        findings.bad_batch_follows(ends_with)
     findings.add("head", host, None, wrong)
     return f"failed: {wrong}"
 
@@ -60,13 +66,16 @@ def _read(text: bytes, keys: Sequence[bytes]) -> tuple[str, int, str]:
     return host, seq, hash
 
 
-async def _wrong(connection: Connection, host: str, seq: int, hash: str, findings: Findings) -> str | None:
+async def _wrong(connection: Connection, host: str, seq: int, hash: str) -> tuple[str, int | None] | None:
+    """What is wrong; and if the end of the chain is gone, with which batch it ends now."""
     row = await connection.fetchrow(_FIND, host, seq)
     if row is None:
-        return None if seq == 0 else f"names batch {seq} of {host!r}, which has no chain: an old copy was put back"
+        wrong = f"names batch {seq} of {host!r}, which has no chain: an old copy was put back"
+        return (wrong, 0) if seq else None
     if row["hash"] is not None:
-        return None if row["hash"].hex() == hash else f"names batch {seq} by another hash: the chain was written anew"
+        same = row["hash"].hex() == hash
+        return None if same else (f"names batch {seq} by another hash: the chain was written anew", None)
     if seq <= row["pruned"]:
         return None
-    findings.bad_batch_follows(row["last"])
-    return f"names batch {seq}, which is not there: the last rows were dropped, or an old copy was put back"
+    wrong = f"names batch {seq}, which is not there: the last rows were dropped, or an old copy was put back"
+    return wrong, row["last"]
