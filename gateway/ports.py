@@ -226,6 +226,36 @@ class LedgerStore(Protocol):
     async def close(self) -> None: ...
 
 
+class BackupRefused(Exception):
+    """There is nothing to copy, nobody to copy it, nowhere to put it, or what was copied is not sound.
+
+    Nothing was left behind.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedFile:
+    """One file of a backup."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+class KeptFile(Protocol):
+    """A small file of this host."""
+
+    @property
+    def name(self) -> str:
+        """Where it is, in messages."""
+
+    def read(self) -> bytes | None:
+        """All of it; None if it is not there. Raises OSError."""
+
+    def write(self, contents: bytes) -> None:
+        """Replace it, durably: a reader finds the old contents or the new. Raises OSError."""
+
+
 class Borrower(Protocol):
     """A keeper that borrows: what its lender may ask of it, at any time."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.adapters.sqlite import migrations
-from gateway.adapters.sqlite.audit import audit
+from gateway.adapters.sqlite.audit import Since, audit
 from gateway.adapters.sqlite.bookkeeping import open_books
 from gateway.adapters.sqlite.fold import Fold
 from gateway.adapters.sqlite.ledger import Head
@@ -146,8 +146,10 @@ class Batches:
         with closing(open_books(self.path, write=False)) as sql:
             yield SqliteStatementSource(sql)
 
-    def audit(self, keys: Sequence[bytes] = (KEY,)) -> Any:
-        return audit(self.path, head_key=keys)
+    def audit(self, keys: Sequence[bytes] = (KEY,), *, batch: int | None = None, at_ms: int | None = None) -> Any:
+        """All of the books; from a batch or a time on, if one is given."""
+        since = None if batch is None and at_ms is None else Since(batch, at_ms)
+        return audit(self.path, head_key=keys, since=since)
 
     def sign(self) -> None:
         """Renew the head, as the store does about every second."""

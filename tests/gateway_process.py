@@ -13,7 +13,6 @@ from gateway import settings as configuration
 from gateway.adapters.sqlite.ledger import SqliteLedgerStore
 from gateway.adapters.system import SystemClock, SystemRandomness
 from gateway.cli.books import head_keys
-from gateway.cli.stage import free_port
 from gateway.core.keyring import Keyring
 from gateway.core.ledger import Credit
 from gateway.core.money import Money
@@ -21,6 +20,7 @@ from gateway.core.tokens import TokenMint
 from gateway.flows.keep import Keeper
 from gateway.settings import Settings
 from tests.callers import Funded
+from tests.ports import own_port
 
 START_SECONDS_MAX = 20.0
 
@@ -29,12 +29,12 @@ def write_config(
     folder: Path, upstream: str, *, price: str = "0.002 usd", workers: int = 1, **route: object
 ) -> Settings:
     """A configuration with one priced and one free route, its secrets made."""
-    port = free_port(0)
+    port = own_port()
     config = {
         "version": 1,
         "mode": "test",
         "listen": f"127.0.0.1:{port}",
-        "admin": f"127.0.0.1:{free_port(0)}",
+        "admin": f"127.0.0.1:{own_port()}",
         "public_url": f"http://127.0.0.1:{port}",
         "store": f"sqlite:{folder}/gateway.db",
         "currency": "usd",

@@ -12,11 +12,12 @@ from typing import Any
 import asyncpg
 
 from gateway.adapters.postgres import migrations
-from gateway.adapters.postgres.audit import audit
+from gateway.adapters.postgres.audit import KeptHead, Since, audit
 from gateway.adapters.postgres.fold import Fold
 from gateway.adapters.postgres.prune import Prune
 from gateway.adapters.postgres.sessions import Address
 from gateway.adapters.postgres.statement import PostgresStatementSource
+from gateway.core.chain_head import ChainHead
 from gateway.core.ledger import Credit, Draft, chain, note_lines, tariff_note
 from gateway.core.secrets import Secret
 from gateway.ports import StatementSource
@@ -77,6 +78,8 @@ class PostgresBatches(Batches):
     def __init__(self, dsn: str, name: str = "one", *, beside: "PostgresBatches | None" = None) -> None:
         self.path = Path(dsn)
         self.dsn = dsn
+        self._name = name
+        self._head: bytes | None = None
         self._runner: asyncio.Runner = beside._runner if beside else asyncio.Runner()
         self._owns = beside is None
         self.sql: Any = beside.sql if beside else Sql(self._runner, self._runner.run(_open(dsn)))
@@ -168,11 +171,12 @@ class PostgresBatches(Batches):
         with PostgresStatementSource(self.address) as source:
             yield source
 
-    def audit(self, keys: Sequence[bytes] = (KEY,)) -> Any:
-        return self._runner.run(audit(self.address, keys=keys))
+    def audit(self, keys: Sequence[bytes] = (KEY,), *, batch: int | None = None, at_ms: int | None = None) -> Any:
+        since = None if batch is None and at_ms is None else Since(batch, at_ms)
+        return self._runner.run(audit(self.address, keys=keys, head=KeptHead("one.head", self._head), since=since))
 
     def sign(self) -> None:
-        """There is no head outside the database."""
+        self._head = ChainHead(self._name, self.draft.seq - 1, self._hash).signed(KEY)
 
     def close(self) -> None:
         if self._owns:

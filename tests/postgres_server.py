@@ -10,7 +10,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -21,6 +20,7 @@ import asyncpg
 import pytest
 
 from gateway.core.secrets import Secret
+from tests.ports import own_port
 
 START_SECONDS_MAX = 30.0
 _SETTINGS = {
@@ -47,11 +47,9 @@ class Server:
     def __init__(self, folder: Path, bin: Path) -> None:
         self.folder = folder
         self.data = folder / "data"
-        self._bin = bin
+        self.bin = bin
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = own_port()  # its own while it is stopped, too
 
     def make(self) -> None:
         """Make its files."""
@@ -65,7 +63,7 @@ class Server:
         log = (self.folder / "log").open("ab")
         with log:
             self._process = subprocess.Popen(
-                [self._bin / "postgres", "-D", self.data, "-p", str(self.port), "-k", str(self.folder), *options],
+                [self.bin / "postgres", "-D", self.data, "-p", str(self.port), "-k", str(self.folder), *options],
                 stdout=log, stderr=log, user=_user(), start_new_session=True,
             )  # fmt: skip
         until = time.monotonic() + START_SECONDS_MAX
@@ -125,7 +123,7 @@ class Server:
 
     def _run(self, program: str, *arguments: str, check: bool = True) -> int:
         done = subprocess.run(
-            [self._bin / program, *arguments], capture_output=True, check=False, user=_user(), cwd=self.folder
+            [self.bin / program, *arguments], capture_output=True, check=False, user=_user(), cwd=self.folder
         )
         assert not check or done.returncode == 0, done.stderr.decode()
         return done.returncode

@@ -1,7 +1,8 @@
-"""The machine's clock and its random source."""
+"""The machine's clock, its random source, and small files of its own."""
 
 import os
 import time
+from pathlib import Path
 
 
 class SystemClock:
@@ -16,3 +17,33 @@ class SystemRandomness:
 
     def bytes(self, count: int) -> bytes:
         return os.urandom(count)
+
+
+class SystemFile:
+    """Implements `ports.KeptFile`; readable by its owner only."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @property
+    def name(self) -> str:
+        return str(self._path)
+
+    def read(self) -> bytes | None:
+        try:
+            return self._path.read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, contents: bytes) -> None:
+        beside = self._path.with_name(self._path.name + ".new")
+        with os.fdopen(os.open(beside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(contents)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(self._path)
+        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)  # the name, too
+        finally:
+            os.close(folder)

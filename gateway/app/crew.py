@@ -7,7 +7,12 @@ replaced loses no connection: whoever connects meanwhile waits in the socket's q
 - **Whoever ends is replaced**, at once the first time and later, up to two seconds, while that keeps happening.
 - **Whoever is silent is ended.** A process says every second that it is alive; after five without a word (stopped, or
   stuck in something) it is killed, so that the money in its slices comes back. When it was the parent that slept, it
-  counts anew.
+  counts anew. Until then nobody waits for it but who asks for money in its slices (503, never a false 402) or for a
+  refund: answers of the others are gated by the disk alone. What it does hold back is the watermark (`core/ledger.py`),
+  which cannot pass a record of which only it knows whether its answer began. So it costs something if the *whole host*
+  dies in these seconds: what its other workers answered since the silence began is given away, counted and shown, not
+  the last commit or two alone. (A keeper that dies alone asks the workers, and voids nothing of those that live.)
+  Storing what has begun beyond the mark with every batch would mend that, at a price for every commit on every day.
 - **A reload** is read by the parent first; only what is right goes on to the workers. A worker that is forked later
   gets the last configuration that was right, whatever stands in the file by then.
 - **A restart** replaces worker by worker: the next leaves when the new one before it is ready. The keeper stays.

@@ -6,7 +6,7 @@ order in which nothing is lost: no new requests, requests in flight, webhooks, l
 
 import asyncio
 import resource
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import fields
 from pathlib import Path
@@ -24,7 +24,7 @@ from gateway.adapters.sqlite.credits import SqliteCreditLines
 from gateway.adapters.sqlite.ledger import SqliteLedgerStore
 from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.adapters.stripe.payments import StripePayments
-from gateway.adapters.system import SystemClock, SystemRandomness
+from gateway.adapters.system import SystemClock, SystemFile, SystemRandomness
 from gateway.core.ids import RequestId, RequestNumbers
 from gateway.core.keyring import Keyring
 from gateway.core.money import Money
@@ -430,10 +430,10 @@ def shared_keeper(
     settings: Settings, keyring: Keyring, clock: Clock, report: Callable[..., None], *, crew: str, heir: bool
 ) -> Keeper:
     """Who keeps this host's part of the books that many share."""
-    store = shared_store(settings, clock, name=settings.host_name, report=report, crew=crew, heir=heir)
+    keys = [key.subkey(HEAD_KEY_PURPOSE) for key in keyring.keys]
+    store = shared_store(settings, clock, name=settings.host_name, report=report, crew=crew, heir=heir, head_keys=keys)
     from gateway.adapters.postgres.bookkeeping import PostgresBookkeeping
 
-    keys = [key.subkey(HEAD_KEY_PURPOSE) for key in keyring.keys]
     bookkeeping = PostgresBookkeeping(database(settings), keys, name=settings.host_name, host=lambda: store.host)
     tell = lambda problem: report("ledger", problem=problem)  # noqa: E731
     housekeeping = Maintain(bookkeeping, clock, batches_days=settings.retention.batches_days, report=tell)
@@ -464,13 +464,21 @@ def shared_store(
     report: Callable[..., None],
     crew: str = "",
     heir: bool = False,
+    head_keys: Sequence[bytes] = (),
 ) -> "PostgresLedgerStore":
-    """The books that many hosts share; `name` is whose leases and batches ours are."""
+    """The books that many hosts share; `name` is whose leases and batches ours are. With keys, its head is kept."""
     address = database(settings)
+    from gateway.adapters.postgres.head import HostHead
     from gateway.adapters.postgres.ledger import PostgresLedgerStore
 
     tell = lambda problem: report("ledger", problem=problem)  # noqa: E731
-    return PostgresLedgerStore(address, name=name, clock=clock, report=tell, crew=crew, heir=heir)
+    head = HostHead(SystemFile(head_path(settings)), head_keys, name, tell) if head_keys else None
+    return PostgresLedgerStore(address, name=name, clock=clock, report=tell, crew=crew, heir=heir, head=head)
+
+
+def head_path(settings: Settings) -> Path:
+    """Where this host keeps the head of its chain, if the books themselves are in a database."""
+    return settings.secrets_path.with_name(f"{settings.host_name}.head")
 
 
 def records(settings: Settings, keyring: Keyring, randomness: Randomness) -> "SqliteRecords | PostgresRecords":

@@ -24,8 +24,8 @@ from gateway.adapters.sqlite.ledger import accept_head, read_available
 from gateway.adapters.system import SystemClock
 from gateway.app import HEAD_KEY_PURPOSE, ledger_store
 from gateway.cli.admin import ask
-from gateway.cli.configuration import of_a_file, read
-from gateway.cli.hosts import audit_database, balance_there, visiting_keeper
+from gateway.cli.configuration import read
+from gateway.cli.hosts import accept_there, audit_database, balance_there, visiting_keeper
 from gateway.cli.progress import Progress
 from gateway.core.ids import RequestId
 from gateway.core.keyring import Keyring
@@ -57,15 +57,13 @@ def audit_books(
 ) -> None:
     """`gateway audit`: exit code 1 when something was found."""
     settings = read(config, make_secrets=False)
-    if settings.store_url is not None and store is None:
-        if since is not None or head is not None:
-            _fail("--since and --head are for a store that is a file", code=2)
-        audit_database(settings, as_json=as_json)
-    path = store or settings.store_path
     try:
         begin = None if since is None else read_since(since, now_ms=SystemClock().now_ms())
     except ValueError as error:
         _fail(f"--since: {error}", code=2)
+    if settings.store_url is not None and store is None:
+        audit_database(settings, head, begin, as_json=as_json)
+    path = store or settings.store_path
     try:
         report = audit(
             path,
@@ -85,10 +83,13 @@ def audit_books(
 
 def accept_books(config: Path, store: Path | None) -> None:
     """`gateway audit --accept-head`: what ends here from now on counts as the end."""
-    settings = of_a_file(read(config, make_secrets=False))
+    settings = read(config, make_secrets=False)
     keys = head_keys(settings)
     if not keys:
         _fail("there is no sealing key to sign with; put secrets/sealing_key back")
+    if settings.store_url is not None and store is None:
+        accept_there(settings, keys[0])
+        return
     path = store or settings.store_path
     try:
         seq = accept_head(path, keys[0])

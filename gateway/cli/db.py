@@ -15,21 +15,17 @@ from typing import NoReturn
 
 import click
 
-from gateway.adapters.sqlite.backup import SUMS, Backup, BackupRefused, back_up
+from gateway.adapters.sqlite.backup import SUMS, Backup, back_up
 from gateway.adapters.sqlite.ledger import lock_books
 from gateway.adapters.sqlite.migrations import MigrationRefused
 from gateway.adapters.sqlite.upgrade import Upgrade, plan, upgrade
 from gateway.app import records_path
 from gateway.cli.books import head_keys
 from gateway.cli.configuration import of_a_file, read
+from gateway.cli.hosts import NO_SECRETS, back_up_there
 from gateway.cli.progress import Progress
-from gateway.ports import StoreLocked
+from gateway.ports import BackupRefused, StoreLocked
 from gateway.settings import Settings
-
-NO_SECRETS = (
-    "The secrets are not in it: without the sealing keys and peppers, no token, payment link or event of this backup"
-    " can be opened again. Keep a copy of {} elsewhere, where fewer can read it."
-)
 
 
 def migrate_stores(config: Path, *, dry_run: bool, as_json: bool) -> None:
@@ -64,7 +60,10 @@ def migrate_at_start(settings: Settings) -> list[str]:
 
 def back_up_stores(config: Path, folder: Path, *, as_json: bool) -> None:
     """`gateway db backup`."""
-    settings = of_a_file(read(config, make_secrets=False))
+    settings = read(config, make_secrets=False)
+    if settings.store_url is not None:
+        back_up_there(settings, folder, as_json=as_json)
+        return
     told: dict[str, Progress] = {}
 
     def progress(name: str, done: int, total: int) -> None:
@@ -96,7 +95,7 @@ def _print_backup(backup: Backup, settings: Settings) -> None:
     click.echo(f"  the books up to batch {backup.batch:,}; {vouched}; {backup.seconds:,.1f} s")
     if not head_keys(settings):
         click.echo("  NOT CHECKED who signed the head: there is no sealing key here")
-    click.echo(f"  {NO_SECRETS.format(settings.store_path.parent / 'secrets')}")
+    click.echo(f"  {NO_SECRETS.format(settings.secrets_path)}")
     click.echo(f"  Prove it: gateway audit --store {backup.folder / settings.store_path.name}")
 
 

@@ -10,47 +10,112 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
 
 from gateway.adapters import logs
-from gateway.adapters.system import SystemClock
-from gateway.app.gateway import database, shared_store
+from gateway.adapters.system import SystemClock, SystemFile
+from gateway.app.gateway import database, head_path, shared_store
 from gateway.cli.progress import Progress
 from gateway.core.folding import Folded
 from gateway.flows.keep import Keeper
-from gateway.ports import BooksRefused, StatementSource, StoreBusy, StoreFailed
+from gateway.ports import BackupRefused, BooksRefused, StatementSource, StoreBusy, StoreFailed
 from gateway.settings import Settings
 
 if TYPE_CHECKING:  # an extra
     from gateway.adapters.postgres.bookkeeping import PostgresBookkeeping
     from gateway.adapters.postgres.prune import Prunable
     from gateway.adapters.postgres.sessions import Address
+    from gateway.adapters.sqlite.audit import Since as Span
 
 T = TypeVar("T")
+NO_SECRETS = (
+    "The secrets are not in it: without the sealing keys and peppers, no token, payment link or event of this backup"
+    " can be opened again. Keep a copy of {} elsewhere, where fewer can read it."
+)
 _REST_SECONDS = 0.005
 _BUSY_SECONDS_MAX = 15.0
 
 
-def audit_database(settings: Settings, *, as_json: bool) -> None:
-    """`gateway audit` of all hosts; exit code 1 when something was found."""
+def audit_database(settings: Settings, head: Path | None, since: "Span | None", *, as_json: bool) -> None:
+    """`gateway audit` of all hosts; exit code 1 when something was found. `head`: that of another host than ours."""
     from gateway.cli.books import head_keys, print_report
 
+    file = SystemFile(head or head_path(settings))
+    if head is not None and not head.exists():
+        _fail(f"{head}: there is no such file")
     try:
         address = database(settings)
-        from gateway.adapters.postgres.audit import AuditRefused, audit
+        from gateway.adapters.postgres.audit import AuditRefused, KeptHead, Since, audit
 
         report = asyncio.run(
-            audit(address, keys=head_keys(settings) or None, progress=Progress("audited {} of {} batches"))
+            audit(
+                address,
+                keys=head_keys(settings) or None,
+                head=KeptHead(file.name, file.read()),
+                since=None if since is None else Since(since.batch, since.at_ms),
+                progress=Progress("audited {} of {} batches"),
+            )
         )
     except (StoreFailed, AuditRefused) as refused:
         _fail(str(refused))
+    except OSError as error:
+        _fail(f"{file.name}: {error.strerror}")
     if as_json:
         click.echo(json.dumps({"clean": report.clean, **asdict(report)}, indent=2))
     else:
         print_report(report, address.name)
     sys.exit(0 if report.clean else 1)
+
+
+def accept_there(settings: Settings, key: bytes) -> None:
+    """`gateway audit --accept-head`: this host's chain, as it ends now."""
+    file = SystemFile(head_path(settings))
+    try:
+        seq = asyncio.run(_accept(settings, file, key))
+    except (StoreFailed, OSError) as error:
+        _fail(str(error))
+    click.echo(f"{file.name}: accepted the chain of {settings.host_name} as it ends, with batch {seq}", err=True)
+
+
+async def _accept(settings: Settings, file: SystemFile, key: bytes) -> int:
+    address = database(settings)
+    from gateway.adapters.postgres.head import accept_head
+    from gateway.adapters.postgres.sessions import PROBLEMS
+
+    try:
+        connection = await address.connect("accept")
+        try:
+            return await accept_head(connection, file, key, settings.host_name)
+        finally:
+            await connection.close(timeout=1)
+    except PROBLEMS as error:
+        raise StoreFailed(address.told(error)) from error
+
+
+def back_up_there(settings: Settings, folder: Path, *, as_json: bool) -> None:
+    """`gateway db backup` of a database."""
+    try:
+        address = database(settings)
+        from gateway.adapters.postgres.backup import FILE, SUMS, back_up
+
+        backup = asyncio.run(back_up(address, folder, head=SystemFile(head_path(settings))))
+    except (StoreFailed, BackupRefused) as refused:
+        _fail(str(refused))
+    if as_json:
+        click.echo(json.dumps({**asdict(backup), "folder": str(backup.folder), "secrets": False}, indent=2))
+        return
+    click.echo(f"{backup.folder}")
+    for file in backup.files:
+        click.echo(f"  {file.name}  {file.bytes:,} bytes")
+    click.echo(f"  {SUMS}, for `sha256sum --check`; the tables of schema {backup.schema}; {backup.seconds:,.1f} s")
+    click.echo(f"  {NO_SECRETS.format(settings.secrets_path)}")
+    click.echo(
+        f"  Prove it: createdb proof && pg_restore --no-owner --dbname=proof {backup.folder / FILE}, then"
+        " GATEWAY_STORE=postgresql://…/proof gateway audit"
+    )
 
 
 def balance_there(settings: Settings, account: str) -> int:

@@ -1,4 +1,4 @@
-"""A shorter audit: what it proves of the later batches, what it takes on trust, and that it says so."""
+"""A shorter audit of a file: what it says of what it finds. What both kinds prove is in `test_audit_of_both`."""
 
 import asyncio
 import sqlite3
@@ -45,15 +45,6 @@ def test_later_batches_are_proved_upon_the_earlier_ones(path: Path) -> None:
     assert any(f"batches up to {FIRST - 1}" in words for words in report.unproved)
 
 
-@pytest.mark.parametrize("first", range(BATCHES + 3))
-def test_every_batch_may_be_the_first(path: Path, first: int) -> None:
-    report = shorter(path, first)
-    assert report.clean, told(report)
-    assert report.first_batch == min(max(first, 1), BATCHES + 1)
-    assert report.batches == BATCHES + 1 - report.first_batch
-    assert bool(report.unproved) == (report.first_batch > 1)
-
-
 def test_books_of_every_kind_are_clean_from_every_batch_on(tmp_path: Path) -> None:
     """Credits, tariffs, corrections, voids and a second unit in the middle of the chain."""
     path = asyncio.run(keep_books(tmp_path))
@@ -64,27 +55,12 @@ def test_books_of_every_kind_are_clean_from_every_batch_on(tmp_path: Path) -> No
         assert report.totals == whole.totals
 
 
-@pytest.mark.parametrize(("minutes", "first"), [(0, 1), (30, 30), (30.5, 31), (40, 40), (41, 41), (-9, 1)])
-def test_a_time_names_the_first_batch_since(path: Path, minutes: float, first: int) -> None:
-    report = audit(path, since=Since(at_ms=1_790_000_000_000 + int(minutes * 60_000)))
-    assert report.clean
-    assert report.first_batch == first
-
-
 @pytest.mark.parametrize("seq", [FIRST, 35, BATCHES])
 def test_a_batch_changed_since_is_the_first_bad_one(path: Path, sql: sqlite3.Connection, seq: int) -> None:
     sql.execute("UPDATE batch SET payload = zeroblob(length(payload)) WHERE seq = ?", (seq,))
     report = shorter(path)
     assert report.first_bad_batch == seq
     assert f"batch {seq}: hash is not that of its contents and the hash before it: it was changed" in told(report)
-
-
-def test_the_contents_of_an_earlier_batch_are_not_looked_at_and_it_says_so(path: Path, sql: sqlite3.Connection) -> None:
-    sql.execute("UPDATE batch SET payload = zeroblob(length(payload)) WHERE seq = ?", (FIRST - 1,))
-    report = shorter(path)
-    assert report.clean
-    assert any(words.startswith("the hashes, records and notes") for words in report.unproved)
-    assert audit(path, head_key=KEY).first_bad_batch == FIRST - 1
 
 
 def test_the_hash_that_is_built_upon_is_seen_when_it_changed(path: Path, sql: sqlite3.Connection) -> None:

@@ -12,8 +12,9 @@ import pytest
 from gateway.adapters.sqlite import backup as module
 from gateway.adapters.sqlite import copies
 from gateway.adapters.sqlite.audit import audit
-from gateway.adapters.sqlite.backup import SUMS, Backup, BackupRefused, back_up
+from gateway.adapters.sqlite.backup import SUMS, Backup, back_up
 from gateway.adapters.sqlite.ledger import SqliteLedgerStore
+from gateway.ports import BackupRefused
 from tests.adapters.test_damage import BATCHES, KEY, flipped_payload, keep, kill, photograph, rows, start, write
 
 NO_RECORDS = Path("none.records.db")

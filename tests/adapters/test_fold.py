@@ -406,7 +406,7 @@ def test_pruned_books_are_proved_from_their_anchor(books: Batches) -> None:
     assert prune_all(books, NOON + 2 * HOUR) == 1
     report = proved(books)
     assert (report.first_batch, report.batches, report.totals) == (3, 2, whole.totals)
-    assert report.head == "verified" or isinstance(books, PostgresBatches)
+    assert report.head.startswith("verified")
     assert re.match("the batches (of one )?up to 2 were pruned", report.unproved[0])
 
 

@@ -630,3 +630,21 @@ async def test_the_audit_names_what_is_not_as_it_must_be(postgres: Server, state
     report = await audit(Address(Secret(hosts.dsn)))
     assert not report.clean
     assert any(found in str(finding) for finding in report.findings), [str(one) for one in report.findings]
+
+
+# --- the address ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dsn", "address", "password"),
+    [
+        ("postgresql://u:p%40w@db/x?search_path=s&sslmode=require", "postgresql://u@db/x?sslmode=require", "p@w"),
+        ("postgres://db-a,db-b:6432/x?target_session_attrs=read-write&password=pw",
+         "postgres://db-a,db-b:6432/x?target_session_attrs=read-write", "pw"),
+        ("postgresql:///x?host=/run/postgresql", "postgresql:///x?host=%2Frun%2Fpostgresql", None),
+    ],
+)  # fmt: skip
+def test_programs_are_given_the_address_without_its_password(dsn: str, address: str, password: str | None) -> None:
+    assert Address(Secret(dsn)).for_programs() == (address, {"PGPASSWORD": password} if password else {})
+    given = Address(Secret(dsn), password=Secret("other")).for_programs()
+    assert given == (address, {"PGPASSWORD": "other"})

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.adapters.postgres import bookkeeping as bookkeeping_module
 from gateway.adapters.postgres import prune as prune_module
-from gateway.adapters.postgres.audit import Report, audit
+from gateway.adapters.postgres.audit import Report, Since, audit
 from gateway.adapters.postgres.bookkeeping import EVERYTHING_MS, PostgresBookkeeping
 from gateway.adapters.postgres.fold import Fold
 from gateway.adapters.postgres.ledger import Pulse
@@ -61,6 +61,15 @@ async def proved(hosts: Hosts) -> Report:
     report = await audit(Address(Secret(hosts.dsn)), keys=[KEY])
     assert report.findings == ()
     return report
+
+
+async def proved_from_every_batch_on(hosts: Hosts) -> None:
+    whole = await proved(hosts)
+    times = [Since(at_ms=row["at"]) for row in await hosts.fetch("SELECT DISTINCT at FROM batch ORDER BY at")]
+    for since in (*(Since(batch=first) for first in range(2, whole.batches + 2)), *times):
+        report = await audit(Address(Secret(hosts.dsn)), keys=[KEY], since=since)
+        assert report.findings == (), since
+        assert report.totals == whole.totals
 
 
 async def transfers(hosts: Hosts) -> list[tuple[Any, ...]]:
@@ -292,6 +301,7 @@ async def test_a_request_of_another_host_is_refunded_when_it_has_ended(hosts: Ho
     with pytest.raises(RequestUnknown):
         await one.keeper.refund(RequestId(NOW, 2), "never was")
     await served(one, 1000)  # all of it can be spent again
+    await proved_from_every_batch_on(hosts)
 
 
 @pytest.mark.parametrize("round", range(5))

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.stage import free_port
 from gateway.demo.upstreams import ToyUpstream, weather
 from tests.gateway_process import fund, running, write_config
+from tests.ports import own_port
 
 ACCOUNT = "acct_" + "0" * 31 + "a"
 
@@ -207,7 +207,7 @@ def test_records_that_cannot_be_read_are_told_and_the_process_ends(config: str, 
 
 
 def test_two_demos_on_one_folder_and_one_port(tmp_path: Path) -> None:
-    port = free_port(0)
+    port = own_port()
     command = [sys.executable, "-m", "gateway", "demo", "--data", str(tmp_path), "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout is not None

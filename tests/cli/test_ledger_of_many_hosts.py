@@ -5,9 +5,11 @@ import csv
 import io
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 from click.testing import CliRunner, Result
 
@@ -113,6 +115,111 @@ def test_a_refund_is_given_once(config: str) -> None:
     assert "the books hold nothing of it" in unknown.stderr
     assert lines(config, "--owner", "anna")[2] == ("15:00", "0.00", "corrected")
     assert json.loads(gateway("audit", "--config", config, "--json").stdout)["clean"]
+
+
+def test_later_batches_are_proved_of_all_hosts(config: str) -> None:
+    shown = gateway("audit", "--since", "2026-09-21T15:30", "--config", config, "--json")
+    assert shown.exit_code == 0, shown.output
+    report = json.loads(shown.stdout)
+    assert (report["clean"], report["batches"], report["records"]) == (True, 1, 1)
+    assert "not looked at: double entry" in gateway("audit", "--since", "2", "--config", config).stdout
+    assert "not looked at" not in gateway("audit", "--since", "1", "--config", config).stdout
+    wrong = gateway("audit", "--since", "yesterday", "--config", config)
+    assert (wrong.exit_code, "--since: 'yesterday' is no batch's number" in wrong.stderr) == (2, True)
+
+
+def test_the_head_of_a_host_is_accepted_verified_and_missed(
+    config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "head of the chain: not checked: each host keeps" in gateway("audit", "--config", config).stdout
+    monkeypatch.setenv("GATEWAY_HOST_NAME", "one")
+    shown = gateway("audit", "--accept-head", "--config", config)
+    assert shown.exit_code == 0, shown.output
+    assert "accepted the chain of one as it ends, with batch 3" in shown.stderr
+    assert "verified, of the chain of 'one' up to batch 3" in shown.stdout
+    asyncio.run(_drop_the_end_of_one())
+    shown = gateway("audit", "--config", config, "--json")
+    assert shown.exit_code == 1
+    assert json.loads(shown.stdout)["first_bad_batch"] == 3
+    monkeypatch.setenv("GATEWAY_HOST_NAME", "two")
+    assert gateway("audit", "--config", config).exit_code == 0
+    [head] = tmp_path.rglob("one.head")
+    shown = gateway("audit", "--head", str(head), "--config", config)
+    assert shown.exit_code == 1
+    assert "FOUND  head one: names batch 3, which is not there" in shown.stdout
+    shown = gateway("audit", "--head", "no.head", "--config", config)
+    assert (shown.exit_code, shown.stderr) == (3, "gateway: no.head: there is no such file\n")
+
+
+async def _drop_the_end_of_one() -> None:
+    connection = await asyncpg.connect(os.environ["GATEWAY_STORE"])
+    try:
+        await connection.execute("DELETE FROM batch WHERE keeper = 1 AND seq = 3")
+        await connection.execute("UPDATE account SET spent = spent - 2000")
+    finally:
+        await connection.close()
+
+
+def test_a_backup_is_made_and_proves_itself_in_another_database(
+    config: str, tmp_path: Path, postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATEWAY_HOST_NAME", "one")
+    monkeypatch.setenv("GATEWAY_STORE_PASSWORD", "Br4ckwater-9")
+    monkeypatch.setenv("PATH", f"{postgres.bin}:{os.environ['PATH']}")
+    gateway("audit", "--accept-head", "--config", config)
+    folder = tmp_path / "new/backup"
+    shown = gateway("db", "backup", str(folder), "--config", config)
+    assert shown.exit_code == 0, shown.output
+    assert "The secrets are not in it" in shown.stdout
+    assert {path.name for path in folder.iterdir()} == {"gateway.dump", "one.head", "SHA256SUMS"}
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+    assert subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=folder, check=False).returncode == 0
+    told = json.loads(gateway("db", "backup", str(tmp_path / "other"), "--json", "--config", config).stdout)
+    assert [file["name"] for file in told["files"]] == ["gateway.dump", "one.head"]
+    monkeypatch.setenv("GATEWAY_STORE", asyncio.run(_restored(postgres, folder / "gateway.dump")))
+    shown = gateway("audit", "--head", str(folder / "one.head"), "--config", config)
+    assert shown.exit_code == 0, shown.output
+    assert "batches 4," in shown.stdout
+    assert "verified, of the chain of 'one' up to batch 3" in shown.stdout
+
+
+async def _restored(postgres: Server, dump: Path) -> str:
+    """The address of a new database that holds it."""
+    schema, name = os.environ["GATEWAY_STORE"].rpartition("=")[2], f"proof_{os.getpid()}"
+    connection = await asyncpg.connect(postgres.dsn())
+    await connection.execute(f"CREATE DATABASE {name}")
+    await connection.close()
+    address = f"postgresql://postgres@127.0.0.1:{postgres.port}/{name}"
+    done = await asyncio.create_subprocess_exec("pg_restore", "--no-owner", f"--dbname={address}", str(dump))
+    assert await done.wait() == 0
+    return f"{address}?search_path={schema}"
+
+
+def test_a_backup_that_cannot_be_made_leaves_nothing_and_says_how(
+    config: str, tmp_path: Path, postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "backup"
+    monkeypatch.setenv("GATEWAY_STORE_PASSWORD", "Br4ckwater-9")
+    monkeypatch.setenv("PATH", "")
+    shown = gateway("db", "backup", str(folder), "--config", config)
+    assert shown.exit_code == 3
+    assert "pg_dump is not on this machine" in shown.stderr
+    assert f"--file=gateway.dump 'postgresql://postgres@127.0.0.1:{postgres.port}/postgres'" in shown.stderr
+    assert "Br4ckwater" not in shown.output
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "pg_dump").write_text("#!/bin/sh\necho 'pg_dump: error: server version mismatch' >&2\nexit 1\n")
+    (programs / "pg_dump").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:/bin:/usr/bin")
+    shown = gateway("db", "backup", str(folder), "--config", config)
+    assert (shown.exit_code, shown.stderr) == (
+        3,
+        "gateway: pg_dump: error: server version mismatch; nothing was kept\n",
+    )
+    assert not list(tmp_path.glob("backup*"))
+    folder.mkdir()
+    shown = gateway("db", "backup", str(folder), "--config", config)
+    assert "exists, and a backup writes over nothing" in shown.stderr
 
 
 @pytest.mark.parametrize(

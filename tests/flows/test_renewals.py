@@ -7,7 +7,7 @@ import pytest
 
 from gateway.adapters.memory import MemoryLedgerStore
 from gateway.core.ids import RequestId
-from gateway.core.ledger import Committed, Credit, Draft, Tariff
+from gateway.core.ledger import Committed, Credit, Draft, Reversal, Tariff
 from gateway.core.money import Money
 from gateway.core.refusals import LedgerUnavailable, PaymentRequired
 from gateway.flows.keep import Keeper, Pace
@@ -125,6 +125,19 @@ async def test_it_cannot_come_to_less_than_before_or_to_more_than_is_held(due: i
     with pytest.raises(ValueError, match="less than was recorded"):
         await keeper.renew(hold, usd(100), usd(0))
     assert await standing(keeper) == (900, 0)
+    await keeper.close()
+
+
+async def test_what_is_set_aside_is_enough_whatever_the_account_owes() -> None:
+    keeper = await opened(MemoryLedgerStore())
+    hold = await streaming(keeper, paid=100)
+    await keeper.reverse(Reversal("re_1", "ann", usd(70), "refund", ""))
+    assert await standing(keeper) == (-70, 100)
+    await keeper.renew(hold, usd(100), usd(0))
+    with pytest.raises(PaymentRequired):
+        await keeper.renew(hold, usd(100), usd(1))
+    assert keeper.settle(hold, usd(100)) == usd(100)
+    assert await standing(keeper) == (-70, 0)
     await keeper.close()
 
 

@@ -112,6 +112,33 @@ async def test_an_answer_that_has_not_begun_is_voided_though_its_keeper_died_bef
     await keeper.close()
 
 
+async def given_away(store: MemoryLedgerStore) -> Recovered:
+    """What a host that dies now would find when it starts again."""
+    keeper, _, recovered = await lender(copy.deepcopy(store))
+    await keeper.close()
+    return recovered
+
+
+async def test_a_worker_that_stands_still_holds_back_only_what_a_death_of_the_whole_host_would_void() -> None:
+    """Nobody waits for it: the records of others are durable at once. Until it is replaced the mark cannot pass it."""
+    stopped, busy = branch("stopped"), branch("busy")
+    keeper, slices = await paid(store := MemoryLedgerStore(), stopped, busy)
+    row = (await slices.draw(stopped, "ann", "usd", 100)).row
+    await slices.draw(busy, "ann", "usd", 100)
+    await slices.take(stopped, WorkerDraft(1, 0, 1, gated(row, 100), {1: TARIFF}))
+    for number in (1, 2, 3):
+        answered = WorkerDraft(number, number - 1, number, gated(row, 10, number + 1), {1: TARIFF})
+        await slices.take(busy, answered)
+    await slices.take(busy, WorkerDraft(4, 3, 4, b""))
+    await keeper.credit(Credit("cs_2", "ann", usd(1), "payment", ""))
+    assert await given_away(store) == Recovered(4, 130)
+    slices.leave(stopped)
+    await keeper.credit(Credit("cs_3", "ann", usd(1), "payment", ""))
+    assert await given_away(store) == Recovered(0, 0)
+    assert (await keeper.balance("ann", "usd")).available == usd(1002 - 30)
+    await keeper.close()
+
+
 async def test_a_worker_that_was_given_up_may_not_come_back() -> None:
     keeper = Keeper(MemoryLedgerStore(), Clock(), pace=PACE)
     slices = Slices(keeper, workers=2, expected=["late"], gather_seconds=0)

@@ -1,8 +1,8 @@
 """Hosts that share books, each with a keeper that both borrows and lends, and workers; by a seed.
 
-As in `test_slices_are_exact`, on one loop without sockets. The database is a model of what its functions do, and what a
-host does there is the real thing (`adapters/postgres/lending.py`). Workers, keepers and whole hosts are killed in
-mid-work, and some are taken over from before they come back.
+As in `test_slices_are_exact`, on one loop without sockets and in simulated time. The database is a model of what its
+functions do, and what a host does there is the real thing (`adapters/postgres/lending.py`). Workers, keepers and whole
+hosts are killed in mid-work, and some are taken over from before they come back.
 """
 
 import asyncio
@@ -38,7 +38,18 @@ from gateway.core.refusals import PaymentRequired
 from gateway.flows.keep import Keeper, slices
 from gateway.flows.keep.slices import Slices
 from gateway.ports import Borrower, StoreLocked
-from tests.properties.test_slices_are_exact import ACCOUNTS, PACE, TARIFFS, TORTURE, Clock, Journal, Pipe, World
+from tests.properties.test_slices_are_exact import (
+    ACCOUNTS,
+    PACE,
+    TARIFFS,
+    TORTURE,
+    Clock,
+    Journal,
+    Pipe,
+    Recorder,
+    World,
+)
+from tests.simulated_time import simulated
 
 T = TypeVar("T")
 SEEDS = range(300 if TORTURE else 8)
@@ -520,16 +531,18 @@ async def story(seed: int, *, kills: float) -> Hosts:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_without_deaths_every_answer_is_charged_and_nothing_else(seed: int) -> None:
-    world = await story(seed, kills=0)
+def test_without_deaths_every_answer_is_charged_and_nothing_else(seed: int, record_property: Recorder) -> None:
+    world = simulated(story(seed, kills=0))
+    record_property("operations", world.journal.operations)
     assert world.charged() == {key: cost for key, cost in world.journal.came_to.items() if cost}
     assert len(world.journal.answered) > 100
     assert world.journal.unavailable == 0
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_whoever_dies_no_unanswered_request_is_charged(seed: int) -> None:
-    world = await story(seed, kills=0.02)
+def test_whoever_dies_no_unanswered_request_is_charged(seed: int, record_property: Recorder) -> None:
+    world = simulated(story(seed, kills=0.02))
+    record_property("operations", world.journal.operations)
     charged, answered = world.charged(), world.journal.answered
     assert charged.keys() <= answered.keys()
     assert all(cost in answered[key] for key, cost in charged.items())
@@ -538,8 +551,16 @@ async def test_whoever_dies_no_unanswered_request_is_charged(seed: int) -> None:
 
 @pytest.mark.parametrize("hosts", [1, 2, 3])
 @pytest.mark.parametrize("seed", range(300 if TORTURE else 20))
-async def test_of_many_at_once_exactly_those_that_are_affordable_are_served(seed: int, hosts: int) -> None:
+def test_of_many_at_once_exactly_those_that_are_affordable_are_served(
+    seed: int, hosts: int, record_property: Recorder
+) -> None:
     """One account, whichever host and worker a request comes to. Nothing is given back, and nobody is in doubt."""
+    record_property("operations", simulated(runs_on_one_account(seed, hosts)))
+
+
+async def runs_on_one_account(seed: int, hosts: int) -> int:
+    """Eight, one after the other; how many operations they took."""
+    operations = 0
     world = Hosts(seed, hosts=hosts, workers=2, patience=FOR_EVER)
     await world.begin()
     chance = world.chance
@@ -571,6 +592,8 @@ async def test_of_many_at_once_exactly_those_that_are_affordable_are_served(seed
             for _ in range(chance.choice((0, 0, 2, 9, 40))):
                 await asyncio.sleep(0)
         served = await asyncio.gather(*buying)
+        operations += 1 + sum(3 if got else 1 for got in served)
         left -= sum(price for price, got in zip(wanted, served, strict=True) if got)
         assert 0 <= left < min((price for price, got in zip(wanted, served, strict=True) if not got), default=1 << 40)
     await world.end()
+    return operations

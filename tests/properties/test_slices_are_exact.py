@@ -1,8 +1,8 @@
 """Workers that borrow, a keeper that lends, and all that can happen between them, by a seed.
 
-Everything runs on one loop without sockets or clocks: messages take a number of turns that the seed decides, and arrive
-in order. Workers and the keeper are killed in mid-work. The truth is the store, as it was committed, and the journal of
-the callers.
+Everything runs on one loop without sockets, in simulated time: messages take a number of turns that the seed decides,
+and arrive in order. Workers and the keeper are killed in mid-work. The truth is the store, as it was committed, and the
+journal of the callers.
 """
 
 import asyncio
@@ -20,18 +20,22 @@ from gateway.adapters.memory import MemoryLedgerStore
 from gateway.core.ids import RequestId
 from gateway.core.ledger import AccountRow, Committed, Credit, Draft, Drawn, Reversal, Tail, Tariff
 from gateway.core.money import Money
-from gateway.core.purses import PLAIN, Purse, purse_named
+from gateway.core.purses import PLAIN, Purse
 from gateway.core.refusals import LedgerUnavailable, PaymentRequired
 from gateway.flows.keep import Keeper, Pace
 from gateway.flows.keep.slices import Branch, Disorder, Greeting, Slices, WorkerDraft
 from gateway.ports import Borrower, StoreFailed
+from tests.simulated_time import simulated
 
 T = TypeVar("T")
+Recorder = Callable[[str, Any], None]
 TORTURE = bool(os.environ.get("GATEWAY_TORTURE"))
 SEEDS = range(400 if TORTURE else 12)
 REQUESTS = 2_000
 PACE = Pace(gap=0, quiet=0, refuse_after=600, give_up_after=600, retry=0, idle=0.0005)
 TARIFFS = [Tariff("search", "operator", 0, "p"), Tariff("export", "anna", 1500, "q")]
+HANGS_SECONDS = 60
+"""Simulated; whoever waits so long waits for the end of somebody's patience."""
 ACCOUNTS = [f"account {number}" for number in range(5)]
 PURSES = [PLAIN, PLAIN, PLAIN, Purse(-10), Purse(0, 2_000_000_000_000), Purse(5)]
 
@@ -245,6 +249,8 @@ class Journal:
     refused: int = 0
     unavailable: int = 0
     cut: int = 0
+    operations: int = 0
+    """Calls to a keeper that could move money."""
 
 
 class World:
@@ -325,6 +331,7 @@ class World:
         """As `flows/serve.py` has it."""
         chance = self.chance
         account, ceiling = chance.choice(ACCOUNTS), chance.choice([7, 20, 20, 100])
+        self.journal.operations += 1
         try:
             hold = await keeper.hold(account, Money(ceiling, "usd"), id=id, token=3, tariff=chance.choice(TARIFFS))
         except PaymentRequired:
@@ -338,6 +345,7 @@ class World:
             for _ in range(chance.randrange(4)):
                 await asyncio.sleep(0)
             cost = ceiling if chance.random() < 0.8 else chance.randrange(ceiling + 1)
+            self.journal.operations += 1
             await keeper.start(hold, Money(cost, "usd"), "strict")
             begun = True
             hold.started()
@@ -354,6 +362,7 @@ class World:
             self.journal.cut += 1
             raise
         finally:
+            self.journal.operations += 1
             keeper.settle(hold, Money(cost if begun else 0, "usd"))
 
     async def credit(self) -> None:
@@ -370,6 +379,7 @@ class World:
         self.spawn(self._credit(keeper, credit))
 
     async def _credit(self, keeper: Keeper, credit: Credit) -> None:
+        self.journal.operations += 1
         try:
             await keeper.credit(credit)
         except LedgerUnavailable:
@@ -393,6 +403,7 @@ class World:
             self.spawn(self._reverse(self.chance.choice([self.keeper, *(k for k, _ in self.workers)]), reversal))
 
     async def _reverse(self, keeper: Keeper, reversal: Reversal) -> None:
+        self.journal.operations += 1
         try:
             if await keeper.reverse(reversal):
                 self.journal.taken.append(reversal)
@@ -401,11 +412,9 @@ class World:
 
     async def quiet(self) -> None:
         """Until nothing is under way."""
-        for _ in range(100_000):
-            if not any(self._requests.values()) and not self._tasks:
-                return
-            await asyncio.sleep(0)
-        raise AssertionError("something hangs")
+        async with asyncio.timeout(HANGS_SECONDS):
+            while waits := [*self._tasks, *(request for mine in self._requests.values() for request in mine)]:
+                await asyncio.wait(waits)
 
     async def end(self) -> None:
         for keeper, _ in self.workers:
@@ -469,16 +478,18 @@ async def story(seed: int, workers: int, *, kills: float) -> World:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_without_deaths_every_answer_is_charged_and_nothing_else(seed: int) -> None:
-    world = await story(seed, workers=1 + seed % 4, kills=0)
+def test_without_deaths_every_answer_is_charged_and_nothing_else(seed: int, record_property: Recorder) -> None:
+    world = simulated(story(seed, workers=1 + seed % 4, kills=0))
+    record_property("operations", world.journal.operations)
     assert world.charged() == {key: cost for key, cost in world.journal.came_to.items() if cost}
     assert len(world.journal.answered) > 100
     assert world.journal.unavailable == 0
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_whoever_dies_no_unanswered_request_is_charged(seed: int) -> None:
-    world = await story(seed, workers=1 + seed % 4, kills=0.02)
+def test_whoever_dies_no_unanswered_request_is_charged(seed: int, record_property: Recorder) -> None:
+    world = simulated(story(seed, workers=1 + seed % 4, kills=0.02))
+    record_property("operations", world.journal.operations)
     charged, answered = world.charged(), world.journal.answered
     assert charged.keys() <= answered.keys()
     assert all(cost in answered[key] for key, cost in charged.items())
@@ -486,9 +497,16 @@ async def test_whoever_dies_no_unanswered_request_is_charged(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(400 if TORTURE else 60))
-async def test_of_many_at_once_exactly_those_that_are_affordable_are_served(seed: int) -> None:
+def test_of_many_at_once_exactly_those_that_are_affordable_are_served(seed: int, record_property: Recorder) -> None:
     """One account, and whichever worker a request comes to. Nothing is given back, so whoever was refused must have
     wanted more than is left in the end."""
+    served, refused, left = simulated(a_run_on_one_account(seed))
+    record_property("operations", 1 + 3 * len(served) + len(refused))
+    assert 0 <= left < min(refused, default=6000)
+
+
+async def a_run_on_one_account(seed: int) -> tuple[list[int], list[int], int]:
+    """What was served, what was refused, and what is left."""
     world = World(seed, 4)
     await world.begin()
     for _ in range(4):
@@ -526,5 +544,5 @@ async def test_of_many_at_once_exactly_those_that_are_affordable_are_served(seed
     await asyncio.gather(*buying)
     await world.end()
     assert len(served) + len(refused) == len(buying)
-    assert 0 <= left - sum(served) < min(refused, default=6000)
     assert not world.disorder
+    return served, refused, left - sum(served)

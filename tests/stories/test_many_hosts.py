@@ -21,7 +21,6 @@ from gateway.adapters.postgres.audit import audit
 from gateway.adapters.system import SystemClock, SystemRandomness
 from gateway.app.gateway import database
 from gateway.cli.hosts import visiting_keeper
-from gateway.cli.stage import free_port
 from gateway.core.keyring import Keyring
 from gateway.core.ledger import Credit, Kind, Record
 from gateway.core.money import Money
@@ -31,6 +30,7 @@ from gateway.settings import Settings
 from tests import postgres_server
 from tests.callers import Funded
 from tests.gateway_process import running
+from tests.ports import own_port
 from tests.postgres_server import Server
 from tests.stories.test_killed_in_mid_load import CONNECTIONS, GIVEN_AWAY_MAX, Load
 
@@ -61,11 +61,11 @@ def write(
     folder: Path, name: str, dsn: str, upstream: str, *, workers: int = 1, host: str = "", **route: object
 ) -> tuple[Path, Settings]:
     """The configuration of one host. They differ in their addresses and their name."""
-    port = free_port(0)
+    port = own_port()
     file = folder / f"{name}.yaml"
     config = {
         "listen": f"127.0.0.1:{port}",
-        "admin": f"127.0.0.1:{free_port(0)}",
+        "admin": f"127.0.0.1:{own_port()}",
         "public_url": "http://127.0.0.1:8402",
         "store": dsn,
         "host_name": host or name,

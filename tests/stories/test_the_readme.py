@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gateway.cli.stage import free_port
 from gateway.settings import from_mapping
 from tests.conftest import StageMaker
+from tests.ports import own_port
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
@@ -50,7 +50,7 @@ def test_the_five_minute_guide_works_as_it_stands(tmp_path: Path) -> None:
         'export PATH="$PWD/.venv/bin:$PATH"', f'export PATH="{Path(sys.executable).parent}:$PATH"'
     )
     for port in ("8402", "8403", "9001"):
-        commands = commands.replace(port, str(free_port(0)))
+        commands = commands.replace(port, str(own_port()))
     ran = subprocess.run(
         ["bash", "-c", script(commands)], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
     )
@@ -61,7 +61,7 @@ def test_the_five_minute_guide_works_as_it_stands(tmp_path: Path) -> None:
 def test_a_backup_is_made_and_put_back_as_it_stands(tmp_path: Path) -> None:
     (config,) = re.findall(r"<<'YAML'\n(.*?)^YAML", README, re.MULTILINE | re.DOTALL)
     for port in ("8402", "8403"):
-        config = config.replace(port, str(free_port(0)))
+        config = config.replace(port, str(own_port()))
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop/gateway.yaml").write_text(config)
     first = 'gateway credit acct_0000000000000000000000000000000a "5.00 usd" --reason x --config shop/gateway.yaml\n'
@@ -80,7 +80,7 @@ def test_several_processes_are_started_as_it_stands(tmp_path: Path) -> None:
     (config,) = re.findall(r"<<'YAML'\n(.*?)^YAML", README, re.MULTILINE | re.DOTALL)
     commands = "".join(blocks(section("### Several processes", "### Statements, and how long requests are kept"), "sh"))
     for port in ("8402", "8403"):
-        free = str(free_port(0))
+        free = str(own_port())
         config, commands = config.replace(port, free), commands.replace(port, free)
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop/gateway.yaml").write_text(config)

@@ -11,8 +11,10 @@
 - **Ambiguous commits** are read back (`desk`), loans are in `lending`, what the dead leave behind is in `reaping`,
   what operators give back in `refunding`.
 
-The chain of a keeper proves that none of its batches was changed, dropped from the middle or reordered. Its head is not
-kept outside the database: a fail-over to a standby that lags loses commits without notice. Use a synchronous one.
+The chain of a keeper proves that none of its batches was changed, dropped from the middle or reordered. That its end is
+still there shows against what the host itself knows: the head that it keeps in a file (`head`) when it starts, and what
+it has in memory whenever it connects again. So a fail-over to a standby that lagged, or an older copy of the database
+that was put back, is noticed by every host that had written since; a synchronous standby is what loses nothing.
 """
 
 import asyncio
@@ -25,6 +27,7 @@ import asyncpg
 from gateway.adapters.postgres.books import BooksDamaged, read_tail
 from gateway.adapters.postgres.desk import Desk
 from gateway.adapters.postgres.entries import Entries, Outcomes, landed, write_entries
+from gateway.adapters.postgres.head import HostHead
 from gateway.adapters.postgres.lending import Lending, Patience
 from gateway.adapters.postgres.reaping import reap
 from gateway.adapters.postgres.refunding import Refunding
@@ -46,6 +49,7 @@ from gateway.core.ledger import (
 from gateway.ports import Borrower, Clock, StoreDamaged, StoreFailed, StoreLocked
 
 _WRITE = "SELECT account, elsewhere FROM write_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+_LAST = "SELECT seq, payload, notes, hash FROM batch WHERE keeper = $1 ORDER BY seq DESC LIMIT 1"
 _BEAT = "UPDATE keeper SET heartbeat = clock_timestamp() WHERE id = $1 AND epoch = $2 RETURNING id"
 _OTHERS = "SELECT id, name, epoch, heartbeat FROM keeper WHERE id <> $1 AND instance <> ''"
 _LOANS = """SELECT account, name, unit, micros FROM lease JOIN account ON account.id = lease.account
@@ -84,6 +88,7 @@ class PostgresLedgerStore:
         report: Callable[[str], None] = lambda problem: None,
         crew: str = "",
         heir: bool = False,
+        head: HostHead | None = None,
     ) -> None:
         self._address = address
         self._clock = clock
@@ -93,6 +98,7 @@ class PostgresLedgerStore:
         self._desk.resolve = self._read_back
         self._lending = Lending(self._desk, patience=patience)
         self._refunding = Refunding(address, self._desk, clock)
+        self._head = head
         self._ear: Ear | None = None
         self._heart: asyncio.Task[None] | None = None
         self._silent: dict[int, tuple[object, int]] = {}  # a keeper's last heartbeat, and how often it was seen
@@ -112,6 +118,8 @@ class PostgresLedgerStore:
         try:
             async with desk.lock:
                 tail, self._hash = await desk.do(lambda found: read_tail(found, desk.id))
+                if (head := self._head) is not None:
+                    await desk.do(lambda found: head.check(found, desk.id, written=tail.seq > 0))
                 loans = await desk.do(lambda found: found.fetch(_LOANS, desk.id))
             desk.known = {row["account"]: row["micros"] for row in loans}
             self._seq, self._next, self._started = tail.seq, tail.first, tail.started
@@ -145,6 +153,7 @@ class PostgresLedgerStore:
             elif draft.writes:
                 entries, elsewhere = await self._write(draft, kept=draft.seq)
                 credited, reversed = entries.credited, entries.reversed
+            await self._renew_head(now=draft.quiet or bool(draft.credits or draft.reversals))
             return Committed(credited, await self._accounts(draft), elsewhere, reversed)
 
     async def close(self) -> None:
@@ -160,6 +169,7 @@ class PostgresLedgerStore:
         if self._ear is not None:
             await self._ear.close()
         async with self._desk.lock:
+            await self._renew_head(now=True)
             await self._desk.leave(quiet=self._started >= self._next - 1)
 
     @property
@@ -190,6 +200,7 @@ class PostgresLedgerStore:
                 await self._desk.ready()
                 draft = Draft(0, self._next, self._clock.now_ms(), self._started, reversals=[(reversal, 0)])
                 entries, _ = await self._write(draft, kept=0)
+                await self._renew_head(now=True)
             except StoreLocked as locked:
                 raise StoreFailed(str(locked)) from locked
         [made] = entries.reversed
@@ -229,6 +240,10 @@ class PostgresLedgerStore:
         for row, micros in draft.spent.items():
             self._desk.move(row, -micros)
 
+    async def _renew_head(self, *, now: bool) -> None:
+        if self._head is not None and not self._desk.fenced:
+            await self._head.renew(self._seq, self._hash, now=now)
+
     async def _write_batch(self, connection: Connection, draft: Draft, lines: str, hash: bytes) -> Rows:
         desk, moved = self._desk, sorted(row for row, micros in draft.spent.items() if micros)
         rows: Rows = await connection.fetch(
@@ -267,19 +282,24 @@ class PostgresLedgerStore:
         return {(row["name"], row["unit"]): AccountRow(row["id"], row["available"]) for row in rows}
 
     async def _read_back(self, connection: Connection) -> None:
-        """Whether the draft that was under way is in the books; nothing can bring it there any more."""
-        if self._in_doubt is None:
-            return
-        draft, kept = self._in_doubt
-        row = await connection.fetchrow(
-            "SELECT payload, notes, hash FROM batch WHERE keeper = $1 AND seq = $2", self._desk.id, draft.seq
-        )
-        if row is None:
+        """Whether the draft that was under way is in the books; nothing can bring it there any more.
+
+        And whether what was in them before still is: they may be on another server by now.
+        """
+        last = await connection.fetchrow(_LAST, self._desk.id)
+        seq, hash = (last["seq"], last["hash"]) if last is not None else (0, GENESIS)
+        if (seq, hash) == (self._seq, self._hash):
             self._in_doubt = None
-        elif row["payload"] == draft.payload and row["hash"] == chain(self._hash, draft, row["notes"]):
-            self._wrote(draft, kept, row["hash"])
-        else:
+            return
+        if last is None or self._in_doubt is None or seq != self._seq + 1:
+            raise StoreDamaged(
+                f"{self._address.name}: the chain of {self._desk.name!r} ends with batch {seq}, and {self._seq} was"
+                " written: this is an older copy, or a standby that lagged when it took over. Put the newest books back"
+            )
+        draft, kept = self._in_doubt
+        if last["payload"] != draft.payload or hash != chain(self._hash, draft, last["notes"]):
             raise StoreDamaged(f"{self._address.name}: batch {draft.seq} of {self._desk.name} is not what was written")
+        self._wrote(draft, kept, hash)
 
     # --- the heart ----------------------------------------------------------------------------------------------------
 
@@ -292,9 +312,9 @@ class PostgresLedgerStore:
                     await self._reap(row)
             except StoreFailed:
                 continue
-            except StoreLocked as locked:
+            except (StoreLocked, StoreDamaged) as lost:
                 self._lending.give_up()
-                self._report(str(locked))
+                self._report(str(lost))
                 return
 
     async def _beat(self) -> list[asyncpg.Record]:

@@ -24,7 +24,7 @@ import asyncpg
 
 from gateway.adapters.postgres.desk import Desk
 from gateway.core.ledger import Drawn
-from gateway.ports import Borrower, StoreFailed, StoreLocked
+from gateway.ports import Borrower, StoreDamaged, StoreFailed, StoreLocked
 
 _LEND = """SELECT place, account, granted, elsewhere, outcome, others, purses
 FROM lend($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"""
@@ -231,8 +231,8 @@ class Lending:
         """A keeper that asks hears of a fence as of any failure: it is a commit that ends it."""
         try:
             return await work()
-        except StoreLocked as locked:
-            raise StoreFailed(str(locked)) from locked
+        except (StoreLocked, StoreDamaged) as lost:
+            raise StoreFailed(str(lost)) from lost
 
     def _soon(self) -> None:
         if self._task is None or self._task.done():
@@ -248,7 +248,7 @@ class Lending:
         desk = self._desk
         try:
             await desk.ready()  # before anything is taken up: what was given back until then is settled by it
-        except (StoreFailed, StoreLocked) as failure:
+        except (StoreFailed, StoreLocked, StoreDamaged) as failure:
             wishes, self._wishes, self._say = self._wishes, [], []
             self._returns = {}
             _fail(wishes, failure)
@@ -277,7 +277,7 @@ class Lending:
                     int(self._patience.turn * 1000),
                 )
             )
-        except (StoreFailed, StoreLocked) as failure:
+        except (StoreFailed, StoreLocked, StoreDamaged) as failure:
             _fail(wishes, failure)  # what was given back is not lost with it: it is settled with the next connection
             return
         for row in rows:

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 import asyncpg
 
@@ -26,6 +26,11 @@ DISORDER = "GW002"
 PROBLEMS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError, EOFError)
 """Whatever may come of asking a server."""
 
+_OF_PROGRAMS = frozenset(
+    "host port dbname user passfile service connect_timeout sslmode sslrootcert sslcert sslkey sslcrl"
+    " ssl_min_protocol_version ssl_max_protocol_version target_session_attrs krbsrvname gsslib".split()
+)
+"""What may stand in an address for every program; what else stands there are settings of ours for the server."""
 _DURABLE = """SELECT set_config('synchronous_commit', 'on', false)
 WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')"""
 
@@ -89,6 +94,17 @@ class Address:
                 "jit": "off",
             },
         }
+
+    def for_programs(self) -> tuple[str, dict[str, str]]:
+        """The address as PostgreSQL's own programs take it, without a password, and the environment that has it."""
+        parts = urlsplit(self._dsn.reveal())
+        user, _, host = parts.netloc.rpartition("@")
+        name, _, given = user.partition(":")
+        query = dict(parse_qsl(parts.query))
+        password = self._password.reveal() if self._password is not None else query.get("password", unquote(given))
+        kept = urlencode({name: value for name, value in query.items() if name in _OF_PROGRAMS})
+        address = f"{parts.scheme}://{f'{name}@' if name else ''}{host}{parts.path}{'?' if kept else ''}{kept}"
+        return address, {"PGPASSWORD": password} if password else {}
 
     def told(self, error: BaseException) -> str:
         """What is said of a failure: who, and what the server says, and never the address."""

@@ -28,22 +28,9 @@ from pathlib import Path
 from gateway.adapters.sqlite.copies import copy_database, copy_file, sync, sync_folder
 from gateway.adapters.sqlite.ledger import Head
 from gateway.adapters.sqlite.soundness import check_tail, named_batch
-from gateway.ports import StoreDamaged
+from gateway.ports import BackupRefused, CopiedFile, StoreDamaged
 
 SUMS = "SHA256SUMS"
-
-
-class BackupRefused(Exception):
-    """There is nothing to copy, nowhere to put it, or what was copied is not sound. Nothing was left behind."""
-
-
-@dataclass(frozen=True, slots=True)
-class CopiedFile:
-    """One file of a backup."""
-
-    name: str
-    bytes: int
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,7 +207,7 @@ class Fetcher(Asker):
     __slots__ = ("doubtful", "parted")
 
     def __init__(self, ceiling: Money) -> None:
-        super().__init__(ceiling, beside=True)
+        super().__init__(ceiling, beside=True, keeps=True)
         self.doubtful = False
         self.parted = 0
 

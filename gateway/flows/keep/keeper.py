@@ -304,21 +304,22 @@ class Keeper:
 
     async def _set_aside(self, hold: Holding | SplitHold, micros: int) -> None:
         """So much more for a hold. Cancelled, it has it or it has not."""
+        if micros <= 0:
+            return  # all of it is set aside: whatever the account owes by now
         if isinstance(hold, SplitHold):
-            if micros > 0:
-                await self._wallets.set_aside(hold, micros)
+            await self._wallets.set_aside(hold, micros)
             return
         account = hold.account
         if micros > account.available:
             missing = Money(micros, account.currency)
             if self._lender is None:
                 raise PaymentRequired(price=missing, balance=Money(account.available, account.currency))
-            fetcher = Asker(missing, beside=True)
-            self._draw_for(account.key, fetcher, self._lender)
-            await fetcher.account()
-        elif micros > 0:
+            asker = Asker(missing, beside=True)
+            self._draw_for(account.key, asker, self._lender)
+            await asker.account()
+        else:
             account.hold(micros)
-        hold.ceiling += max(0, micros)
+        hold.ceiling += micros
 
     def settle(self, hold: Hold, cost: Money) -> Money:
         assert isinstance(hold, Holding | SplitHold)
@@ -565,7 +566,8 @@ class Keeper:
     async def fetch(self, key: Key, micros: int) -> Fetcher:
         """Get an account's money to lend it on, from whoever lends to us. Raises LedgerUnavailable.
 
-        Where there is so much, it is held, and `held` says so; else whatever there is stands in the account.
+        Where there is so much, it is held, and `held` says so; else whatever there is stands in the account. The
+        account is pinned: whoever asked takes the pin out.
         """
         self._refuse_if_stuck()
         assert self._lender is not None

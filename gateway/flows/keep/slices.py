@@ -347,15 +347,18 @@ class Slices:
                         return self._lend(branch, account, micros)
             fetcher = await keeper.fetch(key, micros)
             account = fetcher.found
-            if fetcher.held:
-                account.release(micros)
-                return self._lend(branch, account, micros, spare=not self._move(account.row).locked())
-            if both:
-                async with self._move(account.row):
-                    if fetcher.untouched or loop.time() > until:
-                        doubtful = fetcher.doubtful or not sure or not fetcher.untouched
-                        return self._lend(branch, account, micros, doubtful=doubtful)
-            both = True
+            try:
+                if fetcher.held:
+                    account.release(micros)
+                    return self._lend(branch, account, micros, spare=not self._move(account.row).locked())
+                if both:
+                    async with self._move(account.row):
+                        if fetcher.untouched or loop.time() > until:
+                            doubtful = fetcher.doubtful or not sure or not fetcher.untouched
+                            return self._lend(branch, account, micros, doubtful=doubtful)
+                both = True
+            finally:
+                account.pins -= 1
 
     def _move(self, row: int) -> asyncio.Lock:
         """Whoever has it may lend of this account, or recall and give away what comes in."""

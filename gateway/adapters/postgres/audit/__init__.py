@@ -10,7 +10,7 @@ request did cost, on whichever host it was served; every account is the sum of i
 is leased is the sum of its leases; nobody has less than nothing to spend, debt aside; transfers and hourly usage are
 what their batches sum to (`transfers`), and pruned chains go on from where they were anchored (`anchors`).
 
-What is not: that the ends of the chains are still there, for there is no head outside the database.
+Whether the end of a chain is still there, the head of its host tells (`head`); `since` is a shorter audit.
 
 **Memory.** Batches are streamed, chain by chain, and once more for the transfers, in the order in which they were
 folded. Sums are kept for every account, for the requests of one chain at a time, and for those that were refunded.
@@ -27,7 +27,10 @@ from typing import Any
 import asyncpg
 
 from gateway.adapters.postgres.audit.anchors import Anchors
+from gateway.adapters.postgres.audit.head import KeptHead, check_head
 from gateway.adapters.postgres.audit.report import FINDINGS_MAX, AuditRefused, Finding, Findings, Report, Total
+from gateway.adapters.postgres.audit.rows import Account, check_accounts, check_keys, check_leases, check_tariffs
+from gateway.adapters.postgres.audit.since import Since, Start, Starts, take_up
 from gateway.adapters.postgres.audit.transfers import Transfers
 from gateway.adapters.postgres.sessions import PROBLEMS, Address, Connection
 
@@ -40,17 +43,25 @@ _TARIFF = ("id", "route", "owner", "commission_points", "price")
 _CAPTURE, _GATED, _CORRECTION, _VOID, _RENEWAL = 1, 2, 3, 4, 5
 _REFUNDS = """SELECT keeper, seq, notes FROM batch
 WHERE strpos(notes, '"note":"refund"') > 0 ORDER BY keeper, seq"""
-_HEAD = "not checked: the ends of the chains are kept nowhere else"
+_COUNT = "SELECT count(*) FROM batch WHERE keeper = $1 AND seq > $2"
 
-__all__ = ["FINDINGS_MAX", "AuditRefused", "Finding", "Report", "Total", "audit"]
+__all__ = ["FINDINGS_MAX", "AuditRefused", "Finding", "KeptHead", "Report", "Since", "Total", "audit"]
 Key = tuple[int, int, int]
 """Account, time and number of a request."""
 
 
 async def audit(
-    address: Address, *, keys: Sequence[bytes] | None = None, progress: Callable[[int, int], None] | None = None
+    address: Address,
+    *,
+    keys: Sequence[bytes] | None = None,
+    head: KeptHead | None = None,
+    since: Since | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Audit the books there. Raises AuditRefused. `keys`: any of them may have signed the anchors."""
+    """Audit the books there. Raises AuditRefused. `keys`: any of them may have signed the anchors and the head.
+
+    `head` is that of one host, read before this is called. With `since`, earlier batches are taken as they stand.
+    """
     try:
         connection = await address.connect("audit")
     except PROBLEMS as error:
@@ -63,18 +74,11 @@ async def audit(
         if await connection.fetchval("SELECT to_regclass('refund') IS NULL"):
             raise AuditRefused(f"{address.name} was made by an older gateway: start this one on it once")
         async with connection.transaction(isolation="repeatable_read", readonly=True):
-            return await _Audit(connection, keys, progress).run()
+            return await _Audit(connection, keys, progress).run(since, head)
     except PROBLEMS as error:
         raise AuditRefused(address.told(error)) from error
     finally:
         connection.terminate()
-
-
-@dataclass(slots=True)
-class _Account:
-    credited: int = 0
-    spent: int = 0
-    debt: int = 0
 
 
 @dataclass(slots=True)
@@ -102,12 +106,17 @@ class _Chain:
     """One keeper's batches, followed from the first, or from where they were anchored."""
 
     keeper: int
-    seq: int = 0
-    next: int = 1
-    started: int = 0
-    hash: bytes = bytes(32)
+    seq: int
+    next: int
+    started: int
+    hash: bytes
     requests: dict[Key, _Request] = field(default_factory=dict)
-    pruned: bool = False
+    begins_late: bool = False
+    """What its first records correct may stand before them."""
+
+    @classmethod
+    def taken_up(cls, keeper: int, at: Start) -> "_Chain":
+        return cls(keeper, at.seq, at.next, at.started, at.hash, begins_late=at.seq > 0)
 
 
 class _Audit:
@@ -121,33 +130,39 @@ class _Audit:
         self._keys = keys
         self._progress = progress
         self._findings = Findings()
-        self._accounts: dict[int, _Account] = defaultdict(_Account)
+        self._accounts: dict[int, Account] = defaultdict(Account)
         self._noted: dict[tuple[str, str], dict[str, Any]] = {}
         self._tariffs: dict[tuple[int, int], dict[str, Any]] = {}
         self._refunds: dict[Key, _Refund] = {}
+        self._starts = Starts({})
         self._batches = self._records = self._voided = self._voided_micros = 0
 
-    async def run(self) -> Report:
+    async def run(self, since: Since | None, head: KeptHead | None) -> Report:
         anchors = await Anchors.read(self._sql)
+        starts = self._starts = await take_up(self._sql, since, anchors, self._findings)
         transfers = Transfers(self._sql, anchors, self._findings)
-        await transfers.check()
-        await anchors.check(self._sql, transfers.hashes, self._keys, self._findings)
-        for id, sums in transfers.before.items():
-            self._accounts[id] = _Account(sums.credited, sums.spent, sums.debt)
-        await self._read_refunds(anchors)
-        total = await self._sql.fetchval("SELECT count(*) FROM batch")
-        keepers = [row["id"] for row in await self._sql.fetch("SELECT id FROM keeper ORDER BY id")]
-        for keeper in keepers:
-            await self._follow(await self._chain(keeper, anchors), total)
+        if starts.short:
+            for id, moved in starts.moved.items():
+                self._accounts[id] = Account(moved.credited, 0, moved.debt)
+        else:
+            await transfers.check()
+            await anchors.check(self._sql, transfers.hashes, self._keys, self._findings)
+            for id, sums in transfers.before.items():
+                self._accounts[id] = Account(sums.credited, sums.spent, sums.debt)
+            await self._read_anchored_tariffs(anchors)
+        await self._read_refunds()
+        total = sum([await self._sql.fetchval(_COUNT, id, start.seq) for id, start in starts.by_keeper.items()])
+        for keeper, start in starts.by_keeper.items():
+            await self._follow(_Chain.taken_up(keeper, start), total)
         await self._check_refunds(anchors)
-        credits = await self._check_entries("credit", anchors, transfers)
-        reversals = await self._check_entries("reversal", anchors, transfers)
+        credits = await self._check_entries("credit", transfers)
+        reversals = await self._check_entries("reversal", transfers)
         for kind, ref in transfers.entries:
             self._find(_TABLES[kind], ref, None, "is missing: it was transferred")
-        await self._check_keys()
-        await self._check_tariffs()
-        totals, accounts = await self._check_accounts()
-        await self._check_leases()
+        await check_keys(self._sql, self._findings)
+        await check_tariffs(self._sql, self._tariffs, self._findings, short=starts.short)
+        totals, accounts = await check_accounts(self._sql, self._accounts, self._findings, short=starts.short)
+        await check_leases(self._sql, self._findings)
         return Report(
             batches=self._batches,
             records=self._records,
@@ -156,12 +171,12 @@ class _Audit:
             totals=totals,
             voided=self._voided,
             voided_micros=self._voided_micros,
-            head=_HEAD,
+            head=await check_head(self._sql, head, self._keys, self._findings),
             findings=tuple(self._findings.told),
             more=self._findings.more,
             first_bad_batch=self._findings.first_bad_batch,
-            first_batch=1 + min(map(anchors.seq, keepers), default=0),
-            unproved=anchors.unproved,
+            first_batch=starts.first,
+            unproved=starts.unproved,
             transfers=transfers.count,
             folded=transfers.folded,
             reversals=reversals,
@@ -170,15 +185,11 @@ class _Audit:
     def _find(self, table: str, row: int | str | None, column: str | None, what: str) -> None:
         self._findings.add(table, row, column, what)
 
-    async def _chain(self, keeper: int, anchors: Anchors) -> _Chain:
-        anchor = anchors.rows.get(keeper)
-        if anchor is None:
-            return _Chain(keeper)
-        for row in await self._sql.fetch(
-            "SELECT * FROM tariff WHERE keeper = $1 AND id <= $2", keeper, anchor["tariffs"]
-        ):
-            self._tariffs[keeper, row["id"]] = {name: row[name] for name in _TARIFF}
-        return _Chain(keeper, anchor["seq"], anchor["next"], anchor["started"], anchor["hash"], pruned=True)
+    async def _read_anchored_tariffs(self, anchors: Anchors) -> None:
+        for keeper, anchor in anchors.rows.items():
+            query = "SELECT * FROM tariff WHERE keeper = $1 AND id <= $2"
+            for row in await self._sql.fetch(query, keeper, anchor["tariffs"]):
+                self._tariffs[keeper, row["id"]] = {name: row[name] for name in _TARIFF}
 
     # --- chains -------------------------------------------------------------------------------------------------------
 
@@ -228,7 +239,7 @@ class _Audit:
         key = (account, at_ms, unique)
         if self._is_refund_from_elsewhere(chain, at, key, kind, micros):
             return
-        if chain.pruned and kind not in (_CAPTURE, _GATED) and key not in chain.requests:
+        if chain.begins_late and kind not in (_CAPTURE, _GATED) and key not in chain.requests:
             return  # what it corrects is gone
         request = chain.requests.setdefault(key, _Request())
         if kind in (_CAPTURE, _GATED):
@@ -272,11 +283,11 @@ class _Audit:
 
     # --- refunds ------------------------------------------------------------------------------------------------------
 
-    async def _read_refunds(self, anchors: Anchors) -> None:
+    async def _read_refunds(self) -> None:
         """What the chains note of them: one may be noted by another host than the one that served the request."""
         async for row in self._sql.cursor(_REFUNDS, prefetch=_AT_ONCE):
             for note in map(json.loads, row["notes"].splitlines()):
-                if note["note"] != "refund" or row["seq"] <= anchors.seq(row["keeper"]):
+                if note["note"] != "refund" or row["seq"] <= self._starts.seq(row["keeper"]):
                     continue
                 key = _key(note)
                 if key in self._refunds:
@@ -298,7 +309,7 @@ class _Audit:
             batch = f"{refund.keeper}/{refund.seq}"
             if not refund.found:
                 self._find("batch", batch, None, f"tells of a refund of {request} that is not among its records")
-            if refund.elsewhere and refund.net is None and not anchors.rows:
+            if refund.elsewhere and refund.net is None and not anchors.rows and not self._starts.short:
                 self._find("batch", batch, None, f"gives back what {request} did cost, which no chain knows")
             if refund.net is not None and refund.net < refund.micros:
                 what = f"gives back {refund.micros} of {request}, which did cost account {account} {refund.net}"
@@ -310,12 +321,12 @@ class _Audit:
             rows[request] = row  # of several accounts
         known = {f"req_{at_ms:012x}{number:016x}" for _, at_ms, number in self._refunds}
         for request, row in rows.items():
-            if request not in known and row["batch"] > anchors.seq(row["keeper"]):
+            if request not in known and row["batch"] > self._starts.seq(row["keeper"]):
                 self._find("refund", request, None, "is not in any chain")
 
     # --- rows ---------------------------------------------------------------------------------------------------------
 
-    async def _check_entries(self, table: str, anchors: Anchors, transfers: Transfers) -> int:
+    async def _check_entries(self, table: str, transfers: Transfers) -> int:
         more = {"credit": "repaid", "reversal": "taken"}[table]
         query = (
             f"SELECT entry.*, holder, unit, priority, expires FROM {table} AS entry"  # noqa: S608 -- one of two names
@@ -323,8 +334,11 @@ class _Audit:
         )
         count = 0
         async for row in self._sql.cursor(query, prefetch=_AT_ONCE):
+            earlier = row["batch"] <= self._starts.seq(row["keeper"])
+            if earlier and self._starts.short:
+                continue
             count += 1
-            if row["batch"] <= anchors.seq(row["keeper"]):
+            if earlier:
                 self._check_pruned(table, row, transfers)
                 continue
             noted = self._noted.pop((table, row["ref"]), None)
@@ -345,55 +359,6 @@ class _Audit:
             moved = transfers.entries.pop((kind, row["ref"]), (row["keeper"], row["account"], 0))
             if moved != (row["keeper"], row["account"], micros):
                 self._find(table, row["ref"], None, f"is of {micros}, and its {kind} says otherwise: {moved}")
-
-    async def _check_keys(self) -> None:
-        query = """SELECT ref, count(*) FILTER (WHERE entry) AS entries, count(*) FILTER (WHERE NOT entry) AS keys
-        FROM (SELECT ref, true AS entry FROM credit UNION ALL SELECT ref, true FROM reversal
-              UNION ALL SELECT ref, false FROM money_key) AS every
-        GROUP BY ref HAVING count(*) FILTER (WHERE entry) <> 1 OR count(*) FILTER (WHERE NOT entry) <> 1"""
-        for row in await self._sql.fetch(query):
-            self._find("money_key", row["ref"], None, f"has {row['entries']} entries and {row['keys']} keys")
-
-    async def _check_tariffs(self) -> None:
-        found = {(row["keeper"], row["id"]): row for row in await self._sql.fetch("SELECT * FROM tariff")}
-        for (keeper, id), noted in self._tariffs.items():
-            row = found.pop((keeper, id), None)
-            if row is None or any(row[column] != value for column, value in noted.items()) or not noted:
-                self._find("tariff", f"{keeper}/{id}", None, "is not what the chain notes")
-        for keeper, id in found:
-            self._find("tariff", f"{keeper}/{id}", None, "is not in the chain")
-
-    async def _check_accounts(self) -> tuple[Mapping[str, Total], int]:
-        totals: dict[str, Total] = {}
-        count = 0
-        async for row in self._sql.cursor("SELECT * FROM account ORDER BY id", prefetch=_AT_ONCE):
-            count += 1
-            noted = self._accounts.pop(row["id"], _Account())
-            for column, value in (("credited", noted.credited), ("spent", noted.spent), ("debt", noted.debt)):
-                if row[column] != value:
-                    self._find("account", row["id"], column, f"is {row[column]} but the chains say {value}")
-            left = row["credited"] - row["spent"] - row["leased"]
-            if left < 0 or min(row["credited"], row["spent"], row["leased"], row["debt"]) < 0:
-                self._find("account", row["id"], None, "has less than nothing available")
-            before = totals.get(row["unit"], Total(0, 0, 0))
-            totals[row["unit"]] = Total(
-                before.credited + row["credited"],
-                before.spent + row["spent"],
-                before.available + row["credited"] - row["spent"] - row["debt"],
-                before.debt + row["debt"],
-            )
-        for id in self._accounts:
-            self._find("account", id, None, "is missing: a chain moves it")
-        return totals, count
-
-    async def _check_leases(self) -> None:
-        query = """SELECT account.id, leased, coalesce(sum(lease.micros), 0)::bigint AS leases
-        FROM account LEFT JOIN lease ON lease.account = account.id GROUP BY account.id
-        HAVING leased <> coalesce(sum(lease.micros), 0)"""
-        for row in await self._sql.fetch(query):
-            self._find("account", row["id"], "leased", f"is {row['leased']} but its leases sum to {row['leases']}")
-        for row in await self._sql.fetch("SELECT keeper, account, micros FROM lease WHERE micros < 0"):
-            self._find("lease", f"{row['keeper']}/{row['account']}", "micros", f"is {row['micros']}")
 
 
 def _key(note: Mapping[str, Any]) -> Key:

@@ -78,5 +78,9 @@ class Findings:
 
     def bad_batch(self, seq: int, at: str, what: str) -> None:
         """A batch that was changed, is gone or cannot be read."""
-        self.first_bad_batch = seq if self.first_bad_batch is None else min(self.first_bad_batch, seq)
+        self.bad_batch_follows(seq - 1)
         self.add("batch", at, None, what)
+
+    def bad_batch_follows(self, last: int) -> None:
+        """The batch after this one is gone, or worse; that is told in other words."""
+        self.first_bad_batch = last + 1 if self.first_bad_batch is None else min(self.first_bad_batch, last + 1)

@@ -1,0 +1,382 @@
+"""Tells one story to a ledger and to the model of it (`gateway/core/books.py`), and compares after every sentence.
+
+A story is a list of sentences (verb and three numbers): hypothesis makes short ones, which it can shorten further, and
+`sentences` long ones from a seed. The clock jumps as the seed says. What stores differ in is their `Ground`.
+"""
+
+import asyncio
+import random
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import asyncpg
+import pytest
+
+from gateway.adapters.memory import MemoryLedgerStore
+from gateway.adapters.postgres.audit import audit as audit_database
+from gateway.adapters.postgres.ledger import PostgresLedgerStore
+from gateway.adapters.postgres.sessions import Address
+from gateway.adapters.sqlite.archive import SqliteArchive
+from gateway.adapters.sqlite.audit import audit
+from gateway.adapters.sqlite.ledger import SqliteLedgerStore
+from gateway.core.books import Books, Key
+from gateway.core.ids import RequestId
+from gateway.core.ledger import Credit, Record, Reversal, Tariff
+from gateway.core.money import Money
+from gateway.core.refusals import PaymentRequired
+from gateway.core.secrets import Secret
+from gateway.flows.keep import Keeper, Pace, Recovered
+from gateway.ports import Clock, Hold, RequestUnderWay, RequestUnknown
+
+Sentence = tuple[str, int, int, int]
+PACE = Pace(gap=0, quiet=0, refuse_after=600, give_up_after=600, retry=0)
+ACCOUNTS = [("ann", "usd"), ("ann", "jpy"), ("bob", "usd")]
+TARIFFS = [Tariff("search", "operator", 0, "p"), Tariff("export", "anna", 1500, "q")]
+VERBS = {
+    "credit": (10, 400, 1 << 20), "reverse": (3, 300, 1 << 20), "hold": (30, 120, 1), "start": (25, 100, 7),
+    "renew": (10, 90, 4), "settle": (30, 130, 1), "refund": (3, 1, 0), "burst": (4, 40, 9), "restart": (0.3, 50, 0),
+    "crash": (0.4, 40, 0),
+}  # fmt: skip
+"""Of each: how often it is said in a long story, the most micros, and the most that its last number is."""
+KEY = b"k" * 32
+_DAY_MS = 86_400_000
+
+
+def sentences(chance: random.Random, count: int) -> Iterator[Sentence]:
+    """A long story."""
+    weights = [weight for weight, _, _ in VERBS.values()]
+    for verb in chance.choices(list(VERBS), weights, k=count):
+        _, micros, extra = VERBS[verb]
+        yield verb, chance.randrange(8), chance.randrange(1, micros + 1), chance.randrange(extra + 1)
+
+
+class JumpingClock:
+    """It goes on, stands still and jumps, but never by more than a day."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+        self._ms = 0
+
+    def now_ms(self) -> int:
+        jumps = self._chance.random() < 0.01
+        self._ms = (self._chance.randrange(_DAY_MS) if jumps else self._ms + self._chance.randrange(3)) % _DAY_MS
+        return 1_790_000_000_000 + self._ms
+
+
+class Ground(Protocol):
+    """Where a ledger stands: one store after another on the same books."""
+
+    async def keeper(self, clock: Clock, accounts_max: int) -> Keeper:
+        """A keeper over a new store, not open yet."""
+
+    async def kill(self, keeper: Keeper) -> None:
+        """It ends in the middle of everything, as by kill -9."""
+
+    async def records(self) -> list[Record]:
+        """What is in the books and was not asked for before."""
+
+    async def prove(self) -> None:
+        """The books prove themselves. The keeper is closed."""
+
+
+async def _silence(keeper: Keeper) -> None:
+    tasks = cast(list[asyncio.Task[Any]], [keeper._task, *keeper._draws])
+    if keeper._rounds is not None:
+        keeper._rounds.cancel()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class MemoryGround:
+    def __init__(self) -> None:
+        self._store = MemoryLedgerStore()
+        self._read = 0
+
+    async def keeper(self, clock: Clock, accounts_max: int) -> Keeper:
+        return Keeper(self._store, clock, archive=self._store, pace=PACE, accounts_max=accounts_max)
+
+    async def kill(self, keeper: Keeper) -> None:
+        await _silence(keeper)
+
+    async def records(self) -> list[Record]:
+        new = [record for _, record in self._store.records[self._read :]]
+        self._read += len(new)
+        return new
+
+    async def prove(self) -> None:
+        """There is nothing but what was compared."""
+
+
+class SqliteGround:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read = 0
+
+    async def keeper(self, clock: Clock, accounts_max: int) -> Keeper:
+        self._store = SqliteLedgerStore(self._path, head_key=KEY)
+        archive = SqliteArchive(self._path)
+        return Keeper(self._store, clock, archive=archive, pace=PACE, accounts_max=accounts_max)
+
+    async def kill(self, keeper: Keeper) -> None:
+        await _silence(keeper)
+        await self._store._in_thread(self._store._let_go)
+        self._store._thread.shutdown()
+
+    async def records(self) -> list[Record]:
+        with closing(sqlite3.connect(self._path)) as connection:
+            rows = connection.execute("SELECT seq, payload FROM batch WHERE seq > ? ORDER BY seq", (self._read,))
+            new = list(rows)
+        self._read = new[-1][0] if new else self._read
+        return [record for _, payload in new for record in Record.unpack_all(payload)]
+
+    async def prove(self) -> None:
+        report = audit(self._path, head_key=KEY)
+        assert report.findings == ()
+        assert report.head == "verified"
+
+
+class PostgresGround:
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._read: Counter[int] = Counter()
+
+    async def keeper(self, clock: Clock, accounts_max: int) -> Keeper:
+        store = self._store = PostgresLedgerStore(Address(Secret(self._dsn)), name="host", clock=clock, report=print)
+        return Keeper(store, clock, lender=store, teller=store, refunds=store, pace=PACE, accounts_max=accounts_max)
+
+    async def kill(self, keeper: Keeper) -> None:
+        store = self._store
+        heart = cast(asyncio.Task[None], store._heart)
+        drawing = store._lending._task
+        for task in (heart, drawing):
+            if task is not None:
+                task.cancel()
+        await _silence(keeper)
+        await asyncio.gather(heart, *([drawing] if drawing else []), return_exceptions=True)
+        if store._ear is not None:
+            await store._ear.close()
+        store._desk._session.drop()
+        await store._refunding.close()
+
+    async def records(self) -> list[Record]:
+        connection = await asyncpg.connect(self._dsn)
+        try:
+            rows = await connection.fetch("SELECT keeper, seq, payload FROM batch ORDER BY keeper, seq")
+        finally:
+            await connection.close()
+        new = [row for row in rows if row["seq"] > self._read[row["keeper"]]]
+        for row in new:
+            self._read[row["keeper"]] = row["seq"]
+        return [record for row in new for record in Record.unpack_all(row["payload"])]
+
+    async def prove(self) -> None:
+        report = await audit_database(Address(Secret(self._dsn)))
+        assert report.findings == ()
+
+
+class Story:
+    """Tells both, and compares."""
+
+    def __init__(self, ground: Ground, chance: random.Random, accounts_max: int) -> None:
+        self._ground = ground
+        self._chance = chance
+        self._clock = JumpingClock(chance)
+        self._accounts_max = accounts_max
+        self._books = Books()
+        self._open: dict[RequestId, Hold] = {}
+        self._ended: list[RequestId] = []
+        self._numbers = 0
+        self._charged: Counter[RequestId] = Counter()
+        self.operations = 0
+        """Calls that could move money, beside those that only ask."""
+
+    async def tell(self, story: Iterable[Sentence]) -> None:
+        await self._begin()
+        for place, (verb, which, micros, extra) in enumerate(story):
+            try:
+                await getattr(self, verb)(which, micros, extra)
+                await self._compare()
+            except BaseException as error:
+                error.add_note(f"in sentence {place}: {verb} {which} {micros} {extra}")
+                raise
+        await self.restart(0, 0, 0)
+        await self._compare()
+        await self.keeper.close()
+        await self._ground.prove()
+
+    async def _begin(self) -> Recovered:
+        self.keeper = await self._ground.keeper(self._clock, self._accounts_max)
+        return await self.keeper.open()
+
+    async def _compare(self) -> None:
+        for account in ACCOUNTS:
+            balance = await self.keeper.balance(*account)
+            assert balance.available.micros == self._books.available(account)
+            assert balance.held.micros == self._books.held(account)
+
+    # --- sentences ----------------------------------------------------------------------------------------------------
+
+    async def credit(self, which: int, micros: int, ref: int) -> None:
+        account = _account(which)
+        self.operations += 1
+        credit = Credit(f"cs_{ref}", account[0], Money(micros, account[1]), "payment", "")
+        assert await self.keeper.credit(credit) is self._books.credit(credit.ref, account, micros)
+        self._books.durable()
+
+    async def reverse(self, which: int, micros: int, ref: int) -> None:
+        account = _account(which)
+        self.operations += 1
+        reversal = Reversal(f"{'cs' if ref % 4 == 0 else 're'}_{ref}", account[0], Money(micros, account[1]), "r", "")
+        assert await self.keeper.reverse(reversal) is self._books.reverse(reversal.ref, account, micros)
+
+    async def hold(self, which: int, micros: int, tariff: int) -> None:
+        account, id = _account(which), self._id()
+        self.operations += 1
+        granted = self._books.hold(id, account, micros)
+        try:
+            hold = await self.keeper.hold(
+                account[0], Money(micros, account[1]), id=id, token=3, tariff=TARIFFS[tariff % 2]
+            )
+        except PaymentRequired as refusal:
+            assert not granted
+            told = refusal.balance.micros
+        else:
+            assert granted
+            told = hold.balance.micros - micros
+            self._open[id] = hold
+        assert told == self._books.available(account)
+
+    async def start(self, which: int, micros: int, how: int) -> None:
+        waiting = [id for id in self._open if not self._books.request(id).due]
+        if not waiting:
+            return
+        id = waiting[which % len(waiting)]
+        request = self._books.request(id)
+        due, strict = min(micros, request.held) if how & 1 else request.held, bool(how & 2)
+        self.operations += 1
+        await self.keeper.start(self._open[id], Money(due, request.account[1]), "strict" if strict else "relaxed")
+        self._books.start(id, due, gated=strict)
+        if strict:
+            self._books.durable()
+        if how & 4:
+            self._open[id].started()
+            self._books.begin(id)
+            await asyncio.sleep(0)  # it counts from the next turn on
+
+    async def renew(self, which: int, micros: int, part: int) -> None:
+        """A long answer has come to a part of what is held, and goes on."""
+        if not self._open:
+            return
+        id = list(self._open)[which % len(self._open)]
+        request = self._books.request(id)
+        before, unit = request.due, request.account[1]
+        due = before + (request.held - before) * part // 4
+        self.operations += 1
+        missing = self._books.renew(id, due, micros)
+        refused = None
+        try:
+            await self.keeper.renew(self._open[id], Money(due, unit), Money(micros, unit))
+        except PaymentRequired as refusal:
+            refused = (refusal.price.micros, refusal.balance.micros)
+        else:
+            if due > before:
+                self._books.durable()
+        assert refused == ((missing, self._books.available(request.account)) if missing else None)
+
+    async def settle(self, which: int, micros: int, twice: int) -> None:
+        if self._open:
+            self._settle(list(self._open)[which % len(self._open)], micros, times=1 + twice % 2)
+            await asyncio.sleep(0)  # it counts from the next turn on
+
+    def _settle(self, id: RequestId, micros: int, times: int = 1) -> None:
+        cost = Money(micros, self._books.request(id).account[1])
+        charged = self._books.settle(id, micros)
+        hold = self._open.pop(id)
+        for _ in range(times):
+            self.operations += 1
+            assert self.keeper.settle(hold, cost).micros == charged
+        self._ended.append(id)
+
+    async def refund(self, which: int, micros: int, extra: int) -> None:
+        """Of one that is under way, too; the last few are asked for more than once."""
+        asked = [*list(self._open)[:2], *self._ended[-6:]]
+        if not asked:
+            return
+        id = asked[which % len(asked)]
+        self.operations += 1
+        if id in self._open:
+            with pytest.raises(RequestUnderWay):
+                await self.keeper.refund(id, "asked for")
+            return
+        if any(self._books.request(open).gated for open in self._open):
+            return  # what stands behind a record that may be voided is not refunded by every store
+        given: dict[Key, int] = {}
+        with suppress(RequestUnknown):
+            given = {
+                (charge.holder, charge.unit): charge.micros for charge in await self.keeper.refund(id, "asked for")
+            }
+        account, back = self._books.request(id).account, self._books.refund(id)
+        assert given == ({account: back} if back else {})
+
+    async def burst(self, which: int, micros: int, count: int) -> None:
+        """Many at once: as many are granted as can be paid."""
+        account = _account(which)
+        price = Money(micros, account[1])
+        bought: list[RequestId] = []
+
+        async def buy(id: RequestId) -> None:
+            hold = await self.keeper.hold(account[0], price, id=id, token=3, tariff=TARIFFS[0])
+            bought.append(id)
+            await self.keeper.start(hold, price, "strict")
+            self.keeper.settle(hold, price)
+
+        # All hold before any settles, so what is given back by none cannot be taken by another.
+        outcomes = await asyncio.gather(*(buy(self._id()) for _ in range(count)), return_exceptions=True)
+        self.operations += count + 2 * len(bought)
+        assert len(bought) == max(0, min(count, self._books.available(account) // micros))
+        assert sum(isinstance(outcome, PaymentRequired) for outcome in outcomes) == count - len(bought)
+        for id in bought:
+            self._books.hold(id, account, micros)
+            self._books.start(id, micros, gated=True)
+        if bought:
+            self._books.durable()
+        for id in bought:
+            self._books.settle(id, micros)
+            self._ended.append(id)
+
+    async def restart(self, which: int, micros: int, extra: int) -> None:
+        """Every request ends, the books are closed and opened again."""
+        for id in list(self._open):
+            self._settle(id, micros)
+        await asyncio.sleep(0)
+        await self.keeper.close()
+        self.operations += 1
+        assert await self._begin() == Recovered(0, 0)
+        self._books.durable()
+
+    async def crash(self, which: int, turns: int, extra: int) -> None:
+        """All who were under way are cut off in whatever turn it is."""
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await self._ground.kill(self.keeper)
+        self.operations += 1
+        recovered = await self._begin()
+        for record in await self._ground.records():
+            self._charged[record.request] += record.micros
+        given_away = self._books.crash({id: self._charged[id] for id in self._books.doubtful})
+        assert given_away <= recovered.count
+        self._ended += self._open
+        self._open.clear()
+
+    def _id(self) -> RequestId:
+        self._numbers += 1
+        return RequestId(self._clock.now_ms(), self._numbers)
+
+
+def _account(which: int) -> Key:
+    return ACCOUNTS[which % len(ACCOUNTS)]
