@@ -60,6 +60,8 @@ def _order(config: Path, path: str, words: Callable[[dict[str, Any]], str], *, a
 def _told(outcome: dict[str, Any]) -> str:
     routes = [f"{what} {', '.join(outcome[what])}" for what in ("added", "changed", "removed") if outcome[what]]
     lines = [f"reloaded; routes: {'; '.join(routes) or 'none changed'}"]
+    if outcome["keys"]:
+        lines.append(f"  keys taken up: {', '.join(outcome['keys'])}")
     if outcome["needs_restart"]:
         lines.append(f"  note: wait for a restart: {', '.join(outcome['needs_restart'])}")
     return "\n".join(lines)

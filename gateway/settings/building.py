@@ -78,7 +78,9 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
             request_fields_max=shape.limits.request_headers_max,
             connections_max=shape.limits.connections_max,
         ),
-        retention=RetentionSettings(batches_days=shape.retention.batches_days),
+        retention=RetentionSettings(
+            batches_days=shape.retention.batches_days, events_days=forms.days(shape.webhooks.keep_events)
+        ),
         log=LogSettings(format=shape.log.format, level=shape.log.level),
     )
 
@@ -119,6 +121,7 @@ def _stripe(shape: StripeShape, currency: str) -> StripeSettings:
         webhook_tolerance_seconds=shape.webhook_tolerance_seconds,
         webhook_aliases=tuple(shape.webhook_aliases),
         reconcile_seconds=shape.reconcile_seconds,
+        freeze_on_fraud_warning=shape.freeze_on_fraud_warning,
         top_up=top_up,
         api_url=str(forms.origin(shape.api_url)),
     )

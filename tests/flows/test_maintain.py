@@ -22,6 +22,7 @@ class Books:
         self.trouble: Exception | None = None
         self.asked: list[tuple[str, int]] = []
         self.closed = False
+        self.signed = 0
 
     async def fold(self, *, closed_before_ms: int) -> bool:
         self.asked.append(("fold", closed_before_ms))
@@ -34,6 +35,9 @@ class Books:
         self.asked.append(("prune", before_ms))
         self.prunes -= 1
         return self.prunes >= 0
+
+    async def sign(self) -> None:
+        self.signed += 1
 
     async def close(self) -> None:
         self.closed = True

@@ -50,6 +50,14 @@ class StripePayments:
         self._tolerance_seconds = tolerance_seconds
         self._report = report
         self._loaded: tuple[StripeClient, ClientSession] | None = None
+        self._before: list[ClientSession] = []
+
+    def renew(self, *, secret_key: Secret, webhook_secrets: Sequence[Secret]) -> None:
+        """Use these from the next call and the next webhook on; of the same account and mode."""
+        if secret_key != self._secret_key and self._loaded is not None:
+            self._before.append(self._loaded[1])  # calls under way still use it
+            self._loaded = None
+        self._secret_key, self._webhook_secrets = secret_key, tuple(webhook_secrets)
 
     @property
     def scope(self) -> str:
@@ -184,6 +192,8 @@ class StripePayments:
         if self._loaded is not None:
             await self._loaded[1].close()
             self._loaded = None
+        for session in self._before:
+            await session.close()
 
 
 def _payment(session: Mapping[str, Any]) -> Payment | None:
