@@ -415,6 +415,7 @@ def provider(settings: Settings, report: Callable[..., None]) -> StripePayments 
         api_url=stripe.api_url,
         tolerance_seconds=stripe.webhook_tolerance_seconds,
         report=report,
+        share=settings.workers,
     )
 
 

@@ -52,6 +52,7 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
     upstreams = {name: _upstream(name, upstream, base) for name, upstream in shape.upstreams.items()}
     return Settings(
         mode=shape.mode,
+        environment=shape.environment or ("production" if shape.mode == "live" else "development"),
         listen=listen,
         tls=TlsSettings(_file(base, shape.tls.certificate), _file(base, shape.tls.key)) if shape.tls else None,
         workers=shape.workers,

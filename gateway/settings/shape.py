@@ -377,6 +377,14 @@ class GatewayShape(Shape):
         Literal["test", "live"],
         Field(description="Keys, webhook secrets and events of the other mode are refused."),
     ] = "test"
+    environment: Annotated[
+        Literal["development", "staging", "production"] | None,
+        Otherwise("`production` in mode live, else `development`"),
+        Field(
+            description="What this gateway is for. Only production is in mode live, and production in no other. Give "
+            "each environment its own store, secrets, Stripe key and webhook endpoint."
+        ),
+    ] = None
     listen: Annotated[
         ListenerText,
         Field(description="Where callers are served. Port 0 is any free one. A unix socket needs `public_url`."),

@@ -11,6 +11,7 @@ from gateway.core.routes import RouteTable, Upstream
 from gateway.core.secrets import Secret
 
 Mode = Literal["test", "live"]
+Environment = Literal["development", "staging", "production"]
 Address = tuple[str, int]
 Network = IPv4Network | IPv6Network
 
@@ -120,6 +121,7 @@ class Settings:
     """Everything that can be set."""
 
     mode: Mode
+    environment: Environment
     listen: Listener
     tls: TlsSettings | None
     workers: int
