@@ -47,6 +47,7 @@ async def test_a_turn_folds_everything_that_is_over_and_then_prunes() -> None:
     books = Books()
     await Maintain(books, Clock(), batches_days=30, rhythm=QUICK).turn()
     assert books.asked == [("fold", NOW)] * 4 + [("prune", NOW - 30 * DAY_MS)] * 3
+    assert books.signed == 1
 
 
 async def test_without_a_bound_nothing_is_ever_pruned() -> None:
