@@ -41,13 +41,15 @@ class Shop:
         self.stand_in = StandIn(api_key=key, parameters=parameters)
         self._stripe = {"secret_key": key, "webhook_secrets": [secret], "top_up": "5.00 usd"}
         self.statuses: Counter[int] = Counter()
+        self.newcomers: Counter[tuple[int, bool]] = Counter()
 
     async def start(self) -> None:
         await self.stand_in.start()
         config = json.loads(self.file.read_text())
         config["stripe"] = {**self._stripe, "api_url": self.stand_in.url}
         self.file.write_text(json.dumps(config))
-        webhooks = f"{self.settings.public_url}/-/webhooks/stripe"
+        self.url = self.settings.public_url
+        webhooks = f"{self.url}/-/webhooks/stripe"
         self.stand_in.add_endpoint(Endpoint(webhooks, self._stripe["webhook_secrets"][0]))
 
     @property
@@ -61,15 +63,16 @@ class Shop:
         return json.loads(done.stdout)
 
     async def ask(self, session: ClientSession, token: str | None) -> tuple[int, Any]:
+        """On a connection of its own, so at whichever worker."""
         fields = {} if token is None else {"Authorization": f"Bearer {token}"}
-        async with session.get(f"{self.settings.public_url}/paid/x", headers=fields) as answer:
+        async with session.get(f"{self.url}/paid/x", headers={**fields, "Connection": "close"}) as answer:
             problem = answer.content_type == "application/problem+json"
             return answer.status, await answer.json() if problem else dict(answer.headers)
 
     @asynccontextmanager
     async def asking(self, callers: list[Funded]) -> AsyncIterator[None]:
         """Callers ask without pause, on connections that stay and on new ones."""
-        over, url = asyncio.Event(), f"{self.settings.public_url}/paid/x"
+        over, url = asyncio.Event(), f"{self.url}/paid/x"
 
         async def go_on(number: int) -> None:
             async with ClientSession() as session:
@@ -79,7 +82,16 @@ class Shop:
                     async with session.get(url, headers={**caller.headers, **close}) as answer:
                         self.statuses[answer.status] += 1
 
+        async def begin() -> None:
+            """Newcomers, each with a token that was made a moment ago, perhaps by another worker."""
+            async with ClientSession() as session:
+                while not over.is_set():
+                    _, refused = await self.ask(session, None)
+                    again, told = await self.ask(session, refused["access_token"])
+                    self.newcomers[again, told.get("account") == refused["account"]] += 1
+
         tasks = [asyncio.create_task(go_on(number)) for number in range(6)]
+        tasks += [asyncio.create_task(begin()) for _ in range(2)]
         try:
             yield
         finally:
@@ -140,6 +152,7 @@ async def test_many_rotations_refuse_nobody_and_lose_no_payment(shop: Shop) -> N
         await process.stop()
     assert set(shop.statuses) == {200}
     assert shop.statuses[200] > ROTATIONS
+    assert set(shop.newcomers) == {(402, True)}
     for name in ("sealing_key", "pepper"):
         assert (shop.settings.secrets_path / name).stat().st_mode & 0o777 == 0o600
     audited(shop.settings)
@@ -183,9 +196,10 @@ async def test_a_key_is_retired_when_nothing_needs_it_and_the_books_still_prove_
 
         await until_true(head_is_signed_anew)
         assert (await shop.types("keys", "retire", "sealing_key", old))["retired"] is False, "it was not confirmed"
+        assert (await shop.ask(session, caller.token))[0] == 200
         done = await shop.types("keys", "retire", "sealing_key", old, "--yes")
         assert (done["retired"], done["reloaded"]) == (True, True)
-        assert (await shop.ask(session, caller.token))[0] == 401
+        assert {(await shop.ask(session, caller.token))[0] for _ in range(20)} == {401}
         assert [key["id"] for key in (await shop.types("keys", "list"))["keys"] if key["events"]] != [old]
     audited(shop.settings)
 
