@@ -455,6 +455,9 @@ class KeyRoll(Protocol):
     async def leave(self, holder: str) -> None:
         """A process ends."""
 
+    async def retired(self, kind: KeyKind, id: str) -> None:
+        """A key has gone: who has no other is turned away. Its id stays known, so that no key gets it again."""
+
     async def use(self, kind: KeyKind) -> KeyUse:
         """What is on record of all keys of a kind."""
 

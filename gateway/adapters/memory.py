@@ -188,6 +188,9 @@ class MemoryRecords:
     async def leave(self, holder: str) -> None:
         self.holders = {key: value for key, value in self.holders.items() if key[0] != holder}
 
+    async def retired(self, kind: KeyKind, id: str) -> None:
+        """Nobody else comes here."""
+
     async def use(self, kind: KeyKind) -> KeyUse:
         keys = (row.key_id for row in self.tokens.values())
         return KeyUse(

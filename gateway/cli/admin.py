@@ -35,6 +35,16 @@ async def ask(settings: Settings, path: str, body: dict[str, Any]) -> tuple[int,
     return answer.status, content
 
 
+async def answers(settings: Settings) -> bool:
+    """Whether a gateway of these settings runs on this host."""
+    try:
+        _, writer = await asyncio.open_connection(*settings.admin)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
 def reload_gateway(config: Path, *, as_json: bool) -> None:
     """`gateway reload`: exit code 1 if the gateway refused. Mistakes in the file end it here, with exit code 2."""
     _order(config, "/reload", _told, as_json=as_json)

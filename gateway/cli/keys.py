@@ -21,7 +21,7 @@ from gateway.adapters.sqlite.ledger import Head, lock_books
 from gateway.adapters.sqlite.prune import Prune
 from gateway.adapters.system import SystemClock
 from gateway.app.gateway import HEAD_KEY_PURPOSE, database
-from gateway.cli.admin import ask
+from gateway.cli.admin import answers, ask
 from gateway.cli.records import Records, fail, opened, read_with_records, run
 from gateway.core.keyring import Key, Keyring
 from gateway.core.rotation import KINDS, KeyKind, day, lacking, needed_for
@@ -189,6 +189,7 @@ def retire_key(config: Path, kind: str, id: str, *, yes: bool, as_json: bool) ->
             while ours == "sealing_key" and await here.reseal(id, count=_RESEALED_AT_ONCE):
                 pass
             rewrite(_path(settings, ours), lambda lines: [one for one in lines if _id(ours, one) != id])
+            await here.key_roll.retired(ours, id)
             return {"kind": kind, "id": id, "retired": True, "needed": [], "reloaded": await _reload(settings)}
 
     done = run(retire())
@@ -273,7 +274,7 @@ def _keeps(settings: Settings) -> bool:
 
 async def _reload(settings: Settings) -> bool:
     """Let the gateway of this host take up what its files say; False if none runs. Raises ValueError."""
-    if not _keeps(settings):
+    if not _keeps(settings) or (settings.store_url is not None and not await answers(settings)):
         return False
     status, outcome = await ask(settings, "/reload", {})
     if status != 200:

@@ -34,6 +34,10 @@ class PostgresKeyRoll:
     async def leave(self, holder: str) -> None:
         await self._do("DELETE FROM key_holder WHERE holder = $1", holder)
 
+    async def retired(self, kind: KeyKind, id: str) -> None:
+        if kind == "sealing_key":
+            await self._do("DELETE FROM sealing_key WHERE id = $1", id)
+
     async def use(self, kind: KeyKind) -> KeyUse:
         rows = await self._do("SELECT holder, ids, seen FROM key_holder WHERE kind = $1 ORDER BY holder", kind)
         holders = [Holder(row["holder"], kind, tuple(row["ids"].split()), row["seen"]) for row in rows]

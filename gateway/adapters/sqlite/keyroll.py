@@ -37,6 +37,9 @@ class SqliteKeyRoll:
     async def leave(self, holder: str) -> None:
         await self._write("DELETE FROM key_holder WHERE holder = ?", (holder,))
 
+    async def retired(self, kind: KeyKind, id: str) -> None:
+        """One host: nobody else could come with it."""
+
     async def use(self, kind: KeyKind) -> KeyUse:
         rows = await self._read("SELECT holder, ids, seen FROM key_holder WHERE kind = ? ORDER BY holder", (kind,))
         holders = [Holder(name, kind, tuple(ids.split()), seen) for name, ids, seen in rows]
