@@ -18,7 +18,7 @@ from gateway.core.money import Money
 from gateway.core.payments import Event, NoticeOutcome, Outcome, Payment
 from gateway.core.refusals import PaymentRequired, Refusal
 from gateway.core.reversals import Credited, Move, Notice
-from gateway.core.rotation import KeyKind, KeyUse
+from gateway.core.rotation import Holder, KeyKind, KeyUse
 from gateway.core.routes import Durability, Rate, Route
 from gateway.core.statements import Batches, Chain, Moved, Piece, Sum
 
@@ -458,8 +458,11 @@ class KeyRoll(Protocol):
     async def retired(self, kind: KeyKind, id: str) -> None:
         """A key has gone: who has no other is turned away. Its id stays known, so that no key gets it again."""
 
+    async def holders(self, kind: KeyKind) -> list[Holder]:
+        """What every process said last."""
+
     async def use(self, kind: KeyKind) -> KeyUse:
-        """What is on record of all keys of a kind."""
+        """What is on record of all keys of a kind. Counts every token, so it takes a while."""
 
 
 class RateLimits(Protocol):

@@ -153,7 +153,7 @@ class MemoryRecords:
         self.tokens: dict[bytes, TokenRow] = {}
         self.inbox: dict[str, _StoredEvent] = {}
         self.links: dict[str, str] = {}
-        self.holders: dict[tuple[str, str], Holder] = {}
+        self.called_in: dict[tuple[str, str], Holder] = {}
         self.sealed: dict[tuple[str, str], int] = {}
         self.pepper_ids: dict[bytes, str] = {}
         self.freeze_rows: list[tuple[Freeze, str | None]] = []
@@ -180,21 +180,24 @@ class MemoryRecords:
             self.pepper_ids[digest] = pepper_id
 
     async def call_in(self, holder: str, kind: KeyKind, ids: Sequence[str], *, now_ms: int) -> None:
-        self.holders[holder, kind] = Holder(holder, kind, tuple(ids), now_ms)
+        self.called_in[holder, kind] = Holder(holder, kind, tuple(ids), now_ms)
         for id in ids[1:]:
             self.sealed.setdefault((kind, id), now_ms)
         self.sealed[kind, ids[0]] = max(now_ms, self.sealed.get((kind, ids[0]), 0))
 
     async def leave(self, holder: str) -> None:
-        self.holders = {key: value for key, value in self.holders.items() if key[0] != holder}
+        self.called_in = {key: value for key, value in self.called_in.items() if key[0] != holder}
 
     async def retired(self, kind: KeyKind, id: str) -> None:
         """Nobody else comes here."""
 
+    async def holders(self, kind: KeyKind) -> list[Holder]:
+        return [holder for (_, of), holder in sorted(self.called_in.items()) if of == kind]
+
     async def use(self, kind: KeyKind) -> KeyUse:
         keys = (row.key_id for row in self.tokens.values())
         return KeyUse(
-            [holder for (_, of), holder in sorted(self.holders.items()) if of == kind],
+            await self.holders(kind),
             {id: at for (of, id), at in self.sealed.items() if of == kind},
             Counter(keys if kind == "sealing_key" else (self.pepper_ids.get(digest) for digest in self.tokens)),
         )

@@ -348,7 +348,7 @@ class Gateway:
         if taken:
             self.callers.forget_all()  # what a key made that is gone is not ours any more
         stripe = was.stripe
-        if self.payments is not None and stripe is not None and now.stripe is not None:
+        if self.payments is not None and stripe is not None and now.stripe is not None and now.mode == was.mode:
             if now.stripe.webhook_secrets != stripe.webhook_secrets:
                 taken.append("stripe.webhook_secrets")
             if now.stripe.secret_key != stripe.secret_key:

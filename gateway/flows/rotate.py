@@ -34,8 +34,8 @@ class CallIn:
         for kind, ids in self._ids().items():
             now_ms = self._clock.now_ms()
             await self._roll.call_in(self._holder, kind, ids, now_ms=now_ms)
-            use = await self._roll.use(kind)
-            elsewhere = {holder.ids[0] for holder in use.holders if holder.ids and holder.is_there(now_ms)}
+            holders = await self._roll.holders(kind)
+            elsewhere = {holder.ids[0] for holder in holders if holder.ids and holder.is_there(now_ms)}
             for id in elsewhere.difference(ids, self._told):
                 self._told.add(id)
                 self._report("a key is missing here", kind=kind, id=id, why="another gateway already uses it")

@@ -38,9 +38,12 @@ class PostgresKeyRoll:
         if kind == "sealing_key":
             await self._do("DELETE FROM sealing_key WHERE id = $1", id)
 
-    async def use(self, kind: KeyKind) -> KeyUse:
+    async def holders(self, kind: KeyKind) -> list[Holder]:
         rows = await self._do("SELECT holder, ids, seen FROM key_holder WHERE kind = $1 ORDER BY holder", kind)
-        holders = [Holder(row["holder"], kind, tuple(row["ids"].split()), row["seen"]) for row in rows]
+        return [Holder(row["holder"], kind, tuple(row["ids"].split()), row["seen"]) for row in rows]
+
+    async def use(self, kind: KeyKind) -> KeyUse:
+        holders = await self.holders(kind)
         sealed = await self._do("SELECT id, sealed FROM key_use WHERE kind = $1", kind)
         tokens, events = await self._do(_TOKENS[kind]), []
         if kind == "sealing_key":

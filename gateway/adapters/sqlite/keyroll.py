@@ -40,9 +40,12 @@ class SqliteKeyRoll:
     async def retired(self, kind: KeyKind, id: str) -> None:
         """One host: nobody else could come with it."""
 
-    async def use(self, kind: KeyKind) -> KeyUse:
+    async def holders(self, kind: KeyKind) -> list[Holder]:
         rows = await self._read("SELECT holder, ids, seen FROM key_holder WHERE kind = ? ORDER BY holder", (kind,))
-        holders = [Holder(name, kind, tuple(ids.split()), seen) for name, ids, seen in rows]
+        return [Holder(name, kind, tuple(ids.split()), seen) for name, ids, seen in rows]
+
+    async def use(self, kind: KeyKind) -> KeyUse:
+        holders = await self.holders(kind)
         rows = await self._read("SELECT id, sealed FROM key_use WHERE kind = ?", (kind,))
         sealed = {row[0]: row[1] for row in rows}
         tokens = {row[0]: row[1] for row in await self._read(_TOKENS[kind], ())}

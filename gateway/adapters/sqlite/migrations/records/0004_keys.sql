@@ -1,6 +1,9 @@
 -- Which sealing key made a token. Only the token itself tells, so it is null until the token is used.
 ALTER TABLE token ADD COLUMN key_id TEXT;
 
+-- What a key that is to go has sealed.
+CREATE INDEX event_key ON event (key_id);
+
 -- Which keys each process of a gateway has, newest first, and when it last said so.
 CREATE TABLE key_holder (
     holder TEXT    NOT NULL,
