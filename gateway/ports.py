@@ -18,6 +18,7 @@ from gateway.core.money import Money
 from gateway.core.payments import Event, NoticeOutcome, Outcome, Payment
 from gateway.core.refusals import PaymentRequired, Refusal
 from gateway.core.reversals import Credited, Move, Notice
+from gateway.core.rotation import Holder, KeyKind, KeyUse
 from gateway.core.routes import Durability, Rate, Route
 from gateway.core.statements import Batches, Chain, Moved, Piece, Sum
 
@@ -346,6 +347,9 @@ class Bookkeeping(Protocol):
     async def prune(self, *, before_ms: int) -> bool:
         """Drop batches of hours before that, if they are folded and nothing needs them. False if there are none."""
 
+    async def sign(self) -> None:
+        """Sign with the newest key what an older one has signed: so it may go some day."""
+
     async def close(self) -> None:
         """Let go of what is used for nothing else."""
 
@@ -424,6 +428,8 @@ class TokenRow:
     account: str
     revoked: bool
     expires_ms: int | None
+    key_id: str | None = None
+    """The sealing key that made the token; None until it was used."""
 
 
 class Credentials(Protocol):
@@ -431,8 +437,69 @@ class Credentials(Protocol):
 
     async def find(self, digest: bytes) -> TokenRow | None: ...
 
+    async def find_any(self, digests: Sequence[bytes]) -> Mapping[bytes, TokenRow]:
+        """The rows of those that are on record, as they are at one moment."""
+
+    async def redigest(self, digest: bytes, older: Sequence[bytes], *, pepper_id: str, key_id: str) -> None:
+        """Of one token: what stands under older digests stands under this one from now on. Harmless to repeat.
+
+        At no moment is there no row of it. If any of them was revoked, what is left is.
+        """
+
     async def add(self, digest: bytes, *, account: str, pepper_id: str, now_ms: int) -> bool:
         """Put a token on record; False if it was there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """An account was frozen, or unfrozen. Numbers rise, and one that is seen has all lower ones before it."""
+
+    number: int
+    account: str
+    frozen: bool
+    reason: str
+    at_ms: int
+
+
+class FreezeBook(Protocol):
+    """Which accounts may not spend. Every call may raise RecordsUnavailable."""
+
+    async def add_freeze(
+        self, account: str, *, frozen: bool, reason: str, now_ms: int, cause: str | None = None
+    ) -> bool:
+        """Write it down; returns when it is durable. False if there was one of this `cause`: nothing changes then."""
+
+    async def freezes_after(self, number: int) -> list[Freeze]:
+        """Those with higher numbers, in order."""
+
+    async def freezes_of(self, account: str) -> list[Freeze]:
+        """In order; the last one counts."""
+
+
+class Frozen(Protocol):
+    """Which accounts may not spend, as far as this process knows: at most a second behind."""
+
+    def holds(self, account: str) -> bool:
+        """Whether an account may not spend. Asks nobody."""
+
+
+class KeyRoll(Protocol):
+    """Which process has which keys, and what they are needed for. Every call may raise RecordsUnavailable."""
+
+    async def call_in(self, holder: str, kind: KeyKind, ids: Sequence[str], *, now_ms: int) -> None:
+        """A process says which keys it has; the first of `ids` is the one that seals."""
+
+    async def leave(self, holder: str) -> None:
+        """A process ends."""
+
+    async def retired(self, kind: KeyKind, id: str) -> None:
+        """A key has gone: who has no other is turned away. Its id stays known, so that no key gets it again."""
+
+    async def holders(self, kind: KeyKind) -> list[Holder]:
+        """What every process said last."""
+
+    async def use(self, kind: KeyKind) -> KeyUse:
+        """What is on record of all keys of a kind. Counts every token, so it takes a while."""
 
 
 class RateLimits(Protocol):
@@ -524,6 +591,12 @@ class Inbox(Protocol):
 
     async def find_entry(self, id: str) -> InboxEntry | None:
         """One event by its id."""
+
+    async def reseal(self, key_id: str, *, count: int) -> int:
+        """Seal so many events of this key with the newest; how many there were. Of none it can open, 0."""
+
+    async def drop_events(self, *, before_ms: int, count: int) -> int:
+        """Drop so many events that were received before that and need nothing more; how many there were."""
 
 
 class Receipts(Protocol):
@@ -623,7 +696,7 @@ class Identifies(Protocol):
     """Finds out who is calling."""
 
     async def identify(self, exchange: Exchange, route: Route) -> Caller:
-        """Raises UnknownToken."""
+        """Raises UnknownToken, AccountFrozen."""
 
 
 class Served(Protocol):

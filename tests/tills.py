@@ -81,7 +81,6 @@ class MemoryTill:
             return_url="https://shop.example/-/paid",
             live=False,
             keyring=KEYRING,
-            pepper=Secret("p" * 40),
             ledger=self.ledger,
             credentials=self.records,
             links=self.records,

@@ -1,5 +1,7 @@
 """Every port in memory: for tests and demos, and as the model that the databases are compared with."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from gateway.core.ids import RequestId
@@ -20,7 +22,8 @@ from gateway.core.money import AMOUNT_MICROS_MAX
 from gateway.core.payments import Event
 from gateway.core.purses import PLAIN, purse_named
 from gateway.core.reversals import Credited, Move, Notice
-from gateway.ports import CreditLine, InboxEntry, InboxStatus, TokenRow
+from gateway.core.rotation import Holder, KeyKind, KeyUse
+from gateway.ports import CreditLine, Freeze, InboxEntry, InboxStatus, TokenRow
 
 
 @dataclass(slots=True)
@@ -153,7 +156,10 @@ class MemoryLedgerStore:
 
 
 class MemoryRecords:
-    """Implements `ports.Credentials`, `ports.Inbox`, `ports.Links`, `ports.Receipts` and `ports.Watermarks`."""
+    """Implements `ports.Credentials`, `ports.Inbox`, `ports.Links`, `ports.Receipts` and `ports.Watermarks`.
+
+    And `ports.KeyRoll` and `ports.FreezeBook`, which the others have beside them.
+    """
 
     def __init__(self) -> None:
         self.credited: dict[str, Credited] = {}
@@ -163,6 +169,11 @@ class MemoryRecords:
         self.tokens: dict[bytes, TokenRow] = {}
         self.inbox: dict[str, _StoredEvent] = {}
         self.links: dict[str, str] = {}
+        self.called_in: dict[tuple[str, str], Holder] = {}
+        self.sealed: dict[tuple[str, str], int] = {}
+        self.pepper_ids: dict[bytes, str] = {}
+        self.freeze_rows: list[tuple[Freeze, str | None]] = []
+        self.key_roll, self.freezes = self, self
 
     async def find(self, digest: bytes) -> TokenRow | None:
         return self.tokens.get(digest)
@@ -171,7 +182,55 @@ class MemoryRecords:
         if digest in self.tokens:
             return False
         self.tokens[digest] = TokenRow(account, revoked=False, expires_ms=None)
+        self.pepper_ids[digest] = pepper_id
         return True
+
+    async def find_any(self, digests: Sequence[bytes]) -> dict[bytes, TokenRow]:
+        return {digest: self.tokens[digest] for digest in digests if digest in self.tokens}
+
+    async def redigest(self, digest: bytes, older: Sequence[bytes], *, pepper_id: str, key_id: str) -> None:
+        rows = [self.tokens.pop(known) for known in (digest, *older) if known in self.tokens]
+        if rows:
+            revoked = any(row.revoked for row in rows)
+            self.tokens[digest] = replace(rows[0], revoked=revoked, key_id=key_id)
+            self.pepper_ids[digest] = pepper_id
+
+    async def call_in(self, holder: str, kind: KeyKind, ids: Sequence[str], *, now_ms: int) -> None:
+        self.called_in[holder, kind] = Holder(holder, kind, tuple(ids), now_ms)
+        for id in ids[1:]:
+            self.sealed.setdefault((kind, id), now_ms)
+        self.sealed[kind, ids[0]] = max(now_ms, self.sealed.get((kind, ids[0]), 0))
+
+    async def leave(self, holder: str) -> None:
+        self.called_in = {key: value for key, value in self.called_in.items() if key[0] != holder}
+
+    async def retired(self, kind: KeyKind, id: str) -> None:
+        """Nobody else comes here."""
+
+    async def holders(self, kind: KeyKind) -> list[Holder]:
+        return [holder for (_, of), holder in sorted(self.called_in.items()) if of == kind]
+
+    async def use(self, kind: KeyKind) -> KeyUse:
+        keys = (row.key_id for row in self.tokens.values())
+        return KeyUse(
+            await self.holders(kind),
+            {id: at for (of, id), at in self.sealed.items() if of == kind},
+            Counter(keys if kind == "sealing_key" else (self.pepper_ids.get(digest) for digest in self.tokens)),
+        )
+
+    async def add_freeze(
+        self, account: str, *, frozen: bool, reason: str, now_ms: int, cause: str | None = None
+    ) -> bool:
+        if cause is not None and any(known == cause for _, known in self.freeze_rows):
+            return False
+        self.freeze_rows.append((Freeze(len(self.freeze_rows) + 1, account, frozen, reason, now_ms), cause))
+        return True
+
+    async def freezes_after(self, number: int) -> list[Freeze]:
+        return [row for row, _ in self.freeze_rows if row.number > number]
+
+    async def freezes_of(self, account: str) -> list[Freeze]:
+        return [row for row, _ in self.freeze_rows if row.account == account]
 
     async def claim(self, event: Event, *, now_ms: int) -> bool:
         if event.id in self.inbox:
@@ -193,6 +252,19 @@ class MemoryRecords:
 
     async def find_entry(self, id: str) -> InboxEntry | None:
         return self.inbox[id].entry() if id in self.inbox else None
+
+    async def reseal(self, key_id: str, *, count: int) -> int:
+        return 0  # nothing is sealed here
+
+    async def drop_events(self, *, before_ms: int, count: int) -> int:
+        over = [
+            id
+            for id, stored in self.inbox.items()
+            if stored.status in ("done", "ignored") and stored.entry().received_ms < before_ms
+        ][:count]
+        for id in over:
+            del self.inbox[id]
+        return len(over)
 
     async def find_link(self, key: str) -> str | None:
         return self.links.get(key)

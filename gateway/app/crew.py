@@ -13,7 +13,7 @@ replaced loses no connection: whoever connects meanwhile waits in the socket's q
   dies in these seconds: what its other workers answered since the silence began is given away, counted and shown, not
   the last commit or two alone. (A keeper that dies alone asks the workers, and voids nothing of those that live.)
   Storing what has begun beyond the mark with every batch would mend that, at a price for every commit on every day.
-- **A reload** is read by the parent first; only what is right goes on to the workers. A worker that is forked later
+- **A reload** is read by the parent first; only what is right goes on to the others. A worker that is forked later
   gets the last configuration that was right, whatever stands in the file by then.
 - **A restart** replaces worker by worker: the next leaves when the new one before it is ready. The keeper stays.
 - **To stop**, workers finish first, then the keeper: what they report is still written.
@@ -47,7 +47,7 @@ _TICK_SECONDS = 0.5
 _START_SECONDS_MAX = 30.0
 _STOP_SECONDS_MORE = 10.0  # beyond what requests under way may take
 
-_KEPT = ("workers", "listen", "admin", "store_path", "secrets_path", "secrets")
+_KEPT = ("workers", "listen", "admin", "store_path", "secrets_path")
 """What only a new parent can change."""
 
 Runs = Callable[[Member], int]
@@ -353,13 +353,13 @@ class Crew:
             self._answer(asker, number, wrong)
             return
         self._reloads += 1
-        workers = {child.pid for child in self._of("worker") if not child.leaving}
-        self._reloading = (asker, number, self._reloads, {}, workers)
-        for pid in workers:
+        members = {pid for pid, child in self._children.items() if not child.leaving}  # the keeper for its keys
+        self._reloading = (asker, number, self._reloads, {}, members)
+        for pid in members:
             self._tell(self._children[pid], Word.RELOAD, self._reloads)
 
     def _reloaded(self, child: Child, contents: Any) -> None:
-        """A worker serves by the new configuration, or has ended (its replacement does)."""
+        """A process goes on by the new configuration, or has ended (its replacement does)."""
         if self._reloading is None:
             return
         asker, number, reload, outcome, missing = self._reloading
@@ -375,7 +375,8 @@ class Crew:
         if missing:
             return
         self._reloading = None
-        outcome = outcome or {"reloaded": True, "added": [], "changed": [], "removed": [], "needs_restart": []}
+        nothing: dict[str, Any] = {name: [] for name in ("keys", "added", "changed", "removed", "needs_restart")}
+        outcome = {**nothing, **outcome, "reloaded": True}
         self._report("configuration reloaded", level="info", **outcome)
         self._answer(asker, number, outcome)
 

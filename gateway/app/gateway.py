@@ -8,7 +8,7 @@ import asyncio
 import resource
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,18 +25,21 @@ from gateway.adapters.sqlite.ledger import SqliteLedgerStore
 from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.adapters.stripe.payments import StripePayments
 from gateway.adapters.system import SystemClock, SystemFile, SystemRandomness
+from gateway.app.upkeep import Upkeep
 from gateway.core.ids import RequestId, RequestNumbers
 from gateway.core.keyring import Keyring
 from gateway.core.money import Money
 from gateway.core.places import Places
 from gateway.core.refusals import GatewayBusy, NoRoute, PaymentServiceUnavailable
 from gateway.core.routes import RESERVED_PREFIXES
-from gateway.core.tokens import TokenMint
+from gateway.core.tokens import Peppers, TokenMint
+from gateway.flows.freeze import Freezes
 from gateway.flows.identify import Callers
 from gateway.flows.keep import Keeper, Pace, Recovered
 from gateway.flows.maintain import Housekept, Maintain
 from gateway.flows.receive import Webhooks
 from gateway.flows.reconcile import Reconcile
+from gateway.flows.rotate import CallIn
 from gateway.flows.serve import Serve
 from gateway.flows.take_back import TakeBack
 from gateway.flows.top_up import TopUp
@@ -87,6 +90,7 @@ class Gateway:
         self.clock = SystemClock()
         self.randomness = SystemRandomness()
         self.keyring = Keyring(settings.secrets.sealing_keys)
+        self.peppers = Peppers(settings.secrets.peppers)
         self.records = records(settings, self.keyring, self.randomness)
         self.ledger = self._ledger(line)
         self.payments = provider(settings, report)
@@ -97,11 +101,13 @@ class Gateway:
             keyring=self.keyring,
             randomness=self.randomness,
         )
+        self.freezes = Freezes(book=self.records.freezes, clock=self.clock, report=report)
         self.limits: RateLimits = SharedRateLimits(line) if line else MemoryRateLimits(self.clock)
         self.callers = Callers(
             mint=TokenMint(self.keyring, settings.mode),
-            peppers=settings.secrets.peppers,
+            peppers=self.peppers,
             credentials=self.records,
+            frozen=self.freezes,
             clock=self.clock,
             randomness=self.randomness,
             header=settings.tokens.header,
@@ -109,9 +115,23 @@ class Gateway:
         )
         hears_of_others(self.records, self.callers)
         self.token_recorded = News(line, self.callers.forget).token_recorded if line else self.callers.forget
-        live = settings.mode == "live"
         self.take_back = TakeBack(
-            receipts=self.records, ledger=self.ledger, lines=credit_lines(settings), live=live, report=report
+            receipts=self.records,
+            ledger=self.ledger,
+            lines=credit_lines(settings),
+            live=settings.mode == "live",
+            report=report,
+            warned=self.freezes.warned if settings.stripe and settings.stripe.freeze_on_fraud_warning else None,
+        )
+        self.call_in = self._call_in(slot)
+        self.upkeep = Upkeep(
+            records=self.records,
+            callers=self.callers,
+            freezes=self.freezes,
+            call_in=self.call_in,
+            clock=self.clock,
+            events_days=settings.retention.events_days,
+            first=slot == 0,
         )
         self.top_up = self._top_up()
         self.webhooks = self._webhooks()
@@ -136,6 +156,15 @@ class Gateway:
         report = lambda problem: self.report("ledger", problem=problem)  # noqa: E731
         return Keeper(store, self.clock, lender=store, teller=store, pace=Pace(gap=0), report=report)
 
+    def _call_in(self, slot: int) -> CallIn:
+        return CallIn(
+            roll=self.records.key_roll,
+            holder=f"{self.settings.host_name} {slot}",
+            ids=lambda: {"sealing_key": [key.id for key in self.keyring.keys], "pepper": self.peppers.ids},
+            clock=self.clock,
+            report=self.report,
+        )
+
     def _top_up(self) -> TopUp:
         return TopUp(
             payments=self.payments,
@@ -143,7 +172,6 @@ class Gateway:
             return_url=self.settings.public_url + RETURN_PATH,
             live=self.settings.mode == "live",
             keyring=self.keyring,
-            pepper=self.settings.secrets.peppers[0],
             ledger=self.ledger,
             credentials=self.records,
             links=self.records,
@@ -257,6 +285,8 @@ class Gateway:
         await self.records.open()
         if self.recovered.count:
             self.report("given away after a crash", requests=self.recovered.count, micros=self.recovered.micros)
+        self._opened.push_async_callback(self.upkeep.close)
+        await self.upkeep.open()
         if self.webhooks is not None:
             self._opened.push_async_callback(self.webhooks.close)
             await self.webhooks.open()
@@ -292,8 +322,10 @@ class Gateway:
         before = {route.name: route for route in self.serve.routes.routes}
         after = {route.name: route for route in settings.routes.routes}
         self.serve.routes = settings.routes
+        keys = self._take_up(settings)
         return {
             "reloaded": True,
+            "keys": keys,
             "added": [name for name in after if name not in before],
             "changed": [name for name in after if name in before and after[name] != before[name]],
             "removed": [name for name in before if name not in after],
@@ -303,6 +335,30 @@ class Gateway:
                 if field.name not in _RELOADED and getattr(settings, field.name) != getattr(self.settings, field.name)
             ],
         }
+
+    def _take_up(self, settings: Settings) -> list[str]:
+        """Use these keys from now on; which of them are others than before."""
+        was, now, taken = self.settings, settings, []
+        if now.secrets.sealing_keys != was.secrets.sealing_keys:
+            self.keyring.renew(now.secrets.sealing_keys)
+            taken.append("sealing_keys")
+        if now.secrets.peppers != was.secrets.peppers:
+            self.peppers.renew(now.secrets.peppers)
+            taken.append("peppers")
+        if taken:
+            self.callers.forget_all()  # what a key made that is gone is not ours any more
+        stripe = was.stripe
+        if self.payments is not None and stripe is not None and now.stripe is not None and now.mode == was.mode:
+            if now.stripe.webhook_secrets != stripe.webhook_secrets:
+                taken.append("stripe.webhook_secrets")
+            if now.stripe.secret_key != stripe.secret_key:
+                taken.append("stripe.secret_key")
+            keys: dict[str, Any] = {name: getattr(now.stripe, name) for name in ("secret_key", "webhook_secrets")}
+            self.payments.renew(**keys)
+            stripe = replace(stripe, **keys)
+        ours = replace(was.secrets, sealing_keys=now.secrets.sealing_keys, peppers=now.secrets.peppers)
+        self.settings = replace(was, secrets=ours, stripe=stripe)
+        return taken
 
     # --- places -------------------------------------------------------------------------------------------------------
 
@@ -359,6 +415,7 @@ def provider(settings: Settings, report: Callable[..., None]) -> StripePayments 
         api_url=stripe.api_url,
         tolerance_seconds=stripe.webhook_tolerance_seconds,
         report=report,
+        share=settings.workers,
     )
 
 
@@ -385,6 +442,7 @@ async def _nothing_here(request: web.Request) -> web.StreamResponse:
 def admin_application(
     settings: Settings,
     ledger: Keeper,
+    freezes: Freezes,
     *,
     reload: Callable[[], Awaitable[dict[str, Any]]],
     restart: Callable[[], Awaitable[dict[str, Any]]],
@@ -394,6 +452,7 @@ def admin_application(
     assert settings.secrets.operator_token is not None, "secrets are made before a gateway is built"
     place = AdminPlace(
         ledger=ledger,
+        freezes=freezes,
         ledger_stuck=lambda: ledger.stuck,
         operator_token=settings.secrets.operator_token,
         currency=settings.currency,
@@ -419,9 +478,8 @@ def keeper(
     if settings.store_url is not None:
         return shared_keeper(settings, keyring, clock, report, crew=crew, heir=heir)
     store = ledger_store(settings.store_path, keyring)
-    keys = [key.subkey(HEAD_KEY_PURPOSE) for key in keyring.keys]
     tell = lambda problem: report("ledger", problem=problem)  # noqa: E731
-    bookkeeping = SqliteBookkeeping(store, settings.store_path, keys)
+    bookkeeping = SqliteBookkeeping(store, settings.store_path, keyring.subkeys(HEAD_KEY_PURPOSE))
     housekeeping = Maintain(bookkeeping, clock, batches_days=settings.retention.batches_days, report=tell)
     return Keeper(Housekept(store, housekeeping), clock, archive=SqliteArchive(settings.store_path), report=tell)
 
@@ -430,7 +488,7 @@ def shared_keeper(
     settings: Settings, keyring: Keyring, clock: Clock, report: Callable[..., None], *, crew: str, heir: bool
 ) -> Keeper:
     """Who keeps this host's part of the books that many share."""
-    keys = [key.subkey(HEAD_KEY_PURPOSE) for key in keyring.keys]
+    keys = keyring.subkeys(HEAD_KEY_PURPOSE)
     store = shared_store(settings, clock, name=settings.host_name, report=report, crew=crew, heir=heir, head_keys=keys)
     from gateway.adapters.postgres.bookkeeping import PostgresBookkeeping
 
@@ -442,8 +500,10 @@ def shared_keeper(
 
 def ledger_store(path: Path, keyring: Keyring) -> SqliteLedgerStore:
     """The books at `path`; their head is signed by the ring's newest key and may be signed by an older one."""
-    newest, *older = (key.subkey(HEAD_KEY_PURPOSE) for key in keyring.keys)
-    return SqliteLedgerStore(path, head_key=newest, older_head_keys=older)
+    keys = keyring.subkeys(HEAD_KEY_PURPOSE)
+    store = SqliteLedgerStore(path, head_key=keys[0])
+    store.sign_with(keys)
+    return store
 
 
 def database(settings: Settings) -> "Address":

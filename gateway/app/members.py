@@ -17,12 +17,13 @@ from gateway.adapters.interprocess.keeper import Counter
 from gateway.adapters.interprocess.worker import Line, Reporter
 from gateway.adapters.metrics import Counts, Totals
 from gateway.adapters.ratelimits import MemoryRateLimits
-from gateway.adapters.system import SystemClock
+from gateway.adapters.system import SystemClock, SystemRandomness
 from gateway.app.channel import ToParent, Word
-from gateway.app.gateway import Gateway, admin_application, keeper
+from gateway.app.gateway import Gateway, admin_application, keeper, records
 from gateway.app.running import Running, front, refused
 from gateway.core.ids import RequestId, RequestNumbers
 from gateway.core.keyring import Keyring
+from gateway.flows.freeze import Freezes
 from gateway.flows.keep.slices import Slices
 from gateway.settings import Settings, SettingsInvalid
 
@@ -56,6 +57,7 @@ class Member:
         self.stopping = asyncio.Event()
         self.grace_seconds = 0.0
         self.is_orphan = False
+        self._reloads: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """The work. Raises what keeps it from beginning."""
@@ -68,6 +70,23 @@ class Member:
             self.stopping.set()
         elif word is Word.STOP:
             self.stopping.set()
+        elif word is Word.RELOAD:
+            task = asyncio.get_running_loop().create_task(self._reload(contents))
+            self._reloads.add(task)
+            task.add_done_callback(self._reloads.discard)
+
+    async def take_up(self, settings: Settings) -> dict[str, Any]:
+        """Go on by these settings; what has changed."""
+        raise NotImplementedError
+
+    async def _reload(self, number: int) -> None:
+        try:
+            settings = await asyncio.to_thread(self.post.load)
+        except SettingsInvalid as invalid:
+            outcome = refused(invalid, self.post.report)
+        else:
+            outcome = await self.take_up(settings)
+        self.parent.say(Word.RELOADED, [number, outcome])
 
     def orphaned(self) -> None:
         """The parent is gone: nobody restarts what fails, so nothing goes on."""
@@ -81,7 +100,6 @@ class Worker(Member):
     def __init__(self, post: Post, listening: socket) -> None:
         super().__init__(post)
         self._listening = listening
-        self._reloads: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         post, loop = self.post, asyncio.get_running_loop()
@@ -103,21 +121,8 @@ class Worker(Member):
             await stop
         self.parent.close()
 
-    def told(self, word: Word, contents: Any) -> None:
-        super().told(word, contents)
-        if word is Word.RELOAD:
-            task = asyncio.get_running_loop().create_task(self._reload(contents))
-            self._reloads.add(task)
-            task.add_done_callback(self._reloads.discard)
-
-    async def _reload(self, number: int) -> None:
-        try:
-            settings = await asyncio.to_thread(self.post.load)
-        except SettingsInvalid as invalid:
-            outcome = refused(invalid, self.post.report)
-        else:
-            outcome = self._running.apply(settings)
-        self.parent.say(Word.RELOADED, [number, outcome])
+    async def take_up(self, settings: Settings) -> dict[str, Any]:
+        return await self._running.apply(settings)
 
 
 class KeeperMember(Member):
@@ -132,11 +137,19 @@ class KeeperMember(Member):
         self._asked = 0
         self._totals = Totals()
         self._clock = SystemClock()
+        self._keyring = Keyring(post.settings.secrets.sealing_keys)
+        self._records = records(post.settings, self._keyring, SystemRandomness())
+        self._freezes = Freezes(book=self._records.freezes, clock=self._clock, report=post.report)
+
+    async def take_up(self, settings: Settings) -> dict[str, Any]:
+        """Only keys: they sign the books."""
+        self._keyring.renew(settings.secrets.sealing_keys)
+        return {"reloaded": True}
 
     async def run(self) -> None:
         post, settings = self.post, self.post.settings
-        keyring, heir = Keyring(settings.secrets.sealing_keys), bool(self._survivors)
-        ledger = keeper(settings, keyring, self._clock, post.report, crew=post.crew, heir=heir)
+        heir = bool(self._survivors)
+        ledger = keeper(settings, self._keyring, self._clock, post.report, crew=post.crew, heir=heir)
         slices = Slices(ledger, workers=settings.workers, expected=self._survivors)
         limits = MemoryRateLimits(self._clock)
         counter = Counter(slices, count=limits.count, counted=self._counted, report=post.report)
@@ -147,10 +160,12 @@ class KeeperMember(Member):
             if recovered.count:
                 post.report("given away after a crash", requests=recovered.count, micros=recovered.micros)
             await slices.begin()
+            await self._records.open()
             admin = await self._administer(
                 admin_application(
                     settings,
                     ledger,
+                    self._freezes,
                     reload=lambda: self._ask("reload"),
                     restart=lambda: self._ask("restart"),
                     totals=lambda: self._totals,
@@ -163,6 +178,7 @@ class KeeperMember(Member):
             await admin.cleanup()
         finally:
             await counter.close()
+            await self._records.close()
             await ledger.close()
         self.parent.close()
 

@@ -38,7 +38,6 @@ class Office:
             return_url=settings.public_url + RETURN_PATH,
             live=live,
             keyring=keyring,
-            pepper=settings.secrets.peppers[0],
             ledger=entries,
             credentials=self.records,
             links=self.records,

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from socket import socket
 from typing import Any
 
@@ -10,6 +11,7 @@ from aiohttp import web
 
 from gateway.adapters.metrics import Totals
 from gateway.app.gateway import Gateway, admin_application, url_of
+from gateway.core.refusals import RecordsUnavailable
 from gateway.core.targets import TARGET_BYTES_MAX
 from gateway.relay.listener import Relay
 from gateway.settings import Settings, SettingsInvalid, UnixSocket
@@ -53,13 +55,17 @@ class Running:
 
     async def _administer(self) -> None:
         """Where an operator is served."""
-        settings = self.gateway.settings
         admin = await self._runner(
             admin_application(
-                settings, self.gateway.ledger, reload=self.reload, restart=_no_restart, totals=self._totals
+                self.gateway.settings,
+                self.gateway.ledger,
+                self.gateway.freezes,
+                reload=self.reload,
+                restart=_no_restart,
+                totals=self._totals,
             )
         )
-        await web.TCPSite(admin, *settings.admin, backlog=128).start()
+        await web.TCPSite(admin, *self.gateway.settings.admin, backlog=128).start()
         self.admin_address = url_of("http", admin.addresses[0])
 
     def _totals(self) -> Totals:
@@ -91,13 +97,15 @@ class Running:
                 settings = await asyncio.to_thread(self._load) if self._load else self.gateway.settings
             except SettingsInvalid as invalid:
                 return refused(invalid, self.gateway.report)
-            outcome = self.apply(settings)
+            outcome = await self.apply(settings)
             self.gateway.report("configuration reloaded", level="info", **outcome)
             return outcome
 
-    def apply(self, settings: Settings) -> dict[str, Any]:
-        """Serve by these routes and upstreams from now on; what has changed."""
+    async def apply(self, settings: Settings) -> dict[str, Any]:
+        """Serve by these routes, upstreams and keys from now on; what has changed."""
         outcome = self.gateway.reload(settings)
+        with suppress(RecordsUnavailable):
+            await self.gateway.call_in.now()
         if self._relay is not None:
             self._relay.pools.watch(settings.upstreams.values())
         return outcome

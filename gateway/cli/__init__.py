@@ -341,3 +341,103 @@ def reconcile(begin: str, end: str | None, dry_run: bool, config: Path, as_json:
     from gateway.cli.reconcile import reconcile_payments
 
     reconcile_payments(config, begin=begin, end=end, dry_run=dry_run, as_json=as_json)
+
+
+@main.group()
+def keys() -> None:
+    """Our own keys, and how they are replaced."""
+
+
+@keys.command("list")
+@config_option
+@json_option
+def list_keys(config: Path, as_json: bool) -> None:
+    """List keys by their ids: which one seals, what the others are still needed for, who lacks one."""
+    from gateway.cli.keys import list_keys as listed
+
+    listed(config, as_json=as_json)
+
+
+_kind = click.argument("kind", type=click.Choice(["sealing_key", "pepper", "webhook_secret", "stripe_key"]))
+
+
+@keys.command()
+@_kind
+@click.option("--prepare", is_flag=True, help="Only make it known: it opens, and does not seal. For many hosts.")
+@click.option("--activate", metavar="ID", default=None, help="Let this one seal, once every gateway knows it.")
+@click.option("--dry-run", is_flag=True, help="Only say whether it could be done.")
+@config_option
+@json_option
+def rotate(kind: str, prepare: bool, activate: str | None, dry_run: bool, config: Path, as_json: bool) -> None:
+    """Make a new key, make it known to every process, then seal with it. No request is refused meanwhile."""
+    from gateway.cli.keys import rotate_key
+
+    if prepare and activate is not None:
+        raise click.UsageError("--prepare comes before --activate, not with it")
+    rotate_key(config, kind, prepare=prepare, activate=activate, dry_run=dry_run, as_json=as_json)
+
+
+@keys.command()
+@_kind
+@click.argument("id")
+@click.option("--yes", is_flag=True, help="Do it. Without it, it is only said whether it may go.")
+@config_option
+@json_option
+def retire(kind: str, id: str, yes: bool, config: Path, as_json: bool) -> None:
+    """Remove the key ID, if nothing needs it any more; else say what does, and until when."""
+    from gateway.cli.keys import retire_key
+
+    retire_key(config, kind, id, yes=yes, as_json=as_json)
+
+
+@main.group()
+def account() -> None:
+    """Accounts: what there is of one, and whether it may spend."""
+
+
+_reason = click.option("--reason", required=True, help="Why; it is kept.")
+
+
+@account.command()
+@click.argument("account")
+@_reason
+@config_option
+@json_option
+def freeze(account: str, reason: str, config: Path, as_json: bool) -> None:
+    """Let ACCOUNT (acct_…) spend nothing, on every gateway within two seconds. Its money stays, and more may come."""
+    from gateway.cli.accounts import freeze_account
+
+    freeze_account(config, account, reason=reason, frozen=True, as_json=as_json)
+
+
+@account.command()
+@click.argument("account")
+@_reason
+@config_option
+@json_option
+def unfreeze(account: str, reason: str, config: Path, as_json: bool) -> None:
+    """Let ACCOUNT spend again."""
+    from gateway.cli.accounts import freeze_account
+
+    freeze_account(config, account, reason=reason, frozen=False, as_json=as_json)
+
+
+@account.command("frozen")
+@config_option
+@json_option
+def frozen_accounts(config: Path, as_json: bool) -> None:
+    """List the accounts that are frozen, and why."""
+    from gateway.cli.accounts import list_frozen
+
+    list_frozen(config, as_json=as_json)
+
+
+@account.command()
+@click.argument("account")
+@config_option
+@json_option
+def show(account: str, config: Path, as_json: bool) -> None:
+    """Balance, tokens, payments and freezes of ACCOUNT."""
+    from gateway.cli.accounts import show_account
+
+    show_account(config, account, as_json=as_json)

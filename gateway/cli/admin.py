@@ -35,6 +35,16 @@ async def ask(settings: Settings, path: str, body: dict[str, Any]) -> tuple[int,
     return answer.status, content
 
 
+async def answers(settings: Settings) -> bool:
+    """Whether a gateway of these settings runs on this host."""
+    try:
+        _, writer = await asyncio.open_connection(*settings.admin)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
 def reload_gateway(config: Path, *, as_json: bool) -> None:
     """`gateway reload`: exit code 1 if the gateway refused. Mistakes in the file end it here, with exit code 2."""
     _order(config, "/reload", _told, as_json=as_json)
@@ -60,6 +70,8 @@ def _order(config: Path, path: str, words: Callable[[dict[str, Any]], str], *, a
 def _told(outcome: dict[str, Any]) -> str:
     routes = [f"{what} {', '.join(outcome[what])}" for what in ("added", "changed", "removed") if outcome[what]]
     lines = [f"reloaded; routes: {'; '.join(routes) or 'none changed'}"]
+    if outcome["keys"]:
+        lines.append(f"  keys taken up: {', '.join(outcome['keys'])}")
     if outcome["needs_restart"]:
         lines.append(f"  note: wait for a restart: {', '.join(outcome['needs_restart'])}")
     return "\n".join(lines)

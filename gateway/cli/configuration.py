@@ -46,9 +46,9 @@ def check_configuration(config: Path, *, as_json: bool) -> None:
         sys.exit(2)
     notes = settings.notes(found)
     if as_json:
-        click.echo(json.dumps({"ok": True, "notes": notes}))
+        click.echo(json.dumps({"ok": True, "mode": found.mode, "environment": found.environment, "notes": notes}))
         return
     where = config if existing(config) else f"there is no {config}; the environment alone"
-    click.echo(f"{where}: right; {len(found.routes.routes)} routes, mode {found.mode}")
+    click.echo(f"{where}: right; {len(found.routes.routes)} routes, {found.environment}, mode {found.mode}")
     for note in notes:
         click.echo(f"  note: {note}")

@@ -21,7 +21,7 @@ from gateway.app.members import Member
 from gateway.cli.configuration import existing, read
 from gateway.cli.db import migrate_at_start
 from gateway.ports import StoreDamaged, StoreFailed, StoreLocked
-from gateway.settings import Settings, load
+from gateway.settings import Settings, load, with_its_keys
 
 
 def run_gateway(config: Path) -> None:
@@ -33,7 +33,10 @@ def run_gateway(config: Path) -> None:
         click.echo(f"note: {note}", err=True)
     for line in migrate_at_start(settings):
         click.echo(f"gateway: {line.strip()}", err=True)
-    again = lambda: load(existing(config), os.environ, make_secrets=False)  # noqa: E731
+
+    def again() -> Settings:
+        return with_its_keys(load(existing(config), os.environ, make_secrets=False))
+
     if settings.workers > 1:
         sys.exit(_run_crew(settings, again, console=console))
     sys.exit(_to_its_end(_run(settings, again)))

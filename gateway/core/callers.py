@@ -10,6 +10,7 @@ class Caller:
     """A caller as far as the request tells. `account` is empty for one without a credential on a free route.
 
     `on_record` says that a payment was made with this token. `fresh` is a token that was made for this very request.
+    `pepper_id` names what `token_digest` was made with.
     """
 
     account: str = ""
@@ -17,6 +18,7 @@ class Caller:
     token_tag: int = 0
     on_record: bool = False
     fresh: Secret | None = None
+    pepper_id: str = "0000"
 
 
 ANONYMOUS = Caller()

@@ -8,6 +8,7 @@ nothing in another.
 
 import hmac
 from collections.abc import Sequence
+from typing import overload
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -45,28 +46,39 @@ class Key:
 
 
 class Keyring:
-    """Immutable list of keys, newest first."""
+    """A list of keys, newest first. Everything that seals and opens shares one, so that `renew` is a rotation."""
 
-    __slots__ = ("_by_id", "newest")
+    __slots__ = ("_held",)
 
     def __init__(self, secrets: Sequence[Secret]) -> None:
+        self.renew(secrets)
+
+    def renew(self, secrets: Sequence[Secret]) -> None:
+        """From now on these, in one step: whoever looks in between finds the keys of before or of after."""
         keys = [Key(secret) for secret in secrets]
         if not keys:
             raise ValueError("a keyring needs at least one key")
-        self.newest = keys[0]
-        self._by_id = {key.id: key for key in reversed(keys)}
+        self._held = keys[0], {key.id: key for key in reversed(keys)}
+
+    @property
+    def newest(self) -> Key:
+        return self._held[0]
 
     def key(self, id: str) -> Key:
         """The key of this id. Raises UnknownKey."""
         try:
-            return self._by_id[id]
+            return self._held[1][id]
         except KeyError:
             raise UnknownKey(id) from None
 
     @property
     def keys(self) -> tuple[Key, ...]:
         """Every key, newest first."""
-        return tuple(reversed(self._by_id.values()))
+        return tuple(reversed(self._held[1].values()))
+
+    def subkeys(self, purpose: str) -> "Subkeys":
+        """The keys for one purpose, newest first: always those that the ring has by then."""
+        return Subkeys(self, purpose)
 
     def seal(self, purpose: str, plain: bytes, *, nonce: bytes) -> tuple[str, bytes]:
         """The newest key's id, and `plain` encrypted and authenticated (AES-256-GCM). A nonce is used once."""
@@ -82,3 +94,23 @@ class Keyring:
             return AESGCM(key.subkey(purpose)).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], purpose.encode())
         except (InvalidTag, ValueError):
             raise NotOurs("a sealed text does not open") from None
+
+
+class Subkeys(Sequence[bytes]):
+    """What a ring has for one purpose, looked up anew each time."""
+
+    __slots__ = ("_purpose", "_ring")
+
+    def __init__(self, ring: Keyring, purpose: str) -> None:
+        self._ring = ring
+        self._purpose = purpose
+
+    def __len__(self) -> int:
+        return len(self._ring.keys)
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[bytes]: ...
+    def __getitem__(self, index: int | slice) -> bytes | Sequence[bytes]:
+        return [key.subkey(self._purpose) for key in self._ring.keys][index]

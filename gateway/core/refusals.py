@@ -74,6 +74,15 @@ class PaymentRequired(Refusal):
 
 
 @dataclass(eq=False)
+class AccountFrozen(Refusal):
+    """The account may not spend, whatever it has."""
+
+    status = 403
+    code = "account_frozen"
+    account: str
+
+
+@dataclass(eq=False)
 class NoRoute(Refusal):
     """No route names this path."""
 

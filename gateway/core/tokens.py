@@ -13,7 +13,7 @@ one of them and the database can neither forge tokens nor test guesses.
 import hmac
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,6 +34,7 @@ class Genuine:
     """A token that one of our keys signed. `account` is the one it opens if no row says otherwise."""
 
     account: str
+    key_id: str
 
 
 class TokenMint:
@@ -67,7 +68,7 @@ class TokenMint:
         if not hmac.compare_digest(_signature(key.subkey("token"), head), signature):
             return None
         at_ms = int.from_bytes(_bytes(found[3])[:6], "big")
-        return Genuine(account_id(at_ms, hmac.digest(key.subkey("account"), head.encode(), "sha256")))
+        return Genuine(account_id(at_ms, hmac.digest(key.subkey("account"), head.encode(), "sha256")), key.id)
 
 
 def holds_ours(text: str) -> bool:
@@ -86,6 +87,41 @@ def digest(pepper: Secret, token: str) -> bytes:
 def pepper_id(pepper: Secret) -> str:
     """Names the pepper that a digest was made with, without telling anything of it."""
     return hmac.digest(pepper.reveal().encode(), b"farebox pepper id", "sha256").hex()[:KEY_ID_CHARS]
+
+
+class Peppers:
+    """A list of peppers, newest first: it digests, and what was digested with an older one is still found.
+
+    Whoever digests shares one, so that `renew` is a rotation.
+    """
+
+    __slots__ = ("_held",)
+
+    def __init__(self, secrets: Sequence[Secret]) -> None:
+        self.renew(secrets)
+
+    def renew(self, secrets: Sequence[Secret]) -> None:
+        """From now on these, in one step."""
+        if not secrets:
+            raise ValueError("a digest needs at least one pepper")
+        self._held = [(pepper_id(secret), secret) for secret in secrets]
+
+    @property
+    def ids(self) -> list[str]:
+        """Newest first."""
+        return [id for id, _ in self._held]
+
+    @property
+    def newest_id(self) -> str:
+        return self._held[0][0]
+
+    def digest(self, token: str) -> bytes:
+        """By the newest."""
+        return digest(self._held[0][1], token)
+
+    def digests(self, token: str) -> list[bytes]:
+        """By each of them, newest first."""
+        return [digest(secret, token) for _, secret in self._held]
 
 
 def tag(digest: bytes) -> int:

@@ -8,21 +8,24 @@ cookie. A free route never refuses for a credential and never waits for the reco
 What was recognised is remembered, the oldest forgotten first: a token costs one short keyed hash from its second
 request on (an HMAC through OpenSSL takes 5 µs, a keyed BLAKE2 0.6). `forget` is called where a row was written, by
 this process or another.
+
+Peppers rotate: a row is looked for under each of them, in one question, and a row that stands under an older one is
+moved to the newest when its token is used. At the same time it is noted which of our keys made the token, which only
+the token itself can tell: so it is known what each key is still needed for.
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 
 from gateway.core import tokens
 from gateway.core.callers import ANONYMOUS, Caller
 from gateway.core.headers import prefers_html
-from gateway.core.refusals import UnknownToken
+from gateway.core.refusals import AccountFrozen, RecordsUnavailable, UnknownToken
 from gateway.core.routes import Route
-from gateway.core.secrets import Secret
-from gateway.core.tokens import Genuine, TokenMint
-from gateway.ports import Clock, Credentials, Exchange, Randomness, TokenRow
+from gateway.core.tokens import Genuine, Peppers, TokenMint
+from gateway.ports import Clock, Credentials, Exchange, Frozen, Randomness, TokenRow
 
 _REMEMBERED_MAX = 100_000
 
@@ -34,16 +37,18 @@ class Callers:
         self,
         *,
         mint: TokenMint,
-        peppers: Sequence[Secret],
+        peppers: Peppers,
         credentials: Credentials,
+        frozen: Frozen,
         clock: Clock,
         randomness: Randomness,
         header: str,
         cookie_names: tuple[str, ...],
     ) -> None:
         self._mint = mint
-        self._pepper, *self._older_peppers = peppers
+        self._peppers = peppers
         self._credentials = credentials
+        self._frozen = frozen
         self._clock = clock
         self._randomness = randomness
         self._header = header
@@ -54,7 +59,7 @@ class Callers:
         self._forgotten = 0
 
     async def identify(self, exchange: Exchange, route: Route) -> Caller:
-        """The caller of this request. Raises UnknownToken on priced routes."""
+        """The caller of this request. Raises UnknownToken, AccountFrozen on priced routes."""
         refused_place, free = None, route.price.free
         for credential in tokens.candidates(
             exchange.headers, exchange.cookies, header=self._header, cookie_names=self._cookie_names
@@ -64,6 +69,8 @@ class Callers:
             if found is None:
                 found = self._genuine(credential.value) if free else await self._look_up(credential.value, key)
             if found is not None and (caller := self._caller(found)) is not None:
+                if not free and self._frozen.holds(caller.account):
+                    raise AccountFrozen(caller.account)
                 return caller
             refused_place = refused_place or credential.place
         if free:
@@ -87,12 +94,12 @@ class Callers:
         genuine = self._mint.recognise(token)
         if genuine is None:
             return None
-        before = self._forgotten
-        row = await self._row(token)
-        digest = tokens.digest(self._pepper, token)
-        known = _Known(self._read(genuine, digest, row), row)
+        before, pepper_id = self._forgotten, self._peppers.newest_id
+        digests = self._peppers.digests(token)
+        row = await self._row(genuine, digests, pepper_id)
+        known = _Known(_read(genuine, digests[0], pepper_id, row), row)
         if before == self._forgotten:
-            self._remember(key, digest, known)
+            self._remember(key, digests[0], known)
         return known
 
     def _genuine(self, token: str) -> "_Known | None":
@@ -100,11 +107,7 @@ class Callers:
         genuine = self._mint.recognise(token)
         if genuine is None:
             return None
-        return _Known(self._read(genuine, tokens.digest(self._pepper, token), None), None)
-
-    def _read(self, genuine: Genuine, digest: bytes, row: TokenRow | None) -> Caller:
-        account = row.account if row else genuine.account
-        return Caller(account, digest, tokens.tag(digest), on_record=row is not None)
+        return _Known(_read(genuine, self._peppers.digest(token), self._peppers.newest_id, None), None)
 
     def _caller(self, known: "_Known") -> Caller | None:
         row = known.row
@@ -121,19 +124,25 @@ class Callers:
             _, oldest = self._remembered.popitem(last=False)
             self._keys.pop(oldest.caller.token_digest, None)
 
-    async def _row(self, token: str) -> TokenRow | None:
+    async def _row(self, genuine: Genuine, digests: list[bytes], pepper_id: str) -> TokenRow | None:
         """What is on record of a token, under whichever pepper it was written down. Revoked once is revoked."""
-        digests = [tokens.digest(pepper, token) for pepper in (self._pepper, *self._older_peppers)]
-        rows = [row for digest in digests if (row := await self._credentials.find(digest)) is not None]
-        return next((row for row in rows if row.revoked), rows[0] if rows else None)
+        found = await self._credentials.find_any(digests)
+        rows = [found[digest] for digest in digests if digest in found]
+        if not rows:
+            return None
+        if list(found) != digests[:1] or rows[0].key_id != genuine.key_id:
+            with suppress(RecordsUnavailable):  # it is found as it is, too
+                older = [digest for digest in digests[1:] if digest in found]
+                await self._credentials.redigest(digests[0], older, pepper_id=pepper_id, key_id=genuine.key_id)
+        return next((row for row in rows if row.revoked), rows[0])
 
     def fresh(self) -> Caller:
         """A caller with a token that was just made. Nothing is written down."""
         token = self._mint.mint(now_ms=self._clock.now_ms(), random=self._randomness.bytes(12))
         genuine = self._mint.recognise(token.reveal())
         assert genuine is not None
-        digest = tokens.digest(self._pepper, token.reveal())
-        return Caller(genuine.account, digest, tokens.tag(digest), fresh=token)
+        digest = self._peppers.digest(token.reveal())
+        return Caller(genuine.account, digest, tokens.tag(digest), fresh=token, pepper_id=self._peppers.newest_id)
 
     def forget(self, digest: bytes) -> None:
         """A token's row was written: what was remembered of it, or is being read just now, is out of date.
@@ -144,14 +153,26 @@ class Callers:
         key = self._keys.pop(digest, None)
         if key is not None:
             self._remembered.pop(key, None)
-        elif self._older_peppers:
+        elif len(self._peppers.ids) > 1:
             self.forget_all()
+
+    def forget_unrecorded(self) -> None:
+        """Tokens may have been put on record by somebody who could not tell."""
+        self._forgotten += 1
+        for key, known in [(key, known) for key, known in self._remembered.items() if known.row is None]:
+            del self._remembered[key]
+            self._keys.pop(known.caller.token_digest, None)
 
     def forget_all(self) -> None:
         """Rows may have been written that nobody told of."""
         self._forgotten += 1
         self._remembered.clear()
         self._keys.clear()
+
+
+def _read(genuine: Genuine, digest: bytes, pepper_id: str, row: TokenRow | None) -> Caller:
+    account = row.account if row else genuine.account
+    return Caller(account, digest, tokens.tag(digest), on_record=row is not None, pepper_id=pepper_id)
 
 
 @dataclass(frozen=True, slots=True)

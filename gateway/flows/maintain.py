@@ -72,6 +72,7 @@ class Maintain:
     async def turn(self) -> None:
         """Everything that can be done now."""
         now = self._clock.now_ms()
+        await self._try(self._sign, rest=0)
         done = await self._try(lambda: self._books.fold(closed_before_ms=now), rest=self._rhythm.rest)
         if done and self._batches_days is not None:
             before = now - self._batches_days * DAY_MS
@@ -79,6 +80,10 @@ class Maintain:
         if done and self._told:
             self._told = ""
             self._report("housekeeping goes on")
+
+    async def _sign(self) -> bool:
+        await self._books.sign()
+        return False
 
     async def _try(self, step: Callable[[], Awaitable[bool]], *, rest: float) -> bool:
         """Step by step to the end; False if something was in the way, which is told once."""

@@ -15,7 +15,7 @@ Whoever writes the last notice also reads it, so the last plan covers all of the
 has its notices kept; they take effect with its credit.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from gateway.core.ledger import Credit
 from gateway.core.payments import NoticeOutcome
@@ -25,16 +25,24 @@ from gateway.ports import CreditLines, Entries, Receipts, StoreFailed
 
 
 class TakeBack:
-    """Implements `ports.TakesBack`."""
+    """Implements `ports.TakesBack`. `warned` is told of each warning of fraud and the account, again and again."""
 
     def __init__(
-        self, *, receipts: Receipts, ledger: Entries, lines: CreditLines, live: bool, report: Callable[..., None]
+        self,
+        *,
+        receipts: Receipts,
+        ledger: Entries,
+        lines: CreditLines,
+        live: bool,
+        report: Callable[..., None],
+        warned: Callable[[str, Notice], Awaitable[None]] | None = None,
     ) -> None:
         self._receipts = receipts
         self._ledger = ledger
         self._lines = lines
         self._live = live
         self._report = report
+        self._warned = warned
 
     async def heard(self, notice: Notice) -> NoticeOutcome:
         """Act on what is known of a payment by now."""
@@ -60,6 +68,9 @@ class TakeBack:
             if move is None:
                 break
             await self._receipts.plan_move(move)
+        for notice in notices:
+            if notice.kind == "warning" and self._warned is not None:
+                await self._warned(credited.account, notice)
         return [notice.event for notice in notices if notice.concerns(credited)]
 
     async def resume(self) -> None:

@@ -16,7 +16,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
-from gateway.core import references, tokens
+from gateway.core import references
 from gateway.core.callers import Caller
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
 from gateway.core.ledger import Credit
@@ -25,7 +25,6 @@ from gateway.core.payments import Outcome, Payment
 from gateway.core.references import Reference
 from gateway.core.refusals import PaymentRequired, PaymentServiceUnavailable, Refusal
 from gateway.core.reversals import Credited
-from gateway.core.secrets import Secret
 from gateway.ports import Clock, Credentials, Entries, Inbox, Links, Payments, Randomness, Receipts, TakesBack
 
 _LINK_SECONDS_MAX = 2.0
@@ -45,7 +44,6 @@ class TopUp:
         return_url: str,
         live: bool,
         keyring: Keyring,
-        pepper: Secret,
         ledger: Entries,
         credentials: Credentials,
         links: Links,
@@ -61,7 +59,6 @@ class TopUp:
         self._return_url = return_url
         self._live = live
         self._keyring = keyring
-        self._pepper = pepper
         self._ledger = ledger
         self._credentials = credentials
         self._links = links
@@ -102,7 +99,7 @@ class TopUp:
         reference = Reference(
             account=caller.account,
             token_digest=caller.token_digest,
-            pepper_id=tokens.pepper_id(self._pepper),
+            pepper_id=caller.pepper_id,
             expires=self._clock.now_ms() // 1000 + _JOIN_SECONDS,
         )
         sealed = references.seal(self._keyring, reference, nonce=self._randomness.bytes(12))

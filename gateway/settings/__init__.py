@@ -63,6 +63,7 @@ __all__ = [
     "notes",
     "reference",
     "schema",
+    "with_its_keys",
 ]
 
 
@@ -87,6 +88,19 @@ def from_mapping(
     """The settings of plain values, as they would stand in the file; relative paths start at `base`."""
     root = from_plain(values, Place("settings"))
     return _settings(root, environ or {}, Report(root), base=base, make_secrets=make_secrets)
+
+
+def with_its_keys(settings: Settings) -> Settings:
+    """The same settings, for a gateway that goes on by them: a key file that is gone is a mistake by now.
+
+    Raises SettingsInvalid.
+    """
+    secrets, words = settings.secrets, "it is missing; put it back: the gateway goes on with the keys that it has"
+    missing = {"sealing_key": not secrets.sealing_keys, "pepper": not secrets.peppers}
+    mistakes = [Mistake(str(settings.secrets_path / name), "", words) for name, gone in missing.items() if gone]
+    if mistakes:
+        raise SettingsInvalid(mistakes)
+    return settings
 
 
 def _read(path: Path, report: Report) -> Node | None:

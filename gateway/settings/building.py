@@ -52,6 +52,7 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
     upstreams = {name: _upstream(name, upstream, base) for name, upstream in shape.upstreams.items()}
     return Settings(
         mode=shape.mode,
+        environment=shape.environment or ("production" if shape.mode == "live" else "development"),
         listen=listen,
         tls=TlsSettings(_file(base, shape.tls.certificate), _file(base, shape.tls.key)) if shape.tls else None,
         workers=shape.workers,
@@ -78,7 +79,9 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
             request_fields_max=shape.limits.request_headers_max,
             connections_max=shape.limits.connections_max,
         ),
-        retention=RetentionSettings(batches_days=shape.retention.batches_days),
+        retention=RetentionSettings(
+            batches_days=shape.retention.batches_days, events_days=forms.days(shape.webhooks.keep_events)
+        ),
         log=LogSettings(format=shape.log.format, level=shape.log.level),
     )
 
@@ -119,6 +122,7 @@ def _stripe(shape: StripeShape, currency: str) -> StripeSettings:
         webhook_tolerance_seconds=shape.webhook_tolerance_seconds,
         webhook_aliases=tuple(shape.webhook_aliases),
         reconcile_seconds=shape.reconcile_seconds,
+        freeze_on_fraud_warning=shape.freeze_on_fraud_warning,
         top_up=top_up,
         api_url=str(forms.origin(shape.api_url)),
     )

@@ -254,6 +254,14 @@ def duration(text: str) -> float:
     return seconds
 
 
+def days(text: str) -> int:
+    """`90d` -> days."""
+    found = re.fullmatch(r"([0-9]{1,5}) ?d", text.strip())
+    if not found or not 1 <= int(found[1]) <= 36_500:
+        raise ValueError(f'{shown(text)} is not a number of days from 1 to 36500; write it with a d, such as "90d"')
+    return int(found[1])
+
+
 def size(text: str) -> int:
     """`100 MiB`, `64 KB` -> bytes."""
     found = _QUANTITY.fullmatch(text.strip())

@@ -6,6 +6,8 @@ moves real money, a test key in a live one gives the service away: test payments
 
 from collections.abc import Callable, Iterable
 
+from gateway.core.keyring import Key
+from gateway.core.secrets import Secret
 from gateway.settings import catalogue, forms
 from gateway.settings.catalogue import Pattern
 from gateway.settings.draft import Draft
@@ -39,7 +41,22 @@ def no_secret_is_listed_twice(draft: Draft) -> None:
             draft.report.add(path, f"this is the same as {spelled(first)}; each in the list must be another")
 
 
-ALL: tuple[Callable[[Draft], None], ...] = (the_stripe_key_is_of_our_mode, no_secret_is_listed_twice)
+def keys_have_ids_of_their_own(draft: Draft) -> None:
+    """What a key made names it by four characters: of two with one id, the older would open nothing any more."""
+    seen: dict[str, Path] = {}
+    for path, text in draft.secrets():
+        if path[:-1] != ("secrets", "sealing_keys") or not text:
+            continue
+        first = seen.setdefault(Key(Secret(text)).id, path)
+        if first != path and not draft.report.is_bad(path):
+            draft.report.add(path, f"it has the same id as {spelled(first)}, by chance; make another")
+
+
+ALL: tuple[Callable[[Draft], None], ...] = (
+    the_stripe_key_is_of_our_mode,
+    no_secret_is_listed_twice,
+    keys_have_ids_of_their_own,
+)
 
 
 def no_secret_serves_two_purposes(secrets: Iterable[tuple[Path, Place, str]], report: Report) -> None:

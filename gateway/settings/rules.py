@@ -39,6 +39,16 @@ def live_mode_is_reached_by_https(draft: Draft) -> None:
         draft.report.add(("public_url",), "in mode live callers' tokens must not travel in the clear; write https://")
 
 
+def an_environment_is_of_our_mode(draft: Draft) -> None:
+    environment, mode = draft.text("environment"), draft.text("mode")
+    if environment == "production" and mode == "test":
+        draft.report.add(
+            ("environment",), "production takes real money, but mode is test; write mode: live, or staging"
+        )
+    elif environment in ("development", "staging") and mode == "live":
+        draft.report.add(("environment",), f"in {environment} no real money moves, but mode is live")
+
+
 def secure_cookies_need_https(draft: Draft) -> None:
     cookie = draft.text("tokens", "cookie")
     if cookie and cookie.lower().startswith(("__host-", "__secure-")) and draft.public_is_plain():
@@ -176,6 +186,7 @@ def a_database_is_shared_as_it_can_be(draft: Draft) -> None:
 ALL: tuple[Callable[[Draft], None], ...] = (
     listeners_have_an_address_each,
     live_mode_is_reached_by_https,
+    an_environment_is_of_our_mode,
     secure_cookies_need_https,
     stand_ins_for_stripe_stay_at_home,
     amounts_are_of_one_currency,

@@ -4,13 +4,17 @@ Nobody should have to invent a pepper to try a gateway out, and nobody should lo
 digests are worthless without the key that made them. So each file is made once and never written again. It is written
 under another name, synced, and then linked to its own: the link fails if the name is taken, so of several processes
 that start together one wins and all read the same, whole text. A crash leaves at most a file under a name that
-nothing reads. A file may hold several lines, newest first: to rotate, put a new line on top.
+nothing reads. A file may hold several lines, newest first.
+
+`rewrite` changes the lines of one: under a lock, as a whole new file under another name that is synced and then takes
+the old one's place. A reader finds the old text or the new one, a crash leaves one of the two, and its owner stays.
 """
 
+import fcntl
 import os
 import secrets
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,21 +81,46 @@ def make(folder: Path, file: SecretFile, report: Report) -> Sequence[str]:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
-        _make_once(path, secrets.token_urlsafe(_RANDOM_BYTES))
+        _make_once(path, new_secret())
     except OSError as wrong:
         report.add_at(Place(str(path)), (), f"it cannot be made: {wrong.strerror}")
         return ()
     return read(folder, file, report) or ()
 
 
-def _make_once(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+def new_secret() -> str:
+    """One that nobody can guess."""
+    return secrets.token_urlsafe(_RANDOM_BYTES)
+
+
+def rewrite(path: Path, change: Callable[[list[str]], list[str]]) -> None:
+    """Give a file the lines that `change` makes of those it has. Raises ValueError, OSError."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with os.fdopen(descriptor, "wb") as opened:
-            opened.write(f"{text}\n".encode())
-            opened.flush()
-            os.fsync(descriptor)
+        fcntl.flock(folder, fcntl.LOCK_EX)  # one that rewrites at a time
+        if path.is_symlink():
+            raise ValueError(f"{path} is a link: change the file that it leads to where that is made")
+        was = path.stat()
+        lines = change(path.read_text().split())
+        text = "".join(f"{line}\n" for line in lines)
+        if not lines or len(text) > SECRET_FILE_BYTES_MAX:
+            raise ValueError(f"{path} would be empty or too large; retire older keys first")
+        draft = _drafted(path, text)
+        try:
+            if (was.st_uid, was.st_gid) != (os.geteuid(), os.getegid()):
+                os.chown(draft, was.st_uid, was.st_gid)
+            draft.replace(path)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _make_once(path: Path, text: str) -> None:
+    draft = _drafted(path, f"{text}\n")
+    try:
         try:
             os.link(draft, path)
         except FileExistsError:
@@ -99,6 +128,17 @@ def _make_once(path: Path, text: str) -> None:
         _sync_folder(path.parent)
     finally:
         draft.unlink()
+
+
+def _drafted(path: Path, text: str) -> Path:
+    """The text in a file beside `path`, on disk, for its owner only."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as opened:
+        opened.write(text.encode())
+        opened.flush()
+        os.fsync(descriptor)
+    return draft
 
 
 def _sync_folder(folder: Path) -> None:

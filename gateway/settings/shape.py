@@ -18,6 +18,7 @@ from gateway.settings.texts import (
     CookieName,
     CredentialText,
     CurrencyText,
+    DaysText,
     DurationText,
     FieldName,
     FileText,
@@ -84,6 +85,12 @@ class StripeShape(Shape):
             "start. 0: never.",
         ),
     ] = 300
+    freeze_on_fraud_warning: Annotated[
+        Truth,
+        Field(
+            description="Whether an early warning of fraud about a payment freezes the account that it was credited to."
+        ),
+    ] = True
     top_up: Annotated[
         AmountText | None,
         Otherwise("ten times the least that Stripe takes: `5.00 usd`"),
@@ -342,6 +349,16 @@ class RetentionShape(Shape):
     ] = None
 
 
+class WebhooksShape(Shape):
+    keep_events: Annotated[
+        DaysText,
+        Field(
+            description="For how long events that were acted on are kept, to look at and to replay. Parked ones stay; "
+            "an event that comes again after that credits nothing."
+        ),
+    ] = "90d"
+
+
 class LogShape(Shape):
     format: Annotated[
         Literal["auto", "json", "console"],
@@ -360,6 +377,14 @@ class GatewayShape(Shape):
         Literal["test", "live"],
         Field(description="Keys, webhook secrets and events of the other mode are refused."),
     ] = "test"
+    environment: Annotated[
+        Literal["development", "staging", "production"] | None,
+        Otherwise("`production` in mode live, else `development`"),
+        Field(
+            description="What this gateway is for. Only production is in mode live, and production in no other. Give "
+            "each environment its own store, secrets, Stripe key and webhook endpoint."
+        ),
+    ] = None
     listen: Annotated[
         ListenerText,
         Field(description="Where callers are served. Port 0 is any free one. A unix socket needs `public_url`."),
@@ -430,4 +455,5 @@ class GatewayShape(Shape):
     timeouts: Annotated[TimeoutsShape, Field(description="How long callers may take.")] = TimeoutsShape()
     limits: Annotated[LimitsShape, Field(description="What is too large or too many.")] = LimitsShape()
     retention: Annotated[RetentionShape, Field(description="What the books keep, and for how long.")] = RetentionShape()
+    webhooks: Annotated[WebhooksShape, Field(description="What Stripe has delivered.")] = WebhooksShape()
     log: Annotated[LogShape, Field(description="Events that are not requests.")] = LogShape()

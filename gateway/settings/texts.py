@@ -124,6 +124,7 @@ RateText = Annotated[
 DurationText = Annotated[
     str, _check(forms.duration), Form("duration", '"5s"'), _written(r"[0-9]+(\.[0-9]+)? ?(ms|s|m|h)")
 ]
+DaysText = Annotated[str, _check(forms.days), Form("days", '"90d"'), _written(r"[0-9]+ ?d")]
 _SIZE = _written(r"[0-9]+(\.[0-9]+)? ?([KMG]i?)?B")
 BodySizeText = Annotated[str, _check(forms.body_size), Form("size", '"100 MiB"'), _SIZE]
 HeadSizeText = Annotated[str, _check(forms.head_size), Form("size", '"32 KiB"'), _SIZE]

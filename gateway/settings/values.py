@@ -11,6 +11,7 @@ from gateway.core.routes import RouteTable, Upstream
 from gateway.core.secrets import Secret
 
 Mode = Literal["test", "live"]
+Environment = Literal["development", "staging", "production"]
 Address = tuple[str, int]
 Network = IPv4Network | IPv6Network
 
@@ -35,6 +36,7 @@ class StripeSettings:
     webhook_aliases: tuple[str, ...]
     reconcile_seconds: int
     """0: never."""
+    freeze_on_fraud_warning: bool
     top_up: Money
     """What one payment link sells."""
     api_url: str
@@ -98,10 +100,12 @@ class LimitSettings:
 
 @dataclass(frozen=True, slots=True)
 class RetentionSettings:
-    """What the books keep."""
+    """What the books and the records keep."""
 
     batches_days: int | None
     """For how long single requests stay on record; None: for ever."""
+    events_days: int
+    """For how long webhook events do that were acted on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,7 @@ class Settings:
     """Everything that can be set."""
 
     mode: Mode
+    environment: Environment
     listen: Listener
     tls: TlsSettings | None
     workers: int

@@ -50,6 +50,10 @@ WORDS: dict[type[Refusal], Words] = {
             )
         ),
     ),
+    no.AccountFrozen: Words(
+        "The account is frozen",
+        lambda r: f"Its money stays and nothing was charged. Ask the operator, and name the account: {r.account}",
+    ),
     no.NoRoute: Words("Not found", lambda r: "No route of this gateway has this address."),
     no.MethodNotAllowed: Words("Method not allowed", lambda r: "This gateway does not serve this method."),
     no.HeadTooSlow: Words("The request stopped coming", lambda r: "Nothing was charged; send it again."),

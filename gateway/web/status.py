@@ -15,8 +15,9 @@ from aiohttp import web
 from gateway.core.ids import RequestId
 from gateway.core.ledger import CREDIT_CHARS_MAX, Credit, Reversal
 from gateway.core.money import Money, MoneySyntax
-from gateway.core.refusals import LedgerUnavailable
+from gateway.core.refusals import LedgerUnavailable, RecordsUnavailable
 from gateway.core.secrets import Secret
+from gateway.flows.freeze import Freezes
 from gateway.ports import Ledger, RequestUnderWay, RequestUnknown
 from gateway.web.answers import OwnAnswer
 from gateway.web.refusals import as_problem
@@ -34,6 +35,7 @@ class AdminPlace:
         self,
         *,
         ledger: Ledger,
+        freezes: Freezes,
         ledger_stuck: Callable[[], bool],
         operator_token: Secret,
         currency: str,
@@ -42,6 +44,7 @@ class AdminPlace:
         metrics: Callable[[], bytes],
     ) -> None:
         self._ledger = ledger
+        self._freezes = freezes
         self._reload = reload
         self._restart = restart
         self._metrics = metrics
@@ -57,6 +60,8 @@ class AdminPlace:
         app.router.add_get("/accounts/{account}/balance", self.balance)
         app.router.add_post("/accounts/{account}/credit", self.credit)
         app.router.add_post("/accounts/{account}/debit", self.debit)
+        app.router.add_post("/accounts/{account}/freeze", self.freeze)
+        app.router.add_post("/accounts/{account}/unfreeze", self.unfreeze)
         app.router.add_post("/requests/{request}/refund", self.refund)
         app.router.add_post("/entries", self.entry)
         app.router.add_post("/reload", self.reload)
@@ -91,6 +96,28 @@ class AdminPlace:
     async def debit(self, request: web.Request) -> web.StreamResponse:
         """`{"ref", "amount", "reason"}`: manual debit, once per ref; the balance may become negative."""
         return await self._moved(request, manual_debit, lambda debit: debited(self._ledger, debit))
+
+    async def freeze(self, request: web.Request) -> web.StreamResponse:
+        """`{"reason"}`: the account may not spend. `changed` is false if it could not before."""
+        return await self._set_frozen(request, self._freezes.freeze, frozen=True)
+
+    async def unfreeze(self, request: web.Request) -> web.StreamResponse:
+        """`{"reason"}`: it may spend again."""
+        return await self._set_frozen(request, self._freezes.unfreeze, frozen=False)
+
+    async def _set_frozen(
+        self, request: web.Request, set: Callable[[str, str], Awaitable[bool]], *, frozen: bool
+    ) -> web.StreamResponse:
+        account = request.match_info["account"]
+        try:
+            if not is_account(account):
+                raise ValueError(f"account: {account!r} is not an account id: acct_ and 32 hexadecimal digits")
+            changed = await set(account, read_reason(str((await request.json())["reason"])))
+        except (ValueError, KeyError, TypeError) as error:
+            return _json({"code": "bad_request", "detail": str(error), "charged": False}, status=400)
+        except RecordsUnavailable as refusal:
+            return as_problem(refusal)
+        return _json({"account": account, "frozen": frozen, "changed": changed})
 
     async def refund(self, request: web.Request) -> web.StreamResponse:
         """`{"reason"}`: give back what it did cost, once. 404 if the books hold nothing of it, 409 while it runs."""

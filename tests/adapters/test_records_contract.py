@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
@@ -290,3 +291,125 @@ async def test_what_is_said_of_a_failure_never_holds_the_password(postgres: Serv
     assert f"127.0.0.1:{postgres.port}/nowhere" in said
     assert "hush" not in said
     assert "secret-too" not in said
+
+
+OLDER, NEWER = b"o" * 32, b"n" * 32
+
+
+async def test_several_tokens_are_found_in_one_question(records: Records) -> None:
+    await records.add(OLDER, account="acct_1", pepper_id="0000", now_ms=1)
+    await records.add(NEWER, account="acct_2", pepper_id="1111", now_ms=1)
+    found = await records.find_any([OLDER, b"x" * 32, NEWER])
+    assert {digest: row.account for digest, row in found.items()} == {OLDER: "acct_1", NEWER: "acct_2"}
+
+
+async def test_a_token_moves_to_another_digest_with_all_that_is_known_of_it(records: Records) -> None:
+    await records.add(OLDER, account="acct_1", pepper_id="0000", now_ms=1)
+    for _ in range(2):
+        await records.redigest(NEWER, [OLDER], pepper_id="1111", key_id="cafe")
+        found = await records.find_any([OLDER, NEWER])
+        assert list(found) == [NEWER]
+        assert (found[NEWER].account, found[NEWER].key_id) == ("acct_1", "cafe")
+    assert (await records.key_roll.use("pepper")).tokens == {"1111": 1}
+    assert (await records.key_roll.use("sealing_key")).tokens == {"cafe": 1}
+
+
+async def test_of_a_token_that_stands_twice_the_newest_row_stays(records: Records) -> None:
+    await records.add(OLDER, account="acct_1", pepper_id="0000", now_ms=1)
+    await records.add(NEWER, account="acct_2", pepper_id="1111", now_ms=2)
+    await records.redigest(NEWER, [OLDER], pepper_id="1111", key_id="cafe")
+    found = await records.find_any([OLDER, NEWER])
+    assert [row.account for row in found.values()] == ["acct_2"]
+
+
+async def test_a_token_that_was_revoked_under_any_digest_stays_revoked(records: Records) -> None:
+    await records.add(OLDER, account="acct_1", pepper_id="0000", now_ms=1)
+    await records.add(NEWER, account="acct_1", pepper_id="1111", now_ms=2)
+    await revoke(records, OLDER)
+    await records.redigest(NEWER, [OLDER], pepper_id="1111", key_id="cafe")
+    found = await records.find_any([OLDER, NEWER])
+    assert [(digest, row.revoked) for digest, row in found.items()] == [(NEWER, True)]
+
+
+async def revoke(records: Records, digest: bytes) -> None:
+    if isinstance(records, MemoryRecords):
+        records.tokens[digest] = replace(records.tokens[digest], revoked=True)
+    elif isinstance(records, SqliteRecords):
+        await records._write("UPDATE token SET revoked = 9 WHERE access_token_hash = ?", (digest,))
+    else:
+        await records._do("UPDATE token SET revoked = 9 WHERE access_token_hash = $1", digest)
+
+
+async def test_a_key_seals_until_the_last_time_that_a_process_said_so(records: Records) -> None:
+    roll = records.key_roll
+    await roll.call_in("a 0", "pepper", ["0001"], now_ms=10)
+    await roll.call_in("b 0", "pepper", ["0001", "0002"], now_ms=30)
+    await roll.call_in("a 0", "pepper", ["0002", "0001"], now_ms=20)
+    use = await roll.use("pepper")
+    assert [(holder.name, holder.ids, holder.seen_ms) for holder in use.holders] == [
+        ("a 0", ("0002", "0001"), 20),
+        ("b 0", ("0001", "0002"), 30),
+    ]
+    assert use.sealed == {"0001": 30, "0002": 30}
+    await roll.call_in("a 0", "pepper", ["0002"], now_ms=40)
+    await roll.leave("b 0")
+    use = await roll.use("pepper")
+    assert [holder.name for holder in use.holders] == ["a 0"]
+    assert use.sealed == {"0001": 30, "0002": 40}
+    assert (await roll.use("sealing_key")).sealed == {}
+
+
+async def test_events_are_sealed_anew(tmp_path: Path, postgres: Server) -> None:
+    old, new = Secret("k" * 40), Secret("n" * 40)
+    dsn = await postgres.schema()
+    for made in (
+        lambda ring: SqliteRecords(tmp_path / "records.db", keyring=ring, randomness=SeededRandomness()),
+        lambda ring: in_postgres(dsn, ring),
+    ):
+        ring = Keyring([old])
+        before, after = made(ring), made(Keyring([new]))
+        await before.open()
+        for number in range(3):
+            await before.claim(Event(f"evt_{number}", "x", False, 1, {"number": number}), now_ms=1)
+        ring.renew([new, old])
+        was = Keyring([old]).newest.id
+        assert (await before.key_roll.use("sealing_key")).events == {was: 3}
+        assert [await before.reseal(was, count=2) for _ in range(3)] == [2, 1, 0]
+        await before.key_roll.call_in("a 0", "sealing_key", [key.id for key in ring.keys], now_ms=1)
+        await before.close()
+        await after.open()
+        assert sorted(event.object["number"] for event in await after.events("waiting")) == [0, 1, 2]
+        await after.close()
+
+
+async def test_freezes_are_read_in_order_and_each_cause_counts_once(records: Records) -> None:
+    book = records.freezes
+    assert await book.add_freeze("acct_1", frozen=True, reason="one", now_ms=5, cause="stripe:issfr_1")
+    assert not await book.add_freeze("acct_1", frozen=True, reason="again", now_ms=6, cause="stripe:issfr_1")
+    assert await book.add_freeze("acct_2", frozen=True, reason="two", now_ms=7)
+    assert await book.add_freeze("acct_1", frozen=False, reason="three", now_ms=8)
+    rows = await book.freezes_after(0)
+    assert [(row.account, row.frozen, row.reason, row.at_ms) for row in rows] == [
+        ("acct_1", True, "one", 5),
+        ("acct_2", True, "two", 7),
+        ("acct_1", False, "three", 8),
+    ]
+    assert await book.freezes_after(rows[0].number) == rows[1:]
+    assert await book.freezes_of("acct_1") == [rows[0], rows[2]]
+
+
+async def test_thirty_freezes_at_once_have_thirty_numbers_without_a_gap(records: Records) -> None:
+    freezes = (records.freezes.add_freeze(f"acct_{n}", frozen=True, reason="x", now_ms=1) for n in range(30))
+    assert all(await asyncio.gather(*freezes))
+    assert [row.number for row in await records.freezes.freezes_after(0)] == list(range(1, 31))
+
+
+async def test_only_events_that_are_over_and_old_are_dropped(records: Records) -> None:
+    for number, status in enumerate(("done", "ignored", "parked", "waiting", "done")):
+        await records.claim(Event(f"evt_{number}", "x", False, 1, {}), now_ms=100 if number < 4 else 200)
+        await records.close_event(f"evt_{number}", status)  # type: ignore[arg-type]
+    assert [await records.drop_events(before_ms=200, count=1) for _ in range(3)] == [1, 1, 0]
+    left = [number for number in range(5) if await records.find_entry(f"evt_{number}") is not None]
+    assert left == [2, 3, 4]
+    assert await records.drop_events(before_ms=201, count=5) == 1
+    assert await records.claim(Event("evt_0", "x", False, 1, {}), now_ms=300), "what was dropped is new again"

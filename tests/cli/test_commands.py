@@ -40,7 +40,7 @@ def test_help_names_every_command() -> None:
 def test_check_says_what_is_right_and_worth_a_word(config: str) -> None:
     shown = gateway("check", "--config", config)
     assert shown.returncode == 0
-    assert "2 routes, mode test" in shown.stdout
+    assert "2 routes, development, mode test" in shown.stdout
     assert "a 402 carries no payment_url" in shown.stdout
     assert json.loads(gateway("check", "--config", config, "--json").stdout)["ok"] is True
 

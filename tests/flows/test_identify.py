@@ -12,7 +12,8 @@ from gateway.core.pricing import Price
 from gateway.core.refusals import UnknownToken
 from gateway.core.routes import Route, Server, Upstream
 from gateway.core.secrets import Secret
-from gateway.core.tokens import TokenMint, digest
+from gateway.core.tokens import Peppers, TokenMint, digest, pepper_id
+from gateway.flows.freeze import Freezes
 from gateway.flows.identify import Callers
 from gateway.ports import TokenRow
 from tests.fakes import FakeClock, SeededRandomness
@@ -29,10 +30,13 @@ class Door:
     def __init__(self) -> None:
         self.clock, self.records = FakeClock(), MemoryRecords()
         self.mint = TokenMint(Keyring([Secret("k" * 40)]), "test")
+        self.peppers = Peppers([PEPPER, OLDER_PEPPER])
+        self.freezes = Freezes(book=self.records, clock=self.clock, report=lambda *_, **__: None)
         self.callers = Callers(
             mint=self.mint,
-            peppers=[PEPPER, OLDER_PEPPER],
+            peppers=self.peppers,
             credentials=self.records,
+            frozen=self.freezes,
             clock=self.clock,
             randomness=SeededRandomness(),
             header="X-Api-Key",
@@ -163,3 +167,36 @@ async def test_a_row_under_an_older_pepper_is_noticed_when_it_is_written(door: D
     door.record(token, OLDER_PEPPER)
     door.callers.forget(digest(OLDER_PEPPER, token))
     assert (await door.callers.identify(exchange, PAID)).on_record
+
+
+async def test_a_token_moves_to_the_newest_pepper_when_it_is_used(door: Door) -> None:
+    token = door.token()
+    door.record(token, OLDER_PEPPER, account="acct_recorded")
+    assert (await door.callers.identify(coming({"X-Api-Key": token}), PAID)).account == "acct_recorded"
+    [(found, row)] = door.records.tokens.items()
+    assert found == digest(PEPPER, token)
+    assert (row.account, row.key_id) == ("acct_recorded", token[8:12])
+
+
+async def test_a_row_of_before_a_rotation_of_peppers_is_found_after_it(door: Door) -> None:
+    token, newest = door.token(), Secret("n" * 40)
+    door.record(token)
+    assert (await door.callers.identify(coming({"X-Api-Key": token}), PAID)).on_record
+    door.peppers.renew([newest, PEPPER])
+    door.callers.forget_all()
+    caller = await door.callers.identify(coming({"X-Api-Key": token}), PAID)
+    assert (caller.account, caller.token_digest) == ("acct_recorded", digest(newest, token))
+    assert caller.pepper_id == pepper_id(newest)
+    assert list(door.records.tokens) == [digest(newest, token)]
+
+
+async def test_what_is_on_record_stays_remembered_when_others_may_have_recorded(door: Door) -> None:
+    known, new = door.token(), door.token()
+    door.record(known)
+    for token in (known, new):
+        await door.callers.identify(coming({"X-Api-Key": token}), PAID)
+    door.record(new)
+    del door.records.tokens[digest(PEPPER, known)]
+    door.callers.forget_unrecorded()
+    for token in (known, new):
+        assert (await door.callers.identify(coming({"X-Api-Key": token}), PAID)).on_record

@@ -22,6 +22,7 @@ class Books:
         self.trouble: Exception | None = None
         self.asked: list[tuple[str, int]] = []
         self.closed = False
+        self.signed = 0
 
     async def fold(self, *, closed_before_ms: int) -> bool:
         self.asked.append(("fold", closed_before_ms))
@@ -35,6 +36,9 @@ class Books:
         self.prunes -= 1
         return self.prunes >= 0
 
+    async def sign(self) -> None:
+        self.signed += 1
+
     async def close(self) -> None:
         self.closed = True
 
@@ -43,6 +47,7 @@ async def test_a_turn_folds_everything_that_is_over_and_then_prunes() -> None:
     books = Books()
     await Maintain(books, Clock(), batches_days=30, rhythm=QUICK).turn()
     assert books.asked == [("fold", NOW)] * 4 + [("prune", NOW - 30 * DAY_MS)] * 3
+    assert books.signed == 1
 
 
 async def test_without_a_bound_nothing_is_ever_pruned() -> None:

@@ -21,7 +21,8 @@ from gateway.core.pricing import Price
 from gateway.core.refusals import PaymentRequired, Refusal, UpstreamFailed
 from gateway.core.routes import Rate, Route, RouteTable, Server, Upstream
 from gateway.core.secrets import Secret
-from gateway.core.tokens import TokenMint
+from gateway.core.tokens import Peppers, TokenMint
+from gateway.flows.freeze import Freezes
 from gateway.flows.identify import Callers
 from gateway.flows.keep import Keeper, Pace
 from gateway.flows.serve import Serve
@@ -113,10 +114,13 @@ class Shop:
         clock, randomness = FakeClock(), SeededRandomness()
         self.store = MemoryLedgerStore()
         self.keeper = Keeper(self.store, clock, pace=Pace(gap=0, quiet=0.001))
+        records = MemoryRecords()
+        self.freezes = Freezes(book=records, clock=clock, report=lambda *_, **__: None)
         self.callers = Callers(
             mint=TokenMint(Keyring([Secret("k" * 40)]), "test"),
-            peppers=[Secret("p" * 40)],
-            credentials=MemoryRecords(),
+            peppers=Peppers([Secret("p" * 40)]),
+            credentials=records,
+            frozen=self.freezes,
             clock=clock,
             randomness=randomness,
             header="Authorization",

@@ -75,7 +75,6 @@ class Shop:
             return_url="https://shop.example/-/paid",
             live=False,
             keyring=self.keyring,
-            pepper=Secret("p" * 40),
             ledger=self.keeper,
             credentials=self.records,
             links=self.records,

@@ -164,9 +164,7 @@ class Line:
         self._pending = None
         asyncio.get_running_loop().call_soon(self._pay_what_is_owed)
         accounts = {
-            credit.key: AccountRow(row, 0)
-            for credit, row in zip(draft.credits, landed.rows, strict=False)
-            if row
+            credit.key: AccountRow(row, 0) for credit, row in zip(draft.credits, landed.rows, strict=False) if row
         }
         return Committed(landed.credited, accounts, landed.elsewhere)
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from gateway.core.keyring import Key
+from gateway.core.secrets import Secret
 from tests.settings.asking import (
     LIVE_KEY,
     PEPPER,
@@ -68,3 +70,15 @@ def test_stripe_without_webhook_secrets_is_a_mistake(tmp_path: Path) -> None:
 def test_a_secret_of_ours_must_be_long(tmp_path: Path) -> None:
     found = only(mistakes(tmp_path, full(secrets={"peppers": ["short-pepper"]})))
     assert found.words == "a secret needs 32 characters or more, this has 12"
+
+
+def test_of_two_keys_of_one_id_the_older_would_be_lost(tmp_path: Path) -> None:
+    by_id: dict[str, str] = {}
+    number = 0
+    while (id := Key(Secret(text := f"9yq2Zt0vR5mLw3Xk9BnPc6Df1Gh{number:08}")).id) not in by_id:
+        by_id[id] = text
+        number += 1
+    pair = [text, by_id[id]]
+    found = only(mistakes(tmp_path, full(secrets={"sealing_keys": pair})))
+    assert (found.path, "the same id as secrets.sealing_keys[0]" in found.words) == ("secrets.sealing_keys[1]", True)
+    settings(tmp_path, full(secrets={"peppers": pair}))

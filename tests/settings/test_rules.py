@@ -239,3 +239,29 @@ def test_a_store_may_be_a_database(tmp_path: Path) -> None:
     assert found.secrets_path == tmp_path / "data/secrets"
     assert settings(tmp_path, full(store=POSTGRES, host_name="shop-1")).host_name == "shop-1"
     assert "hush" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("environment", "mode"), [("production", "test"), ("staging", "live"), ("development", "live")]
+)
+def test_an_environment_that_is_not_of_the_mode_is_a_mistake(tmp_path: Path, environment: str, mode: str) -> None:
+    found = wrong(tmp_path, environment=environment, mode=mode, stripe=None)
+    assert found.path == "environment"
+    assert "mode is" in found.words
+
+
+def test_an_environment_follows_the_mode_if_it_is_not_given(tmp_path: Path) -> None:
+    for given, mode, environment in (
+        (None, "test", "development"),
+        (None, "live", "production"),
+        ("staging", "test", "staging"),
+        ("production", "live", "production"),
+    ):
+        assert settings(tmp_path, full(mode=mode, environment=given, stripe=None)).environment == environment
+
+
+@pytest.mark.parametrize("text", ["0d", "90", "36501d", "1.5d", "90 days"])
+def test_events_are_kept_for_whole_days(tmp_path: Path, text: str) -> None:
+    assert "90d" in wrong(tmp_path, webhooks={"keep_events": text}).words
+    assert settings(tmp_path, full(webhooks={"keep_events": "36500d"})).retention.events_days == 36_500
+    assert settings(tmp_path, full()).retention.events_days == 90

@@ -54,3 +54,16 @@ async def test_a_revoked_token_stays_revoked_after_a_rotation(stage: Stage) -> N
         token = {"Authorization": f"Bearer {refused['access_token']}"}
         async with session.get(stage.url + "/weather/oslo", headers=token) as answer:
             assert answer.status == 401
+
+
+async def test_a_key_of_another_mode_waits_for_the_restart_that_changes_the_mode(stage: Stage) -> None:
+    settings = stage.settings
+    assert settings.stripe is not None
+    live = replace(settings.stripe, secret_key=Secret("sk_live_" + "1a" * 20))
+    told = stage.gateway.reload(replace(settings, mode="live", stripe=live))
+    assert (told["keys"], told["needs_restart"]) == ([], ["mode", "stripe"])
+    assert stage.gateway.settings.stripe == settings.stripe
+    told = stage.gateway.reload(
+        replace(settings, stripe=replace(settings.stripe, secret_key=Secret("rk_test_" + "1a" * 20)))
+    )
+    assert (told["keys"], told["needs_restart"]) == (["stripe.secret_key"], [])

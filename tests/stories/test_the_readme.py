@@ -151,3 +151,19 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, block: str) -> None:
         [sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     assert ran.returncode == 0, ran.stderr
+
+
+def test_keys_and_frozen_accounts_are_as_they_stand(tmp_path: Path) -> None:
+    (config,) = re.findall(r"<<'YAML'\n(.*?)^YAML", README, re.MULTILINE | re.DOTALL)
+    first = f'export PATH="{Path(sys.executable).parent}:$PATH" ACCOUNT=acct_0000000000000000000000000000000a\n'
+    commands = "".join(blocks(section("### Keys, and when one leaks", "## What is promised, and what is not"), "sh"))
+    for port in ("8402", "8403"):
+        free = str(own_port())
+        config, commands = config.replace(port, free), commands.replace(port, free)
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop/gateway.yaml").write_text(config)
+    ran = subprocess.run(
+        ["bash", "-c", script(first + commands)],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout + ran.stderr

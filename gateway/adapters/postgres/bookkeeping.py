@@ -68,6 +68,13 @@ class PostgresBookkeeping:
     async def prune(self, *, before_ms: int) -> bool:
         return await self._step(lambda found: self._prune.step(found, before_ms=before_ms))
 
+    async def sign(self) -> None:
+        await self._step(self._prune.sign)
+
+    async def signed_by(self, keys: Sequence[bytes]) -> bool:
+        """Whether these keys are enough for all that is signed. Reads only. Raises StoreFailed."""
+        return await self._do(lambda found: _read(found, lambda: self._prune.is_signed(found, keys)))
+
     async def prunable(self, *, before_ms: int) -> Prunable:
         """What would be dropped. Reads only, in one snapshot; needs no turn. Raises StoreFailed."""
         return await self._do(lambda found: _read(found, lambda: self._prune.prunable(found, before_ms=before_ms)))

@@ -38,6 +38,7 @@ class HostHead:
         self._host = host
         self._report = report
         self._due = 0.0
+        self._signed_with = b""
         self._told = ""
 
     async def check(self, connection: Connection, keeper: int, *, written: bool) -> None:
@@ -62,12 +63,19 @@ class HostHead:
                 f" were dropped, or an older copy was put back. {_ACCEPT}"
             )
 
+    @property
+    def stale(self) -> bool:
+        """Whether it may be signed with a key that is not the newest any more."""
+        return self._signed_with != self._keys[0]
+
     async def renew(self, seq: int, hash: bytes, *, now: bool) -> None:
         """Vouch for this batch, if it is time."""
         if not seq or not (now or time.monotonic() >= self._due):
             return
         try:
-            await asyncio.to_thread(self._file.write, ChainHead(self._host, seq, hash).signed(self._keys[0]))
+            key = self._keys[0]
+            await asyncio.to_thread(self._file.write, ChainHead(self._host, seq, hash).signed(key))
+            self._signed_with = key
         except OSError as error:
             self._tell(f"{self._file.name} cannot be written, so the head of our chain lags: {error.strerror}")
         else:

@@ -310,6 +310,9 @@ class PostgresLedgerStore:
             try:
                 for row in await self._beat():
                     await self._reap(row)
+                if self._head is not None and self._head.stale:
+                    async with self._desk.lock:
+                        await self._renew_head(now=True)
             except StoreFailed:
                 continue
             except (StoreLocked, StoreDamaged) as lost:

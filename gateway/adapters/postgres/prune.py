@@ -113,18 +113,30 @@ class Prune:
         mac = await _signed(self._keys[0], connection, *contents)
         await connection.execute(_ANCHOR, *contents, mac)
 
+    async def sign(self, connection: Connection) -> None:
+        """Sign anchors by the newest key that an older one has signed. A transaction is open. Raises BooksRefused."""
+        if len(self._keys) == 1 or await self.is_signed(connection, self._keys[:1]):
+            return
+        for host in await connection.fetch(_STANDS):
+            await self._check_old_anchor(connection, host)
+            found = await connection.fetchrow("SELECT * FROM anchor WHERE keeper = $1", host["id"])
+            if found is not None:
+                *contents, _ = found
+                mac = await _signed(self._keys[0], connection, *contents)
+                await connection.execute("UPDATE anchor SET mac = $2 WHERE keeper = $1", host["id"], mac)
+
+    async def is_signed(self, connection: Connection, keys: Sequence[bytes]) -> bool:
+        """Whether one of these keys signed each anchor."""
+        anchors = await connection.fetch("SELECT * FROM anchor")
+        return all([await _is_signed(connection, anchor, keys) for anchor in anchors])
+
     async def _check_old_anchor(self, connection: Connection, host: asyncpg.Record) -> None:
         """What we go on from must be ours: signing it anew would bless whatever somebody wrote there."""
         found = await connection.fetchrow("SELECT * FROM anchor WHERE keeper = $1", host["id"])
-        if found is None:
-            return
-        *contents, mac = found
-        for key in self._keys:
-            if hmac.compare_digest(mac, await _signed(key, connection, *contents)):
-                return
-        raise BooksRefused(
-            f"{host['name']}: the anchor of the batches that were pruned is not signed by this gateway's key"
-        )
+        if found is not None and not await _is_signed(connection, found, self._keys):
+            raise BooksRefused(
+                f"{host['name']}: the anchor of the batches that were pruned is not signed by this gateway's key"
+            )
 
 
 async def _end(connection: Connection, host: asyncpg.Record, before_ms: int) -> int | None:
@@ -134,6 +146,14 @@ async def _end(connection: Connection, host: asyncpg.Record, before_ms: int) -> 
         _END, host["id"], host["anchored"], HOUR_MS, before_ms, end, host["started"]
     )
     return last
+
+
+async def _is_signed(connection: Connection, anchor: asyncpg.Record, keys: Sequence[bytes]) -> bool:
+    *contents, mac = anchor
+    for key in keys:
+        if hmac.compare_digest(mac, await _signed(key, connection, *contents)):
+            return True
+    return False
 
 
 async def _signed(

@@ -7,11 +7,13 @@ same transaction; a host that could not listen for a while takes everything that
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import asyncpg
 
+from gateway.adapters.postgres.freezes import PostgresFreezes
+from gateway.adapters.postgres.keyroll import PostgresKeyRoll
 from gateway.adapters.postgres.migrations import MigrationRefused, apply
 from gateway.adapters.postgres.sessions import PROBLEMS, Address, Connection, Ear
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
@@ -28,6 +30,17 @@ _NEW_ROW = """WITH added AS (
     INSERT INTO token (access_token_hash, account, pepper_id, created) VALUES ($1, $2, $3, $4)
     ON CONFLICT DO NOTHING RETURNING access_token_hash
 ) SELECT pg_notify($5, encode(access_token_hash, 'hex')) FROM added"""
+_ROWS = """SELECT access_token_hash, account, revoked, expires, key_id FROM token
+WHERE access_token_hash = ANY($1::bytea[])"""
+_REDIGEST = """INSERT INTO token (access_token_hash, account, pepper_id, created, expires, revoked, key_id)
+SELECT $1, account, $2, created, expires, revoked, $3 FROM token WHERE access_token_hash = ANY($4::bytea[])
+ORDER BY revoked IS NULL, created LIMIT 1
+ON CONFLICT (access_token_hash) DO UPDATE
+SET key_id = excluded.key_id, revoked = coalesce(token.revoked, excluded.revoked)"""
+_DROP_OLDER = """DELETE FROM token WHERE access_token_hash = ANY($1::bytea[]) AND (revoked IS NULL
+OR EXISTS (SELECT 1 FROM token WHERE access_token_hash = $2 AND revoked IS NOT NULL))"""
+_DROP_EVENTS = """DELETE FROM event WHERE id IN
+(SELECT id FROM event WHERE status IN ('done', 'ignored') AND received < $1 LIMIT $2) RETURNING id"""
 _ADD_EVENT = """INSERT INTO event (id, type, live, created, received, object, key_id, status)
 VALUES ($1, $2, $3, $4, $5, $6, $7, 'waiting') ON CONFLICT DO NOTHING RETURNING id"""
 _KEEP_LINK = "INSERT INTO payment_link VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET url = excluded.url"
@@ -69,6 +82,8 @@ class PostgresRecords:
         self._channel = ""
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._ear: Ear | None = None
+        self.key_roll = PostgresKeyRoll(self._do)
+        self.freezes = PostgresFreezes(self._do)
 
     async def open(self) -> None:
         """Connect, and bring the tables up to date. Raises StoreFailed, StoreDamaged."""
@@ -124,20 +139,30 @@ class PostgresRecords:
     # --- tokens -------------------------------------------------------------------------------------------------------
 
     async def find(self, digest: bytes) -> TokenRow | None:
-        query = "SELECT account, revoked, expires FROM token WHERE access_token_hash = $1"
-        for row in await self._do(query, digest):
-            return TokenRow(row["account"], revoked=row["revoked"] is not None, expires_ms=row["expires"])
-        return None
+        return (await self.find_any([digest])).get(digest)
+
+    async def find_any(self, digests: Sequence[bytes]) -> dict[bytes, TokenRow]:
+        return {
+            digest: TokenRow(account, revoked=revoked is not None, expires_ms=expires, key_id=key_id)
+            for digest, account, revoked, expires, key_id in await self._do(_ROWS, list(digests))
+        }
+
+    async def redigest(self, digest: bytes, older: Sequence[bytes], *, pepper_id: str, key_id: str) -> None:
+        await self._do(_REDIGEST, digest, pepper_id, key_id, [digest, *older])
+        if older:
+            await self._do(_DROP_OLDER, list(older), digest)  # one that was revoked in between stays
 
     async def add(self, digest: bytes, *, account: str, pepper_id: str, now_ms: int) -> bool:
         return bool(await self._do(_NEW_ROW, digest, account, pepper_id, now_ms, self._channel))
 
+    async def count_tokens(self, account: str) -> int:
+        [row] = await self._do("SELECT count(*) FROM token WHERE account = $1", account)
+        return int(row["count"])
+
     # --- events -------------------------------------------------------------------------------------------------------
 
     async def claim(self, event: Event, *, now_ms: int) -> bool:
-        key_id, sealed = self._keyring.seal(
-            _EVENT_PURPOSE, json.dumps(event.object).encode(), nonce=self._randomness.bytes(12)
-        )
+        key_id, sealed = self._sealed(event.object)
         values = (event.id, event.type, event.live, event.created, now_ms, sealed, key_id)
         return bool(await self._do(_ADD_EVENT, *values))
 
@@ -167,6 +192,9 @@ class PostgresRecords:
         event = Event(row["id"], row["type"], row["live"], row["created"], content or {})
         return InboxEntry(event, row["status"], row["received"], row["error"], readable=content is not None)
 
+    def _sealed(self, content: Mapping[str, Any]) -> tuple[str, bytes]:
+        return self._keyring.seal(_EVENT_PURPOSE, json.dumps(content).encode(), nonce=self._randomness.bytes(12))
+
     def _unsealed(self, key_id: str, sealed: bytes) -> dict[str, Any] | None:
         """What an event is about; None when its key has left the ring."""
         try:
@@ -174,6 +202,20 @@ class PostgresRecords:
         except (NotOurs, UnknownKey):
             return None
         return content
+
+    async def reseal(self, key_id: str, *, count: int) -> int:
+        sealed = 0
+        for row in await self._do(f"{_EVENT} WHERE key_id = $1 LIMIT $2", key_id, count):
+            content = self._unsealed(key_id, row["object"])
+            if content is not None:
+                await self._do(
+                    "UPDATE event SET key_id = $1, object = $2 WHERE id = $3", *self._sealed(content), row["id"]
+                )
+                sealed += 1
+        return sealed
+
+    async def drop_events(self, *, before_ms: int, count: int) -> int:
+        return len(await self._do(_DROP_EVENTS, before_ms, count))
 
     # --- links --------------------------------------------------------------------------------------------------------
 
@@ -199,6 +241,10 @@ class PostgresRecords:
             paid, credit = Money(row["paid"], row["currency"]), Money(row["credit"], row["currency"])
             return Credited(payment, row["session"], row["account"], paid, credit)
         return None
+
+    async def payments_of(self, account: str) -> list[str]:
+        rows = await self._do("SELECT payment FROM credited WHERE account = $1 ORDER BY payment", account)
+        return [row["payment"] for row in rows]
 
     async def keep_notice(self, notice: Notice) -> None:
         names = (notice.event, notice.payment, notice.kind, notice.about)

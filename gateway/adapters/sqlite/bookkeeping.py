@@ -29,6 +29,10 @@ class SqliteBookkeeping:
     async def prune(self, *, before_ms: int) -> bool:
         return await self._do(lambda sql: self._prune.step(sql, before_ms=before_ms))
 
+    async def sign(self) -> None:
+        await self._store.sign()
+        await self._do(self._prune.sign)
+
     async def close(self) -> None:
         """The store closes the books."""
 

@@ -79,8 +79,16 @@ class SqliteLedgerStore:
         self._head_due = 0.0
         self._closed = False
 
+    def sign_with(self, keys: Sequence[bytes]) -> None:
+        """The head's keys, newest first, looked up at each use: they may become others."""
+        self._head.keys = keys
+
     async def open(self) -> Tail:
         return await self._in_thread(self._open)
+
+    async def sign(self) -> None:
+        """Sign the head by the newest key, if an older one has."""
+        await self._in_thread(self._sign)
 
     async def reopen(self) -> None:
         await self._in_thread(self._reopen)
@@ -360,6 +368,14 @@ class SqliteLedgerStore:
             self._head.write(self._seq, self._hash)
             self._head_due = time.monotonic() + _HEAD_SECONDS
 
+    def _sign(self) -> None:
+        if self._connection is None or len(self._head.keys) == 1 or self._head.is_signed(self._head.keys[:1]):
+            return
+        try:
+            self._head.write(self._seq, self._hash)
+        except OSError as error:
+            raise StoreFailed(f"{self._head.path}: {error}") from error
+
     def _close(self) -> None:
         try:
             if self._connection is not None:
@@ -413,11 +429,11 @@ class Head:
 
     def __init__(self, path: Path, key: bytes, older_keys: Sequence[bytes] = ()) -> None:
         self.path = path.with_name(path.name + ".head")
-        self._keys = (key, *older_keys)
+        self.keys: Sequence[bytes] = (key, *older_keys)
 
     def write(self, seq: int, hash: bytes) -> None:
         """Replace the head, durably: a reader finds the old one or the new one."""
-        text = json.dumps({"seq": seq, "hash": hash.hex(), "mac": _mac(self._keys[0], seq, hash.hex())}) + "\n"
+        text = json.dumps({"seq": seq, "hash": hash.hex(), "mac": _mac(self.keys[0], seq, hash.hex())}) + "\n"
         beside = self.path.with_name(self.path.name + ".new")
         handle = os.open(beside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
         try:
@@ -427,6 +443,15 @@ class Head:
             os.close(handle)
         beside.replace(self.path)
         sync_folder(self.path.parent)
+
+    def is_signed(self, keys: Sequence[bytes]) -> bool:
+        """Whether there is a head that one of these keys signed."""
+        try:
+            head = json.loads(self.path.read_text())
+            seq, hash, mac = int(head["seq"]), str(head["hash"]), str(head["mac"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        return any(hmac.compare_digest(mac.encode(), _mac(key, seq, hash).encode()) for key in keys)
 
     def check(self, connection: sqlite3.Connection) -> None:
         """Raises StoreDamaged if the books end before the head, or differ from it."""
@@ -441,7 +466,7 @@ class Head:
             return
         except (ValueError, KeyError, TypeError):
             raise StoreDamaged(f"{self.path} is not a head that the gateway wrote; {_ACCEPT}") from None
-        if not any(hmac.compare_digest(mac.encode(), _mac(key, seq, hash).encode()) for key in self._keys):
+        if not any(hmac.compare_digest(mac.encode(), _mac(key, seq, hash).encode()) for key in self.keys):
             raise StoreDamaged(
                 f"{self.path} is not signed by this gateway's key: it was changed, or secrets/sealing_key is another"
                 f" one. Put back what belongs together; {_ACCEPT}"

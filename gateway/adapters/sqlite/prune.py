@@ -46,6 +46,9 @@ class Prunable:
     newest_ms: int | None
 
 
+_ANCHOR = "SELECT seq, next, started, tariffs, hash, folded, mac FROM anchor"
+
+
 class Prune:
     """Prunes on connections of one thread; the connection is in autocommit mode. The newest of `keys` signs."""
 
@@ -132,13 +135,32 @@ class Prune:
             "INSERT INTO anchor VALUES (?, ?, ?, ?, ?, ?, ?)", (last, next, started, tariffs, chain, folded, mac)
         )
 
+    def sign(self, sql: sqlite3.Connection) -> None:
+        """Sign the anchor by the newest key, if an older one has."""
+        if len(self._keys) == 1 or self.is_signed(sql, self._keys[:1]):
+            return
+        sql.execute("BEGIN IMMEDIATE")
+        try:
+            self._check_old_anchor(sql)
+            *contents, _ = sql.execute(_ANCHOR).fetchone()
+            sql.execute("UPDATE anchor SET mac = ?", (_signed(self._keys[0], sql, *contents),))
+            sql.execute("COMMIT")
+        except BaseException:
+            if sql.in_transaction:
+                sql.execute("ROLLBACK")
+            raise
+
+    def is_signed(self, sql: sqlite3.Connection, keys: Sequence[bytes]) -> bool:
+        """Whether there is no anchor, or one of these keys signed it."""
+        found = sql.execute(_ANCHOR).fetchone()
+        if found is None:
+            return True
+        *contents, mac = found
+        return any(hmac.compare_digest(mac, _signed(key, sql, *contents)) for key in keys)
+
     def _check_old_anchor(self, sql: sqlite3.Connection) -> None:
         """What we go on from must be ours: signing it anew would bless whatever somebody wrote there."""
-        found = sql.execute("SELECT seq, next, started, tariffs, hash, folded, mac FROM anchor").fetchone()
-        if found is None:
-            return
-        *contents, mac = found
-        if not any(hmac.compare_digest(mac, _signed(key, sql, *contents)) for key in self._keys):
+        if not self.is_signed(sql, self._keys):
             raise BooksRefused("the anchor of the batches that were pruned is not signed by this gateway's key")
 
 

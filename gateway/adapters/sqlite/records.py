@@ -8,13 +8,15 @@ import asyncio
 import json
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import aiosqlite
 
+from gateway.adapters.sqlite.freezes import SqliteFreezes
+from gateway.adapters.sqlite.keyroll import SqliteKeyRoll
 from gateway.adapters.sqlite.migrations import MigrationRefused
 from gateway.adapters.sqlite.upgrade import upgrade
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
@@ -28,6 +30,15 @@ _BUSY_SECONDS_MAX = 5.0
 _RETRY_SECONDS = 0.02
 _EVENT_PURPOSE = "event"
 _EVENT = "SELECT id, type, live, created, object, key_id, status, received, error FROM event"
+_ROW = "SELECT access_token_hash, account, revoked, expires, key_id FROM token WHERE access_token_hash IN"
+_REDIGEST = """INSERT INTO token (access_token_hash, account, pepper_id, created, expires, revoked, key_id)
+SELECT ?, account, ?, created, expires, revoked, ? FROM token WHERE access_token_hash IN {}
+ORDER BY revoked IS NULL, created LIMIT 1
+ON CONFLICT DO UPDATE SET key_id = excluded.key_id, revoked = coalesce(revoked, excluded.revoked)"""
+_DROP_OLDER = """DELETE FROM token WHERE access_token_hash IN {} AND (revoked IS NULL
+OR EXISTS (SELECT 1 FROM token WHERE access_token_hash = ? AND revoked IS NOT NULL))"""
+_DROP_EVENTS = """DELETE FROM event WHERE id IN
+(SELECT id FROM event WHERE status IN ('done', 'ignored') AND received < ? LIMIT ?)"""
 _KEY_GONE = "the key that sealed it is gone; look at it at the provider"
 
 
@@ -42,6 +53,9 @@ class SqliteRecords:
         self._keyring = keyring
         self._randomness = randomness
         self._connection: aiosqlite.Connection | None = None
+        self._version: int | None = None
+        self.key_roll = SqliteKeyRoll(self._read, self._write)
+        self.freezes = SqliteFreezes(self._read, self._write)
 
     async def open(self) -> None:
         """Make or open the file and bring its tables up to date. Raises StoreDamaged."""
@@ -82,13 +96,30 @@ class SqliteRecords:
             raise RecordsUnavailable()
         return self._connection
 
+    async def changed(self) -> bool:
+        """Whether another process, or another connection, has written since this was last asked."""
+        [(version,)] = await self._read("PRAGMA data_version", ())
+        before, self._version = self._version, version
+        return before not in (None, version)
+
     # --- tokens -------------------------------------------------------------------------------------------------------
 
     async def find(self, digest: bytes) -> TokenRow | None:
-        rows = await self._read("SELECT account, revoked, expires FROM token WHERE access_token_hash = ?", (digest,))
-        for account, revoked, expires in rows:
-            return TokenRow(account, revoked=revoked is not None, expires_ms=expires)
-        return None
+        return (await self.find_any([digest])).get(digest)
+
+    async def find_any(self, digests: Sequence[bytes]) -> dict[bytes, TokenRow]:
+        rows = await self._read(f"{_ROW} {_marks(digests)}", tuple(digests))
+        return {
+            digest: TokenRow(account, revoked=revoked is not None, expires_ms=expires, key_id=key_id)
+            for digest, account, revoked, expires, key_id in rows
+        }
+
+    async def redigest(self, digest: bytes, older: Sequence[bytes], *, pepper_id: str, key_id: str) -> None:
+        among = (digest, *older)
+        await self._write(_REDIGEST.format(_marks(among)), (digest, pepper_id, key_id, *among))
+        if older:
+            # One that was revoked in between stays: the next use finds both.
+            await self._write(_DROP_OLDER.format(_marks(older)), (*older, digest))
 
     async def add(self, digest: bytes, *, account: str, pepper_id: str, now_ms: int) -> bool:
         return await self._write(
@@ -97,12 +128,14 @@ class SqliteRecords:
             (digest, account, pepper_id, now_ms),
         )
 
+    async def count_tokens(self, account: str) -> int:
+        [(count,)] = await self._read("SELECT count(*) FROM token WHERE account = ?", (account,))
+        return int(count)
+
     # --- events -------------------------------------------------------------------------------------------------------
 
     async def claim(self, event: Event, *, now_ms: int) -> bool:
-        key_id, sealed = self._keyring.seal(
-            _EVENT_PURPOSE, json.dumps(event.object).encode(), nonce=self._randomness.bytes(12)
-        )
+        key_id, sealed = self._sealed(event.object)
         return await self._write(
             "INSERT INTO event (id, type, live, created, received, object, key_id, status)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, 'waiting') ON CONFLICT DO NOTHING",
@@ -136,6 +169,9 @@ class SqliteRecords:
         event = Event(id, type, bool(live), created, content or {})
         return InboxEntry(event, status, received, error, readable=content is not None)
 
+    def _sealed(self, content: Mapping[str, Any]) -> tuple[str, bytes]:
+        return self._keyring.seal(_EVENT_PURPOSE, json.dumps(content).encode(), nonce=self._randomness.bytes(12))
+
     def _unsealed(self, key_id: str, sealed: bytes) -> dict[str, Any] | None:
         """What an event is about; None when its key has left the ring."""
         try:
@@ -143,6 +179,19 @@ class SqliteRecords:
         except (NotOurs, UnknownKey):
             return None
         return content
+
+    async def reseal(self, key_id: str, *, count: int) -> int:
+        sealed = 0
+        for row in await self._read(f"{_EVENT} WHERE key_id = ? LIMIT ?", (key_id, count)):
+            content = self._unsealed(key_id, row[4])
+            if content is not None:
+                values = (*self._sealed(content), row[0])
+                await self._write("UPDATE event SET key_id = ?, object = ? WHERE id = ?", values)
+                sealed += 1
+        return sealed
+
+    async def drop_events(self, *, before_ms: int, count: int) -> int:
+        return await self._change(_DROP_EVENTS, (before_ms, count))
 
     # --- links --------------------------------------------------------------------------------------------------------
 
@@ -176,6 +225,10 @@ class SqliteRecords:
         for id, session, account, currency, paid, credit in await self._read(query, (payment,)):
             return Credited(id, session, account, Money(paid, currency), Money(credit, currency))
         return None
+
+    async def payments_of(self, account: str) -> list[str]:
+        rows = await self._read("SELECT payment FROM credited WHERE account = ? ORDER BY payment", (account,))
+        return [payment for (payment,) in rows]
 
     async def keep_notice(self, notice: Notice) -> None:
         await self._write(
@@ -248,8 +301,16 @@ class SqliteRecords:
 
     async def _write(self, statement: str, values: tuple[object, ...]) -> bool:
         """One committed statement; whether it changed a row."""
+        return await self._change(statement, values) > 0
+
+    async def _change(self, statement: str, values: tuple[object, ...]) -> int:
+        """One committed statement; how many rows it changed."""
         try:
             async with self._sql.execute(statement, values) as cursor:
-                return cursor.rowcount > 0
+                return cursor.rowcount
         except sqlite3.Error as error:
             raise RecordsUnavailable() from error
+
+
+def _marks(values: Sequence[object]) -> str:
+    return f"({', '.join('?' * len(values))})"

@@ -3,7 +3,7 @@
 The SDK is loaded when first needed (it costs a third of a second) and talks through aiohttp. It retries as often as it
 is told (by default never), with an idempotency key that stays the same over retries. Telemetry is off: it would write
 to the operator's home folder. Whatever goes wrong on the way, cut bodies included, is reported and is
-`PaymentServiceUnavailable` for who asked.
+`PaymentServiceUnavailable` for who asked. `pace` keeps calls apart, and away from a Stripe that does not answer.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gateway.adapters.stripe import notices, webhooks
+from gateway.adapters.stripe.pace import Pace
 from gateway.core.money import Money, from_minor, to_minor
 from gateway.core.payments import Event, Payment
 from gateway.core.refusals import PaymentServiceUnavailable
@@ -42,7 +43,10 @@ class StripePayments:
         api_url: str,
         tolerance_seconds: int,
         report: Callable[..., None],
+        share: int = 1,
     ) -> None:
+        self._pace = Pace(share=share)
+        self._share = share
         self._secret_key = secret_key
         self._webhook_secrets = tuple(webhook_secrets)
         self._api_url = api_url
@@ -50,6 +54,16 @@ class StripePayments:
         self._tolerance_seconds = tolerance_seconds
         self._report = report
         self._loaded: tuple[StripeClient, ClientSession] | None = None
+        self._before: list[ClientSession] = []
+
+    def renew(self, *, secret_key: Secret, webhook_secrets: Sequence[Secret]) -> None:
+        """Use these from the next call and the next webhook on; of the same account and mode."""
+        if secret_key != self._secret_key and self._loaded is not None:
+            self._before.append(self._loaded[1])  # calls under way still use it
+            self._loaded = None
+        if secret_key != self._secret_key:
+            self._pace = Pace(share=self._share)  # what was refused may have been the key
+        self._secret_key, self._webhook_secrets = secret_key, tuple(webhook_secrets)
 
     @property
     def scope(self) -> str:
@@ -151,9 +165,13 @@ class StripePayments:
         import stripe
         from aiohttp import ClientError
 
+        await self._pace.enter()
         try:
-            return await question(self._client())
+            answer = await question(self._client())
+            self._pace.answered()
+            return answer
         except stripe.StripeError as error:
+            self._pace.answered() if isinstance(error, stripe.InvalidRequestError) else self._pace.failed()
             if isinstance(error, stripe.InvalidRequestError) and error.code == "resource_missing":
                 return None
             param = getattr(error, "param", None)
@@ -161,6 +179,7 @@ class StripePayments:
             raise PaymentServiceUnavailable() from error
         except (ClientError, TimeoutError, ValueError, AttributeError) as error:
             # A cut or odd answer surfaces raw from within the SDK, and from our reading of what it made of it.
+            self._pace.failed()
             self._report("stripe's answer cannot be read", error=type(error).__name__)
             raise PaymentServiceUnavailable() from error
 
@@ -184,6 +203,8 @@ class StripePayments:
         if self._loaded is not None:
             await self._loaded[1].close()
             self._loaded = None
+        for session in self._before:
+            await session.close()
 
 
 def _payment(session: Mapping[str, Any]) -> Payment | None:

@@ -1,0 +1,56 @@
+"""Which keys are in use, by all hosts. Implements `ports.KeyRoll`."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import asyncpg
+
+from gateway.core.rotation import Holder, KeyKind, KeyUse
+
+Do = Callable[..., Awaitable[Sequence[asyncpg.Record]]]
+_CALL_IN = """INSERT INTO key_holder VALUES ($1, $2, $3, $4)
+ON CONFLICT (holder, kind) DO UPDATE SET ids = excluded.ids, seen = excluded.seen"""
+_KNOWN = "INSERT INTO key_use SELECT $1, unnest($2::text[]), $3 ON CONFLICT DO NOTHING"
+_SEALS = """INSERT INTO key_use VALUES ($1, $2, $3)
+ON CONFLICT (kind, id) DO UPDATE SET sealed = greatest(key_use.sealed, excluded.sealed)"""
+_TOKENS = {
+    "pepper": "SELECT pepper_id AS id, count(*) FROM token GROUP BY pepper_id",
+    "sealing_key": "SELECT key_id AS id, count(*) FROM token GROUP BY key_id",
+}
+
+
+class PostgresKeyRoll:
+    """Reads and writes as the records do."""
+
+    def __init__(self, do: Do) -> None:
+        self._do = do
+
+    async def call_in(self, holder: str, kind: KeyKind, ids: Sequence[str], *, now_ms: int) -> None:
+        await self._do(_CALL_IN, holder, kind, " ".join(ids), now_ms)
+        await self._do(_KNOWN, kind, list(ids[1:]), now_ms)
+        await self._do(_SEALS, kind, ids[0], now_ms)
+        if kind == "sealing_key":  # a host that starts is let in if it shares one of them
+            await self._do("INSERT INTO sealing_key SELECT unnest($1::text[]) ON CONFLICT DO NOTHING", list(ids))
+
+    async def leave(self, holder: str) -> None:
+        await self._do("DELETE FROM key_holder WHERE holder = $1", holder)
+
+    async def retired(self, kind: KeyKind, id: str) -> None:
+        if kind == "sealing_key":
+            await self._do("DELETE FROM sealing_key WHERE id = $1", id)
+
+    async def holders(self, kind: KeyKind) -> list[Holder]:
+        rows = await self._do("SELECT holder, ids, seen FROM key_holder WHERE kind = $1 ORDER BY holder", kind)
+        return [Holder(row["holder"], kind, tuple(row["ids"].split()), row["seen"]) for row in rows]
+
+    async def use(self, kind: KeyKind) -> KeyUse:
+        holders = await self.holders(kind)
+        sealed = await self._do("SELECT id, sealed FROM key_use WHERE kind = $1", kind)
+        tokens, events = await self._do(_TOKENS[kind]), []
+        if kind == "sealing_key":
+            events = list(await self._do("SELECT key_id AS id, count(*) FROM event GROUP BY key_id"))
+        return KeyUse(
+            holders,
+            {row["id"]: row["sealed"] for row in sealed},
+            {row["id"]: row["count"] for row in tokens},
+            {row["id"]: row["count"] for row in events},
+        )

@@ -1,0 +1,87 @@
+"""What a gateway looks after in its records while it runs: keys, frozen accounts, old events, what others wrote."""
+
+import asyncio
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING
+
+from gateway.adapters.sqlite.records import SqliteRecords
+from gateway.core.refusals import RecordsUnavailable
+from gateway.core.rotation import SEEN_SECONDS
+from gateway.flows.freeze import LOOK_SECONDS, Freezes
+from gateway.flows.identify import Callers
+from gateway.flows.maintain import DAY_MS
+from gateway.flows.rotate import CallIn
+from gateway.flows.rounds import Rounds
+from gateway.ports import Clock, StoreFailed
+
+if TYPE_CHECKING:  # an extra
+    from gateway.adapters.postgres.records import PostgresRecords
+
+_EVENTS_SECONDS = 3600.0
+_EVENTS_A_STEP = 200
+_REST_SECONDS = 0.05
+
+
+class Upkeep:
+    """One process's. Only one of several workers, the `first`, drops old events."""
+
+    def __init__(
+        self,
+        *,
+        records: "SqliteRecords | PostgresRecords",
+        callers: Callers,
+        freezes: Freezes,
+        call_in: CallIn,
+        clock: Clock,
+        events_days: int,
+        first: bool,
+    ) -> None:
+        self._records = records
+        self._callers = callers
+        self._freezes = freezes
+        self._call_in = call_in
+        self._clock = clock
+        self._events_days = events_days
+        self._first = first
+        self._opened = AsyncExitStack()
+
+    async def open(self) -> None:
+        """Learn what has to be known before the first request, and go on looking. Raises StoreFailed."""
+        self._opened.push_async_callback(self._leave)
+        try:
+            await self._freezes.look()
+            await self._call_in.now()
+        except RecordsUnavailable as unavailable:
+            raise StoreFailed("the records cannot be read, or not written") from unavailable
+        rounds = [
+            Rounds(self._call_in.now, every_seconds=SEEN_SECONDS, name="keys in use"),
+            Rounds(self._freezes.look, every_seconds=LOOK_SECONDS, name="frozen accounts"),
+        ]
+        if self._first:
+            rounds.append(Rounds(self.drop_events, every_seconds=_EVENTS_SECONDS, name="old events"))
+        if isinstance(self._records, SqliteRecords):
+            rounds.append(Rounds(self._look_around, every_seconds=LOOK_SECONDS, name="what others wrote"))
+        for one in rounds:
+            self._opened.push_async_callback(one.close)
+            one.open()
+
+    async def close(self) -> None:
+        await self._opened.aclose()
+
+    async def drop_events(self) -> None:
+        """Those that are old enough, a few at a time, so that nobody waits for long. Raises RecordsUnavailable."""
+        before_ms = self._clock.now_ms() - self._events_days * DAY_MS
+        dropped = _EVENTS_A_STEP
+        while dropped == _EVENTS_A_STEP:
+            dropped = await self._records.drop_events(before_ms=before_ms, count=_EVENTS_A_STEP)
+            await asyncio.sleep(_REST_SECONDS)
+
+    async def _look_around(self) -> None:
+        """A command writes to the same file, and tells nobody."""
+        assert isinstance(self._records, SqliteRecords)
+        if await self._records.changed():
+            self._callers.forget_unrecorded()
+
+    async def _leave(self) -> None:
+        with suppress(RecordsUnavailable):
+            await self._call_in.leave()

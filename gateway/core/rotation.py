@@ -1,0 +1,79 @@
+"""When a key may seal, and when it may go: decided from what is on record of it.
+
+A key that seals before every process can open makes tokens and links that some refuse. So a rotation has two steps: the
+new key is put second and made known everywhere (it opens, and seals nothing), and only then first. Whether it is known
+everywhere is not left to memory: each process says every minute which keys it has.
+
+A key that goes takes with it whatever only it can open. A token on record may hold money for ever, so its key stays as
+long as there is one; so does that of a token that has not been used since, for nobody knows whose it is. A payment link
+says no end, but a page that was left open for longer than `LINK_DAYS` is not paid any more; should it be, the payment
+is parked, not lost.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
+
+KeyKind = Literal["sealing_key", "pepper"]
+KINDS: tuple[KeyKind, ...] = ("sealing_key", "pepper")
+LINK_DAYS = 30
+SEEN_SECONDS = 60
+"""How often a process says which keys it has."""
+_GONE_MS = 3 * SEEN_SECONDS * 1000
+_DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """What a process said of its keys of one kind: `ids`, newest first."""
+
+    name: str
+    kind: KeyKind
+    ids: tuple[str, ...]
+    seen_ms: int
+
+    def is_there(self, now_ms: int) -> bool:
+        return now_ms - self.seen_ms < _GONE_MS
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUse:
+    """What is on record about all keys of one kind, by their ids.
+
+    `sealed` is until when each is known to have sealed. `tokens` counts those on record; under no id are those of
+    which it is not known. `events` are sealed with it and can be sealed anew.
+    """
+
+    holders: Sequence[Holder]
+    sealed: Mapping[str, int]
+    tokens: Mapping[str | None, int]
+    events: Mapping[str, int] = field(default_factory=dict)
+
+
+def lacking(use: KeyUse, id: str, *, now_ms: int) -> list[str]:
+    """The processes that are there and do not have a key."""
+    return [holder.name for holder in use.holders if holder.is_there(now_ms) and id not in holder.ids]
+
+
+def needed_for(use: KeyUse, id: str, ids: Sequence[str], *, signs: Sequence[str], now_ms: int) -> list[str]:
+    """Why a key of `ids` must stay, each in words; nothing if it may go. `signs` is what only it has signed."""
+    reasons = []
+    if ids[0] == id:
+        reasons.append("it is the newest: rotate first")
+    sealing = [holder.name for holder in use.holders if holder.is_there(now_ms) and holder.ids[:1] == (id,)]
+    if sealing and ids[0] != id:
+        reasons.append(f"{', '.join(sealing)} still use it as the newest: reload there")
+    until = use.sealed.get(id, now_ms) + LINK_DAYS * _DAY_MS
+    if until > now_ms:
+        reasons.append(f"payment links that it sealed may still be paid until {day(until)}")
+    if count := use.tokens.get(id):
+        reasons.append(f"{count} tokens on record need it")
+    if count := use.tokens.get(None):
+        reasons.append(f"{count} tokens on record were not used since it is counted, and may need it")
+    return reasons + [f"it has signed {what}" for what in signs]
+
+
+def day(at_ms: int) -> str:
+    """A date, in UTC."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).date().isoformat()
