@@ -17,6 +17,8 @@ REFERENCE_CHARS_MAX = 200
 _PURPOSE = "payment reference"
 _LAYOUT = struct.Struct(">BI4s16s32s")  # version, expiry, pepper id, account, token digest
 _VERSION = 1
+NO_TOKEN = bytes(32)
+"""The digest in a reference that no caller asked for: there is no token to put on record."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,7 @@ async def test_a_card_may_refuse_to_be_charged_without_its_owner_and_says_so_aga
             await api.v1.payment_intents.create_async(charge_of(session), {"idempotency_key": "one"})
         assert refused.value.code == code
         assert refused.value.error is not None
+        assert refused.value.error.payment_intent is not None
         intents.append(refused.value.error.payment_intent.id)
     assert len(set(intents)) == 1
     assert [one["status"] for one in standin.payment_intents] == ["requires_payment_method"]

@@ -14,6 +14,7 @@ import asyncpg
 
 from gateway.adapters.postgres.migrations import MigrationRefused, apply
 from gateway.adapters.postgres.sessions import PROBLEMS, Address, Connection, Ear
+from gateway.adapters.postgres.ways_to_pay import PostgresWaysToPay
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
 from gateway.core.money import Money
 from gateway.core.payments import Event
@@ -69,6 +70,7 @@ class PostgresRecords:
         self._channel = ""
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._ear: Ear | None = None
+        self.ways_to_pay = PostgresWaysToPay(self._do)
 
     async def open(self) -> None:
         """Connect, and bring the tables up to date. Raises StoreFailed, StoreDamaged."""

@@ -17,6 +17,7 @@ import aiosqlite
 
 from gateway.adapters.sqlite.migrations import MigrationRefused
 from gateway.adapters.sqlite.upgrade import upgrade
+from gateway.adapters.sqlite.ways_to_pay import SqliteWaysToPay
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
 from gateway.core.money import Money
 from gateway.core.payments import Event
@@ -42,6 +43,7 @@ class SqliteRecords:
         self._keyring = keyring
         self._randomness = randomness
         self._connection: aiosqlite.Connection | None = None
+        self.ways_to_pay = SqliteWaysToPay(self._read, self._write)
 
     async def open(self) -> None:
         """Make or open the file and bring its tables up to date. Raises StoreDamaged."""
