@@ -303,22 +303,22 @@ def auto_top_up() -> None:
 @click.argument("account")
 @config_option
 @json_option
-def show_auto_top_up(account: str, config: Path, as_json: bool) -> None:
+def show_rule(account: str, config: Path, as_json: bool) -> None:
     """Say how the auto top-up of ACCOUNT (acct_…) stands, and what was charged lately."""
-    from gateway.cli import auto_top_up as command
+    from gateway.cli.auto_top_up import show_auto_top_up
 
-    command.show_auto_top_up(config, account, as_json=as_json)
+    show_auto_top_up(config, account, as_json=as_json)
 
 
 @auto_top_up.command("off")
 @click.argument("account")
 @config_option
 @json_option
-def stop_auto_top_up(account: str, config: Path, as_json: bool) -> None:
+def stop_rule(account: str, config: Path, as_json: bool) -> None:
     """Switch the auto top-up of ACCOUNT (acct_…) off. What is under way is still credited."""
-    from gateway.cli import auto_top_up as command
+    from gateway.cli.auto_top_up import stop_auto_top_up
 
-    command.stop_auto_top_up(config, account, as_json=as_json)
+    stop_auto_top_up(config, account, as_json=as_json)
 
 
 @main.group()

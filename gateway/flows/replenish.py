@@ -2,7 +2,8 @@
 
 **Noticing costs a request nothing.** `spent` looks an account up among those with a rule, in this process's memory; for
 all others that is all. Whoever is below the line has a task begun, beside the road. Rules that another worker or host
-changed are heard of within seconds; until then, and for whoever runs dry at once, the refusal notices.
+changed are heard of within seconds, and looked after at once. What a worker believes of a balance may be what it was a
+while ago, if others spend from it too; then the refusal notices at the latest.
 
 **It is charged once.** Workers and hosts may all notice at the same moment. The task reads the number of the newest
 refill, then what the account has by the books (not by what this process believes: others credit too), and then claims
@@ -15,6 +16,7 @@ it, so that who looks next sees the money.
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -53,10 +55,12 @@ _OVERLAP_MS = 60_000
 _LOOKS_AFTER = (0.0, 0.2, 2.0)
 """When the books are looked at: what a request did cost may take a moment to be committed."""
 _REST_SECONDS = 5.0
-"""After an account was looked after, in this process."""
+"""After an account was looked after, in this process; a refused caller waits less."""
+_REST_SECONDS_REFUSED = 1.0
 _UNDER_WAY_MS = 20_000
 """How long a refill is left to whoever began it."""
 _NEVER = -(2**63)
+_LOOKED_MAX = 10_000
 
 
 class Replenish:
@@ -91,7 +95,8 @@ class Replenish:
         self._lines: dict[str, int] = {}
         """By account, in micros; of one whose rule is not on, a line that no balance is below."""
         self._seen_ms = 0
-        self._rest: dict[str, float] = {}
+        self._looked: OrderedDict[str, float] = OrderedDict()
+        """When an account was last looked after, oldest first."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._loops: list[asyncio.Task[None]] = []
 
@@ -120,14 +125,19 @@ class Replenish:
         """Hear of rules that changed, here or elsewhere. Raises RecordsUnavailable."""
         begun = self._clock.now_ms()
         for rule in await self._rules.rules_since(max(0, self._seen_ms - _OVERLAP_MS)):
-            self._learn(rule)
+            if self._learn(rule) and self._seen_ms:
+                self._look_after(rule.account)
         self._seen_ms = begun
 
-    def _learn(self, rule: Rule) -> None:
+    def _learn(self, rule: Rule) -> bool:
+        """Remember its line; whether it pays from now on, at this line."""
         if not rule.wanted:
             self._lines.pop(rule.account, None)
-        else:
-            self._lines[rule.account] = rule.wish.threshold.micros if rule.state == "on" else _NEVER
+            return False
+        line = rule.wish.threshold.micros if rule.state == "on" else _NEVER
+        changed = self._lines.get(rule.account) != line
+        self._lines[rule.account] = line
+        return changed and line != _NEVER
 
     async def _refresh_often(self) -> None:
         while True:
@@ -172,14 +182,15 @@ class Replenish:
         rule, reason = stands
         self._learn(rule)
         if rule.state == "on":
-            self._look_after(caller.account)
+            self._look_after(caller.account, rest_seconds=_REST_SECONDS_REFUSED)
         url = None if rule.state == "on" else self._url(caller)
         return replace(offered, auto_top_up=AutoTopUpStands(rule.state, reason, url))
 
-    def _look_after(self, account: str) -> None:
+    def _look_after(self, account: str, *, rest_seconds: float | None = None) -> None:
         """Begin, unless somebody does already or has just done."""
         loop = asyncio.get_running_loop()
-        if account in self._tasks or self._rest.get(account, 0.0) > loop.time():
+        rest = _REST_SECONDS if rest_seconds is None else rest_seconds
+        if account in self._tasks or self._looked.get(account, -rest) > loop.time() - rest:
             return
         task = loop.create_task(self._replenish(account), name=f"auto top-up {account}")
         self._tasks[account] = task
@@ -187,9 +198,10 @@ class Replenish:
 
     def _ended(self, account: str) -> None:
         task = self._tasks.pop(account)
-        now = asyncio.get_running_loop().time()
-        self._rest = {other: until for other, until in self._rest.items() if until > now}
-        self._rest[account] = now + _REST_SECONDS
+        self._looked.pop(account, None)
+        self._looked[account] = asyncio.get_running_loop().time()
+        if len(self._looked) > _LOOKED_MAX:
+            self._looked.popitem(last=False)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._report("auto top-up failed", account=account, error=type(error).__name__)
 
@@ -267,8 +279,8 @@ class Replenish:
 
     async def _relearn(self, account: str) -> None:
         rule = await self._rules.find_rule(account)
-        if rule is not None:
-            self._learn(rule)
+        if rule is not None and self._learn(rule):
+            self._look_after(account)
 
     # --- hearing ------------------------------------------------------------------------------------------------------
 
@@ -336,7 +348,8 @@ class Replenish:
         await self._rules.keep_rule(account, wish, most, now_ms=self._clock.now_ms())
         made = await self._rules.find_rule(account)
         assert made is not None, "it was kept"
-        self._learn(made)
+        if self._learn(made):
+            self._look_after(account)
         return made
 
     async def stop(self, account: str) -> bool:

@@ -101,7 +101,7 @@ class Shop:
     async def notice(self) -> None:
         """Every process is asked for a request that the balance does not cover."""
         for flow in self.flows:
-            flow._rest.clear()
+            flow._looked.clear()
             await flow.refresh()
             await flow.offer(PaymentRequired(price=FIVE, balance=ONE), CALLER)
         for flow in self.flows:
@@ -362,3 +362,20 @@ async def test_the_reference_of_a_refill_names_the_account(shop: Shop) -> None:
     ((refill, state),) = shop.till.records.ways_to_pay.refills.values()
     assert state == "succeeded"
     assert references.unseal(KEYRING, refill.reference).account == ACCOUNT
+
+
+async def test_a_rule_that_is_heard_of_is_looked_after_at_once(shop: Shop) -> None:
+    """The requests that brought the balance down may have been served before anybody here knew the rule."""
+    other = shop.process()
+    await other.refresh()
+    await shop.flow.stop(ACCOUNT)
+    await other.refresh()
+    shop.till.clock.pass_seconds(100)
+    await shop.till.records.ways_to_pay.keep_card(
+        ACCOUNT, CARD, WISH, MOST, at_ms=2**60, now_ms=shop.till.clock.now_ms()
+    )
+    await other.refresh()
+    await other.settled()
+    assert await shop.till.available() == 5_000_000
+    await other.refresh()
+    assert other._tasks == {}, "and not again without a change"
