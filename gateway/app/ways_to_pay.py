@@ -57,7 +57,7 @@ def check_out(
         rules=kept,
         least=stripe.choice.least if stripe else nothing,
         most=stripe.choice.most if stripe else nothing,
-        saves_cards=stripe is not None and stripe.auto_top_up is not None,
+        ceilings=stripe.auto_top_up if stripe else None,
         keyring=keyring,
         pepper=settings.secrets.peppers[0],
         limits=limits,

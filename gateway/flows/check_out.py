@@ -11,7 +11,7 @@ cannot fill the disk.
 """
 
 from gateway.core import references, tokens
-from gateway.core.auto_top_ups import Wish
+from gateway.core.auto_top_ups import Ceilings, Wish
 from gateway.core.callers import Caller
 from gateway.core.keyring import Keyring
 from gateway.core.money import Money, MoneySyntax, to_minor
@@ -29,7 +29,7 @@ KEY_CHARS_MAX = 255
 
 
 class CheckOut:
-    """Makes checkouts. `saves_cards` says whether auto top-up is offered here."""
+    """Makes checkouts. `ceilings` are those of auto top-up, if that is offered."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class CheckOut:
         rules: AutoTopUps,
         least: Money,
         most: Money,
-        saves_cards: bool,
+        ceilings: Ceilings | None,
         keyring: Keyring,
         pepper: Secret,
         limits: RateLimits,
@@ -51,13 +51,18 @@ class CheckOut:
         self._rules = rules
         self.least = least
         self.most = most
-        self.saves_cards = saves_cards
+        self._ceilings = ceilings
         self._keyring = keyring
         self._pepper = pepper
         self._limits = limits
         self._clock = clock
         self._randomness = randomness
         self._swept_ms = 0
+
+    @property
+    def saves_cards(self) -> bool:
+        """Whether auto top-up is offered here."""
+        return self._ceilings is not None
 
     def reference(self, caller: Caller) -> str:
         """Names the caller's account to whoever is to pay into it, sealed."""
@@ -97,12 +102,15 @@ class CheckOut:
 
     def wish(self, threshold: str, amount: str) -> Wish:
         """Below which balance to pay, and how much. Raises BadRequest."""
-        if not self.saves_cards:
+        if self._ceilings is None:
             raise BadRequest("auto top-up is not offered here")
         line = self.ceiling(threshold, "threshold")
         if self.most < line:
             raise BadRequest(f"threshold: at most {self.most}")
-        return Wish(line, self.amount(amount))
+        wish = Wish(line, self.amount(amount))
+        if self._ceilings.day < wish.amount:
+            raise BadRequest(f"amount: at most {self._ceilings.day} for auto top-up, the most in a day")
+        return wish
 
     async def begin(
         self, reference: str, amount: Money | None, *, wish: Wish | None = None, key: str | None = None, peer: str

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
+from gateway.core.auto_top_ups import Wish
 from gateway.core.keyring import NotOurs, UnknownKey
 from gateway.core.money import Money
 from gateway.core.orders import Order
@@ -70,11 +71,11 @@ class ChoosePlace:
         wish = None
         if fields.get("auto"):
             wish = self._check_out.wish(fields.get("threshold", ""), str(amount))
-        return await self._begin(fields.get("for", ""), amount, wish=wish, key=fields.get("key") or None, peer=peer)
+        return await self._begin(fields.get("for", ""), amount, wish, key=fields.get("key") or None, peer=peer)
 
-    async def _begin(self, reference: str, amount: Money, **rest: object) -> Order:
+    async def _begin(self, reference: str, amount: Money, wish: Wish | None, *, key: str | None, peer: str) -> Order:
         try:
-            return await self._check_out.begin(reference, amount, **rest)  # type: ignore[arg-type]
+            return await self._check_out.begin(reference, amount, wish=wish, key=key, peer=peer)
         except (NotOurs, UnknownKey):
             raise BadRequest("this address is not complete; open it again from where you came from") from None
 
@@ -89,7 +90,7 @@ class ChoosePlace:
                 raise BadRequest("auto_top_up: an object was expected")
             wish = self._check_out.wish(text_of(wanted, "threshold"), text_of(wanted, "amount"))
         key, reference = request.headers.get("Idempotency-Key"), self._check_out.reference(caller)
-        order = await self._begin(reference, amount, wish=wish, key=key, peer=request.remote or "")
+        order = await self._begin(reference, amount, wish, key=key, peer=request.remote or "")
         told = {
             "account": order.account,
             "amount": {"amount": amount.number, "currency": amount.currency},

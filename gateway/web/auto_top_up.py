@@ -11,8 +11,7 @@ from aiohttp import web
 
 from gateway.core.auto_top_ups import Ceilings, Rule
 from gateway.core.callers import Caller
-from gateway.core.keyring import NotOurs
-from gateway.core.refusals import BadRequest, PaymentServiceUnavailable, UnknownToken
+from gateway.core.refusals import BadRequest, UnknownToken
 from gateway.flows.check_out import CheckOut
 from gateway.flows.replenish import Replenish
 from gateway.ports import Ledger
@@ -68,6 +67,8 @@ class AutoPlace:
         if not isinstance(new_card, bool):
             raise BadRequest("new_card: true or false was expected")
         ceilings = self._ceilings(content)
+        if ceilings is not None and ceilings.day < wish.amount:
+            raise BadRequest(f"amount: at most {ceilings.day}, which is per_day")
         if not await self._ledger.funded(caller.account, wish.amount.currency):
             raise BadRequest("nothing was paid into this account yet; begin with a top-up that asks for auto_top_up")
         rule = await self._auto.want(caller.account, wish, ceilings)
@@ -116,13 +117,10 @@ class AutoPlace:
         return caller
 
     async def _card_url(self, caller: Caller, rule: Rule, request: web.Request) -> str:
-        key = request.headers.get("Idempotency-Key")
-        reference = self._check_out.reference(caller)
-        try:
-            order = await self._check_out.begin(reference, None, wish=rule.wish, key=key, peer=request.remote or "")
-        except NotOurs as error:
-            raise PaymentServiceUnavailable() from error
-        return order.url or ""
+        reference, key = self._check_out.reference(caller), request.headers.get("Idempotency-Key")
+        order = await self._check_out.begin(reference, None, wish=rule.wish, key=key, peer=request.remote or "")
+        assert order.url is not None, "an order that was begun can be paid"
+        return order.url
 
     def _ceilings(self, content: dict[str, Any]) -> Ceilings | None:
         if "per_day" not in content and "per_month" not in content:

@@ -1,7 +1,7 @@
 """A balance runs low, and a saved card pays: once, whoever notices and in whatever order it is heard of."""
 
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import pytest
@@ -36,6 +36,7 @@ class Bank:
         self.silent = 0
         self.asked: list[str] = []
         self.charged: dict[str, Refilled] = {}
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
 
     async def checkout(self, order: Order) -> str:
         raise AssertionError("not asked here")
@@ -49,6 +50,8 @@ class Bank:
     async def refill(self, refill: Refill) -> Refilled:
         self.asked.append(refill.key)
         made = self.charged.setdefault(refill.key, self._made(refill))
+        if self.meanwhile is not None:
+            await self.meanwhile()
         if self.silent:
             self.silent -= 1
             raise PaymentServiceUnavailable()
@@ -294,6 +297,18 @@ async def test_an_event_tells_of_a_failure_and_of_one_that_is_over_it_tells_noth
     assert await shop.state() == ("paused", "declined")
     await shop.flow.want(ACCOUNT, WISH)
     await shop.till.hear(Event("evt_again", failed.type, False, failed.created, failed.object))
+    assert await shop.state() == ("on", None)
+
+
+async def test_an_answer_that_comes_after_somebody_acted_on_the_event_pauses_nothing(shop: Shop) -> None:
+    shop.bank.says = Refilled("declined")
+
+    async def event_and_resume() -> None:
+        await shop.flow.heard(refill_event("payment_intent.payment_failed", shop, error="card_declined"))
+        await shop.till.records.ways_to_pay.keep_rule(ACCOUNT, WISH, MOST, now_ms=2)
+
+    shop.bank.meanwhile = event_and_resume
+    await shop.notice()
     assert await shop.state() == ("on", None)
 
 

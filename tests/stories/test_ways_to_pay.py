@@ -125,6 +125,7 @@ async def test_an_answer_that_was_lost_is_asked_for_again_and_one_checkout_was_m
         ({"amount": "5.00", "more": 1}, "the only members"),
         ({"amount": "5.00", "auto_top_up": {"threshold": "1"}}, "amount: a text"),
         ({"amount": "5.00", "auto_top_up": {"threshold": "501", "amount": "5"}}, "threshold: at most"),
+        ({"amount": "5.00", "auto_top_up": {"threshold": "1", "amount": "20.01"}}, "at most 20.00 usd for auto top-up"),
     ],
 )
 async def test_what_cannot_be_paid_is_refused_in_words(
@@ -263,6 +264,10 @@ async def test_the_holders_calls_are_the_holders_alone(shop: Stage, client: Clie
     over = {**wish, "per_day": "20.01"}
     async with client.put(shop.url + AUTO, json=over, headers=headers) as answer:
         assert "per_day: at most 20.00 usd" in (await answer.json())["detail"]
+    for change, words in (({"per_day": "4.99"}, "which is per_day"), ({"per_month": "900"}, "per_month: at most")):
+        async with client.put(shop.url + AUTO, json={**wish, **change}, headers=headers) as answer:
+            assert answer.status == 400
+            assert words in (await answer.json())["detail"]
     lower = {**wish, "per_day": "5.00"}
     async with client.put(shop.url + AUTO, json=lower, headers=headers) as answer:
         assert (await answer.json())["per_day"] == "5.00 usd"

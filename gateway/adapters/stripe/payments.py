@@ -134,7 +134,7 @@ class StripePayments:
             error = unavailable.__cause__
             if isinstance(error, stripe.CardError):
                 return cards.failure(_error_of(error))
-            if isinstance(error, stripe.InvalidRequestError) and not isinstance(error, stripe.IdempotencyError):
+            if isinstance(error, stripe.InvalidRequestError):
                 return Refilled("refused", str(error.code or "invalid_request"))
             raise
         return Refilled("refused", "resource_missing") if made is None else self._refilled(made.to_dict())
