@@ -670,6 +670,9 @@ class Replenishes(Offers, Protocol):
     def spent(self, account: str, hold: Hold) -> None:
         """A request was paid for. Awaits nothing, and looks no further for an account without a rule."""
 
+    async def goes_back(self, notice: Notice) -> None:
+        """Told before what a payer takes back leaves the balance. Raises RecordsUnavailable."""
+
     async def heard(self, event: Event) -> bool:
         """Act on what an event says of cards and refills; False if it says nothing of them.
 

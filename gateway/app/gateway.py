@@ -131,6 +131,7 @@ class Gateway:
             settings,
             self.payments,
             self.records.ways_to_pay,
+            receipts=self.records,
             books=credit_lines(settings),
             till=self.top_up,
             reference=self.check_out.reference,

@@ -60,6 +60,7 @@ class Office:
             settings,
             payments,
             kept,
+            receipts=self.records,
             books=credit_lines(settings),
             till=self.top_up,
             reference=check_out.reference,

@@ -10,7 +10,7 @@ from gateway.core.keyring import Keyring
 from gateway.core.money import Money
 from gateway.flows.check_out import CheckOut
 from gateway.flows.replenish import Replenish
-from gateway.ports import AutoTopUps, Clock, Orders, Randomness, RateLimits, Standings, Till
+from gateway.ports import AutoTopUps, Clock, Orders, Randomness, RateLimits, Receipts, Standings, Till
 from gateway.settings import Settings
 
 RETURN_PATH = "/-/paid?session_id={CHECKOUT_SESSION_ID}"
@@ -71,6 +71,7 @@ def replenish(
     payments: StripePayments | None,
     kept: Kept,
     *,
+    receipts: Receipts,
     books: Standings,
     till: Till,
     reference: Callable[[Caller], str],
@@ -86,6 +87,7 @@ def replenish(
     return Replenish(
         cards=payments,
         rules=kept,
+        receipts=receipts,
         books=books,
         till=till,
         ceilings=stripe.auto_top_up,

@@ -3,7 +3,8 @@
 A holder has one *rule*: below which balance, how much, at most how much in a day and in a month (any 24 hours, any 30
 days). A rule is `on` when there is a card for it and nothing speaks against using it. Whatever does, the card that was
 declined or the bank that wants to see its owner, *pauses* it: nothing is tried again until somebody acts, who pays with
-a card that is saved in doing so, says "resume", or has the bank send a new card.
+a card that is saved in doing so, says "resume", or has the bank send a new card. So does a refund or a dispute:
+what a payer takes back is not fetched again by the card, nor is any other debt.
 
 Each payment without its owner is a *refill*, numbered by account and written down with its key before the provider is
 asked. One is under way per account. Who begins one has read the number of the one before, and only then the balance:
@@ -23,7 +24,7 @@ REPEAT_MS_MAX = 20 * 3_600_000
 """How long a refill of unknown outcome may be repeated: the provider remembers keys for a day at least."""
 
 
-Pause = Literal["declined", "authentication_required", "card_removed", "refused"]
+Pause = Literal["declined", "authentication_required", "card_removed", "refused", "taken_back"]
 State = Literal["on", "paused", "no_card"]
 RefillState = Literal["asked", "succeeded", "failed"]
 

@@ -149,6 +149,8 @@ class Webhooks:
         return await self._closed(event, "done")
 
     async def _noticed(self, event: Event, notice: Notice, entry: InboxEntry | None) -> InboxStatus:
+        if self._replenish is not None:
+            await self._replenish.goes_back(notice)
         outcome = await self._patiently(lambda: self._take_back.heard(notice))
         if outcome == "unknown payment":
             outcome = await self._looked_up(notice, entry)

@@ -36,6 +36,7 @@ from gateway.core.auto_top_ups import (
 )
 from gateway.core.callers import Caller
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
+from gateway.core.money import Money
 from gateway.core.payments import PARKED, Event
 from gateway.core.references import NO_TOKEN, Reference
 from gateway.core.refusals import (
@@ -46,7 +47,8 @@ from gateway.core.refusals import (
     RecordsUnavailable,
     Refusal,
 )
-from gateway.ports import AutoTopUps, Cards, Clock, Hold, Randomness, Standings, StoreFailed, Till
+from gateway.core.reversals import Notice
+from gateway.ports import AutoTopUps, Cards, Clock, Hold, Randomness, Receipts, Standings, StoreFailed, Till
 
 REFRESH_SECONDS = 2.0
 SWEEP_SECONDS = 30.0
@@ -61,6 +63,8 @@ _UNDER_WAY_MS = 20_000
 """How long a refill is left to whoever began it."""
 _NEVER = -(2**63)
 _LOOKED_MAX = 10_000
+_FAILURES_MAX = 5
+"""In one sweep; then the provider is left alone until the next."""
 
 
 class Replenish:
@@ -71,6 +75,7 @@ class Replenish:
         *,
         cards: Cards,
         rules: AutoTopUps,
+        receipts: Receipts,
         books: Standings,
         till: Till,
         ceilings: Ceilings,
@@ -83,6 +88,7 @@ class Replenish:
     ) -> None:
         self._cards = cards
         self._rules = rules
+        self._receipts = receipts
         self._books = books
         self._till = till
         self._ceilings = ceilings
@@ -154,11 +160,20 @@ class Replenish:
 
     async def sweep(self, *, begun_before_ms: int = _UNDER_WAY_MS) -> None:
         """Find out what became of refills that nobody heard the end of."""
+        failures = 0
         try:
-            for refill in await self._rules.open_refills(self._clock.now_ms() - begun_before_ms):
-                await self._finish(refill)
-        except (RecordsUnavailable, PaymentServiceUnavailable, LedgerUnavailable):
+            refills = await self._rules.open_refills(self._clock.now_ms() - begun_before_ms)
+        except RecordsUnavailable:
             return
+        for refill in refills:
+            try:
+                await self._finish(refill)
+            except Exception as error:
+                # Whatever it is, it must not keep the others waiting, nor end the sweep.
+                self._report("auto top-up waits", account=refill.account, why=type(error).__name__)
+                failures += 1
+                if failures == _FAILURES_MAX:
+                    return
 
     # --- noticing -----------------------------------------------------------------------------------------------------
 
@@ -226,8 +241,8 @@ class Replenish:
             return None
         number = await self._rules.last_refill(account) + 1
         standing = await self._books.standing(account, rule.wish.threshold.currency)
-        if not standing < rule.wish.threshold:
-            return None
+        if not Money.zero(standing.currency) <= standing < rule.wish.threshold:
+            return None  # less than nothing is what a payer took back, or an operator: not for the card to pay
         refill = Refill(
             account=account,
             number=number,
@@ -283,6 +298,17 @@ class Replenish:
             self._look_after(account)
 
     # --- hearing ------------------------------------------------------------------------------------------------------
+
+    async def goes_back(self, notice: Notice) -> None:
+        """A payer takes money back: the card is not to fetch it again."""
+        if not notice.stands:
+            return
+        credited = await self._receipts.find_credited(notice.payment)
+        rule = await self._rules.find_rule(credited.account) if credited else None
+        if rule is not None and rule.card is not None and rule.paused is None:
+            await self._rules.pause(rule.card.method, "taken_back", now_ms=self._clock.now_ms())
+            self._report("auto top-up paused", level="info", account=rule.account, why="taken_back")
+            await self._relearn(rule.account)
 
     async def heard(self, event: Event) -> bool:
         """Act on what an event says of cards and refills."""

@@ -24,6 +24,7 @@ REASONS = {
     "authentication_required": "The bank wants to see you: pay once more with a card that is saved.",
     "card_removed": "The card is not kept any more.",
     "refused": "The payment was refused.",
+    "taken_back": "A payment went back to the payer.",
     "day_ceiling": "The most of a day is reached.",
     "month_ceiling": "The most of a month is reached.",
 }

@@ -116,6 +116,7 @@ async def test_a_new_card_of_the_bank_ends_a_pause_for_a_decline_before_it_and_n
         ("declined", NOW + 50, "paused"),
         ("declined", NOW + 100, "on"),
         ("authentication_required", NOW + 100, "paused"),
+        ("taken_back", NOW + 100, "paused"),
     ):
         await kept.pause("pm_1", why, now_ms=NOW + 100)  # type: ignore[arg-type]
         await kept.renew("pm_1", at_ms=at, now_ms=NOW + 101)

@@ -11,7 +11,7 @@ from gateway.core import references
 from gateway.core.auto_top_ups import REPEAT_MS_MAX, CardNotice, Ceilings, Refill, Refilled, SavedCard, Wish
 from gateway.core.callers import Caller
 from gateway.core.ids import RequestId
-from gateway.core.ledger import Credit, Tariff
+from gateway.core.ledger import Credit, Reversal, Tariff
 from gateway.core.money import Money
 from gateway.core.orders import Order
 from gateway.core.payments import Event, Payment
@@ -19,7 +19,7 @@ from gateway.core.references import NO_TOKEN
 from gateway.core.refusals import PaymentRequired, PaymentServiceUnavailable
 from gateway.flows.replenish import Replenish
 from tests.fakes import SeededRandomness
-from tests.tills import ACCOUNT, FIVE, KEYRING, MemoryTill, paid, sealed
+from tests.tills import ACCOUNT, FIVE, KEYRING, MemoryTill, paid, refund, sealed
 
 ONE = Money.parse("1.00 usd")
 WISH = Wish(ONE, FIVE)
@@ -84,6 +84,7 @@ class Shop:
         flow = Replenish(
             cards=self.bank,
             rules=self.till.records.ways_to_pay,
+            receipts=self.till.records,
             books=self.till.store,
             till=self.till.top_up,
             ceilings=MOST,
@@ -370,6 +371,50 @@ async def test_what_becomes_of_the_card_is_heard_of(shop: Shop) -> None:
     rule = await shop.till.records.ways_to_pay.find_rule(ACCOUNT)
     assert rule is not None
     assert rule.customer is None
+
+
+async def test_what_a_payer_takes_back_is_not_fetched_again_by_the_card(shop: Shop) -> None:
+    shop.till.webhooks._replenish = shop.flow
+    await shop.give("4.00 usd")
+    await shop.till.hear(paid())
+    await shop.till.hear(refund("re_0", 100, "failed"))
+    assert await shop.state() == ("on", None), "one that failed takes nothing"
+    await shop.till.spend(4_500_000)
+    await shop.till.hear(refund("re_1", 400))
+    assert await shop.till.available() == 500_000
+    assert await shop.state() == ("paused", "taken_back")
+    await shop.notice()
+    assert shop.bank.asked == []
+    await shop.flow.want(ACCOUNT, WISH)
+    await shop.notice()
+    assert len(shop.bank.charged) == 1, "whoever resumes it wants it"
+
+
+async def test_a_refund_leaves_a_pause_what_it_was(shop: Shop) -> None:
+    """A card that was declined may be renewed by the bank; a refund has nothing to do with that."""
+    shop.till.webhooks._replenish = shop.flow
+    shop.bank.says = Refilled("declined")
+    await shop.notice()
+    await shop.till.hear(paid(), refund("re_1", 400))
+    assert await shop.state() == ("paused", "declined")
+
+
+async def test_a_debt_is_not_for_the_card_to_pay(shop: Shop) -> None:
+    await shop.till.ledger.reverse(Reversal("manual:2", ACCOUNT, Money(1, "usd"), "manual", "for a test"))
+    await shop.notice()
+    assert shop.bank.asked == []
+
+
+async def test_a_refill_that_cannot_be_finished_does_not_keep_the_others_waiting(shop: Shop) -> None:
+    kept, now = shop.till.records.ways_to_pay, shop.till.clock.now_ms()
+    for number in range(3):
+        account, card = f"acct_{number}" + "a" * 31, SavedCard("cus", f"pm_{number}", "visa")
+        await kept.keep_card(account, card, WISH, MOST, at_ms=0, now_ms=number)
+        made = Refill(account, 1, f"key {number}", FIVE, "cus", card.method, shop.flow._reference(account), now)
+        assert await kept.begin_refill(made, MOST)
+    shop.bank.silent = 1
+    await shop.flow.sweep(begun_before_ms=-1)
+    assert [refill.key for refill in await kept.open_refills(2**60)] == ["key 0"]
 
 
 async def test_the_reference_of_a_refill_names_the_account(shop: Shop) -> None:

@@ -26,7 +26,9 @@ CREATE TABLE auto_top_up (
     customer  text,
     method    text,
     label     text,
-    paused    text    CHECK (paused IN ('declined', 'authentication_required', 'card_removed', 'refused')),
+    paused    text    CHECK (paused IN (
+        'declined', 'authentication_required', 'card_removed', 'refused', 'taken_back'
+    )),
     wanted    boolean NOT NULL,
     changed   bigint  NOT NULL
 );

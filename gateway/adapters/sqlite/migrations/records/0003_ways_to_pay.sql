@@ -26,7 +26,9 @@ CREATE TABLE auto_top_up (
     customer  TEXT,
     method    TEXT,
     label     TEXT,
-    paused    TEXT    CHECK (paused IN ('declined', 'authentication_required', 'card_removed', 'refused')),
+    paused    TEXT    CHECK (paused IN (
+        'declined', 'authentication_required', 'card_removed', 'refused', 'taken_back'
+    )),
     wanted    INTEGER NOT NULL,
     changed   INTEGER NOT NULL
 ) STRICT;
