@@ -113,9 +113,19 @@ class CheckOut:
         return wish
 
     async def begin(
-        self, reference: str, amount: Money | None, *, wish: Wish | None = None, key: str | None = None, peer: str
+        self,
+        reference: str,
+        amount: Money | None,
+        *,
+        holder: str | None,
+        wish: Wish | None = None,
+        key: str | None = None,
+        peer: str,
     ) -> Order:
         """A checkout for the account that a sealed reference names; without an amount it saves a card.
+
+        `holder` is the account that whoever asks has proven to be theirs. The provider shows the e-mail and the cards
+        of a customer that it knows: anybody may pay for an account, but only its holder is shown those.
 
         Raises NotOurs, UnknownKey, BadRequest, RateLimited, PaymentServiceUnavailable, RecordsUnavailable.
         """
@@ -125,7 +135,7 @@ class CheckOut:
         if key is not None and not (0 < len(key) <= KEY_CHARS_MAX):
             raise BadRequest(f"an idempotency key has 1 to {KEY_CHARS_MAX} characters")
         await self._admit(peer)
-        rule = await self._rules.find_rule(account) if self.saves_cards else None
+        rule = await self._rules.find_rule(account) if self.saves_cards and holder == account else None
         order = Order(
             id=order_id(account, key or self.new_key()),
             account=account,

@@ -345,6 +345,10 @@ class Replenish:
             self._report("a checkout saved no card", session=notice.about)
             return
         known = await self._rules.find_rule(account)
+        if known is not None and known.wanted and known.state == "on" and known.customer != card.customer:
+            # Anybody may pay for an account and save a card for it, but one that works is its holder's to replace.
+            self._report("a saved card replaces none", level="info", account=account)
+            return
         most = known.ceilings if known else self._ceilings
         now = self._clock.now_ms()
         await self._rules.keep_card(account, card, notice.wish, most, at_ms=_latest_ms(notice), now_ms=now)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from gateway.core.auto_top_ups import Wish
+from gateway.core.callers import Caller
 from gateway.core.keyring import NotOurs, UnknownKey
 from gateway.core.money import Money
 from gateway.core.orders import Order
@@ -56,7 +56,7 @@ class ChoosePlace:
         fields: dict[str, str] = {}
         try:
             fields = await read_form(request)
-            order = await self._ordered(fields, peer=request.remote or "")
+            order = await self._ordered(fields, await self._visitors.known(request), peer=request.remote or "")
         except (BadRequest, RateLimited, PaymentServiceUnavailable, RecordsUnavailable) as refusal:
             words = refusal.why if isinstance(refusal, BadRequest) else WORDS[type(refusal)].detail(refusal)
             answer = self._page(reference=fields.get("for", ""), typed=fields, problem=words, status=refusal.status)
@@ -66,16 +66,16 @@ class ChoosePlace:
             text=self._templates.render("onward.html", url=order.url, amount=order.amount), content_type="text/html"
         )
 
-    async def _ordered(self, fields: dict[str, str], *, peer: str) -> Order:
+    async def _ordered(self, fields: dict[str, str], caller: Caller | None, *, peer: str) -> Order:
         amount = self._check_out.amount(fields.get("other", "").strip() or fields.get("amount", ""))
         wish = None
         if fields.get("auto"):
             wish = self._check_out.wish(fields.get("threshold", ""), str(amount))
-        return await self._begin(fields.get("for", ""), amount, wish, key=fields.get("key") or None, peer=peer)
-
-    async def _begin(self, reference: str, amount: Money, wish: Wish | None, *, key: str | None, peer: str) -> Order:
+        holder, key = caller.account if caller else None, fields.get("key") or None
         try:
-            return await self._check_out.begin(reference, amount, wish=wish, key=key, peer=peer)
+            return await self._check_out.begin(
+                fields.get("for", ""), amount, holder=holder, wish=wish, key=key, peer=peer
+            )
         except (NotOurs, UnknownKey):
             raise BadRequest("this address is not complete; open it again from where you came from") from None
 
@@ -90,7 +90,9 @@ class ChoosePlace:
                 raise BadRequest("auto_top_up: an object was expected")
             wish = self._check_out.wish(text_of(wanted, "threshold"), text_of(wanted, "amount"))
         key, reference = request.headers.get("Idempotency-Key"), self._check_out.reference(caller)
-        order = await self._begin(reference, amount, wish, key=key, peer=request.remote or "")
+        order = await self._check_out.begin(
+            reference, amount, holder=caller.account, wish=wish, key=key, peer=request.remote or ""
+        )
         told = {
             "account": order.account,
             "amount": {"amount": amount.number, "currency": amount.currency},

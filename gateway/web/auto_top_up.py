@@ -119,7 +119,9 @@ class AutoPlace:
 
     async def _card_url(self, caller: Caller, rule: Rule, request: web.Request) -> str:
         reference, key = self._check_out.reference(caller), request.headers.get("Idempotency-Key")
-        order = await self._check_out.begin(reference, None, wish=rule.wish, key=key, peer=request.remote or "")
+        order = await self._check_out.begin(
+            reference, None, holder=caller.account, wish=rule.wish, key=key, peer=request.remote or ""
+        )
         assert order.url is not None, "an order that was begun can be paid"
         return order.url
 

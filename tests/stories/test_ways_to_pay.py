@@ -224,8 +224,28 @@ async def test_a_card_that_is_refused_is_not_tried_again_and_the_caller_is_told_
     assert (await spend(shop, client, headers))["Gateway-Balance"] == "9.75 usd"
     told = await stands(shop, client, headers)
     assert (told["state"], told["card"], told["threshold"]) == ("on", "visa 4242", "2.00 usd")
-    assert len({one["customer"] for one in shop.stand_in.payment_intents if one["customer"]}) == 1
+    assert len({one["customer"] for one in shop.stand_in.payment_intents if one["customer"]}) == 2, (
+        "whoever opens the link is not shown whom the provider knows this holder as"
+    )
     audited(shop)
+
+
+async def test_only_the_holder_is_taken_to_a_checkout_that_knows_them(shop: Stage, client: ClientSession) -> None:
+    headers = await with_card(shop, client)
+    known = shop.stand_in.sessions[0]["customer"]
+    async with client.get(shop.url + "/-/top-up", headers=headers) as answer:
+        page = hidden(await answer.text())
+    for key, who, customer in (("a", headers, known), ("b", {}, None), ("c", {"Authorization": "Bearer fb_x"}, None)):
+        form = {**page, "key": key, "amount": "5.00 usd", "auto": "1", "threshold": "1.00"}
+        async with client.post(shop.url + "/-/top-up", data=form, headers=who) as answer:
+            assert answer.status == 200
+        assert shop.stand_in.sessions[-1]["customer"] == customer
+    # And a stranger's card does not replace the holder's, which works; the money is the holder's all the same.
+    shop.stand_in.pay(shop.stand_in.sessions[-1]["id"], card="5555555555554444")
+    await heard(shop)
+    told = await stands(shop, client, headers)
+    assert (told["card"], told["threshold"]) == ("visa 4242", "6.00 usd")
+    assert (await spend(shop, client, headers))["Gateway-Balance"] == "10.75 usd"
 
 
 async def test_a_new_card_of_the_bank_is_used_again(shop: Stage, client: ClientSession) -> None:
