@@ -16,7 +16,6 @@ from gateway.core.callers import Caller
 from gateway.core.keyring import Keyring
 from gateway.core.money import Money, MoneySyntax, to_minor
 from gateway.core.orders import KEEP_MS, Order, order_id
-from gateway.core.references import Reference
 from gateway.core.refusals import BadRequest, PaymentServiceUnavailable, RateLimited
 from gateway.core.routes import Rate
 from gateway.core.secrets import Secret
@@ -24,7 +23,6 @@ from gateway.ports import AutoTopUps, Cards, Clock, Orders, Randomness, RateLimi
 
 PER_ADDRESS = Rate(10, 60, "10/minute")
 ALTOGETHER = Rate(10, 1, "10/second")
-_JOIN_SECONDS = 7 * 24 * 3600
 KEY_CHARS_MAX = 255
 
 
@@ -66,12 +64,8 @@ class CheckOut:
 
     def reference(self, caller: Caller) -> str:
         """Names the caller's account to whoever is to pay into it, sealed."""
-        known = Reference(
-            account=caller.account,
-            token_digest=caller.token_digest,
-            pepper_id=tokens.pepper_id(self._pepper),
-            expires=self._clock.now_ms() // 1000 + _JOIN_SECONDS,
-        )
+        pepper_id, now = tokens.pepper_id(self._pepper), self._clock.now_ms() // 1000
+        known = references.of_caller(caller, pepper_id=pepper_id, now_seconds=now)
         return references.seal(self._keyring, known, nonce=self._randomness.bytes(12))
 
     def new_key(self) -> str:

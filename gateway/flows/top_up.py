@@ -30,8 +30,6 @@ from gateway.ports import Clock, Credentials, Entries, Inbox, Links, Payments, R
 
 _LINK_SECONDS_MAX = 2.0
 _RETRY_SECONDS = 5.0
-_JOIN_SECONDS = 7 * 24 * 3600
-"""How long a reference may still serve to recognise a browser. Crediting has no such limit."""
 
 
 class TopUp:
@@ -99,12 +97,8 @@ class TopUp:
         if self._payments is None:
             return None
         link = self._link or await self._made_link(self._payments)
-        reference = Reference(
-            account=caller.account,
-            token_digest=caller.token_digest,
-            pepper_id=tokens.pepper_id(self._pepper),
-            expires=self._clock.now_ms() // 1000 + _JOIN_SECONDS,
-        )
+        pepper_id, now = tokens.pepper_id(self._pepper), self._clock.now_ms() // 1000
+        reference = references.of_caller(caller, pepper_id=pepper_id, now_seconds=now)
         sealed = references.seal(self._keyring, reference, nonce=self._randomness.bytes(12))
         return f"{link}?client_reference_id={sealed}"
 

@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from stripe import StripeClient
 
 _COMPLETED = frozenset(("checkout.session.completed", "checkout.session.async_payment_succeeded"))
-_ACTED_ON = sorted(
-    {*_COMPLETED, *notices.TYPES, *cards.TYPES}
-)  # at most twenty, https://docs.stripe.com/api/events/list
+_ACTED_ON = sorted({*_COMPLETED, *notices.TYPES, *cards.TYPES})
+"""At most twenty, https://docs.stripe.com/api/events/list."""
 _SESSION_ID = re.compile(r"cs_(test|live)_[A-Za-z0-9]{1,200}")
 _INTENT_ID = re.compile(r"pi_[A-Za-z0-9_]{1,200}")
 _PAGE = 100  # the most that Stripe gives, https://docs.stripe.com/api/pagination
