@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from stripe import StripeClient
 
 _COMPLETED = frozenset(("checkout.session.completed", "checkout.session.async_payment_succeeded"))
-_ACTED_ON = sorted({*_COMPLETED, *notices.TYPES, *cards.TYPES})
-"""At most twenty, https://docs.stripe.com/api/events/list."""
+_USUAL = sorted({*_COMPLETED, *notices.TYPES})
+_ACTED_ON = sorted({*_USUAL, *cards.TYPES})
+"""With saved cards. At most twenty, https://docs.stripe.com/api/events/list."""
 _SESSION_ID = re.compile(r"cs_(test|live)_[A-Za-z0-9]{1,200}")
 _INTENT_ID = re.compile(r"pi_[A-Za-z0-9_]{1,200}")
 _PAGE = 100  # the most that Stripe gives, https://docs.stripe.com/api/pagination
@@ -154,7 +155,8 @@ class StripePayments:
             raise PaymentServiceUnavailable() from error
 
     async def events(self, *, begin: int, end: int) -> AsyncIterator[Event]:
-        bounds = {"created": {"gte": begin, "lt": end}, "types": _ACTED_ON, "limit": _PAGE}
+        types = _ACTED_ON if self._keeps_cards else _USUAL
+        bounds = {"created": {"gte": begin, "lt": end}, "types": types, "limit": _PAGE}
         async for item in self._pages(lambda stripe, more: stripe.v1.events.list_async({**bounds, **more})):
             event = webhooks.event_of(item)
             if event is None:
