@@ -9,12 +9,14 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from gateway.core.auto_top_ups import CardNotice, Ceilings, Pause, Refill, Refilled, RefillState, Rule, SavedCard, Wish
 from gateway.core.callers import Caller
 from gateway.core.headers import Fields
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Balance, Charge, Claim, Committed, Credit, Draft, Drawn, Record, Reversal, Tail, Tariff
 from gateway.core.meters import Meter
 from gateway.core.money import Money
+from gateway.core.orders import Order
 from gateway.core.payments import Event, NoticeOutcome, Outcome, Payment
 from gateway.core.refusals import PaymentRequired, Refusal
 from gateway.core.reversals import Credited, Move, Notice
@@ -560,6 +562,31 @@ class Payments(Protocol):
         """Every completed checkout that was begun between the two, newest first. Raises PaymentServiceUnavailable."""
 
 
+class Cards(Protocol):
+    """A payment provider that takes exact amounts, and keeps cards and charges them."""
+
+    async def checkout(self, order: Order) -> str:
+        """The address of a page on which just this can be paid, or a card be saved. The same for the same order.
+
+        Raises PaymentServiceUnavailable.
+        """
+
+    async def saved_card(self, session: str) -> SavedCard | None:
+        """The card that a checkout saved; None if it saved none. Raises PaymentServiceUnavailable."""
+
+    async def refill(self, refill: Refill) -> Refilled:
+        """Charge a saved card without its owner. Asked again, it says again what became of it.
+
+        Raises PaymentServiceUnavailable when that is not known; it may have been charged.
+        """
+
+    async def find_refill(self, refill: Refill) -> Refilled | None:
+        """What became of a refill, long after; None if the provider never heard of it. Raises the same."""
+
+    def card_notice(self, event: Event) -> CardNotice | None:
+        """What an event says of saved cards and refills, if it does. Raises ValueError when it cannot be read."""
+
+
 InboxStatus = Literal["waiting", "done", "ignored", "parked"]
 
 
@@ -646,7 +673,14 @@ class CreditLines(Protocol):
     async def credit_of(self, ref: str) -> CreditLine | None: ...
 
     async def credits_between(self, begin_ms: int, end_ms: int) -> list[CreditLine]:
-        """Every credit of a checkout (`stripe:cs_…`) that was made then, oldest first."""
+        """Every credit of a checkout (`stripe:cs_…`) or refill (`stripe:pi_…`) that was made then, oldest first."""
+
+
+class Standings(Protocol):
+    """Reads accounts out of the books, as committed; works while somebody keeps them. Raises StoreFailed."""
+
+    async def standing(self, holder: str, currency: str) -> Money:
+        """What is left of all that was paid in, whoever of the hosts and workers has it set aside."""
 
 
 class Watermarks(Protocol):
@@ -664,6 +698,96 @@ class Links(Protocol):
     async def find_link(self, key: str) -> str | None: ...
 
     async def keep_link(self, key: str, url: str) -> None: ...
+
+
+class Orders(Protocol):
+    """What somebody wants to pay at the provider's checkout, written down before the provider is asked."""
+
+    async def keep_order(self, order: Order) -> Order:
+        """Write it down; what is on record under its id, which is what was written first."""
+
+    async def order_made(self, id: str, url: str) -> None:
+        """The provider has said where it can be paid."""
+
+    async def drop_orders(self, before_ms: int) -> None:
+        """Forget those that were begun before that."""
+
+
+class AutoTopUps(Protocol):
+    """Who wants to be topped up with which card, and every attempt at it."""
+
+    async def find_rule(self, account: str) -> Rule | None:
+        """Also one that is not wanted any more."""
+
+    async def rules_since(self, changed_ms: int) -> list[Rule]:
+        """All that changed at or after that, also those that are not wanted any more."""
+
+    async def keep_rule(self, account: str, wish: Wish, ceilings: Ceilings, *, now_ms: int) -> None:
+        """Make or change it, with the card that it has. It is not paused any more."""
+
+    async def keep_card(
+        self, account: str, card: SavedCard, wish: Wish, ceilings: Ceilings, *, at_ms: int, now_ms: int
+    ) -> None:
+        """A card was saved at `at_ms` for this. Nothing, if the rule changed after that."""
+
+    async def drop_rule(self, account: str, *, now_ms: int) -> bool:
+        """Switch it off and forget the card. False if it was off."""
+
+    async def pause(self, method: str, why: Pause, *, now_ms: int) -> None:
+        """Use this card no more until somebody acts."""
+
+    async def renew(self, method: str, *, at_ms: int, now_ms: int) -> None:
+        """The bank has sent a new card at `at_ms`: one that was declined before that may be used again."""
+
+    async def drop_card(self, method: str, *, now_ms: int) -> None:
+        """The provider does not keep this card any more."""
+
+    async def drop_customer(self, customer: str, *, now_ms: int) -> None:
+        """Nor this customer."""
+
+    async def last_refill(self, account: str) -> int:
+        """The number of its newest refill; 0 if there was none."""
+
+    async def begin_refill(self, refill: Refill, ceilings: Ceilings) -> bool:
+        """Write it down as asked for, in one step with all that speaks against it; False if anything does.
+
+        That is: the rule is not on or has another card, one is under way, the number is taken, a ceiling is reached.
+        """
+
+    async def end_refill(self, key: str, state: RefillState) -> bool:
+        """It is over. False if it was over before."""
+
+    async def find_refill(self, key: str) -> Refill | None:
+        """One that is under way."""
+
+    async def open_refills(self, before_ms: int) -> list[Refill]:
+        """Those under way that were begun before that, oldest first."""
+
+    async def refilled_since(self, account: str, since_ms: int) -> int:
+        """How many micros were charged after that, with what is under way."""
+
+
+class Offers(Protocol):
+    """Tells who cannot pay how they can."""
+
+    async def offer(self, refusal: PaymentRequired, caller: Caller) -> Refusal:
+        """The refusal with a way to pay, or PaymentServiceUnavailable when there is none just now."""
+
+
+class Replenishes(Offers, Protocol):
+    """Tops accounts up by themselves; implemented by the flow that does, known to those that hear of it."""
+
+    def spent(self, account: str, hold: Hold) -> None:
+        """A request was paid for. Awaits nothing, and looks no further for an account without a rule."""
+
+    async def goes_back(self, notice: Notice) -> None:
+        """Told before what a payer takes back leaves the balance. Raises RecordsUnavailable."""
+
+    async def heard(self, event: Event) -> bool:
+        """Act on what an event says of cards and refills; False if it says nothing of them.
+
+        Raises RecordsUnavailable, PaymentServiceUnavailable, ValueError.
+        """
 
 
 class Till(Protocol):

@@ -42,6 +42,9 @@ class Provider(StripePayments):
         self.listed = 0
         self.fails_after: int | None = None
 
+    async def payment_link(self, price: Money, return_url: str) -> str:
+        return "https://pay.example/1"
+
     async def find_payment_of(self, intent: str) -> Payment | None:
         return next((payment for payment in self.known.values() if payment.intent == intent), None)
 

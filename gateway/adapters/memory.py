@@ -1,9 +1,11 @@
 """Every port in memory: for tests and demos, and as the model that the databases are compared with."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+from gateway.core.auto_top_ups import DAY_MS, MONTH_MS, Ceilings, Pause, Refill, RefillState, Rule, SavedCard, Wish
 from gateway.core.ids import RequestId
 from gateway.core.ledger import (
     AccountRow,
@@ -18,7 +20,8 @@ from gateway.core.ledger import (
     Tariff,
     charges,
 )
-from gateway.core.money import AMOUNT_MICROS_MAX
+from gateway.core.money import AMOUNT_MICROS_MAX, Money
+from gateway.core.orders import Order
 from gateway.core.payments import Event
 from gateway.core.purses import PLAIN, purse_named
 from gateway.core.reversals import Credited, Move, Notice
@@ -41,7 +44,7 @@ class StoredAccount:
 
 
 class MemoryLedgerStore:
-    """Implements `ports.LedgerStore`, `ports.Archive`, `ports.CreditLines`.
+    """Implements `ports.LedgerStore`, `ports.Archive`, `ports.CreditLines`, `ports.Standings`.
 
     Closing and opening it again is a restart that lost nothing.
     """
@@ -96,10 +99,17 @@ class MemoryLedgerStore:
         found = self.credits.get(ref)
         return CreditLine(ref, found.account, found.amount) if found else None
 
+    async def standing(self, holder: str, currency: str) -> Money:
+        """As `ports.Standings`."""
+        found = self.accounts.get((holder, currency)) or StoredAccount(0)
+        return Money(found.credited - found.spent - found.debt, currency)
+
     async def credits_between(self, begin_ms: int, end_ms: int) -> list[CreditLine]:
         """As `ports.CreditLines`, but it knows of no times."""
         lines = (CreditLine(ref, found.account, found.amount) for ref, found in self.credits.items())
-        return [line for line in lines if line.ref.startswith("stripe:cs_")]
+        return [
+            line for line in lines if line.ref.startswith(("stripe:cs_", "stripe:pi_")) and line.ref.count(":") == 1
+        ]
 
     def _write(self, draft: Draft) -> None:
         by_id = {account.id: account for account in self.accounts.values()}
@@ -174,6 +184,7 @@ class MemoryRecords:
         self.pepper_ids: dict[bytes, str] = {}
         self.freeze_rows: list[tuple[Freeze, str | None]] = []
         self.key_roll, self.freezes = self, self
+        self.ways_to_pay = MemoryWaysToPay()
 
     async def find(self, digest: bytes) -> TokenRow | None:
         return self.tokens.get(digest)
@@ -304,6 +315,106 @@ class MemoryRecords:
 
     async def keep_watermark(self, name: str, value: int) -> None:
         self.watermarks[name] = max(value, self.watermarks.get(name, value))
+
+
+class MemoryWaysToPay:
+    """Implements `ports.Orders` and `ports.AutoTopUps`."""
+
+    def __init__(self) -> None:
+        self.orders: dict[str, Order] = {}
+        self.rules: dict[str, Rule] = {}
+        self.refills: dict[str, tuple[Refill, RefillState]] = {}
+
+    async def keep_order(self, order: Order) -> Order:
+        return self.orders.setdefault(order.id, order)
+
+    async def order_made(self, id: str, url: str) -> None:
+        self.orders[id] = replace(self.orders[id], url=url)
+
+    async def drop_orders(self, before_ms: int) -> None:
+        self.orders = {id: order for id, order in self.orders.items() if order.created_ms >= before_ms}
+
+    async def find_rule(self, account: str) -> Rule | None:
+        return self.rules.get(account)
+
+    async def rules_since(self, changed_ms: int) -> list[Rule]:
+        return [rule for rule in self.rules.values() if rule.changed_ms >= changed_ms]
+
+    async def keep_rule(self, account: str, wish: Wish, ceilings: Ceilings, *, now_ms: int) -> None:
+        known = self.rules.get(account) or Rule(account, wish, ceilings, None, None, now_ms)
+        self.rules[account] = replace(known, wish=wish, ceilings=ceilings, paused=None, wanted=True, changed_ms=now_ms)
+
+    async def keep_card(
+        self, account: str, card: SavedCard, wish: Wish, ceilings: Ceilings, *, at_ms: int, now_ms: int
+    ) -> None:
+        known = self.rules.get(account)
+        if known is None or known.changed_ms <= at_ms:
+            self.rules[account] = Rule(account, wish, ceilings, card, None, now_ms, customer=card.customer)
+
+    async def drop_rule(self, account: str, *, now_ms: int) -> bool:
+        known = self.rules.get(account)
+        if known is None or not known.wanted:
+            return False
+        self.rules[account] = replace(known, card=None, paused=None, wanted=False, changed_ms=now_ms)
+        return True
+
+    async def pause(self, method: str, why: Pause, *, now_ms: int) -> None:
+        self._change(lambda rule: _uses(rule, method), paused=why, changed_ms=now_ms)
+
+    async def renew(self, method: str, *, at_ms: int, now_ms: int) -> None:
+        declined = lambda rule: _uses(rule, method) and rule.paused == "declined" and rule.changed_ms <= at_ms  # noqa: E731
+        self._change(declined, paused=None, changed_ms=now_ms)
+
+    async def drop_card(self, method: str, *, now_ms: int) -> None:
+        self._change(lambda rule: _uses(rule, method), card=None, paused="card_removed", changed_ms=now_ms)
+
+    async def drop_customer(self, customer: str, *, now_ms: int) -> None:
+        gone = {"card": None, "customer": None, "paused": "card_removed"}
+        self._change(lambda rule: rule.customer == customer, **gone, changed_ms=now_ms)
+
+    def _change(self, which: Callable[[Rule], bool], **change: Any) -> None:
+        self.rules.update({account: replace(rule, **change) for account, rule in self.rules.items() if which(rule)})
+
+    async def last_refill(self, account: str) -> int:
+        return max((refill.number for refill, _ in self.refills.values() if refill.account == account), default=0)
+
+    async def begin_refill(self, refill: Refill, ceilings: Ceilings) -> bool:
+        rule = self.rules.get(refill.account)
+        if rule is None or rule.state != "on" or not _uses(rule, refill.method):
+            return False
+        ours = [(one, state) for one, state in self.refills.values() if one.account == refill.account]
+        if any(state == "asked" or one.number == refill.number for one, state in ours):
+            return False
+        for most, length in ((ceilings.day, DAY_MS), (ceilings.month, MONTH_MS)):
+            before = await self.refilled_since(refill.account, refill.created_ms - length)
+            if before + refill.amount.micros > most.micros:
+                return False
+        self.refills[refill.key] = refill, "asked"
+        return True
+
+    async def end_refill(self, key: str, state: RefillState) -> bool:
+        if await self.find_refill(key) is None:
+            return False
+        self.refills[key] = self.refills[key][0], state
+        return True
+
+    async def find_refill(self, key: str) -> Refill | None:
+        refill, state = self.refills.get(key, (None, "failed"))
+        return refill if state == "asked" else None
+
+    async def open_refills(self, before_ms: int) -> list[Refill]:
+        return [refill for refill, state in self.refills.values() if state == "asked" and refill.created_ms < before_ms]
+
+    async def refilled_since(self, account: str, since_ms: int) -> int:
+        return sum(
+            refill.amount.micros
+            for refill, state in self.refills.values()
+            if refill.account == account and state != "failed" and refill.created_ms > since_ms
+        )
+
+
+def _uses(rule: Rule, method: str) -> bool:
+    return rule.wanted and rule.card is not None and rule.card.method == method
 
 
 @dataclass(slots=True)

@@ -23,9 +23,10 @@ from gateway.adapters.sqlite.bookkeeping import SqliteBookkeeping
 from gateway.adapters.sqlite.credits import SqliteCreditLines
 from gateway.adapters.sqlite.ledger import SqliteLedgerStore
 from gateway.adapters.sqlite.records import SqliteRecords
-from gateway.adapters.stripe.payments import StripePayments
 from gateway.adapters.system import SystemClock, SystemFile, SystemRandomness
+from gateway.app import ways_to_pay
 from gateway.app.upkeep import Upkeep
+from gateway.app.ways_to_pay import RETURN_PATH, provider
 from gateway.core.ids import RequestId, RequestNumbers
 from gateway.core.keyring import Keyring
 from gateway.core.money import Money
@@ -43,11 +44,13 @@ from gateway.flows.rotate import CallIn
 from gateway.flows.serve import Serve
 from gateway.flows.take_back import TakeBack
 from gateway.flows.top_up import TopUp
-from gateway.ports import Clock, CreditLines, Randomness, RateLimits, Served, StoreFailed
+from gateway.ports import Clock, Randomness, RateLimits, Served, StoreFailed
 from gateway.relay.lending import Borrower
 from gateway.relay.listener import Relay
 from gateway.settings import Settings, load
+from gateway.web.amounts import ChoosePlace
 from gateway.web.answers import drop_what_was_invented, internal_error, log_failure
+from gateway.web.auto_top_up import AutoPlace
 from gateway.web.cookies import Cookies
 from gateway.web.front import Sparing
 from gateway.web.guard import Handler, continue_at_once, guarded
@@ -56,9 +59,11 @@ from gateway.web.proxy import Proxy, continue_when_paid
 from gateway.web.refusals import Refusals, as_problem
 from gateway.web.status import AdminPlace
 from gateway.web.templates import Templates
+from gateway.web.visitors import Visitors
 from gateway.web.webhooks import WebhookPlace
 
 if TYPE_CHECKING:  # an extra: imported where a store is a database
+    from gateway.adapters.postgres.credits import PostgresCreditLines
     from gateway.adapters.postgres.ledger import PostgresLedgerStore
     from gateway.adapters.postgres.records import PostgresRecords
     from gateway.adapters.postgres.sessions import Address
@@ -67,7 +72,6 @@ HEAD_KEY_PURPOSE = "ledger head"
 _ANYTHING = r"[\s\S]*"  # aiohttp matches decoded paths, and its usual `.*` stops at an encoded line feed
 _RELOADED = frozenset(("routes", "upstreams"))
 _FILES_OF_OURS = 64  # the books, the records, the logs, the webhooks that are being received
-RETURN_PATH = "/-/paid?session_id={CHECKOUT_SESSION_ID}"
 
 
 class Gateway:
@@ -134,6 +138,29 @@ class Gateway:
             first=slot == 0,
         )
         self.top_up = self._top_up()
+        self.check_out = ways_to_pay.check_out(
+            settings,
+            self.payments,
+            self.records.ways_to_pay,
+            keyring=self.keyring,
+            limits=self.limits,
+            clock=self.clock,
+            randomness=self.randomness,
+        )
+        self.replenish = ways_to_pay.replenish(
+            settings,
+            self.payments,
+            self.records.ways_to_pay,
+            receipts=self.records,
+            books=credit_lines(settings),
+            till=self.top_up,
+            reference=self.check_out.reference,
+            keyring=self.keyring,
+            clock=self.clock,
+            randomness=self.randomness,
+            report=report,
+        )
+        self._sweeps = slot == 0
         self.webhooks = self._webhooks()
         self.reconcile = self._reconcile() if slot == 0 else None
         self.numbers = RequestNumbers(slot=slot, start=int.from_bytes(self.randomness.bytes(4)))
@@ -193,6 +220,7 @@ class Gateway:
             take_back=self.take_back,
             clock=self.clock,
             report=self.report,
+            replenish=self.replenish,
         )
 
     def _reconcile(self) -> Reconcile | None:
@@ -216,9 +244,10 @@ class Gateway:
             callers=self.callers,
             limits=self.limits,
             ledger=self.ledger,
-            till=self.top_up,
+            till=self.replenish or self.top_up,
             served=served,
             places=Places(share=self.settings.workers),
+            **({"spent": self.replenish.spent} if self.replenish else {}),
         )
 
     def _proxy(self) -> Proxy:
@@ -287,6 +316,9 @@ class Gateway:
             self.report("given away after a crash", requests=self.recovered.count, micros=self.recovered.micros)
         self._opened.push_async_callback(self.upkeep.close)
         await self.upkeep.open()
+        if self.replenish is not None:
+            self._opened.push_async_callback(self.replenish.close)
+            await self.replenish.open(sweeps=self._sweeps)
         if self.webhooks is not None:
             self._opened.push_async_callback(self.webhooks.close)
             await self.webhooks.open()
@@ -369,6 +401,13 @@ class Gateway:
 
     def add_own_to(self, app: web.Application) -> None:
         """Add our own addresses."""
+        visitors = Visitors(
+            callers=self.callers, cookies=self.cookies, keyring=self.keyring, clock=self.clock,
+            randomness=self.randomness, token_header=self.settings.tokens.header,
+        )  # fmt: skip
+        auto = AutoPlace(visitors, self.replenish, self.check_out, self.ledger, self.templates)
+        presets = self.settings.stripe.choice.presets if self.settings.stripe else ()
+        chooser = ChoosePlace(self.templates, visitors, self.check_out, presets)
         pages = Pages(
             templates=self.templates,
             cookies=self.cookies,
@@ -378,13 +417,23 @@ class Gateway:
             ledger=self.ledger,
             limits=self.limits,
             routes=lambda: self.serve.routes,
-            token_header=self.settings.tokens.header,
+            visitors=visitors,
+            auto=auto,
         )
         app.on_response_prepare.append(drop_what_was_invented)
         self._add(app, "GET", "/-/", pages.wallet)
         self._add(app, "GET", "/-/wallet", pages.wallet)
         self._add(app, "GET", "/-/paid", pages.paid)
         self._add(app, "GET", "/-/style.css", pages.style)
+        if self.payments is not None:
+            self._add(app, "GET", "/-/top-up", chooser.show)
+            self._add(app, "POST", "/-/top-up", chooser.choose)
+            self._add(app, "POST", "/-/api/v1/top-ups", chooser.order)
+        if self.replenish is not None:
+            self._add(app, "POST", "/-/wallet/auto-top-up", auto.change)
+            self._add(app, "GET", "/-/api/v1/auto-top-up", auto.tell)
+            self._add(app, "PUT", "/-/api/v1/auto-top-up", auto.want)
+            self._add(app, "DELETE", "/-/api/v1/auto-top-up", auto.stop)
         if self.webhooks is not None and self.settings.stripe is not None:
             place = WebhookPlace(self.webhooks)
             for path in ("/-/webhooks/stripe", *self.settings.stripe.webhook_aliases):
@@ -402,21 +451,6 @@ class Gateway:
     def new_id(self) -> str:
         """The id of a request that is not proxied."""
         return str(RequestId(self.clock.now_ms(), self.numbers.next()))
-
-
-def provider(settings: Settings, report: Callable[..., None]) -> StripePayments | None:
-    """Who takes the payments, if anybody does."""
-    stripe = settings.stripe
-    if stripe is None:
-        return None
-    return StripePayments(
-        secret_key=stripe.secret_key,
-        webhook_secrets=stripe.webhook_secrets,
-        api_url=stripe.api_url,
-        tolerance_seconds=stripe.webhook_tolerance_seconds,
-        report=report,
-        share=settings.workers,
-    )
 
 
 def url_of(scheme: str, address: tuple[Any, ...]) -> str:
@@ -552,8 +586,8 @@ def records(settings: Settings, keyring: Keyring, randomness: Randomness) -> "Sq
     return PostgresRecords(address, keyring=keyring, randomness=randomness, connections_max=share)
 
 
-def credit_lines(settings: Settings) -> CreditLines:
-    """Who reads payments out of the books, whoever keeps them."""
+def credit_lines(settings: Settings) -> "SqliteCreditLines | PostgresCreditLines":
+    """Who reads payments and accounts out of the books, whoever keeps them."""
     if settings.store_url is None:
         return SqliteCreditLines(settings.store_path)
     address = database(settings)

@@ -5,8 +5,11 @@ The records can be opened by several processes at once, the books cannot: whoeve
 
 from collections.abc import Callable
 
+from gateway.adapters.ratelimits import MemoryRateLimits
 from gateway.adapters.system import SystemClock, SystemRandomness
-from gateway.app.gateway import RETURN_PATH, credit_lines, provider, records
+from gateway.app import ways_to_pay
+from gateway.app.gateway import credit_lines, records
+from gateway.app.ways_to_pay import RETURN_PATH, provider
 from gateway.core.keyring import Keyring
 from gateway.flows.receive import Webhooks
 from gateway.flows.take_back import TakeBack
@@ -48,6 +51,23 @@ class Office:
             randomness=randomness,
             token_recorded=lambda digest: None,
         )
+        kept, limits = self.records.ways_to_pay, MemoryRateLimits(self.clock)
+        check_out = ways_to_pay.check_out(
+            settings, payments, kept, limits=limits, keyring=keyring, clock=self.clock, randomness=randomness
+        )
+        replenish = ways_to_pay.replenish(
+            settings,
+            payments,
+            kept,
+            receipts=self.records,
+            books=credit_lines(settings),
+            till=self.top_up,
+            reference=check_out.reference,
+            keyring=keyring,
+            clock=self.clock,
+            randomness=randomness,
+            report=report,
+        )
         self.webhooks = Webhooks(
             payments=payments,
             inbox=self.records,
@@ -55,6 +75,7 @@ class Office:
             take_back=self.take_back,
             clock=self.clock,
             report=report,
+            replenish=replenish,
         )
 
     async def open(self) -> None:

@@ -294,6 +294,33 @@ def assign(id: str, account: str, yes: bool, config: Path, as_json: bool) -> Non
     assign_payment(config, id, account, yes=yes, as_json=as_json)
 
 
+@main.group("auto-top-up")
+def auto_top_up() -> None:
+    """Saved cards that pay when a balance runs low."""
+
+
+@auto_top_up.command("show")
+@click.argument("account")
+@config_option
+@json_option
+def show_rule(account: str, config: Path, as_json: bool) -> None:
+    """Say how the auto top-up of ACCOUNT (acct_…) stands, and what was charged lately."""
+    from gateway.cli.auto_top_up import show_auto_top_up
+
+    show_auto_top_up(config, account, as_json=as_json)
+
+
+@auto_top_up.command("off")
+@click.argument("account")
+@config_option
+@json_option
+def stop_rule(account: str, config: Path, as_json: bool) -> None:
+    """Switch the auto top-up of ACCOUNT (acct_…) off. What is under way is still credited."""
+    from gateway.cli.auto_top_up import stop_auto_top_up
+
+    stop_auto_top_up(config, account, as_json=as_json)
+
+
 @main.group()
 def webhooks() -> None:
     """What Stripe has delivered."""

@@ -11,12 +11,17 @@ import struct
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 
+from gateway.core.callers import Caller
 from gateway.core.keyring import KEY_ID_CHARS, Keyring, NotOurs
 
 REFERENCE_CHARS_MAX = 200
 _PURPOSE = "payment reference"
 _LAYOUT = struct.Struct(">BI4s16s32s")  # version, expiry, pepper id, account, token digest
 _VERSION = 1
+JOIN_SECONDS = 7 * 24 * 3600
+"""How long a reference may still serve to recognise a browser. Crediting has no such limit."""
+NO_TOKEN = bytes(32)
+"""The digest in a reference that no caller asked for: there is no token to put on record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,11 @@ class Reference:
     token_digest: bytes
     pepper_id: str
     expires: int
+
+
+def of_caller(caller: Caller, *, now_seconds: int) -> Reference:
+    """What travels with a payment that this caller is asked for."""
+    return Reference(caller.account, caller.token_digest, caller.pepper_id, now_seconds + JOIN_SECONDS)
 
 
 def seal(keyring: Keyring, reference: Reference, *, nonce: bytes) -> str:

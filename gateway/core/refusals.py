@@ -57,6 +57,15 @@ class UnknownToken(Refusal):
     code = "unknown_token"
 
 
+@dataclass(frozen=True, slots=True)
+class AutoTopUpStands:
+    """How the caller's auto top-up stands: why it does not pay just now, and where that can be mended."""
+
+    state: str
+    reason: str | None
+    url: str | None
+
+
 @dataclass(eq=False)
 class PaymentRequired(Refusal):
     """The balance does not cover the most that the request can cost."""
@@ -71,6 +80,8 @@ class PaymentRequired(Refusal):
     payment_url: str | None = None
     access_token: Secret | None = None
     """Made for a caller that had none; it is good for whatever is paid at `payment_url`."""
+    auto_top_up: AutoTopUpStands | None = None
+    """Set where the account has a saved card, or had one."""
 
 
 @dataclass(eq=False)

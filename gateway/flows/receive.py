@@ -17,7 +17,7 @@ from typing import TypeVar
 from gateway.core.payments import PARKED, Event, NoticeOutcome, Payment
 from gateway.core.refusals import LedgerUnavailable, PaymentServiceUnavailable, RecordsUnavailable
 from gateway.core.reversals import Notice
-from gateway.ports import Clock, Inbox, InboxEntry, InboxStatus, Payments, TakesBack, Till
+from gateway.ports import Clock, Inbox, InboxEntry, InboxStatus, Payments, Replenishes, TakesBack, Till
 
 _RETRY_SECONDS = 0.5
 _AT_ONCE_MAX = 16
@@ -39,7 +39,9 @@ class Webhooks:
         take_back: TakesBack,
         clock: Clock,
         report: Callable[..., None],
+        replenish: Replenishes | None = None,
     ) -> None:
+        self._replenish = replenish
         self._payments = payments
         self._inbox = inbox
         self._till = till
@@ -111,6 +113,9 @@ class Webhooks:
             except RecordsUnavailable:
                 self._report("event waits", id=event.id, type=event.type)
                 return "waiting"
+            except PaymentServiceUnavailable:
+                self._report("event waits", id=event.id, type=event.type)
+                return await self._closed(event, "waiting", "the payment provider cannot be asked about it")
             except Exception as error:
                 # Whatever it is, the event stays where an operator can see and replay it.
                 self._report("event parked", id=event.id, type=event.type, error=type(error).__name__)
@@ -123,19 +128,29 @@ class Webhooks:
         notice = self._payments.notice(event)
         if notice is not None:
             return await self._noticed(event, notice, entry)
-        return await self._closed(event, "ignored")
+        return await self._closed(event, "done" if await self._about_cards(event) else "ignored")
+
+    async def _about_cards(self, event: Event) -> bool:
+        """Whether it said something of saved cards; a checkout that was paid may, too."""
+        if self._replenish is None:
+            return False
+        replenish = self._replenish
+        return await self._patiently(lambda: replenish.heard(event))
 
     async def _paid(self, event: Event, payment: Payment) -> InboxStatus:
         outcome = await self._patiently(lambda: self._till.fulfil(payment))
         if outcome in PARKED:
             self._report("payment parked", id=event.id, session=payment.id, why=PARKED[outcome])
             return await self._closed(event, "parked", PARKED[outcome])
+        await self._about_cards(event)
         self._report(
             "payment", level="info", outcome=outcome, id=event.id, session=payment.id, amount=str(payment.amount)
         )
         return await self._closed(event, "done")
 
     async def _noticed(self, event: Event, notice: Notice, entry: InboxEntry | None) -> InboxStatus:
+        if self._replenish is not None:
+            await self._replenish.goes_back(notice)
         outcome = await self._patiently(lambda: self._take_back.heard(notice))
         if outcome == "unknown payment":
             outcome = await self._looked_up(notice, entry)

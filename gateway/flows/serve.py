@@ -7,6 +7,8 @@ awaits nothing, so no cancellation can land inside it and leave money on hold.
 When the ledger is down a priced request is refused before it reaches the upstream; free routes go on.
 """
 
+from collections.abc import Callable
+
 from gateway.core import headers, targets
 from gateway.core.callers import ANONYMOUS, Caller
 from gateway.core.money import Money
@@ -14,7 +16,7 @@ from gateway.core.places import Places
 from gateway.core.refusals import PaymentRequired, RateLimited, Refusal
 from gateway.core.routes import Rate, Route, RouteTable
 from gateway.core.targets import Target
-from gateway.ports import AnswerCut, Exchange, Identifies, Ledger, RateLimits, Served, Till
+from gateway.ports import AnswerCut, Exchange, Hold, Identifies, Ledger, Offers, RateLimits, Served
 
 
 class Serve:
@@ -27,10 +29,12 @@ class Serve:
         callers: Identifies,
         limits: RateLimits,
         ledger: Ledger,
-        till: Till,
+        till: Offers,
         served: Served,
         places: Places | None = None,
+        spent: Callable[[str, Hold], None] = lambda account, hold: None,
     ) -> None:
+        self._spent = spent
         self.routes = routes
         self._callers = callers
         self._limits = limits
@@ -122,6 +126,7 @@ class Serve:
             raise
         finally:
             exchange.cost = self._ledger.settle(hold, price.cost(meter.units))
+            self._spent(caller.account, hold)
 
 
 def _nothing_to_record() -> None:

@@ -22,15 +22,13 @@ from gateway.core.keyring import Keyring, NotOurs, UnknownKey
 from gateway.core.ledger import Credit
 from gateway.core.money import Money
 from gateway.core.payments import Outcome, Payment
-from gateway.core.references import Reference
+from gateway.core.references import NO_TOKEN, Reference
 from gateway.core.refusals import PaymentRequired, PaymentServiceUnavailable, Refusal
 from gateway.core.reversals import Credited
 from gateway.ports import Clock, Credentials, Entries, Inbox, Links, Payments, Randomness, Receipts, TakesBack
 
 _LINK_SECONDS_MAX = 2.0
 _RETRY_SECONDS = 5.0
-_JOIN_SECONDS = 7 * 24 * 3600
-"""How long a reference may still serve to recognise a browser. Crediting has no such limit."""
 
 
 class TopUp:
@@ -96,12 +94,8 @@ class TopUp:
         if self._payments is None:
             return None
         link = self._link or await self._made_link(self._payments)
-        reference = Reference(
-            account=caller.account,
-            token_digest=caller.token_digest,
-            pepper_id=caller.pepper_id,
-            expires=self._clock.now_ms() // 1000 + _JOIN_SECONDS,
-        )
+        now = self._clock.now_ms() // 1000
+        reference = references.of_caller(caller, now_seconds=now)
         sealed = references.seal(self._keyring, reference, nonce=self._randomness.bytes(12))
         return f"{link}?client_reference_id={sealed}"
 
@@ -149,6 +143,11 @@ class TopUp:
         if reference is None:
             return await self._assigned(payment)
         new = await self._credit(payment, reference.account)
+        if reference.token_digest != NO_TOKEN:
+            await self._record_token(reference)
+        return "credited" if new else "repeated"
+
+    async def _record_token(self, reference: Reference) -> None:
         await self._credentials.add(
             reference.token_digest,
             account=reference.account,
@@ -156,7 +155,6 @@ class TopUp:
             now_ms=self._clock.now_ms(),
         )
         self._token_recorded(reference.token_digest)
-        return "credited" if new else "repeated"
 
     async def assign(self, payment: Payment, account: str) -> tuple[Outcome, str]:
         """Credit a payment that names no account to this one; what became of it, and whose it is now.
@@ -196,10 +194,15 @@ class TopUp:
         return "credited" if await self._credit(payment, known.account) else "repeated"
 
     async def _credit(self, payment: Payment, account: str) -> bool:
-        """Whether it was new. Whatever was heard of its refunds takes effect, and no longer waits."""
+        """Whether it was new. Whatever was heard of its refunds takes effect, and no longer waits.
+
+        The money key is the one that was written down first for this payment intent: a checkout and its payment intent
+        are never two credits.
+        """
         paid = payment.paid or payment.amount
         known = await self._receipts.keep_credited(Credited(_key(payment), payment.id, account, paid, payment.amount))
-        credit = Credit(f"stripe:{payment.id}", known.account, payment.amount, "payment", "checkout")
+        how = "auto top-up" if known.session == payment.intent else "checkout"
+        credit = Credit(f"stripe:{known.session}", known.account, payment.amount, "payment", how)
         new = await self._ledger.credit(credit)
         for event in await self._take_back.settle(known):
             await self._inbox.close_event(event, "done")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from gateway.core.auto_top_ups import Ceilings
 from gateway.core.money import Money
 from gateway.core.pricing import Price
 from gateway.core.routes import (
@@ -20,6 +21,7 @@ from gateway.core.routes import (
 from gateway.core.secrets import Secret
 from gateway.settings import forms, payable, relay_forms, secret_files
 from gateway.settings.shape import (
+    AutoTopUpShape,
     CredentialShape,
     FieldRulesShape,
     GatewayShape,
@@ -30,6 +32,7 @@ from gateway.settings.shape import (
 )
 from gateway.settings.values import (
     CallerTimeouts,
+    ChoiceSettings,
     LimitSettings,
     Listener,
     LogSettings,
@@ -42,6 +45,7 @@ from gateway.settings.values import (
     UnixSocket,
 )
 
+_MOST_TIMES, _DAY_TIMES, _MONTH_TIMES = 20, 10, 4
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- read, not bound
 
 
@@ -124,8 +128,27 @@ def _stripe(shape: StripeShape, currency: str) -> StripeSettings:
         reconcile_seconds=shape.reconcile_seconds,
         freeze_on_fraud_warning=shape.freeze_on_fraud_warning,
         top_up=top_up,
+        choice=_choice(shape, top_up),
+        auto_top_up=_ceilings(shape.auto_top_up, top_up) if shape.auto_top_up else None,
         api_url=str(forms.origin(shape.api_url)),
     )
+
+
+def _choice(shape: StripeShape, top_up: Money) -> ChoiceSettings:
+    presets = tuple(forms.amount(text) for text in shape.amounts) or payable.usual_choice(top_up)
+    offered = [top_up.micros, *(preset.micros for preset in presets)]
+    most = min(payable.most(top_up.currency).micros, _MOST_TIMES * max(offered))
+    return ChoiceSettings(
+        presets=presets,
+        least=forms.amount(shape.amount_min) if shape.amount_min else Money(min(offered), top_up.currency),
+        most=forms.amount(shape.amount_max) if shape.amount_max else Money(most, top_up.currency),
+    )
+
+
+def _ceilings(shape: AutoTopUpShape, top_up: Money) -> Ceilings:
+    day = forms.amount(shape.per_day) if shape.per_day else Money(_DAY_TIMES * top_up.micros, top_up.currency)
+    month = forms.amount(shape.per_month) if shape.per_month else Money(_MONTH_TIMES * day.micros, day.currency)
+    return Ceilings(day, month)
 
 
 def _secrets(shape: GatewayShape, files: Mapping[str, Sequence[str]]) -> SecretSettings:

@@ -5,7 +5,6 @@ Each rule reads the draft and reports; none depends on another, so one pass find
 
 from collections.abc import Callable
 
-from gateway.core.money import Money, MoneySyntax, minor_decimals, to_minor
 from gateway.core.routes import RESERVED_PREFIXES
 from gateway.settings import forms, payable, relay_forms
 from gateway.settings.draft import Draft
@@ -89,23 +88,46 @@ def a_top_up_can_be_paid(draft: Draft) -> None:
         return
     if top_up.currency != currency:
         draft.report.add(path, f"the top-up is in {top_up.currency}, but `currency` is {currency}")
-    elif words := _not_payable(top_up):
+    elif words := payable.problem(top_up):
         draft.report.add(path, words)
 
 
-def _not_payable(top_up: Money) -> str:
-    decimals = minor_decimals(top_up.currency)
-    try:
-        minor = to_minor(top_up)
-    except MoneySyntax:
-        finest = {0: "no decimals", 2: "two decimals", 3: "two decimals and a 0"}[decimals]
-        return f"a payment in {top_up.currency} has {finest}"
-    least = payable.least(top_up.currency)
-    if least is not None and top_up < least:
-        return f"Stripe takes no payment below {least}"
-    if minor > payable.MINOR_MAX:
-        return "Stripe takes no payment of more than eight digits"
-    return ""
+def choices_can_be_paid(draft: Draft) -> None:
+    """Amounts to choose from, and their bounds: payable, of our currency, and none outside the bounds."""
+    currency = draft.read(forms.currency, "currency")
+    if not currency:
+        return
+    presets = [("stripe", "amounts", number) for number in draft.numbers("stripe", "amounts")]
+    least, most = ("stripe", "amount_min"), ("stripe", "amount_max")
+    amounts = {}
+    for path in (*presets, least, most):
+        amount = draft.read(forms.amount, *path) if draft.given(*path) else None
+        if amount is None:
+            continue
+        if amount.currency != currency:
+            draft.report.add(path, f"this is in {amount.currency}, but `currency` is {currency}")
+        elif words := payable.problem(amount):
+            draft.report.add(path, words)
+        else:
+            amounts[path] = amount
+    if least in amounts and most in amounts and amounts[most] < amounts[least]:
+        draft.report.add(most, f"this is less than stripe.amount_min, {amounts[least]}")
+    for path in presets:
+        if path in amounts and least in amounts and amounts[path] < amounts[least]:
+            draft.report.add(path, f"this is less than stripe.amount_min, {amounts[least]}")
+        if path in amounts and most in amounts and amounts[most] < amounts[path]:
+            draft.report.add(path, f"this is more than stripe.amount_max, {amounts[most]}")
+
+
+def ceilings_are_of_our_currency(draft: Draft) -> None:
+    currency = draft.read(forms.currency, "currency")
+    day, month = (draft.read(forms.amount, "stripe", "auto_top_up", name) for name in ("per_day", "per_month"))
+    for name, amount in (("per_day", day), ("per_month", month)):
+        if amount is not None and currency and amount.currency != currency:
+            path = ("stripe", "auto_top_up", name)
+            draft.report.add(path, f"this is in {amount.currency}, but `currency` is {currency}")
+    if day is not None and month is not None and day.currency == month.currency and month < day:
+        draft.report.add(("stripe", "auto_top_up", "per_month"), f"this is less than per_day, {day}")
 
 
 def routes_have_names_of_their_own(draft: Draft) -> None:
@@ -191,6 +213,8 @@ ALL: tuple[Callable[[Draft], None], ...] = (
     stand_ins_for_stripe_stay_at_home,
     amounts_are_of_one_currency,
     a_top_up_can_be_paid,
+    choices_can_be_paid,
+    ceilings_are_of_our_currency,
     routes_have_names_of_their_own,
     upstreams_have_names_of_their_own,
     routes_lead_to_an_upstream,

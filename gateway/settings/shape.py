@@ -55,6 +55,19 @@ from gateway.settings.texts import (
 STRIPE_API_URL = "https://api.stripe.com"
 
 
+class AutoTopUpShape(Shape):
+    per_day: Annotated[
+        AmountText | None,
+        Otherwise("ten times `stripe.top_up`"),
+        Field(description="The most that a saved card is charged without its owner in any 24 hours, for one account."),
+    ] = None
+    per_month: Annotated[
+        AmountText | None,
+        Otherwise("four times `per_day`"),
+        Field(description="The same in any 30 days."),
+    ] = None
+
+
 class StripeShape(Shape):
     secret_key: Annotated[
         StripeKeyText,
@@ -95,6 +108,26 @@ class StripeShape(Shape):
         AmountText | None,
         Otherwise("ten times the least that Stripe takes: `5.00 usd`"),
         Field(description="What one payment link sells: the balance that a caller gets for it."),
+    ] = None
+    amounts: Annotated[
+        list[AmountText],
+        Otherwise("once, twice and five times `top_up`"),
+        Field(max_length=12, description="What is offered where a caller chooses an amount."),
+    ] = Field(default_factory=list)
+    amount_min: Annotated[
+        AmountText | None,
+        Otherwise("the least of `amounts` and `top_up`"),
+        Field(description="The least that a caller may choose to pay at once."),
+    ] = None
+    amount_max: Annotated[
+        AmountText | None,
+        Otherwise("twenty times the largest of `amounts` and `top_up`"),
+        Field(description="The most that a caller may choose to pay at once."),
+    ] = None
+    auto_top_up: Annotated[
+        AutoTopUpShape | None,
+        Otherwise("no cards are saved"),
+        Field(description="Lets callers save a card that pays when their balance runs low. `{}` is enough."),
     ] = None
     api_url: Annotated[
         OriginText,

@@ -6,6 +6,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal
 
+from gateway.core.auto_top_ups import Ceilings
 from gateway.core.money import Money
 from gateway.core.routes import RouteTable, Upstream
 from gateway.core.secrets import Secret
@@ -27,6 +28,15 @@ Listener = Address | UnixSocket
 
 
 @dataclass(frozen=True, slots=True)
+class ChoiceSettings:
+    """What a caller may choose to pay at once."""
+
+    presets: tuple[Money, ...]
+    least: Money
+    most: Money
+
+
+@dataclass(frozen=True, slots=True)
 class StripeSettings:
     """How payments are taken."""
 
@@ -39,6 +49,9 @@ class StripeSettings:
     freeze_on_fraud_warning: bool
     top_up: Money
     """What one payment link sells."""
+    choice: ChoiceSettings
+    auto_top_up: Ceilings | None
+    """What a saved card may be charged at most without its owner; None: no cards are saved."""
     api_url: str
 
     @property

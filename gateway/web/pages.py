@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from gateway.core import tokens
 from gateway.core.callers import Caller
 from gateway.core.money import Money
 from gateway.core.payments import PARKED, Payment
@@ -19,8 +18,10 @@ from gateway.flows.identify import Callers
 from gateway.flows.top_up import TopUp
 from gateway.ports import Ledger, RateLimits
 from gateway.web.answers import OwnAnswer
+from gateway.web.auto_top_up import AutoPlace
 from gateway.web.cookies import Checkout, Cookies
 from gateway.web.templates import Templates, stylesheet
+from gateway.web.visitors import Visitors
 
 _WAIT_SECONDS = 2
 _BACK_SECONDS = 4
@@ -42,7 +43,8 @@ class Pages:
         ledger: Ledger,
         limits: RateLimits,
         routes: Callable[[], RouteTable],
-        token_header: str,
+        visitors: Visitors,
+        auto: AutoPlace,
     ) -> None:
         self._templates = templates
         self._cookies = cookies
@@ -52,7 +54,8 @@ class Pages:
         self._ledger = ledger
         self._limits = limits
         self._routes = routes
-        self._token_header = token_header
+        self._visitors = visitors
+        self._auto = auto
         self._stylesheet = stylesheet()
 
     async def style(self, request: web.Request) -> web.StreamResponse:
@@ -65,6 +68,7 @@ class Pages:
         try:
             caller = await self._caller(request)
             balance = await self._ledger.balance(caller.account, self._price.currency) if caller else None
+            auto = await self._auto.shown(caller) if caller and self._auto.offered else None
         except (LedgerUnavailable, RecordsUnavailable):
             return self._wait("Your balance cannot be read just now", "This page tries again by itself.")
         payer = caller or self._callers.fresh()
@@ -79,6 +83,7 @@ class Pages:
             payment_url=payment_url,
             top_up=self._price,
             routes=self._routes().routes,
+            auto=auto,
         )
         if payment_url and payer.fresh:
             self._cookies.set_token(answer, payer.fresh)
@@ -137,14 +142,7 @@ class Pages:
         return bool(balance.available or balance.held)
 
     async def _caller(self, request: web.Request) -> Caller | None:
-        """Whoever this browser or program is, by the same rules as on a route."""
-        for credential in tokens.candidates(
-            request.headers, request.cookies, header=self._token_header, cookie_names=(self._cookies.name,)
-        ):
-            caller = await self._callers.known(credential.value)
-            if caller is not None:
-                return caller
-        return None
+        return await self._visitors.known(request)
 
     def _wait(self, heading: str, detail: str, *, seconds: int = _WAIT_SECONDS) -> OwnAnswer:
         return self._say(heading, detail, refresh_seconds=seconds)

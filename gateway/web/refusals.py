@@ -118,6 +118,9 @@ def problem(refusal: Refusal, request_id: str | None = None) -> dict[str, Any]:
         body["account"] = refusal.account
         if refusal.payment_url:
             body["payment_url"] = refusal.payment_url
+        if refusal.auto_top_up:
+            stands = refusal.auto_top_up
+            body["auto_top_up"] = {"state": stands.state, "reason": stands.reason, "url": stands.url}
         if refusal.access_token:
             body["access_token"] = refusal.access_token.reveal()
     return body

@@ -63,3 +63,24 @@ async def test_books_that_are_not_there_are_a_failure(tmp_path: Path, postgres: 
     for lines in (SqliteCreditLines(tmp_path / "none.db"), PostgresCreditLines(Address(Secret(nowhere)))):
         with pytest.raises(StoreFailed):
             await lines.credit_of("stripe:cs_test_1")
+
+
+async def test_a_refill_is_a_payment_and_what_was_given_back_of_one_is_not(
+    books: tuple[Keeper, CreditLines, FakeClock],
+) -> None:
+    keeper, lines, clock = books
+    for ref in ("stripe:pi_1", "stripe:pi_1:2"):
+        await keeper.credit(Credit(ref, "acct", FIVE, "payment", "auto top-up"))
+    found = await lines.credits_between(0, clock.now_ms() + 1)
+    assert [one.ref for one in found] == ["stripe:pi_1"]
+
+
+async def test_an_account_stands_as_committed(books: tuple[Keeper, CreditLines, FakeClock]) -> None:
+    keeper, lines, _ = books
+    assert isinstance(lines, SqliteCreditLines | PostgresCreditLines)
+    assert await lines.standing("acct", "usd") == Money.zero("usd")
+    await keeper.credit(Credit("stripe:cs_test_1", "acct", FIVE, "payment", "checkout"))
+    assert await lines.standing("acct", "usd") == FIVE
+    assert await lines.standing("acct", "eur") == Money.zero("eur")
+    await keeper.reverse(Reversal("stripe:pi_1:1", "acct", Money.parse("7.00 usd"), "refund", "x"))
+    assert await lines.standing("acct", "usd") == Money.parse("5.00 usd") - Money.parse("7.00 usd")

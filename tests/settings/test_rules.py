@@ -265,3 +265,35 @@ def test_events_are_kept_for_whole_days(tmp_path: Path, text: str) -> None:
     assert "90d" in wrong(tmp_path, webhooks={"keep_events": text}).words
     assert settings(tmp_path, full(webhooks={"keep_events": "36500d"})).retention.events_days == 36_500
     assert settings(tmp_path, full()).retention.events_days == 90
+
+
+def test_amounts_to_choose_from_can_be_paid_and_lie_within_their_bounds(tmp_path: Path) -> None:
+    low, high = "this is less than stripe.amount_min, 2.00 usd", "this is more than stripe.amount_max, 8.00 usd"
+    for stripe, path, words in (
+        ({"amounts": ["5.00 usd", "5.00 eur"]}, "stripe.amounts[1]", "this is in eur, but `currency` is usd"),
+        ({"amounts": ["0.49 usd"]}, "stripe.amounts[0]", "Stripe takes no payment below 0.50 usd"),
+        ({"amount_min": "0.001 usd"}, "stripe.amount_min", "a payment in usd has two decimals"),
+        ({"amount_min": "2 usd", "amount_max": "1 usd"}, "stripe.amount_max", low),
+        ({"amounts": ["1 usd"], "amount_min": "2 usd"}, "stripe.amounts[0]", low),
+        ({"amounts": ["9 usd"], "amount_max": "8 usd"}, "stripe.amounts[0]", high),
+        ({"auto_top_up": {"per_day": "9 eur"}}, "stripe.auto_top_up.per_day", "this is in eur, but `currency` is usd"),
+        (
+            {"auto_top_up": {"per_day": "9 usd", "per_month": "8 usd"}},
+            "stripe.auto_top_up.per_month",
+            "this is less than per_day, 9.00 usd",
+        ),
+    ):
+        found = wrong(tmp_path, stripe=stripe)
+        assert (found.path, found.words) == (path, words)
+
+
+def test_what_may_be_chosen_follows_from_the_top_up(tmp_path: Path) -> None:
+    made = settings(tmp_path, full(stripe={"top_up": "4 usd", "auto_top_up": {}})).stripe
+    assert made is not None
+    assert [str(one) for one in made.choice.presets] == ["4.00 usd", "8.00 usd", "20.00 usd"]
+    assert (str(made.choice.least), str(made.choice.most)) == ("4.00 usd", "400.00 usd")
+    assert made.auto_top_up is not None
+    assert (str(made.auto_top_up.day), str(made.auto_top_up.month)) == ("40.00 usd", "160.00 usd")
+    made = settings(tmp_path, full(stripe={"amounts": ["3 usd", "30 usd"], "amount_max": "50 usd"})).stripe
+    assert made is not None
+    assert (str(made.choice.least), str(made.choice.most), made.auto_top_up) == ("3.00 usd", "50.00 usd", None)

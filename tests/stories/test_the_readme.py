@@ -116,6 +116,31 @@ async def test_payments_that_went_astray_are_dealt_with_as_it_stands(make_stage:
     assert ran.returncode == 0, shown.decode()
 
 
+async def test_the_ways_to_pay_are_as_they_stand(make_stage: StageMaker, tmp_path: Path) -> None:
+    stage = await make_stage(stripe={"auto_top_up": {}})
+    config = stage._config(int(stage.url.rpartition(":")[2]), stage.settings.admin[1])
+    (tmp_path / "shop").mkdir()
+    config["store"] = f"sqlite:{stage.settings.store_path}"
+    (tmp_path / "shop/gateway.yaml").write_text(json.dumps(config))
+    text = section("### Ways to pay", "## What callers see").replace("http://127.0.0.1:8402", stage.url)
+    order, after = blocks(text, "sh")
+    paid = (
+        """LINK=$(python3 -c 'import json; print(json.load(open("shop/order.json"))["payment_url"])')\n"""
+        f"""curl -sf -H 'Content-Type: application/json' -d '{{"link": "'$LINK'"}}' {stage.stand_in.url}"""
+        "/_standin/pay\n"
+        'until curl -s -H "Authorization: Bearer $TOKEN" '
+        f"""{stage.url}/-/api/v1/auto-top-up | grep -q '"on"'; do sleep 0.05; done\n"""
+    )
+    first = f'export PATH="{Path(sys.executable).parent}:$PATH"\n'
+    commands = (first + order + paid + after).replace("\\\n", "")
+    ran = await asyncio.create_subprocess_exec(
+        "bash", "-c", script(commands), cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    shown, _ = await asyncio.wait_for(ran.communicate(), 60)
+    assert ran.returncode == 0, shown.decode()
+
+
 def test_statements_and_pruning_are_as_they_stand(tmp_path: Path) -> None:
     (config,) = re.findall(r"<<'YAML'\n(.*?)^YAML", README, re.MULTILINE | re.DOTALL)
     (tmp_path / "shop").mkdir()

@@ -11,9 +11,14 @@ from gateway.ports import CreditLine, StoreFailed
 _LINES = "SELECT ref, holder, unit, micros FROM credit JOIN account ON credit.account = account.id WHERE "
 _TAKEN = "SELECT micros FROM reversal WHERE ref = $1 UNION ALL SELECT -micros FROM credit WHERE ref = $1"
 
+_STANDING = """SELECT coalesce(sum(credited - spent - debt), 0) AS micros FROM account
+WHERE holder = $1 AND unit = $2"""
+_PAID = "ref ~ '^stripe:(cs_|pi_[^:]*$)'"
+"""Payments; what was given back of one is numbered after its name."""
+
 
 class PostgresCreditLines:
-    """Implements `ports.CreditLines`."""
+    """Implements `ports.CreditLines` and `ports.Standings`."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
@@ -21,8 +26,12 @@ class PostgresCreditLines:
     async def credit_of(self, ref: str) -> CreditLine | None:
         return next(iter(await self._read("ref = $1", ref)), None)
 
+    async def standing(self, holder: str, currency: str) -> Money:
+        rows = await self._rows(_STANDING, holder, currency)
+        return Money(int(rows[0]["micros"]), currency)
+
     async def credits_between(self, begin_ms: int, end_ms: int) -> list[CreditLine]:
-        condition = "starts_with(ref, 'stripe:cs_') AND at >= $1 AND at < $2 ORDER BY at, ref"
+        condition = f"{_PAID} AND at >= $1 AND at < $2 ORDER BY at, ref"
         return await self._read(condition, begin_ms, end_ms)
 
     async def taken_by(self, ref: str) -> int | None:

@@ -16,6 +16,7 @@ from gateway.adapters.postgres.freezes import PostgresFreezes
 from gateway.adapters.postgres.keyroll import PostgresKeyRoll
 from gateway.adapters.postgres.migrations import MigrationRefused, apply
 from gateway.adapters.postgres.sessions import PROBLEMS, Address, Connection, Ear
+from gateway.adapters.postgres.ways_to_pay import PostgresWaysToPay
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
 from gateway.core.money import Money
 from gateway.core.payments import Event
@@ -84,6 +85,7 @@ class PostgresRecords:
         self._ear: Ear | None = None
         self.key_roll = PostgresKeyRoll(self._do)
         self.freezes = PostgresFreezes(self._do)
+        self.ways_to_pay = PostgresWaysToPay(self._do)
 
     async def open(self) -> None:
         """Connect, and bring the tables up to date. Raises StoreFailed, StoreDamaged."""

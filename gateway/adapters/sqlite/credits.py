@@ -12,9 +12,13 @@ from gateway.ports import CreditLine, StoreFailed
 _LINES = "SELECT ref, holder, unit, micros FROM credit JOIN account ON account = id WHERE "
 _TAKEN = "SELECT micros FROM reversal WHERE ref = ?1 UNION ALL SELECT -micros FROM credit WHERE ref = ?1"
 
+_STANDING = "SELECT coalesce(sum(credited - spent - debt), 0) FROM account WHERE holder = ? AND unit = ?"
+_PAID = "(ref GLOB 'stripe:cs_*' OR ref GLOB 'stripe:pi_*' AND ref NOT GLOB 'stripe:pi_*:*')"
+"""Payments; what was given back of one is numbered after its name."""
+
 
 class SqliteCreditLines:
-    """Implements `ports.CreditLines`."""
+    """Implements `ports.CreditLines` and `ports.Standings`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -22,8 +26,12 @@ class SqliteCreditLines:
     async def credit_of(self, ref: str) -> CreditLine | None:
         return next(iter(await asyncio.to_thread(self._read, "ref = ?", ref)), None)
 
+    async def standing(self, holder: str, currency: str) -> Money:
+        rows = await asyncio.to_thread(self._rows, _STANDING, (holder, currency))
+        return Money(int(rows[0][0]), currency)
+
     async def credits_between(self, begin_ms: int, end_ms: int) -> list[CreditLine]:
-        condition = "ref GLOB 'stripe:cs_*' AND at >= ? AND at < ? ORDER BY at, ref"
+        condition = f"{_PAID} AND at >= ? AND at < ? ORDER BY at, ref"
         return await asyncio.to_thread(self._read, condition, begin_ms, end_ms)
 
     async def taken_by(self, ref: str) -> int | None:

@@ -19,6 +19,7 @@ from gateway.adapters.sqlite.freezes import SqliteFreezes
 from gateway.adapters.sqlite.keyroll import SqliteKeyRoll
 from gateway.adapters.sqlite.migrations import MigrationRefused
 from gateway.adapters.sqlite.upgrade import upgrade
+from gateway.adapters.sqlite.ways_to_pay import SqliteWaysToPay
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
 from gateway.core.money import Money
 from gateway.core.payments import Event
@@ -56,6 +57,7 @@ class SqliteRecords:
         self._version: int | None = None
         self.key_roll = SqliteKeyRoll(self._read, self._write)
         self.freezes = SqliteFreezes(self._read, self._write)
+        self.ways_to_pay = SqliteWaysToPay(self._read, self._write)
 
     async def open(self) -> None:
         """Make or open the file and bring its tables up to date. Raises StoreDamaged."""

@@ -67,6 +67,7 @@ REQUESTS: Final[Mapping[tuple[str, str], tuple[str, str]]] = {
         "SessionLineItemListParams",
     ),
     ("GET", "/v1/payment_intents"): ("_payment_intent_list_params", "PaymentIntentListParams"),
+    ("POST", "/v1/payment_intents"): ("_payment_intent_create_params", "PaymentIntentCreateParams"),
     ("GET", "/v1/payment_intents/{id}"): ("_payment_intent_retrieve_params", "PaymentIntentRetrieveParams"),
     ("GET", "/v1/charges"): ("_charge_list_params", "ChargeListParams"),
     ("GET", "/v1/charges/{id}"): ("_charge_retrieve_params", "ChargeRetrieveParams"),
@@ -85,6 +86,8 @@ REQUESTS: Final[Mapping[tuple[str, str], tuple[str, str]]] = {
     ("GET", "/v1/customers/{id}"): ("_customer_retrieve_params", "CustomerRetrieveParams"),
     ("POST", "/v1/customers/{id}"): ("_customer_update_params", "CustomerUpdateParams"),
     ("GET", "/v1/payment_methods/{id}"): ("_payment_method_retrieve_params", "PaymentMethodRetrieveParams"),
+    ("POST", "/v1/payment_methods/{id}/detach"): ("_payment_method_detach_params", "PaymentMethodDetachParams"),
+    ("GET", "/v1/setup_intents/{id}"): ("_setup_intent_retrieve_params", "SetupIntentRetrieveParams"),
     ("GET", "/v1/events"): ("_event_list_params", "EventListParams"),
     ("GET", "/v1/events/{id}"): ("_event_retrieve_params", "EventRetrieveParams"),
 }

@@ -11,9 +11,11 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gateway.adapters.stripe import notices, webhooks
+from gateway.adapters.stripe import cards, notices, webhooks
 from gateway.adapters.stripe.pace import Pace
+from gateway.core.auto_top_ups import CardNotice, Refill, Refilled, SavedCard
 from gateway.core.money import Money, from_minor, to_minor
+from gateway.core.orders import Order
 from gateway.core.payments import Event, Payment
 from gateway.core.refusals import PaymentServiceUnavailable
 from gateway.core.reversals import Notice
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
     from stripe import StripeClient
 
 _COMPLETED = frozenset(("checkout.session.completed", "checkout.session.async_payment_succeeded"))
-_ACTED_ON = sorted({*_COMPLETED, *notices.TYPES})  # at most twenty, https://docs.stripe.com/api/events/list
+_USUAL = sorted({*_COMPLETED, *notices.TYPES})
+_ACTED_ON = sorted({*_USUAL, *cards.TYPES})
+"""With saved cards. At most twenty, https://docs.stripe.com/api/events/list."""
 _SESSION_ID = re.compile(r"cs_(test|live)_[A-Za-z0-9]{1,200}")
 _INTENT_ID = re.compile(r"pi_[A-Za-z0-9_]{1,200}")
 _PAGE = 100  # the most that Stripe gives, https://docs.stripe.com/api/pagination
@@ -33,7 +37,7 @@ _RETRIES = 2
 
 
 class StripePayments:
-    """Implements `ports.Payments`."""
+    """Implements `ports.Payments` and `ports.Cards`."""
 
     def __init__(
         self,
@@ -44,9 +48,15 @@ class StripePayments:
         tolerance_seconds: int,
         report: Callable[..., None],
         share: int = 1,
+        return_url: str = "",
+        wallet_url: str = "",
+        keeps_cards: bool = False,
     ) -> None:
         self._pace = Pace(share=share)
         self._share = share
+        self._return_url = return_url
+        self._wallet_url = wallet_url
+        self._keeps_cards = keeps_cards
         self._secret_key = secret_key
         self._webhook_secrets = tuple(webhook_secrets)
         self._api_url = api_url
@@ -94,6 +104,9 @@ class StripePayments:
         return str(link.url)
 
     async def find_payment(self, session: str) -> Payment | None:
+        if _INTENT_ID.fullmatch(session):
+            intent = await self._ask(lambda stripe: stripe.v1.payment_intents.retrieve_async(session))
+            return None if intent is None else self._readable(intent.to_dict(), cards.payment_of)
         found = _SESSION_ID.fullmatch(session)
         if not found or (found[1] == "live") != self._live:
             return None
@@ -106,10 +119,58 @@ class StripePayments:
         found = await self._ask(
             lambda stripe: stripe.v1.checkout.sessions.list_async({"payment_intent": intent, "limit": 1})
         )
-        return self._readable(found.data[0].to_dict()) if found and found.data else None
+        if found and found.data:
+            return self._readable(found.data[0].to_dict())
+        return await self.find_payment(intent) if self._keeps_cards else None
+
+    async def checkout(self, order: Order) -> str:
+        asked: Any = cards.session_of(order, return_url=self._return_url, wallet_url=self._wallet_url)
+        key: Any = {"idempotency_key": f"farebox-order-{order.id}"}
+        made = await self._ask(lambda stripe: stripe.v1.checkout.sessions.create_async(asked, key))
+        if made is None or not made.url:
+            raise PaymentServiceUnavailable()
+        return str(made.url)
+
+    async def saved_card(self, session: str) -> SavedCard | None:
+        more: Any = {"expand": ["setup_intent.payment_method", "payment_intent.payment_method"]}
+        found = await self._ask(lambda stripe: stripe.v1.checkout.sessions.retrieve_async(session, more))
+        return None if found is None else cards.saved(found.to_dict())
+
+    async def refill(self, refill: Refill) -> Refilled:
+        import stripe
+
+        asked: Any = cards.intent_of(refill)
+        key: Any = {"idempotency_key": f"farebox-refill-{refill.key}"}
+        try:
+            made = await self._ask(lambda client: client.v1.payment_intents.create_async(asked, key))
+        except PaymentServiceUnavailable as unavailable:
+            # What is certain is told; that somebody else holds the key, or the network, leaves it open.
+            error = unavailable.__cause__
+            if isinstance(error, stripe.CardError):
+                return cards.failure(_error_of(error))
+            if isinstance(error, stripe.InvalidRequestError):
+                return Refilled("refused", str(error.code or "invalid_request"))
+            raise
+        return Refilled("refused", "resource_missing") if made is None else self._refilled(made.to_dict())
+
+    async def find_refill(self, refill: Refill) -> Refilled | None:
+        since = refill.created_ms // 1000 - 60
+        bounds = {"customer": refill.customer, "created": {"gte": since}, "limit": _PAGE}
+        async for item in self._pages(lambda stripe, more: stripe.v1.payment_intents.list_async({**bounds, **more})):
+            if (item.get("metadata") or {}).get(cards.KEY) == refill.key:
+                return self._refilled(item)
+        return None
+
+    def _refilled(self, intent: Mapping[str, Any]) -> Refilled:
+        try:
+            return cards.refilled(intent)
+        except ValueError as error:
+            self._report("a payment cannot be read", why=str(error))
+            raise PaymentServiceUnavailable() from error
 
     async def events(self, *, begin: int, end: int) -> AsyncIterator[Event]:
-        bounds = {"created": {"gte": begin, "lt": end}, "types": _ACTED_ON, "limit": _PAGE}
+        types = _ACTED_ON if self._keeps_cards else _USUAL
+        bounds = {"created": {"gte": begin, "lt": end}, "types": types, "limit": _PAGE}
         async for item in self._pages(lambda stripe, more: stripe.v1.events.list_async({**bounds, **more})):
             event = webhooks.event_of(item)
             if event is None:
@@ -121,6 +182,13 @@ class StripePayments:
         bounds = {"created": {"gte": begin, "lt": end}, "status": "complete", "limit": _PAGE}
         async for item in self._pages(lambda stripe, more: stripe.v1.checkout.sessions.list_async({**bounds, **more})):
             payment = self._readable(item)
+            if payment is not None:
+                yield payment
+        if not self._keeps_cards:
+            return  # and the key may not be one that may list them
+        between: Any = {"created": bounds["created"], "limit": _PAGE}
+        async for item in self._pages(lambda stripe, more: stripe.v1.payment_intents.list_async({**between, **more})):
+            payment = self._readable(item, cards.payment_of)
             if payment is not None:
                 yield payment
 
@@ -138,11 +206,13 @@ class StripePayments:
                 return
             more = {"starting_after": page.data[-1].id}
 
-    def _readable(self, session: Mapping[str, Any]) -> Payment | None:
+    def _readable(
+        self, found: Mapping[str, Any], read: Callable[[Mapping[str, Any]], Payment | None] | None = None
+    ) -> Payment | None:
         try:
-            return _payment(session)
+            return (read or _payment)(found)
         except ValueError as error:
-            self._report("a checkout cannot be read", why=str(error))
+            self._report("a payment cannot be read", why=str(error))
             return None
 
     # --- what Stripe tells us -----------------------------------------------------------------------------------------
@@ -153,7 +223,12 @@ class StripePayments:
         )
 
     def payment(self, event: Event) -> Payment | None:
+        if event.type == "payment_intent.succeeded":
+            return cards.payment_of(event.object)
         return _payment(event.object) if event.type in _COMPLETED else None
+
+    def card_notice(self, event: Event) -> CardNotice | None:
+        return cards.notice(event)
 
     def notice(self, event: Event) -> Notice | None:
         return notices.notice(event)
@@ -205,6 +280,13 @@ class StripePayments:
             self._loaded = None
         for session in self._before:
             await session.close()
+
+
+def _error_of(error: Any) -> Mapping[str, Any]:
+    """The error object that Stripe answered with."""
+    body = error.json_body
+    found = body.get("error") if isinstance(body, Mapping) else None
+    return found if isinstance(found, Mapping) else {"code": error.code}
 
 
 def _payment(session: Mapping[str, Any]) -> Payment | None:

@@ -57,6 +57,8 @@ class Api:
         #: How many requests wait at the closed gate.
         self.waiting = 0
         self.arrived = asyncio.Event()
+        #: How many answers are still to be cut off: what was asked is done, and who asked does not hear of it.
+        self.cuts = 0
 
     def routes(self) -> list[web.RouteDef]:
         known = [web.route(route.method, route.path, self._handler(route)) for route in ROUTES]
@@ -78,8 +80,11 @@ class Api:
             self._admit(request)
             if route is None:
                 raise unrecognized(request.method, request.path)
-            body, more = await self._run(request, route, id)
-            return _json(200, body, {**headers, **more})
+            answer, more = await self._run(request, route, id)
+            if self.cuts:
+                self.cuts -= 1
+                _cut(request)
+            return _json(answer.status, answer.body, {**headers, **more})
         except ApiError as error:
             return _json(error.status, encode(error.body()), headers)
         except web.HTTPException as error:
@@ -100,24 +105,29 @@ class Api:
         if "Stripe-Account" in request.headers:
             raise ApiError(403, "The stand-in plays one account and has no connected ones.", code="account_invalid")
 
-    async def _run(self, request: web.Request, route: Route, id: str) -> tuple[bytes, dict[str, str]]:
+    async def _run(self, request: web.Request, route: Route, id: str) -> tuple[Answer, dict[str, str]]:
         fields = await _fields(request)
         key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
         if key is None:
             await self._pass_gate()
-            return self._call(request, route, id, None, fields), {}
+            return Answer(id, self._call(request, route, id, None, fields)), {}
         first = self._keys.claim(key, request.path, encode(sorted(fields)))
         more = {"Idempotency-Key": key, "Original-Request": id}
         if first is not None:
-            return first.body, {**more, "Original-Request": first.request, "Idempotent-Replayed": "true"}
+            return first, {**more, "Original-Request": first.request, "Idempotent-Replayed": "true"}
         try:
             await self._pass_gate()
-            body = self._call(request, route, id, key, fields)
+            answer = Answer(id, self._call(request, route, id, key, fields))
+        except ApiError as error:
+            if error.about is None:
+                self._keys.release(key)
+                raise
+            answer = Answer(id, encode(error.body()), error.status)
         except BaseException:
             self._keys.release(key)
             raise
-        self._keys.finish(key, Answer(id, body))
-        return body, more
+        self._keys.finish(key, answer)
+        return answer, more
 
     async def _pass_gate(self) -> None:
         self.waiting += 1
@@ -161,6 +171,11 @@ def encode(value: Any) -> bytes:
 
 def _json(status: int, body: bytes, headers: Mapping[str, str]) -> web.Response:
     return web.Response(status=status, body=body, content_type="application/json", headers=headers)
+
+
+def _cut(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()
 
 
 async def _fields(request: web.Request) -> list[tuple[str, str]]:

@@ -31,6 +31,7 @@ class Card:
     month: int
     year: int
     decline: Decline | None
+    """What the bank says to a payment for which the buyer is there."""
 
 
 class BadCard(Exception):
@@ -52,6 +53,21 @@ DECLINES: Mapping[str, Decline] = {
     "4000000000000127": Decline("incorrect_cvc", "incorrect_cvc", "Your card's security code is incorrect."),
     "4000000000000119": Decline("processing_error", "processing_error", "The card could not be processed. Try again."),
 }
+#: Can be saved, and every payment with it is declined.
+ATTACHES = "4000000000000341"
+AUTHENTICATE = Decline(
+    "authentication_required",
+    "authentication_required",
+    "Your card was declined. This transaction requires authentication.",
+)
+#: What the bank says to a payment without the buyer, with a card that was saved. On the hosted page the buyer is there,
+#: and is taken to have confirmed at the bank.
+OFF_SESSION: Mapping[str, Decline | None] = {
+    "4000002500003155": None,
+    "4000003800000446": None,
+    "4000002760003184": AUTHENTICATE,
+    ATTACHES: DECLINED,
+}
 BRANDS: Mapping[str, str] = {
     "4242424242424242": "visa",
     "4000056655665556": "visa",
@@ -62,7 +78,7 @@ BRANDS: Mapping[str, str] = {
     "3056930009020004": "diners",
     "3566002020360505": "jcb",
     "6200000000000005": "unionpay",
-    **dict.fromkeys(DECLINES, "visa"),
+    **dict.fromkeys((*DECLINES, *OFF_SESSION), "visa"),
 }
 
 _EXPIRY = re.compile(r"([0-9]{1,2})\s*[/-]?\s*([0-9]{2}|20[0-9]{2})")
@@ -79,7 +95,7 @@ def read(number: str, expiry: str, cvc: str, now: float) -> Card:
     brand = BRANDS[digits]
     if not re.fullmatch(r"[0-9]{4}" if brand == "amex" else r"[0-9]{3}", cvc.strip()):
         raise BadCard("cvc", "Your card's security code is incomplete.")
-    return Card(digits, brand, month, year, DECLINES.get(digits))
+    return Card(digits, brand, month, year, DECLINED if digits == ATTACHES else DECLINES.get(digits))
 
 
 def luhn(digits: str) -> bool:

@@ -163,14 +163,14 @@ class Checkout:
             session=session,
             business=self._business,
             items=[_shown_item(item, self._description(item)) for item in world.items[session["id"]]],
-            total=None if bounds is not None else currencies.shown(session["amount_total"], currency),
+            total=None if bounds is not None else _shown_total(session),
             bounds=bounds and _shown_bounds(bounds, currency),
             currency=currency.upper(),
             values={**start, **{name: value for name, value in typed.items() if value}},
             email_is_fixed=fixed is not None,
             methods=[name for name in ("card", "link") if name in methods],
             later=LATER_LABELS.get(later, "Bank debit") if later and later in methods else None,
-            verb=VERBS.get(session["submit_type"], "Pay"),
+            verb="Save card" if session["mode"] == "setup" else VERBS.get(session["submit_type"], "Pay"),
             note=(session["custom_text"]["submit"] or {}).get("message"),
             problem=problem,
             field=field,
@@ -187,7 +187,9 @@ class Checkout:
             return self._message(status, "This checkout has expired", text)
         if session["status"] == "open":
             return self._message(status, "This payment link is deactivated", text or "")
-        shown = currencies.shown(session["amount_total"], session["currency"])
+        if session["mode"] == "setup":
+            return self._message(status, "Thank you: the card is saved", text or self._confirmation(session), paid=True)
+        shown = _shown_total(session)
         if session["payment_status"] == "paid":
             title, told = f"Thank you: {shown} paid", self._confirmation(session)
         else:
@@ -242,6 +244,13 @@ def _shown_item(item: Json, description: str | None) -> Json:
         "each": None if custom else currencies.shown(item["price"]["unit_amount"], currency),
         "total": None if custom else currencies.shown(item["amount_total"], currency),
     }
+
+
+def _shown_total(session: Json) -> str | None:
+    """None where only a card is saved."""
+    if session["mode"] == "setup":
+        return None
+    return currencies.shown(session["amount_total"], session["currency"])
 
 
 def _shown_bounds(bounds: Json, currency: str) -> str:

@@ -6,7 +6,7 @@ constructor per reason keeps codes and parameters spelt the same wherever they a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 DOCS = "https://docs.stripe.com/error-codes/"
@@ -23,6 +23,7 @@ class ApiError(Exception):
         type: str = "invalid_request_error",
         code: str | None = None,
         param: str | None = None,
+        about: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -30,6 +31,8 @@ class ApiError(Exception):
         self.type = type
         self.code = code
         self.param = param
+        #: What a declined payment leaves behind and tells: what the call made is kept then.
+        self.about = about
 
     def body(self) -> dict[str, Any]:
         error: dict[str, Any] = {"message": self.message, "type": self.type}
@@ -38,6 +41,7 @@ class ApiError(Exception):
             error["doc_url"] = DOCS + self.code.replace("_", "-")
         if self.param is not None:
             error["param"] = self.param
+        error.update(self.about or {})
         return {"error": error}
 
 

@@ -2,8 +2,9 @@
 
 A key belongs to the account, not to an address. The first request with it claims it; a twin that arrives while
 the first is still under way is told to come back (409); a later one with the same parameters gets the first
-answer, byte for byte; one with other parameters is an error. Requests that fail their checks leave no trace, so a
-corrected one may use the key again. Keys are forgotten after a day, and sooner when there are too many.
+answer, byte for byte, also when that was a declined card; one with other parameters is an error. Requests that fail
+their checks leave no trace, so a corrected one may use the key again. Keys are forgotten after a day, and sooner when
+there are too many.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ class Answer:
 
     request: str
     body: bytes
+    status: int = 200
 
 
 @dataclass(slots=True)

@@ -126,7 +126,9 @@ def custom_text(params: Mapping[str, Any]) -> Json:
     return {name: params.get(name) or None for name in names}
 
 
-def session(id: str, at: int, expires: int, url: str, amount: int, currency: str, params: Mapping[str, Any]) -> Json:
+def session(
+    id: str, at: int, expires: int, url: str, amount: int | None, currency: str, params: Mapping[str, Any]
+) -> Json:
     email = params.get("customer_email")
     return {
         "id": id,
@@ -164,15 +166,15 @@ def session(id: str, at: int, expires: int, url: str, amount: int, currency: str
         "locale": params.get("locale"),
         "managed_payments": None,
         "metadata": params.get("metadata", {}),
-        "mode": "payment",
+        "mode": params.get("mode", "payment"),
         "origin_context": None,
         "payment_intent": None,
         "payment_link": params.get("payment_link"),
-        "payment_method_collection": "if_required",
+        "payment_method_collection": "always" if amount is None else "if_required",
         "payment_method_configuration_details": None,
         "payment_method_options": {},
         "payment_method_types": params["payment_method_types"],
-        "payment_status": "unpaid",
+        "payment_status": "no_payment_required" if amount is None else "unpaid",
         "permissions": None,
         "phone_number_collection": {"enabled": False},
         "presentment_details": None,
@@ -186,7 +188,7 @@ def session(id: str, at: int, expires: int, url: str, amount: int, currency: str
         "submit_type": params.get("submit_type"),
         "subscription": None,
         "success_url": params.get("success_url"),
-        "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
+        "total_details": None if amount is None else {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
         "ui_mode": "hosted_page",
         "url": url,
         "wallet_options": None,
@@ -303,6 +305,38 @@ def payment_intent(id: str, at: int, secret: str, session: Json, data: Mapping[s
         "status": "requires_payment_method",
         "transfer_data": None,
         "transfer_group": data.get("transfer_group"),
+    }
+
+
+def setup_intent(id: str, at: int, secret: str, session: Json) -> Json:
+    return {
+        "id": id,
+        "object": "setup_intent",
+        "application": None,
+        "automatic_payment_methods": None,
+        "cancellation_reason": None,
+        "client_secret": secret,
+        "created": at,
+        "customer": session["customer"],
+        "customer_account": None,
+        "description": None,
+        "excluded_payment_method_types": None,
+        "flow_directions": None,
+        "last_setup_error": None,
+        "latest_attempt": None,
+        "livemode": False,
+        "managed_payments": None,
+        "mandate": None,
+        "metadata": {},
+        "next_action": None,
+        "on_behalf_of": None,
+        "payment_method": None,
+        "payment_method_configuration_details": None,
+        "payment_method_options": {},
+        "payment_method_types": session["payment_method_types"],
+        "single_use_mandate": None,
+        "status": "requires_payment_method",
+        "usage": "off_session",
     }
 
 

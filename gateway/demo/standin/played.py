@@ -152,6 +152,22 @@ CREATE_SESSION = fields(
     ui_mode=enum("hosted_page"),
 )
 EXPIRE_SESSION = RETRIEVE
+CREATE_INTENT = fields(
+    ["amount", "currency"],
+    amount=INTEGER,
+    automatic_payment_methods=fields(["enabled"], enabled=BOOLEAN, allow_redirects=enum("always", "never")),
+    confirm=BOOLEAN,
+    currency=STRING,
+    customer=STRING,
+    description=STRING,
+    expand=EXPAND,
+    metadata=METADATA,
+    off_session=BOOLEAN,
+    payment_method=STRING,
+    receipt_email=STRING,
+    statement_descriptor_suffix=STRING,
+)
+DETACH_METHOD = RETRIEVE
 CREATE_REFUND = fields(
     amount=INTEGER,
     charge=STRING,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.demo.standin import catalogue, played, returns, sessions, views
+from gateway.demo.standin import catalogue, intents, played, returns, sessions, views
 from gateway.demo.standin.errors import invalid
 from gateway.demo.standin.shapes import Shape
 from gateway.demo.standin.store import Json, World
@@ -118,6 +118,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route("GET", "/v1/checkout/sessions/{id}/line_items", played.LIST_ITEMS, _items_of("checkout.session")),
     Route("GET", "/v1/payment_intents", played.LIST_INTENTS, _lists("payment_intent", "/v1/payment_intents")),
+    Route("POST", "/v1/payment_intents", played.CREATE_INTENT, _creates(intents.create)),
     Route("GET", "/v1/payment_intents/{id}", played.RETRIEVE, _retrieves("payment_intent")),
     Route("GET", "/v1/charges", played.LIST_CHARGES, _lists("charge", "/v1/charges")),
     Route("GET", "/v1/charges/{id}", played.RETRIEVE, _retrieves("charge")),
@@ -138,6 +139,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/customers/{id}", played.RETRIEVE, _retrieves("customer")),
     Route("POST", "/v1/customers/{id}", played.UPDATE_CUSTOMER, catalogue.update_customer),
     Route("GET", "/v1/payment_methods/{id}", played.RETRIEVE, _retrieves("payment_method")),
+    Route("POST", "/v1/payment_methods/{id}/detach", played.DETACH_METHOD, intents.detach),
+    Route("GET", "/v1/setup_intents/{id}", played.RETRIEVE, _retrieves("setup_intent")),
     Route("GET", "/v1/events", played.LIST_EVENTS, _list_events),
     Route("GET", "/v1/events/{id}", played.RETRIEVE, _retrieves("event")),
 )

@@ -138,6 +138,11 @@ class StandIn:
         return copy.deepcopy(list(self._world.shelf("checkout.session")))
 
     @property
+    def payment_intents(self) -> list[Json]:
+        """Every payment intent, oldest first."""
+        return copy.deepcopy(list(self._world.shelf("payment_intent")))
+
+    @property
     def journal(self) -> list[Movement]:
         """Money that moved, oldest first."""
         return list(self._world.journal)
@@ -257,6 +262,18 @@ class StandIn:
     async def tamper(self, event_id: str, how: Tampering) -> list[int | None]:
         """Send a copy of an event that must not be believed. Returns the status of each endpoint."""
         return await self._webhooks.tamper(self._event(event_id), how)
+
+    def update_card(self, method_id: str) -> Json:
+        """The issuer sends a new card, and the network tells Stripe of it: payments with it succeed from now on."""
+        method = self._world.get("payment_method", method_id, "payment_method")
+        method["card"].update(exp_year=method["card"]["exp_year"] + 3, last4="4242")
+        self._world.numbers[method_id] = "4242424242424242"
+        self._world.emit("payment_method.automatically_updated", method)
+        return copy.deepcopy(method)
+
+    def cut_answers(self, count: int = 1) -> None:
+        """Do what the next API requests ask for, and break the connection before the answer."""
+        self._api.cuts = count
 
     def hold_requests(self) -> None:
         """Let API requests wait for `release_requests`, as if Stripe were slow."""

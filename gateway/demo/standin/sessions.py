@@ -48,7 +48,11 @@ def valid_email(text: str) -> bool:
 def create(world: World, params: Mapping[str, Any]) -> Json:
     """`POST /v1/checkout/sessions`."""
     _check(world, params)
-    items, currency = basket(world, params["line_items"], params.get("currency"))
+    items: list[Json] = []
+    if params["mode"] == "setup":
+        currency = str(params["currency"]).lower()
+    else:
+        items, currency = basket(world, params["line_items"], params.get("currency"))
     given = dict(params)
     given["metadata"] = {key: value for key, value in (params.get("metadata") or {}).items() if value != ""}
     given["payment_method_types"] = _methods(params, currency)
@@ -100,8 +104,8 @@ def expire_due(world: World) -> None:
 
 def custom_amount(world: World, session: Json) -> Json | None:
     """The bounds of an amount that the buyer chooses, if the buyer does."""
-    bounds: Json | None = world.items[session["id"]][0]["price"]["custom_unit_amount"]
-    return bounds
+    items = world.items[session["id"]]
+    return items[0]["price"]["custom_unit_amount"] if items else None
 
 
 def link_is_open(link: Json) -> bool:
@@ -129,8 +133,8 @@ def _expire(world: World, session: Json) -> Json:
 
 def _open(world: World, items: list[Json], currency: str, expires: int, given: Mapping[str, Any]) -> Json:
     id = f"cs_test_a1{world.token(58)}"
-    amount = sum(item["amount_total"] for item in items)
-    bounds = items[0]["price"]["custom_unit_amount"]
+    amount = sum(item["amount_total"] for item in items) if items else None
+    bounds = items[0]["price"]["custom_unit_amount"] if items else None
     if bounds is not None:
         amount = bounds["preset"] or bounds["minimum"] or 0
     world.items[id] = items
@@ -149,12 +153,13 @@ def _note_due(world: World, expires: int, id: str) -> None:
 
 
 def _check(world: World, params: Mapping[str, Any]) -> None:
-    for name in ("mode", "success_url", "line_items"):
+    for name in ("mode", "success_url"):
         if name not in params:
             raise missing(name)
-    if params["mode"] != "payment":
+    if params["mode"] not in ("payment", "setup"):
         raise not_played([f"mode={params['mode']}"])
-    if len(params["line_items"]) > LINES_MAX:
+    _check_mode(params)
+    if len(params.get("line_items", ())) > LINES_MAX:
         raise invalid(f"line_items takes at most {LINES_MAX} items", "line_items")
     for name in ("success_url", "cancel_url"):
         if name in params:
@@ -166,6 +171,8 @@ def _check(world: World, params: Mapping[str, Any]) -> None:
         )
     if "customer" in params:
         world.get("customer", params["customer"], "customer", 400)
+        if "customer_creation" in params:
+            raise invalid("You may only specify one of these parameters: customer, customer_creation.", "customer")
         if "customer_email" in params:
             raise invalid("Only one of customer and customer_email may be used", "customer_email")
     if not valid_email(params.get("customer_email", "a@b.c")):
@@ -173,6 +180,19 @@ def _check(world: World, params: Mapping[str, Any]) -> None:
     lifetime = params.get("expires_at", world.seconds() + LIFETIME_SECONDS) - world.seconds()
     if not LIFETIME_SECONDS_MIN <= lifetime <= LIFETIME_SECONDS:
         raise invalid("expires_at must be between 30 minutes and 24 hours from now", "expires_at")
+
+
+def _check_mode(params: Mapping[str, Any]) -> None:
+    """What goes with a payment and what with the saving of a card."""
+    if params["mode"] == "payment":
+        if "line_items" not in params:
+            raise missing("line_items")
+        return
+    for name in ("line_items", "payment_intent_data", "submit_type"):
+        if name in params:
+            raise invalid(f"You can not pass `{name}` in `setup` mode.", name)
+    if "currency" not in params:
+        raise missing("currency")
 
 
 def _methods(params: Mapping[str, Any], currency: str) -> list[str]:

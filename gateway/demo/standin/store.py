@@ -30,6 +30,7 @@ KINDS = (
     "payment_link",
     "checkout.session",
     "payment_intent",
+    "setup_intent",
     "charge",
     "customer",
     "payment_method",
@@ -104,6 +105,8 @@ class World:
     items: dict[str, list[Json]] = field(init=False, default_factory=dict)
     #: What the query of a payment link asked the page to fill in, by session.
     prefilled: dict[str, dict[str, str]] = field(init=False, default_factory=dict)
+    #: The number of the test card behind a payment method: it decides what becomes of later payments.
+    numbers: dict[str, str] = field(init=False, default_factory=dict)
     #: What a session hands on to its payment intent.
     intent_data: dict[str, Json] = field(init=False, default_factory=dict)
     #: When sessions are due to expire: a heap of times and ids.
@@ -139,6 +142,7 @@ class World:
             self.items.pop(gone["id"], None)
             self.prefilled.pop(gone["id"], None)
             self.intent_data.pop(gone["id"], None)
+            self.numbers.pop(gone["id"], None)
         return item
 
     def forget(self, item: Json) -> None:
@@ -151,19 +155,24 @@ class World:
 
     @contextmanager
     def caused_by(self, request: str | None, idempotency_key: str | None) -> Iterator[None]:
-        """Run one API call: all of it happens, or, when it ends in an `ApiError`, nothing that it made remains."""
+        """Run one API call: all of it happens, or, when it ends in an `ApiError`, nothing that it made remains.
+
+        But for a payment that was declined: that happened, and is told.
+        """
         self.cause, self._made = (request, idempotency_key), []
         try:
             yield
-        except ApiError:
-            for item in self._made:
-                self.forget(item)
+        except ApiError as error:
+            if error.about is None:
+                for item in self._made:
+                    self.forget(item)
+                self._made.clear()
             raise
         finally:
             made, self._made, self.cause = self._made, None, (None, None)
-        for item in made:
-            if item["object"] == "event":
-                self.ring(item)
+            for item in made:
+                if item["object"] == "event":
+                    self.ring(item)
 
     def emit(self, type: str, about: Json, **extra: Any) -> None:
         """Write an event down, with the object as it is at this moment, and ring the bell."""

@@ -1,7 +1,8 @@
 """Where a session is paid: one attempt, from the tender on the counter to the events that tell of it.
 
-An attempt ends in one of four ways, each with the objects and events that Stripe leaves behind:
+An attempt ends in one of these ways, each with the objects and events that Stripe leaves behind:
 
+    saves a card  setup_intent.created, payment_method.attached, setup_intent.succeeded, checkout.session.completed
     succeeds      payment_intent.created, charge.succeeded, payment_intent.succeeded, checkout.session.completed (paid)
     settles later payment_intent.created, payment_intent.processing, charge.pending,
                   checkout.session.completed (unpaid); `settle` brings the rest
@@ -52,41 +53,60 @@ def pay(world: World, session: Json, tender: Tender, amount: int | None, secret:
     """One attempt. Raises `PaymentRefused` or `PaymentDeclined`; else the session is complete."""
     _admit(world, session)
     _admit_method(session, tender)
-    _set_amount(world, session, amount)
     email = fixed_email(world, session) or tender.email
+    if session["mode"] == "setup":
+        return _set_up(world, session, tender, email, secret)
+    _set_amount(world, session, amount)
     decline = tender.card.decline if tender.card else None
     if decline is None:
         _find_customer(world, session, email)
     method = _method(world, session, tender, email, secret)
     intent = _intent(world, session, method)
-    charge = _charge(world, intent, method)
+    charge = charge_with(world, intent, method)
     if decline is not None:
-        _fail(world, intent, charge, method, decline)
+        fail(world, intent, charge, method, decline)
         raise PaymentDeclined(decline)
     if tender.later:
         intent.update(status="processing", processing={"type": tender.later})
         world.emit("payment_intent.processing", intent)
         world.emit("charge.pending", charge)
     else:
-        _succeed(world, session, intent, charge)
+        succeed(world, session, intent, charge)
     _complete(world, session, email, "unpaid" if tender.later else "paid")
     return session
 
 
-def settle(world: World, session: Json, succeed: bool) -> Json:
+def _set_up(world: World, session: Json, tender: Tender, email: str, secret: str) -> Json:
+    """Save a card without a payment."""
+    card = tender.card
+    if card is not None and card.decline is not None and card.number != cards.ATTACHES:
+        raise PaymentDeclined(card.decline)
+    _find_customer(world, session, email)
+    id = world.id("seti")
+    intent = world.keep(objects.setup_intent(id, world.seconds(), f"{id}_secret_{world.token(24)}", session))
+    session["setup_intent"] = id
+    world.emit("setup_intent.created", intent)
+    method = _method(world, session, tender, email, secret)
+    intent.update(payment_method=method["id"], status="succeeded")
+    world.emit("setup_intent.succeeded", intent)
+    _complete(world, session, email, "no_payment_required")
+    return session
+
+
+def settle(world: World, session: Json, arrives: bool) -> Json:
     """Let a payment that settles later arrive, or fail. Raises `PaymentRefused` when none is under way."""
     intent = world.shelf("payment_intent").get(session["payment_intent"] or "")
     if intent is None or intent["status"] != "processing":
         raise PaymentRefused("method", "This session has no payment that is still to settle.")
     charge = world.get("charge", intent["latest_charge"])
     intent["processing"] = None
-    if succeed:
-        _succeed(world, session, intent, charge)
+    if arrives:
+        succeed(world, session, intent, charge)
         session["payment_status"] = "paid"
         world.emit("checkout.session.async_payment_succeeded", session)
     else:
         method = world.get("payment_method", intent["payment_method"])
-        _fail(world, intent, charge, method, DECLINED)
+        fail(world, intent, charge, method, DECLINED)
         world.emit("checkout.session.async_payment_failed", session)
     return session
 
@@ -148,9 +168,14 @@ def _method(world: World, session: Json, tender: Tender, email: str, secret: str
     else:
         type, details = "link", {"email": tender.email}
     made = objects.payment_method(world.id("pm"), world.seconds(), type, details, email)
-    if world.intent_data.get(session["id"], {}).get("setup_future_usage"):
+    world.keep(made)
+    if tender.card:
+        world.numbers[made["id"]] = tender.card.number
+    usage = world.intent_data.get(session["id"], {}).get("setup_future_usage")
+    if session["customer"] and (usage or session["mode"] == "setup"):
         made["customer"] = session["customer"]
-    return world.keep(made)
+        world.emit("payment_method.attached", made)
+    return made
 
 
 def _intent(world: World, session: Json, method: Json) -> Json:
@@ -169,7 +194,8 @@ def _intent(world: World, session: Json, method: Json) -> Json:
     return intent
 
 
-def _charge(world: World, intent: Json, method: Json) -> Json:
+def charge_with(world: World, intent: Json, method: Json) -> Json:
+    """A charge of an intent that is under way."""
     details = dict(method[method["type"]])
     if method["type"] == "card":
         details = cards.charge_details(details, intent["amount"])
@@ -180,7 +206,8 @@ def _charge(world: World, intent: Json, method: Json) -> Json:
     return world.keep(charge)
 
 
-def _succeed(world: World, session: Json, intent: Json, charge: Json) -> None:
+def succeed(world: World, session: Json | None, intent: Json, charge: Json) -> None:
+    """The money moves. `session` is None for a payment without the buyer."""
     charge.update(status="succeeded", paid=True, captured=True, amount_captured=charge["amount"])
     charge["outcome"] = _outcome("approved_by_network", "authorized", None, "Payment complete.")
     world.emit("charge.succeeded", charge)
@@ -192,17 +219,18 @@ def _succeed(world: World, session: Json, intent: Json, charge: Json) -> None:
             kind="payment",
             amount=charge["amount"],
             currency=charge["currency"],
-            session=session["id"],
+            session=session["id"] if session else "",
             payment_intent=intent["id"],
             charge=charge["id"],
-            client_reference_id=session["client_reference_id"],
+            client_reference_id=session["client_reference_id"] if session else None,
             method=method,
             at=world.seconds(),
         )
     )
 
 
-def _fail(world: World, intent: Json, charge: Json, method: Json, decline: Decline) -> None:
+def fail(world: World, intent: Json, charge: Json, method: Json, decline: Decline) -> None:
+    """The bank said no."""
     charge.update(status="failed", failure_code=decline.code, failure_message=decline.message)
     reason = decline.decline_code
     charge["outcome"] = _outcome("declined_by_network", "issuer_declined", reason, "The bank declined the payment.")

@@ -21,7 +21,9 @@ REFERENCES: Mapping[str, Mapping[str, str]] = {
         "customer": "customer",
         "payment_intent": "payment_intent",
         "payment_link": "payment_link",
+        "setup_intent": "setup_intent",
     },
+    "setup_intent": {"customer": "customer", "payment_method": "payment_method"},
     "payment_intent": {
         "customer": "customer",
         "latest_charge": "charge",

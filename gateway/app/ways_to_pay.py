@@ -1,0 +1,100 @@
+"""The parts of a gateway that take money in other ways than the payment link: exact amounts, and saved cards."""
+
+from collections.abc import Callable
+from typing import Protocol
+from urllib.parse import quote
+
+from gateway.adapters.stripe.payments import StripePayments
+from gateway.core.callers import Caller
+from gateway.core.keyring import Keyring
+from gateway.core.money import Money
+from gateway.flows.check_out import CheckOut
+from gateway.flows.replenish import Replenish
+from gateway.ports import AutoTopUps, Clock, Orders, Randomness, RateLimits, Receipts, Standings, Till
+from gateway.settings import Settings
+
+RETURN_PATH = "/-/paid?session_id={CHECKOUT_SESSION_ID}"
+WALLET_PATH = "/-/wallet"
+CHOOSE_PATH = "/-/top-up"
+
+
+class Kept(Orders, AutoTopUps, Protocol):
+    """Records that keep both."""
+
+
+def provider(settings: Settings, report: Callable[..., None]) -> StripePayments | None:
+    """Who takes the payments, if anybody does."""
+    stripe = settings.stripe
+    if stripe is None:
+        return None
+    return StripePayments(
+        secret_key=stripe.secret_key,
+        webhook_secrets=stripe.webhook_secrets,
+        api_url=stripe.api_url,
+        tolerance_seconds=stripe.webhook_tolerance_seconds,
+        report=report,
+        share=settings.workers,
+        return_url=settings.public_url + RETURN_PATH,
+        wallet_url=settings.public_url + WALLET_PATH,
+        keeps_cards=stripe.auto_top_up is not None,
+    )
+
+
+def check_out(
+    settings: Settings,
+    payments: StripePayments | None,
+    kept: Kept,
+    *,
+    keyring: Keyring,
+    limits: RateLimits,
+    clock: Clock,
+    randomness: Randomness,
+) -> CheckOut:
+    """Who makes checkouts; without a provider it refuses to."""
+    stripe, nothing = settings.stripe, Money.zero(settings.currency)
+    return CheckOut(
+        cards=payments,
+        orders=kept,
+        rules=kept,
+        least=stripe.choice.least if stripe else nothing,
+        most=stripe.choice.most if stripe else nothing,
+        ceilings=stripe.auto_top_up if stripe else None,
+        keyring=keyring,
+        limits=limits,
+        clock=clock,
+        randomness=randomness,
+    )
+
+
+def replenish(
+    settings: Settings,
+    payments: StripePayments | None,
+    kept: Kept,
+    *,
+    receipts: Receipts,
+    books: Standings,
+    till: Till,
+    reference: Callable[[Caller], str],
+    keyring: Keyring,
+    clock: Clock,
+    randomness: Randomness,
+    report: Callable[..., None],
+) -> Replenish | None:
+    """Who tops accounts up by themselves, if that is offered."""
+    stripe = settings.stripe
+    if payments is None or stripe is None or stripe.auto_top_up is None:
+        return None
+    return Replenish(
+        cards=payments,
+        rules=kept,
+        receipts=receipts,
+        books=books,
+        till=till,
+        ceilings=stripe.auto_top_up,
+        keyring=keyring,
+        live=settings.mode == "live",
+        url=lambda caller: f"{settings.public_url}{CHOOSE_PATH}?for={quote(reference(caller))}",
+        clock=clock,
+        randomness=randomness,
+        report=report,
+    )

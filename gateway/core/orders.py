@@ -1,0 +1,40 @@
+"""An exact amount that somebody wants to pay at the provider's checkout, or a card that they want to save there.
+
+An order is written down before the provider is asked, with everything that it will be asked: whoever asks again, after
+an answer that was lost, asks for the same thing under the same key (`id`), and gets the same checkout.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+from gateway.core.auto_top_ups import Wish
+from gateway.core.money import Money
+
+KEEP_MS = 2 * 86_400_000
+"""How long an order is of use: a checkout expires after a day."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the provider is asked for. Without an `amount` a card is saved and nothing is paid."""
+
+    id: str
+    account: str
+    currency: str
+    amount: Money | None
+    reference: str
+    created_ms: int
+    wish: Wish | None = None
+    """The card is saved, and the account topped up with it like this from then on."""
+    customer: str | None = None
+    url: str | None = None
+    """Where it can be paid, once the provider has said so."""
+
+    def same(self, other: "Order") -> bool:
+        """Whether both ask for the same."""
+        return (self.account, self.amount, self.wish) == (other.account, other.amount, other.wish)
+
+
+def order_id(account: str, key: str) -> str:
+    """One order per account and key: the key of one caller says nothing about another's."""
+    return hashlib.sha256(f"order {account} {key}".encode()).hexdigest()[:40]

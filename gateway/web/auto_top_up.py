@@ -1,0 +1,162 @@
+"""Auto top-up as its holder sees it: `/-/api/v1/auto-top-up` for programs, and the form in the wallet.
+
+Unlike paying, this is for the holder alone: whoever asks has to present the account's token, and a form the mark of our
+own page.
+"""
+
+import json
+from typing import Any
+
+from aiohttp import web
+
+from gateway.core.auto_top_ups import Ceilings, Rule
+from gateway.core.callers import Caller
+from gateway.core.refusals import BadRequest, UnknownToken
+from gateway.flows.check_out import CheckOut
+from gateway.flows.replenish import Replenish
+from gateway.ports import Ledger
+from gateway.web.answers import OwnAnswer
+from gateway.web.templates import Templates
+from gateway.web.visitors import Visitors, read_json, text_of
+
+REASONS = {
+    "declined": "The card was declined.",
+    "authentication_required": "The bank wants to see you: pay once more with a card that is saved.",
+    "card_removed": "The card is not kept any more.",
+    "refused": "The payment was refused.",
+    "taken_back": "A payment went back to the payer.",
+    "day_ceiling": "The most of a day is reached.",
+    "month_ceiling": "The most of a month is reached.",
+}
+
+
+class AutoPlace:
+    """The handlers of auto top-up. Without a `replenish` there is none, and they are not reached."""
+
+    def __init__(
+        self, visitors: Visitors, replenish: Replenish | None, check_out: CheckOut, ledger: Ledger, templates: Templates
+    ) -> None:
+        self._templates = templates
+        self._visitors = visitors
+        self._replenish = replenish
+        self._check_out = check_out
+        self._ledger = ledger
+
+    @property
+    def offered(self) -> bool:
+        return self._replenish is not None
+
+    @property
+    def _auto(self) -> Replenish:
+        assert self._replenish is not None, "its addresses are there only if it is offered"
+        return self._replenish
+
+    async def tell(self, request: web.Request) -> web.StreamResponse:
+        """`GET`: how it stands."""
+        caller = await self._holder(request)
+        return _json(self._told(await self._auto.stands(caller.account)))
+
+    async def want(self, request: web.Request) -> web.StreamResponse:
+        """`PUT {"threshold", "amount", "per_day"?, "per_month"?, "new_card"?}`: make it, change it, resume it.
+
+        Where there is no card yet, or a new one is wanted, `card_url` is where it can be saved.
+        """
+        content = await read_json(request, "threshold", "amount", "per_day", "per_month", "new_card")
+        caller = await self._holder(request)
+        wish = self._check_out.wish(text_of(content, "threshold"), text_of(content, "amount"))
+        new_card = content.get("new_card", False)
+        if not isinstance(new_card, bool):
+            raise BadRequest("new_card: true or false was expected")
+        ceilings = self._ceilings(content)
+        if ceilings is not None and ceilings.day < wish.amount:
+            raise BadRequest(f"amount: at most {ceilings.day}, which is per_day")
+        if not await self._ledger.funded(caller.account, wish.amount.currency):
+            raise BadRequest("nothing was paid into this account yet; begin with a top-up that asks for auto_top_up")
+        rule = await self._auto.want(caller.account, wish, ceilings)
+        told = self._told((rule, rule.paused))
+        if rule.card is None or new_card:
+            told["card_url"] = await self._card_url(caller, rule, request)
+        return _json(told)
+
+    async def stop(self, request: web.Request) -> web.StreamResponse:
+        """`DELETE`: switch it off. The card is forgotten here."""
+        caller = await self._holder(request)
+        await self._auto.stop(caller.account)
+        return _json(self._told(None))
+
+    async def change(self, request: web.Request) -> web.StreamResponse:
+        """`POST /-/wallet/auto-top-up`: the form in the wallet. Back to the wallet, or on to where a card is saved."""
+        caller = await self._holder(request)
+        fields = await self._visitors.form(request, caller)
+        if fields.get("action") == "off":
+            await self._auto.stop(caller.account)
+            return _back()
+        wish = self._check_out.wish(fields.get("threshold", ""), fields.get("amount", ""))
+        if not await self._ledger.funded(caller.account, wish.amount.currency):
+            raise BadRequest("nothing was paid into this wallet yet; add credit first")
+        rule = await self._auto.want(caller.account, wish)
+        if rule.card is not None and fields.get("action") != "card":
+            return _back()
+        url = await self._card_url(caller, rule, request)
+        return OwnAnswer(text=self._templates.render("onward.html", url=url, amount=None), content_type="text/html")
+
+    async def shown(self, caller: Caller) -> dict[str, Any]:
+        """What the wallet shows of it. Raises RecordsUnavailable."""
+        stands = await self._auto.stands(caller.account)
+        rule, reason = stands or (None, None)
+        return {
+            "rule": rule,
+            "reason": REASONS.get(reason or "", ""),
+            "mark": self._visitors.mark(caller),
+            "ceilings": self._auto.ceilings,
+        }
+
+    async def _holder(self, request: web.Request) -> Caller:
+        caller = await self._visitors.known(request)
+        if caller is None:
+            raise UnknownToken()
+        return caller
+
+    async def _card_url(self, caller: Caller, rule: Rule, request: web.Request) -> str:
+        reference, key = self._check_out.reference(caller), request.headers.get("Idempotency-Key")
+        order = await self._check_out.begin(
+            reference, None, holder=caller.account, wish=rule.wish, key=key, peer=request.remote or ""
+        )
+        assert order.url is not None, "an order that was begun can be paid"
+        return order.url
+
+    def _ceilings(self, content: dict[str, Any]) -> Ceilings | None:
+        if "per_day" not in content and "per_month" not in content:
+            return None
+        most = self._auto.ceilings
+        day, month = (
+            self._check_out.ceiling(text_of(content, name), name) if name in content else bound
+            for name, bound in (("per_day", most.day), ("per_month", most.month))
+        )
+        for name, chosen, bound in (("per_day", day, most.day), ("per_month", month, most.month)):
+            if bound < chosen:
+                raise BadRequest(f"{name}: at most {bound}")
+        return Ceilings(day, month)
+
+    def _told(self, stands: tuple[Rule, str | None] | None) -> dict[str, Any]:
+        if stands is None:
+            most = self._auto.ceilings
+            return {"state": "off", "per_day_max": str(most.day), "per_month_max": str(most.month)}
+        rule, reason = stands
+        return {
+            "state": rule.state,
+            "reason": reason,
+            "threshold": str(rule.wish.threshold),
+            "amount": str(rule.wish.amount),
+            "per_day": str(rule.ceilings.day),
+            "per_month": str(rule.ceilings.month),
+            "card": rule.card.label if rule.card else None,
+        }
+
+
+def _back() -> OwnAnswer:
+    return OwnAnswer(status=303, headers={"Location": "/-/wallet"})
+
+
+def _json(content: dict[str, Any]) -> OwnAnswer:
+    return OwnAnswer(text=json.dumps(content, indent=2) + "\n", content_type="application/json")
