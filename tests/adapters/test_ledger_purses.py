@@ -17,12 +17,16 @@ from gateway.flows.keep import Keeper
 from gateway.ports import RequestUnknown
 from tests.ledger_books import (
     BUSY_BUT_NEVER_QUIET,
+    PATIENT,
     TARIFF,
     Books,
     available,
     books,
+    commit,
     hold,
+    lose_patience,
     paid,
+    regain_patience,
     request,
     turn,
     usd,
@@ -127,6 +131,32 @@ async def test_a_grant_is_made_once(books: Books) -> None:
     assert await keeper.credit(granted("g", 30, PROMO))
     assert not await keeper.credit(granted("g", 30, ENDING))
     assert await left(keeper, PROMO, ENDING) == [30, 0]
+
+
+async def test_a_grant_is_drawn_on_from_the_next_request_on(books: Books) -> None:
+    keeper, _ = await books.open()
+    await keeper.credit(paid("cs", 100))
+    await request(keeper, 10, 10)
+    await keeper.credit(granted("g", 30, PROMO))
+    await request(keeper, 10, 10)
+    assert await left(keeper, PROMO, PLAIN) == [20, 90]
+
+
+async def test_a_split_hold_whose_record_does_not_become_durable_costs_nothing(books: Books) -> None:
+    pace = replace(PATIENT)
+    keeper, store = await books.open(pace)
+    await keeper.credit(paid("cs", 100))
+    await keeper.credit(granted("g", 30, PROMO))
+    held = await hold(keeper, 50)
+    store.go.clear()
+    lose_patience(pace)
+    with pytest.raises(LedgerUnavailable):
+        await keeper.start(held, usd(50), "strict")
+    assert keeper.settle(held, usd(50)) == usd(0)
+    regain_patience(pace)
+    store.go.set()
+    await commit(keeper)
+    assert await left(keeper, PROMO, PLAIN) == [30, 100]
 
 
 async def test_what_has_expired_is_not_drawn_on(books: Books) -> None:

@@ -24,7 +24,8 @@ from gateway.core.purses import PLAIN, Purse
 from gateway.core.refusals import LedgerUnavailable, PaymentRequired
 from gateway.flows.keep import Keeper, Pace
 from gateway.flows.keep.slices import Branch, Disorder, Greeting, Slices, WorkerDraft
-from gateway.ports import Borrower, StoreFailed
+from gateway.flows.keep.wallets import SplitHold
+from gateway.ports import Borrower, Hold, StoreFailed
 from tests.simulated_time import simulated
 
 T = TypeVar("T")
@@ -544,3 +545,81 @@ async def a_run_on_one_account(seed: int) -> tuple[list[int], list[int], int]:
     assert len(served) + len(refused) == len(buying)
     assert not world.disorder
     return served, refused, left - sum(served)
+
+
+@pytest.mark.parametrize("seed", range(60 if TORTURE else 6))
+def test_of_two_who_want_what_is_left_in_two_purses_one_gets_it(seed: int) -> None:
+    simulated(last_of_two_purses(seed))
+
+
+async def last_of_two_purses(seed: int) -> None:
+    world = await of_workers(seed, 2 + seed % 3)
+    for round in range(60):
+        holder, number = f"holder {round}", 1 + round * 10
+        for purse in PURSES[2:4]:
+            await world.keeper.credit(Credit(f"{purse} {round}", holder, Money(5, "usd"), "payment", "", purse))
+        keepers = [keeper for keeper, _ in world.workers]
+        asked = [
+            keeper.hold(holder, Money(10, "usd"), id=RequestId(1, number + place), token=3, tariff=TARIFFS[0])
+            for place, keeper in enumerate(keepers)
+        ]
+        done = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(outcome) for outcome in done].count(PaymentRequired) == len(keepers) - 1, done
+        for keeper, held in zip(keepers, done, strict=True):
+            if not isinstance(held, BaseException):
+                keeper.settle(held, Money(0, "usd"))
+    await world.end()
+    assert not world.disorder
+
+
+def test_what_another_worker_gives_back_to_an_empty_purse_is_found() -> None:
+    simulated(given_back_to_an_empty_purse())
+
+
+async def given_back_to_an_empty_purse() -> None:
+    world = await of_workers(1, 2)
+    one, two = (keeper for keeper, _ in world.workers)
+    await world.keeper.credit(Credit("promo", "ann", Money(100, "usd"), "grant", "", PURSES[3]))
+    await world.keeper.credit(Credit("cs", "ann", Money(60, "usd"), "payment", ""))
+    first = await hold_of(one, 1, 100)
+    await one.start(first, Money(100, "usd"), "strict")
+    second = await hold_of(two, 2, 10)  # it learns that there is nothing left in the other purse
+    one.settle(first, Money(10, "usd"))
+    await one.durable()
+    third = await hold_of(two, 3, 140)
+    for keeper, held in ((two, second), (two, third)):
+        keeper.settle(held, Money(0, "usd"))
+    await world.end()
+
+
+def test_a_grant_is_known_to_every_worker_at_once() -> None:
+    simulated(granted_while_they_work())
+
+
+async def granted_while_they_work() -> None:
+    world = await of_workers(2, 2)
+    await world.keeper.credit(Credit("cs", "ann", Money(10_000, "usd"), "payment", ""))
+    keepers = [keeper for keeper, _ in world.workers]
+    for number, keeper in enumerate(keepers):
+        keeper.settle(await hold_of(keeper, number, 10), Money(0, "usd"))
+    await world.keeper.credit(Credit("promo", "ann", Money(1000, "usd"), "grant", "", PURSES[3]))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    for number, keeper in enumerate(keepers, 10):
+        held = await hold_of(keeper, number, 10)
+        assert isinstance(held, SplitHold)
+        assert [part.account.holder for part in held.parts] == [PURSES[3].named("ann")]
+        keeper.settle(held, Money(0, "usd"))
+    await world.end()
+
+
+async def hold_of(keeper: Keeper, number: int, micros: int) -> Hold:
+    return await keeper.hold("ann", Money(micros, "usd"), id=RequestId(2, number), token=3, tariff=TARIFFS[0])
+
+
+async def of_workers(seed: int, workers: int) -> World:
+    world = World(seed, workers)
+    await world.begin()
+    for _ in range(workers):
+        await world.add_worker()
+    return world

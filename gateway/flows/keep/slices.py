@@ -316,7 +316,7 @@ class Slices:
         await self._open.wait()
         key = (holder, unit)
         if not micros:
-            account = await self._keeper.account(key)
+            account = await self._keeper.account(key, beside=True)
             return Drawn(account.row, 0, self._elsewhere(branch, account), False, _named(account))
         async with self._turns.setdefault(key, asyncio.Lock()):
             if self._keeper.borrows:

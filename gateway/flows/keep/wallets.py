@@ -59,10 +59,6 @@ class SplitHold:
         return Money(self.recorded, self.key[1])
 
     @property
-    def failed(self) -> bool:
-        return any(part.failed for part in self.parts)
-
-    @property
     def balance(self) -> Money:
         released = 0 if self.settled else self.ceiling - self.recorded
         return Money(worth(self.wallet) + released, self.key[1])
@@ -125,9 +121,9 @@ class Wallets:
         await asyncio.gather(*(gate for gate in gates if gate is not None))
 
     def settle(self, hold: SplitHold, cost: Money) -> Money:
-        """As `Ledger.settle`."""
+        """As `Ledger.settle`. The parts were put into one commit: if their start failed, it did for all of them."""
         hold.settled = True
-        micros = 0 if hold.failed else max(0, min(cost.micros, hold.ceiling))
+        micros = max(0, min(cost.micros, hold.ceiling))
         for part, share in hold.spread(micros):
             self._keeper.settle(part, share)
         return hold.spent
