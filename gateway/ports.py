@@ -349,6 +349,9 @@ class Bookkeeping(Protocol):
     async def prune(self, *, before_ms: int) -> bool:
         """Drop batches of hours before that, if they are folded and nothing needs them. False if there are none."""
 
+    async def expired(self, *, now_ms: int) -> Sequence[Reversal]:
+        """The entries that end purses whose time is over by then and that have something left; a few at a time."""
+
     async def sign(self) -> None:
         """Sign with the newest key what an older one has signed: so it may go some day."""
 

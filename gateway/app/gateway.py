@@ -477,6 +477,7 @@ def admin_application(
     settings: Settings,
     ledger: Keeper,
     freezes: Freezes,
+    clock: Clock,
     *,
     reload: Callable[[], Awaitable[dict[str, Any]]],
     restart: Callable[[], Awaitable[dict[str, Any]]],
@@ -490,6 +491,7 @@ def admin_application(
         ledger_stuck=lambda: ledger.stuck,
         operator_token=settings.secrets.operator_token,
         currency=settings.currency,
+        clock=clock,
         reload=reload,
         restart=restart,
         metrics=lambda: exposition(totals(), ledger_stuck=lambda: ledger.stuck),
@@ -514,8 +516,10 @@ def keeper(
     store = ledger_store(settings.store_path, keyring)
     tell = lambda problem: report("ledger", problem=problem)  # noqa: E731
     bookkeeping = SqliteBookkeeping(store, settings.store_path, keyring.subkeys(HEAD_KEY_PURPOSE))
-    housekeeping = Maintain(bookkeeping, clock, batches_days=settings.retention.batches_days, report=tell)
-    return Keeper(Housekept(store, housekeeping), clock, archive=SqliteArchive(settings.store_path), report=tell)
+    days = settings.retention.batches_days
+    housekeeping = Maintain(bookkeeping, clock, batches_days=days, ledger=lambda: made, report=tell)
+    made = Keeper(Housekept(store, housekeeping), clock, archive=SqliteArchive(settings.store_path), report=tell)
+    return made
 
 
 def shared_keeper(
@@ -528,8 +532,10 @@ def shared_keeper(
 
     bookkeeping = PostgresBookkeeping(database(settings), keys, name=settings.host_name, host=lambda: store.host)
     tell = lambda problem: report("ledger", problem=problem)  # noqa: E731
-    housekeeping = Maintain(bookkeeping, clock, batches_days=settings.retention.batches_days, report=tell)
-    return Keeper(Housekept(store, housekeeping), clock, lender=store, teller=store, refunds=store, report=tell)
+    days = settings.retention.batches_days
+    housekeeping = Maintain(bookkeeping, clock, batches_days=days, ledger=lambda: made, report=tell)
+    made = Keeper(Housekept(store, housekeeping), clock, lender=store, teller=store, refunds=store, report=tell)
+    return made
 
 
 def ledger_store(path: Path, keyring: Keyring) -> SqliteLedgerStore:

@@ -166,6 +166,7 @@ class KeeperMember(Member):
                     settings,
                     ledger,
                     self._freezes,
+                    self._clock,
                     reload=lambda: self._ask("reload"),
                     restart=lambda: self._ask("restart"),
                     totals=lambda: self._totals,

@@ -60,6 +60,7 @@ class Running:
                 self.gateway.settings,
                 self.gateway.ledger,
                 self.gateway.freezes,
+                self.gateway.clock,
                 reload=self.reload,
                 restart=_no_restart,
                 totals=self._totals,

@@ -243,13 +243,26 @@ def balance(account: str, config: Path, as_json: bool) -> None:
 @click.argument("amount")
 @click.option("--reason", required=True, help="Why; it is written into the books.")
 @click.option("--ref", default=None, help="A key of your own: one ref is credited once.  [default: a random one]")
+@click.option("--expires", default=None, help="Promotion credit: a date, or a date and time, until which it is good.")
+@click.option(
+    "--priority", default=0, help="When it is spent, lowest first; what is paid in has 0.  [default: 0]", type=int
+)
 @config_option
 @json_option
-def credit(account: str, amount: str, reason: str, ref: str | None, config: Path, as_json: bool) -> None:
+def credit(
+    account: str,
+    amount: str,
+    reason: str,
+    ref: str | None,
+    expires: str | None,
+    priority: int,
+    config: Path,
+    as_json: bool,
+) -> None:
     """Add AMOUNT (such as "5.00 usd") to ACCOUNT by hand. Works while the gateway runs and while it does not."""
     from gateway.cli.books import give_credit
 
-    give_credit(config, account, amount, reason=reason, ref=ref, as_json=as_json)
+    give_credit(config, account, amount, reason=reason, ref=ref, expires=expires, priority=priority, as_json=as_json)
 
 
 @main.command()

@@ -18,7 +18,7 @@ from gateway.core.money import Money
 from gateway.flows.freeze import Freezes
 from gateway.ports import Freeze
 from gateway.settings import Settings
-from gateway.web.status import is_account, read_reason
+from gateway.web.by_hand import is_account, read_reason
 
 
 def freeze_account(config: Path, account: str, *, reason: str, frozen: bool, as_json: bool) -> None:

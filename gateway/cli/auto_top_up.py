@@ -11,7 +11,7 @@ from gateway.cli.configuration import read
 from gateway.cli.payments import NoEntries, fail, moment, office, run
 from gateway.core.auto_top_ups import DAY_MS, MONTH_MS, Rule
 from gateway.core.money import Money
-from gateway.web.status import is_account
+from gateway.web.by_hand import is_account
 
 
 def show_auto_top_up(config: Path, account: str, *, as_json: bool) -> None:

@@ -10,7 +10,7 @@ import re
 import secrets
 import sqlite3
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,15 +35,8 @@ from gateway.core.refusals import LedgerUnavailable
 from gateway.flows.keep import Keeper
 from gateway.ports import Ledger, RequestUnknown, StoreDamaged, StoreFailed, StoreLocked
 from gateway.settings import Settings
-from gateway.web.status import (
-    UNKNOWN,
-    credited,
-    debited,
-    manual_credit,
-    manual_debit,
-    read_reason,
-    refunded,
-)
+from gateway.web.by_hand import credited, debited, manual_credit, manual_debit, read_reason
+from gateway.web.status import UNKNOWN, refunded
 
 if TYPE_CHECKING:  # an extra
     from gateway.adapters.postgres.audit import Report as DatabaseReport
@@ -174,9 +167,22 @@ def show_balance(config: Path, account: str, *, as_json: bool) -> None:
         click.echo(f"{account}  {balance}")
 
 
-def give_credit(config: Path, account: str, amount: str, *, reason: str, ref: str | None, as_json: bool) -> None:
+def give_credit(
+    config: Path,
+    account: str,
+    amount: str,
+    *,
+    reason: str,
+    ref: str | None,
+    expires: str | None,
+    priority: int,
+    as_json: bool,
+) -> None:
     """`gateway credit`."""
-    credit, done = _by_hand(config, "credit", manual_credit, credited, account, amount, reason=reason, ref=ref)
+    purse = {"priority": priority} | ({"expires": expires} if expires is not None else {})
+    credit, done = _by_hand(
+        config, "credit", manual_credit, credited, account, amount, reason=reason, ref=ref, more=purse
+    )
     if as_json:
         click.echo(json.dumps(done))
     elif done["credited"]:
@@ -224,16 +230,18 @@ def _by_hand(
     *,
     reason: str,
     ref: str | None,
+    more: Mapping[str, object] | None = None,
 ) -> tuple[Entry, dict[str, Any]]:
-    """An operator's entry, made and moved; with what became of it."""
-    settings = read(config, make_secrets=True)
+    """An operator's entry, made and moved; with what became of it. `more` is told of it."""
+    settings, more = read(config, make_secrets=True), more or {}
     try:
-        entry = make(account, amount, ref=ref or secrets.token_hex(8), reason=reason)
+        ref, now = ref or secrets.token_hex(8), SystemClock().now_ms()
+        entry = make(account, amount, ref=ref, reason=reason, now_ms=now, **more)
     except ValueError as error:
         _fail(str(error), code=2)
     if entry.amount.currency != settings.currency:
         _fail(f"amount: this gateway's currency is {settings.currency}", code=2)
-    body = {"ref": entry.ref.removeprefix("manual:"), "amount": str(entry.amount), "reason": entry.reason}
+    body = {"ref": ref, "amount": str(entry.amount), "reason": entry.reason, **more}
     path = f"/accounts/{entry.account}/{verb}"
     return entry, asyncio.run(_do(settings, lambda keeper: move(keeper, entry), path, body))
 

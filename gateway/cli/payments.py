@@ -30,7 +30,8 @@ from gateway.core.refusals import LedgerUnavailable, PaymentServiceUnavailable, 
 from gateway.flows.keep import Keeper
 from gateway.ports import Entries, InboxEntry, InboxStatus, StoreDamaged, StoreFailed, StoreLocked
 from gateway.settings import Settings
-from gateway.web.status import is_account, told_entry
+from gateway.web.by_hand import is_account
+from gateway.web.status import told_entry
 
 ACT_SECONDS_MAX = 60.0
 WOULD = "would be credited"

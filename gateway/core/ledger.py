@@ -206,6 +206,16 @@ class Reversal:
         } | _of_purse(self.purse)
 
 
+def expiry(row: int, key: tuple[str, str], micros: int, *, now_ms: int) -> Reversal:
+    """What takes away the rest of a purse whose time is over, `micros` at most; what is held by then is settled first.
+
+    Each attempt has a key of its own: as none takes more than there is, none can take it twice.
+    """
+    holder, purse = purse_named(key[0])
+    ref, reason = f"expired:{row}:{now_ms}", "its time is over"
+    return Reversal(ref, holder, Money(micros, key[1]), "expired", reason, purse, at_most=True)
+
+
 def _of_purse(purse: Purse) -> dict[str, object]:
     """What a note says of a purse that is not the plain one."""
     return {} if purse == PLAIN else {"priority": purse.priority, "expires": purse.expires_ms}

@@ -1,4 +1,4 @@
-"""Keep house: fold what is over, prune what need not be kept, a little at a time while requests are served.
+"""Keep house: fold what is over, prune what need not be kept, end purses, a little at a time while requests are served.
 
 Both are done in short steps between commits, with a rest after each, so that a commit waits for one step at most. None
 of it is on the way of any request: what fails is reported once and tried again at the next turn. At the close whatever
@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from gateway.core.ledger import Committed, Draft, Tail
-from gateway.ports import Bookkeeping, BooksRefused, Clock, LedgerStore, StoreBusy, StoreFailed
+from gateway.core.refusals import LedgerUnavailable
+from gateway.ports import Bookkeeping, BooksRefused, Clock, Entries, LedgerStore, StoreBusy, StoreFailed
 
 DAY_MS = 86_400_000
 _AFTER_EVERY_HOUR = 2**62
@@ -26,7 +27,10 @@ class Rhythm:
 
 
 class Maintain:
-    """Housekeeping in the background. `batches_days` is how long batches are kept; None: for ever."""
+    """Housekeeping in the background. `batches_days` is how long batches are kept; None: for ever.
+
+    `ledger` takes away what is left in purses whose time is over; a keeper that is not there yet is asked for later.
+    """
 
     def __init__(
         self,
@@ -34,12 +38,14 @@ class Maintain:
         clock: Clock,
         *,
         batches_days: int | None = None,
+        ledger: Callable[[], Entries] | None = None,
         rhythm: Rhythm | None = None,
         report: Callable[[str], None] = lambda problem: None,
     ) -> None:
         self._books = books
         self._clock = clock
         self._batches_days = batches_days
+        self._ledger = ledger
         self._rhythm = rhythm or Rhythm()
         self._report = report
         self._task: asyncio.Task[None] | None = None
@@ -73,6 +79,7 @@ class Maintain:
         """Everything that can be done now."""
         now = self._clock.now_ms()
         await self._try(self._sign, rest=0)
+        await self._try(self._end_purses, rest=self._rhythm.rest)
         done = await self._try(lambda: self._books.fold(closed_before_ms=now), rest=self._rhythm.rest)
         if done and self._batches_days is not None:
             before = now - self._batches_days * DAY_MS
@@ -80,6 +87,14 @@ class Maintain:
         if done and self._told:
             self._told = ""
             self._report("housekeeping goes on")
+
+    async def _end_purses(self) -> bool:
+        """Whether something was taken away: then there may be more."""
+        taken = False
+        if self._ledger is not None:
+            for entry in await self._books.expired(now_ms=self._clock.now_ms()):
+                taken = await self._ledger().reverse(entry) or taken
+        return taken
 
     async def _sign(self) -> bool:
         await self._books.sign()
@@ -92,7 +107,7 @@ class Maintain:
             while more:
                 more = await step()
                 await asyncio.sleep(rest if more else 0)
-        except StoreBusy:
+        except (StoreBusy, LedgerUnavailable):
             return False
         except (StoreFailed, BooksRefused) as problem:
             if str(problem) != self._told:

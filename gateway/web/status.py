@@ -6,25 +6,24 @@ time. The listener is on the loopback by default.
 
 import hmac
 import json
-import re
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from aiohttp import web
 
 from gateway.core.ids import RequestId
-from gateway.core.ledger import CREDIT_CHARS_MAX, Credit, Reversal
-from gateway.core.money import Money, MoneySyntax
+from gateway.core.ledger import Credit, Reversal
+from gateway.core.money import Money
 from gateway.core.refusals import LedgerUnavailable, RecordsUnavailable
 from gateway.core.secrets import Secret
 from gateway.flows.freeze import Freezes
-from gateway.ports import Ledger, RequestUnderWay, RequestUnknown
+from gateway.ports import Clock, Ledger, RequestUnderWay, RequestUnknown
 from gateway.web.answers import OwnAnswer
+from gateway.web.by_hand import Entry, credited, debited, is_account, manual_credit, manual_debit, read_reason
 from gateway.web.refusals import as_problem
 
 _BODY_BYTES_MAX = 16 * 1024
 
-Entry = TypeVar("Entry", Credit, Reversal)
 _OPEN = ("/livez", "/readyz", "/metrics")
 
 
@@ -42,7 +41,9 @@ class AdminPlace:
         reload: Callable[[], Awaitable[dict[str, Any]]],
         restart: Callable[[], Awaitable[dict[str, Any]]],
         metrics: Callable[[], bytes],
+        clock: Clock,
     ) -> None:
+        self._clock = clock
         self._ledger = ledger
         self._freezes = freezes
         self._reload = reload
@@ -90,8 +91,9 @@ class AdminPlace:
         return _json({"account": account, "available": str(balance.available), "held": str(balance.held)})
 
     async def credit(self, request: web.Request) -> web.StreamResponse:
-        """`{"ref", "amount", "reason"}`: manual credit, once per ref."""
-        return await self._moved(request, manual_credit, lambda credit: credited(self._ledger, credit))
+        """`{"ref", "amount", "reason"}`, and `expires` or `priority` for a purse: manual credit, once per ref."""
+        more = ("expires", "priority")
+        return await self._moved(request, manual_credit, lambda credit: credited(self._ledger, credit), more)
 
     async def debit(self, request: web.Request) -> web.StreamResponse:
         """`{"ref", "amount", "reason"}`: manual debit, once per ref; the balance may become negative."""
@@ -154,11 +156,14 @@ class AdminPlace:
         request: web.Request,
         read: Callable[..., Entry],
         move: Callable[[Entry], Awaitable[dict[str, Any]]],
+        more: Sequence[str] = (),
     ) -> web.StreamResponse:
         try:
             content = await request.json()
             account = request.match_info["account"]
-            entry = read(account, content["amount"], ref=content["ref"], reason=content["reason"])
+            named = {name: content[name] for name in more if name in content}
+            now = self._clock.now_ms()
+            entry = read(account, content["amount"], ref=content["ref"], reason=content["reason"], now_ms=now, **named)
             if entry.amount.currency != self._currency:
                 raise ValueError(f"amount: this gateway's currency is {self._currency}")
             return _json(await move(entry))
@@ -202,41 +207,6 @@ async def refunded(ledger: Ledger, request: RequestId, reason: str) -> dict[str,
     return {"request": str(request), "refunded": given}
 
 
-def read_reason(reason: str) -> str:
-    """Raises ValueError with the field's name."""
-    if not reason.strip():
-        raise ValueError("reason: say why, for the books")
-    if len(reason) > CREDIT_CHARS_MAX or not reason.isprintable():
-        raise ValueError(f"reason: is unprintable or longer than {CREDIT_CHARS_MAX} characters")
-    return reason.strip()
-
-
-async def credited(ledger: Ledger, credit: Credit) -> dict[str, Any]:
-    """Add it; what an operator is told. Raises LedgerUnavailable, ValueError."""
-    new = await ledger.credit(credit)
-    balance = await ledger.balance(*credit.key)
-    return {"account": credit.account, "credited": new, "available": str(balance.available)}
-
-
-async def debited(ledger: Ledger, debit: Reversal) -> dict[str, Any]:
-    """The same of a debit. A hand that slips must not make debts of accounts that are not there: also ValueError."""
-    if not await ledger.funded(*debit.key):
-        raise ValueError(f"account: nobody ever paid into {debit.account}")
-    new = await ledger.reverse(debit)
-    balance = await ledger.balance(*debit.key)
-    return {"account": debit.account, "debited": new, "available": str(balance.available)}
-
-
-def manual_credit(account: str, amount: str, *, ref: str, reason: str) -> Credit:
-    """A credit by an operator's hand. Raises ValueError with the field's name."""
-    return _manual(Credit, account, amount, ref=ref, reason=reason)
-
-
-def manual_debit(account: str, amount: str, *, ref: str, reason: str) -> Reversal:
-    """A debit by an operator's hand. Raises ValueError with the field's name."""
-    return _manual(Reversal, account, amount, ref=ref, reason=reason)
-
-
 def told_entry(entry: Credit | Reversal) -> dict[str, str]:
     """An entry as `POST /entries` takes it."""
     return {
@@ -264,30 +234,6 @@ def read_entry(content: dict[str, Any]) -> Credit | Reversal:
     if verb == "reverse":
         return Reversal(ref, account, Money.parse(amount), kind, reason)
     raise ValueError("verb: it is credit or reverse")
-
-
-def is_account(text: str) -> bool:
-    """Whether it has the form of an account's id."""
-    return re.fullmatch("acct_[0-9a-f]{32}", text) is not None
-
-
-def _manual(kind: type[Entry], account: str, amount: str, *, ref: str, reason: str) -> Entry:
-    if not is_account(account):
-        raise ValueError(f"account: {account!r} is not an account id: acct_ and 32 hexadecimal digits")
-    if not all(isinstance(text, str) for text in (amount, ref, reason)):
-        raise ValueError("amount, ref, reason: each is a text")
-    try:
-        money = Money.parse(amount)
-    except MoneySyntax as error:
-        raise ValueError(f"amount: {error}") from None
-    if money.micros <= 0:
-        raise ValueError(f"amount: a {kind.__name__.lower()} is more than nothing")
-    if not reason.strip():
-        raise ValueError("reason: say why, for the books")
-    try:
-        return kind(f"manual:{ref}", account, money, "manual", reason.strip())
-    except ValueError as error:
-        raise ValueError(f"ref, reason: {error}") from None
 
 
 def _json(content: dict[str, Any], status: int = 200) -> OwnAnswer:

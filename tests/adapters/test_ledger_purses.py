@@ -6,17 +6,22 @@ from dataclasses import replace
 import pytest
 
 from gateway.adapters.postgres.audit import audit as audit_database
+from gateway.adapters.postgres.bookkeeping import PostgresBookkeeping
 from gateway.adapters.postgres.ledger import PostgresLedgerStore
 from gateway.adapters.postgres.sessions import Address
+from gateway.adapters.sqlite.bookkeeping import SqliteBookkeeping
+from gateway.adapters.sqlite.ledger import SqliteLedgerStore
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Credit, Reversal
 from gateway.core.purses import PLAIN, Purse, purse_named
 from gateway.core.refusals import LedgerUnavailable, PaymentRequired
 from gateway.core.secrets import Secret
 from gateway.flows.keep import Keeper
-from gateway.ports import RequestUnknown
+from gateway.flows.maintain import Maintain
+from gateway.ports import Bookkeeping, RequestUnknown
 from tests.ledger_books import (
     BUSY_BUT_NEVER_QUIET,
+    KEY,
     PATIENT,
     TARIFF,
     Books,
@@ -310,3 +315,34 @@ async def test_the_audit_of_a_database_finds_purses_as_they_were_written(books: 
     if isinstance(watched.inner, PostgresLedgerStore):
         report = await audit_database(Address(Secret(books._dsn)))
         assert report.findings == ()
+
+
+async def test_housekeeping_takes_away_what_is_left_when_the_time_is_over(books: Books) -> None:
+    keeper, watched = await books.open()
+    await keeper.credit(paid("cs", 10))
+    await keeper.credit(granted("g", 50, ENDING))
+    await keeper.credit(granted("other", 50, replace(ENDING, expires_ms=SOON + 1)))
+    held = await hold(keeper, 20)
+    if isinstance(watched.inner, PostgresLedgerStore):
+        address = Address(Secret(books._dsn))
+        bookkeeping: Bookkeeping = PostgresBookkeeping(address, [KEY], name="host", host=lambda: watched.inner.host)  # type: ignore[attr-defined]
+    elif isinstance(watched.inner, SqliteLedgerStore):
+        bookkeeping = SqliteBookkeeping(watched.inner, books.path, [KEY])
+    else:
+        keeper.settle(held, usd(0))
+        return  # nobody keeps house in the memory
+    assert await bookkeeping.expired(now_ms=SOON - 1) == []
+    books.clock.now = SOON
+    keeping = Maintain(bookkeeping, books.clock, ledger=lambda: keeper)
+    await keeping.turn()
+    assert await left(keeper, ENDING, PLAIN) == [0, 10]
+    await keeper.start(held, usd(15), "strict")
+    held.started()
+    keeper.settle(held, usd(15))
+    await commit(keeper)
+    assert await left(keeper, ENDING) == [5], "it was held when the time was over"
+    books.clock.now += 1
+    await keeping.turn()
+    assert await left(keeper, ENDING, replace(ENDING, expires_ms=SOON + 1)) == [0, 0]
+    assert await bookkeeping.expired(now_ms=SOON + 5) == []
+    await bookkeeping.close()

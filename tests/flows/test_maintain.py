@@ -1,7 +1,11 @@
 """Housekeeping: step by step, in the background, and out of the way when something fails."""
 
 import asyncio
+from collections.abc import Sequence
 
+from gateway.core.ledger import Credit, Reversal, expiry
+from gateway.core.purses import Purse
+from gateway.core.refusals import LedgerUnavailable
 from gateway.flows.maintain import DAY_MS, Maintain, Rhythm
 from gateway.ports import BooksRefused, StoreBusy, StoreFailed
 
@@ -23,6 +27,7 @@ class Books:
         self.asked: list[tuple[str, int]] = []
         self.closed = False
         self.signed = 0
+        self.ended: list[Reversal] = []
 
     async def fold(self, *, closed_before_ms: int) -> bool:
         self.asked.append(("fold", closed_before_ms))
@@ -35,6 +40,11 @@ class Books:
         self.asked.append(("prune", before_ms))
         self.prunes -= 1
         return self.prunes >= 0
+
+    async def expired(self, *, now_ms: int) -> Sequence[Reversal]:
+        self.asked.append(("expired", now_ms))
+        ended, self.ended = self.ended, []
+        return ended
 
     async def sign(self) -> None:
         self.signed += 1
@@ -91,3 +101,42 @@ async def test_a_close_does_not_wait_for_ever() -> None:
     keeping = Maintain(books, Clock(), rhythm=Rhythm(every=600, rest=600, close=0))
     keeping.open()
     await asyncio.wait_for(keeping.close(), 10)
+
+
+class Entries:
+    """Takes what there is: of the second purse nothing."""
+
+    def __init__(self) -> None:
+        self.taken: list[str] = []
+        self.trouble = False
+
+    async def credit(self, credit: Credit) -> bool:
+        raise AssertionError("nothing is given")
+
+    async def reverse(self, reversal: Reversal) -> bool:
+        if self.trouble:
+            raise LedgerUnavailable()
+        self.taken.append(reversal.ref)
+        return not reversal.ref.startswith("expired:2:")
+
+
+def ended(row: int) -> Reversal:
+    return expiry(row, (Purse(0, NOW - 1).named("ann"), "usd"), 500, now_ms=NOW)
+
+
+async def test_what_is_left_in_a_purse_whose_time_is_over_is_taken_away() -> None:
+    books, entries = Books(), Entries()
+    books.ended = [ended(1), ended(2)]
+    await Maintain(books, Clock(), ledger=lambda: entries, rhythm=QUICK).turn()
+    assert entries.taken == [f"expired:1:{NOW}", f"expired:2:{NOW}"]
+    assert books.asked[:2] == [("expired", NOW)] * 2, "there could have been more"
+    assert all(one.at_most for one in (ended(1), ended(2)))
+
+
+async def test_books_that_cannot_be_written_stop_no_other_housekeeping() -> None:
+    books, entries = Books(), Entries()
+    books.ended, entries.trouble = [ended(1)], True
+    told: list[str] = []
+    await Maintain(books, Clock(), ledger=lambda: entries, rhythm=QUICK, report=told.append).turn()
+    assert (entries.taken, told) == ([], [])
+    assert ("fold", NOW) in books.asked

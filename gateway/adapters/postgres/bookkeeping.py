@@ -23,9 +23,12 @@ from gateway.adapters.postgres.fold import Fold
 from gateway.adapters.postgres.prune import Prunable, Prune
 from gateway.adapters.postgres.sessions import PROBLEMS, Address, Connection, Session
 from gateway.core.folding import Folded
+from gateway.core.ledger import Reversal, expiry
 from gateway.ports import BooksRefused, StoreBusy, StoreFailed
 
 T = TypeVar("T")
+_EXPIRED = """SELECT id, name, unit, credited - spent AS left FROM account
+WHERE expires > 0 AND expires <= $1 AND credited > spent LIMIT 100"""
 EVERYTHING_MS = 2**62
 """Later than every hour: fold also what is not over."""
 TURN_SECONDS = 60.0
@@ -67,6 +70,10 @@ class PostgresBookkeeping:
 
     async def prune(self, *, before_ms: int) -> bool:
         return await self._step(lambda found: self._prune.step(found, before_ms=before_ms))
+
+    async def expired(self, *, now_ms: int) -> Sequence[Reversal]:
+        rows = await self._step(lambda found: found.fetch(_EXPIRED, now_ms))
+        return [expiry(row["id"], (row["name"], row["unit"]), row["left"], now_ms=now_ms) for row in rows]
 
     async def sign(self) -> None:
         await self._step(self._prune.sign)

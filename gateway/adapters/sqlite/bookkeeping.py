@@ -8,9 +8,13 @@ from typing import TypeVar
 from gateway.adapters.sqlite.fold import Fold
 from gateway.adapters.sqlite.ledger import SqliteLedgerStore
 from gateway.adapters.sqlite.prune import Prune
+from gateway.core.ledger import Reversal, expiry
+from gateway.core.purses import Purse
 from gateway.ports import BooksRefused
 
 T = TypeVar("T")
+_EXPIRED = """SELECT id, holder, unit, priority, expires, credited - spent FROM account
+WHERE expires > 0 AND expires <= ? AND credited > spent LIMIT 100"""
 EVERYTHING_MS = 2**62
 """Later than every hour: fold also what is not over."""
 
@@ -28,6 +32,13 @@ class SqliteBookkeeping:
 
     async def prune(self, *, before_ms: int) -> bool:
         return await self._do(lambda sql: self._prune.step(sql, before_ms=before_ms))
+
+    async def expired(self, *, now_ms: int) -> Sequence[Reversal]:
+        rows = await self._do(lambda sql: sql.execute(_EXPIRED, (now_ms,)).fetchall())
+        return [
+            expiry(id, (Purse(priority, expires).named(holder), unit), left, now_ms=now_ms)
+            for id, holder, unit, priority, expires, left in rows
+        ]
 
     async def sign(self) -> None:
         await self._store.sign()

@@ -12,7 +12,7 @@ what makes a hold on one account exact, and three rules:
 - **A purse that is empty is not asked again** before every request; but no request is refused before all have been.
 
 A debt stands in the plain purse, and closes all of them until it is paid. What has expired is not drawn on; the rest of
-it is taken away by `flows/expire.py`.
+it is taken away by `flows/maintain.py`.
 
 The parts of a hold are plain holds on accounts of their own. Records name those, so the books know nothing of it.
 """

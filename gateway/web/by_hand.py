@@ -1,0 +1,115 @@
+"""What an operator moves by hand: how it is read, and what is told of it, by commands and by the admin listener."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from gateway.core.ledger import CREDIT_CHARS_MAX, Credit, Reversal
+from gateway.core.money import Money, MoneySyntax
+from gateway.core.purses import PLAIN, Purse
+from gateway.ports import Ledger
+
+Entry = TypeVar("Entry", Credit, Reversal)
+
+
+def manual_credit(
+    account: str,
+    amount: str,
+    *,
+    ref: str,
+    reason: str,
+    now_ms: int,
+    expires: str | None = None,
+    priority: int = 0,
+) -> Credit:
+    """A credit by an operator's hand. Raises ValueError with the field's name.
+
+    With `expires` (a date, or a date and time, of UTC where it does not say) or a `priority` it goes into a purse of
+    its own: promotion credit, spent before what was paid if its number is lower or it ends.
+    """
+    return _manual(Credit, account, amount, ref, reason, _purse(expires, priority, now_ms))
+
+
+def manual_debit(account: str, amount: str, *, ref: str, reason: str, now_ms: int) -> Reversal:
+    """A debit by an operator's hand. Raises ValueError with the field's name."""
+    return _manual(Reversal, account, amount, ref, reason, PLAIN)
+
+
+async def credited(ledger: Ledger, credit: Credit) -> dict[str, Any]:
+    """Add it; what an operator is told. Raises LedgerUnavailable, ValueError."""
+    new = await ledger.credit(credit)
+    balance = await ledger.balance(credit.account, credit.amount.currency)
+    told = {"account": credit.account, "credited": new, "available": str(balance.available)}
+    return {**told, **purse_told(credit.purse)}
+
+
+async def debited(ledger: Ledger, debit: Reversal) -> dict[str, Any]:
+    """The same of a debit. A hand that slips must not make debts of accounts that are not there: also ValueError."""
+    if not await ledger.funded(*debit.key):
+        raise ValueError(f"account: nobody ever paid into {debit.account}")
+    new = await ledger.reverse(debit)
+    balance = await ledger.balance(*debit.key)
+    return {"account": debit.account, "debited": new, "available": str(balance.available)}
+
+
+def read_reason(reason: str) -> str:
+    """Raises ValueError with the field's name."""
+    if not reason.strip():
+        raise ValueError("reason: say why, for the books")
+    if len(reason) > CREDIT_CHARS_MAX or not reason.isprintable():
+        raise ValueError(f"reason: is unprintable or longer than {CREDIT_CHARS_MAX} characters")
+    return reason.strip()
+
+
+def is_account(text: str) -> bool:
+    """Whether it has the form of an account's id."""
+    return re.fullmatch("acct_[0-9a-f]{32}", text) is not None
+
+
+def purse_told(purse: Purse) -> Mapping[str, object]:
+    """What is said of a purse that is not the plain one."""
+    if purse == PLAIN:
+        return {}
+    return {"priority": purse.priority} | ({"expires": _written(purse.expires_ms)} if purse.expires_ms else {})
+
+
+def _written(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _purse(expires: object, priority: object, now_ms: int) -> Purse:
+    if isinstance(priority, bool) or not isinstance(priority, int):
+        raise ValueError("priority: it is a whole number; the plain purse has 0, and lower ones are spent first")
+    expires_ms = 0
+    if expires is not None:
+        try:
+            moment = datetime.fromisoformat(str(expires))
+        except ValueError:
+            raise ValueError(f"expires: {expires!r} is no date; write 2027-01-31 or 2027-01-31T12:00") from None
+        expires_ms = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+        if expires_ms <= now_ms:
+            raise ValueError(f"expires: {expires} is over")
+    try:
+        return Purse(priority, expires_ms)
+    except ValueError as error:
+        raise ValueError(f"priority, expires: {error}") from None
+
+
+def _manual(kind: type[Entry], account: str, amount: str, ref: str, reason: str, purse: Purse) -> Entry:
+    if not is_account(account):
+        raise ValueError(f"account: {account!r} is not an account id: acct_ and 32 hexadecimal digits")
+    if not all(isinstance(text, str) for text in (amount, ref, reason)):
+        raise ValueError("amount, ref, reason: each is a text")
+    try:
+        money = Money.parse(amount)
+    except MoneySyntax as error:
+        raise ValueError(f"amount: {error}") from None
+    if money.micros <= 0:
+        raise ValueError(f"amount: a {kind.__name__.lower()} is more than nothing")
+    if not reason.strip():
+        raise ValueError("reason: say why, for the books")
+    try:
+        return kind(f"manual:{ref}", account, money, "manual" if purse == PLAIN else "grant", reason.strip(), purse)
+    except ValueError as error:
+        raise ValueError(f"ref, reason: {error}") from None
