@@ -68,6 +68,35 @@ def test_credit_and_balance_work_while_no_gateway_runs(config: str) -> None:
     assert "clean" in proof.stdout
 
 
+def test_promotion_credit_has_a_purse_of_its_own(config: str) -> None:
+    gateway("credit", ACCOUNT, "5.00 usd", "--reason", "paid", "--config", config)
+    arguments = ("credit", ACCOUNT, "2.00 usd", "--reason", "welcome", "--ref", "w", "--config", config)
+    shown = gateway(*arguments, "--expires", "2199-01-31", "--priority", "-10", "--json")
+    assert json.loads(shown.stdout) == {
+        "account": ACCOUNT,
+        "credited": True,
+        "available": "7.00 usd",
+        "priority": -10,
+        "expires": "2199-01-31T00:00:00.000Z",
+    }
+    assert "nothing added: manual:w was credited before" in gateway(*arguments).stdout
+    assert "7.00 usd" in gateway("balance", ACCOUNT, "--config", config).stdout
+    assert gateway("audit", "--config", config).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--expires", "soon"), "expires: 'soon' is no date"),
+        (("--expires", "2020-01-01"), "expires: 2020-01-01 is over"),
+        (("--priority", "1001"), "priority, expires: a priority is a whole number from -1000 to 1000"),
+    ],
+)
+def test_a_purse_that_makes_no_sense_is_refused_by_name(config: str, options: tuple[str, str], words: str) -> None:
+    shown = gateway("credit", ACCOUNT, "1.00 usd", "--reason", "x", *options, "--config", config)
+    assert (shown.returncode, words in shown.stderr) == (2, True), shown.stderr
+
+
 def test_a_debit_takes_what_is_there_and_the_rest_is_owed(config: str) -> None:
     gateway("credit", ACCOUNT, "5.00 usd", "--reason", "a present", "--ref", "one", "--config", config)
     shown = gateway("debit", ACCOUNT, "7.00 usd", "--reason", "a mistake", "--ref", "two", "--config", config)
@@ -138,8 +167,13 @@ async def test_credit_and_audit_work_while_the_gateway_runs(tmp_path: Path) -> N
         shown = gateway("credit", caller.account, "1.00 usd", "--reason", "while it runs", "--config", config)
         assert shown.returncode == 0, shown.stderr
         assert "balance 1.002 usd" in shown.stdout
+        promo = ("--expires", "2199-01-31", "--priority", "-10", "--ref", "promo")
+        for given in ("1.102", "1.102"):
+            shown = gateway("credit", caller.account, "0.10 usd", "--reason", "a gift", *promo, "--config", config)
+            assert given in shown.stdout, shown.stderr
+        gateway("debit", caller.account, "0.10 usd", "--reason", "as before", "--config", config)
         shown = gateway("debit", caller.account, "1.10 usd", "--reason", "while it runs", "--config", config)
-        assert "balance -0.098 usd" in shown.stdout, shown.stderr
+        assert "balance -0.198 usd" in shown.stdout, shown.stderr
         shown = gateway("debit", ACCOUNT, "1.10 usd", "--reason", "while it runs", "--config", config)
         assert "nobody ever paid into" in shown.stderr
         assert gateway("audit", "--config", config).returncode == 0

@@ -192,3 +192,16 @@ def test_keys_and_frozen_accounts_are_as_they_stand(tmp_path: Path) -> None:
         cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_promotion_credit_is_given_as_it_stands(tmp_path: Path) -> None:
+    (config,) = re.findall(r"<<'YAML'\n(.*?)^YAML", README, re.MULTILINE | re.DOTALL)
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop/gateway.yaml").write_text(config)
+    first = f'export PATH="{Path(sys.executable).parent}:$PATH" ACCOUNT=acct_0000000000000000000000000000000a\n'
+    commands = "".join(blocks(section("### Promotion credit", "### Refunds, disputes, and payments that went"), "sh"))
+    ran = subprocess.run(
+        ["bash", "-c", script(first + commands)],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout + ran.stderr
