@@ -199,7 +199,8 @@ def test_promotion_credit_is_given_as_it_stands(tmp_path: Path) -> None:
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop/gateway.yaml").write_text(config)
     first = f'export PATH="{Path(sys.executable).parent}:$PATH" ACCOUNT=acct_0000000000000000000000000000000a\n'
-    commands = "".join(blocks(section("### Promotion credit", "### Refunds, disputes, and payments that went"), "sh"))
+    until = "### Refunds, disputes, and payments that went astray"
+    commands = "".join(blocks(section("### Promotion credit", until), "sh"))
     ran = subprocess.run(
         ["bash", "-c", script(first + commands)],
         cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
