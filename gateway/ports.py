@@ -175,6 +175,14 @@ class Ledger(Protocol):
         Raises LedgerUnavailable; repeating the call is always safe. Raises ValueError for what no account can hold.
         """
 
+    async def join(self, account: str, into: str, currency: str) -> bool:
+        """Move what a wallet has into another one, purse by purse, and what it owes, too; returns when it is durable.
+
+        What is held stays until it is settled, and money may still arrive: False if something is left, and it is to be
+        done again. No moment sees any of it twice or not at all. Raises LedgerUnavailable; repeating is always safe.
+        Raises ValueError for what no account can hold.
+        """
+
     async def refund(self, request: RequestId, reason: str) -> list[Charge]:
         """Give back what a request did cost; returns when it is durable, with what was given back to whom.
 

@@ -143,6 +143,8 @@ class MemoryLedgerStore:
         owed = reversal.amount.micros - taken
         if found.debt + owed > AMOUNT_MICROS_MAX:
             return None
+        if reversal.moved is not None and not self._credit(reversal.moved):
+            return None
         self.accounts[reversal.key] = found
         self.reversals[reversal.ref] = reversal
         found.credited -= taken

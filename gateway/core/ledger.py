@@ -164,7 +164,8 @@ class Reversal:
     """Money that is taken back: a refund, a dispute, an operator's debit.
 
     `ref` is a money key like that of a credit and shares their names: one ref is one entry, for ever. `at_most`: only
-    what is available is taken, and nothing becomes debt; where nothing is, no entry is made.
+    what is available is taken, and nothing becomes debt; where nothing is, no entry is made. `into`: the same amount is
+    credited to this holder's purse of the same kind, in the same commit.
     """
 
     ref: str
@@ -174,11 +175,15 @@ class Reversal:
     reason: str
     purse: Purse = PLAIN
     at_most: bool = False
+    into: str = ""
 
     def __post_init__(self) -> None:
         if self.amount.micros <= 0:
             raise ValueError(f"{self.amount} is nothing to take back")
+        if self.into == self.account:
+            raise ValueError(f"{self.account} cannot be moved into itself")
         _check_holder(self.account)
+        _check_holder(self.into)
         _check_texts("reversal", self.ref, self.account, self.amount.currency, self.kind, self.reason)
 
     @property
@@ -189,6 +194,13 @@ class Reversal:
     def taking(self, micros: int) -> "Reversal":
         """The same of what was there, if it is to take no more than that."""
         return replace(self, amount=Money(micros, self.amount.currency), at_most=False) if self.at_most else self
+
+    @property
+    def moved(self) -> Credit | None:
+        """What is credited to somebody else for it."""
+        if not self.into:
+            return None
+        return Credit(f"{self.ref}:in", self.into, self.amount, self.kind, self.reason, self.purse)
 
     def note(self, row: int, at_ms: int, taken: int) -> dict[str, object]:
         """The line that the batch keeps of it. `taken` was available; the rest of the amount is debt."""
@@ -374,6 +386,7 @@ class Draft:
     def reads(self) -> set[tuple[str, str]]:
         """The accounts that are to be read once it is written."""
         entries: list[Credit | Reversal] = [*self.credits, *(reversal for reversal, _ in self.reversals)]
+        entries += [moved for reversal, _ in self.reversals if (moved := reversal.moved) is not None]
         plain = ((entry.account, entry.amount.currency) for entry in entries)
         return {*self.loads, *plain, *(entry.key for entry in entries)}
 

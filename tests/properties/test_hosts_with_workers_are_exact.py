@@ -324,6 +324,8 @@ class Store:
         self._database.changed(reversal)
         row.credited -= taken
         row.debt += reversal.amount.micros - taken
+        if reversal.moved is not None:
+            assert self._credit(reversal.moved)
         return True
 
     def lends_to(self, borrower: Borrower) -> None:
@@ -513,6 +515,8 @@ async def story(seed: int, *, kills: float) -> Hosts:
             await host.credit()
         if chance.random() < 0.005:
             await host.reverse()
+        if chance.random() < 0.001:
+            host.join()
         for _ in range(chance.choice((0, 0, 1, 3))):
             await asyncio.sleep(0)
         if chance.random() < kills:
@@ -546,7 +550,7 @@ def test_whoever_dies_no_unanswered_request_is_charged(seed: int, record_propert
     charged, answered = world.charged(), world.journal.answered
     assert charged.keys() <= answered.keys()
     assert all(cost in answered[key] for key, cost in charged.items())
-    assert len(charged) > 50
+    assert len(charged) > 20
 
 
 @pytest.mark.parametrize("hosts", [1, 2, 3])

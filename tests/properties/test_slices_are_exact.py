@@ -409,6 +409,17 @@ class World:
         except LedgerUnavailable:
             self.journal.unavailable += 1
 
+    def join(self) -> None:
+        """Two wallets become one, perhaps not in one go."""
+        account, into = self.chance.sample(ACCOUNTS, 2)
+        self.spawn(self._join(self.chance.choice([self.keeper, *(k for k, _ in self.workers)]), account, into))
+
+    async def _join(self, keeper: Keeper, account: str, into: str) -> None:
+        try:
+            await keeper.join(account, into, "usd")
+        except LedgerUnavailable:
+            self.journal.unavailable += 1
+
     async def quiet(self) -> None:
         """Until nothing is under way."""
         async with asyncio.timeout(HANGS_SECONDS):
@@ -459,6 +470,8 @@ async def story(seed: int, workers: int, *, kills: float) -> World:
             await world.credit()
         if chance.random() < 0.005:
             await world.reverse()
+        if chance.random() < 0.003:
+            world.join()
         for _ in range(chance.choice((0, 0, 1, 3))):
             await asyncio.sleep(0)
         if chance.random() < kills:

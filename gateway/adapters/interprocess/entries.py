@@ -11,9 +11,9 @@ from gateway.core.purses import Purse
 def told(entry: Credit | Reversal) -> list[object]:
     """Its columns."""
     amount, purse = entry.amount, entry.purse
-    at_most = [entry.at_most] if isinstance(entry, Reversal) else []
+    more = [entry.at_most, entry.into] if isinstance(entry, Reversal) else []
     texts = [entry.ref, entry.account, entry.kind, entry.reason]
-    return [*texts, amount.micros, amount.currency, purse.priority, purse.expires_ms, *at_most]
+    return [*texts, amount.micros, amount.currency, purse.priority, purse.expires_ms, *more]
 
 
 def credit(columns: Sequence[Any]) -> Credit:
@@ -23,7 +23,7 @@ def credit(columns: Sequence[Any]) -> Credit:
 
 def reversal(columns: Sequence[Any]) -> Reversal:
     """What `told` was told of. Raises ValueError."""
-    return Reversal(*_shared(columns), at_most=columns[8])
+    return Reversal(*_shared(columns), at_most=columns[8], into=columns[9])
 
 
 def _shared(columns: Sequence[Any]) -> tuple[str, str, Money, str, str, Purse]:

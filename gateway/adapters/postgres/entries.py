@@ -6,7 +6,7 @@ the same money at once wait for one another and never in a circle.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gateway.adapters.postgres.sessions import Connection
@@ -73,27 +73,29 @@ async def write_entries(connection: Connection, keeper: int, draft: Draft) -> En
     first: dict[str, Credit | Reversal] = {}
     for entry in everything:
         first.setdefault(entry.ref, entry)
-    rows = await connection.fetch(_KEYS, list(first))
+    moved = {entry.ref: entry.moved for entry in first.values() if isinstance(entry, Reversal) and entry.moved}
+    rows = await connection.fetch(_KEYS, [*first, *(credit.ref for credit in moved.values())])
     new = {row["ref"] for row in rows}
-    ids, fresh = await _ids(connection, sorted({entry.key for entry in first.values() if entry.ref in new}))
+    keys = {entry.key for entry in first.values() if entry.ref in new}
+    ids, fresh = await _ids(connection, sorted(keys | {credit.key for ref, credit in moved.items() if ref in new}))
     rows = await connection.fetch(_LOCKED, sorted({*ids.values(), *draft.spent}))
     accounts = {
         row["id"]: _Account(row["credited"], row["credited"] - row["spent"] - row["leased"], row["debt"])
         for row in rows
     }
-    writer = _Writer(connection, keeper, draft, made)
+    writer = _Writer(connection, keeper, draft, made, {key: (id, accounts[id]) for key, id in ids.items()})
     for entry in everything:
         mine = entry.ref in new and first[entry.ref] is entry
-        outcome = await writer.write(entry, ids[entry.key], accounts[ids[entry.key]]) if mine else False
+        outcome = await writer.write(entry) if mine else False
         (made.credited if isinstance(entry, Credit) else made.reversed).append(outcome)
-    moved = {id: account for id, account in accounts.items() if account.more_credited or account.more_debt}
+    changed = {id: account for id, account in accounts.items() if account.more_credited or account.more_debt}
     await connection.execute(
         _MOVE,
-        list(moved),
-        [account.more_credited for account in moved.values()],
-        [account.more_debt for account in moved.values()],
+        list(changed),
+        [account.more_credited for account in changed.values()],
+        [account.more_debt for account in changed.values()],
     )
-    if spare := [id for id in fresh if id not in moved]:
+    if spare := [id for id in fresh if id not in changed]:
         await connection.execute("DELETE FROM account WHERE id = ANY ($1::bigint[])", spare)
     return made
 
@@ -113,26 +115,36 @@ async def _ids(connection: Connection, keys: Sequence[Key]) -> tuple[dict[Key, i
 class _Writer:
     """Writes one entry after the other."""
 
-    def __init__(self, connection: Connection, keeper: int, draft: Draft, made: Entries) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        keeper: int,
+        draft: Draft,
+        made: Entries,
+        accounts: Mapping[Key, tuple[int, _Account]],
+    ) -> None:
+        self._accounts = accounts
         self._connection = connection
         self._keeper = keeper
         self._draft = draft
         self._made = made
 
-    async def write(self, entry: Credit | Reversal, id: int, account: _Account) -> bool | None:
-        """Whether it was made; None if the account cannot hold so much. Unless it was, no key is kept."""
+    async def write(self, entry: Credit | Reversal) -> bool | None:
+        """Whether it was made; None if an account cannot hold so much. Unless it was, no key is kept."""
+        id, account = self._accounts[entry.key]
         done = await (
             self._credit(entry, id, account) if isinstance(entry, Credit) else self._reverse(entry, id, account)
         )
         if not done:
-            await self._connection.execute("DELETE FROM money_key WHERE ref = $1", entry.ref)
-        return done or (False if isinstance(entry, Reversal) and entry.at_most else None)
+            refs = [entry.ref, *([entry.moved.ref] if isinstance(entry, Reversal) and entry.moved else [])]
+            await self._connection.execute("DELETE FROM money_key WHERE ref = ANY ($1::text[])", refs)
+        return done
 
-    async def _credit(self, credit: Credit, id: int, account: _Account) -> bool:
+    async def _credit(self, credit: Credit, id: int, account: _Account) -> bool | None:
         micros = credit.amount.micros
         repaid = min(account.debt, micros)
         if account.credited + micros - repaid > AMOUNT_MICROS_MAX:
-            return False
+            return None
         await self._connection.execute(
             "INSERT INTO credit VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             credit.ref, id, micros, credit.kind, credit.reason, self._draft.at_ms, self._keeper, self._draft.seq,
@@ -144,15 +156,16 @@ class _Writer:
             self._made.tell(credit)
         return True
 
-    async def _reverse(self, reversal: Reversal, id: int, account: _Account) -> bool:
+    async def _reverse(self, reversal: Reversal, id: int, account: _Account) -> bool | None:
         """What is available goes at once; the rest is debt. What is on loan is not touched."""
         taken = max(0, min(reversal.amount.micros, account.available - account.debt))
         if reversal.at_most and not taken:
             return False
         reversal = reversal.taking(taken)
         micros = reversal.amount.micros
-        if account.debt + micros - taken > AMOUNT_MICROS_MAX:
-            return False
+        moved = reversal.moved
+        if account.debt + micros - taken > AMOUNT_MICROS_MAX or (moved is not None and not self._has_room_for(moved)):
+            return None
         await self._connection.execute(
             "INSERT INTO reversal VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             reversal.ref, id, micros, taken, reversal.kind, reversal.reason, self._draft.at_ms, self._keeper,
@@ -161,7 +174,13 @@ class _Writer:
         account.move(credited=-taken, debt=micros - taken)
         self._made.notes.append(reversal.note(id, self._draft.at_ms, taken))
         self._made.tell(reversal)
+        if moved is not None:
+            await self._credit(moved, *self._accounts[moved.key])
         return True
+
+    def _has_room_for(self, credit: Credit) -> bool:
+        _, account = self._accounts[credit.key]
+        return account.credited + max(0, credit.amount.micros - account.debt) <= AMOUNT_MICROS_MAX
 
 
 async def landed(connection: Connection, keeper: int, draft: Draft, seq: int) -> tuple[Outcomes, Outcomes]:

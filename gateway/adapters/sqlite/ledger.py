@@ -303,8 +303,8 @@ class SqliteLedgerStore:
         if self._is_known(reversal.ref):
             return False
         account, _, debt = self._account_of(reversal.key)
-        micros = reversal.amount.micros
-        if debt + micros - taken > AMOUNT_MICROS_MAX:
+        micros, moved = reversal.amount.micros, reversal.moved
+        if debt + micros - taken > AMOUNT_MICROS_MAX or (moved is not None and not self._has_room_for(moved)):
             return None
         self._sql.execute(
             "INSERT INTO reversal VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -312,7 +312,15 @@ class SqliteLedgerStore:
         )
         self._move(account, credited=-taken, debt=micros - taken)
         notes.append(reversal.note(account, draft.at_ms, taken))
+        if moved is not None:
+            self._write_credit(draft, moved, notes)
         return True
+
+    def _has_room_for(self, credit: Credit) -> bool:
+        if self._is_known(credit.ref):
+            return False
+        _, credited, debt = self._account_of(credit.key)
+        return credited + max(0, credit.amount.micros - debt) <= AMOUNT_MICROS_MAX
 
     def _is_known(self, ref: str) -> bool:
         """Whether there is an entry of this money key, of whichever kind."""

@@ -377,6 +377,10 @@ class Keeper:
         self._waiting.reversals.append((len(self._draft.reversals) - 1, done))
         return await done
 
+    async def join(self, account: str, into: str, currency: str) -> bool:
+        self._refuse_if_stuck()
+        return await self._wallets.join((account, currency), into, self.reverse)
+
     async def refund(self, request: RequestId, reason: str) -> list[Charge]:
         self._refuse_if_stuck()
         if self._refunds is not None:
@@ -917,16 +921,29 @@ class Keeper:
                 self._rows[account.row] = account
                 account.elsewhere += credit.amount.micros
         if owed or credit.purse != PLAIN:
-            self.changed(credit.account, credit.amount.currency)
+            self._regroup(credit, done)
 
     def _taken_back(self, reversal: Reversal, new: bool | None, done: Committed) -> None:
         """The account is in memory: it is not forgotten while a draft holds something of it."""
         account = self._accounts[reversal.key]
         if new:
             account.row = done.accounts[reversal.key].id
-            self.changed(reversal.account, reversal.amount.currency)
+            self._regroup(reversal, done)
+            if reversal.moved is not None:
+                self._apply(reversal.moved, True, done)
         else:
             account.available += reversal.amount.micros
+
+    def _regroup(self, entry: Credit | Reversal, done: Committed) -> None:
+        """Which purses its holder can draw on may be another question now."""
+        key = (entry.account, entry.amount.currency)
+        plain, row = self._accounts.get(key), done.accounts.get(key)
+        if self._lender is not None:
+            self.changed(*key)
+            return
+        if plain is not None:
+            plain.beside(row.purses if row is not None else ())
+        self._tell_changed(*key)
 
     def _admit(self, key: Key, done: Committed) -> Account:
         row = done.accounts.get(key)

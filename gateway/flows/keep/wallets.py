@@ -18,11 +18,12 @@ The parts of a hold are plain holds on accounts of their own. Records name those
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from gateway.core.ids import RequestId
+from gateway.core.ledger import Reversal
 from gateway.core.money import Money
 from gateway.core.purses import Purse, purse_named
 from gateway.core.refusals import LedgerUnavailable, PaymentRequired
@@ -133,6 +134,20 @@ class Wallets:
         keeper = self._keeper
         plain = await keeper.account(key, beside=True)
         return [plain, *[await keeper.account(other) for other in self._live(plain) if other != key]]
+
+    async def join(self, key: Key, into: str, reverse: Callable[[Reversal], Awaitable[bool]]) -> bool:
+        """As `Ledger.join`, by entries that `reverse` makes."""
+        (holder, unit), now = key, self._keeper.now_ms()
+        wallet = await self.accounts(key)
+        for account in wallet:
+            left, (_, purse) = worth([account]), purse_named(account.holder)
+            ref = f"join:{holder}:{account.row}:{now}"
+            if left > 0:
+                what = Reversal(ref, holder, Money(left, unit), "join", f"into {into}", purse, at_most=True, into=into)
+                await reverse(what)
+            elif left < 0:
+                await reverse(Reversal(ref, into, Money(-left, unit), "join", f"owed by {holder}", purse, into=holder))
+        return all(not (worth([account]) or account.held) for account in await self.accounts(key))
 
     # --- deciding -----------------------------------------------------------------------------------------------------
 

@@ -92,3 +92,11 @@ BEGIN
     END LOOP;
     PERFORM pg_notify(channel, said) FROM unnest(say) AS said;
 END $$;
+
+-- The same as before, for amounts of which a thousand are more than a bigint holds.
+CREATE OR REPLACE FUNCTION slice_of(missing bigint, available bigint, keepers bigint) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT greatest(0, least(
+        available, greatest(missing, least(1000::numeric * missing, available / (2 * keepers))::bigint)
+    ))
+$$;
