@@ -96,13 +96,8 @@ class Record:
         return Record._LAYOUT.pack(kind, tariff, account, token, micros, request.at_ms, request.number)
 
     @staticmethod
-    def unpacked(payload: bytes) -> Iterator[tuple[int, ...]]:
-        """Kind, tariff, account, token, micros, time and number of each record, without the objects."""
-        return Record._LAYOUT.iter_unpack(payload)
-
-    @staticmethod
-    def fields_of(payload: bytes) -> Iterator[tuple[int, int, int, int, int, int, int]]:
-        """Kind, tariff, account, token, micros, and time and number of the request, of each record."""
+    def unpacked(payload: bytes) -> Iterator[tuple[int, int, int, int, int, int, int]]:
+        """Kind, tariff, account, token, micros, and time and number of the request, of each record; no objects."""
         return Record._LAYOUT.iter_unpack(payload)
 
     @staticmethod

@@ -223,7 +223,6 @@ class Slices:
         for left in branch.unanswered.values():
             if left.micros > 0:
                 keeper.write(Kind.VOID, left.tariff, left.account, left.token, -left.micros, left.request)
-                keeper.durable()
                 left.account.available += left.micros
             keeper.begun(left.number)
             left.account.pins -= 1
@@ -496,7 +495,7 @@ class Slices:
 
     def _write(self, branch: Branch, draft: WorkerDraft) -> Iterable[int]:
         """Put its records into the next commit; the accounts that they move."""
-        records = list(Record.fields_of(draft.payload))
+        records = list(Record.unpacked(draft.payload))
         spent: dict[int, int] = {}
         for _, _, row, _, micros, _, _ in records:
             spent[row] = spent.get(row, 0) + micros
