@@ -11,6 +11,8 @@ from gateway.core.reversals import Notice
 from gateway.ports import Clock, FreezeBook
 
 LOOK_SECONDS = 1.0
+_OVERLAP = 64
+"""Rows that are read again: of several hosts, a lower number may be committed after a higher one."""
 
 
 class Freezes:
@@ -29,7 +31,7 @@ class Freezes:
 
     async def look(self) -> None:
         """Learn what is new. Raises RecordsUnavailable."""
-        for row in await self._book.freezes_after(self._seen):
+        for row in await self._book.freezes_after(max(0, self._seen - _OVERLAP)):
             (self._frozen.add if row.frozen else self._frozen.discard)(row.account)
             self._seen = max(self._seen, row.number)
 

@@ -1,5 +1,7 @@
 """A frozen account spends nothing, and everybody knows."""
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.adapters.memory import MemoryRecords
@@ -8,6 +10,7 @@ from gateway.core.refusals import AccountFrozen
 from gateway.core.reversals import Credited, Notice
 from gateway.flows.freeze import LOOK_SECONDS, Freezes
 from gateway.flows.take_back import TakeBack
+from gateway.ports import Freeze
 from tests.fakes import FakeClock
 from tests.flows.test_identify import FREE, PAID, Door, coming
 from tests.tills import MemoryTill
@@ -37,6 +40,18 @@ async def test_who_looks_sees_what_another_froze_and_unfroze() -> None:
         (True, "why"),
         (False, "sorted out"),
     ]
+
+
+async def test_a_row_that_is_committed_after_a_later_one_is_seen_too() -> None:
+    records = MemoryRecords()
+    one = freezes(records)
+    assert await one.freeze("acct_" + "2b" * 16, "first")
+    late = Freeze(1, ACCOUNT, frozen=True, reason="why", at_ms=7)
+    records.freeze_rows[0] = (replace(records.freeze_rows[0][0], number=2), None)
+    await one.look()
+    records.freeze_rows.insert(0, (late, None))
+    await one.look()
+    assert one.holds(ACCOUNT)
 
 
 async def test_freezing_twice_is_freezing_once() -> None:
