@@ -239,13 +239,14 @@ class Keeper(Drawing):
         hold.ceiling += micros
 
     def settle(self, hold: Hold, cost: Money) -> Money:
-        assert isinstance(hold, Holding | SplitHold)
+        if isinstance(hold, SplitHold):
+            self._open.pop(hold.id.number, None)
+            return self._wallets.settle(hold, cost)
+        assert isinstance(hold, Holding)
         if hold.settled:
             return hold.spent
-        self._open.pop(hold.id.number, None)
-        if isinstance(hold, SplitHold):
-            return self._wallets.settle(hold, cost)
         hold.settled = True
+        self._open.pop(hold.id.number, None)
         micros = 0 if hold.failed else max(0, min(cost.micros, hold.ceiling))
         if micros != hold.recorded:
             self._change(hold, micros)

@@ -123,6 +123,8 @@ class Wallets:
 
     def settle(self, hold: SplitHold, cost: Money) -> Money:
         """As `Ledger.settle`. The parts were put into one commit: if their start failed, it did for all of them."""
+        if hold.settled:
+            return hold.spent
         hold.settled = True
         micros = max(0, min(cost.micros, hold.ceiling))
         for part, share in hold.spread(micros):
