@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from gateway.adapters import logs
-from gateway.adapters.interprocess.worker import BorrowedLedgerStore, Line, News, SharedRateLimits
+from gateway.adapters.interprocess.limits import SharedRateLimits
+from gateway.adapters.interprocess.worker import BorrowedLedgerStore, Line, News
 from gateway.adapters.metrics import Tally, Totals, exposition
 from gateway.adapters.ratelimits import MemoryRateLimits
 from gateway.adapters.sqlite.archive import SqliteArchive
@@ -29,11 +30,13 @@ from gateway.app.upkeep import Upkeep
 from gateway.app.ways_to_pay import RETURN_PATH, provider
 from gateway.core.ids import RequestId, RequestNumbers
 from gateway.core.keyring import Keyring
+from gateway.core.limits import Limiter
 from gateway.core.money import Money
 from gateway.core.places import Places
 from gateway.core.refusals import GatewayBusy, NoRoute, PaymentServiceUnavailable
 from gateway.core.routes import RESERVED_PREFIXES
 from gateway.core.tokens import Peppers, TokenMint
+from gateway.flows.admit import Admit
 from gateway.flows.freeze import Freezes
 from gateway.flows.identify import Callers
 from gateway.flows.keep import Keeper, Pace, Recovered
@@ -106,7 +109,8 @@ class Gateway:
             randomness=self.randomness,
         )
         self.freezes = Freezes(book=self.records.freezes, clock=self.clock, report=report)
-        self.limits: RateLimits = SharedRateLimits(line) if line else MemoryRateLimits(self.clock)
+        self.limiter = Limiter(settings.limits.subjects_max)
+        self.limits = self._limits(line)
         self.callers = Callers(
             mint=TokenMint(self.keyring, settings.mode),
             peppers=self.peppers,
@@ -183,6 +187,9 @@ class Gateway:
         report = lambda problem: self.report("ledger", problem=problem)  # noqa: E731
         return Keeper(store, self.clock, lender=store, teller=store, pace=Pace(gap=0), report=report)
 
+    def _limits(self, line: Line | None) -> RateLimits:
+        return SharedRateLimits(line, self.clock) if line else MemoryRateLimits(self.clock, self.limiter)
+
     def _call_in(self, slot: int) -> CallIn:
         return CallIn(
             roll=self.records.key_roll,
@@ -242,7 +249,7 @@ class Gateway:
         return Serve(
             routes=self.settings.routes,
             callers=self.callers,
-            limits=self.limits,
+            limits=Admit(limits=self.limits, ledger=self.ledger, uncounted=self.tally.uncounted),
             ledger=self.ledger,
             till=self.replenish or self.top_up,
             served=served,
@@ -481,6 +488,7 @@ def admin_application(
     reload: Callable[[], Awaitable[dict[str, Any]]],
     restart: Callable[[], Awaitable[dict[str, Any]]],
     totals: Callable[[], Totals],
+    forgotten: Callable[[], int],
 ) -> web.Application:
     """What the admin listener serves."""
     assert settings.secrets.operator_token is not None, "secrets are made before a gateway is built"
@@ -492,7 +500,7 @@ def admin_application(
         currency=settings.currency,
         reload=reload,
         restart=restart,
-        metrics=lambda: exposition(totals(), ledger_stuck=lambda: ledger.stuck),
+        metrics=lambda: exposition(totals(), ledger_stuck=lambda: ledger.stuck, forgotten=forgotten),
     )
     app = place.application()
     app.on_response_prepare.append(drop_what_was_invented)

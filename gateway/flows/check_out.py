@@ -14,10 +14,10 @@ from gateway.core import references
 from gateway.core.auto_top_ups import Ceilings, Wish
 from gateway.core.callers import Caller
 from gateway.core.keyring import Keyring
+from gateway.core.limits import Rate
 from gateway.core.money import Money, MoneySyntax, to_minor
 from gateway.core.orders import KEEP_MS, Order, order_id
 from gateway.core.refusals import BadRequest, PaymentServiceUnavailable, RateLimited
-from gateway.core.routes import Rate
 from gateway.ports import AutoTopUps, Cards, Clock, Orders, Randomness, RateLimits
 
 PER_ADDRESS = Rate(10, 60, "10/minute")

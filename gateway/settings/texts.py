@@ -119,7 +119,13 @@ RateText = Annotated[
     str,
     _check(forms.rate),
     Form("count/time", "100/minute"),
-    _written(r"[0-9]+ *(/|per) *[0-9]* *([Ss]econd|[Mm]inute|[Hh]our|[Dd]ay)s?"),
+    _written(r"[0-9]+ *(/|per) *[0-9]* *([Ss]econd|[Mm]inute|[Hh]our|[Dd]ay|[Mm]onth)s?"),
+]
+QuotaText = Annotated[
+    str,
+    _check(forms.quota),
+    Form("count/time, or amount/time", "10/second"),
+    _written(r"[0-9.]+( ?[A-Za-z]{3})? *(/|per) *[0-9]* *([Ss]econd|[Mm]inute|[Hh]our|[Dd]ay|[Mm]onth)s?"),
 ]
 DurationText = Annotated[
     str, _check(forms.duration), Form("duration", '"5s"'), _written(r"[0-9]+(\.[0-9]+)? ?(ms|s|m|h)")

@@ -109,6 +109,8 @@ class LimitSettings:
     request_fields_max: int
     connections_max: int
     """Of callers, all together."""
+    subjects_max: int
+    """How many windows are kept."""
 
 
 @dataclass(frozen=True, slots=True)

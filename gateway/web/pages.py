@@ -9,11 +9,12 @@ from collections.abc import Callable
 from aiohttp import web
 
 from gateway.core.callers import Caller
+from gateway.core.limits import Rate
 from gateway.core.money import Money
 from gateway.core.payments import PARKED, Payment
 from gateway.core.references import Reference
 from gateway.core.refusals import LedgerUnavailable, PaymentServiceUnavailable, RecordsUnavailable
-from gateway.core.routes import Rate, RouteTable
+from gateway.core.routes import RouteTable
 from gateway.flows.identify import Callers
 from gateway.flows.top_up import TopUp
 from gateway.ports import Ledger, RateLimits

@@ -13,13 +13,12 @@ from typing import Any, cast
 
 from gateway.adapters.interprocess import entries, frames
 from gateway.adapters.interprocess.frames import BrokenLine, FrameReader, Kind
-from gateway.adapters.interprocess.worker import DRAFT, DRAW, DRAWN, HAS_ENDED, HIT, OUTCOMES, REVERSED, WINDOW
+from gateway.adapters.interprocess.limits import Counting
+from gateway.adapters.interprocess.worker import DRAFT, DRAW, DRAWN, HAS_ENDED, OUTCOMES, REVERSED
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Claim, Reversal, Tariff
 from gateway.core.refusals import LedgerUnavailable
-from gateway.core.routes import Rate
 from gateway.flows.keep.slices import Branch, Disorder, Greeting, Landed, Slices, WorkerDraft
-from gateway.ports import Window
 
 
 class Counter:
@@ -29,7 +28,7 @@ class Counter:
         self,
         slices: Slices,
         *,
-        count: Callable[[Rate, str], Window],
+        count: Callable[[], Counting],
         counted: Callable[[str, Any], None],
         report: Callable[..., None],
     ) -> None:
@@ -37,7 +36,6 @@ class Counter:
         self.count = count
         self.counted = counted
         self.report = report
-        self.rates: dict[tuple[int, int], Rate] = {}
         self._connections: set[WorkerConnection] = set()
         self._server: asyncio.Server | None = None
 
@@ -78,6 +76,7 @@ class WorkerConnection(asyncio.Protocol):
 
     def __init__(self, counter: Counter) -> None:
         self._counter = counter
+        self._counting = counter.count()
         self._reader = FrameReader()
         self._branch: Branch | None = None
         self._work: set[asyncio.Task[None]] = set()
@@ -90,7 +89,9 @@ class WorkerConnection(asyncio.Protocol):
             Kind.BACK: self._back,
             Kind.SOME_BACK: self._some_back,
             Kind.RECALLED: self._recalled,
-            Kind.HIT: self._hit,
+            Kind.ADMIT: self._admit,
+            Kind.LEAVE: self._leave,
+            Kind.HELD: self._held,
             Kind.FORGET: self._forget,
             Kind.COUNTED: self._counted,
             Kind.REVERSE: self._reverse,
@@ -105,6 +106,7 @@ class WorkerConnection(asyncio.Protocol):
         if self._branch is not None:
             self._counter.slices.leave(self._branch)
             self._counter.counted(self._branch.worker, None)
+        self._counting.end()
         for task in self._work:
             task.cancel()
         self._counter.ended(self)
@@ -250,14 +252,14 @@ class WorkerConnection(asyncio.Protocol):
 
     # --- the rest -----------------------------------------------------------------------------------------------------
 
-    def _hit(self, branch: Branch, contents: bytes) -> None:
-        number, amount, seconds = HIT.unpack_from(contents)
-        rate = self._counter.rates.get((amount, seconds))
-        if rate is None:
-            rate = self._counter.rates[amount, seconds] = Rate(amount, seconds, f"{amount} in {seconds} s")
-        window = self._counter.count(rate, contents[HIT.size :].decode())
-        packed = WINDOW.pack(number, window.allowed, window.remaining, window.reset_seconds)
-        self.send(frames.frame(Kind.WINDOW, packed))
+    def _admit(self, branch: Branch, contents: bytes) -> None:
+        self.send(self._counting.admit(contents))
+
+    def _leave(self, branch: Branch, contents: bytes) -> None:
+        self._counting.leave(int.from_bytes(contents))
+
+    def _held(self, branch: Branch, contents: bytes) -> None:
+        self._counting.holds(json.loads(contents))
 
     def _counted(self, branch: Branch, contents: bytes) -> None:
         self._counter.counted(branch.worker, json.loads(contents))
