@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import random
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -12,8 +14,10 @@ from gateway.adapters.interprocess.frames import FrameReader, Kind
 from gateway.adapters.interprocess.limits import Counting, SharedRateLimits
 from gateway.adapters.interprocess.worker import Line
 from gateway.adapters.ratelimits import MemoryRateLimits
+from gateway.core import windows
 from gateway.core.limits import Ask, Limiter, Place, Rate
 from gateway.ports import LimitsDown, RateLimits
+from tests.core.test_windows import NoTimer, Oracle
 from tests.fakes import FakeClock
 
 PER_MINUTE = Rate(3, 60, "3/minute")
@@ -219,3 +223,28 @@ async def test_without_a_keeper_that_answers_the_limits_are_down(
     with pytest.raises(LimitsDown):
         await worker.admit([], [Place("p", 1)])
     await turns(lambda: keeper.asked == 1 and not keeper.limiter._under_way)
+
+
+@pytest.mark.parametrize("kind", ["fixed", "moving", "sliding"])
+async def test_four_workers_admit_two_hundred_callers_exactly_as_the_library_does(
+    make_worker: Callable[[], SharedRateLimits],
+    keeper: KeeperSide,
+    clock: FakeClock,
+    kind: windows.Kind,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At one moment the order does not matter, so the counts of each moment must be the same."""
+    workers = [make_worker() for _ in range(4)]
+    for worker in workers:
+        await worker._line.open()
+    monkeypatch.setattr("limits.storage.memory.threading.Timer", NoTimer)
+    monkeypatch.setattr("limits.storage.memory.time.time", lambda: clock.ms / 1000)
+    order, rate, oracles = random.Random(kind), Rate(6, 2, "6/2 second", kind), dict[str, Oracle]()
+    for _ in range(120):
+        clock.ms += order.randrange(4) * 125
+        callers = [f"caller {order.randrange(200)}" for _ in range(40)] * 3
+        stands = await asyncio.gather(*(order.choice(workers).hit(rate, caller) for caller in callers))
+        admitted = Counter(caller for caller, stand in zip(callers, stands, strict=True) if stand.allowed)
+        expected = Counter(caller for caller in callers if oracles.setdefault(caller, Oracle(kind, 6, 2)).hit(1))
+        assert admitted == expected
+    assert 0 < keeper.asked < 120 * 120

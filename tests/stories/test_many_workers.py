@@ -223,6 +223,29 @@ async def test_a_limit_holds_for_all_workers_together(tmp_path: Path, upstream: 
 # --- who dies ---------------------------------------------------------------------------------------------------------
 
 
+async def test_two_hundred_callers_at_their_limits_get_exactly_these_from_four_workers(
+    tmp_path: Path, upstream: RawUpstream
+) -> None:
+    limits = [
+        {"rate": "5/hour", "per": "account", "window": "fixed"},
+        {"rate": "6/hour", "per": "token", "window": "moving"},
+        {"concurrent": 3, "per": "account"},
+    ]
+    settings = write_config(tmp_path, upstream.url, workers=4, limits=limits, limits_down="closed")
+    callers = await fund(settings, "1.00 usd", count=200)
+    async with running(tmp_path / "gateway.yaml") as process:
+        admitted: Counter[str] = Counter()
+        for _ in range(5):
+            answers = await asyncio.gather(*(ask(settings, caller) for caller in callers for _ in range(2)))
+            asked = [caller.account for caller in callers for _ in range(2)]
+            for account, (status, _, _) in zip(asked, answers, strict=True):
+                assert status in (200, 429)
+                admitted[account] += status == 200
+        assert set(admitted.values()) == {5}
+        assert await process.stop() == 0
+    assert audited(settings) == 200 * 5 * PRICE
+
+
 async def test_after_any_number_of_kills_nobody_paid_for_nothing(tmp_path: Path, upstream: RawUpstream) -> None:
     """kill -9 of workers and of the keeper, under load, at random."""
     settings = write_config(tmp_path, upstream.url, workers=4)
