@@ -518,6 +518,9 @@ class RateLimits(Protocol):
     async def hit(self, rate: Rate, subject: str) -> Stand:
         """Count one request in one window. While that cannot be told, everybody is admitted."""
 
+    async def close(self) -> None:
+        """Let go of what is connected."""
+
 
 @dataclass(frozen=True, slots=True)
 class Admitted:

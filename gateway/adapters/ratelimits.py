@@ -11,7 +11,7 @@ class MemoryRateLimits:
 
     def __init__(self, clock: Clock, limiter: Limiter | None = None) -> None:
         self._clock = clock
-        self._limiter = limiter or Limiter()
+        self._limiter = Limiter() if limiter is None else limiter
 
     async def admit(self, asks: Sequence[Ask], places: Sequence[Place]) -> Admitted:
         stands = self._limiter.admit(asks, places, self._clock.now_ms())
@@ -21,6 +21,9 @@ class MemoryRateLimits:
     async def hit(self, rate: Rate, subject: str) -> Stand:
         [stand] = self._limiter.admit([Ask(rate, subject)], [], self._clock.now_ms())
         return stand
+
+    async def close(self) -> None:
+        """There is nothing to let go of."""
 
     def _leave(self, keys: list[str]) -> None:
         self._limiter.leave(keys)

@@ -35,6 +35,7 @@ from gateway.core.money import Money
 from gateway.core.places import Places
 from gateway.core.refusals import GatewayBusy, NoRoute, PaymentServiceUnavailable
 from gateway.core.routes import RESERVED_PREFIXES
+from gateway.core.secrets import Secret
 from gateway.core.tokens import Peppers, TokenMint
 from gateway.flows.admit import Admit
 from gateway.flows.freeze import Freezes
@@ -188,7 +189,11 @@ class Gateway:
         return Keeper(store, self.clock, lender=store, teller=store, pace=Pace(gap=0), report=report)
 
     def _limits(self, line: Line | None) -> RateLimits:
-        return SharedRateLimits(line, self.clock) if line else MemoryRateLimits(self.clock, self.limiter)
+        near = SharedRateLimits(line, self.clock) if line else MemoryRateLimits(self.clock, self.limiter)
+        limits = self.settings.limits
+        if limits.storage_url is None:
+            return near
+        return shared_limits(limits.storage_url, near, seconds_max=limits.storage_seconds_max, clock=self.clock)
 
     def _call_in(self, slot: int) -> CallIn:
         return CallIn(
@@ -315,6 +320,7 @@ class Gateway:
         self._opened.push_async_callback(self.proxy.close)
         if self.payments is not None:
             self._opened.push_async_callback(self.payments.close)
+        self._opened.push_async_callback(self.limits.close)
         self._opened.push_async_callback(self.ledger.close)
         self.recovered = await self.ledger.open()  # first: its lock keeps a second gateway away from all files
         self._opened.push_async_callback(self.records.close)
@@ -546,6 +552,15 @@ def ledger_store(path: Path, keyring: Keyring) -> SqliteLedgerStore:
     store = SqliteLedgerStore(path, head_key=keys[0])
     store.sign_with(keys)
     return store
+
+
+def shared_limits(url: Secret, near: RateLimits, *, seconds_max: float, clock: Clock) -> RateLimits:
+    """Limits that hosts count together. Raises StoreFailed without the extra that they need."""
+    try:
+        from gateway.adapters.redis import RedisRateLimits
+    except ImportError:
+        raise StoreFailed("limits.storage at redis://… needs more packages: pip install 'farebox[redis]'") from None
+    return RedisRateLimits(url.reveal(), near=near, seconds_max=seconds_max, clock=clock)
 
 
 def database(settings: Settings) -> "Address":

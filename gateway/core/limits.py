@@ -127,7 +127,9 @@ class Limiter:
         self.forgotten = 0
         """How many windows went while they still counted."""
 
-    def __len__(self) -> int:
+    @property
+    def kept(self) -> int:
+        """How many windows there are."""
         return len(self._kept)
 
     def admit(self, asks: Sequence[Ask], places: Sequence[Place], now_ms: int) -> list[Stand]:

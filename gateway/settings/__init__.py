@@ -147,6 +147,8 @@ def _settings(root: Node, environ: Mapping[str, str], report: Report, *, base: P
         rule(draft)
     if (url := draft.read(forms.database, "store")) and (password := forms.password_of(url)):
         report.secrets.add(password)
+    if (url := draft.read(forms.limits_storage, "limits", "storage")) and (password := forms.password_of(url)):
+        report.secrets.add(password)
     store = draft.read(forms.store, "store")
     files = _secret_files(draft, base / store, report, make_secrets=make_secrets) if store else {}
     report.raise_if_any()

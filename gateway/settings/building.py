@@ -86,6 +86,8 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
             request_head_bytes_max=forms.head_size(shape.limits.request_head_max),
             request_fields_max=shape.limits.request_headers_max,
             connections_max=shape.limits.connections_max,
+            storage_url=Secret(shape.limits.storage) if forms.limits_storage(shape.limits.storage) else None,
+            storage_seconds_max=forms.duration(shape.limits.storage_timeout),
             subjects_max=shape.limits.subjects_max,
         ),
         retention=RetentionSettings(

@@ -172,6 +172,20 @@ def database(text: str) -> str | None:
     return text
 
 
+def limits_storage(text: str) -> str | None:
+    """`redis://cache.example:6379/0` as it is; None for `memory`. It may hold a password, so it is never shown."""
+    if text == "memory":
+        return None
+    try:
+        parts = urlsplit(text)
+        is_right = bool(parts.hostname) and parts.port != 0 and not parts.fragment and not parts.query
+    except ValueError:
+        is_right = False
+    if not text.startswith(("redis://", "rediss://")) or not is_right or not re.fullmatch(r"/?[0-9]{0,4}", parts.path):
+        raise ValueError("write memory, or redis://<host>:<port>/<number>; rediss:// for TLS; the same for Valkey")
+    return text
+
+
 def password_of(text: str) -> str | None:
     """The password in the address of a database, if there is one."""
     parts = urlsplit(text)

@@ -44,6 +44,7 @@ from gateway.settings.texts import (
     ServerName,
     ServerText,
     Shape,
+    StorageText,
     StoreText,
     StripeKeyText,
     Truth,
@@ -399,6 +400,17 @@ class LimitsShape(Shape):
         list[LimitShape],
         Field(max_length=16, description="Limits that all routes have, and count together unless `per` is route."),
     ] = Field(default_factory=list)
+    storage: Annotated[
+        StorageText,
+        Field(
+            description="Where windows are counted: in memory on each host, or for many hosts in a Redis or Valkey, "
+            "such as `redis://:${REDIS_PASSWORD}@cache.example:6379/0`. `concurrent` counts on each host."
+        ),
+    ] = "memory"
+    storage_timeout: Annotated[
+        DurationText,
+        Field(description="How long a request waits for `storage` at most. What then, a route says: `limits_down`."),
+    ] = "100ms"
     subjects_max: Annotated[
         Whole,
         Field(

@@ -104,6 +104,12 @@ StoreText = Annotated[
     Form("store", "sqlite:./data/gateway.db"),
     _written(r"sqlite:.+|postgres(ql)?://.+"),
 ]
+StorageText = Annotated[
+    str,
+    _check(forms.limits_storage),
+    Form("`memory`, or URL of Redis", "redis://cache.example:6379/0", private=True),
+    _written(r"memory|rediss?://.+"),
+]
 HostLabel = Annotated[str, _check(forms.host_label), Form("name of a host", "shop-1")]
 CurrencyText = Annotated[str, _check(forms.currency), Form("currency", "usd"), _written(r"[a-z]{3}")]
 AmountText = Annotated[

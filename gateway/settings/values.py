@@ -109,6 +109,9 @@ class LimitSettings:
     request_fields_max: int
     connections_max: int
     """Of callers, all together."""
+    storage_url: Secret | None
+    """Where hosts count together; None: in memory. It may hold a password."""
+    storage_seconds_max: float
     subjects_max: int
     """How many windows are kept."""
 

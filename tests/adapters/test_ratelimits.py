@@ -90,7 +90,7 @@ async def make_worker(keeper: KeeperSide, clock: FakeClock) -> AsyncIterator[Cal
     yield make
     for line in lines:
         line.close()
-    await turns(lambda: not keeper.limiter._under_way)
+    await turns(lambda: not lines or not keeper.limiter._under_way)
 
 
 @pytest.fixture(params=["memory", "interprocess"])

@@ -37,6 +37,8 @@ class Down:
     async def hit(self, rate: Rate, subject: str) -> Stand:
         raise AssertionError("a route's limits are asked together")
 
+    async def close(self) -> None: ...
+
 
 class Door:
     """What admits, with ann's money behind it."""

@@ -85,3 +85,22 @@ def test_money_on_a_free_route_is_a_mistake_and_everywhere_it_is_not(tmp_path: P
     settings(tmp_path, limited(everywhere=[{"rate": "1.00 usd/day"}], price="free"))
     [found] = mistakes(tmp_path, limited(everywhere=[{"rate": "0.001 usd/day"}]))
     assert found.path == "limits.everywhere[0].rate"
+
+
+def test_where_windows_are_counted(tmp_path: Path) -> None:
+    limits = settings(tmp_path, full()).limits
+    assert (limits.storage_url, limits.storage_seconds_max, limits.subjects_max) == (None, 0.1, 100_000)
+    for url in ("redis://127.0.0.1", "redis://:s3cret-s3cret@cache.example:6379/3", "rediss://cache.example/"):
+        found = settings(tmp_path, full(limits={"storage": url})).limits.storage_url
+        assert found is not None
+        assert found.reveal() == url
+
+
+@pytest.mark.parametrize(
+    "url", ["Memory", "redis:6379", "http://cache.example", "redis://", "redis://:s3cret-s3cret@a/b", "redis://a:0"]
+)
+def test_a_storage_that_is_none_is_a_mistake_that_shows_no_password(tmp_path: Path, url: str) -> None:
+    [found] = mistakes(tmp_path, full(limits={"storage": url}))
+    assert found.path == "limits.storage"
+    assert "write memory, or redis://" in found.words
+    assert "s3cret" not in str(found)

@@ -2,6 +2,9 @@
 
 import asyncio
 import re
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +16,11 @@ from gateway.cli.stage import Stage
 from tests.callers import BROWSER, audited, funded
 from tests.conftest import StageMaker
 from tests.fakes import FakeClock
+from tests.gateway_process import fund, running, write_config
 from tests.raw import RawUpstream, Visit
+from tests.redis_server import RedisServer
 from tests.relay.scenes import until
+from tests.stories.test_many_workers import ask, edit
 from tests.stories.test_the_readme import blocks, section
 
 
@@ -42,7 +48,7 @@ def weather(*limits: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 async def test_the_limits_of_the_readme_hold(make_stage: StageMaker) -> None:
-    [text] = blocks(section("### Limits", "### Inside your own aiohttp application"), "yaml")
+    text, _ = blocks(section("### Limits", "### Inside your own aiohttp application"), "yaml")
     config = yaml.safe_load(text)
     config["routes"][0]["upstream"] = "weather"
     stage = await make_stage(**config)
@@ -138,3 +144,63 @@ async def test_a_place_is_free_again_however_its_request_ended(make_stage: Stage
 async def _status(session: ClientSession, stage: Stage, headers: dict[str, str]) -> int:
     async with session.get(stage.url + "/weather/x", headers=headers) as answer:
         return answer.status
+
+
+@pytest.fixture
+async def redis(tmp_path: Path) -> AsyncIterator[RedisServer]:
+    server = RedisServer(tmp_path)
+    await server.start()
+    yield server
+    await server.kill()
+
+
+def shared(redis: RedisServer) -> dict[str, Any]:
+    """Two routes with a limit for everybody, counted in Redis; the second one is closed when that is down."""
+    few = {"rate": "3/day", "per": "route", "window": "fixed"}
+    return {
+        "limits": {"storage": redis.url, "storage_timeout": "20s"},
+        "routes": [
+            weather(few),
+            weather(few, {"concurrent": 5}, name="strict", match="/strict/", limits_down="closed"),
+        ],
+    }
+
+
+async def test_hosts_count_together_in_redis_and_each_route_says_what_happens_without_it(
+    make_stage: StageMaker, redis: RedisServer
+) -> None:
+    one, other = await make_stage(**shared(redis)), await make_stage(**shared(redis))
+    [ann], [bob] = await funded(one, "1.00 usd"), await funded(other, "1.00 usd")
+    for path in ("/weather/oslo", "/strict/oslo"):
+        assert await statuses(one, path, 2, ann.headers) == [200, 200]
+        assert await statuses(other, path, 2, bob.headers) == [200, 429]
+    await redis.kill()
+    assert await statuses(one, "/weather/oslo", 2, ann.headers) == [200, 200]
+    async with ClientSession() as session:
+        async with session.get(one.url + "/strict/oslo", headers=ann.headers) as answer:
+            body = await answer.json()
+        assert (answer.status, body["code"], body["charged"]) == (503, "limits_unavailable", False)
+        assert answer.headers["Retry-After"] == "1"
+        assert one.running is not None
+        async with session.get(one.running.admin_address + "/metrics") as answer:
+            metrics = await answer.text()
+    assert 'gateway_limits_down_total{outcome="open",route="weather"} 2.0' in metrics
+    assert 'gateway_limits_down_total{outcome="closed",route="strict"} 1.0' in metrics
+    assert "gateway_limits_forgotten_total 0.0" in metrics
+    assert not one.gateway.limiter._under_way
+    assert (await one.gateway.ledger.balance(ann.account, "usd")).held.micros == 0
+
+
+async def test_workers_count_in_redis_as_well(tmp_path: Path, redis: RedisServer) -> None:
+    upstream = RawUpstream()
+    await upstream.start()
+    few = [{"rate": "7/day", "per": "account", "window": "moving"}, {"concurrent": 50, "per": "account"}]
+    written = write_config(tmp_path, upstream.url, workers=2, limits=few, limits_down="closed")
+    edit(tmp_path / "gateway.yaml", lambda config: config.update(limits={"storage": "${REDIS}"}))
+    [caller] = await fund(written, "1.00 usd", count=1)
+    async with running(
+        tmp_path / "gateway.yaml", environ={"REDIS": redis.url, "GATEWAY_LIMITS__STORAGE_TIMEOUT": "9s"}
+    ):
+        answers = [await asyncio.gather(*(ask(written, caller) for _ in range(5))) for _ in range(4)]
+    assert Counter(status for round in answers for status, _, _ in round) == {200: 7, 429: 13}
+    await upstream.stop()

@@ -69,6 +69,9 @@ class SharedRateLimits:
             return Stand(True, rate.amount - 1, rate.seconds * 1000)
         return stand
 
+    async def close(self) -> None:
+        """The line is another's."""
+
     async def _ask(self, asks: Sequence[Ask], places: Sequence[Place]) -> tuple[int, list[Stand]]:
         try:
             with self._line.question() as (number, answer):
