@@ -55,14 +55,24 @@ def test_subjects_that_say_nothing_any_more_are_forgotten() -> None:
     assert limiter.forgotten == 0
 
 
-def test_there_are_never_more_windows_than_the_bound_and_those_in_use_stay() -> None:
-    limiter = Limiter(keys_max=50)
+@pytest.mark.parametrize("keys_max", [40, 41, 42, 43, 44])
+def test_there_are_never_more_windows_than_the_bound_and_those_in_use_stay(keys_max: int) -> None:
+    limiter = Limiter(keys_max)
     for number in range(1000):
         assert allowed(limiter, [Ask(DAY, f"stranger {number}")], []) == [True]
         assert allowed(limiter, [Ask(DAY, "ann")], []) == [True]
-        assert limiter.kept <= 50
-    assert limiter.forgotten == 1001 - 50
+        assert limiter.kept <= keys_max
+    assert limiter.forgotten == 1001 - keys_max
     assert allowed(limiter, [Ask(DAY, "ann")], []) == [False]
+
+
+def test_the_bound_holds_also_when_all_are_in_use() -> None:
+    limiter = Limiter(keys_max=3)
+    for _ in range(2):
+        for subject in "abcdefgh":
+            assert allowed(limiter, [Ask(DAY, subject)], []) == [True]
+            assert limiter.kept <= 3
+    assert limiter.forgotten == 16 - 3
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 3000)), max_size=80))

@@ -126,6 +126,14 @@ def test_a_clock_that_is_set_back_a_little_gives_nothing_away(kind: Kind) -> Non
     assert not ours.is_idle(BEGIN - 3)
 
 
+def test_a_moving_window_still_counts_its_newest_hit_after_the_clock_was_set_back() -> None:
+    ours = window("moving", 9, 1000)
+    assert hit(ours, BEGIN, 1)
+    assert hit(ours, BEGIN - 500, 1)
+    assert not ours.is_idle(BEGIN + 900)
+    assert ours.left(BEGIN + 900)[0] == 7
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_window_is_idle_when_nothing_of_it_counts(kind: Kind) -> None:
     ours = window(kind, 2, 1000)
