@@ -45,7 +45,9 @@ class RedisRateLimits:
     """Implements `ports.RateLimits`. `near` counts requests under way."""
 
     def __init__(self, url: str, *, near: RateLimits, seconds_max: float, clock: Clock) -> None:
-        self._pool = BlockingConnectionPool.from_url(url, max_connections=_CONNECTIONS_MAX, timeout=None)
+        # Every wait is bounded here, in one place.
+        unbounded: dict[str, None] = {"timeout": None, "socket_timeout": None}
+        self._pool = BlockingConnectionPool.from_url(url, max_connections=_CONNECTIONS_MAX, **unbounded)
         storage = RedisStorage(
             f"async+{url}", implementation="redispy", key_prefix=_PREFIX, wrap_exceptions=True,
             connection_pool=self._pool,  # type: ignore[arg-type]  # the library's options are of three types, and this

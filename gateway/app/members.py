@@ -162,6 +162,7 @@ class KeeperMember(Member):
             if recovered.count:
                 post.report("given away after a crash", requests=recovered.count, micros=recovered.micros)
             await slices.begin()
+            counter.gathered.set()
             await self._records.open()
             admin = await self._administer(
                 admin_application(

@@ -48,6 +48,7 @@ class KeeperSide:
 
     def _take(self, counting: Counting, kind: int, contents: bytes, writer: asyncio.StreamWriter) -> None:
         if kind == Kind.HELLO:
+            counting.holds(json.loads(contents)["held"])
             writer.write(frames.frame(Kind.WELCOME))
         elif kind == Kind.ADMIT:
             self.asked += 1
@@ -56,8 +57,6 @@ class KeeperSide:
                 writer.write(answer)
         elif kind == Kind.LEAVE:
             counting.leave(int.from_bytes(contents))
-        elif kind == Kind.HELD:
-            counting.holds(json.loads(contents))
 
 
 @pytest.fixture
@@ -180,6 +179,7 @@ async def test_a_caller_that_does_not_stop_costs_the_keeper_nothing(
     assert not (await worker.hit(PER_MINUTE, "a")).allowed
     assert keeper.asked == 4
     assert not (await worker.admit([Ask(PER_MINUTE, "a", 3)], [])).stands[0].allowed
+    assert (await worker.hit(Rate(4, 60, "4/minute"), "a")).allowed
     clock.ms += 1
     assert (await worker.hit(PER_MINUTE, "a")).allowed
 
@@ -203,7 +203,7 @@ async def test_a_keeper_that_is_new_is_told_which_places_are_held(
     first, second = [await worker.admit([], [Place("p", 2)]) for _ in range(2)]
     keeper.limiter = Limiter()
     keeper.writers[0].transport.abort()
-    await turns(lambda: keeper.limiter._under_way == {"p": 2})
+    await turns(lambda: keeper.limiter._under_way == {"p": 2} and worker._line._up.is_set())
     assert not (await worker.admit([], [Place("p", 2)])).stands[0].allowed
     first.leave()
     second.leave()

@@ -31,7 +31,6 @@ class Kind(IntEnum):
     ENDED = 10
     SOME_BACK = 11
     LEAVE = 12
-    HELD = 13
     WELCOME = 16
     BEGONE = 17
     LANDED = 18

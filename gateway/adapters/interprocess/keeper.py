@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from gateway.adapters.interprocess import entries, frames
 from gateway.adapters.interprocess.frames import BrokenLine, FrameReader, Kind
-from gateway.adapters.interprocess.limits import Counting
+from gateway.adapters.interprocess.limits import Counting, asks_for_places
 from gateway.adapters.interprocess.worker import DRAFT, DRAW, DRAWN, HAS_ENDED, OUTCOMES, REVERSED
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Claim, Reversal, Tariff
@@ -36,6 +36,8 @@ class Counter:
         self.count = count
         self.counted = counted
         self.report = report
+        self.gathered = asyncio.Event()
+        """Set when all workers that were there before this keeper have told what they hold."""
         self._connections: set[WorkerConnection] = set()
         self._server: asyncio.Server | None = None
 
@@ -77,6 +79,7 @@ class WorkerConnection(asyncio.Protocol):
     def __init__(self, counter: Counter) -> None:
         self._counter = counter
         self._counting = counter.count()
+        self._unanswered: set[int] = set()
         self._reader = FrameReader()
         self._branch: Branch | None = None
         self._work: set[asyncio.Task[None]] = set()
@@ -91,7 +94,6 @@ class WorkerConnection(asyncio.Protocol):
             Kind.RECALLED: self._recalled,
             Kind.ADMIT: self._admit,
             Kind.LEAVE: self._leave,
-            Kind.HELD: self._held,
             Kind.FORGET: self._forget,
             Kind.COUNTED: self._counted,
             Kind.REVERSE: self._reverse,
@@ -157,6 +159,7 @@ class WorkerConnection(asyncio.Protocol):
         )
         if self._counter.slices.join(branch):
             self._branch = branch
+            self._counting.holds(told["held"])
             self.send(frames.frame(Kind.WELCOME))
         else:
             self.send(frames.frame(Kind.BEGONE))
@@ -253,13 +256,23 @@ class WorkerConnection(asyncio.Protocol):
     # --- the rest -----------------------------------------------------------------------------------------------------
 
     def _admit(self, branch: Branch, contents: bytes) -> None:
-        self.send(self._counting.admit(contents))
+        if self._counter.gathered.is_set() or not asks_for_places(contents):
+            self.send(self._counting.admit(contents))
+        else:
+            number = int.from_bytes(contents[:8])
+            self._unanswered.add(number)
+            self._later(self._admit_when_gathered(number, contents))
+
+    async def _admit_when_gathered(self, number: int, contents: bytes) -> None:
+        await self._counter.gathered.wait()
+        if number in self._unanswered:
+            self._unanswered.discard(number)
+            self.send(self._counting.admit(contents))
 
     def _leave(self, branch: Branch, contents: bytes) -> None:
-        self._counting.leave(int.from_bytes(contents))
-
-    def _held(self, branch: Branch, contents: bytes) -> None:
-        self._counting.holds(json.loads(contents))
+        number = int.from_bytes(contents)
+        self._unanswered.discard(number)
+        self._counting.leave(number)
 
     def _counted(self, branch: Branch, contents: bytes) -> None:
         self._counter.counted(branch.worker, json.loads(contents))

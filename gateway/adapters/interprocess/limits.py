@@ -5,7 +5,8 @@ first window that refused it has room again nobody can be admitted, so the worke
 does not stop costs the keeper nothing.
 
 Places are held by the number of the question that took them. A worker gives them back by that number, also when it did
-not wait for the answer; a worker that ends has left all of its places; and a keeper that is new is told which are held.
+not wait for the answer; a worker that ends has left all of its places; and a keeper that is new is told which are held,
+and gives none away before all workers that were there have told.
 """
 
 import asyncio
@@ -47,7 +48,7 @@ class SharedRateLimits:
         self._held: dict[int, list[str]] = {}
         self._refused: dict[tuple[str, ...], _Refused] = {}
         line.handlers[Kind.ADMITTED] = line.answered
-        line.found.append(self._tell_what_is_held)
+        line.held = lambda: list(self._held.items())
 
     async def admit(self, asks: Sequence[Ask], places: Sequence[Place]) -> Admitted:
         known = self._known_refusal(asks) if not places else None
@@ -92,10 +93,6 @@ class SharedRateLimits:
 
     def _say_left(self, number: int) -> None:
         self._line.say(frames.frame(Kind.LEAVE, number.to_bytes(8)))
-
-    def _tell_what_is_held(self) -> None:
-        if self._held:
-            self._line.say(frames.json_frame(Kind.HELD, list(self._held.items())))
 
     def _known_refusal(self, asks: Sequence[Ask]) -> list[Stand] | None:
         known = self._refused.get(tuple([ask.key for ask in asks]))
@@ -148,6 +145,12 @@ class Counting:
         """The worker is gone, and its requests with it."""
         for number in list(self._held):
             self.leave(number)
+
+
+def asks_for_places(contents: bytes) -> bool:
+    """Whether a question is about caps, too."""
+    places: int = _HEAD.unpack_from(contents)[2]
+    return places > 0
 
 
 def _question(number: int, asks: Sequence[Ask], places: Sequence[Place]) -> bytes:

@@ -50,8 +50,8 @@ class Line(asyncio.Protocol):
         self.hello: Callable[[], dict[str, Any]] = dict
         self.handlers: dict[int, Callable[[bytes], object]] = {}
         self.lost: list[Callable[[], None]] = []
-        self.found: list[Callable[[], None]] = []
-        """Called when the line is up, the first time and again."""
+        self.held: Callable[[], list[tuple[int, list[str]]]] = list
+        """The places of requests under way, for a keeper that does not know of them."""
 
     async def open(self) -> None:
         """Take the line up. Raises StoreFailed."""
@@ -60,13 +60,11 @@ class Line(asyncio.Protocol):
         self._welcome = loop.create_future()
         try:
             await loop.create_unix_connection(lambda: self, self._path)
-            self.send(frames.json_frame(Kind.HELLO, {"worker": self.worker, **self.hello()}))
+            self.send(frames.json_frame(Kind.HELLO, {"worker": self.worker, "held": self.held(), **self.hello()}))
             await self._welcome
         except OSError as error:
             raise StoreFailed(f"the keeper cannot be reached: {error.strerror}") from error
         self._up.set()
-        for tell in self.found:
-            tell()
 
     async def opened(self) -> None:
         """Until the line is up. Raises StoreFailed when that takes more than a moment."""
