@@ -429,6 +429,7 @@ class Gateway:
             price=self.price,
             ledger=self.ledger,
             limits=self.limits,
+            looks=self.settings.limits.payment_looks,
             routes=lambda: self.serve.routes,
             visitors=visitors,
             auto=auto,

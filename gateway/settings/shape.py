@@ -396,6 +396,16 @@ class LimitsShape(Shape):
     connections_max: Annotated[
         Whole, Field(ge=1, le=1_000_000, description="The most connections that callers may have open, all together.")
     ] = 10_000
+    checkouts: Annotated[
+        RateText, Field(description="How often one address may begin a payment of an amount of its own.")
+    ] = "10/minute"
+    checkouts_altogether: Annotated[
+        RateText, Field(description="The same for all together. Each is a call to Stripe, which bounds them, too.")
+    ] = "10/second"
+    payment_looks: Annotated[
+        RateText,
+        Field(description="How often one address may have Stripe asked about a payment, by the page after it."),
+    ] = "20/minute"
     everywhere: Annotated[
         list[LimitShape],
         Field(max_length=16, description="Limits that all routes have, and count together unless `per` is route."),

@@ -204,3 +204,31 @@ async def test_workers_count_in_redis_as_well(tmp_path: Path, redis: RedisServer
         answers = [await asyncio.gather(*(ask(written, caller) for _ in range(5))) for _ in range(4)]
     assert Counter(status for round in answers for status, _, _ in round) == {200: 7, 429: 13}
     await upstream.stop()
+
+
+async def test_payments_have_tight_limits_of_their_own(make_stage: StageMaker) -> None:
+    own = {"checkouts": "2/hour", "checkouts_altogether": "9/hour", "payment_looks": "2/hour"}
+    stage = await make_stage(limits=own, routes=[weather({"rate": "9/day", "per": "address"}, name="checkouts")])
+    clock = still(stage)
+    async with ClientSession() as session:
+        for expected in (201, 201, 429):
+            async with session.post(stage.url + "/-/api/v1/top-ups", json={"amount": "7.00"}) as answer:
+                body = await answer.json()
+            assert answer.status == expected
+        assert (body["code"], body["policy"], body["violated-policies"]) == ("rate_limited", "2/hour", ["checkouts"])
+        clock.pass_seconds(int(answer.headers["Retry-After"]))
+        async with session.post(stage.url + "/-/api/v1/top-ups", json={"amount": "7.00"}) as answer:
+            assert answer.status == 201
+        found = [await session.get(stage.url + "/-/paid?session_id=cs_none") for _ in range(3)]
+        assert [answer.status for answer in found] == [404, 404, 200]  # the last one is asked to wait
+
+
+async def test_all_payments_together_have_a_limit(make_stage: StageMaker) -> None:
+    stage = await make_stage(limits={"checkouts_altogether": "1/hour"})
+    still(stage)
+    async with ClientSession() as session:
+        for expected in (201, 429):
+            async with session.post(stage.url + "/-/api/v1/top-ups", json={"amount": "7.00"}) as answer:
+                body = await answer.json()
+            assert answer.status == expected
+    assert body["violated-policies"] == ["checkouts_altogether"]
