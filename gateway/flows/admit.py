@@ -29,6 +29,8 @@ class Admit:
 
     async def admit(self, exchange: Exchange, caller: Caller, route: Route) -> Callable[[], None]:
         met = await self._met(caller, route)
+        if not met:
+            return _nothing_to_give_back
         limits, asks, places = [], [], []
         for limit, subject in ((limit, _subject(limit, exchange, caller, route, paid)) for limit, paid in met):
             key = f"{limit.name} {subject}"

@@ -161,4 +161,5 @@ async def test_where_nothing_can_be_counted_the_route_says_what_becomes_of_it(do
     assert [await door.lets_in(limited) for _ in range(2)] == [True, True]
     with pytest.raises(LimitsUnavailable):
         await door.lets_in(replace(limited, limits_down="closed"))
+    assert await door.lets_in(route(Limit("l", ONCE, callers="unpaid")))  # there is nothing to count
     assert door.uncounted == [("r", "open"), ("r", "open"), ("r", "closed")]
