@@ -4,7 +4,7 @@ Flows know these protocols and nothing of what implements them. A promise under 
 the port, and `tests/adapters` holds every implementation to it.
 """
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -14,6 +14,7 @@ from gateway.core.callers import Caller
 from gateway.core.headers import Fields
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Balance, Charge, Claim, Committed, Credit, Draft, Drawn, Record, Reversal, Tail, Tariff
+from gateway.core.limits import Ask, Place, Rate, Stand
 from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.orders import Order
@@ -21,7 +22,7 @@ from gateway.core.payments import Event, NoticeOutcome, Outcome, Payment
 from gateway.core.refusals import PaymentRequired, Refusal
 from gateway.core.reversals import Credited, Move, Notice
 from gateway.core.rotation import Holder, KeyKind, KeyUse
-from gateway.core.routes import Durability, Rate, Route
+from gateway.core.routes import Durability, Route
 from gateway.core.statements import Batches, Chain, Moved, Piece, Sum
 
 
@@ -516,20 +517,43 @@ class KeyRoll(Protocol):
 
 
 class RateLimits(Protocol):
-    """Counts requests in windows."""
+    """Counts requests in windows, and those under way."""
 
-    async def hit(self, rate: Rate, subject: str) -> "Window":
-        """Count one request. `allowed` is false, and nothing is counted, when the window is full."""
+    async def admit(self, asks: Sequence[Ask], places: Sequence[Place]) -> "Admitted":
+        """Count one request everywhere, or nowhere if any window or cap refuses it.
+
+        Raises LimitsDown when that cannot be told; then no place is taken. Cancelled, it takes no place either, but
+        what windows have counted may stand.
+        """
+
+    async def hit(self, rate: Rate, subject: str) -> Stand:
+        """Count one request in one window. While that cannot be told, everybody is admitted."""
+
+    async def close(self) -> None:
+        """Let go of what is connected."""
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """How a window stands after a hit."""
+class Admitted:
+    """How the windows stand after a request, then the caps, in the order asked."""
 
-    rate: Rate
-    allowed: bool
-    remaining: int
-    reset_seconds: int
+    stands: Sequence[Stand]
+    leave: Callable[[], None]
+    """Gives the places back that were taken, once; awaits nothing."""
+
+
+class LimitsDown(Exception):
+    """Requests cannot be counted just now."""
+
+
+class Admits(Protocol):
+    """Holds a request against the limits of its route; implemented by the flow that does."""
+
+    async def admit(self, exchange: Exchange, caller: Caller, route: Route) -> Callable[[], None]:
+        """Count it; what gives back its places when it has ended. Raises RateLimited, LimitsUnavailable.
+
+        Cancelled or refused, it leaves no place taken.
+        """
 
 
 # --- payments ---------------------------------------------------------------------------------------------------------

@@ -23,22 +23,29 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 @dataclass(slots=True)
 class Counts:
-    """What was counted: requests by route and status, and what they did cost by route and currency, in micros."""
+    """What was counted: requests by route and status, and what they did cost by route and currency, in micros.
+
+    And those that no limit could count, by route and by what became of them (`open`: admitted, `closed`: refused).
+    """
 
     requests: dict[tuple[str, int], int] = field(default_factory=dict)
     micros: dict[tuple[str, str], int] = field(default_factory=dict)
+    uncounted: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def add(self, other: "Counts") -> None:
         for answered, number in other.requests.items():
             self.requests[answered] = self.requests.get(answered, 0) + number
         for sold, number in other.micros.items():
             self.micros[sold] = self.micros.get(sold, 0) + number
+        for outcome, number in other.uncounted.items():
+            self.uncounted[outcome] = self.uncounted.get(outcome, 0) + number
 
     def told(self) -> dict[str, Any]:
         """As JSON can carry it."""
         return {
             "requests": [[route, status, number] for (route, status), number in self.requests.items()],
             "micros": [[route, currency, number] for (route, currency), number in self.micros.items()],
+            "uncounted": [[route, outcome, number] for (route, outcome), number in self.uncounted.items()],
         }
 
     @staticmethod
@@ -47,6 +54,7 @@ class Counts:
         return Counts(
             {(route, status): number for route, status, number in told["requests"]},
             {(route, currency): number for route, currency, number in told["micros"]},
+            {(route, outcome): number for route, outcome, number in told["uncounted"]},
         )
 
 
@@ -66,6 +74,11 @@ class Tally:
             sold = (name, cost.currency)
             counts.micros[sold] = counts.micros.get(sold, 0) + cost.micros
         self._following(exchange, route, caller)
+
+    def uncounted(self, route: str, outcome: str) -> None:
+        """The limits of a route were down."""
+        key = (route, outcome)
+        self.counts.uncounted[key] = self.counts.uncounted.get(key, 0) + 1
 
 
 class Totals:
@@ -96,18 +109,19 @@ class Totals:
         return total
 
 
-def exposition(totals: Totals, *, ledger_stuck: Callable[[], bool]) -> bytes:
+def exposition(totals: Totals, *, ledger_stuck: Callable[[], bool], forgotten: Callable[[], int]) -> bytes:
     """The answer to a scrape, in Prometheus' text format."""
     from prometheus_client import CollectorRegistry, generate_latest
 
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(totals, ledger_stuck))
+    registry.register(_Collector(totals, ledger_stuck, forgotten))
     return generate_latest(registry)
 
 
 class _Collector:
-    def __init__(self, totals: Totals, ledger_stuck: Callable[[], bool]) -> None:
+    def __init__(self, totals: Totals, ledger_stuck: Callable[[], bool], forgotten: Callable[[], int]) -> None:
         self._totals = totals
+        self._forgotten = forgotten
         self._ledger_stuck = ledger_stuck
 
     def collect(self) -> Iterable["Metric"]:
@@ -126,8 +140,21 @@ class _Collector:
         )
         for (route, currency), micros in sorted(counts.micros.items()):
             charged.add_metric([route, currency], micros / 1_000_000)
+        uncounted = CounterMetricFamily(
+            "gateway_limits_down",
+            "Requests that no limit could count, by what became of them: open, they were admitted; closed, refused.",
+            labels=["route", "outcome"],
+        )
+        for (route, outcome), number in sorted(counts.uncounted.items()):
+            uncounted.add_metric([route, outcome], number)
         yield requests
         yield charged
+        yield uncounted
+        yield CounterMetricFamily(
+            "gateway_limits_forgotten",
+            "Windows of limits that began anew because there were more than limits.subjects_max.",
+            value=self._forgotten(),
+        )
         yield GaugeMetricFamily("gateway_workers", "Processes that serve callers.", value=self._totals.workers)
         yield GaugeMetricFamily(
             "gateway_ledger_stuck", "1 while the ledger cannot commit and paid routes are closed.",

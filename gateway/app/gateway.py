@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from gateway.adapters import logs
-from gateway.adapters.interprocess.worker import BorrowedLedgerStore, Line, News, SharedRateLimits
+from gateway.adapters.interprocess.limits import SharedRateLimits
+from gateway.adapters.interprocess.worker import BorrowedLedgerStore, Line, News
 from gateway.adapters.metrics import Tally, Totals, exposition
 from gateway.adapters.ratelimits import MemoryRateLimits
 from gateway.adapters.sqlite.archive import SqliteArchive
@@ -29,11 +30,14 @@ from gateway.app.upkeep import Upkeep
 from gateway.app.ways_to_pay import RETURN_PATH, provider
 from gateway.core.ids import RequestId, RequestNumbers
 from gateway.core.keyring import Keyring
+from gateway.core.limits import Limiter
 from gateway.core.money import Money
 from gateway.core.places import Places
 from gateway.core.refusals import GatewayBusy, NoRoute, PaymentServiceUnavailable
 from gateway.core.routes import RESERVED_PREFIXES
+from gateway.core.secrets import Secret
 from gateway.core.tokens import Peppers, TokenMint
+from gateway.flows.admit import Admit
 from gateway.flows.freeze import Freezes
 from gateway.flows.identify import Callers
 from gateway.flows.keep import Keeper, Pace, Recovered
@@ -106,7 +110,8 @@ class Gateway:
             randomness=self.randomness,
         )
         self.freezes = Freezes(book=self.records.freezes, clock=self.clock, report=report)
-        self.limits: RateLimits = SharedRateLimits(line) if line else MemoryRateLimits(self.clock)
+        self.limiter = Limiter(settings.limits.subjects_max)
+        self.limits = self._limits(line)
         self.callers = Callers(
             mint=TokenMint(self.keyring, settings.mode),
             peppers=self.peppers,
@@ -183,6 +188,13 @@ class Gateway:
         report = lambda problem: self.report("ledger", problem=problem)  # noqa: E731
         return Keeper(store, self.clock, lender=store, teller=store, pace=Pace(gap=0), report=report)
 
+    def _limits(self, line: Line | None) -> RateLimits:
+        near = SharedRateLimits(line, self.clock) if line else MemoryRateLimits(self.clock, self.limiter)
+        limits = self.settings.limits
+        if limits.storage_url is None:
+            return near
+        return shared_limits(limits.storage_url, near, seconds_max=limits.storage_seconds_max, clock=self.clock)
+
     def _call_in(self, slot: int) -> CallIn:
         return CallIn(
             roll=self.records.key_roll,
@@ -242,7 +254,7 @@ class Gateway:
         return Serve(
             routes=self.settings.routes,
             callers=self.callers,
-            limits=self.limits,
+            limits=Admit(limits=self.limits, ledger=self.ledger, uncounted=self.tally.uncounted),
             ledger=self.ledger,
             till=self.replenish or self.top_up,
             served=served,
@@ -308,6 +320,7 @@ class Gateway:
         self._opened.push_async_callback(self.proxy.close)
         if self.payments is not None:
             self._opened.push_async_callback(self.payments.close)
+        self._opened.push_async_callback(self.limits.close)
         self._opened.push_async_callback(self.ledger.close)
         self.recovered = await self.ledger.open()  # first: its lock keeps a second gateway away from all files
         self._opened.push_async_callback(self.records.close)
@@ -416,6 +429,7 @@ class Gateway:
             price=self.price,
             ledger=self.ledger,
             limits=self.limits,
+            looks=self.settings.limits.payment_looks,
             routes=lambda: self.serve.routes,
             visitors=visitors,
             auto=auto,
@@ -482,6 +496,7 @@ def admin_application(
     reload: Callable[[], Awaitable[dict[str, Any]]],
     restart: Callable[[], Awaitable[dict[str, Any]]],
     totals: Callable[[], Totals],
+    forgotten: Callable[[], int],
 ) -> web.Application:
     """What the admin listener serves."""
     assert settings.secrets.operator_token is not None, "secrets are made before a gateway is built"
@@ -494,7 +509,7 @@ def admin_application(
         clock=clock,
         reload=reload,
         restart=restart,
-        metrics=lambda: exposition(totals(), ledger_stuck=lambda: ledger.stuck),
+        metrics=lambda: exposition(totals(), ledger_stuck=lambda: ledger.stuck, forgotten=forgotten),
     )
     app = place.application()
     app.on_response_prepare.append(drop_what_was_invented)
@@ -544,6 +559,15 @@ def ledger_store(path: Path, keyring: Keyring) -> SqliteLedgerStore:
     store = SqliteLedgerStore(path, head_key=keys[0])
     store.sign_with(keys)
     return store
+
+
+def shared_limits(url: Secret, near: RateLimits, *, seconds_max: float, clock: Clock) -> RateLimits:
+    """Limits that hosts count together. Raises StoreFailed without the extra that they need."""
+    try:
+        from gateway.adapters.redis import RedisRateLimits
+    except ImportError:
+        raise StoreFailed("limits.storage at redis://… needs more packages: pip install 'farebox[redis]'") from None
+    return RedisRateLimits(url.reveal(), near=near, seconds_max=seconds_max, clock=clock)
 
 
 def database(settings: Settings) -> "Address":

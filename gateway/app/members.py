@@ -14,15 +14,16 @@ from typing import Any
 from aiohttp import web
 
 from gateway.adapters.interprocess.keeper import Counter
+from gateway.adapters.interprocess.limits import Counting
 from gateway.adapters.interprocess.worker import Line, Reporter
 from gateway.adapters.metrics import Counts, Totals
-from gateway.adapters.ratelimits import MemoryRateLimits
 from gateway.adapters.system import SystemClock, SystemRandomness
 from gateway.app.channel import ToParent, Word
 from gateway.app.gateway import Gateway, admin_application, keeper, records
 from gateway.app.running import Running, front, refused
 from gateway.core.ids import RequestId, RequestNumbers
 from gateway.core.keyring import Keyring
+from gateway.core.limits import Limiter
 from gateway.flows.freeze import Freezes
 from gateway.flows.keep.slices import Slices
 from gateway.settings import Settings, SettingsInvalid
@@ -151,8 +152,9 @@ class KeeperMember(Member):
         heir = bool(self._survivors)
         ledger = keeper(settings, self._keyring, self._clock, post.report, crew=post.crew, heir=heir)
         slices = Slices(ledger, workers=settings.workers, expected=self._survivors)
-        limits = MemoryRateLimits(self._clock)
-        counter = Counter(slices, count=limits.count, counted=self._counted, report=post.report)
+        limiter = Limiter(settings.limits.subjects_max)
+        count = lambda: Counting(limiter, self._clock)  # noqa: E731
+        counter = Counter(slices, count=count, counted=self._counted, report=post.report)
         await self.parent.open(post.channel)
         await counter.listen(self._line)
         try:
@@ -160,6 +162,7 @@ class KeeperMember(Member):
             if recovered.count:
                 post.report("given away after a crash", requests=recovered.count, micros=recovered.micros)
             await slices.begin()
+            counter.gathered.set()
             await self._records.open()
             admin = await self._administer(
                 admin_application(
@@ -170,6 +173,7 @@ class KeeperMember(Member):
                     reload=lambda: self._ask("reload"),
                     restart=lambda: self._ask("restart"),
                     totals=lambda: self._totals,
+                    forgotten=lambda: limiter.forgotten,
                 )
             )
             self.parent.say(Word.READY)

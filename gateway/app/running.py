@@ -64,6 +64,7 @@ class Running:
                 reload=self.reload,
                 restart=_no_restart,
                 totals=self._totals,
+                forgotten=lambda: self.gateway.limiter.forgotten,
             )
         )
         await web.TCPSite(admin, *self.gateway.settings.admin, backlog=128).start()

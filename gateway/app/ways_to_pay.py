@@ -61,6 +61,8 @@ def check_out(
         ceilings=stripe.auto_top_up if stripe else None,
         keyring=keyring,
         limits=limits,
+        per_address=settings.limits.checkouts,
+        altogether=settings.limits.checkouts_altogether,
         clock=clock,
         randomness=randomness,
     )

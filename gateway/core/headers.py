@@ -9,12 +9,12 @@ drops hop-by-hop fields and the `Gateway-*` that only we may say. Then come the 
 credential that the upstream wants of us.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from math import ceil
 
+from gateway.core.limits import Limit, Stand
 from gateway.core.money import Money
-from gateway.core.routes import NO_RULES, FieldRules, Rate, UpstreamCredential
+from gateway.core.routes import NO_RULES, FieldRules, UpstreamCredential
 from gateway.core.tokens import holds_ours
 
 Fields = list[tuple[str, str]]
@@ -86,12 +86,16 @@ def _text(cost: Money) -> str:
     return str(cost)
 
 
-def window(name: str, rate: Rate, *, remaining: int, reset_seconds: float) -> Fields:
-    """`RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10)."""
-    return [
-        ("RateLimit-Policy", f'"{name}";q={rate.amount};w={rate.seconds}'),
-        ("RateLimit", f'"{name}";r={max(0, remaining)};t={max(0, ceil(reset_seconds))}'),
+def windows(limits: Sequence[Limit], stands: Sequence[Stand]) -> Fields:
+    """`RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10): every limit that was met."""
+    if not limits:
+        return []
+    standing = [
+        f'"{limit.name}";r={stand.remaining if stand.allowed else 0}'
+        + (f";t={stand.reset_seconds}" if limit.rate else "")
+        for limit, stand in zip(limits, stands, strict=True)
     ]
+    return [("RateLimit-Policy", ", ".join([limit.policy for limit in limits])), ("RateLimit", ", ".join(standing))]
 
 
 def prefers_html(headers: Mapping[str, str]) -> bool:

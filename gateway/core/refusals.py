@@ -156,12 +156,23 @@ class HeadTooLarge(Refusal):
 
 @dataclass(eq=False)
 class RateLimited(Refusal):
-    """The caller has used up a window. `policy` is the rate as the route states it."""
+    """The caller has used up a window, or has too many requests under way. `policy` is the limit as it is written."""
 
     status = 429
     code = "rate_limited"
     policy: str
     retry_after_seconds: int
+    violated: tuple[str, ...] = ()
+    """The names of the limits, as `RateLimit-Policy` has them."""
+
+
+@dataclass(eq=False)
+class LimitsUnavailable(Refusal):
+    """Requests cannot be counted just now, and the route is closed to those that are not."""
+
+    status = 503
+    code = "limits_unavailable"
+    retry_after_seconds: int = 1
 
 
 @dataclass(eq=False)

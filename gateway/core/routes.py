@@ -11,6 +11,7 @@ from typing import Literal
 
 from gateway.core import targets
 from gateway.core.ledger import Tariff
+from gateway.core.limits import Limit
 from gateway.core.pricing import Price
 from gateway.core.refusals import AmbiguousTarget, NoRoute
 from gateway.core.secrets import Secret
@@ -21,6 +22,7 @@ RESERVED_PREFIXES = ("/-/", "/.well-known/")
 
 Durability = Literal["strict", "relaxed"]
 Unpaid = Literal["redirect", "page"]
+LimitsDown = Literal["open", "closed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +122,6 @@ NO_RULES = FieldRules()
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
-    """At most `amount` requests in `seconds`, as written: `100/minute`."""
-
-    amount: int
-    seconds: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Route:
     """The rule that a request matched."""
 
@@ -146,7 +139,10 @@ class Route:
     """How many of its requests are under way at once."""
     context_key: Secret | None = None
     """Signs `Gateway-Context`, a JWT that tells the upstream whose request it is."""
-    limit: Rate | None = None
+    limits: tuple[Limit, ...] = ()
+    """How often callers may call. A request meets all of them, or none of them counts it."""
+    limits_down: LimitsDown = "open"
+    """What becomes of a request that cannot be counted: it passes, or is refused."""
     unpaid: Unpaid = "redirect"
     durability: Durability = "strict"
     owner: str = "operator"

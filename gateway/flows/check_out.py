@@ -6,23 +6,22 @@ again with the same key (a form that was sent twice, a program that lost the ans
 no key gets a new one each time.
 
 A call to the provider costs more than an answer of ours: one address may ask for a few a minute, and all together for
-a few a second, well below the provider's own bound. Orders are of use for a day and dropped after two, so strangers
-cannot fill the disk.
+a few a second, well below the provider's own bound (`limits.checkouts`, `limits.checkouts_altogether`). Orders are of
+use for a day and dropped after two, so strangers cannot fill the disk.
 """
 
 from gateway.core import references
 from gateway.core.auto_top_ups import Ceilings, Wish
 from gateway.core.callers import Caller
 from gateway.core.keyring import Keyring
+from gateway.core.limits import Ask, Rate, network
 from gateway.core.money import Money, MoneySyntax, to_minor
 from gateway.core.orders import KEEP_MS, Order, order_id
 from gateway.core.refusals import BadRequest, PaymentServiceUnavailable, RateLimited
-from gateway.core.routes import Rate
-from gateway.ports import AutoTopUps, Cards, Clock, Orders, Randomness, RateLimits
+from gateway.ports import AutoTopUps, Cards, Clock, LimitsDown, Orders, Randomness, RateLimits
 
-PER_ADDRESS = Rate(10, 60, "10/minute")
-ALTOGETHER = Rate(10, 1, "10/second")
 KEY_CHARS_MAX = 255
+_LIMITS = ("checkouts", "checkouts_altogether")
 
 
 class CheckOut:
@@ -39,6 +38,8 @@ class CheckOut:
         ceilings: Ceilings | None,
         keyring: Keyring,
         limits: RateLimits,
+        per_address: Rate,
+        altogether: Rate,
         clock: Clock,
         randomness: Randomness,
     ) -> None:
@@ -50,6 +51,8 @@ class CheckOut:
         self._ceilings = ceilings
         self._keyring = keyring
         self._limits = limits
+        self._per_address = per_address
+        self._altogether = altogether
         self._clock = clock
         self._randomness = randomness
         self._swept_ms = 0
@@ -152,10 +155,14 @@ class CheckOut:
         return found
 
     async def _admit(self, peer: str) -> None:
-        for rate, subject in ((PER_ADDRESS, f"checkout {peer}"), (ALTOGETHER, "checkout")):
-            window = await self._limits.hit(rate, subject)
-            if not window.allowed:
-                raise RateLimited(policy=rate.text, retry_after_seconds=max(1, window.reset_seconds))
+        asks = [Ask(self._per_address, f"-/checkouts {network(peer)}"), Ask(self._altogether, "-/checkouts")]
+        try:
+            stands = (await self._limits.admit(asks, [])).stands
+        except LimitsDown:
+            stands = []  # the provider's own pace bounds them still
+        for name, ask, stand in zip(_LIMITS, asks, stands, strict=False):
+            if not stand.allowed:
+                raise RateLimited(ask.rate.text, max(1, stand.reset_seconds), (name,))
         now = self._clock.now_ms()
         if now - self._swept_ms > KEEP_MS // 48:
             self._swept_ms = now

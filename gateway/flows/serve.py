@@ -13,10 +13,10 @@ from gateway.core import headers, targets
 from gateway.core.callers import ANONYMOUS, Caller
 from gateway.core.money import Money
 from gateway.core.places import Places
-from gateway.core.refusals import PaymentRequired, RateLimited, Refusal
-from gateway.core.routes import Rate, Route, RouteTable
+from gateway.core.refusals import PaymentRequired, Refusal
+from gateway.core.routes import Route, RouteTable
 from gateway.core.targets import Target
-from gateway.ports import AnswerCut, Exchange, Hold, Identifies, Ledger, Offers, RateLimits, Served
+from gateway.ports import Admits, AnswerCut, Exchange, Hold, Identifies, Ledger, Offers, Served
 
 
 class Serve:
@@ -27,7 +27,7 @@ class Serve:
         *,
         routes: RouteTable,
         callers: Identifies,
-        limits: RateLimits,
+        limits: Admits,
         ledger: Ledger,
         till: Offers,
         served: Served,
@@ -45,14 +45,15 @@ class Serve:
 
     async def serve(self, exchange: Exchange) -> None:
         """Serve one request from first byte to settled account; never raises a Refusal."""
-        caller, route = ANONYMOUS, None
+        caller, route, leave = ANONYMOUS, None, None
         try:
             exchange.check()
             target = targets.read(exchange.target, method=exchange.method, host=exchange.host)
             route = self.routes.match(target)
             caller = await self._callers.identify(exchange, route)
-            if route.limit is not None:
-                await self._admit(exchange, caller, route, route.limit)
+            if route.limits:
+                # Before the hold: a request turned away must leave no money set aside.
+                leave = await self._limits.admit(exchange, caller, route)
             if route.price.free:
                 await self._relay(exchange, caller, route, target)
             else:
@@ -64,23 +65,9 @@ class Serve:
         except AnswerCut:
             pass  # the connection is closed, and the meter has said what it did cost
         finally:
+            if leave is not None:
+                leave()
             self._served(exchange, route, caller)
-
-    async def _admit(self, exchange: Exchange, caller: Caller, route: Route, limit: Rate) -> None:
-        """Count the request. Before the hold: a request turned away must leave no money set aside."""
-        subject = caller.account if await self._is_known(caller, route) else exchange.peer
-        window = await self._limits.hit(limit, f"{route.name} {subject}")
-        exchange.fields += headers.window(
-            route.name, limit, remaining=window.remaining, reset_seconds=window.reset_seconds
-        )
-        if not window.allowed:
-            raise RateLimited(policy=limit.text, retry_after_seconds=max(1, window.reset_seconds))
-
-    async def _is_known(self, caller: Caller, route: Route) -> bool:
-        """Whether money ever arrived for this caller. Anybody can have any number of unpaid tokens."""
-        if caller.on_record or caller.fresh or not caller.account or route.price.free:
-            return caller.on_record
-        return await self._ledger.funded(caller.account, route.price.ceiling.currency)
 
     async def _relay(self, exchange: Exchange, caller: Caller, route: Route, target: Target) -> None:
         """A free route: forward and answer, nothing to record."""

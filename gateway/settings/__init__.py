@@ -11,7 +11,8 @@ The way of a setting, one file each:
 - `secret_files` reads, or makes at the first start, the secrets that no setting gives;
 - `building` turns the checked shape into `values`; `remarks` says what is allowed but worth a word.
 
-What concerns the relay has forms and rules of its own, `relay_forms` and `relay_rules`.
+What concerns the relay has forms and rules of its own, `relay_forms` and `relay_rules`; all about limits
+is in `limiting`.
 
 Mistakes are gathered on the way in a report (`mistakes`), which never shows a secret (`masking`), and raised together
 at the end. Secrets are made last, when all else is right, so that a mistake leaves nothing behind.
@@ -22,7 +23,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gateway.settings import building, checking, environment, forms, keys, reading, relay_rules, rules, secret_files
+from gateway.settings import (
+    building,
+    checking,
+    environment,
+    forms,
+    keys,
+    limiting,
+    reading,
+    relay_rules,
+    rules,
+    secret_files,
+)
 from gateway.settings.draft import Draft
 from gateway.settings.environment import IGNORED
 from gateway.settings.masking import shown
@@ -131,9 +143,11 @@ def _settings(root: Node, environ: Mapping[str, str], report: Report, *, base: P
     shape = checking.check(root, report)
     draft = Draft(root, report, base)
     report.secrets.update(text for _, text in draft.secrets())
-    for rule in (*rules.ALL, *relay_rules.ALL, *keys.ALL):
+    for rule in (*rules.ALL, *relay_rules.ALL, *limiting.ALL, *keys.ALL):
         rule(draft)
     if (url := draft.read(forms.database, "store")) and (password := forms.password_of(url)):
+        report.secrets.add(password)
+    if (url := draft.read(forms.limits_storage, "limits", "storage")) and (password := forms.password_of(url)):
         report.secrets.add(password)
     store = draft.read(forms.store, "store")
     files = _secret_files(draft, base / store, report, make_secrets=make_secrets) if store else {}

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from gateway.core.auto_top_ups import Ceilings
+from gateway.core.limits import Limit
 from gateway.core.money import Money
 from gateway.core.pricing import Price
 from gateway.core.routes import (
@@ -19,7 +20,7 @@ from gateway.core.routes import (
     UpstreamCredential,
 )
 from gateway.core.secrets import Secret
-from gateway.settings import forms, payable, relay_forms, secret_files
+from gateway.settings import forms, limiting, payable, relay_forms, secret_files
 from gateway.settings.shape import (
     AutoTopUpShape,
     CredentialShape,
@@ -75,13 +76,22 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
         tokens=TokenSettings(header=shape.tokens.header, cookie=shape.tokens.cookie),
         secrets=_secrets(shape, files),
         upstreams=MappingProxyType(upstreams),
-        routes=RouteTable(_route(route, upstreams, shape.currency) for route in shape.routes),
+        routes=RouteTable(
+            _route(route, upstreams, shape.currency, limiting.limits(shape.limits.everywhere, ""))
+            for route in shape.routes
+        ),
         timeouts=_timeouts(shape.timeouts),
         limits=LimitSettings(
             request_body_bytes_max=forms.body_size(shape.limits.request_body_max),
             request_head_bytes_max=forms.head_size(shape.limits.request_head_max),
             request_fields_max=shape.limits.request_headers_max,
             connections_max=shape.limits.connections_max,
+            checkouts=forms.rate(shape.limits.checkouts),
+            checkouts_altogether=forms.rate(shape.limits.checkouts_altogether),
+            payment_looks=forms.rate(shape.limits.payment_looks),
+            storage_url=Secret(shape.limits.storage) if forms.limits_storage(shape.limits.storage) else None,
+            storage_seconds_max=forms.duration(shape.limits.storage_timeout),
+            subjects_max=shape.limits.subjects_max,
         ),
         retention=RetentionSettings(
             batches_days=shape.retention.batches_days, events_days=forms.days(shape.webhooks.keep_events)
@@ -199,7 +209,8 @@ def _credential(shape: CredentialShape) -> UpstreamCredential | None:
     return None
 
 
-def _route(shape: RouteShape, upstreams: Mapping[str, Upstream], currency: str) -> Route:
+def _route(shape: RouteShape, upstreams: Mapping[str, Upstream], currency: str, everywhere: tuple[Limit, ...]) -> Route:
+    plain = (limiting.plain(shape.limit, shape.name),) if shape.limit else ()
     return Route(
         name=shape.name,
         match=shape.match,
@@ -211,7 +222,8 @@ def _route(shape: RouteShape, upstreams: Mapping[str, Upstream], currency: str) 
         answer_fields=_field_rules(shape.answer_headers),
         concurrency_max=shape.concurrency,
         context_key=shape.context_key,
-        limit=forms.rate(shape.limit) if shape.limit else None,
+        limits=(*plain, *limiting.limits(shape.limits, shape.name), *everywhere),
+        limits_down=shape.limits_down,
         unpaid=shape.unpaid,
         durability=shape.durability,
         owner=shape.owner,

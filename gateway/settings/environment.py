@@ -144,7 +144,7 @@ def _path(name: str, root: Node) -> Path | None:
             return None
         parts[1] = _known_name(root, parts[0], parts[1])
     if catalogue.NAME in catalogue.pattern(tuple(parts))[2:]:
-        return None  # names of headers have capitals, so what sets them is written as in the file
+        return None  # names of headers have capitals, and limits may have none: they are written as in the file
     return tuple(parts)
 
 
@@ -171,11 +171,15 @@ def _meant(name: str) -> str:
     return did_you_mean(name.removeprefix(PREFIX), bare).replace("`", f"`{PREFIX}", 1)
 
 
+def _has_a_variable(setting: Setting) -> bool:
+    return setting.path[-1] not in (catalogue.NAME, "name") and catalogue.NAME not in setting.path[2:]
+
+
 def _spellings(name: str) -> list[str]:
     """Every variable that might have been meant, with the names that `name` itself uses."""
     parts = name.upper().removeprefix(PREFIX).split("__")
     used = parts[1] if len(parts) > 1 else "<NAME>"
-    settings = [setting for setting in catalogue.every().values() if setting.path[-1] not in (catalogue.NAME, "name")]
+    settings = [setting for setting in catalogue.every().values() if _has_a_variable(setting)]
     spelled = [setting.variable.replace("<NAME>", used) for setting in settings]
     return [*spelled, *(setting.variable + _FILE_SUFFIX for setting in catalogue.secrets())]
 

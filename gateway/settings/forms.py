@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
 from gateway.core import targets
+from gateway.core.limits import Rate
 from gateway.core.money import Money, MoneySyntax
 from gateway.core.refusals import BadTarget, TargetTooLong
-from gateway.core.routes import Rate
 from gateway.settings.masking import shown
 from gateway.settings.suggestions import did_you_mean
 
@@ -32,10 +32,12 @@ _COOKIE_NAME = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z_-]+")
 _AMOUNT = re.compile(r"([0-9]{1,20}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})(?: ?([A-Za-z]{3}))?")
 _QUANTITY = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?) ?([A-Za-z]{1,3})")
 _RATE = re.compile(r"(\S+?)\s*(?:/|\bper\b)\s*(?:(\d+)\s*)?([A-Za-z]+)")
+_MONEY_RATE = re.compile(r"([0-9.]+ ?[A-Za-z]{3})\s*(?:/|\bper\b)\s*(.*)")
 
 _UNITS_OF_TIME = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _UNITS_OF_SIZE = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-_WINDOWS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
+MONTH_SECONDS = 30 * 86_400
+_WINDOWS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "month": MONTH_SECONDS}
 _WINDOW_SHORT = {"s": "second", "sec": "second", "m": "minute", "min": "minute", "h": "hour", "hr": "hour", "d": "day"}
 _WINDOW_SECONDS_MAX = 31 * 86_400
 _RATE_AMOUNT_MAX = 10**9
@@ -170,6 +172,20 @@ def database(text: str) -> str | None:
     return text
 
 
+def limits_storage(text: str) -> str | None:
+    """`redis://cache.example:6379/0` as it is; None for `memory`. It may hold a password, so it is never shown."""
+    if text == "memory":
+        return None
+    try:
+        parts = urlsplit(text)
+        is_right = bool(parts.hostname) and parts.port != 0 and not parts.fragment and not parts.query
+    except ValueError:
+        is_right = False
+    if not text.startswith(("redis://", "rediss://")) or not is_right or not re.fullmatch(r"/?[0-9]{0,4}", parts.path):
+        raise ValueError("write memory, or redis://<host>:<port>/<number>; rediss:// for TLS; the same for Valkey")
+    return text
+
+
 def password_of(text: str) -> str | None:
     """The password in the address of a database, if there is one."""
     parts = urlsplit(text)
@@ -232,7 +248,7 @@ def rate(text: str) -> Rate:
     if window not in _WINDOWS:
         hint = f"; did you mean `{_WINDOW_SHORT[unit.lower()]}`?" if unit.lower() in _WINDOW_SHORT else ""
         hint = hint or did_you_mean(unit, _WINDOWS)
-        raise ValueError(f"{shown(unit)} is no time of a limit: write second, minute, hour or day{hint}")
+        raise ValueError(f"{shown(unit)} is no time of a limit: write second, minute, hour, day or month{hint}")
     if not re.fullmatch(r"[0-9]{1,10}", count) or not 1 <= int(count) <= _RATE_AMOUNT_MAX:
         raise ValueError(f"{shown(count)} is not how many: write a whole number from 1 to {_RATE_AMOUNT_MAX}")
     if multiple and (len(multiple) > 9 or int(multiple) < 1):
@@ -241,6 +257,15 @@ def rate(text: str) -> Rate:
     if seconds > _WINDOW_SECONDS_MAX:
         raise ValueError("a limit counts over 31 days at most")
     return Rate(int(count), seconds, text.strip())
+
+
+def quota(text: str) -> Rate:
+    """A rate, or one of money: `5.00 usd/day`."""
+    found = _MONEY_RATE.fullmatch(text.strip())
+    if not found:
+        return rate(text)
+    money, span = amount(found[1]), rate(f"1/{found[2]}")
+    return Rate(money.micros, span.seconds, text.strip(), currency=money.currency)
 
 
 def duration(text: str) -> float:

@@ -42,6 +42,8 @@ def _row(setting: Setting) -> str:
     variable = f"`{setting.variable}`"
     if setting.path == ("routes", catalogue.NAME, "name"):
         variable = "part of the others"
+    elif catalogue.NAME in setting.path[2:]:
+        variable = "written as in the file"
     elif setting.form.secret:
         variable += ", …`_FILE`"
     kind = ("list of: " if setting.many else "") + setting.form.words

@@ -34,6 +34,7 @@ from gateway.settings.texts import (
     PriceText,
     ProxyText,
     QueryName,
+    QuotaText,
     RateText,
     RelayedName,
     RelayedValue,
@@ -43,6 +44,7 @@ from gateway.settings.texts import (
     ServerName,
     ServerText,
     Shape,
+    StorageText,
     StoreText,
     StripeKeyText,
     Truth,
@@ -280,6 +282,45 @@ class FieldRulesShape(Shape):
     ] = Field(default_factory=list)
 
 
+class LimitShape(Shape):
+    name: Annotated[
+        Name | None,
+        Otherwise("route, `per` and time: `weather-address-second`"),
+        Field(description="What callers are told that it is called; unique."),
+    ] = None
+    rate: Annotated[
+        QuotaText | None,
+        Otherwise("this or `concurrent` is **required**"),
+        Field(
+            description="How much in what time, from a second to a month of 30 days: requests, or money as "
+            "`5.00 usd/day`. Of money, the most that a request can cost counts."
+        ),
+    ] = None
+    concurrent: Annotated[
+        Whole | None,
+        Otherwise("not bounded"),
+        Field(ge=1, le=65_535, description="How many requests may be under way at once."),
+    ] = None
+    per: Annotated[
+        Literal["caller", "token", "account", "address", "route", "owner"],
+        Field(
+            description="Whose requests are counted together. caller is the account. As long as nothing was paid, "
+            "caller, token and account are the address: an IPv4 address, or 64 bits of IPv6."
+        ),
+    ] = "caller"
+    window: Annotated[
+        Literal["sliding", "fixed", "moving"],
+        Field(
+            description="sliding: by periods, and the part of the one before that lies within the time. fixed: from "
+            "the first request on. moving: exactly the time before, at any moment; 10000 requests at most."
+        ),
+    ] = "sliding"
+    callers: Annotated[
+        Literal["all", "paid", "unpaid"],
+        Field(description="Whom it is for: all, those that have paid, or those that have not."),
+    ] = "all"
+
+
 class RouteShape(Shape):
     name: Annotated[Name, Field(description="What it is called in statements, logs and metrics; unique.")]
     match: Annotated[
@@ -321,8 +362,16 @@ class RouteShape(Shape):
     limit: Annotated[
         RateText | None,
         Otherwise("none"),
-        Field(description="How often one caller may call. second, minute, hour or day; also `5/10 second`."),
+        Field(description="How often one caller may call. second, minute, hour, day or month; also `5/10 second`."),
     ] = None
+    limits: Annotated[
+        list[LimitShape],
+        Field(max_length=16, description="More limits of this route. A request meets all, or none counts it."),
+    ] = Field(default_factory=list)
+    limits_down: Annotated[
+        Literal["open", "closed"],
+        Field(description="What becomes of requests that cannot be counted: they pass, or are refused with a 503."),
+    ] = "open"
     unpaid: Annotated[
         Literal["redirect", "page"],
         Field(description="What a browser without balance gets: a redirect to the payment link, or a page with it."),
@@ -347,6 +396,39 @@ class LimitsShape(Shape):
     connections_max: Annotated[
         Whole, Field(ge=1, le=1_000_000, description="The most connections that callers may have open, all together.")
     ] = 10_000
+    checkouts: Annotated[
+        RateText, Field(description="How often one address may begin a payment of an amount of its own.")
+    ] = "10/minute"
+    checkouts_altogether: Annotated[
+        RateText, Field(description="The same for all together. Each is a call to Stripe, which bounds them, too.")
+    ] = "10/second"
+    payment_looks: Annotated[
+        RateText,
+        Field(description="How often one address may have Stripe asked about a payment, by the page after it."),
+    ] = "20/minute"
+    everywhere: Annotated[
+        list[LimitShape],
+        Field(max_length=16, description="Limits that all routes have, and count together unless `per` is route."),
+    ] = Field(default_factory=list)
+    storage: Annotated[
+        StorageText,
+        Field(
+            description="Where windows are counted: in memory on each host, or for many hosts in a Redis or Valkey, "
+            "such as `redis://:${REDIS_PASSWORD}@cache.example:6379/0`. `concurrent` counts on each host."
+        ),
+    ] = "memory"
+    storage_timeout: Annotated[
+        DurationText,
+        Field(description="How long a request waits for `storage` at most. What then, a route says: `limits_down`."),
+    ] = "100ms"
+    subjects_max: Annotated[
+        Whole,
+        Field(
+            ge=1000,
+            le=10_000_000,
+            description="How many windows are kept at most. With more, some that were not asked for lately begin anew.",
+        ),
+    ] = 100_000
 
 
 class TlsShape(Shape):

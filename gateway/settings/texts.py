@@ -104,6 +104,12 @@ StoreText = Annotated[
     Form("store", "sqlite:./data/gateway.db"),
     _written(r"sqlite:.+|postgres(ql)?://.+"),
 ]
+StorageText = Annotated[
+    str,
+    _check(forms.limits_storage),
+    Form("`memory`, or URL of Redis", "redis://cache.example:6379/0", private=True),
+    _written(r"memory|rediss?://.+"),
+]
 HostLabel = Annotated[str, _check(forms.host_label), Form("name of a host", "shop-1")]
 CurrencyText = Annotated[str, _check(forms.currency), Form("currency", "usd"), _written(r"[a-z]{3}")]
 AmountText = Annotated[
@@ -119,7 +125,13 @@ RateText = Annotated[
     str,
     _check(forms.rate),
     Form("count/time", "100/minute"),
-    _written(r"[0-9]+ *(/|per) *[0-9]* *([Ss]econd|[Mm]inute|[Hh]our|[Dd]ay)s?"),
+    _written(r"[0-9]+ *(/|per) *[0-9]* *([Ss]econd|[Mm]inute|[Hh]our|[Dd]ay|[Mm]onth)s?"),
+]
+QuotaText = Annotated[
+    str,
+    _check(forms.quota),
+    Form("count/time, or amount/time", "10/second"),
+    _written(r"[0-9.]+( ?[A-Za-z]{3})? *(/|per) *[0-9]* *([Ss]econd|[Mm]inute|[Hh]our|[Dd]ay|[Mm]onth)s?"),
 ]
 DurationText = Annotated[
     str, _check(forms.duration), Form("duration", '"5s"'), _written(r"[0-9]+(\.[0-9]+)? ?(ms|s|m|h)")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from gateway.core.auto_top_ups import Ceilings
+from gateway.core.limits import Rate
 from gateway.core.money import Money
 from gateway.core.routes import RouteTable, Upstream
 from gateway.core.secrets import Secret
@@ -109,6 +110,15 @@ class LimitSettings:
     request_fields_max: int
     connections_max: int
     """Of callers, all together."""
+    checkouts: Rate
+    """Of one address, as `payment_looks`."""
+    checkouts_altogether: Rate
+    payment_looks: Rate
+    storage_url: Secret | None
+    """Where hosts count together; None: in memory. It may hold a password."""
+    storage_seconds_max: float
+    subjects_max: int
+    """How many windows are kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from aiohttp import web
 
 from gateway.core.callers import Caller
+from gateway.core.limits import Rate, network
 from gateway.core.money import Money
 from gateway.core.payments import PARKED, Payment
 from gateway.core.references import Reference
 from gateway.core.refusals import LedgerUnavailable, PaymentServiceUnavailable, RecordsUnavailable
-from gateway.core.routes import Rate, RouteTable
+from gateway.core.routes import RouteTable
 from gateway.flows.identify import Callers
 from gateway.flows.top_up import TopUp
 from gateway.ports import Ledger, RateLimits
@@ -25,8 +26,6 @@ from gateway.web.visitors import Visitors
 
 _WAIT_SECONDS = 2
 _BACK_SECONDS = 4
-_LOOKS = Rate(20, 60, "20/minute")
-"""How often one address may have the provider asked about a payment."""
 
 
 class Pages:
@@ -42,6 +41,7 @@ class Pages:
         price: Money,
         ledger: Ledger,
         limits: RateLimits,
+        looks: Rate,
         routes: Callable[[], RouteTable],
         visitors: Visitors,
         auto: AutoPlace,
@@ -53,6 +53,7 @@ class Pages:
         self._price = price
         self._ledger = ledger
         self._limits = limits
+        self._looks = looks  # how often one address may have the provider asked about a payment
         self._routes = routes
         self._visitors = visitors
         self._auto = auto
@@ -93,7 +94,7 @@ class Pages:
     async def paid(self, request: web.Request) -> web.StreamResponse:
         """Where the provider sends a browser back to. Credits the payment if the webhook has not yet."""
         try:
-            window = await self._limits.hit(_LOOKS, f"return page {request.remote}")
+            window = await self._limits.hit(self._looks, f"-/paid {network(request.remote or '')}")
             found = await self._top_up.fulfil_session(request.query.get("session_id", "")) if window.allowed else None
             caller = await self._caller(request)
         except (PaymentServiceUnavailable, LedgerUnavailable, RecordsUnavailable):

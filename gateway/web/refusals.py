@@ -72,6 +72,9 @@ WORDS: dict[type[Refusal], Words] = {
         "Too many requests",
         lambda r: f"The limit is {r.policy}. Try again in {r.retry_after_seconds} s; nothing was charged.",
     ),
+    no.LimitsUnavailable: Words(
+        "Requests cannot be counted", lambda r: "This route is closed until they can. Nothing was charged; try again."
+    ),
     no.UpstreamFailed: Words(
         "The upstream failed", lambda r: "It could not be reached or broke off. Nothing was charged."
     ),
@@ -112,6 +115,9 @@ def problem(refusal: Refusal, request_id: str | None = None) -> dict[str, Any]:
     }
     if request_id:
         body["request_id"] = request_id
+    if isinstance(refusal, no.RateLimited):
+        body["policy"] = refusal.policy
+        body["violated-policies"] = list(refusal.violated)
     if isinstance(refusal, PaymentRequired):
         body["price"] = {"amount": refusal.price.number, "currency": refusal.price.currency}
         body["balance"] = {"amount": refusal.balance.number, "currency": refusal.balance.currency}

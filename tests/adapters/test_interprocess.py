@@ -5,14 +5,18 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from gateway.adapters.interprocess import frames
 from gateway.adapters.interprocess.frames import BrokenLine, FrameReader, Kind
+from gateway.adapters.interprocess.keeper import Counter, WorkerConnection
+from gateway.adapters.interprocess.limits import Counting, _question
 from gateway.adapters.interprocess.worker import DRAW, DRAWN, BorrowedLedgerStore, Line
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Tariff
+from gateway.core.limits import Limiter, Place
 from gateway.core.money import Money
 from gateway.core.refusals import LedgerUnavailable
 from gateway.flows.keep import Keeper, Pace
@@ -141,3 +145,28 @@ def test_frames_are_put_together_however_they_are_cut() -> None:
 def test_a_line_that_lost_its_place_is_broken() -> None:
     with pytest.raises(BrokenLine):
         list(FrameReader().feed(b"\xff" * 8))
+
+
+@pytest.mark.parametrize("gives_up", [False, True])
+async def test_a_keeper_gives_no_place_away_before_all_workers_have_told_which_they_hold(gives_up: bool) -> None:
+    limiter, transport = Limiter(), Mock()
+    slices = Mock()
+    slices.join.return_value = True
+    count = lambda: Counting(limiter, Clock())  # noqa: E731
+    counter = Counter(slices, count=count, counted=lambda *_: None, report=lambda *_, **__: None)
+    connection = WorkerConnection(counter)
+    transport.is_closing.return_value = False
+    connection.connection_made(transport)
+    hello = {"worker": "w1", "fresh": True, "started": 0, "tariffs": [], "slices": [], "pending_seq": 0}
+    connection.data_received(frames.json_frame(Kind.HELLO, hello | {"pending_spent": [], "held": [[1, ["p"]]]}))
+    connection.data_received(frames.frame(Kind.ADMIT, _question(7, [], [Place("p", 2)])))
+    if gives_up:
+        connection.data_received(frames.frame(Kind.LEAVE, (7).to_bytes(8)))
+    assert transport.write.call_count == 1  # the welcome
+    counter.gathered.set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert limiter._under_way == {"p": 1 if gives_up else 2}
+    assert transport.write.call_count == (1 if gives_up else 2)
+    connection.connection_lost(None)
+    assert limiter._under_way == {}

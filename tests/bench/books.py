@@ -40,14 +40,15 @@ from typing import Any
 import aiosqlite
 
 from gateway.adapters.interprocess.keeper import Counter
+from gateway.adapters.interprocess.limits import Counting
 from gateway.adapters.interprocess.worker import BorrowedLedgerStore, Line
-from gateway.adapters.ratelimits import MemoryRateLimits
 from gateway.adapters.sqlite.audit import audit
 from gateway.adapters.sqlite.ledger import SqliteLedgerStore
 from gateway.adapters.system import SystemClock
 from gateway.cli.run import runner
 from gateway.core.ids import RequestId, RequestNumbers
 from gateway.core.ledger import Credit, Tariff
+from gateway.core.limits import Limiter
 from gateway.core.money import Money
 from gateway.flows.keep import Keeper, Pace
 from gateway.flows.keep.slices import Slices
@@ -256,7 +257,9 @@ def _be_keeper(path: Path, socket_path: str, workers: int, ready: int) -> None:
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         keeper = Keeper(SqliteLedgerStore(path, head_key=KEY), SystemClock())
         slices = Slices(keeper, workers=workers)
-        counter = Counter(slices, count=MemoryRateLimits(SystemClock()).count, counted=lambda *_: None, report=print)
+        counter = Counter(
+            slices, count=lambda: Counting(Limiter(), SystemClock()), counted=lambda *_: None, report=print
+        )
         import socket
 
         listening = socket.socket(socket.AF_UNIX)

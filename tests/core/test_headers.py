@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.headers import HOP_BY_HOP, prefers_html, receipt, to_caller, to_upstream, window
+from gateway.core.headers import HOP_BY_HOP, prefers_html, receipt, to_caller, to_upstream, windows
+from gateway.core.limits import Limit, Rate, Stand
 from gateway.core.money import Money
-from gateway.core.routes import FieldRules, Rate, UpstreamCredential
+from gateway.core.routes import FieldRules, UpstreamCredential
 from gateway.core.secrets import Secret
 
 TOKEN = "fb_test_1a2b" + "A" * 40
@@ -195,9 +196,18 @@ def test_receipt_and_window_are_written_as_documented() -> None:
         ("Gateway-Cost", "0.002 usd"),
         ("Gateway-Balance", "4.998 usd"),
     ]
-    assert window("weather", Rate(100, 60, "100/minute"), remaining=-1, reset_seconds=0.2) == [
-        ("RateLimit-Policy", '"weather";q=100;w=60'),
-        ("RateLimit", '"weather";r=0;t=1'),
+    limits = [
+        Limit("weather", Rate(100, 60, "100/minute")),
+        Limit("spend", Rate(5_000_000, 86_400, "5.00 usd/day", currency="usd")),
+        Limit("weather-token-at-once", None, at_once=3, per="token"),
+    ]
+    assert windows(limits, [Stand(False, 7, 200), Stand(True, 4_998_000, 86_400_000), Stand(True, 2, 0)]) == [
+        (
+            "RateLimit-Policy",
+            '"weather";q=100;w=60, "spend";q=5000000;w=86400;qu="micro-usd", '
+            '"weather-token-at-once";q=3;qu="concurrent-requests"',
+        ),
+        ("RateLimit", '"weather";r=0;t=1, "spend";r=4998000;t=86400, "weather-token-at-once";r=2'),
     ]
 
 

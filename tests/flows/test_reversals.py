@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from gateway.adapters.interprocess.keeper import Counter
+from gateway.adapters.interprocess.limits import Counting
 from gateway.adapters.interprocess.worker import BorrowedLedgerStore, Line
 from gateway.adapters.memory import MemoryLedgerStore
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Claim, Credit, Reversal, Tariff
+from gateway.core.limits import Limiter
 from gateway.core.money import AMOUNT_MICROS_MAX, Money
 from gateway.core.refusals import LedgerUnavailable, PaymentRequired
 from gateway.flows.keep import Keeper, Pace
@@ -159,7 +161,8 @@ async def test_a_worker_has_money_taken_back_over_the_line(tmp_path: Path) -> No
     books = MemoryLedgerStore()
     keeper = Keeper(books, Clock(), archive=books, pace=PACE)
     slices = Slices(keeper, workers=1)
-    counter = Counter(slices, count=nobody, counted=nobody, report=nobody)
+    count = lambda: Counting(Limiter(), Clock())  # noqa: E731
+    counter = Counter(slices, count=count, counted=nobody, report=nobody)
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(str(tmp_path / "line"))
     await counter.listen(listening)

@@ -14,14 +14,16 @@ from gateway.core.headers import Fields
 from gateway.core.ids import RequestId
 from gateway.core.keyring import Keyring
 from gateway.core.ledger import Credit
+from gateway.core.limits import Limit, Limiter, Rate
 from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.payments import Outcome, Payment
 from gateway.core.pricing import Price
-from gateway.core.refusals import PaymentRequired, Refusal, UpstreamFailed
-from gateway.core.routes import Rate, Route, RouteTable, Server, Upstream
+from gateway.core.refusals import PaymentRequired, RateLimited, Refusal, UpstreamFailed
+from gateway.core.routes import Route, RouteTable, Server, Upstream
 from gateway.core.secrets import Secret
 from gateway.core.tokens import Peppers, TokenMint
+from gateway.flows.admit import Admit
 from gateway.flows.freeze import Freezes
 from gateway.flows.identify import Callers
 from gateway.flows.keep import Keeper, Pace
@@ -36,7 +38,8 @@ ROUTES = RouteTable(
         Route("paid", "/paid/", UPSTREAM, PRICE),
         Route("relaxed", "/relaxed/", UPSTREAM, PRICE, durability="relaxed"),
         Route("free", "/free/", UPSTREAM, Price(Money.zero("usd"))),
-        Route("few", "/few/", UPSTREAM, PRICE, limit=Rate(2, 60, "2/minute")),
+        Route("narrow", "/narrow/", UPSTREAM, PRICE, limits=(Limit("narrow", None, at_once=1, per="token"),)),
+        Route("few", "/few/", UPSTREAM, PRICE, limits=(Limit("few", Rate(2, 60, "2/minute")),)),
     ]
 )
 
@@ -113,6 +116,7 @@ class Shop:
     def __init__(self) -> None:
         clock, randomness = FakeClock(), SeededRandomness()
         self.store = MemoryLedgerStore()
+        self.limiter = Limiter()
         self.keeper = Keeper(self.store, clock, pace=Pace(gap=0, quiet=0.001))
         records = MemoryRecords()
         self.freezes = Freezes(book=records, clock=clock, report=lambda *_, **__: None)
@@ -133,7 +137,7 @@ class Shop:
         self.serve = Serve(
             routes=ROUTES,
             callers=self.callers,
-            limits=MemoryRateLimits(clock),
+            limits=Admit(limits=MemoryRateLimits(clock, self.limiter), ledger=self.keeper, uncounted=lambda *_: None),
             ledger=self.keeper,
             till=FakeTill(),
             served=lambda exchange, route, caller: self.served.append(exchange),
@@ -212,6 +216,19 @@ async def test_who_is_turned_away_by_a_limit_has_no_money_set_aside(shop: Shop) 
     assert await shop.balance() == (996_000, 0)
 
 
+async def test_as_many_as_may_be_are_under_way_and_the_next_one_leaves_no_money_set_aside(shop: Shop) -> None:
+    task = asyncio.create_task(shop.serve.serve(first := shop.exchange("/narrow/x")))
+    await first.on_its_way.wait()
+    await shop.serve.serve(second := shop.exchange("/narrow/x"))
+    assert isinstance(second.refused, RateLimited)
+    assert (second.refused.policy, second.refused.violated) == ("1 at once", ("narrow",))
+    assert await shop.balance() == (998_000, 2_000)
+    await task
+    await shop.serve.serve(third := shop.exchange("/narrow/x", dead=True))
+    await shop.serve.serve(fourth := shop.exchange("/narrow/x"))
+    assert (first.status, third.status, fourth.status) == (200, 502, 200)
+
+
 async def test_a_request_in_flight_keeps_the_price_it_was_quoted(shop: Shop) -> None:
     task = asyncio.create_task(shop.serve.serve(exchange := shop.exchange("/paid/x")))
     await exchange.on_its_way.wait()
@@ -222,7 +239,7 @@ async def test_a_request_in_flight_keeps_the_price_it_was_quoted(shop: Shop) -> 
     assert later.cost == Money.parse("0.5 usd")
 
 
-@pytest.mark.parametrize("target", ["/paid/x", "/relaxed/x", "/free/x", "/few/x"])
+@pytest.mark.parametrize("target", ["/paid/x", "/relaxed/x", "/free/x", "/few/x", "/narrow/x"])
 @pytest.mark.parametrize("ending", [{}, {"dead": True}, {"cut": True}, {"upstream_status": 500}])
 async def test_cancelled_at_every_await_no_money_is_missing_and_none_is_stuck(
     target: str, ending: dict[str, object]
@@ -237,6 +254,7 @@ async def test_cancelled_at_every_await_no_money_is_missing_and_none_is_stuck(
         finished = task.done()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+        assert not shop.limiter._under_way, f"a place is taken after {turns} turns"
         available, held = await shop.balance()
         spent = exchange.cost.micros if exchange.cost else 0
         assert held == 0, f"money is stuck after {turns} turns"

@@ -9,8 +9,8 @@ from gateway.adapters.sqlite.audit import audit
 from gateway.adapters.sqlite.ledger import SqliteLedgerStore
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Credit, Tariff
+from gateway.core.limits import Rate
 from gateway.core.money import Money
-from gateway.core.routes import Rate
 from gateway.flows.keep import Keeper, Pace
 
 DAY_MS = 24 * 3600 * 1000

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
+from gateway.core.limits import Rate
 from gateway.core.money import Money
-from gateway.core.routes import Rate
 from gateway.settings import forms
 
 
@@ -38,7 +38,7 @@ def test_a_limit_is_how_many_per_what(text: str, rate: tuple[int, int]) -> None:
         ("100/min", "did you mean `minute`?"),
         ("100/m", "did you mean `minute`?"),
         ("100/minuet", "did you mean `minute`?"),
-        ("100/week", "write second, minute, hour or day"),
+        ("100/week", "write second, minute, hour, day or month"),
         ("0/minute", "a whole number from 1"),
         ("1.5/minute", "a whole number from 1"),
         ("-1/minute", "a whole number from 1"),

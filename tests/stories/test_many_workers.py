@@ -22,7 +22,7 @@ from gateway.core.ledger import Kind, Record
 from gateway.settings import Settings
 from tests.callers import Funded
 from tests.gateway_process import GatewayProcess, fund, running, write_config
-from tests.raw import RawUpstream, closed
+from tests.raw import RawUpstream, Visit, closed
 from tests.relay.scenes import until
 
 TORTURE = bool(os.environ.get("GATEWAY_TORTURE"))
@@ -223,6 +223,38 @@ async def test_a_limit_holds_for_all_workers_together(tmp_path: Path, upstream: 
 # --- who dies ---------------------------------------------------------------------------------------------------------
 
 
+async def test_two_hundred_callers_at_their_limits_get_these_from_four_workers_and_never_more(
+    tmp_path: Path, upstream: RawUpstream
+) -> None:
+    """A keeper that takes too long to answer, on a busy machine, has counted what nobody was served: less, not more."""
+
+    async def definite(caller: Funded) -> int:
+        status = 503
+        while status == 503:
+            status, _, _ = await ask(settings, caller)
+        return status
+
+    limits = [
+        {"rate": "5/hour", "per": "account", "window": "fixed"},
+        {"rate": "6/hour", "per": "token", "window": "moving"},
+        {"concurrent": 3, "per": "account"},
+    ]
+    settings = write_config(tmp_path, upstream.url, workers=4, limits=limits, limits_down="closed")
+    callers = await fund(settings, "1.00 usd", count=200)
+    async with running(tmp_path / "gateway.yaml") as process:
+        admitted: Counter[str] = Counter()
+        for _ in range(5):
+            answers = await asyncio.gather(*(definite(caller) for caller in callers for _ in range(2)))
+            asked = [caller.account for caller in callers for _ in range(2)]
+            for account, status in zip(asked, answers, strict=True):
+                assert status in (200, 429)
+                admitted[account] += status == 200
+        assert max(admitted.values()) == 5
+        assert sum(admitted.values()) >= 0.99 * 200 * 5
+        assert await process.stop() == 0
+    assert audited(settings) == sum(admitted.values()) * PRICE
+
+
 async def test_after_any_number_of_kills_nobody_paid_for_nothing(tmp_path: Path, upstream: RawUpstream) -> None:
     """kill -9 of workers and of the keeper, under load, at random."""
     settings = write_config(tmp_path, upstream.url, workers=4)
@@ -249,6 +281,37 @@ async def test_after_any_number_of_kills_nobody_paid_for_nothing(tmp_path: Path,
     print(
         f"{KILLS} kills, {len(journal.answered)} answered, {voided} voided, {given_away} given away, {journal.statuses}"
     )
+
+
+async def test_places_outlive_the_keeper_and_end_with_their_worker(tmp_path: Path, upstream: RawUpstream) -> None:
+    answering, go_on = upstream.script, asyncio.Event()
+
+    async def slow(visit: Visit) -> None:
+        await go_on.wait()
+        await answering(visit)
+
+    upstream.script = slow
+    narrow = [{"concurrent": 2, "per": "account"}]
+    settings = write_config(tmp_path, upstream.url, workers=2, limits=narrow, limits_down="closed")
+    [caller] = await fund(settings, "1.00 usd", count=1)
+    async with running(tmp_path / "gateway.yaml") as process:
+        held = [asyncio.create_task(ask(settings, caller)) for _ in range(2)]
+        await until(lambda: len(upstream.visits) == 2)
+        assert (await ask(settings, caller))[0] == 429
+        keeper = process.keeper()
+        os.kill(keeper, signal.SIGKILL)
+        await replaced(process, keeper, 3)
+        statuses = [503]
+        while statuses[-1] == 503:
+            statuses.append((await ask(settings, caller))[0])
+        assert set(statuses) == {503, 429}
+        for worker in process.workers():
+            os.kill(worker, signal.SIGKILL)
+            await replaced(process, worker, 3)
+        await asyncio.gather(*held, return_exceptions=True)
+        go_on.set()
+        answers = [(await ask(settings, caller))[0] for _ in range(3)]
+        assert answers == [200, 200, 200]
 
 
 async def test_while_the_keeper_is_away_paid_routes_say_so_and_free_ones_go_on(
@@ -422,6 +485,7 @@ async def test_metrics_count_all_workers_together_also_those_that_have_ended(
             'gateway_requests_total{route="paid",status="200"}': 10,
             'gateway_requests_total{route="paid",status="402"}': 2,
             'gateway_charged_total{currency="usd",route="paid"}': 0.02,
+            "gateway_limits_forgotten_total": 0,
             "gateway_workers": workers,
             "gateway_ledger_stuck": 0,
         }

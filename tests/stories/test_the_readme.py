@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -161,7 +162,7 @@ def test_statements_and_pruning_are_as_they_stand(tmp_path: Path) -> None:
 def test_every_piece_of_configuration_is_right(tmp_path: Path, block: str) -> None:
     base = yaml.safe_load(re.findall(r"<<'YAML'\n(.*?)^YAML", README, re.MULTILINE | re.DOTALL)[0])
     environ = {"STRIPE_SECRET_KEY": "rk_test_" + "1a" * 20, "STRIPE_WEBHOOK_SECRET": "whsec_" + "2b" * 20}
-    added = yaml.safe_load(re.sub("^   ", "", block, flags=re.MULTILINE))
+    added = yaml.safe_load(textwrap.dedent(block))
     settings = from_mapping({**base, **added}, base=tmp_path, environ=environ, make_secrets=False)
     assert settings.mode == "test"
 

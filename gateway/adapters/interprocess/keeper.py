@@ -13,13 +13,12 @@ from typing import Any, cast
 
 from gateway.adapters.interprocess import entries, frames
 from gateway.adapters.interprocess.frames import BrokenLine, FrameReader, Kind
-from gateway.adapters.interprocess.worker import DRAFT, DRAW, DRAWN, HAS_ENDED, HIT, OUTCOMES, REVERSED, WINDOW
+from gateway.adapters.interprocess.limits import Counting, asks_for_places
+from gateway.adapters.interprocess.worker import DRAFT, DRAW, DRAWN, HAS_ENDED, OUTCOMES, REVERSED
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Claim, Reversal, Tariff
 from gateway.core.refusals import LedgerUnavailable
-from gateway.core.routes import Rate
 from gateway.flows.keep.slices import Branch, Disorder, Greeting, Landed, Slices, WorkerDraft
-from gateway.ports import Window
 
 
 class Counter:
@@ -29,7 +28,7 @@ class Counter:
         self,
         slices: Slices,
         *,
-        count: Callable[[Rate, str], Window],
+        count: Callable[[], Counting],
         counted: Callable[[str, Any], None],
         report: Callable[..., None],
     ) -> None:
@@ -37,7 +36,8 @@ class Counter:
         self.count = count
         self.counted = counted
         self.report = report
-        self.rates: dict[tuple[int, int], Rate] = {}
+        self.gathered = asyncio.Event()
+        """Set when all workers that were there before this keeper have told what they hold."""
         self._connections: set[WorkerConnection] = set()
         self._server: asyncio.Server | None = None
 
@@ -78,6 +78,8 @@ class WorkerConnection(asyncio.Protocol):
 
     def __init__(self, counter: Counter) -> None:
         self._counter = counter
+        self._counting = counter.count()
+        self._unanswered: set[int] = set()
         self._reader = FrameReader()
         self._branch: Branch | None = None
         self._work: set[asyncio.Task[None]] = set()
@@ -90,7 +92,8 @@ class WorkerConnection(asyncio.Protocol):
             Kind.BACK: self._back,
             Kind.SOME_BACK: self._some_back,
             Kind.RECALLED: self._recalled,
-            Kind.HIT: self._hit,
+            Kind.ADMIT: self._admit,
+            Kind.LEAVE: self._leave,
             Kind.FORGET: self._forget,
             Kind.COUNTED: self._counted,
             Kind.REVERSE: self._reverse,
@@ -105,6 +108,7 @@ class WorkerConnection(asyncio.Protocol):
         if self._branch is not None:
             self._counter.slices.leave(self._branch)
             self._counter.counted(self._branch.worker, None)
+        self._counting.end()
         for task in self._work:
             task.cancel()
         self._counter.ended(self)
@@ -155,6 +159,7 @@ class WorkerConnection(asyncio.Protocol):
         )
         if self._counter.slices.join(branch):
             self._branch = branch
+            self._counting.holds(told["held"])
             self.send(frames.frame(Kind.WELCOME))
         else:
             self.send(frames.frame(Kind.BEGONE))
@@ -250,14 +255,24 @@ class WorkerConnection(asyncio.Protocol):
 
     # --- the rest -----------------------------------------------------------------------------------------------------
 
-    def _hit(self, branch: Branch, contents: bytes) -> None:
-        number, amount, seconds = HIT.unpack_from(contents)
-        rate = self._counter.rates.get((amount, seconds))
-        if rate is None:
-            rate = self._counter.rates[amount, seconds] = Rate(amount, seconds, f"{amount} in {seconds} s")
-        window = self._counter.count(rate, contents[HIT.size :].decode())
-        packed = WINDOW.pack(number, window.allowed, window.remaining, window.reset_seconds)
-        self.send(frames.frame(Kind.WINDOW, packed))
+    def _admit(self, branch: Branch, contents: bytes) -> None:
+        if self._counter.gathered.is_set() or not asks_for_places(contents):
+            self.send(self._counting.admit(contents))
+        else:
+            number = int.from_bytes(contents[:8])
+            self._unanswered.add(number)
+            self._later(self._admit_when_gathered(number, contents))
+
+    async def _admit_when_gathered(self, number: int, contents: bytes) -> None:
+        await self._counter.gathered.wait()
+        if number in self._unanswered:
+            self._unanswered.discard(number)
+            self.send(self._counting.admit(contents))
+
+    def _leave(self, branch: Branch, contents: bytes) -> None:
+        number = int.from_bytes(contents)
+        self._unanswered.discard(number)
+        self._counting.leave(number)
 
     def _counted(self, branch: Branch, contents: bytes) -> None:
         self._counter.counted(branch.worker, json.loads(contents))

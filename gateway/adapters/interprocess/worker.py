@@ -1,4 +1,4 @@
-"""A worker's side of the line: books that are borrowed from, limits that are counted elsewhere.
+"""A worker's side of the line: books that are borrowed from, and news. Limits are in `limits`.
 
 When the line breaks (the keeper's process died), whoever waits for an answer hears so at once, and the line is taken up
 again by itself, ten times a second: the new keeper is told what is spoken for before anything else passes. A keeper
@@ -18,19 +18,15 @@ from gateway.adapters.interprocess.frames import BrokenLine, FrameReader, Kind
 from gateway.core.ids import RequestId
 from gateway.core.ledger import AccountRow, Committed, Draft, Drawn, Reversal, Tail, Tariff
 from gateway.core.refusals import LedgerUnavailable
-from gateway.core.routes import Rate
-from gateway.ports import Borrower, StoreFailed, Window
+from gateway.ports import Borrower, StoreFailed
 
 _RETRY_SECONDS = 0.1
 DRAFT = struct.Struct(">qqq")  # seq, started, first
 DRAW = struct.Struct(">qqH")  # number of the question, micros, bytes of the unit
 DRAWN = struct.Struct(">qqqq?")  # number of the question, row, micros, elsewhere, doubtful; then purses, if any
-HIT = struct.Struct(">qqq")  # number of the question, amount, seconds
-WINDOW = struct.Struct(">q?qq")  # number of the question, allowed, remaining, reset
 HAS_ENDED = struct.Struct(">qqq")  # number of the question, time and number of the request
 REVERSED = struct.Struct(">qB")  # number of the question, one of `OUTCOMES`
 OUTCOMES = (False, True, None)
-_WINDOW_SECONDS_MAX = 1.0
 _REPORT_SECONDS = 1.0
 
 
@@ -54,6 +50,8 @@ class Line(asyncio.Protocol):
         self.hello: Callable[[], dict[str, Any]] = dict
         self.handlers: dict[int, Callable[[bytes], object]] = {}
         self.lost: list[Callable[[], None]] = []
+        self.held: Callable[[], list[tuple[int, list[str]]]] = list
+        """The places of requests under way, for a keeper that does not know of them."""
 
     async def open(self) -> None:
         """Take the line up. Raises StoreFailed."""
@@ -62,7 +60,7 @@ class Line(asyncio.Protocol):
         self._welcome = loop.create_future()
         try:
             await loop.create_unix_connection(lambda: self, self._path)
-            self.send(frames.json_frame(Kind.HELLO, {"worker": self.worker, **self.hello()}))
+            self.send(frames.json_frame(Kind.HELLO, {"worker": self.worker, "held": self.held(), **self.hello()}))
             await self._welcome
         except OSError as error:
             raise StoreFailed(f"the keeper cannot be reached: {error.strerror}") from error
@@ -314,28 +312,6 @@ class BorrowedLedgerStore:
         owed, self._owed = self._owed, set()
         for row in owed:
             self._part_with(row)
-
-
-class SharedRateLimits:
-    """Implements `ports.RateLimits`: the keeper counts for all workers. While it is away, everybody is admitted."""
-
-    def __init__(self, line: Line) -> None:
-        self._line = line
-        line.handlers[Kind.WINDOW] = self._window
-
-    async def hit(self, rate: Rate, subject: str) -> Window:
-        try:
-            async with asyncio.timeout(_WINDOW_SECONDS_MAX):
-                with self._line.question() as (number, answer):
-                    packed = HIT.pack(number, rate.amount, rate.seconds) + subject.encode()
-                    self._line.send(frames.frame(Kind.HIT, packed))
-                    _, allowed, remaining, reset = WINDOW.unpack(await answer)
-        except (StoreFailed, TimeoutError):
-            return Window(rate, True, rate.amount - 1, rate.seconds)
-        return Window(rate, allowed, remaining, reset)
-
-    def _window(self, contents: bytes) -> None:
-        self._line.answered(contents)
 
 
 class Reporter:

@@ -1,0 +1,129 @@
+"""Windows that hosts share, in Redis or Valkey, by the asynchronous storages and strategies of the `limits` library.
+
+Requests under way are counted near: by this process, or this host's keeper. The windows are far, so each request costs
+two or three round trips: ask all windows, count in all of them, see how they stand; one window that counts single
+requests is not asked before. No step spans several windows, so when hosts meet at the edge of a limit, one of several
+windows may count a request that another refuses. That admits less, never more.
+
+Of the clients that the library knows it is redis-py, because the newest coredis keeps its connections in a task group
+that the library does not open.
+
+A server that is slow is as good as none: no request waits longer than the bound, and after a failure nobody asks for a
+second, so that not every request waits for it. Then the routes say what becomes of requests. The next request after
+that second finds out whether the server is back.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
+from typing import TypeVar
+
+from limits import RateLimitItem, RateLimitItemPerSecond
+from limits.aio.storage import RedisStorage
+from limits.aio.strategies import (
+    FixedWindowRateLimiter,
+    MovingWindowRateLimiter,
+    RateLimiter,
+    SlidingWindowCounterRateLimiter,
+)
+from limits.errors import StorageError
+from redis.asyncio import BlockingConnectionPool
+
+from gateway.core.limits import Ask, Place, Rate, Stand
+from gateway.core.windows import Kind
+from gateway.ports import Admitted, Clock, LimitsDown, RateLimits
+
+T = TypeVar("T")
+
+_AGAIN_MS = 1000
+_PREFIX = "gateway"
+_CONNECTIONS_MAX = 32
+"""More requests than that wait for one another, within the bound."""
+
+
+class RedisRateLimits:
+    """Implements `ports.RateLimits`. `near` counts requests under way."""
+
+    def __init__(self, url: str, *, near: RateLimits, seconds_max: float, clock: Clock) -> None:
+        # Every wait is bounded here, in one place.
+        unbounded: dict[str, None] = {"timeout": None, "socket_timeout": None}
+        self._pool = BlockingConnectionPool.from_url(url, max_connections=_CONNECTIONS_MAX, **unbounded)
+        storage = RedisStorage(
+            f"async+{url}", implementation="redispy", key_prefix=_PREFIX, wrap_exceptions=True,
+            connection_pool=self._pool,  # type: ignore[arg-type]  # the library's options are of three types, and this
+        )  # fmt: skip
+        self._strategies: dict[Kind, RateLimiter] = {
+            "fixed": FixedWindowRateLimiter(storage),
+            "moving": MovingWindowRateLimiter(storage),
+            "sliding": SlidingWindowCounterRateLimiter(storage),
+        }
+        self._near = near
+        self._seconds_max = seconds_max
+        self._clock = clock
+        self._down_ms: int | None = None
+
+    async def admit(self, asks: Sequence[Ask], places: Sequence[Place]) -> Admitted:
+        near = await self._near.admit([], places) if places else Admitted([], _nothing)
+        has_place = all(stand.allowed for stand in near.stands)
+        try:
+            stands = await self._bounded(lambda: self._met(asks, count=has_place)) if asks else []
+        except BaseException:
+            near.leave()
+            raise
+        if all(stand.allowed for stand in stands):
+            return Admitted([*stands, *near.stands], near.leave)
+        near.leave()
+        back = [Stand(stand.allowed, stand.remaining + stand.allowed, 0) for stand in near.stands]
+        return Admitted([*stands, *back], _nothing)
+
+    async def hit(self, rate: Rate, subject: str) -> Stand:
+        try:
+            [stand] = await self._bounded(lambda: self._met([Ask(rate, subject)], count=True))
+        except LimitsDown:
+            return Stand(True, rate.amount - 1, rate.seconds * 1000)
+        return stand
+
+    async def close(self) -> None:
+        await self._pool.disconnect()
+        await self._near.close()
+
+    async def _bounded(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Raises LimitsDown when it fails, takes too long, or has just failed."""
+        now_ms = self._clock.now_ms()
+        if self._down_ms is not None and 0 <= now_ms - self._down_ms < _AGAIN_MS:
+            raise LimitsDown
+        try:
+            async with asyncio.timeout(self._seconds_max):
+                done = await work()
+        except (StorageError, OSError, TimeoutError) as error:
+            self._down_ms = now_ms
+            raise LimitsDown from error
+        self._down_ms = None
+        return done
+
+    async def _met(self, asks: Sequence[Ask], *, count: bool) -> list[Stand]:
+        alone = count and len(asks) == 1 and asks[0].cost == 1
+        allowed = [True] if alone else await asyncio.gather(*map(self._would_fit, asks))
+        if count and all(allowed):
+            allowed = await asyncio.gather(*map(self._count, asks))
+        return await asyncio.gather(*map(self._stand, asks, allowed))
+
+    async def _would_fit(self, ask: Ask) -> bool:
+        return not ask.cost or await self._strategies[ask.rate.window].test(_item(ask.rate), ask.key, cost=ask.cost)
+
+    async def _count(self, ask: Ask) -> bool:
+        return not ask.cost or await self._strategies[ask.rate.window].hit(_item(ask.rate), ask.key, cost=ask.cost)
+
+    async def _stand(self, ask: Ask, allowed: bool) -> Stand:
+        stats = await self._strategies[ask.rate.window].get_window_stats(_item(ask.rate), ask.key)
+        reset_ms = int(stats.reset_time * 1000) - self._clock.now_ms()
+        return Stand(allowed, max(0, stats.remaining), min(max(1, reset_ms), ask.rate.seconds * 1000))
+
+
+@lru_cache(1024)
+def _item(rate: Rate) -> RateLimitItem:
+    return RateLimitItemPerSecond(rate.amount, rate.seconds)
+
+
+def _nothing() -> None:
+    """No place was taken."""

@@ -1,0 +1,89 @@
+"""Holds a request against the limits of its route, before any money is set aside.
+
+Money tells callers apart: anybody can have any number of tokens that nothing was paid for, so a limit for each token
+or account counts those callers by their address, and apart from those that have paid. What a window of money counts is
+the most that the request can cost, which is what will be held for it.
+
+A request that the ledger refuses afterwards was counted all the same: who cannot pay may not ask as often as they like.
+"""
+
+from collections.abc import Callable, Sequence
+
+from gateway.core import headers
+from gateway.core.callers import Caller
+from gateway.core.limits import Ask, Limit, Place, Stand, network
+from gateway.core.refusals import LimitsUnavailable, RateLimited
+from gateway.core.routes import Route
+from gateway.ports import Exchange, Ledger, LimitsDown, RateLimits
+
+_BY_CALLER = frozenset(("caller", "token", "account"))
+
+
+class Admit:
+    """Implements `ports.Admits`. `uncounted` hears of a route whose limits were down, and what it does then."""
+
+    def __init__(self, *, limits: RateLimits, ledger: Ledger, uncounted: Callable[[str, str], None]) -> None:
+        self._limits = limits
+        self._ledger = ledger
+        self._uncounted = uncounted
+
+    async def admit(self, exchange: Exchange, caller: Caller, route: Route) -> Callable[[], None]:
+        met = await self._met(caller, route)
+        if not met:
+            return _nothing_to_give_back
+        limits, asks, places = [], [], []
+        for limit, subject in ((limit, _subject(limit, exchange, caller, route, paid)) for limit, paid in met):
+            key = f"{limit.name} {subject}"
+            if limit.rate is None:
+                places.append((limit, Place(key, limit.at_once)))
+            else:
+                limits.append(limit)
+                asks.append(Ask(limit.rate, key, route.price.ceiling.micros if limit.rate.currency else 1))
+        limits += [limit for limit, _ in places]
+        try:
+            admitted = await self._limits.admit(asks, [place for _, place in places])
+        except LimitsDown:
+            self._uncounted(route.name, route.limits_down)
+            if route.limits_down == "closed":
+                raise LimitsUnavailable() from None
+            return _nothing_to_give_back
+        exchange.fields += headers.windows(limits, admitted.stands)
+        if not all(stand.allowed for stand in admitted.stands):
+            raise _refused(limits, admitted.stands)
+        return admitted.leave
+
+    async def _met(self, caller: Caller, route: Route) -> list[tuple[Limit, bool]]:
+        """The limits that this caller meets, and whether it has paid (False where that makes no difference)."""
+        if not any(limit.per in _BY_CALLER or limit.callers != "all" for limit in route.limits):
+            return [(limit, False) for limit in route.limits]
+        paid = await self._has_paid(caller, route)
+        unmet = "unpaid" if paid else "paid"
+        return [(limit, paid) for limit in route.limits if limit.callers != unmet]
+
+    async def _has_paid(self, caller: Caller, route: Route) -> bool:
+        if caller.on_record or caller.fresh or not caller.account or route.price.free:
+            return caller.on_record
+        return await self._ledger.funded(caller.account, route.price.ceiling.currency)
+
+
+def _subject(limit: Limit, exchange: Exchange, caller: Caller, route: Route, paid: bool) -> str:
+    if limit.per == "route":
+        return route.name
+    if limit.per == "owner":
+        return route.owner
+    if limit.per == "address" or not paid:
+        return network(exchange.peer)
+    return f"{caller.account} {caller.token_tag}" if limit.per == "token" else caller.account
+
+
+def _refused(limits: Sequence[Limit], stands: Sequence[Stand]) -> RateLimited:
+    violated = [(limit, stand) for limit, stand in zip(limits, stands, strict=True) if not stand.allowed]
+    return RateLimited(
+        policy=", ".join(limit.text for limit, _ in violated),
+        retry_after_seconds=max(1, *(stand.reset_seconds for _, stand in violated)),
+        violated=tuple(limit.name for limit, _ in violated),
+    )
+
+
+def _nothing_to_give_back() -> None:
+    """No place was taken."""
