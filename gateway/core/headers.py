@@ -80,6 +80,11 @@ def receipt(cost: Money, balance: Money) -> Fields:
     return [("Gateway-Cost", _text(cost)), ("Gateway-Balance", str(balance))]
 
 
+def at_most(ceiling: Money) -> Fields:
+    """What a request costs at most whose cost is not known when its answer begins."""
+    return [("Gateway-Cost-Max", _text(ceiling))]
+
+
 @lru_cache(1024)
 def _text(cost: Money) -> str:
     """Costs repeat themselves, balances do not."""

@@ -1,9 +1,35 @@
-"""What a request may cost and did cost."""
+"""What a request may cost and did cost: one price for each answered call, or a sum over what was used.
 
+A metered price is exact until its end: the base and every unit are added up as a fraction, the sum is brought between
+`minimum` and `maximum`, the share that `charge_when` leaves is taken of it, and that is rounded once, by `rounded_up`.
+No request costs more than was held for it.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import lcm
+from typing import Literal
 
+from gateway.core import usage
+from gateway.core.charging import ALWAYS, ChargeWhen
+from gateway.core.json_paths import Sought
 from gateway.core.meters import CallMeter, Meter
 from gateway.core.money import Money
+from gateway.core.use_meters import UseMeter
+
+REQUEST_BYTES, ANSWER_BYTES, SECONDS = "request_bytes", "answer_bytes", "seconds"
+COUNTED = (REQUEST_BYTES, ANSWER_BYTES, SECONDS)
+"""Units that we count by ourselves; all others an answer has to say."""
+UNITS = (*COUNTED, usage.ROWS, *usage.TOKENS)
+REPORTED = "Gateway-Price"
+"""The field in which an upstream says what an answer costs."""
+MILLISECONDS = 1000
+"""Time is counted in these."""
+
+
+def rounded_up(numerator: int, denominator: int) -> int:
+    """The one rounding of every charge: to the next whole micro."""
+    return -(-numerator // denominator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +49,7 @@ class Price:
         """The most that one request can cost: what is held before it is forwarded."""
         return self.per_call
 
-    def meter(self) -> Meter:
+    def meter(self, now: Callable[[], float]) -> Meter:
         return CallMeter()
 
     def cost(self, units: int) -> Money:
@@ -32,3 +58,86 @@ class Price:
 
     def __str__(self) -> str:
         return "free" if self.free else str(self.per_call)
+
+
+@dataclass(frozen=True, slots=True)
+class UnitPrice:
+    """What so many of a unit cost: 3.00 usd for 1,000,000 input tokens. Seconds are counted in milliseconds."""
+
+    unit: str
+    amount: Money
+    count: int
+    text: str
+    """As written."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeteredPrice:
+    """A base and units. `unreported`: what an answer costs that came whole and did not say what has a price."""
+
+    maximum: Money
+    base: Money
+    per: tuple[UnitPrice, ...] = ()
+    minimum: Money | None = None
+    fields: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """The paths of units of its own."""
+    rows_at: str = ""
+    reported: bool = False
+    """Whether what the upstream says in `Gateway-Price` is added."""
+    unreported: Literal["maximum", "minimum"] = "maximum"
+    charge: ChargeWhen = ALWAYS
+
+    sought: Sought | None = field(init=False, compare=False, repr=False)
+    _denominator: int = field(init=False, compare=False, repr=False)
+    _weights: Mapping[str, int] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        denominator = lcm(*(rate.count for rate in self.per))
+        weights = {rate.unit: rate.amount.micros * (denominator // rate.count) for rate in self.per}
+        tokens = any(unit in usage.TOKENS for unit in weights)
+        rows = self.rows_at if usage.ROWS in weights else None
+        looks = tokens or rows is not None or bool(self.fields)
+        object.__setattr__(self, "_denominator", denominator)
+        object.__setattr__(self, "_weights", weights)
+        object.__setattr__(self, "sought", usage.sought(self.fields, tokens=tokens, rows=rows) if looks else None)
+
+    @property
+    def free(self) -> bool:
+        return False
+
+    @property
+    def ceiling(self) -> Money:
+        """The most that one request can cost: what is held before it is forwarded."""
+        return self.maximum
+
+    @property
+    def units(self) -> frozenset[str]:
+        """What has a price."""
+        return frozenset(self._weights)
+
+    def meter(self, now: Callable[[], float]) -> UseMeter:
+        return UseMeter(self, now)
+
+    def cost(self, units: int) -> Money:
+        """A meter of this price counts micros."""
+        return Money(units, self.maximum.currency)
+
+    def micros(self, used: Mapping[str, int], *, reported: int = 0, percent: int = 100) -> int:
+        """What this much of each unit costs, of which `percent` are due."""
+        exact = (self.base.micros + reported) * self._denominator
+        exact += sum(weight * used.get(unit, 0) for unit, weight in self._weights.items())
+        least = self.minimum.micros * self._denominator if self.minimum else 0
+        exact = min(max(exact, least), self.maximum.micros * self._denominator)
+        return rounded_up(exact * percent, self._denominator * 100)
+
+    def __str__(self) -> str:
+        """Said in one line, as it is written in the books."""
+        parts = [str(self.base)] if self.base else []
+        parts += [f"{rate.text} ({rate.unit})" for rate in self.per]
+        parts += [f"what {REPORTED} says"] if self.reported else []
+        least = f", at least {self.minimum}" if self.minimum else ""
+        most = f", at most {self.maximum}" if self.maximum != self.base else ""
+        return " + ".join(parts) + least + most
+
+
+AnyPrice = Price | MeteredPrice

@@ -11,8 +11,11 @@ from collections.abc import Callable
 
 from gateway.core import headers, targets
 from gateway.core.callers import ANONYMOUS, Caller
+from gateway.core.headers import Fields
+from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.places import Places
+from gateway.core.pricing import AnyPrice
 from gateway.core.refusals import PaymentRequired, RateLimited, Refusal
 from gateway.core.routes import Rate, Route, RouteTable
 from gateway.core.targets import Target
@@ -31,10 +34,12 @@ class Serve:
         ledger: Ledger,
         till: Offers,
         served: Served,
+        now: Callable[[], float],
         places: Places | None = None,
-        spent: Callable[[str, Hold], None] = lambda account, hold: None,
+        spent: Callable[[str, Hold], None] | None = None,
     ) -> None:
-        self._spent = spent
+        self._now = now
+        self._spent = spent or _unwatched
         self.routes = routes
         self._callers = callers
         self._limits = limits
@@ -84,7 +89,7 @@ class Serve:
 
     async def _relay(self, exchange: Exchange, caller: Caller, route: Route, target: Target) -> None:
         """A free route: forward and answer, nothing to record."""
-        meter = route.price.meter()
+        meter = route.price.meter(self._now)
         self._places.take(route)
         try:
             await exchange.forward(route, route.upstream_target(target), meter, caller)
@@ -94,7 +99,7 @@ class Serve:
 
     async def _sell(self, exchange: Exchange, caller: Caller, route: Route, target: Target) -> None:
         """A priced route: hold, forward, record, answer, settle."""
-        price, meter = route.price, route.price.meter()
+        price, meter = route.price, route.price.meter(self._now)
         if caller.fresh:
             # Nobody can have paid for a token that was made a moment ago: strangers do not reach the ledger.
             raise PaymentRequired(price=price.ceiling, balance=Money.zero(price.ceiling.currency))
@@ -115,18 +120,31 @@ class Serve:
                 # On a strict route this waits for the disk: no byte is answered before its price is on record.
                 due = price.cost(meter.units)
                 await self._ledger.start(hold, due, route.durability)
-                exchange.fields = [*fields, *headers.receipt(due, hold.balance)]
+                exchange.fields = [*fields, *_receipt(meter, due, hold, price)]
                 await exchange.answer(meter, started)
             finally:
                 self._places.leave(route)
         except BaseException:
             if not begun:
-                meter.cut()  # not a byte of the answer has left: whoever is to blame, it costs nothing
+                meter.void()  # not a byte of the answer has left: whoever is to blame, it costs nothing
                 exchange.fields = fields  # nor does a refusal say that it did
             raise
         finally:
+            if meter.follower is not None:
+                meter.follower.close()
             exchange.cost = self._ledger.settle(hold, price.cost(meter.units))
             self._spent(caller.account, hold)
+
+
+def _receipt(meter: Meter, due: Money, hold: Hold, price: AnyPrice) -> Fields:
+    """What the request costs, or, while that is not known, what it costs at most."""
+    if meter.follower is None or meter.follower.is_over:
+        return headers.receipt(due, hold.balance)
+    return headers.at_most(price.ceiling)
+
+
+def _unwatched(account: str, hold: Hold) -> None:
+    """Nobody tops accounts up by themselves."""
 
 
 def _nothing_to_record() -> None:

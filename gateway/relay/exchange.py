@@ -26,6 +26,7 @@ from gateway.ports import AnswerCut, Started
 from gateway.relay import answers
 from gateway.relay.bodies import LAST_CHUNK, NO_UPLOAD, RequestBody, chunked
 from gateway.relay.heads import AnswerHead, RequestBlock, encoded
+from gateway.relay.metering import Metering
 from gateway.relay.tunnel import Tunnel
 from gateway.relay.upstream import UpstreamConnection
 
@@ -49,6 +50,7 @@ class RelayExchange:
     _upstream: UpstreamConnection | None = None
     _route: Route | None = None
     _meter: Meter | None = None
+    _metering: Metering | None = None
     _head: AnswerHead | None = None
     _head_waiter: asyncio.Future[None] | None = None
     _done: asyncio.Future[None] | None = None
@@ -107,6 +109,9 @@ class RelayExchange:
 
     async def forward(self, route: Route, target: str, meter: Meter, caller: Caller) -> None:
         self._route, self._meter = route, meter
+        if meter.follower is not None:
+            meter.follower.asks(lambda: self.upload.seen)
+            self._metering = Metering(self, meter.follower, self.method)
         secret = route.upstream.credential
         if secret is not None and secret.place == "query":
             target = targets.with_query_parameter(target, secret.name, secret.value.reveal())
@@ -146,7 +151,7 @@ class RelayExchange:
         """Send the request; return when the head of the answer is there."""
         self._upstream, self._fault = connection, None
         waiter = self._head_waiter = self._caller.relay.loop.create_future()
-        connection.ask(self, self.method, request, whole=self.upload.done)
+        connection.ask(self._metering or self, self.method, request, whole=self.upload.done)
         if not self.upload.done:
             self._begin_upload()
         await waiter

@@ -22,7 +22,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gateway.settings import building, checking, environment, forms, keys, reading, relay_rules, rules, secret_files
+from gateway.settings import (
+    building,
+    checking,
+    environment,
+    forms,
+    keys,
+    price_rules,
+    reading,
+    relay_rules,
+    rules,
+    secret_files,
+)
 from gateway.settings.draft import Draft
 from gateway.settings.environment import IGNORED
 from gateway.settings.masking import shown
@@ -131,7 +142,7 @@ def _settings(root: Node, environ: Mapping[str, str], report: Report, *, base: P
     shape = checking.check(root, report)
     draft = Draft(root, report, base)
     report.secrets.update(text for _, text in draft.secrets())
-    for rule in (*rules.ALL, *relay_rules.ALL, *keys.ALL):
+    for rule in (*rules.ALL, *price_rules.ALL, *relay_rules.ALL, *keys.ALL):
         rule(draft)
     if (url := draft.read(forms.database, "store")) and (password := forms.password_of(url)):
         report.secrets.add(password)

@@ -126,6 +126,7 @@ class AiohttpExchange:
         self._upstream_fields: Fields = []
         self._answer: web.StreamResponse | None = None
         self._body_fault: Exception | None = None
+        self._sent_bytes = 0
         self._waited_seconds = 0.0
         """For the caller, which takes its answer slower than it comes."""
         self.id = RequestId(proxy.clock.now_ms(), proxy.numbers.next())
@@ -194,6 +195,8 @@ class AiohttpExchange:
 
     async def forward(self, route: Route, target: str, meter: Meter, caller: Caller) -> None:
         self._route = route
+        if meter.follower is not None:
+            meter.follower.asks(lambda: self._sent_bytes)
         pool = self._proxy.upstreams.pool(route.upstream)
         credential = route.upstream.credential
         if credential is not None and credential.place == "query":
@@ -214,6 +217,8 @@ class AiohttpExchange:
         if self._upstream.connection is not None and self._upstream.connection.protocol is not None:
             self._upstream.connection.protocol.read_timeout = route.upstream.idle_seconds
         meter.head(self._upstream.status)
+        if meter.follower is not None:
+            meter.follower.answers(self.method, self._upstream.status, _texts(self._upstream.raw_headers))
 
     async def _ask(self, pool: Pool, server: Server, route: Route, target: str, fields: Fields) -> ClientResponse:
         """This server's answer, its head at least. Raises _NotReached, or why there is none."""
@@ -253,11 +258,10 @@ class AiohttpExchange:
     async def _body(self) -> AsyncIterator[bytes]:
         """The caller's body as it arrives, no more than the bound and no slower than it may be."""
         await self._say_continue()
-        sent = 0
         try:
             while chunk := await self._body_chunk():
-                sent += len(chunk)
-                if sent > self._proxy.body_bytes_max:
+                self._sent_bytes += len(chunk)
+                if self._sent_bytes > self._proxy.body_bytes_max:
                     raise BodyTooLarge(limit_bytes=self._proxy.body_bytes_max)
                 yield chunk
         except Exception as fault:
@@ -292,7 +296,8 @@ class AiohttpExchange:
         try:
             await answer.prepare(self._request)
             started()
-            while chunk := await self._chunk(upstream, meter):
+            following = self._chunk if meter.follower is None else self._metered_chunk
+            while chunk := await following(upstream, meter):
                 await self._write(answer, chunk)
             await answer.write_eof()
         except ConnectionError:
@@ -314,6 +319,13 @@ class AiohttpExchange:
                 meter.cut()
             self._hang_up()
             raise AnswerCut from error
+
+    async def _metered_chunk(self, upstream: ClientResponse, meter: Meter) -> bytes:
+        """The same, and the meter sees it."""
+        chunk = await self._chunk(upstream, meter)
+        if meter.follower is not None:
+            meter.follower.body(chunk) if chunk else meter.follower.end()
+        return chunk
 
     def _is_over_by_caller(self, error: Exception) -> bool:
         """Whether the time for all of the answer has passed, and passed with waiting for its caller."""

@@ -137,6 +137,7 @@ class Shop:
             ledger=self.keeper,
             till=FakeTill(),
             served=lambda exchange, route, caller: self.served.append(exchange),
+            now=lambda: 0.0,
         )
 
     async def open(self, money: str = "1.00 usd") -> None:
