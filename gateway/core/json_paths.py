@@ -137,7 +137,7 @@ class JsonPaths:
         except ValueError:
             self.broken = True
             return
-        self._next = self._frames[-1].below.get(name) if len(key) <= _KEY_BYTES_MAX else None
+        self._next = self._frames[-1].below.get(name)
 
     def _in_scalar(self, data: bytes, at: int, scalar: bytearray) -> int:
         found = _AFTER_SCALAR.search(data, at)

@@ -12,7 +12,7 @@ from typing import Literal
 
 from gateway.core import usage
 from gateway.core.charging import ALWAYS, ChargeWhen
-from gateway.core.json_paths import Sought
+from gateway.core.json_paths import JsonPaths, Sought
 from gateway.core.meters import CallMeter, Meter
 from gateway.core.money import Money
 from gateway.core.use_meters import UseMeter
@@ -20,6 +20,8 @@ from gateway.core.use_meters import UseMeter
 REQUEST_BYTES, ANSWER_BYTES, SECONDS = "request_bytes", "answer_bytes", "seconds"
 COUNTED = (REQUEST_BYTES, ANSWER_BYTES, SECONDS)
 """Units that we count by ourselves; all others an answer has to say."""
+LOOKED_AT_BYTES_MAX = 1 << 20
+"""Of a request's body before money is held for it."""
 UNITS = (*COUNTED, usage.ROWS, *usage.TOKENS)
 REPORTED = "Gateway-Price"
 """The field in which an upstream says what an answer costs."""
@@ -37,6 +39,11 @@ class Price:
     """A fixed price per answered call. Zero means that the route is free."""
 
     per_call: Money
+    looks_ahead = False
+    """Whether the request decides what is held."""
+    looks_inside = False
+    """And its body."""
+
     free: bool = field(init=False, compare=False, repr=False)
     _nothing: Money = field(init=False, compare=False, repr=False)
 
@@ -49,7 +56,10 @@ class Price:
         """The most that one request can cost: what is held before it is forwarded."""
         return self.per_call
 
-    def meter(self, now: Callable[[], float]) -> Meter:
+    def ceiling_for(self, length: int | None, body: bytes | None) -> Money:
+        return self.per_call
+
+    def meter(self, now: Callable[[], float], ceiling: Money) -> Meter:
         return CallMeter()
 
     def cost(self, units: int) -> Money:
@@ -85,9 +95,14 @@ class MeteredPrice:
     reported: bool = False
     """Whether what the upstream says in `Gateway-Price` is added."""
     unreported: Literal["maximum", "minimum"] = "maximum"
+    bounds: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    """Where a request says how much of a unit its answer has at most: paths in its body, or its own length."""
     charge: ChargeWhen = ALWAYS
 
     sought: Sought | None = field(init=False, compare=False, repr=False)
+    looks_ahead: bool = field(init=False, compare=False, repr=False)
+    looks_inside: bool = field(init=False, compare=False, repr=False)
+    _asked: Sought = field(init=False, compare=False, repr=False)
     _denominator: int = field(init=False, compare=False, repr=False)
     _weights: Mapping[str, int] = field(init=False, compare=False, repr=False)
 
@@ -97,6 +112,13 @@ class MeteredPrice:
         tokens = any(unit in usage.TOKENS for unit in weights)
         rows = self.rows_at if usage.ROWS in weights else None
         looks = tokens or rows is not None or bool(self.fields)
+        inside = {
+            f"{path}\n{unit}": [path] for unit, paths in self.bounds.items() for path in paths if path != REQUEST_BYTES
+        }
+        object.__setattr__(self, "_asked", Sought(inside))
+        object.__setattr__(self, "looks_inside", bool(inside))
+        known = {*self.bounds, REQUEST_BYTES}
+        object.__setattr__(self, "looks_ahead", weights.keys() <= known and bool(weights) and not self.reported)
         object.__setattr__(self, "_denominator", denominator)
         object.__setattr__(self, "_weights", weights)
         object.__setattr__(self, "sought", usage.sought(self.fields, tokens=tokens, rows=rows) if looks else None)
@@ -115,8 +137,31 @@ class MeteredPrice:
         """What has a price."""
         return frozenset(self._weights)
 
-    def meter(self, now: Callable[[], float]) -> UseMeter:
-        return UseMeter(self, now)
+    def ceiling_for(self, length: int | None, body: bytes | None) -> Money:
+        """What a request of this length, with this body, can cost at most; None is what is not known.
+
+        Where the body says nothing of a unit, and where it is no JSON, that is the maximum.
+        """
+        most = self._bounds_of(length, body)
+        if self._weights.keys() <= most.keys():
+            return self.cost(self.micros(most))
+        return self.maximum
+
+    def _bounds_of(self, length: int | None, body: bytes | None) -> dict[str, int]:
+        most: dict[str, int] = {}
+        if length is not None:
+            most = {unit: length for unit, paths in self.bounds.items() if REQUEST_BYTES in paths}
+            most[REQUEST_BYTES] = length
+        if body is not None:
+            asked = JsonPaths(self._asked)
+            asked.feed(body)
+            for name, number in () if asked.broken else asked.values.items():
+                unit = name.partition("\n")[2]
+                most[unit] = max(number, most.get(unit, 0))
+        return most
+
+    def meter(self, now: Callable[[], float], ceiling: Money) -> UseMeter:
+        return UseMeter(self, now, ceiling.micros)
 
     def cost(self, units: int) -> Money:
         """A meter of this price counts micros."""

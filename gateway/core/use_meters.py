@@ -23,14 +23,15 @@ _MILLISECONDS = 1000
 
 
 class UseMeter:
-    """Follows one answer. `now` counts seconds from anywhere. Implements `meters.Follows`."""
+    """Follows one answer, for which `ceiling` is held. `now` counts seconds from anywhere. Implements `meters.Follows`."""
 
     __slots__ = (
-        "_answer_bytes", "_asked", "_begun", "_bodiless", "_cut", "_over", "_price", "_reading", "_reported",
-        "_request_bytes", "_status", "_void", "now",
+        "_answer_bytes", "_asked", "_begun", "_bodiless", "_ceiling", "_cut", "_over", "_price", "_reading",
+        "_reported", "_request_bytes", "_status", "_void", "now",
     )  # fmt: skip
 
-    def __init__(self, price: "MeteredPrice", now: Callable[[], float]) -> None:
+    def __init__(self, price: "MeteredPrice", now: Callable[[], float], ceiling: int) -> None:
+        self._ceiling = ceiling
         self._price = price
         self.now = now
         self._asked = now()
@@ -116,8 +117,8 @@ class UseMeter:
         empty = self._over >= 0 and not (self._answer_bytes or self._bodiless or self._cut)
         percent = price.charge.percent(empty=empty, cut=self._cut, seconds=self._begun - self._asked)
         if self._is_silent(used) and price.unreported == "maximum":
-            return price.micros(used, reported=price.maximum.micros, percent=percent)
-        return price.micros(used, reported=self._reported or 0, percent=percent)
+            return min(self._ceiling, price.micros(used, reported=price.maximum.micros, percent=percent))
+        return min(self._ceiling, price.micros(used, reported=self._reported or 0, percent=percent))
 
     def _is_silent(self, used: Mapping[str, int]) -> bool:
         """Whether it is over and should have said something that it did not."""

@@ -15,7 +15,7 @@ from gateway.core.headers import Fields
 from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.places import Places
-from gateway.core.pricing import AnyPrice
+from gateway.core.pricing import LOOKED_AT_BYTES_MAX, AnyPrice
 from gateway.core.refusals import PaymentRequired, RateLimited, Refusal
 from gateway.core.routes import Rate, Route, RouteTable
 from gateway.core.targets import Target
@@ -89,7 +89,7 @@ class Serve:
 
     async def _relay(self, exchange: Exchange, caller: Caller, route: Route, target: Target) -> None:
         """A free route: forward and answer, nothing to record."""
-        meter = route.price.meter(self._now)
+        meter = route.price.meter(self._now, route.price.ceiling)
         self._places.take(route)
         try:
             await exchange.forward(route, route.upstream_target(target), meter, caller)
@@ -99,13 +99,15 @@ class Serve:
 
     async def _sell(self, exchange: Exchange, caller: Caller, route: Route, target: Target) -> None:
         """A priced route: hold, forward, record, answer, settle."""
-        price, meter = route.price, route.price.meter(self._now)
+        price = route.price
         if caller.fresh:
             # Nobody can have paid for a token that was made a moment ago: strangers do not reach the ledger.
             raise PaymentRequired(price=price.ceiling, balance=Money.zero(price.ceiling.currency))
+        ceiling = await self._ceiling(exchange, caller, price) if price.looks_ahead else price.ceiling
         hold = await self._ledger.hold(
-            caller.account, price.ceiling, id=exchange.id, token=caller.token_tag, tariff=route.tariff
+            caller.account, ceiling, id=exchange.id, token=caller.token_tag, tariff=route.tariff
         )
+        meter = price.meter(self._now, ceiling)
         begun, fields = False, exchange.fields
 
         def started() -> None:
@@ -120,7 +122,7 @@ class Serve:
                 # On a strict route this waits for the disk: no byte is answered before its price is on record.
                 due = price.cost(meter.units)
                 await self._ledger.start(hold, due, route.durability)
-                exchange.fields = [*fields, *_receipt(meter, due, hold, price)]
+                exchange.fields = [*fields, *_receipt(meter, due, hold, ceiling)]
                 await exchange.answer(meter, started)
             finally:
                 self._places.leave(route)
@@ -135,12 +137,22 @@ class Serve:
             exchange.cost = self._ledger.settle(hold, price.cost(meter.units))
             self._spent(caller.account, hold)
 
+    async def _ceiling(self, exchange: Exchange, caller: Caller, price: AnyPrice) -> Money:
+        """What this request can cost at most, by what it says. Nobody's body is waited for who never paid."""
+        most = price.ceiling
+        if not await self._ledger.funded(caller.account, most.currency):
+            raise PaymentRequired(price=most, balance=Money.zero(most.currency))
+        says = exchange.headers
+        length = None if "Transfer-Encoding" in says else int(says.get("Content-Length", "0"))
+        looks = price.looks_inside and says.get("Content-Encoding", "identity").lower() == "identity"
+        return price.ceiling_for(length, await exchange.body_ahead(LOOKED_AT_BYTES_MAX) if looks else None)
 
-def _receipt(meter: Meter, due: Money, hold: Hold, price: AnyPrice) -> Fields:
+
+def _receipt(meter: Meter, due: Money, hold: Hold, ceiling: Money) -> Fields:
     """What the request costs, or, while that is not known, what it costs at most."""
     if meter.follower is None or meter.follower.is_over:
         return headers.receipt(due, hold.balance)
-    return headers.at_most(price.ceiling)
+    return headers.at_most(ceiling)
 
 
 def _unwatched(account: str, hold: Hold) -> None:

@@ -107,6 +107,12 @@ class RelayExchange:
         if self._block.head.framing.length > self._caller.relay.body_bytes_max:
             raise BodyTooLarge(limit_bytes=self._caller.relay.body_bytes_max)
 
+    async def body_ahead(self, bytes_max: int) -> bytes | None:
+        left = self.upload.left
+        if left is None or left > bytes_max or (left and self._block.head.expects_continue):
+            return None
+        return await self._caller.body_ahead(left)
+
     async def forward(self, route: Route, target: str, meter: Meter, caller: Caller) -> None:
         self._route, self._meter = route, meter
         if meter.follower is not None:

@@ -5,7 +5,7 @@ Rules as in `rules`.
 
 from collections.abc import Callable, Iterator
 
-from gateway.core.pricing import UNITS
+from gateway.core.pricing import REQUEST_BYTES, UNITS
 from gateway.core.usage import ROWS
 from gateway.settings import forms, price_forms
 from gateway.settings.draft import Draft
@@ -65,6 +65,10 @@ def metered_units_are_known(draft: Draft) -> None:
         for unit in own:
             if unit not in priced and not draft.report.is_bad((*path, "fields", unit)):
                 draft.report.add((*path, "fields", unit), "it has no price in `per`, so it is not read", at_key=True)
+        for unit in draft.names(*path, "bounds"):
+            if unit not in priced or unit == REQUEST_BYTES:
+                words = "the length of a request bounds it" if unit == REQUEST_BYTES else "it has no price in `per`"
+                draft.report.add((*path, "bounds", unit), f"{words}, so nothing need be bounded", at_key=True)
         if draft.given(*path, "rows") and ROWS not in priced:
             draft.report.add((*path, "rows"), "rows have no price in `per`, so they are not counted")
 

@@ -27,6 +27,7 @@ from gateway.settings.texts import (
     HostLabel,
     HostText,
     JsonPath,
+    JsonPaths,
     ListenerText,
     MatchText,
     Name,
@@ -318,6 +319,15 @@ class MeteredPriceShape(Shape):
         Otherwise("`base`, where nothing is added"),
         Field(description="The most that an answer costs; so much is held before a request is forwarded."),
     ] = None
+    bounds: Annotated[
+        dict[UnitName, JsonPaths],
+        Otherwise("`maximum` is held"),
+        Field(
+            description="Where a request's JSON says how much its answer has of a unit at most, such as `max_tokens`, "
+            "or `request_bytes`, the length of its body. "
+            "If all units have a bound there, or are `request_bytes`, no more than that costs is held."
+        ),
+    ] = Field(default_factory=dict)
     unreported: Annotated[
         Literal["maximum", "minimum"],
         Field(description="What an answer costs that does not say how many there are of something that has a price."),

@@ -131,6 +131,12 @@ AmountPerText = Annotated[
 UnitName = Annotated[str, _check(price_forms.unit)]
 OwnUnit = Annotated[str, _check(price_forms.own_unit)]
 JsonPath = Annotated[str, _check(price_forms.json_path), Form("path in JSON", "usage.pages")]
+JsonPaths = Annotated[
+    list[JsonPath],
+    BeforeValidator(_in_a_list),
+    Field(min_length=1),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
 PercentText = Annotated[str, _check(price_forms.percent), Form("`free` or a percentage", '"50%"')]
 StatusText = Annotated[
     str,

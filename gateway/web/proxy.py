@@ -126,6 +126,7 @@ class AiohttpExchange:
         self._upstream_fields: Fields = []
         self._answer: web.StreamResponse | None = None
         self._body_fault: Exception | None = None
+        self._ahead = b""
         self._sent_bytes = 0
         self._waited_seconds = 0.0
         """For the caller, which takes its answer slower than it comes."""
@@ -190,6 +191,19 @@ class AiohttpExchange:
         for name, value in self._sent:
             if not _is_text(value):
                 raise BadRequest(f"the field {name} is not UTF-8")
+
+    async def body_ahead(self, bytes_max: int) -> bytes | None:
+        length = self._accepted.framing.length
+        if not self._request.body_exists or (self._accepted.framing.kind == "length" and not length):
+            return b""
+        if self._accepted.framing.kind != "length" or length > bytes_max or self._accepted.expects_continue:
+            return None
+        while len(self._ahead) < length:
+            chunk = await self._body_chunk()
+            if not chunk:
+                raise BadRequest("the body is malformed")
+            self._ahead += chunk
+        return self._ahead
 
     # --- forward ------------------------------------------------------------------------------------------------------
 
@@ -259,7 +273,8 @@ class AiohttpExchange:
         """The caller's body as it arrives, no more than the bound and no slower than it may be."""
         await self._say_continue()
         try:
-            while chunk := await self._body_chunk():
+            while chunk := self._ahead or await self._body_chunk():
+                self._ahead = b""
                 self._sent_bytes += len(chunk)
                 if self._sent_bytes > self._proxy.body_bytes_max:
                     raise BodyTooLarge(limit_bytes=self._proxy.body_bytes_max)

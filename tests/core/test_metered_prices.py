@@ -37,7 +37,7 @@ class Time:
 
 
 def meter_of(price: MeteredPrice, *, status: int = 200, method: str = "GET", **fields: str) -> UseMeter:
-    meter = price.meter(Time())
+    meter = price.meter(Time(), price.ceiling)
     meter.asks(lambda: 10)
     meter.answers(method, status, [(name.replace("_", "-"), value) for name, value in fields.items()])
     meter.head(status)
@@ -160,6 +160,55 @@ def test_an_upstreams_own_price_is_added_and_bounded(says: str, due: int) -> Non
     assert meter.units == due
 
 
+BOUNDED = MeteredPrice(
+    maximum=usd(500_000), base=usd(1_000),
+    per=(*TOKENS.per, per("request_bytes", 1)),
+    bounds={"output_tokens": ("max_tokens", "options.most"), "input_tokens": ("request_bytes",)},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("length", "body", "ceiling"),
+    [
+        (100, b'{"max_tokens": 20}', 1_000 + 100 * 3 + 20 * 15 + 100),
+        (100, b'{"max_tokens": 20, "options": {"most": 30}}', 1_000 + 100 * 3 + 30 * 15 + 100),
+        (0, b'{"max_tokens": 0}', 1_000),
+        (100, b'{"max_tokens": 1e9}', 500_000),
+        (100, b"{}", 500_000),
+        (100, b'{"max_tokens": null}', 500_000),
+        (100, b'{"max_tokens": -1}', 500_000),
+        (100, b'{"max_tokens": 20}]', 500_000),
+        (100, b"", 500_000),
+        (100, None, 500_000),
+        (None, b'{"max_tokens": 20}', 500_000),
+    ],
+)
+def test_what_is_held_follows_from_the_request_or_is_the_maximum(
+    length: int | None, body: bytes | None, ceiling: int
+) -> None:
+    assert BOUNDED.looks_ahead
+    assert BOUNDED.ceiling_for(length, body) == usd(ceiling)
+
+
+@pytest.mark.parametrize("price", [TOKENS, BYTES, MeteredPrice(maximum=usd(9), base=usd(9), reported=True)])
+def test_a_request_is_not_looked_at_where_that_bounds_nothing(price: MeteredPrice) -> None:
+    assert not price.looks_ahead
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 10**6), st.sampled_from(["end", "cut", "close"]))
+def test_nothing_costs_more_than_is_held_for_it(most: int, put_in: int, out: int, ending: str) -> None:
+    ceiling = BOUNDED.ceiling_for(100, b'{"max_tokens": %d}' % most)
+    meter = BOUNDED.meter(Time(), ceiling)
+    meter.asks(lambda: 100)
+    meter.answers("POST", 200, [("Content-Type", "application/json")])
+    meter.body(said(prompt_tokens=put_in, completion_tokens=out))
+    assert meter.units <= ceiling.micros
+    getattr(meter, ending)()
+    meter.close()
+    exact = 1_000 + put_in * 3 + out * 15 + 100
+    assert BOUNDED.cost(meter.units) == usd(min(exact, ceiling.micros))
+
+
 CONTRACT = ChargeWhen(statuses=frozenset((200, 404)), empty=0, cut=50, late=25, late_seconds=2)
 
 
@@ -179,7 +228,7 @@ CONTRACT = ChargeWhen(statuses=frozenset((200, 404)), empty=0, cut=50, late=25, 
 def test_a_contract_charges_a_part_or_nothing(status: int, body: bytes, late: float, cut: bool, due: int) -> None:
     price = MeteredPrice(maximum=usd(1_001), base=usd(1_001), charge=CONTRACT)
     time = Time()
-    meter = price.meter(time)
+    meter = price.meter(time, price.ceiling)
     meter.asks(lambda: 0)
     time.seconds += late
     meter.answers("GET", status, [])

@@ -69,6 +69,9 @@ class FakeExchange:
     def check(self) -> None:
         pass
 
+    async def body_ahead(self, bytes_max: int) -> bytes | None:
+        return None
+
     async def forward(self, route: Route, target: str, meter: Meter, caller: Caller) -> None:
         await asyncio.sleep(0)
         self.forwarded += 1

@@ -80,6 +80,8 @@ def test_what_is_no_amount_for_so_many_is_refused(text: str) -> None:
         ({**TOKENS, "rows": "a.b"}, ".rows", "no price"),
         ({**TOKENS, "unreported": "free"}, ".unreported", "`maximum` or `minimum`"),
         ({**TOKENS, "maximun": "1 usd"}, ".maximun", "did you mean `maximum`"),
+        ({**TOKENS, "bounds": {"rows": "n"}}, ".bounds.rows", "no price"),
+        ({**TOKENS, "bounds": {"input_tokens": "a..b"}}, ".bounds.input_tokens", "no path"),
         ({"usd": 1}, ".usd", "there is no setting"),
     ],
 )

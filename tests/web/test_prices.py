@@ -32,6 +32,13 @@ TOKENS = {
 OF_THE_STREAMS = 1_000 + 400 * 3 + 600 * 3 // 10 + 20 * 15
 ROUTES: dict[str, dict[str, Any]] = {
     "tokens": {"price": TOKENS},
+    "bounded": {
+        "price": {
+            "per": {"output_tokens": "0.01 usd", "request_bytes": "0.000001 usd"},
+            "bounds": {"output_tokens": "max_tokens"},
+            "maximum": "20.00 usd",
+        }
+    },
     "bytes": {"price": {"per": {"answer_bytes": "0.00001 usd", "request_bytes": "0.0001 usd"}, "maximum": "0.05 usd"}},
     "rows": {"price": {"per": {"rows": "0.01 usd"}, "rows": "data.items", "maximum": "1.00 usd"}},
     "reported": {"price": {"base": "0.001 usd", "reported": True, "maximum": "0.10 usd"}},
@@ -79,7 +86,9 @@ async def shop(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
     upstream = RawUpstream()
     await upstream.start()
     routes = [{"name": name, "match": f"/{name}/", "upstream": "raw", **rest} for name, rest in ROUTES.items()]
-    async with staged(request.param, tmp_path, upstreams={"raw": {"url": upstream.url}}, routes=routes) as stage:
+    async with staged(
+        request.param, tmp_path, upstreams={"raw": {"url": upstream.url}}, routes=routes, timeouts={"body": "500ms"}
+    ) as stage:
         [caller] = await funded(stage, "10.00 usd")
         yield Shop(stage, upstream, caller, request.param)
         audited(stage)
@@ -225,6 +234,65 @@ async def begin_and_cut(shop: Shop, target: str, head: bytes, rest: bytes) -> No
         begun.set()
         await reader.read()
     await closed(writer)
+
+
+@pytest.mark.parametrize("size", [20, 200_000, 1 << 20])
+async def test_no_more_is_held_than_the_request_can_cost_and_its_body_passes_as_it_is(shop: Shop, size: int) -> None:
+    shop.upstream.script = answering(answer(USED, "Content-Type: application/json"))
+    body = b'{"max_tokens": 100}'.ljust(size)
+    status, _, _ = await shop.ask("/bounded/x", method="POST", body=body)
+    assert (status, shop.upstream.visits[0].body == body) == (200, True)
+    assert await shop.charged() == 7 * 10_000 + size
+
+
+@pytest.mark.parametrize(
+    ("body", "lines"),
+    [
+        (b'{"max_tokens": 1001}', []),
+        (b'{"max_tokens": 1}'.ljust((1 << 20) + 1), []),
+        (b"{}", []),
+        (b"", []),
+        (b'{"max_tokens": 1}', ["Content-Encoding: gzip"]),
+        (b'{"max_tokens": 1}', ["Expect: 100-continue"]),
+    ],
+    ids=["too-many", "too-long", "unsaid", "empty", "coded", "expecting"],
+)
+async def test_the_maximum_is_held_where_the_request_does_not_say(shop: Shop, body: bytes, lines: list[str]) -> None:
+    status, fields, refused = await shop.ask("/bounded/x", *lines, method="POST", body=body)
+    assert (status, fields["gateway-error"]) == (402, "payment_required")
+    assert json.loads(refused)["price"]["amount"] == ("10.01002" if b"1001" in body else "20.00")
+    assert shop.upstream.visits == []
+    assert await shop.charged() == 0
+
+
+async def test_what_comes_in_chunks_is_not_waited_for(shop: Shop) -> None:
+    chunks = b'11\r\n{"max_tokens": 1}\r\n0\r\n\r\n'
+    request = shop.request("/bounded/x", "Transfer-Encoding: chunked", method="POST") + chunks
+    assert split(await ask(shop.stage.url, request))[0] == 402
+
+
+async def test_a_body_that_does_not_come_is_refused_and_nothing_is_held(shop: Shop) -> None:
+    request = shop.request("/bounded/x", "Content-Length: 30", method="POST") + b'{"max_tokens"'
+    assert split(await ask(shop.stage.url, request))[0] == 408
+    assert shop.upstream.visits == []
+    assert await shop.charged() == 0
+
+
+async def test_a_stranger_is_refused_before_its_body_is_waited_for(shop: Shop) -> None:
+    made = shop.stage.gateway.callers.fresh().fresh
+    assert made is not None
+    request = shop.request("/bounded/x", "Content-Length: 30", method="POST")
+    status, _, _ = split(await ask(shop.stage.url, request.replace(shop.caller.token.encode(), made.reveal().encode())))
+    assert status == 402
+
+
+async def test_the_next_request_of_a_connection_is_not_taken_for_a_body(shop: Shop) -> None:
+    shop.upstream.script = answering(answer(USED, "Content-Type: application/json"))
+    one = shop.request("/bounded/x", method="POST", body=b'{"max_tokens": 9}').replace(b"Connection: close\r\n", b"")
+    answers = await ask(shop.stage.url, one + shop.request("/bounded/x", method="POST", body=b'{"max_tokens": 10}'))
+    assert answers.count(USED) == 2
+    assert [visit.body for visit in shop.upstream.visits] == [b'{"max_tokens": 9}', b'{"max_tokens": 10}']
+    assert await shop.charged() == 2 * 70_000 + 17 + 18
 
 
 async def test_streams_that_are_cut_cost_what_was_delivered(shop: Shop) -> None:
