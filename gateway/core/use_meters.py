@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from gateway.core.json_paths import COUNT_MAX
-from gateway.core.money import Money, MoneySyntax
+from gateway.core.money import MoneySyntax, money_in
 from gateway.core.usage import Reading
 
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ _MILLISECONDS = 1000
 
 
 class UseMeter:
-    """Follows one answer, for which `ceiling` is held. `now` counts seconds from anywhere. Implements `meters.Follows`."""
+    """Follows one answer, for which `ceiling` micros are held. Implements `meters.Follows`.
+
+    `now` counts seconds from anywhere.
+    """
 
     __slots__ = (
         "_answer_bytes", "_asked", "_begun", "_bodiless", "_ceiling", "_cut", "_over", "_price", "_reading",
@@ -131,7 +134,7 @@ class UseMeter:
 def _micros(text: str, currency: str) -> int | None:
     """An upstream's own price: `0.002 usd`, or `0.002` in our currency."""
     try:
-        money = Money.parse(text if " " in text.strip() else f"{text.strip()} {currency}")
+        money = money_in(text, currency)
     except MoneySyntax:
         return None
     return money.micros if money.currency == currency else None

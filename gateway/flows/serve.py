@@ -104,6 +104,9 @@ class Serve:
             # Nobody can have paid for a token that was made a moment ago: strangers do not reach the ledger.
             raise PaymentRequired(price=price.ceiling, balance=Money.zero(price.ceiling.currency))
         ceiling = await self._ceiling(exchange, caller, price) if price.looks_ahead else price.ceiling
+        max_price = exchange.headers.get("Gateway-Max-Price")
+        if max_price is not None:
+            headers.agrees(max_price, ceiling)
         hold = await self._ledger.hold(
             caller.account, ceiling, id=exchange.id, token=caller.token_tag, tariff=route.tariff
         )

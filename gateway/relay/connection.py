@@ -82,7 +82,8 @@ class CallerConnection(asyncio.Protocol):
     __slots__ = (
         "_awaited", "_awaited_bytes", "_discarding", "_forwarding", "_full_bytes", "_holds", "_idle_deadline",
         "_lingering", "_origin", "_origin_host", "_peer", "_read_deadline", "_sent_before", "_task", "_transport",
-        "_tunnel", "_unread", "_wait_for_room", "_waiter", "_write_deadline", "current", "fault", "is_full", "is_gone", "relay",
+        "_tunnel", "_unread", "_wait_for_room", "_waiter", "_write_deadline", "current",
+        "fault", "is_full", "is_gone", "relay",
     )  # fmt: skip
 
     def __init__(self, relay: "Relay") -> None:

@@ -32,6 +32,8 @@ TOKENS = {
 OF_THE_STREAMS = 1_000 + 400 * 3 + 600 * 3 // 10 + 20 * 15
 ROUTES: dict[str, dict[str, Any]] = {
     "tokens": {"price": TOKENS},
+    "flat": {"price": "0.002 usd"},
+    "free": {"price": "free"},
     "bounded": {
         "price": {
             "per": {"output_tokens": "0.01 usd", "request_bytes": "0.000001 usd"},
@@ -293,6 +295,30 @@ async def test_the_next_request_of_a_connection_is_not_taken_for_a_body(shop: Sh
     assert answers.count(USED) == 2
     assert [visit.body for visit in shop.upstream.visits] == [b'{"max_tokens": 9}', b'{"max_tokens": 10}']
     assert await shop.charged() == 2 * 70_000 + 17 + 18
+
+
+@pytest.mark.parametrize(
+    ("target", "limit", "status"),
+    [
+        ("/tokens/x", "0.50 usd", 200), ("/tokens/x", "0.5", 200), ("/tokens/x", "0.499999 usd", 412),
+        ("/tokens/x", "0.50 eur", 412), ("/tokens/x", "cheap", 400), ("/flat/x", "0.002", 200), ("/flat/x", "0", 412),
+        ("/free/x", "0", 200), ("/bounded/x", "0.09002", 200), ("/bounded/x", "0.090016", 412),
+    ],
+)  # fmt: skip
+async def test_nothing_is_done_for_more_than_the_caller_wants_to_pay(
+    shop: Shop, target: str, limit: str, status: int
+) -> None:
+    shop.upstream.script = answering(answer(USED, "Content-Type: application/json"))
+    answered, fields, _ = await shop.ask(
+        target, f"Gateway-Max-Price: {limit}", method="POST", body=b'{"max_tokens": 9}'
+    )
+    assert answered == status
+    assert len(shop.upstream.visits) == (status == 200)
+    if status == 200:
+        assert shop.upstream.visits[0].values(b"Gateway-Max-Price") == []
+    else:
+        assert fields["gateway-error"] == ("price_too_high" if status == 412 else "bad_request")
+        assert await shop.charged() == 0
 
 
 async def test_streams_that_are_cut_cost_what_was_delivered(shop: Shop) -> None:
