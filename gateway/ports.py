@@ -103,6 +103,15 @@ class Exchange(Protocol):
         been told.
         """
 
+    def pause(self) -> None:
+        """Take no more of the upstream's answer for now: what has come is not paid for yet."""
+
+    def go_on(self) -> None:
+        """Take more of it."""
+
+    def end_early(self, refusal: Refusal) -> None:
+        """Nobody pays for the rest. A stream of events ends with one that says why, any other answer looks cut."""
+
     async def refuse(self, refusal: Refusal, route: Route | None) -> None:
         """Answer with a refusal of our own, as the route (if there is one) wants it. Only before `answer`."""
 

@@ -50,6 +50,10 @@ class Follows(Meter, Protocol):
     def is_over(self) -> bool:
         """Whether nothing will be added."""
 
+    @property
+    def is_short(self) -> bool:
+        """Whether as much is due as is held, or more."""
+
     def close(self) -> None:
         """Nobody waits for more of it: if it is not over, its caller has left."""
 

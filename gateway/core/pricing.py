@@ -7,6 +7,7 @@ No request costs more than was held for it.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from math import lcm
 from typing import Literal
 
@@ -43,6 +44,7 @@ class Price:
     """Whether the request decides what is held."""
     looks_inside = False
     """And its body."""
+    slice = None
 
     free: bool = field(init=False, compare=False, repr=False)
     _nothing: Money = field(init=False, compare=False, repr=False)
@@ -95,6 +97,8 @@ class MeteredPrice:
     reported: bool = False
     """Whether what the upstream says in `Gateway-Price` is added."""
     unreported: Literal["maximum", "minimum"] = "maximum"
+    slice: Money | None = None
+    """What is held at a time, if an answer is paid for as it comes."""
     bounds: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     """Where a request says how much of a unit its answer has at most: paths in its body, or its own length."""
     charge: ChargeWhen = ALWAYS
@@ -136,6 +140,11 @@ class MeteredPrice:
     def units(self) -> frozenset[str]:
         """What has a price."""
         return frozenset(self._weights)
+
+    @property
+    def micros_of_time(self) -> Fraction:
+        """What a second costs."""
+        return Fraction(self._weights.get(SECONDS, 0) * MILLISECONDS, self._denominator)
 
     def ceiling_for(self, length: int | None, body: bytes | None) -> Money:
         """What a request of this length, with this body, can cost at most; None is what is not known.

@@ -29,12 +29,30 @@ class UseMeter:
     """
 
     __slots__ = (
-        "_answer_bytes", "_asked", "_begun", "_bodiless", "_ceiling", "_cut", "_over", "_price", "_reading",
-        "_reported", "_request_bytes", "_status", "_void", "now",
+        "_answer_bytes",
+        "_asked",
+        "_begun",
+        "_bodiless",
+        "_cut",
+        "_is_short",
+        "_over",
+        "_price",
+        "_reading",
+        "_reported",
+        "_request_bytes",
+        "_runs_low",
+        "_slice",
+        "_status",
+        "_void",
+        "ceiling",
+        "now",
     )  # fmt: skip
 
     def __init__(self, price: "MeteredPrice", now: Callable[[], float], ceiling: int) -> None:
-        self._ceiling = ceiling
+        self.ceiling = ceiling
+        self._slice = 0
+        self._runs_low: Callable[[], None] | None = None
+        self._is_short: Callable[[], None] | None = None
         self._price = price
         self.now = now
         self._asked = now()
@@ -79,6 +97,31 @@ class UseMeter:
         self._answer_bytes += len(data)
         if self._reading is not None:
             self._reading.feed(data)
+        if self._runs_low is not None and self.is_low:
+            self._runs_low()
+            if self._is_short is not None and self.is_short:
+                self._is_short()
+
+    def watch(self, slice: int, *, low: Callable[[], None], short: Callable[[], None]) -> None:
+        """Tell when less than half a slice is left of what is held, and when nothing is."""
+        self._slice, self._runs_low, self._is_short = slice, low, short
+
+    def unwatch(self) -> None:
+        self._runs_low = self._is_short = None
+
+    @property
+    def is_low(self) -> bool:
+        return self.owed > self.ceiling - self._slice // 2
+
+    @property
+    def is_short(self) -> bool:
+        return self.owed >= self.ceiling
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long until it is low if nothing comes but time; None for ever."""
+        each = self._price.micros_of_time
+        return max(0.0, float((self.ceiling - self._slice // 2 - self.owed + 1) / each)) if each else None
 
     def end(self) -> None:
         """The answer is whole."""
@@ -86,10 +129,16 @@ class UseMeter:
             self._over = self.now()
             if self._reading is not None:
                 self._reading.end()
+            self._tell_the_end()
 
     def cut(self) -> None:
         if self._over < 0:
             self._over, self._cut = self.now(), True
+            self._tell_the_end()
+
+    def _tell_the_end(self) -> None:
+        if self._runs_low is not None:
+            self._runs_low()
 
     def void(self) -> None:
         self._void = True
@@ -113,6 +162,11 @@ class UseMeter:
 
     @property
     def units(self) -> int:
+        return min(self.ceiling, self.owed)
+
+    @property
+    def owed(self) -> int:
+        """What is due, also if it is more than is held by now."""
         price = self._price
         if self._void or not price.charge.is_charged(self._status):
             return 0
@@ -120,8 +174,8 @@ class UseMeter:
         empty = self._over >= 0 and not (self._answer_bytes or self._bodiless or self._cut)
         percent = price.charge.percent(empty=empty, cut=self._cut, seconds=self._begun - self._asked)
         if self._is_silent(used) and price.unreported == "maximum":
-            return min(self._ceiling, price.micros(used, reported=price.maximum.micros, percent=percent))
-        return min(self._ceiling, price.micros(used, reported=self._reported or 0, percent=percent))
+            return price.micros(used, reported=price.maximum.micros, percent=percent)
+        return price.micros(used, reported=self._reported or 0, percent=percent)
 
     def _is_silent(self, used: Mapping[str, int]) -> bool:
         """Whether it is over and should have said something that it did not."""

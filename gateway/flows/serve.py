@@ -7,7 +7,9 @@ awaits nothing, so no cancellation can land inside it and leave money on hold.
 When the ledger is down a priced request is refused before it reaches the upstream; free routes go on.
 """
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from gateway.core import headers, targets
 from gateway.core.callers import ANONYMOUS, Caller
@@ -15,10 +17,11 @@ from gateway.core.headers import Fields
 from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.places import Places
-from gateway.core.pricing import LOOKED_AT_BYTES_MAX, AnyPrice
+from gateway.core.pricing import LOOKED_AT_BYTES_MAX, AnyPrice, MeteredPrice
 from gateway.core.refusals import PaymentRequired, RateLimited, Refusal
 from gateway.core.routes import Rate, Route, RouteTable
 from gateway.core.targets import Target
+from gateway.core.use_meters import UseMeter
 from gateway.ports import AnswerCut, Exchange, Hold, Identifies, Ledger, Offers, RateLimits, Served
 
 
@@ -107,16 +110,20 @@ class Serve:
         max_price = exchange.headers.get("Gateway-Max-Price")
         if max_price is not None:
             headers.agrees(max_price, ceiling)
+        held = ceiling if price.slice is None or ceiling < price.slice else price.slice
         hold = await self._ledger.hold(
-            caller.account, ceiling, id=exchange.id, token=caller.token_tag, tariff=route.tariff
+            caller.account, held, id=exchange.id, token=caller.token_tag, tariff=route.tariff
         )
-        meter = price.meter(self._now, ceiling)
+        meter = price.meter(self._now, held)
+        paying: asyncio.Task[None] | None = None
         begun, fields = False, exchange.fields
 
         def started() -> None:
-            nonlocal begun
+            nonlocal begun, paying
             begun = True
             hold.started()
+            if held is not ceiling and isinstance(meter, UseMeter) and isinstance(price, MeteredPrice):
+                paying = asyncio.create_task(self._pay_on(exchange, hold, meter, price, ceiling))
 
         try:
             self._places.take(route)
@@ -125,8 +132,10 @@ class Serve:
                 # On a strict route this waits for the disk: no byte is answered before its price is on record.
                 due = price.cost(meter.units)
                 await self._ledger.start(hold, due, route.durability)
-                exchange.fields = [*fields, *_receipt(meter, due, hold, ceiling)]
+                exchange.fields = [*fields, *_receipt(meter, due, hold, held, ceiling)]
                 await exchange.answer(meter, started)
+                if paying is not None:
+                    await paying
             finally:
                 self._places.leave(route)
         except BaseException:
@@ -135,10 +144,43 @@ class Serve:
                 exchange.fields = fields  # nor does a refusal say that it did
             raise
         finally:
+            if paying is not None:
+                paying.cancel()
             if meter.follower is not None:
                 meter.follower.close()
             exchange.cost = self._ledger.settle(hold, price.cost(meter.units))
             self._spent(caller.account, hold)
+
+    async def _pay_on(self, exchange: Exchange, hold: Hold, meter: UseMeter, price: MeteredPrice, most: Money) -> None:
+        """A long answer goes on for as long as it can be paid: a slice at a time, before the last one is used up.
+
+        If more came at once than was held, it waits. Ends with the answer, once all of it is paid.
+        """
+        assert price.slice is not None
+        low = asyncio.Event()
+        meter.watch(price.slice.micros, low=low.set, short=exchange.pause)
+        try:
+            while meter.ceiling < most.micros:
+                if not (meter.is_short if meter.is_over else meter.is_low):
+                    if meter.is_over:
+                        return
+                    await _either(low, meter.seconds_left)
+                    continue
+                low.clear()
+                due = price.cost(meter.units)
+                ahead = min(price.slice.micros + meter.owed - meter.units, most.micros - due.micros)
+                try:
+                    await self._ledger.renew(hold, due, price.cost(ahead))
+                except PaymentRequired as refused:
+                    if refused.balance.micros <= 0:
+                        raise
+                    ahead = meter.ceiling - due.micros + refused.balance.micros  # the last of it
+                    await self._ledger.renew(hold, due, price.cost(ahead))
+                meter.ceiling = max(meter.ceiling, due.micros + ahead)
+                exchange.go_on()
+            meter.unwatch()  # nothing more will be due, however long it goes on
+        except Refusal as refusal:
+            exchange.end_early(refusal)
 
     async def _ceiling(self, exchange: Exchange, caller: Caller, price: AnyPrice) -> Money:
         """What this request can cost at most, by what it says. Nobody's body is waited for who never paid."""
@@ -151,9 +193,16 @@ class Serve:
         return price.ceiling_for(length, await exchange.body_ahead(LOOKED_AT_BYTES_MAX) if looks else None)
 
 
-def _receipt(meter: Meter, due: Money, hold: Hold, ceiling: Money) -> Fields:
+async def _either(event: asyncio.Event, seconds: float | None) -> None:
+    """Until it has happened, or so much time has passed."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
+def _receipt(meter: Meter, due: Money, hold: Hold, held: Money, ceiling: Money) -> Fields:
     """What the request costs, or, while that is not known, what it costs at most."""
-    if meter.follower is None or meter.follower.is_over:
+    if meter.follower is None or (meter.follower.is_over and (held is ceiling or not meter.follower.is_short)):
         return headers.receipt(due, hold.balance)
     return headers.at_most(ceiling)
 

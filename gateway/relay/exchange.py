@@ -22,6 +22,7 @@ from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.refusals import BodyTooLarge, Refusal, UpstreamFailed, UpstreamTimedOut
 from gateway.core.routes import Route, Server
+from gateway.core.streams import is_open_stream, last_event
 from gateway.ports import AnswerCut, Started
 from gateway.relay import answers
 from gateway.relay.bodies import LAST_CHUNK, NO_UPLOAD, RequestBody, chunked
@@ -59,6 +60,8 @@ class RelayExchange:
     _answer_ended: bool = False
     _trailers: Fields = []  # noqa: RUF012 -- replaced, never changed
     _streaming: bool = False
+    _paused: bool = False
+    """Until what has come is paid for."""
     _chunked: bool = False
     _spoken: bool = False
     """Whether a byte of an answer came before the connection broke."""
@@ -259,6 +262,29 @@ class RelayExchange:
             self._upstream.finish()
             self._upstream = None
 
+    def pause(self) -> None:
+        self._paused = True
+        if self._upstream is not None:
+            self._upstream.pause_reading()
+
+    def go_on(self) -> None:
+        self._paused = False
+        if self._upstream is not None and self._streaming and not self._caller.is_full:
+            self._upstream.resume_reading()
+
+    def end_early(self, refusal: Refusal) -> None:
+        if not self._streaming:
+            return
+        if self._upstream is not None:
+            self._upstream.abandon()
+            self._upstream = None
+        if self._head is None or not is_open_stream(self._head.fields) or self._tunnel is not None:
+            self._break_off(refusal)
+            return
+        event = last_event(refusal, str(self.id))
+        self._caller.write(chunked([event]) + LAST_CHUNK if self._chunked else event)
+        self._finish()
+
     async def refuse(self, refusal: Refusal, route: Route | None) -> None:
         relay = self._caller.relay
         answer = relay.refusals(refusal, self, route)
@@ -425,7 +451,7 @@ class RelayExchange:
 
     def caller_drained(self) -> None:
         self._count_waiting()
-        if self._upstream is not None and self._streaming:
+        if self._upstream is not None and self._streaming and not self._paused:
             self._upstream.resume_reading()
 
     def _count_waiting(self) -> None:

@@ -5,7 +5,7 @@ Rules as in `rules`.
 
 from collections.abc import Callable, Iterator
 
-from gateway.core.pricing import REQUEST_BYTES, UNITS
+from gateway.core.pricing import COUNTED, REQUEST_BYTES, UNITS
 from gateway.core.usage import ROWS
 from gateway.settings import forms, price_forms
 from gateway.settings.draft import Draft
@@ -24,7 +24,9 @@ def _metered(draft: Draft) -> Iterator[Path]:
 def metered_amounts_are_of_one_currency(draft: Draft) -> None:
     currency = draft.read(forms.currency, "currency")
     for path in _metered(draft):
-        amounts = {(*path, name): draft.read(forms.amount, *path, name) for name in ("base", "minimum", "maximum")}
+        amounts = {
+            (*path, name): draft.read(forms.amount, *path, name) for name in ("base", "minimum", "maximum", "slice")
+        }
         for unit in draft.names(*path, "per"):
             per = draft.read(price_forms.amount_per, *path, "per", unit)
             amounts[(*path, "per", unit)] = per.amount if per else None
@@ -44,6 +46,16 @@ def metered_prices_are_bounded(draft: Draft) -> None:
         elif adds and not draft.given(*path, "maximum"):
             words = "say in `maximum` what an answer costs at most: so much is held before a request is forwarded"
             draft.report.add((*path, "maximum"), words)
+        slice = draft.read(forms.amount, *path, "slice")
+        if slice is not None:
+            said = [unit for unit in draft.names(*path, "per") if unit not in (*COUNTED, ROWS)]
+            if said or draft.truth(*path, "reported"):
+                words = f"{shown(said[0]) if said else 'what is reported'} is known only at the end of an answer"
+                draft.report.add((*path, "slice"), f"{words}, so it cannot be paid for as it comes")
+            for name, amount in (("base", base), ("minimum", least)):
+                if amount is not None and amount.currency == slice.currency and slice < amount:
+                    draft.report.add((*path, "slice"), f"this is less than `{name}`, {amount}")
+                    break
         for name, amount in (("base", base), ("minimum", least)):
             if most is not None and amount is not None and most.currency == amount.currency and most < amount:
                 draft.report.add((*path, "maximum"), f"this is less than `{name}`, {amount}")

@@ -32,6 +32,7 @@ def _metered(shape: MeteredPriceShape, charge: ChargeWhen, currency: str) -> Met
         rows_at=shape.rows or "",
         reported=shape.reported,
         unreported=shape.unreported,
+        slice=forms.amount(shape.slice) if shape.slice else None,
         bounds=MappingProxyType({unit: tuple(paths) for unit, paths in shape.bounds.items()}),
         charge=charge,
     )

@@ -319,6 +319,14 @@ class MeteredPriceShape(Shape):
         Otherwise("`base`, where nothing is added"),
         Field(description="The most that an answer costs; so much is held before a request is forwarded."),
     ] = None
+    slice: Annotated[
+        AmountText | None,
+        Otherwise("all at once"),
+        Field(
+            description="How much is held at a time, if an answer is paid for as it comes, and ends when the balance "
+            "does. Only for bytes, rows and seconds."
+        ),
+    ] = None
     bounds: Annotated[
         dict[UnitName, JsonPaths],
         Otherwise("`maximum` is held"),

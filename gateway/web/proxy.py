@@ -51,6 +51,7 @@ from gateway.core.refusals import (
     UpstreamTimedOut,
 )
 from gateway.core.routes import Route, Server
+from gateway.core.streams import is_open_stream, last_event
 from gateway.flows.serve import Serve
 from gateway.ports import AnswerCut, Clock, Started
 from gateway.web.answers import RelayedAnswer, internal_error, log_failure
@@ -126,6 +127,9 @@ class AiohttpExchange:
         self._upstream_fields: Fields = []
         self._answer: web.StreamResponse | None = None
         self._body_fault: Exception | None = None
+        self._early_end: Refusal | None = None
+        self._resumed = asyncio.Event()
+        self._resumed.set()
         self._ahead = b""
         self._sent_bytes = 0
         self._waited_seconds = 0.0
@@ -314,10 +318,19 @@ class AiohttpExchange:
             following = self._chunk if meter.follower is None else self._metered_chunk
             while chunk := await following(upstream, meter):
                 await self._write(answer, chunk)
+            if self._early_end is not None:
+                await self._say_why(answer, self._early_end)
             await answer.write_eof()
         except ConnectionError:
             self._hang_up()
             raise AnswerCut from None
+
+    async def _say_why(self, answer: web.StreamResponse, refusal: Refusal) -> None:
+        """The answer ends here: with an event, or cut."""
+        if not is_open_stream(self._upstream_fields):
+            self._hang_up()
+            raise AnswerCut
+        await answer.write(last_event(refusal, str(self.id)))
 
     async def _write(self, answer: web.StreamResponse, chunk: bytes) -> None:
         now = asyncio.get_running_loop().time
@@ -330,14 +343,32 @@ class AiohttpExchange:
         try:
             return await upstream.content.readany()
         except (ClientError, TimeoutError, OSError) as error:
+            if self._early_end is not None:
+                return b""
             if not self._is_over_by_caller(error):
                 meter.cut()
             self._hang_up()
             raise AnswerCut from error
 
+    def pause(self) -> None:
+        self._resumed.clear()
+
+    def go_on(self) -> None:
+        self._resumed.set()
+
+    def end_early(self, refusal: Refusal) -> None:
+        self._early_end = refusal
+        self._resumed.set()
+        if self._upstream is not None:
+            self._upstream.close()
+
     async def _metered_chunk(self, upstream: ClientResponse, meter: Meter) -> bytes:
-        """The same, and the meter sees it."""
-        chunk = await self._chunk(upstream, meter)
+        """The same, and the meter sees it. None is taken while nobody pays for it."""
+        if not self._resumed.is_set():
+            await self._resumed.wait()
+        chunk = b"" if self._early_end else await self._chunk(upstream, meter)
+        if self._early_end is not None:
+            return b""
         if meter.follower is not None:
             meter.follower.body(chunk) if chunk else meter.follower.end()
         return chunk

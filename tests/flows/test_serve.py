@@ -92,6 +92,15 @@ class FakeExchange:
             raise AnswerCut
         await asyncio.sleep(0)
 
+    def pause(self) -> None:
+        pass
+
+    def go_on(self) -> None:
+        pass
+
+    def end_early(self, refusal: Refusal) -> None:
+        self.refused = refusal
+
     async def refuse(self, refusal: Refusal, route: Route | None) -> None:
         self.refused = refusal
         self.status = refusal.status

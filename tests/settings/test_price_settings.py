@@ -82,6 +82,8 @@ def test_what_is_no_amount_for_so_many_is_refused(text: str) -> None:
         ({**TOKENS, "maximun": "1 usd"}, ".maximun", "did you mean `maximum`"),
         ({**TOKENS, "bounds": {"rows": "n"}}, ".bounds.rows", "no price"),
         ({**TOKENS, "bounds": {"input_tokens": "a..b"}}, ".bounds.input_tokens", "no path"),
+        ({**TOKENS, "slice": "0.01 usd"}, ".slice", "only at the end"),
+        ({**TOKENS, "per": {"rows": "1 usd"}, "slice": "0.0001 usd"}, ".slice", "less than `base`"),
         ({"usd": 1}, ".usd", "there is no setting"),
     ],
 )

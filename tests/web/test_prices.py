@@ -32,6 +32,9 @@ TOKENS = {
 OF_THE_STREAMS = 1_000 + 400 * 3 + 600 * 3 // 10 + 20 * 15
 ROUTES: dict[str, dict[str, Any]] = {
     "tokens": {"price": TOKENS},
+    "stream": {"price": {"per": {"answer_bytes": "0.001 usd"}, "slice": "0.50 usd", "maximum": "100.00 usd"}},
+    "short": {"price": {"per": {"answer_bytes": "0.001 usd"}, "slice": "0.50 usd", "maximum": "2.00 usd"}},
+    "time": {"price": {"per": {"seconds": "100 usd per second"}, "slice": "2.00 usd", "maximum": "1000.00 usd"}},
     "flat": {"price": "0.002 usd"},
     "free": {"price": "free"},
     "bounded": {
@@ -319,6 +322,86 @@ async def test_nothing_is_done_for_more_than_the_caller_wants_to_pay(
     else:
         assert fields["gateway-error"] == ("price_too_high" if status == 412 else "bad_request")
         assert await shop.charged() == 0
+
+
+EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+EVENT = b"data: " + b"x" * 92 + b"\n\n"
+LONG = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"
+
+
+async def pour(visit: Visit, head: bytes, piece: bytes, count: int) -> None:
+    visit.writer.write(head)
+    for _ in range(count):
+        visit.writer.write(piece)
+        await visit.writer.drain()
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+@pytest.mark.parametrize("size", [100, 2_500])
+async def test_a_long_answer_is_paid_slice_by_slice_and_passes_whole(shop: Shop, size: int) -> None:
+    async def stream(visit: Visit) -> None:
+        await pour(visit, EVENTS, chunk(EVENT * (size // 100)), 9_000 // size)
+        visit.writer.write(b"0\r\n\r\n")
+
+    shop.upstream.script = stream
+    status, fields, body = await shop.ask("/stream/x")
+    count = 9_000 // size * (size // 100)
+    assert (status, body.count(b"data: "), b"error" in body) == (200, count, False)
+    assert fields.get("gateway-cost-max", "100.00 usd") == "100.00 usd"
+    assert await shop.charged() == count * 100_000
+
+
+async def test_a_stream_ends_with_an_event_when_the_balance_ends(shop: Shop) -> None:
+    async def endless(visit: Visit) -> None:
+        await pour(visit, EVENTS, chunk(EVENT), 100_000)
+
+    shop.upstream.script = endless
+    status, _, body = await shop.ask("/stream/x")
+    assert status == 200
+    assert body.endswith(b"0\r\n\r\n")
+    (last,) = [line for line in body.split(b"\n") if b'"code"' in line]
+    assert json.loads(last.removeprefix(b"data: "))["code"] == "payment_required"
+    assert PAID - 500_000 <= await shop.charged() <= PAID
+    await asyncio.wait_for(shop.upstream.visits[0].gone.wait(), 5)
+
+
+async def test_any_other_answer_looks_cut_when_the_balance_ends(shop: Shop) -> None:
+    async def endless(visit: Visit) -> None:
+        await pour(visit, LONG, b"x" * 100, 10_000)
+
+    shop.upstream.script = endless
+    _, fields, body = await shop.ask("/stream/x")
+    assert int(fields["content-length"]) > len(body)
+    assert PAID - 500_000 <= await shop.charged() <= PAID
+
+
+async def test_what_comes_at_once_beyond_a_slice_is_paid_all_the_same(shop: Shop) -> None:
+    shop.upstream.script = answering(answer(b"x" * 5_000))
+    assert len((await shop.ask("/stream/x"))[2]) == 5_000
+    assert await shop.charged() == 5_000_000
+
+
+async def test_beyond_the_maximum_an_answer_goes_on_for_nothing(shop: Shop) -> None:
+    async def stream(visit: Visit) -> None:
+        await pour(visit, LONG, b"x" * 1_000, 1_000)
+
+    shop.upstream.script = stream
+    assert len((await shop.ask("/short/x"))[2]) == 1_000_000
+    assert await shop.charged() == 2_000_000
+
+
+async def test_time_runs_out_though_nothing_comes(shop: Shop) -> None:
+    async def silent(visit: Visit) -> None:
+        visit.writer.write(EVENTS)
+        await visit.reader.read()
+
+    shop.upstream.script = silent
+    _, _, body = await shop.ask("/time/x")
+    assert b"payment_required" in body
+    assert PAID - 2_000_000 <= await shop.charged() <= PAID
 
 
 async def test_streams_that_are_cut_cost_what_was_delivered(shop: Shop) -> None:
