@@ -82,6 +82,13 @@ class Exchange(Protocol):
         Raises BadRequest, MethodNotAllowed, HeadTooLarge, BodyTooLarge.
         """
 
+    async def body_ahead(self, bytes_max: int) -> bytes | None:
+        """The request's body, once all of it is there; it is forwarded as it is all the same.
+
+        None if it is larger, nobody knows how large it is, or its sender waits to be told to send it. Raises
+        BodyTooSlow and BadRequest. Only before `forward`.
+        """
+
     async def forward(self, route: Route, target: str, meter: Meter, caller: Caller) -> None:
         """Send the request upstream; return when the head of the answer is there and the meter has seen it.
 
@@ -96,6 +103,15 @@ class Exchange(Protocol):
         Raises what `forward` raises if the answer broke off before that, and AnswerCut if it did later; the meter has
         been told.
         """
+
+    def pause(self) -> None:
+        """Take no more of the upstream's answer for now: what has come is not paid for yet."""
+
+    def go_on(self) -> None:
+        """Take more of it."""
+
+    def end_early(self, refusal: Refusal) -> None:
+        """Nobody pays for the rest. A stream of events ends with one that says why, any other answer looks cut."""
 
     async def refuse(self, refusal: Refusal, route: Route | None) -> None:
         """Answer with a refusal of our own, as the route (if there is one) wants it. Only before `answer`."""

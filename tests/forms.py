@@ -1,5 +1,10 @@
 """The two forms of the exchange, each as a stage: the relay, and the gateway inside an aiohttp application."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
 from aiohttp import web
 
 from gateway.cli.stage import Stage
@@ -43,6 +48,21 @@ class MountedStage(Stage):
             await self._front.cleanup()
             self._front = None
         await super().stop_gateway()
+
+
+@asynccontextmanager
+async def staged(form: str, folder: Path, **overrides: Any) -> AsyncIterator[Stage]:
+    """A stage of this form, which says nothing."""
+    stage = FORMS[form](folder, overrides=overrides, served=_unseen, report=_unseen)
+    await stage.start()
+    try:
+        yield stage
+    finally:
+        await stage.stop()
+
+
+def _unseen(*_: object, **__: object) -> None:
+    """Neither requests nor events are printed."""
 
 
 FORMS: dict[str, type[Stage]] = {"aiohttp": MountedStage, "relay": Stage}

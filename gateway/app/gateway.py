@@ -6,6 +6,7 @@ order in which nothing is lost: no new requests, requests in flight, webhooks, l
 
 import asyncio
 import resource
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import fields, replace
@@ -258,8 +259,9 @@ class Gateway:
             ledger=self.ledger,
             till=self.replenish or self.top_up,
             served=served,
+            now=time.monotonic,
             places=Places(share=self.settings.workers),
-            **({"spent": self.replenish.spent} if self.replenish else {}),
+            spent=self.replenish.spent if self.replenish else None,
         )
 
     def _proxy(self) -> Proxy:

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from gateway.core.limits import Limit, Stand
-from gateway.core.money import Money
+from gateway.core.money import Money, MoneySyntax, money_in
+from gateway.core.refusals import BadRequest, PriceTooHigh
 from gateway.core.routes import NO_RULES, FieldRules, UpstreamCredential
 from gateway.core.tokens import holds_ours
 
@@ -78,6 +79,21 @@ def to_caller(fields: Iterable[tuple[str, str]], rules: FieldRules = NO_RULES) -
 def receipt(cost: Money, balance: Money) -> Fields:
     """What the request cost and what is left: `Gateway-Cost: 0.002 usd`."""
     return [("Gateway-Cost", _text(cost)), ("Gateway-Balance", str(balance))]
+
+
+def agrees(max_price: str, price: Money) -> None:
+    """Whether a request may cost this much, by its `Gateway-Max-Price: 0.01 usd`. Raises PriceTooHigh, BadRequest."""
+    try:
+        limit = money_in(max_price, price.currency)
+    except MoneySyntax:
+        raise BadRequest("its Gateway-Max-Price is not an amount such as 0.01 usd") from None
+    if limit.currency != price.currency or limit < price:
+        raise PriceTooHigh(price=price, limit=limit)
+
+
+def at_most(ceiling: Money) -> Fields:
+    """What a request costs at most whose cost is not known when its answer begins."""
+    return [("Gateway-Cost-Max", _text(ceiling))]
 
 
 @lru_cache(1024)

@@ -89,6 +89,12 @@ class Money:
         return other.micros
 
 
+def money_in(text: str, currency: str) -> Money:
+    """`0.01 usd`, or `0.01` of this currency. Raises MoneySyntax."""
+    text = text.strip()
+    return Money.parse(text if " " in text else f"{text} {currency}")
+
+
 def written(micros: int) -> str:
     """Micros as a decimal number, exact, with at least two decimals; also sums that no account could hold."""
     whole, rest = divmod(abs(micros), MICROS_PER_UNIT)

@@ -110,6 +110,16 @@ class MethodNotAllowed(Refusal):
 
 
 @dataclass(eq=False)
+class PriceTooHigh(Refusal):
+    """The request can cost more than its `Gateway-Max-Price` allows."""
+
+    status = 412
+    code = "price_too_high"
+    price: Money
+    limit: Money
+
+
+@dataclass(eq=False)
 class BodyTooSlow(Refusal):
     """The request's body stopped coming."""
 

@@ -12,7 +12,7 @@ from typing import Literal
 from gateway.core import targets
 from gateway.core.ledger import Tariff
 from gateway.core.limits import Limit
-from gateway.core.pricing import Price
+from gateway.core.pricing import AnyPrice
 from gateway.core.refusals import AmbiguousTarget, NoRoute
 from gateway.core.secrets import Secret
 from gateway.core.targets import Target
@@ -128,7 +128,7 @@ class Route:
     name: str
     match: str
     upstream: Upstream
-    price: Price
+    price: AnyPrice
     rewrite: str | None = None
     """What the upstream's path begins with in place of `match`, with a slash at its end if `match` has one."""
     host: str = "upstream"

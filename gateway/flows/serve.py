@@ -7,15 +7,21 @@ awaits nothing, so no cancellation can land inside it and leave money on hold.
 When the ledger is down a priced request is refused before it reaches the upstream; free routes go on.
 """
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from gateway.core import headers, targets
 from gateway.core.callers import ANONYMOUS, Caller
+from gateway.core.headers import Fields
+from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.places import Places
+from gateway.core.pricing import LOOKED_AT_BYTES_MAX, AnyPrice, MeteredPrice
 from gateway.core.refusals import PaymentRequired, Refusal
 from gateway.core.routes import Route, RouteTable
 from gateway.core.targets import Target
+from gateway.core.use_meters import UseMeter
 from gateway.ports import Admits, AnswerCut, Exchange, Hold, Identifies, Ledger, Offers, Served
 
 
@@ -31,10 +37,12 @@ class Serve:
         ledger: Ledger,
         till: Offers,
         served: Served,
+        now: Callable[[], float],
         places: Places | None = None,
-        spent: Callable[[str, Hold], None] = lambda account, hold: None,
+        spent: Callable[[str, Hold], None] | None = None,
     ) -> None:
-        self._spent = spent
+        self._now = now
+        self._spent = spent or _unwatched
         self.routes = routes
         self._callers = callers
         self._limits = limits
@@ -71,7 +79,7 @@ class Serve:
 
     async def _relay(self, exchange: Exchange, caller: Caller, route: Route, target: Target) -> None:
         """A free route: forward and answer, nothing to record."""
-        meter = route.price.meter()
+        meter = route.price.meter(self._now, route.price.ceiling)
         self._places.take(route)
         try:
             await exchange.forward(route, route.upstream_target(target), meter, caller)
@@ -81,19 +89,28 @@ class Serve:
 
     async def _sell(self, exchange: Exchange, caller: Caller, route: Route, target: Target) -> None:
         """A priced route: hold, forward, record, answer, settle."""
-        price, meter = route.price, route.price.meter()
+        price = route.price
         if caller.fresh:
             # Nobody can have paid for a token that was made a moment ago: strangers do not reach the ledger.
             raise PaymentRequired(price=price.ceiling, balance=Money.zero(price.ceiling.currency))
+        ceiling = await self._ceiling(exchange, caller, price) if price.looks_ahead else price.ceiling
+        max_price = exchange.headers.get("Gateway-Max-Price")
+        if max_price is not None:
+            headers.agrees(max_price, ceiling)
+        held = ceiling if price.slice is None or ceiling < price.slice else price.slice
         hold = await self._ledger.hold(
-            caller.account, price.ceiling, id=exchange.id, token=caller.token_tag, tariff=route.tariff
+            caller.account, held, id=exchange.id, token=caller.token_tag, tariff=route.tariff
         )
+        meter = price.meter(self._now, held)
+        paying: asyncio.Task[None] | None = None
         begun, fields = False, exchange.fields
 
         def started() -> None:
-            nonlocal begun
+            nonlocal begun, paying
             begun = True
             hold.started()
+            if held is not ceiling and isinstance(meter, UseMeter) and isinstance(price, MeteredPrice):
+                paying = asyncio.create_task(self._pay_on(exchange, hold, meter, price, ceiling))
 
         try:
             self._places.take(route)
@@ -102,18 +119,83 @@ class Serve:
                 # On a strict route this waits for the disk: no byte is answered before its price is on record.
                 due = price.cost(meter.units)
                 await self._ledger.start(hold, due, route.durability)
-                exchange.fields = [*fields, *headers.receipt(due, hold.balance)]
+                exchange.fields = [*fields, *_receipt(meter, due, hold, held, ceiling)]
                 await exchange.answer(meter, started)
+                if paying is not None:
+                    await paying
             finally:
                 self._places.leave(route)
         except BaseException:
             if not begun:
-                meter.cut()  # not a byte of the answer has left: whoever is to blame, it costs nothing
+                meter.void()  # not a byte of the answer has left: whoever is to blame, it costs nothing
                 exchange.fields = fields  # nor does a refusal say that it did
             raise
         finally:
+            if paying is not None:
+                paying.cancel()
+            if meter.follower is not None:
+                meter.follower.close()
             exchange.cost = self._ledger.settle(hold, price.cost(meter.units))
             self._spent(caller.account, hold)
+
+    async def _pay_on(self, exchange: Exchange, hold: Hold, meter: UseMeter, price: MeteredPrice, most: Money) -> None:
+        """A long answer goes on for as long as it can be paid: a slice at a time, before the last one is used up.
+
+        If more came at once than was held, it waits. Ends with the answer, once all of it is paid.
+        """
+        assert price.slice is not None
+        low = asyncio.Event()
+        meter.watch(price.slice.micros, low=low.set, short=exchange.pause)
+        try:
+            while meter.ceiling < most.micros:
+                if not (meter.is_short if meter.is_over else meter.is_low):
+                    if meter.is_over:
+                        return
+                    await _either(low, meter.seconds_left)
+                    continue
+                low.clear()
+                due = price.cost(meter.units)
+                ahead = min(price.slice.micros + meter.owed - meter.units, most.micros - due.micros)
+                try:
+                    await self._ledger.renew(hold, due, price.cost(ahead))
+                except PaymentRequired as refused:
+                    if refused.balance.micros <= 0:
+                        raise
+                    ahead = meter.ceiling - due.micros + refused.balance.micros  # the last of it
+                    await self._ledger.renew(hold, due, price.cost(ahead))
+                meter.ceiling = max(meter.ceiling, due.micros + ahead)
+                exchange.go_on()
+            meter.unwatch()  # nothing more will be due, however long it goes on
+        except Refusal as refusal:
+            exchange.end_early(refusal)
+
+    async def _ceiling(self, exchange: Exchange, caller: Caller, price: AnyPrice) -> Money:
+        """What this request can cost at most, by what it says. Nobody's body is waited for who never paid."""
+        most = price.ceiling
+        if not await self._ledger.funded(caller.account, most.currency):
+            raise PaymentRequired(price=most, balance=Money.zero(most.currency))
+        says = exchange.headers
+        length = None if "Transfer-Encoding" in says else int(says.get("Content-Length", "0"))
+        looks = price.looks_inside and says.get("Content-Encoding", "identity").lower() == "identity"
+        return price.ceiling_for(length, await exchange.body_ahead(LOOKED_AT_BYTES_MAX) if looks else None)
+
+
+async def _either(event: asyncio.Event, seconds: float | None) -> None:
+    """Until it has happened, or so much time has passed."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
+def _receipt(meter: Meter, due: Money, hold: Hold, held: Money, ceiling: Money) -> Fields:
+    """What the request costs, or, while that is not known, what it costs at most."""
+    if meter.follower is None or (meter.follower.is_over and (held is ceiling or not meter.follower.is_short)):
+        return headers.receipt(due, hold.balance)
+    return headers.at_most(ceiling)
+
+
+def _unwatched(account: str, hold: Hold) -> None:
+    """Nobody tops accounts up by themselves."""
 
 
 def _nothing_to_record() -> None:

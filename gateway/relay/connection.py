@@ -80,9 +80,10 @@ class CallerConnection(asyncio.Protocol):
     """The protocol of an accepted connection."""
 
     __slots__ = (
-        "_discarding", "_forwarding", "_full_bytes", "_holds", "_idle_deadline", "_lingering", "_origin",
-        "_origin_host", "_peer", "_read_deadline", "_sent_before", "_task", "_transport", "_tunnel", "_unread",
-        "_wait_for_room", "_waiter", "_write_deadline", "current", "fault", "is_full", "is_gone", "relay",
+        "_awaited", "_awaited_bytes", "_discarding", "_forwarding", "_full_bytes", "_holds", "_idle_deadline",
+        "_lingering", "_origin", "_origin_host", "_peer", "_read_deadline", "_sent_before", "_task", "_transport",
+        "_tunnel", "_unread", "_wait_for_room", "_waiter", "_write_deadline", "current",
+        "fault", "is_full", "is_gone", "relay",
     )  # fmt: skip
 
     def __init__(self, relay: "Relay") -> None:
@@ -101,6 +102,9 @@ class CallerConnection(asyncio.Protocol):
         self._wait_for_room = False
         self._unread = b""
         self._holds = 0
+        self._awaited: asyncio.Future[None] | None = None
+        self._awaited_bytes = 0
+        """How much of the current body somebody wants to see before it goes up."""
         self._full_bytes = 0
         self._read_deadline = self._write_deadline = _NEVER
         self._origin: Origin | None = None
@@ -146,8 +150,13 @@ class CallerConnection(asyncio.Protocol):
 
     def _keep_unread(self, data: bytes) -> None:
         self._unread += data
-        if len(self._unread) > _AHEAD_BYTES_MAX:
-            self._hold(_UNREAD)
+        if self._awaited is None:
+            if len(self._unread) > _AHEAD_BYTES_MAX:
+                self._hold(_UNREAD)
+        elif len(self._unread) < self._awaited_bytes:
+            self._read_deadline = self.relay.now() + self.relay.timeouts.body_seconds
+        elif not self._awaited.done():
+            self._awaited.set_result(None)
 
     def eof_received(self) -> bool:
         if self._tunnel is not None:
@@ -320,6 +329,19 @@ class CallerConnection(asyncio.Protocol):
 
     # --- bodies -------------------------------------------------------------------------------------------------------
 
+    async def body_ahead(self, size: int) -> bytes:
+        """So much of the current request's body, which stays where it is. Raises BodyTooSlow."""
+        if len(self._unread) < size:
+            self._awaited, self._awaited_bytes = self.relay.loop.create_future(), size
+            self._read_deadline = self.relay.now() + self.relay.timeouts.body_seconds
+            self._release(_UNREAD)
+            try:
+                await self._awaited
+            finally:
+                self._awaited = None
+                self._read_deadline = _NEVER
+        return self._unread[:size]
+
     def upload_may_flow(self) -> None:
         """The current request's body may go up: what has come of it does now."""
         assert self.current is not None
@@ -475,6 +497,11 @@ class CallerConnection(asyncio.Protocol):
             self._read_deadline = now + _LINGER_SECONDS  # it has yet to read the answer
         elif self._lingering or self._discarding is not None or self._tunnel is not None:
             self._transport.abort()
+        elif current is not None and self._awaited is not None:
+            self._read_deadline = _NEVER
+            current.closes = True
+            if not self._awaited.done():
+                self._awaited.set_exception(BodyTooSlow())
         elif current is not None:
             self._read_deadline = _NEVER
             current.closes = True

@@ -22,10 +22,12 @@ from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.refusals import BodyTooLarge, Refusal, UpstreamFailed, UpstreamTimedOut
 from gateway.core.routes import Route, Server
+from gateway.core.streams import is_open_stream, last_event
 from gateway.ports import AnswerCut, Started
 from gateway.relay import answers
 from gateway.relay.bodies import LAST_CHUNK, NO_UPLOAD, RequestBody, chunked
 from gateway.relay.heads import AnswerHead, RequestBlock, encoded
+from gateway.relay.metering import Metering
 from gateway.relay.tunnel import Tunnel
 from gateway.relay.upstream import UpstreamConnection
 
@@ -49,6 +51,7 @@ class RelayExchange:
     _upstream: UpstreamConnection | None = None
     _route: Route | None = None
     _meter: Meter | None = None
+    _metering: Metering | None = None
     _head: AnswerHead | None = None
     _head_waiter: asyncio.Future[None] | None = None
     _done: asyncio.Future[None] | None = None
@@ -57,6 +60,8 @@ class RelayExchange:
     _answer_ended: bool = False
     _trailers: Fields = []  # noqa: RUF012 -- replaced, never changed
     _streaming: bool = False
+    _paused: bool = False
+    """Until what has come is paid for."""
     _chunked: bool = False
     _spoken: bool = False
     """Whether a byte of an answer came before the connection broke."""
@@ -105,8 +110,17 @@ class RelayExchange:
         if self._block.head.framing.length > self._caller.relay.body_bytes_max:
             raise BodyTooLarge(limit_bytes=self._caller.relay.body_bytes_max)
 
+    async def body_ahead(self, bytes_max: int) -> bytes | None:
+        left = self.upload.left
+        if left is None or left > bytes_max or (left and self._block.head.expects_continue):
+            return None
+        return await self._caller.body_ahead(left)
+
     async def forward(self, route: Route, target: str, meter: Meter, caller: Caller) -> None:
         self._route, self._meter = route, meter
+        if meter.follower is not None:
+            meter.follower.asks(lambda: self.upload.seen)
+            self._metering = Metering(self, meter.follower, self.method)
         secret = route.upstream.credential
         if secret is not None and secret.place == "query":
             target = targets.with_query_parameter(target, secret.name, secret.value.reveal())
@@ -146,7 +160,7 @@ class RelayExchange:
         """Send the request; return when the head of the answer is there."""
         self._upstream, self._fault = connection, None
         waiter = self._head_waiter = self._caller.relay.loop.create_future()
-        connection.ask(self, self.method, request, whole=self.upload.done)
+        connection.ask(self._metering or self, self.method, request, whole=self.upload.done)
         if not self.upload.done:
             self._begin_upload()
         await waiter
@@ -247,6 +261,29 @@ class RelayExchange:
         if self._upstream is not None:
             self._upstream.finish()
             self._upstream = None
+
+    def pause(self) -> None:
+        self._paused = True
+        if self._upstream is not None:
+            self._upstream.pause_reading()
+
+    def go_on(self) -> None:
+        self._paused = False
+        if self._upstream is not None and self._streaming and not self._caller.is_full:
+            self._upstream.resume_reading()
+
+    def end_early(self, refusal: Refusal) -> None:
+        if not self._streaming:
+            return
+        if self._upstream is not None:
+            self._upstream.abandon()
+            self._upstream = None
+        if self._head is None or not is_open_stream(self._head.fields) or self._tunnel is not None:
+            self._break_off(refusal)
+            return
+        event = last_event(refusal, str(self.id))
+        self._caller.write(chunked([event]) + LAST_CHUNK if self._chunked else event)
+        self._finish()
 
     async def refuse(self, refusal: Refusal, route: Route | None) -> None:
         relay = self._caller.relay
@@ -414,7 +451,7 @@ class RelayExchange:
 
     def caller_drained(self) -> None:
         self._count_waiting()
-        if self._upstream is not None and self._streaming:
+        if self._upstream is not None and self._streaming and not self._paused:
             self._upstream.resume_reading()
 
     def _count_waiting(self) -> None:

@@ -9,7 +9,6 @@ from types import MappingProxyType
 from gateway.core.auto_top_ups import Ceilings
 from gateway.core.limits import Limit
 from gateway.core.money import Money
-from gateway.core.pricing import Price
 from gateway.core.routes import (
     Ejection,
     FieldRules,
@@ -20,7 +19,7 @@ from gateway.core.routes import (
     UpstreamCredential,
 )
 from gateway.core.secrets import Secret
-from gateway.settings import forms, limiting, payable, relay_forms, secret_files
+from gateway.settings import forms, limiting, payable, pricing, relay_forms, secret_files
 from gateway.settings.shape import (
     AutoTopUpShape,
     CredentialShape,
@@ -215,7 +214,7 @@ def _route(shape: RouteShape, upstreams: Mapping[str, Upstream], currency: str, 
         name=shape.name,
         match=shape.match,
         upstream=upstreams[shape.upstream],
-        price=Price(forms.price(shape.price) or Money.zero(currency)),
+        price=pricing.price(shape.price, shape.charge_when, currency),
         rewrite="/" if shape.strip_prefix else shape.rewrite,
         host=relay_forms.host(shape.host),
         request_fields=_field_rules(shape.request_headers),

@@ -101,7 +101,7 @@ def _settings(field: FieldInfo, path: Pattern) -> Iterator[Setting]:
         yield Setting(path, Form("by name", ""), description, "", section=True, by_name=True)
         yield Setting((*path, NAME), seen.form, "", "", many=seen.many)
         return
-    if not seen.models:
+    if not seen.models or seen.either:
         yield Setting(
             path,
             seen.form,
@@ -111,6 +111,8 @@ def _settings(field: FieldInfo, path: Pattern) -> Iterator[Setting]:
             many=seen.many,
             value=None if field.is_required() or seen.many else field.default,
         )
+        for model in seen.models:
+            yield from _of(model, path)
         return
     form = Form("list" if seen.many else "by name" if seen.by_name else "section", "")
     yield Setting(path, form, description, "", field.is_required(), section=True, by_name=seen.many or seen.by_name)
@@ -127,6 +129,8 @@ class _Seen:
     otherwise: str = ""
     many: bool = False
     by_name: bool = False
+    either: bool = False
+    """Whether it may be one text as well."""
     models: tuple[type[BaseModel], ...] = ()
 
 
@@ -136,7 +140,10 @@ def _look(annotation: Any, metadata: list[object]) -> _Seen:
     if origin is Annotated:
         return _look(arguments[0], metadata + list(arguments[1:]))
     if origin in (Union, types.UnionType):
-        return _look(next(argument for argument in arguments if argument is not types.NoneType), metadata)
+        first, *others = [_look(argument, metadata) for argument in arguments if argument is not types.NoneType]
+        for other in others:
+            first.models, first.either = (*first.models, *other.models), True
+        return first
     if origin is list:
         seen = _look(arguments[0], metadata)
         seen.many = True

@@ -10,7 +10,7 @@ from gateway.settings.catalogue import Setting
 from gateway.settings.masking import shown
 from gateway.settings.mistakes import Report
 from gateway.settings.nodes import Node, Path, find, plain, walk
-from gateway.settings.shape import GatewayShape
+from gateway.settings.shape import FLAT, METERED, GatewayShape
 from gateway.settings.suggestions import did_you_mean
 
 _PLAIN_TEXTS = ("name", "secret", "header name", "header value", "query name", "user name")
@@ -35,7 +35,7 @@ def check(root: Node, report: Report) -> GatewayShape | None:
 
 
 def _explain(error: Any, root: Node, report: Report) -> None:
-    path, at_key = _path(error["loc"])
+    path, at_key = _path(tuple(part for part in error["loc"] if part not in (FLAT, METERED)))
     if path and isinstance(path[-1], int) and find(root, path) is None:
         path = path[:-1]  # one text may stand for a list of one
     if report.is_bad(path):

@@ -58,6 +58,10 @@ class Draft:
     def given(self, *path: str | int) -> bool:
         return find(self._root, path) is not None
 
+    def is_mapping(self, *path: str | int) -> bool:
+        node = find(self._root, path)
+        return node is not None and isinstance(node.value, dict)
+
     def names(self, *path: str | int) -> list[str]:
         """The keys of a mapping."""
         node = find(self._root, path)

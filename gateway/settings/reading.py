@@ -23,7 +23,7 @@ BYTES_MAX = 2**20
 DEPTH_MAX = 32
 NODES_MAX = 100_000
 
-_MONEY = ("price", "top_up")
+_MONEY = ("price", "top_up", "base", "minimum", "maximum")
 _AMOUNT = re.compile(r"[0-9]+(\.[0-9]+)? ?[A-Za-z]{3}")
 _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
 _FRACTION = re.compile(r"-?[0-9]+\.[0-9]+")

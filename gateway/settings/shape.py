@@ -8,10 +8,11 @@ unknown is let through (`extra="forbid"`).
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from gateway.settings.texts import (
     AddressText,
+    AmountPerText,
     AmountText,
     BodySizeText,
     CheckPath,
@@ -25,12 +26,16 @@ from gateway.settings.texts import (
     HeadSizeText,
     HostLabel,
     HostText,
+    JsonPath,
+    JsonPaths,
     ListenerText,
     MatchText,
     Name,
     OriginText,
     Otherwise,
+    OwnUnit,
     PasswordText,
+    PercentText,
     PriceText,
     ProxyText,
     QueryName,
@@ -44,10 +49,12 @@ from gateway.settings.texts import (
     ServerName,
     ServerText,
     Shape,
+    StatusText,
     StorageText,
     StoreText,
     StripeKeyText,
     Truth,
+    UnitName,
     UserText,
     Version,
     WebhookText,
@@ -321,6 +328,97 @@ class LimitShape(Shape):
     ] = "all"
 
 
+class MeteredPriceShape(Shape):
+    base: Annotated[AmountText | None, Otherwise("nothing"), Field(description="What every charged answer costs.")] = (
+        None
+    )
+    per: Annotated[
+        dict[UnitName, AmountPerText],
+        Otherwise("nothing"),
+        Field(
+            description="What is added for each unit: `request_bytes`, `answer_bytes`, `seconds`, `rows`, "
+            "`input_tokens`, `cached_tokens`, `output_tokens`, `total_tokens`, or one of `fields`."
+        ),
+    ] = Field(default_factory=dict)
+    fields: Annotated[
+        dict[OwnUnit, JsonPath],
+        Field(description="Units of its own, and where the answer's JSON, events or lines say how many there are."),
+    ] = Field(default_factory=dict)
+    rows: Annotated[
+        JsonPath | None,
+        Otherwise("the document itself, or the lines of NDJSON"),
+        Field(description="Where the array stands whose elements are `rows`."),
+    ] = None
+    reported: Annotated[
+        Truth, Field(description="Whether what the upstream says in a `Gateway-Price` header is added.")
+    ] = False
+    minimum: Annotated[
+        AmountText | None, Otherwise("nothing"), Field(description="The least that a charged answer costs.")
+    ] = None
+    maximum: Annotated[
+        AmountText | None,
+        Otherwise("`base`, where nothing is added"),
+        Field(description="The most that an answer costs; so much is held before a request is forwarded."),
+    ] = None
+    slice: Annotated[
+        AmountText | None,
+        Otherwise("all at once"),
+        Field(
+            description="How much is held at a time, if an answer is paid for as it comes, and ends when the balance "
+            "does. Only for bytes, rows and seconds."
+        ),
+    ] = None
+    bounds: Annotated[
+        dict[UnitName, JsonPaths],
+        Otherwise("`maximum` is held"),
+        Field(
+            description="Where a request's JSON says how much its answer has of a unit at most, such as `max_tokens`, "
+            "or `request_bytes`, the length of its body. "
+            "If all units have a bound there, or are `request_bytes`, no more than that costs is held."
+        ),
+    ] = Field(default_factory=dict)
+    unreported: Annotated[
+        Literal["maximum", "minimum"],
+        Field(description="What an answer costs that does not say how many there are of something that has a price."),
+    ] = "maximum"
+
+
+class LateShape(Shape):
+    after: Annotated[DurationText, Field(description="How long the upstream may take until its answer begins.")]
+    due: Annotated[PercentText, Field(description="The part of its price that a later answer costs.")] = "free"
+
+
+class ChargeShape(Shape):
+    statuses: Annotated[
+        list[StatusText],
+        Otherwise("`2xx`, `3xx`"),
+        Field(min_length=1, description="The upstream's answers that are charged; all others are free."),
+    ] = Field(default_factory=lambda: ["2xx", "3xx"])
+    empty: Annotated[
+        PercentText, Field(description="The part of its price that an answer costs which has no body but could.")
+    ] = "100%"
+    cut: Annotated[
+        PercentText | None,
+        Otherwise("`free`; of a metered price `100%` of what was delivered"),
+        Field(description="The part that an answer costs which the upstream breaks off."),
+    ] = None
+    late: Annotated[
+        LateShape | None, Otherwise("charged in full"), Field(description="Answers that take too long.")
+    ] = None
+
+
+def _kind_of_price(value: object) -> str:
+    return METERED if isinstance(value, dict | MeteredPriceShape) else FLAT
+
+
+FLAT, METERED = "flat price", "metered price"
+"""The two forms of a price, as pydantic tells them apart in what it reports."""
+
+PriceOfRoute = Annotated[
+    Annotated[PriceText, Tag(FLAT)] | Annotated[MeteredPriceShape, Tag(METERED)], Discriminator(_kind_of_price)
+]
+
+
 class RouteShape(Shape):
     name: Annotated[Name, Field(description="What it is called in statements, logs and metrics; unique.")]
     match: Annotated[
@@ -330,7 +428,13 @@ class RouteShape(Shape):
         ),
     ]
     upstream: Annotated[Name, Field(description="The name of the upstream that answers.")]
-    price: Annotated[PriceText, Field(description="What an answered call costs. Never left out: `free` must be said.")]
+    price: Annotated[
+        PriceOfRoute,
+        Field(description="What an answered call costs, or how it adds up. Never left out: `free` must be said."),
+    ]
+    charge_when: Annotated[ChargeShape, Field(description="Which answers are charged, and for what part.")] = (
+        ChargeShape()
+    )
     strip_prefix: Annotated[Truth, Field(description="Whether the upstream is sent the path without `match`.")] = False
     rewrite: Annotated[
         RewriteText | None,

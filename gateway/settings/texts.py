@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from gateway.core.secrets import Secret
-from gateway.settings import forms, relay_forms
+from gateway.settings import forms, price_forms, relay_forms
 from gateway.settings.nodes import EnvironmentText
 
 
@@ -68,6 +68,13 @@ def _yes_or_no(value: object) -> object:
     return value
 
 
+def _status_as_text(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+_STATUS_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "integer", "minimum": 200, "maximum": 599}]}
+
+
 def _in_a_list(value: object) -> object:
     return [value] if isinstance(value, str | int | float) else value
 
@@ -120,6 +127,29 @@ PriceText = Annotated[
     _check(forms.price),
     Form("amount, or `free`", '"0.002 usd"'),
     _written(r"free|[0-9]+(\.[0-9]+)? ?[A-Za-z]{3}"),
+]
+AmountPerText = Annotated[
+    str,
+    _check(price_forms.amount_per),
+    Form("amount for so many", '"3.00 usd per 1M"'),
+    _written(r"[0-9]+(\.[0-9]+)? ?[A-Za-z]{3}( *(/|per) *.+)?"),
+]
+UnitName = Annotated[str, _check(price_forms.unit)]
+OwnUnit = Annotated[str, _check(price_forms.own_unit)]
+JsonPath = Annotated[str, _check(price_forms.json_path), Form("path in JSON", "usage.pages")]
+JsonPaths = Annotated[
+    list[JsonPath],
+    BeforeValidator(_in_a_list),
+    Field(min_length=1),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
+PercentText = Annotated[str, _check(price_forms.percent), Form("`free` or a percentage", '"50%"')]
+StatusText = Annotated[
+    str,
+    BeforeValidator(_status_as_text),
+    _check(price_forms.statuses),
+    Form("status", "2xx"),
+    WithJsonSchema(_STATUS_SCHEMA),
 ]
 RateText = Annotated[
     str,

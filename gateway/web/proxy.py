@@ -51,6 +51,7 @@ from gateway.core.refusals import (
     UpstreamTimedOut,
 )
 from gateway.core.routes import Route, Server
+from gateway.core.streams import is_open_stream, last_event
 from gateway.flows.serve import Serve
 from gateway.ports import AnswerCut, Clock, Started
 from gateway.web.answers import RelayedAnswer, internal_error, log_failure
@@ -126,6 +127,11 @@ class AiohttpExchange:
         self._upstream_fields: Fields = []
         self._answer: web.StreamResponse | None = None
         self._body_fault: Exception | None = None
+        self._early_end: Refusal | None = None
+        self._resumed = asyncio.Event()
+        self._resumed.set()
+        self._ahead = b""
+        self._sent_bytes = 0
         self._waited_seconds = 0.0
         """For the caller, which takes its answer slower than it comes."""
         self.id = RequestId(proxy.clock.now_ms(), proxy.numbers.next())
@@ -190,10 +196,25 @@ class AiohttpExchange:
             if not _is_text(value):
                 raise BadRequest(f"the field {name} is not UTF-8")
 
+    async def body_ahead(self, bytes_max: int) -> bytes | None:
+        length = self._accepted.framing.length
+        if not self._request.body_exists or (self._accepted.framing.kind == "length" and not length):
+            return b""
+        if self._accepted.framing.kind != "length" or length > bytes_max or self._accepted.expects_continue:
+            return None
+        while len(self._ahead) < length:
+            chunk = await self._body_chunk()
+            if not chunk:
+                raise BadRequest("the body is malformed")
+            self._ahead += chunk
+        return self._ahead
+
     # --- forward ------------------------------------------------------------------------------------------------------
 
     async def forward(self, route: Route, target: str, meter: Meter, caller: Caller) -> None:
         self._route = route
+        if meter.follower is not None:
+            meter.follower.asks(lambda: self._sent_bytes)
         pool = self._proxy.upstreams.pool(route.upstream)
         credential = route.upstream.credential
         if credential is not None and credential.place == "query":
@@ -214,6 +235,8 @@ class AiohttpExchange:
         if self._upstream.connection is not None and self._upstream.connection.protocol is not None:
             self._upstream.connection.protocol.read_timeout = route.upstream.idle_seconds
         meter.head(self._upstream.status)
+        if meter.follower is not None:
+            meter.follower.answers(self.method, self._upstream.status, _texts(self._upstream.raw_headers))
 
     async def _ask(self, pool: Pool, server: Server, route: Route, target: str, fields: Fields) -> ClientResponse:
         """This server's answer, its head at least. Raises _NotReached, or why there is none."""
@@ -253,11 +276,11 @@ class AiohttpExchange:
     async def _body(self) -> AsyncIterator[bytes]:
         """The caller's body as it arrives, no more than the bound and no slower than it may be."""
         await self._say_continue()
-        sent = 0
         try:
-            while chunk := await self._body_chunk():
-                sent += len(chunk)
-                if sent > self._proxy.body_bytes_max:
+            while chunk := self._ahead or await self._body_chunk():
+                self._ahead = b""
+                self._sent_bytes += len(chunk)
+                if self._sent_bytes > self._proxy.body_bytes_max:
                     raise BodyTooLarge(limit_bytes=self._proxy.body_bytes_max)
                 yield chunk
         except Exception as fault:
@@ -292,12 +315,22 @@ class AiohttpExchange:
         try:
             await answer.prepare(self._request)
             started()
-            while chunk := await self._chunk(upstream, meter):
+            following = self._chunk if meter.follower is None else self._metered_chunk
+            while chunk := await following(upstream, meter):
                 await self._write(answer, chunk)
+            if self._early_end is not None:
+                await self._say_why(answer, self._early_end)
             await answer.write_eof()
         except ConnectionError:
             self._hang_up()
             raise AnswerCut from None
+
+    async def _say_why(self, answer: web.StreamResponse, refusal: Refusal) -> None:
+        """The answer ends here: with an event, or cut."""
+        if not is_open_stream(self._upstream_fields):
+            self._hang_up()
+            raise AnswerCut
+        await answer.write(last_event(refusal, str(self.id)))
 
     async def _write(self, answer: web.StreamResponse, chunk: bytes) -> None:
         now = asyncio.get_running_loop().time
@@ -310,10 +343,35 @@ class AiohttpExchange:
         try:
             return await upstream.content.readany()
         except (ClientError, TimeoutError, OSError) as error:
+            if self._early_end is not None:
+                return b""
             if not self._is_over_by_caller(error):
                 meter.cut()
             self._hang_up()
             raise AnswerCut from error
+
+    def pause(self) -> None:
+        self._resumed.clear()
+
+    def go_on(self) -> None:
+        self._resumed.set()
+
+    def end_early(self, refusal: Refusal) -> None:
+        self._early_end = refusal
+        self._resumed.set()
+        if self._upstream is not None:
+            self._upstream.close()
+
+    async def _metered_chunk(self, upstream: ClientResponse, meter: Meter) -> bytes:
+        """The same, and the meter sees it. None is taken while nobody pays for it."""
+        if not self._resumed.is_set():
+            await self._resumed.wait()
+        chunk = b"" if self._early_end else await self._chunk(upstream, meter)
+        if self._early_end is not None:
+            return b""
+        if meter.follower is not None:
+            meter.follower.body(chunk) if chunk else meter.follower.end()
+        return chunk
 
     def _is_over_by_caller(self, error: Exception) -> bool:
         """Whether the time for all of the answer has passed, and passed with waiting for its caller."""

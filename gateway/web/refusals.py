@@ -56,6 +56,10 @@ WORDS: dict[type[Refusal], Words] = {
     ),
     no.NoRoute: Words("Not found", lambda r: "No route of this gateway has this address."),
     no.MethodNotAllowed: Words("Method not allowed", lambda r: "This gateway does not serve this method."),
+    no.PriceTooHigh: Words(
+        "The price is higher than the request allows",
+        lambda r: f"This request costs up to {r.price}, its Gateway-Max-Price is {r.limit}. Nothing was charged.",
+    ),
     no.HeadTooSlow: Words("The request stopped coming", lambda r: "Nothing was charged; send it again."),
     no.BodyTooSlow: Words("The body stopped coming", lambda r: "Nothing was charged; send it again."),
     no.BodyTooLarge: Words("The body is too large", lambda r: f"A request body may have {r.limit_bytes} bytes."),
@@ -118,8 +122,9 @@ def problem(refusal: Refusal, request_id: str | None = None) -> dict[str, Any]:
     if isinstance(refusal, no.RateLimited):
         body["policy"] = refusal.policy
         body["violated-policies"] = list(refusal.violated)
-    if isinstance(refusal, PaymentRequired):
+    if isinstance(refusal, PaymentRequired | no.PriceTooHigh):
         body["price"] = {"amount": refusal.price.number, "currency": refusal.price.currency}
+    if isinstance(refusal, PaymentRequired):
         body["balance"] = {"amount": refusal.balance.number, "currency": refusal.balance.currency}
         body["account"] = refusal.account
         if refusal.payment_url:

@@ -72,6 +72,9 @@ class FakeExchange:
     def check(self) -> None:
         pass
 
+    async def body_ahead(self, bytes_max: int) -> bytes | None:
+        return None
+
     async def forward(self, route: Route, target: str, meter: Meter, caller: Caller) -> None:
         await asyncio.sleep(0)
         self.forwarded += 1
@@ -91,6 +94,15 @@ class FakeExchange:
             meter.cut()
             raise AnswerCut
         await asyncio.sleep(0)
+
+    def pause(self) -> None:
+        pass
+
+    def go_on(self) -> None:
+        pass
+
+    def end_early(self, refusal: Refusal) -> None:
+        self.refused = refusal
 
     async def refuse(self, refusal: Refusal, route: Route | None) -> None:
         self.refused = refusal
@@ -141,6 +153,7 @@ class Shop:
             ledger=self.keeper,
             till=FakeTill(),
             served=lambda exchange, route, caller: self.served.append(exchange),
+            now=lambda: 0.0,
         )
 
     async def open(self, money: str = "1.00 usd") -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.core.limits import Limit, Rate
 from gateway.core.money import Money
+from gateway.core.pricing import Price
 from gateway.core.secrets import Secret
 from gateway.settings import SettingsInvalid, from_mapping, load
 from tests.settings.asking import (
@@ -44,13 +45,13 @@ def test_a_full_file_becomes_values_of_core(tmp_path: Path, monkeypatch: pytest.
     assert found.secrets.peppers == (Secret(PEPPER),)
     assert found.secrets.operator_token == Secret(OPERATOR_TOKEN)
     weather, status = found.routes.routes
-    assert weather.price.per_call == Money.parse("0.002 usd")
+    assert weather.price == Price(Money.parse("0.002 usd"))
     assert weather.limits == (Limit("weather", Rate(100, 60, "100/minute")),)
     assert weather.rewrite == "/"
     assert weather.upstream is found.upstreams["weather"]
     assert str(weather.upstream.servers[0]) == "http://127.0.0.1:9001"
     assert status.price.free
-    assert status.price.per_call.currency == "usd"
+    assert status.price == Price(Money.zero("usd"))
     assert found.limits.request_body_bytes_max == 100 * 2**20
 
 

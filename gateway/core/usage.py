@@ -1,0 +1,213 @@
+"""What an answer says of its own use: tokens, rows, and any number in it, read from a copy as it passes by.
+
+A JSON document is searched for its members, a stream of server-sent events in the data of each event, and lines of
+JSON in each line; of what several events or lines say, the last counts, since such numbers are running totals. An
+event that was cut off says nothing. The shapes of OpenAI's and Anthropic's answers are known by themselves:
+
+    input_tokens    what was put in, less what came from a cache if `cached_tokens` have a price of their own
+    cached_tokens   what of it was read from a cache
+    output_tokens   what came out
+    total_tokens    both, or what the answer says they are together
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+
+from gateway.core import coded
+from gateway.core.coded import Unreadable
+from gateway.core.json_paths import COUNT_MAX, JsonPaths, Sought
+
+TOKENS = ("input_tokens", "cached_tokens", "output_tokens", "total_tokens")
+ROWS = "rows"
+
+_OWN = "="
+"""Begins the names of what is read to find tokens; no unit's name does."""
+_SHAPES = {
+    "=prompt": "prompt_tokens",
+    "=prompt_cached": "prompt_tokens_details.cached_tokens",
+    "=completion": "completion_tokens",
+    "=input": "input_tokens",
+    "=input_cached": "input_tokens_details.cached_tokens",
+    "=cache_read": "cache_read_input_tokens",
+    "=cache_made": "cache_creation_input_tokens",
+    "=output": "output_tokens",
+    "=total": "total_tokens",
+}
+_WHERE = ("usage", "message.usage", "response.usage")
+_LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")
+_BREAKS = re.compile(rb"[^\r\n]+|\r\n|\r|\n")
+_DATA = b"data:"
+
+
+def sought(paths: Mapping[str, str], *, tokens: bool, rows: str | None) -> Sought:
+    """What a price looks for: its own paths by unit, tokens in the known shapes, an array of rows."""
+    shapes = {name: [f"{above}.{path}" for above in _WHERE] for name, path in _SHAPES.items()} if tokens else {}
+    return Sought({**{unit: [path] for unit, path in paths.items()}, **shapes}, rows)
+
+
+class Reading:
+    """Follows the body of one answer. `values` is what is known by now; a unit that nobody spoke of is not in it."""
+
+    def __init__(self, sought: Sought, content_type: str, codings: str, *, separate_cached: bool) -> None:
+        self._separate_cached = separate_cached
+        kind = content_type.partition(";")[0].strip().lower()
+        self._text: _Document | _Events | _Lines | None = None
+        self._decoded: Callable[[bytes], Iterator[bytes]] = coded.Plain().feed
+        try:
+            self._decoded = coded.reader(codings)
+        except Unreadable:
+            return
+        if kind == "text/event-stream":
+            self._text = _Events(sought)
+        elif kind in _LINES:
+            self._text = _Lines(sought)
+        elif kind == "application/json" or kind.endswith("+json"):
+            self._text = _Document(sought)
+
+    def feed(self, data: bytes) -> None:
+        if self._text is None:
+            return
+        try:
+            for piece in self._decoded(data):
+                self._text.feed(piece)
+        except Unreadable:
+            self._text = None
+
+    def end(self) -> None:
+        """It came whole."""
+        if self._text is not None:
+            self._text.end()
+
+    @property
+    def values(self) -> dict[str, int]:
+        if self._text is None:
+            return {}
+        found = self._text.values
+        rows = {} if self._text.rows is None else {ROWS: self._text.rows}
+        own = {unit: number for unit, number in found.items() if not unit.startswith(_OWN)}
+        return {**_tokens(found, separate_cached=self._separate_cached), **rows, **own}
+
+
+class _Document:
+    """One JSON document."""
+
+    def __init__(self, sought: Sought) -> None:
+        self._paths = JsonPaths(sought)
+        self.feed = self._paths.feed
+
+    def end(self) -> None:
+        """What was found stands."""
+
+    @property
+    def values(self) -> Mapping[str, int]:
+        return self._paths.values
+
+    @property
+    def rows(self) -> int | None:
+        return self._paths.rows
+
+
+class _Lines:
+    """A JSON document in each line. The rows are the lines that are not blank."""
+
+    def __init__(self, sought: Sought) -> None:
+        self._paths = JsonPaths(sought)
+        self._filled = False
+        self.values: dict[str, int] = {}
+        self.rows: int | None = 0
+
+    def feed(self, data: bytes) -> None:
+        *lines, rest = data.split(b"\n")
+        for line in lines:
+            self._add(line)
+            self._line_ends()
+        self._add(rest)
+
+    def _add(self, part: bytes) -> None:
+        self._paths.feed(part)
+        self._filled = self._filled or bool(part.strip())
+
+    def _line_ends(self) -> None:
+        if self._filled:
+            self.rows = min((self.rows or 0) + 1, COUNT_MAX)
+            self.values |= self._paths.values
+        self._paths.reset()
+        self._filled = False
+
+    def end(self) -> None:
+        self._line_ends()
+
+
+class _Events:
+    """A stream of server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
+
+    rows: int | None = None
+
+    def __init__(self, sought: Sought) -> None:
+        self._paths = JsonPaths(sought)
+        self._holds_something = sought.words.search
+        self._between = True  # nothing of an event has come
+        self._line = b""  # how a line begins, until that says whether it is data
+        self._is_data: bool | None = None
+        self._after_cr = False
+        self.values: dict[str, int] = {}
+
+    def feed(self, data: bytes) -> None:
+        if self._between and data.endswith((b"\n\n", b"\r\n\r\n")) and not self._holds_something(data):
+            self._after_cr = False
+            return  # whole events that say nothing of what is sought, as most do
+        for found in _BREAKS.finditer(data):
+            piece = found[0]
+            if piece[0] not in b"\r\n":
+                self._add(piece)
+            elif not (piece == b"\n" and self._after_cr):
+                self._line_ends()
+            self._after_cr = piece == b"\r"
+
+    def _add(self, piece: bytes) -> None:
+        self._between = False
+        if self._is_data is None:
+            missing = len(_DATA) - len(self._line)
+            self._line += piece[:missing]
+            if self._line != _DATA and _DATA.startswith(self._line):
+                return
+            self._is_data, piece = self._line == _DATA, piece[missing:]
+        if self._is_data:
+            self._paths.feed(piece)
+
+    def _line_ends(self) -> None:
+        if self._is_data is None and not self._line:
+            self._event_ends()
+        elif self._is_data:
+            self._paths.feed(b"\n")
+        self._line, self._is_data = b"", None
+
+    def _event_ends(self) -> None:
+        self.values |= self._paths.values
+        self._paths.reset()
+        self._between = True
+
+    def end(self) -> None:
+        self._event_ends()
+
+
+def _tokens(found: Mapping[str, int], *, separate_cached: bool) -> dict[str, int]:
+    """The four units, as far as an answer speaks of them: OpenAI counts what was cached within, Anthropic beside."""
+    put_in, out = found.get("=prompt"), found.get("=completion")
+    cached = min(found.get("=prompt_cached", 0), put_in or 0)
+    if put_in is None and out is None:
+        put_in, out = found.get("=input"), found.get("=output")
+        cached = min(found.get("=input_cached", 0), put_in or 0)
+        if put_in is not None and ("=cache_read" in found or "=cache_made" in found):
+            cached = found.get("=cache_read", 0)
+            put_in += cached + found.get("=cache_made", 0)
+    units: dict[str, int] = {}
+    if put_in is not None:
+        units = {"input_tokens": put_in - cached if separate_cached else put_in, "cached_tokens": cached}
+    if out is not None:
+        units["output_tokens"] = out
+    if "=total" in found:
+        units["total_tokens"] = found["=total"]
+    elif put_in is not None and out is not None:
+        units["total_tokens"] = put_in + out
+    return units

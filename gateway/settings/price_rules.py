@@ -1,0 +1,101 @@
+"""What must agree within a metered price: currencies, bounds, units, and that it is a price at all.
+
+Rules as in `rules`.
+"""
+
+from collections.abc import Callable, Iterator
+
+from gateway.core.pricing import COUNTED, REQUEST_BYTES, UNITS
+from gateway.core.usage import ROWS
+from gateway.settings import forms, price_forms
+from gateway.settings.draft import Draft
+from gateway.settings.masking import shown
+from gateway.settings.nodes import Path
+from gateway.settings.suggestions import did_you_mean
+
+
+def _metered(draft: Draft) -> Iterator[Path]:
+    for number in draft.numbers("routes"):
+        path = ("routes", number, "price")
+        if draft.is_mapping(*path) and not draft.report.is_bad(path):
+            yield path
+
+
+def metered_amounts_are_of_one_currency(draft: Draft) -> None:
+    currency = draft.read(forms.currency, "currency")
+    for path in _metered(draft):
+        amounts = {
+            (*path, name): draft.read(forms.amount, *path, name) for name in ("base", "minimum", "maximum", "slice")
+        }
+        for unit in draft.names(*path, "per"):
+            per = draft.read(price_forms.amount_per, *path, "per", unit)
+            amounts[(*path, "per", unit)] = per.amount if per else None
+        for at, amount in amounts.items():
+            if amount is not None and currency and amount.currency != currency:
+                draft.report.add(at, f"this is in {amount.currency}, but `currency` is {currency}")
+
+
+def metered_prices_are_bounded(draft: Draft) -> None:
+    for path in _metered(draft):
+        base, least, most = (draft.read(forms.amount, *path, name) for name in ("base", "minimum", "maximum"))
+        adds = draft.names(*path, "per") or draft.truth(*path, "reported")
+        if any(draft.report.is_bad((*path, name)) for name in draft.names(*path)):
+            continue
+        if not adds and not draft.given(*path, "base"):
+            draft.report.add(path, "this adds up to nothing; give it a `base`, or units in `per`")
+        elif adds and not draft.given(*path, "maximum"):
+            words = "say in `maximum` what an answer costs at most: so much is held before a request is forwarded"
+            draft.report.add((*path, "maximum"), words)
+        slice = draft.read(forms.amount, *path, "slice")
+        if slice is not None:
+            said = [unit for unit in draft.names(*path, "per") if unit not in (*COUNTED, ROWS)]
+            if said or draft.truth(*path, "reported"):
+                words = f"{shown(said[0]) if said else 'what is reported'} is known only at the end of an answer"
+                draft.report.add((*path, "slice"), f"{words}, so it cannot be paid for as it comes")
+            for name, amount in (("base", base), ("minimum", least)):
+                if amount is not None and amount.currency == slice.currency and slice < amount:
+                    draft.report.add((*path, "slice"), f"this is less than `{name}`, {amount}")
+                    break
+        for name, amount in (("base", base), ("minimum", least)):
+            if most is not None and amount is not None and most.currency == amount.currency and most < amount:
+                draft.report.add((*path, "maximum"), f"this is less than `{name}`, {amount}")
+                break
+
+
+def metered_units_are_known(draft: Draft) -> None:
+    for path in _metered(draft):
+        own, priced = draft.names(*path, "fields"), draft.names(*path, "per")
+        for unit in priced:
+            per = draft.read(price_forms.amount_per, *path, "per", unit)
+            if unit not in UNITS and unit not in own:
+                hint = (
+                    did_you_mean(unit, [*UNITS, *own]) or f"; say in `fields` where it stands, or write one of {_KNOWN}"
+                )
+                draft.report.add((*path, "per", unit), f"there is no unit {shown(unit)}{hint}", at_key=True)
+            elif per is not None and (words := per.problem(unit)):
+                draft.report.add((*path, "per", unit), words)
+        for unit in own:
+            if unit not in priced and not draft.report.is_bad((*path, "fields", unit)):
+                draft.report.add((*path, "fields", unit), "it has no price in `per`, so it is not read", at_key=True)
+        for unit in draft.names(*path, "bounds"):
+            if unit not in priced or unit == REQUEST_BYTES:
+                words = "the length of a request bounds it" if unit == REQUEST_BYTES else "it has no price in `per`"
+                draft.report.add((*path, "bounds", unit), f"{words}, so nothing need be bounded", at_key=True)
+        if draft.given(*path, "rows") and ROWS not in priced:
+            draft.report.add((*path, "rows"), "rows have no price in `per`, so they are not counted")
+
+
+def what_is_free_is_not_charged(draft: Draft) -> None:
+    for number in draft.numbers("routes"):
+        if draft.given("routes", number, "charge_when") and draft.text("routes", number, "price") == forms.FREE:
+            draft.report.add(("routes", number, "charge_when"), "the route is free, so nothing is charged when")
+
+
+_KNOWN = ", ".join(UNITS)
+
+ALL: tuple[Callable[[Draft], None], ...] = (
+    metered_amounts_are_of_one_currency,
+    metered_prices_are_bounded,
+    metered_units_are_known,
+    what_is_free_is_not_charged,
+)

@@ -1,0 +1,54 @@
+"""From the checked shapes of a price and its `charge_when` to the price of a route."""
+
+from types import MappingProxyType
+
+from gateway.core.charging import ChargeWhen
+from gateway.core.money import Money
+from gateway.core.pricing import AnyPrice, MeteredPrice, Price, UnitPrice
+from gateway.settings import forms, price_forms
+from gateway.settings.shape import ChargeShape, MeteredPriceShape
+
+
+def price(shape: str | MeteredPriceShape, charge: ChargeShape, currency: str) -> AnyPrice:
+    """A route that says nothing of when it charges has the plain price of a call, which costs the least to serve."""
+    if isinstance(shape, MeteredPriceShape):
+        return _metered(shape, _charge(charge, cut=100), currency)
+    flat = forms.price(shape)
+    if flat is None:
+        return Price(Money.zero(currency))
+    if charge == ChargeShape():
+        return Price(flat)
+    return MeteredPrice(maximum=flat, base=flat, charge=_charge(charge, cut=0))
+
+
+def _metered(shape: MeteredPriceShape, charge: ChargeWhen, currency: str) -> MeteredPrice:
+    base = forms.amount(shape.base) if shape.base else Money.zero(currency)
+    return MeteredPrice(
+        maximum=forms.amount(shape.maximum) if shape.maximum else base,
+        base=base,
+        per=tuple(_per(unit, text) for unit, text in shape.per.items()),
+        minimum=forms.amount(shape.minimum) if shape.minimum else None,
+        fields=MappingProxyType(dict(shape.fields)),
+        rows_at=shape.rows or "",
+        reported=shape.reported,
+        unreported=shape.unreported,
+        slice=forms.amount(shape.slice) if shape.slice else None,
+        bounds=MappingProxyType({unit: tuple(paths) for unit, paths in shape.bounds.items()}),
+        charge=charge,
+    )
+
+
+def _per(unit: str, text: str) -> UnitPrice:
+    per = price_forms.amount_per(text)
+    return UnitPrice(unit, per.amount, per.counted(unit), text)
+
+
+def _charge(shape: ChargeShape, *, cut: int) -> ChargeWhen:
+    late = shape.late
+    return ChargeWhen(
+        statuses=frozenset().union(*(price_forms.statuses(text) for text in shape.statuses)),
+        empty=price_forms.percent(shape.empty),
+        cut=price_forms.percent(shape.cut) if shape.cut else cut,
+        late=price_forms.percent(late.due) if late else 100,
+        late_seconds=forms.duration(late.after) if late else None,
+    )

@@ -1,0 +1,108 @@
+"""Metered prices and `charge_when` as they are written, and every mistake in them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.core.charging import ChargeWhen
+from gateway.core.money import Money
+from gateway.core.pricing import MeteredPrice, Price, UnitPrice
+from gateway.settings import price_forms
+from tests.settings.asking import full, mistakes, route, settings
+
+TOKENS = {"base": "0.001 usd", "per": {"input_tokens": "3.00 usd per 1M"}, "maximum": "0.50 usd"}
+
+
+def price_of(tmp_path: Path, **changes: Any) -> object:
+    return settings(tmp_path, full(routes=[route(**changes)])).routes.routes[0].price
+
+
+def test_a_metered_price_is_read(tmp_path: Path) -> None:
+    assert price_of(tmp_path, price=TOKENS) == MeteredPrice(
+        maximum=Money(500_000, "usd"), base=Money(1_000, "usd"),
+        per=(UnitPrice("input_tokens", Money(3_000_000, "usd"), 1_000_000, "3.00 usd per 1M"),),
+    )  # fmt: skip
+
+
+def test_where_only_a_base_costs_it_is_the_maximum(tmp_path: Path) -> None:
+    found = price_of(tmp_path, price={"base": "0.001 usd"})
+    assert isinstance(found, MeteredPrice)
+    assert found.ceiling == Money(1_000, "usd")
+
+
+def test_a_flat_price_is_metered_only_if_it_is_charged_in_another_way(tmp_path: Path) -> None:
+    assert isinstance(price_of(tmp_path, price="0.01 usd"), Price)
+    found = price_of(tmp_path, price="0.01 usd", charge_when={"statuses": [404, "2xx"], "late": {"after": "2s"}})
+    assert isinstance(found, MeteredPrice)
+    assert str(found) == "0.01 usd"
+    assert found.charge == ChargeWhen(
+        statuses=frozenset((*range(200, 300), 404)), empty=100, cut=0, late=0, late_seconds=2
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "of"),
+    [
+        ("1 usd", 1, ""), ("1 usd per 1000", 1000, ""), ("1 usd/k", 1000, ""), ("1 usd per 2 M", 2_000_000, ""),
+        ("1 usd per GiB", 2**30, "bytes"), ("1 usd / 10 MB", 10_000_000, "bytes"), ("1 usd per hour", 3600, "time"),
+    ],
+)  # fmt: skip
+def test_an_amount_is_for_so_many(text: str, count: int, of: str) -> None:
+    assert price_forms.amount_per(text) == price_forms.Amounts(Money(1_000_000, "usd"), count, of)
+
+
+@pytest.mark.parametrize(
+    "text", ["1 usd per", "1 usd per 0", "1 usd per 1.5", "per 1M", "1 usd per day", "1", "0 usd per k"]
+)
+def test_what_is_no_amount_for_so_many_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        price_forms.amount_per(text)
+
+
+@pytest.mark.parametrize(
+    ("price", "path", "words"),
+    [
+        ({}, "", "adds up to nothing"),
+        ({"per": {"rows": "1 usd"}}, ".maximum", "say in `maximum`"),
+        ({"reported": True}, ".maximum", "say in `maximum`"),
+        ({**TOKENS, "maximum": "0.0001 usd"}, ".maximum", "less than `base`"),
+        ({**TOKENS, "minimum": "1 usd"}, ".maximum", "less than `minimum`"),
+        ({**TOKENS, "base": "0.001 eur"}, ".base", "`currency` is usd"),
+        ({**TOKENS, "per": {"rows": "1 eur"}}, ".per.rows", "`currency` is usd"),
+        ({**TOKENS, "per": {"input_tokns": "1 usd"}}, ".per.input_tokns", "did you mean `input_tokens`"),
+        ({**TOKENS, "per": {"pages": "1 usd"}}, ".per.pages", "say in `fields`"),
+        ({**TOKENS, "per": {"rows": "1 usd per GiB"}}, ".per.rows", "not bytes"),
+        ({**TOKENS, "per": {"rows": "1 usd per hour"}}, ".per.rows", "no time"),
+        ({**TOKENS, "per": {"rows": 3}}, ".per.rows", "quoted"),
+        ({**TOKENS, "fields": {"pages": "a.b"}}, ".fields.pages", "no price"),
+        ({**TOKENS, "fields": {"rows": "a.b"}}, ".fields.rows", "another name"),
+        ({**TOKENS, "rows": "a.b"}, ".rows", "no price"),
+        ({**TOKENS, "unreported": "free"}, ".unreported", "`maximum` or `minimum`"),
+        ({**TOKENS, "maximun": "1 usd"}, ".maximun", "did you mean `maximum`"),
+        ({**TOKENS, "bounds": {"rows": "n"}}, ".bounds.rows", "no price"),
+        ({**TOKENS, "bounds": {"input_tokens": "a..b"}}, ".bounds.input_tokens", "no path"),
+        ({**TOKENS, "slice": "0.01 usd"}, ".slice", "only at the end"),
+        ({**TOKENS, "per": {"rows": "1 usd"}, "slice": "0.0001 usd"}, ".slice", "less than `base`"),
+        ({"usd": 1}, ".usd", "there is no setting"),
+    ],
+)
+def test_a_mistake_in_a_price_is_told_where_it_is(price: object, path: str, words: str, tmp_path: Path) -> None:
+    [found] = mistakes(tmp_path, full(routes=[route(price=price)]))
+    assert (found.path, words in found.words) == (f"routes[0].price{path}", True), found.words
+
+
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({"charge_when": {"statuses": ["9xx"]}}, "statuses[0]"),
+        ({"charge_when": {"statuses": [199]}}, "statuses[0]"),
+        ({"charge_when": {"statuses": []}}, "statuses"),
+        ({"charge_when": {"cut": "101%"}}, "cut"),
+        ({"charge_when": {"late": {"due": "50%"}}}, "late.after"),
+        ({"charge_when": {"empty": "free"}, "price": "free"}, ""),
+    ],
+)
+def test_a_mistake_in_a_contract_is_told_where_it_is(changes: dict[str, Any], path: str, tmp_path: Path) -> None:
+    [found] = mistakes(tmp_path, full(routes=[route(**changes)]))
+    assert found.path == ".".join(filter(None, ("routes[0].charge_when", path)))
