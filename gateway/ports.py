@@ -751,7 +751,8 @@ class AutoTopUps(Protocol):
     async def begin_refill(self, refill: Refill, ceilings: Ceilings) -> bool:
         """Write it down as asked for, in one step with all that speaks against it; False if anything does.
 
-        That is: the rule is not on or has another card, one is under way, the number is taken, a ceiling is reached.
+        That is: the rule is not on or has another card, the account is frozen, one is under way, the number is taken, a
+        ceiling is reached.
         """
 
     async def end_refill(self, key: str, state: RefillState) -> bool:

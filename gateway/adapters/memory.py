@@ -26,7 +26,7 @@ from gateway.core.payments import Event
 from gateway.core.purses import PLAIN, purse_named
 from gateway.core.reversals import Credited, Move, Notice
 from gateway.core.rotation import Holder, KeyKind, KeyUse
-from gateway.ports import CreditLine, Freeze, InboxEntry, InboxStatus, TokenRow
+from gateway.ports import CreditLine, Freeze, FreezeBook, InboxEntry, InboxStatus, TokenRow
 
 
 @dataclass(slots=True)
@@ -184,7 +184,7 @@ class MemoryRecords:
         self.pepper_ids: dict[bytes, str] = {}
         self.freeze_rows: list[tuple[Freeze, str | None]] = []
         self.key_roll, self.freezes = self, self
-        self.ways_to_pay = MemoryWaysToPay()
+        self.ways_to_pay = MemoryWaysToPay(self)
 
     async def find(self, digest: bytes) -> TokenRow | None:
         return self.tokens.get(digest)
@@ -320,7 +320,8 @@ class MemoryRecords:
 class MemoryWaysToPay:
     """Implements `ports.Orders` and `ports.AutoTopUps`."""
 
-    def __init__(self) -> None:
+    def __init__(self, freezes: FreezeBook | None = None) -> None:
+        self._freezes = freezes
         self.orders: dict[str, Order] = {}
         self.rules: dict[str, Rule] = {}
         self.refills: dict[str, tuple[Refill, RefillState]] = {}
@@ -381,6 +382,8 @@ class MemoryWaysToPay:
     async def begin_refill(self, refill: Refill, ceilings: Ceilings) -> bool:
         rule = self.rules.get(refill.account)
         if rule is None or rule.state != "on" or not _uses(rule, refill.method):
+            return False
+        if self._freezes and any(row.frozen for row in (await self._freezes.freezes_of(refill.account))[-1:]):
             return False
         ours = [(one, state) for one, state in self.refills.values() if one.account == refill.account]
         if any(state == "asked" or one.number == refill.number for one, state in ours):

@@ -151,6 +151,7 @@ class Gateway:
             settings,
             self.payments,
             self.records.ways_to_pay,
+            freezes=self.records.freezes,
             receipts=self.records,
             books=credit_lines(settings),
             till=self.top_up,

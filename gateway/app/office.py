@@ -59,6 +59,7 @@ class Office:
             settings,
             payments,
             kept,
+            freezes=self.records.freezes,
             receipts=self.records,
             books=credit_lines(settings),
             till=self.top_up,

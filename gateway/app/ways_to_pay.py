@@ -10,7 +10,7 @@ from gateway.core.keyring import Keyring
 from gateway.core.money import Money
 from gateway.flows.check_out import CheckOut
 from gateway.flows.replenish import Replenish
-from gateway.ports import AutoTopUps, Clock, Orders, Randomness, RateLimits, Receipts, Standings, Till
+from gateway.ports import AutoTopUps, Clock, FreezeBook, Orders, Randomness, RateLimits, Receipts, Standings, Till
 from gateway.settings import Settings
 
 RETURN_PATH = "/-/paid?session_id={CHECKOUT_SESSION_ID}"
@@ -71,6 +71,7 @@ def replenish(
     payments: StripePayments | None,
     kept: Kept,
     *,
+    freezes: FreezeBook,
     receipts: Receipts,
     books: Standings,
     till: Till,
@@ -87,6 +88,7 @@ def replenish(
     return Replenish(
         cards=payments,
         rules=kept,
+        freezes=freezes,
         receipts=receipts,
         books=books,
         till=till,

@@ -34,6 +34,7 @@ WHERE method = $1 AND paused = 'declined' AND changed <= $2"""
 _BEGIN = f"""INSERT INTO refill ({REFILL}, state)
 SELECT $1, $2::bigint, $3, $4, $5::bigint, $6, $7, $8, $9::bigint, 'asked'
 FROM auto_top_up WHERE account = $1 AND wanted AND paused IS NULL AND method = $7
+AND NOT coalesce((SELECT frozen FROM freezing WHERE account = $1 ORDER BY number DESC LIMIT 1), false)
 AND $5::bigint + (SELECT coalesce(sum(amount), 0) FROM refill
                   WHERE account = $1 AND state <> 'failed' AND created > $9::bigint - {DAY_MS}) <= $10::bigint
 AND $5::bigint + (SELECT coalesce(sum(amount), 0) FROM refill
