@@ -5,7 +5,7 @@ the port, and `tests/adapters` holds every implementation to it.
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -22,7 +22,7 @@ from gateway.core.refusals import PaymentRequired, Refusal
 from gateway.core.reversals import Credited, Move, Notice
 from gateway.core.rotation import Holder, KeyKind, KeyUse
 from gateway.core.routes import Durability, Rate, Route
-from gateway.core.statements import Batches, Chain, Moved, Piece, Sum
+from gateway.core.statements import Batches, Chain, Moved, Piece, PurseRow, Sum
 
 
 class Clock(Protocol):
@@ -368,6 +368,9 @@ class StatementSource(Protocol):
     def account(self, id: int) -> tuple[str, str]:
         """Holder and unit of a row."""
 
+    def purses(self, holder: str) -> Sequence[PurseRow]:
+        """What is left of each, as committed; of one that owes, less than nothing."""
+
     def chains(self) -> Iterable[Chain]:
         """The hosts that have batches."""
 
@@ -384,6 +387,20 @@ class StatementSource(Protocol):
 
     def money(self, account: int) -> Sequence[Moved]:
         """What was paid in and taken back."""
+
+
+class BooksSlow(Exception):
+    """Reading took longer than it may."""
+
+
+class StatementBooks(Protocol):
+    """Opens the books for one reader, beside whoever keeps them. To be used in a thread: reading keeps it waiting."""
+
+    def open(self, *, seconds: float) -> AbstractContextManager[StatementSource]:
+        """One snapshot, for so long: then whatever is read of it raises BooksSlow, and lets go of the books.
+
+        Raises BooksRefused, there and while it is read.
+        """
 
 
 class Scratch(Protocol):
@@ -585,6 +602,16 @@ class Cards(Protocol):
 
     def card_notice(self, event: Event) -> CardNotice | None:
         """What an event says of saved cards and refills, if it does. Raises ValueError when it cannot be read."""
+
+
+class HolderPages(Protocol):
+    """A payment provider's own pages for who has paid."""
+
+    async def receipt_url(self, payment: str) -> str | None:
+        """The receipt of a checkout or a refill, by its id; None if there is none. Raises PaymentServiceUnavailable."""
+
+    async def portal_url(self, customer: str) -> str:
+        """A page on which a customer sees receipts and cards, good for minutes. Raises PaymentServiceUnavailable."""
 
 
 InboxStatus = Literal["waiting", "done", "ignored", "parked"]

@@ -23,6 +23,8 @@ from gateway.adapters.sqlite.bookkeeping import SqliteBookkeeping
 from gateway.adapters.sqlite.credits import SqliteCreditLines
 from gateway.adapters.sqlite.ledger import SqliteLedgerStore
 from gateway.adapters.sqlite.records import SqliteRecords
+from gateway.adapters.sqlite.scratch import SqliteScratch
+from gateway.adapters.sqlite.statement import SqliteStatementBooks
 from gateway.adapters.system import SystemClock, SystemFile, SystemRandomness
 from gateway.app import ways_to_pay
 from gateway.app.upkeep import Upkeep
@@ -42,9 +44,10 @@ from gateway.flows.receive import Webhooks
 from gateway.flows.reconcile import Reconcile
 from gateway.flows.rotate import CallIn
 from gateway.flows.serve import Serve
+from gateway.flows.statement import LookBack
 from gateway.flows.take_back import TakeBack
 from gateway.flows.top_up import TopUp
-from gateway.ports import Clock, Randomness, RateLimits, Served, StoreFailed
+from gateway.ports import Clock, Randomness, RateLimits, Served, StatementBooks, StoreFailed
 from gateway.relay.lending import Borrower
 from gateway.relay.listener import Relay
 from gateway.settings import Settings, load
@@ -60,6 +63,7 @@ from gateway.web.refusals import Refusals, as_problem
 from gateway.web.status import AdminPlace
 from gateway.web.templates import Templates
 from gateway.web.visitors import Visitors
+from gateway.web.wallet import WalletPlace
 from gateway.web.webhooks import WebhookPlace
 
 if TYPE_CHECKING:  # an extra: imported where a store is a database
@@ -169,7 +173,14 @@ class Gateway:
         self._request_log = logs.RequestLog(self.clock)
         self.tally = Tally(served or self._request_log)
         self.serve = self._serve(self.tally)
-        self.refusals = Refusals(templates=self.templates, cookies=self.cookies)
+        self.refusals = Refusals(
+            templates=self.templates,
+            cookies=self.cookies,
+            public_url=settings.public_url,
+            presets=settings.stripe.choice.presets if settings.stripe else (),
+            header=settings.tokens.header,
+        )
+        self.look_back = LookBack(statement_books(settings), SqliteScratch, self.clock)
         self.proxy = self._proxy()
         self.recovered = Recovered(0, 0)
         self._opened = AsyncExitStack()
@@ -307,6 +318,7 @@ class Gateway:
         """
         self._opened.push_async_callback(asyncio.to_thread, self._request_log.close)
         self._opened.push_async_callback(self.proxy.close)
+        self._opened.push_async_callback(self.look_back.close)
         if self.payments is not None:
             self._opened.push_async_callback(self.payments.close)
         self._opened.push_async_callback(self.ledger.close)
@@ -406,32 +418,48 @@ class Gateway:
             callers=self.callers, cookies=self.cookies, keyring=self.keyring, clock=self.clock,
             randomness=self.randomness, token_header=self.settings.tokens.header,
         )  # fmt: skip
-        auto = AutoPlace(visitors, self.replenish, self.check_out, self.ledger, self.templates)
+        auto = AutoPlace(visitors, self.replenish, self.check_out, self.ledger, self.templates, self.payments)
         presets = self.settings.stripe.choice.presets if self.settings.stripe else ()
         chooser = ChoosePlace(self.templates, visitors, self.check_out, presets)
         pages = Pages(
             templates=self.templates,
             cookies=self.cookies,
-            callers=self.callers,
             top_up=self.top_up,
             price=self.price,
             ledger=self.ledger,
             limits=self.limits,
-            routes=lambda: self.serve.routes,
             visitors=visitors,
+        )
+        wallet = WalletPlace(
+            templates=self.templates,
+            cookies=self.cookies,
+            visitors=visitors,
+            top_up=self.top_up,
+            price=self.price,
+            ledger=self.ledger,
+            look_back=self.look_back,
+            lines=credit_lines(self.settings),
+            provider=self.payments,
+            limits=self.limits,
+            frozen=self.freezes,
+            clock=self.clock,
+            routes=lambda: self.serve.routes,
             auto=auto,
         )
         app.on_response_prepare.append(drop_what_was_invented)
-        self._add(app, "GET", "/-/", pages.wallet)
-        self._add(app, "GET", "/-/wallet", pages.wallet)
+        self._add(app, "GET", "/-/", wallet.show)
+        self._add(app, "GET", "/-/wallet", wallet.show)
+        self._add(app, "GET", "/-/wallet/statement.csv", wallet.statement)
         self._add(app, "GET", "/-/paid", pages.paid)
         self._add(app, "GET", "/-/style.css", pages.style)
         if self.payments is not None:
+            self._add(app, "GET", "/-/wallet/receipt", wallet.receipt)
             self._add(app, "GET", "/-/top-up", chooser.show)
             self._add(app, "POST", "/-/top-up", chooser.choose)
             self._add(app, "POST", "/-/api/v1/top-ups", chooser.order)
         if self.replenish is not None:
             self._add(app, "POST", "/-/wallet/auto-top-up", auto.change)
+            self._add(app, "POST", "/-/wallet/portal", auto.portal)
             self._add(app, "GET", "/-/api/v1/auto-top-up", auto.tell)
             self._add(app, "PUT", "/-/api/v1/auto-top-up", auto.want)
             self._add(app, "DELETE", "/-/api/v1/auto-top-up", auto.stop)
@@ -443,7 +471,7 @@ class Gateway:
             self._add(app, "*", f"{prefix}{{rest:{_ANYTHING}}}", _nothing_here)
 
     def _add(self, app: web.Application, method: str, path: str, handler: Handler) -> None:
-        bounded = guarded(handler, report=self.report, new_id=self.new_id)
+        bounded = guarded(handler, report=self.report, new_id=self.new_id, tell=self.refusals.tell)
         if method == "GET":
             app.router.add_get(path, bounded, expect_handler=continue_at_once)  # and HEAD
         else:
@@ -595,6 +623,16 @@ def credit_lines(settings: Settings) -> "SqliteCreditLines | PostgresCreditLines
     from gateway.adapters.postgres.credits import PostgresCreditLines
 
     return PostgresCreditLines(address)
+
+
+def statement_books(settings: Settings) -> StatementBooks:
+    """Who opens the books for statements, whoever keeps them."""
+    if settings.store_url is None:
+        return SqliteStatementBooks(settings.store_path)
+    address = database(settings)
+    from gateway.adapters.postgres.statement import PostgresStatementBooks
+
+    return PostgresStatementBooks(address)
 
 
 def hears_of_others(records: "SqliteRecords | PostgresRecords", callers: Callers) -> None:

@@ -124,7 +124,7 @@ class CheckOut:
         account = references.unseal(self._keyring, reference).account
         if key is not None and not (0 < len(key) <= KEY_CHARS_MAX):
             raise BadRequest(f"an idempotency key has 1 to {KEY_CHARS_MAX} characters")
-        await self._admit(peer)
+        await self.admit(peer)
         rule = await self._rules.find_rule(account) if self.saves_cards and holder == account else None
         order = Order(
             id=order_id(account, key or self.new_key()),
@@ -151,7 +151,8 @@ class CheckOut:
             raise PaymentServiceUnavailable()
         return found
 
-    async def _admit(self, peer: str) -> None:
+    async def admit(self, peer: str) -> None:
+        """Count a call to the provider that somebody at this address wants made. Raises RateLimited."""
         for rate, subject in ((PER_ADDRESS, f"checkout {peer}"), (ALTOGETHER, "checkout")):
             window = await self._limits.hit(rate, subject)
             if not window.allowed:

@@ -119,6 +119,13 @@ def saved(session: Mapping[str, Any]) -> SavedCard | None:
     return SavedCard(customer, id, label[:_LABEL_CHARS_MAX])
 
 
+def receipt_of(paid: Mapping[str, Any]) -> str | None:
+    """The address of the receipt of a session or payment intent, if it was expanded down to the charge."""
+    intent = _mapping(paid.get("payment_intent")) or paid
+    url = _mapping(intent.get("latest_charge")).get("receipt_url")
+    return url if isinstance(url, str) and url.startswith(("https://", "http://")) else None
+
+
 def notice(event: Event) -> CardNotice | None:
     """What an event says of saved cards and refills. Raises ValueError for a wish that cannot be read."""
     about = event.object
