@@ -7,7 +7,7 @@ the port, and `tests/adapters` holds every implementation to it.
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from gateway.core.auto_top_ups import CardNotice, Ceilings, Pause, Refill, Refilled, RefillState, Rule, SavedCard, Wish
 from gateway.core.callers import Caller
@@ -17,6 +17,7 @@ from gateway.core.ledger import Balance, Charge, Claim, Committed, Credit, Draft
 from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.orders import Order
+from gateway.core.outgoing import Outgoing, State, Type
 from gateway.core.payments import Event, NoticeOutcome, Outcome, Payment
 from gateway.core.refusals import PaymentRequired, Refusal
 from gateway.core.reversals import Credited, Move, Notice
@@ -709,6 +710,12 @@ class Standings(Protocol):
     async def standing(self, holder: str, currency: str) -> Money:
         """What is left of all that was paid in, whoever of the hosts and workers has it set aside."""
 
+    async def totals(self, holder: str, currency: str) -> tuple[Money, Money]:
+        """What was paid in altogether, less what was taken back of it; and what is left, at the same moment."""
+
+    async def paid_since(self, holder: str, currency: str, since_ms: int) -> Money:
+        """What was credited for payments after that."""
+
 
 class Watermarks(Protocol):
     """How far something was read, so that it goes on there after a stop."""
@@ -763,6 +770,9 @@ class AutoTopUps(Protocol):
     async def pause(self, method: str, why: Pause, *, now_ms: int) -> None:
         """Use this card no more until somebody acts."""
 
+    async def card_expires(self, method: str, expires: str) -> None:
+        """This card is good until then."""
+
     async def renew(self, method: str, *, at_ms: int, now_ms: int) -> None:
         """The bank has sent a new card at `at_ms`: one that was declined before that may be used again."""
 
@@ -793,6 +803,56 @@ class AutoTopUps(Protocol):
 
     async def refilled_since(self, account: str, since_ms: int) -> int:
         """How many micros were charged after that, with what is under way."""
+
+
+class Outbox(Protocol):
+    """What is to be told, each once. Freezes, pauses and failed refills get here by themselves.
+
+    Every call may raise RecordsUnavailable.
+    """
+
+    async def put(self, type: Type, account: str, content: Mapping[str, Any], *, cause: str, now_ms: int) -> bool:
+        """Write it down; returns when it is durable. False if there was one of this `cause`: nothing changes then."""
+
+    async def put_expiring(self, until: str, *, now_ms: int) -> None:
+        """Write down which cards that are used end in that month (`2034-12`) or before; once per card."""
+
+    async def seen_low(self, account: str) -> tuple[int, int] | None:
+        """What was left, and what had been paid in altogether, when it was last below the line; in micros."""
+
+    async def keep_low(self, account: str, *, remains: int, credited: int) -> None: ...
+
+    async def find(self, id: str) -> Outgoing | None: ...
+
+    async def take(self, *, now_ms: int, lease_ms: int) -> Outgoing | None:
+        """The one that is due for longest, and nobody else is given it for so long. Counts a try."""
+
+    async def delivered(self, id: str) -> None: ...
+
+    async def put_off(self, id: str, *, due_ms: int | None, error: str) -> None:
+        """It failed; try again at that time, or never. Nothing, if it was delivered."""
+
+    async def again(self, id: str, *, now_ms: int) -> bool:
+        """Deliver it from now on; False if it waits, or there is none."""
+
+    async def entries(self, state: State | None, *, count: int) -> list[Outgoing]:
+        """The newest so many, newest first."""
+
+    async def drop(self, *, before_ms: int, count: int) -> bool:
+        """Forget so many that are older; False if there were none."""
+
+
+class NotSent(Exception):
+    """It was not taken; the message says why, without the address."""
+
+
+class Sends(Protocol):
+    """Carries a message to where the settings say."""
+
+    async def send(self, head: Mapping[str, str], body: bytes) -> None:
+        """Returns when it was taken, within seconds. Raises NotSent."""
+
+    async def close(self) -> None: ...
 
 
 class Offers(Protocol):

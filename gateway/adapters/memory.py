@@ -104,6 +104,16 @@ class MemoryLedgerStore:
         found = self.accounts.get((holder, currency)) or StoredAccount(0)
         return Money(found.credited - found.spent - found.debt, currency)
 
+    async def totals(self, holder: str, currency: str) -> tuple[Money, Money]:
+        """As `ports.Standings`."""
+        found = self.accounts.get((holder, currency)) or StoredAccount(0)
+        return Money(found.credited, currency), await self.standing(holder, currency)
+
+    async def paid_since(self, holder: str, currency: str, since_ms: int) -> Money:
+        """As `ports.Standings`, but it knows of no times."""
+        mine = (line.amount for line in await self.credits_between(0, 0) if line.account == holder)
+        return sum((amount for amount in mine if amount.currency == currency), Money.zero(currency))
+
     async def credits_between(self, begin_ms: int, end_ms: int) -> list[CreditLine]:
         """As `ports.CreditLines`, but it knows of no times."""
         lines = (CreditLine(ref, found.account, found.amount) for ref, found in self.credits.items())
@@ -361,6 +371,11 @@ class MemoryWaysToPay:
 
     async def pause(self, method: str, why: Pause, *, now_ms: int) -> None:
         self._change(lambda rule: _uses(rule, method), paused=why, changed_ms=now_ms)
+
+    async def card_expires(self, method: str, expires: str) -> None:
+        for account, rule in self.rules.items():
+            if rule.card is not None and rule.card.method == method:
+                self.rules[account] = replace(rule, card=replace(rule.card, expires=expires))
 
     async def renew(self, method: str, *, at_ms: int, now_ms: int) -> None:
         declined = lambda rule: _uses(rule, method) and rule.paused == "declined" and rule.changed_ms <= at_ms  # noqa: E731

@@ -17,6 +17,7 @@ from aiohttp import web
 from gateway.adapters import logs
 from gateway.adapters.interprocess.worker import BorrowedLedgerStore, Line, News, SharedRateLimits
 from gateway.adapters.metrics import Tally, Totals, exposition
+from gateway.adapters.outgoing import HttpSender
 from gateway.adapters.ratelimits import MemoryRateLimits
 from gateway.adapters.sqlite.archive import SqliteArchive
 from gateway.adapters.sqlite.bookkeeping import SqliteBookkeeping
@@ -40,6 +41,7 @@ from gateway.flows.freeze import Freezes
 from gateway.flows.identify import Callers
 from gateway.flows.keep import Keeper, Pace, Recovered
 from gateway.flows.maintain import Housekept, Maintain
+from gateway.flows.notify import Notify
 from gateway.flows.receive import Webhooks
 from gateway.flows.reconcile import Reconcile
 from gateway.flows.rotate import CallIn
@@ -47,7 +49,7 @@ from gateway.flows.serve import Serve
 from gateway.flows.statement import LookBack
 from gateway.flows.take_back import TakeBack
 from gateway.flows.top_up import TopUp
-from gateway.ports import Clock, Randomness, RateLimits, Served, StatementBooks, StoreFailed
+from gateway.ports import Clock, Hold, Randomness, RateLimits, Served, StatementBooks, StoreFailed
 from gateway.relay.lending import Borrower
 from gateway.relay.listener import Relay
 from gateway.settings import Settings, load
@@ -165,6 +167,7 @@ class Gateway:
             randomness=self.randomness,
             report=report,
         )
+        self.notify = self._notify()
         self._sweeps = slot == 0
         self.webhooks = self._webhooks()
         self.reconcile = self._reconcile() if slot == 0 else None
@@ -222,6 +225,21 @@ class Gateway:
             token_recorded=self.token_recorded,
         )
 
+    def _notify(self) -> Notify | None:
+        told = self.settings.notices
+        if told is None:
+            return None
+        return Notify(
+            outbox=self.records.outbox,
+            books=credit_lines(self.settings),
+            sends=HttpSender(told.url, private=told.private_addresses),
+            secrets=told.secrets,
+            line=told.low_balance,
+            live=self.settings.mode == "live",
+            clock=self.clock,
+            report=self.report,
+        )
+
     def _webhooks(self) -> Webhooks | None:
         if self.payments is None:
             return None
@@ -259,8 +277,18 @@ class Gateway:
             till=self.replenish or self.top_up,
             served=served,
             places=Places(share=self.settings.workers),
-            **({"spent": self.replenish.spent} if self.replenish else {}),
+            spent=self._spent(),
         )
+
+    def _spent(self) -> Callable[[str, Hold], None]:
+        """Who is told of every request that was paid for."""
+        told = [flow.spent for flow in (self.replenish, self.notify) if flow is not None]
+
+        def spent(account: str, hold: Hold) -> None:
+            for one in told:
+                one(account, hold)
+
+        return spent
 
     def _proxy(self) -> Proxy:
         settings = self.settings
@@ -332,6 +360,9 @@ class Gateway:
         if self.replenish is not None:
             self._opened.push_async_callback(self.replenish.close)
             await self.replenish.open(sweeps=self._sweeps)
+        if self.notify is not None:
+            self._opened.push_async_callback(self.notify.close)
+            await self.notify.open(delivers=self._sweeps)
         if self.webhooks is not None:
             self._opened.push_async_callback(self.webhooks.close)
             await self.webhooks.open()

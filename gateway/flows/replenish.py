@@ -335,6 +335,8 @@ class Replenish:
         elif notice.kind == "customer_gone":
             await self._rules.drop_customer(notice.about, now_ms=now)
         elif notice.kind == "renewed":
+            if notice.expires is not None:
+                await self._rules.card_expires(notice.about, notice.expires)
             await self._rules.renew(notice.about, at_ms=_latest_ms(notice), now_ms=now)
         elif notice.kind == "paid":
             await self._rules.end_refill(notice.about, "succeeded")

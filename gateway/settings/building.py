@@ -25,6 +25,7 @@ from gateway.settings.shape import (
     CredentialShape,
     FieldRulesShape,
     GatewayShape,
+    NoticesShape,
     RouteShape,
     StripeShape,
     TimeoutsShape,
@@ -36,6 +37,7 @@ from gateway.settings.values import (
     LimitSettings,
     Listener,
     LogSettings,
+    NoticeSettings,
     RetentionSettings,
     SecretSettings,
     Settings,
@@ -86,7 +88,17 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
         retention=RetentionSettings(
             batches_days=shape.retention.batches_days, events_days=forms.days(shape.webhooks.keep_events)
         ),
+        notices=_notices(shape.notices) if shape.notices else None,
         log=LogSettings(format=shape.log.format, level=shape.log.level),
+    )
+
+
+def _notices(shape: NoticesShape) -> NoticeSettings:
+    return NoticeSettings(
+        url=shape.url,
+        secrets=tuple(shape.secrets),
+        low_balance=forms.amount(shape.low_balance) if shape.low_balance else None,
+        private_addresses=shape.private_addresses,
     )
 
 

@@ -130,6 +130,20 @@ def ceilings_are_of_our_currency(draft: Draft) -> None:
         draft.report.add(("stripe", "auto_top_up", "per_month"), f"this is less than per_day, {day}")
 
 
+def notices_leave_by_https(draft: Draft) -> None:
+    url = draft.read(forms.endpoint, "notices", "url")
+    if url and not draft.truth("notices", "private_addresses"):
+        if url.startswith("http://"):
+            words = "what is told of accounts must not travel in the clear; write https://, or private_addresses: true"
+            draft.report.add(("notices", "url"), words)
+        elif forms.is_private(url):
+            draft.report.add(("notices", "url"), "this is no address of the internet; see private_addresses")
+    currency, line = draft.read(forms.currency, "currency"), draft.read(forms.amount, "notices", "low_balance")
+    if currency and line and line.currency != currency:
+        path = ("notices", "low_balance")
+        draft.report.add(path, f"this is in {line.currency}, but `currency` is {currency}")
+
+
 def routes_have_names_of_their_own(draft: Draft) -> None:
     first: dict[str, int] = {}
     for number in draft.numbers("routes"):
@@ -215,6 +229,7 @@ ALL: tuple[Callable[[Draft], None], ...] = (
     a_top_up_can_be_paid,
     choices_can_be_paid,
     ceilings_are_of_our_currency,
+    notices_leave_by_https,
     routes_have_names_of_their_own,
     upstreams_have_names_of_their_own,
     routes_lead_to_an_upstream,

@@ -20,6 +20,7 @@ from gateway.settings.texts import (
     CurrencyText,
     DaysText,
     DurationText,
+    EndpointText,
     FieldName,
     FileText,
     HeadSizeText,
@@ -392,6 +393,33 @@ class WebhooksShape(Shape):
     ] = "90d"
 
 
+class NoticesShape(Shape):
+    url: Annotated[
+        EndpointText,
+        Field(description="Where messages about accounts are sent, as signed `POST` requests with JSON."),
+    ]
+    secrets: Annotated[
+        list[SecretText],
+        Field(
+            min_length=1,
+            description="Sign the messages. Several while one is being replaced: each signs, and one that fits is "
+            "enough.",
+        ),
+    ]
+    low_balance: Annotated[
+        AmountText | None,
+        Otherwise("nothing is told of balances"),
+        Field(description="The line below which a balance is told of, once until it was above it again."),
+    ] = None
+    private_addresses: Annotated[
+        Truth,
+        Field(
+            description="Whether `url` may be in the clear, and may mean an address that is not one of the internet's: "
+            "this machine's, or a private network's."
+        ),
+    ] = False
+
+
 class LogShape(Shape):
     format: Annotated[
         Literal["auto", "json", "console"],
@@ -489,4 +517,8 @@ class GatewayShape(Shape):
     limits: Annotated[LimitsShape, Field(description="What is too large or too many.")] = LimitsShape()
     retention: Annotated[RetentionShape, Field(description="What the books keep, and for how long.")] = RetentionShape()
     webhooks: Annotated[WebhooksShape, Field(description="What Stripe has delivered.")] = WebhooksShape()
+    notices: Annotated[
+        NoticesShape | None,
+        Field(description="Tells an owner or operator what happens to accounts. Without it nobody is told."),
+    ] = None
     log: Annotated[LogShape, Field(description="Events that are not requests.")] = LogShape()

@@ -122,6 +122,16 @@ class RetentionSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class NoticeSettings:
+    """Who is told what happens to accounts."""
+
+    url: str
+    secrets: tuple[Secret, ...]
+    low_balance: Money | None
+    private_addresses: bool
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """How events that are not requests are written."""
 
@@ -165,4 +175,5 @@ class Settings:
     timeouts: CallerTimeouts
     limits: LimitSettings
     retention: RetentionSettings
+    notices: NoticeSettings | None
     log: LogSettings
