@@ -150,6 +150,7 @@ class Gateway:
             self.records.ways_to_pay,
             keyring=self.keyring,
             limits=self.limits,
+            books=credit_lines(settings),
             clock=self.clock,
             randomness=self.randomness,
         )

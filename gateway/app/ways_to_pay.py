@@ -8,6 +8,7 @@ from gateway.adapters.stripe.payments import StripePayments
 from gateway.core.callers import Caller
 from gateway.core.keyring import Keyring
 from gateway.core.money import Money
+from gateway.core.routes import Rate
 from gateway.flows.check_out import CheckOut
 from gateway.flows.replenish import Replenish
 from gateway.ports import AutoTopUps, Clock, FreezeBook, Orders, Randomness, RateLimits, Receipts, Standings, Till
@@ -16,6 +17,8 @@ from gateway.settings import Settings
 RETURN_PATH = "/-/paid?session_id={CHECKOUT_SESSION_ID}"
 WALLET_PATH = "/-/wallet"
 CHOOSE_PATH = "/-/top-up"
+_NEVER = Rate(1, 86_400, "1/day")
+"""Without a provider nobody gets as far."""
 
 
 class Kept(Orders, AutoTopUps, Protocol):
@@ -47,6 +50,7 @@ def check_out(
     *,
     keyring: Keyring,
     limits: RateLimits,
+    books: Standings,
     clock: Clock,
     randomness: Randomness,
 ) -> CheckOut:
@@ -59,6 +63,10 @@ def check_out(
         least=stripe.choice.least if stripe else nothing,
         most=stripe.choice.most if stripe else nothing,
         ceilings=stripe.auto_top_up if stripe else None,
+        day_most=stripe.choice.day_most if stripe else nothing,
+        per_address=stripe.choice.per_address if stripe else _NEVER,
+        per_account=stripe.choice.per_account if stripe else _NEVER,
+        books=books,
         keyring=keyring,
         limits=limits,
         clock=clock,

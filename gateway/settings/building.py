@@ -47,6 +47,7 @@ from gateway.settings.values import (
     UnixSocket,
 )
 
+_DAY_MAX_TIMES = 5
 _MOST_TIMES, _DAY_TIMES, _MONTH_TIMES = 20, 10, 4
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- read, not bound
 
@@ -150,10 +151,18 @@ def _choice(shape: StripeShape, top_up: Money) -> ChoiceSettings:
     presets = tuple(forms.amount(text) for text in shape.amounts) or payable.usual_choice(top_up)
     offered = [top_up.micros, *(preset.micros for preset in presets)]
     most = min(payable.most(top_up.currency).micros, _MOST_TIMES * max(offered))
+    largest = forms.amount(shape.amount_max) if shape.amount_max else Money(most, top_up.currency)
     return ChoiceSettings(
         presets=presets,
         least=forms.amount(shape.amount_min) if shape.amount_min else Money(min(offered), top_up.currency),
-        most=forms.amount(shape.amount_max) if shape.amount_max else Money(most, top_up.currency),
+        most=largest,
+        day_most=(
+            forms.amount(shape.amount_day_max)
+            if shape.amount_day_max
+            else Money(_DAY_MAX_TIMES * largest.micros, top_up.currency)
+        ),
+        per_address=forms.rate(shape.checkouts_per_address),
+        per_account=forms.rate(shape.checkouts_per_account),
     )
 
 

@@ -119,6 +119,15 @@ def choices_can_be_paid(draft: Draft) -> None:
             draft.report.add(path, f"this is more than stripe.amount_max, {amounts[most]}")
 
 
+def a_day_is_of_our_currency_and_holds_a_payment(draft: Draft) -> None:
+    currency, path = draft.read(forms.currency, "currency"), ("stripe", "amount_day_max")
+    day, most = draft.read(forms.amount, *path), draft.read(forms.amount, "stripe", "amount_max")
+    if day is not None and currency and day.currency != currency:
+        draft.report.add(path, f"this is in {day.currency}, but `currency` is {currency}")
+    elif day is not None and most is not None and day.currency == most.currency and day < most:
+        draft.report.add(path, f"this is less than stripe.amount_max, {most}")
+
+
 def ceilings_are_of_our_currency(draft: Draft) -> None:
     currency = draft.read(forms.currency, "currency")
     day, month = (draft.read(forms.amount, "stripe", "auto_top_up", name) for name in ("per_day", "per_month"))
@@ -228,6 +237,7 @@ ALL: tuple[Callable[[Draft], None], ...] = (
     amounts_are_of_one_currency,
     a_top_up_can_be_paid,
     choices_can_be_paid,
+    a_day_is_of_our_currency_and_holds_a_payment,
     ceilings_are_of_our_currency,
     notices_leave_by_https,
     routes_have_names_of_their_own,

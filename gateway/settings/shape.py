@@ -125,6 +125,20 @@ class StripeShape(Shape):
         Otherwise("twenty times the largest of `amounts` and `top_up`"),
         Field(description="The most that a caller may choose to pay at once."),
     ] = None
+    amount_day_max: Annotated[
+        AmountText | None,
+        Otherwise("five times `amount_max`"),
+        Field(
+            description="The most that checkouts are offered for in any 24 hours for one account, by what was paid "
+            "into it. A payment link can be paid all the same, and what arrives is always credited."
+        ),
+    ] = None
+    checkouts_per_address: Annotated[
+        RateText, Field(description="How often one address may ask for a checkout, or for a card to be saved.")
+    ] = "10/minute"
+    checkouts_per_account: Annotated[
+        RateText, Field(description="How often that may be asked for one account, from any address.")
+    ] = "20/hour"
     auto_top_up: Annotated[
         AutoTopUpShape | None,
         Otherwise("no cards are saved"),

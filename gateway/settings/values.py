@@ -8,7 +8,7 @@ from typing import Literal
 
 from gateway.core.auto_top_ups import Ceilings
 from gateway.core.money import Money
-from gateway.core.routes import RouteTable, Upstream
+from gateway.core.routes import Rate, RouteTable, Upstream
 from gateway.core.secrets import Secret
 
 Mode = Literal["test", "live"]
@@ -34,6 +34,11 @@ class ChoiceSettings:
     presets: tuple[Money, ...]
     least: Money
     most: Money
+    day_most: Money
+    """For one account, in any 24 hours."""
+    per_address: Rate
+    per_account: Rate
+    """How often a checkout may be asked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,7 @@ class AutoPlace:
         stands = await self._auto.stands(caller.account)
         if stands is None or stands[0].customer is None or self._provider is None:
             raise BadRequest("no card was saved for this wallet")
-        await self._check_out.admit(request.remote or "")
+        await self._check_out.admit(request.remote or "", caller.account)
         return self._onward(await self._provider.portal_url(stands[0].customer))
 
     def _onward(self, url: str) -> OwnAnswer:

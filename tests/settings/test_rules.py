@@ -324,3 +324,17 @@ def test_notices_leave_by_https_and_to_the_internet(tmp_path: Path) -> None:
         made = settings(tmp_path, full(**told(url, private_addresses=private, low_balance="1.00 usd"))).notices
         assert made is not None
         assert (made.url, str(made.low_balance)) == (url, "1.00 usd")
+
+
+def test_the_most_of_a_day_is_of_our_currency_and_at_least_one_payment(tmp_path: Path) -> None:
+    stripe = full()["stripe"]
+    most = {**stripe, "amount_max": "50.00 usd"}
+    for day, word in (("100.00 eur", "`currency` is usd"), ("49.99 usd", "less than stripe.amount_max")):
+        found = wrong(tmp_path, stripe={**most, "amount_day_max": day})
+        assert found.path == "stripe.amount_day_max"
+        assert word in found.words
+    made = settings(tmp_path, full(stripe={**most, "amount_day_max": "50.00 usd"})).stripe
+    usual = settings(tmp_path, full(stripe=most)).stripe
+    assert made is not None
+    assert usual is not None
+    assert [str(one.choice.day_most) for one in (made, usual)] == ["50.00 usd", "250.00 usd"]
