@@ -5,9 +5,9 @@ the port, and `tests/adapters` holds every implementation to it.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from gateway.core.auto_top_ups import CardNotice, Ceilings, Pause, Refill, Refilled, RefillState, Rule, SavedCard, Wish
 from gateway.core.callers import Caller
@@ -18,12 +18,13 @@ from gateway.core.limits import Ask, Place, Rate, Stand
 from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.orders import Order
+from gateway.core.outgoing import Outgoing, State, Type
 from gateway.core.payments import Event, NoticeOutcome, Outcome, Payment
 from gateway.core.refusals import PaymentRequired, Refusal
 from gateway.core.reversals import Credited, Move, Notice
 from gateway.core.rotation import Holder, KeyKind, KeyUse
 from gateway.core.routes import Durability, Route
-from gateway.core.statements import Batches, Chain, Moved, Piece, Sum
+from gateway.core.statements import Batches, Chain, Moved, Piece, PurseRow, Sum
 
 
 class Clock(Protocol):
@@ -396,6 +397,9 @@ class StatementSource(Protocol):
     def account(self, id: int) -> tuple[str, str]:
         """Holder and unit of a row."""
 
+    def purses(self, holder: str) -> Sequence[PurseRow]:
+        """What is left of each, as committed; of one that owes, less than nothing."""
+
     def chains(self) -> Iterable[Chain]:
         """The hosts that have batches."""
 
@@ -412,6 +416,20 @@ class StatementSource(Protocol):
 
     def money(self, account: int) -> Sequence[Moved]:
         """What was paid in and taken back."""
+
+
+class BooksSlow(Exception):
+    """Reading took longer than it may."""
+
+
+class StatementBooks(Protocol):
+    """Opens the books for one reader, beside whoever keeps them. To be used in a thread: reading keeps it waiting."""
+
+    def open(self, *, seconds: float) -> AbstractContextManager[StatementSource]:
+        """One snapshot, for so long: then whatever is read of it raises BooksSlow, and lets go of the books.
+
+        Raises BooksRefused, there and while it is read.
+        """
 
 
 class Scratch(Protocol):
@@ -638,6 +656,16 @@ class Cards(Protocol):
         """What an event says of saved cards and refills, if it does. Raises ValueError when it cannot be read."""
 
 
+class HolderPages(Protocol):
+    """A payment provider's own pages for who has paid."""
+
+    async def receipt_url(self, payment: str) -> str | None:
+        """The receipt of a checkout or a refill, by its id; None if there is none. Raises PaymentServiceUnavailable."""
+
+    async def portal_url(self, customer: str) -> str:
+        """A page on which a customer sees receipts and cards, good for minutes. Raises PaymentServiceUnavailable."""
+
+
 InboxStatus = Literal["waiting", "done", "ignored", "parked"]
 
 
@@ -733,6 +761,12 @@ class Standings(Protocol):
     async def standing(self, holder: str, currency: str) -> Money:
         """What is left of all that was paid in, whoever of the hosts and workers has it set aside."""
 
+    async def totals(self, holder: str, currency: str) -> tuple[Money, Money]:
+        """What was paid in altogether, less what was taken back of it; and what is left, at the same moment."""
+
+    async def paid_since(self, holder: str, currency: str, since_ms: int) -> Money:
+        """What was credited for payments after that."""
+
 
 class Watermarks(Protocol):
     """How far something was read, so that it goes on there after a stop."""
@@ -787,6 +821,9 @@ class AutoTopUps(Protocol):
     async def pause(self, method: str, why: Pause, *, now_ms: int) -> None:
         """Use this card no more until somebody acts."""
 
+    async def card_expires(self, method: str, expires: str) -> None:
+        """This card is good until then."""
+
     async def renew(self, method: str, *, at_ms: int, now_ms: int) -> None:
         """The bank has sent a new card at `at_ms`: one that was declined before that may be used again."""
 
@@ -802,7 +839,8 @@ class AutoTopUps(Protocol):
     async def begin_refill(self, refill: Refill, ceilings: Ceilings) -> bool:
         """Write it down as asked for, in one step with all that speaks against it; False if anything does.
 
-        That is: the rule is not on or has another card, one is under way, the number is taken, a ceiling is reached.
+        That is: the rule is not on or has another card, the account is frozen, one is under way, the number is taken, a
+        ceiling is reached.
         """
 
     async def end_refill(self, key: str, state: RefillState) -> bool:
@@ -816,6 +854,56 @@ class AutoTopUps(Protocol):
 
     async def refilled_since(self, account: str, since_ms: int) -> int:
         """How many micros were charged after that, with what is under way."""
+
+
+class Outbox(Protocol):
+    """What is to be told, each once. Freezes, pauses and failed refills get here by themselves.
+
+    Every call may raise RecordsUnavailable.
+    """
+
+    async def put(self, type: Type, account: str, content: Mapping[str, Any], *, cause: str, now_ms: int) -> bool:
+        """Write it down; returns when it is durable. False if there was one of this `cause`: nothing changes then."""
+
+    async def put_expiring(self, until: str, *, now_ms: int) -> None:
+        """Write down which cards that are used end in that month (`2034-12`) or before; once per card."""
+
+    async def seen_low(self, account: str) -> tuple[int, int] | None:
+        """What was left, and what had been paid in altogether, when it was last below the line; in micros."""
+
+    async def keep_low(self, account: str, *, remains: int, credited: int) -> None: ...
+
+    async def find(self, id: str) -> Outgoing | None: ...
+
+    async def take(self, *, now_ms: int, lease_ms: int) -> Outgoing | None:
+        """The one that is due for longest, and nobody else is given it for so long. Counts a try."""
+
+    async def delivered(self, id: str) -> None: ...
+
+    async def put_off(self, id: str, *, due_ms: int | None, error: str) -> None:
+        """It failed; try again at that time, or never. Nothing, if it was delivered."""
+
+    async def again(self, id: str, *, now_ms: int) -> bool:
+        """Deliver it from now on; False if it waits, or there is none."""
+
+    async def entries(self, state: State | None, *, count: int) -> list[Outgoing]:
+        """The newest so many, newest first."""
+
+    async def drop(self, *, before_ms: int, count: int) -> bool:
+        """Forget so many that are older; False if there were none."""
+
+
+class NotSent(Exception):
+    """It was not taken; the message says why, without the address."""
+
+
+class Sends(Protocol):
+    """Carries a message to where the settings say."""
+
+    async def send(self, head: Mapping[str, str], body: bytes) -> None:
+        """Returns when it was taken, within seconds. Raises NotSent."""
+
+    async def close(self) -> None: ...
 
 
 class Offers(Protocol):

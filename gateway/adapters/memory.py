@@ -26,7 +26,7 @@ from gateway.core.payments import Event
 from gateway.core.purses import PLAIN, purse_named
 from gateway.core.reversals import Credited, Move, Notice
 from gateway.core.rotation import Holder, KeyKind, KeyUse
-from gateway.ports import CreditLine, Freeze, InboxEntry, InboxStatus, TokenRow
+from gateway.ports import CreditLine, Freeze, FreezeBook, InboxEntry, InboxStatus, TokenRow
 
 
 @dataclass(slots=True)
@@ -103,6 +103,16 @@ class MemoryLedgerStore:
         """As `ports.Standings`."""
         found = self.accounts.get((holder, currency)) or StoredAccount(0)
         return Money(found.credited - found.spent - found.debt, currency)
+
+    async def totals(self, holder: str, currency: str) -> tuple[Money, Money]:
+        """As `ports.Standings`."""
+        found = self.accounts.get((holder, currency)) or StoredAccount(0)
+        return Money(found.credited, currency), await self.standing(holder, currency)
+
+    async def paid_since(self, holder: str, currency: str, since_ms: int) -> Money:
+        """As `ports.Standings`, but it knows of no times."""
+        mine = (line.amount for line in await self.credits_between(0, 0) if line.account == holder)
+        return sum((amount for amount in mine if amount.currency == currency), Money.zero(currency))
 
     async def credits_between(self, begin_ms: int, end_ms: int) -> list[CreditLine]:
         """As `ports.CreditLines`, but it knows of no times."""
@@ -186,7 +196,7 @@ class MemoryRecords:
         self.pepper_ids: dict[bytes, str] = {}
         self.freeze_rows: list[tuple[Freeze, str | None]] = []
         self.key_roll, self.freezes = self, self
-        self.ways_to_pay = MemoryWaysToPay()
+        self.ways_to_pay = MemoryWaysToPay(self)
 
     async def find(self, digest: bytes) -> TokenRow | None:
         return self.tokens.get(digest)
@@ -322,7 +332,8 @@ class MemoryRecords:
 class MemoryWaysToPay:
     """Implements `ports.Orders` and `ports.AutoTopUps`."""
 
-    def __init__(self) -> None:
+    def __init__(self, freezes: FreezeBook | None = None) -> None:
+        self._freezes = freezes
         self.orders: dict[str, Order] = {}
         self.rules: dict[str, Rule] = {}
         self.refills: dict[str, tuple[Refill, RefillState]] = {}
@@ -363,6 +374,11 @@ class MemoryWaysToPay:
     async def pause(self, method: str, why: Pause, *, now_ms: int) -> None:
         self._change(lambda rule: _uses(rule, method), paused=why, changed_ms=now_ms)
 
+    async def card_expires(self, method: str, expires: str) -> None:
+        for account, rule in self.rules.items():
+            if rule.card is not None and rule.card.method == method:
+                self.rules[account] = replace(rule, card=replace(rule.card, expires=expires))
+
     async def renew(self, method: str, *, at_ms: int, now_ms: int) -> None:
         declined = lambda rule: _uses(rule, method) and rule.paused == "declined" and rule.changed_ms <= at_ms  # noqa: E731
         self._change(declined, paused=None, changed_ms=now_ms)
@@ -383,6 +399,8 @@ class MemoryWaysToPay:
     async def begin_refill(self, refill: Refill, ceilings: Ceilings) -> bool:
         rule = self.rules.get(refill.account)
         if rule is None or rule.state != "on" or not _uses(rule, refill.method):
+            return False
+        if self._freezes and any(row.frozen for row in (await self._freezes.freezes_of(refill.account))[-1:]):
             return False
         ours = [(one, state) for one, state in self.refills.values() if one.account == refill.account]
         if any(state == "asked" or one.number == refill.number for one, state in ours):

@@ -19,12 +19,15 @@ from gateway.adapters import logs
 from gateway.adapters.interprocess.limits import SharedRateLimits
 from gateway.adapters.interprocess.worker import BorrowedLedgerStore, Line, News
 from gateway.adapters.metrics import Tally, Totals, exposition
+from gateway.adapters.outgoing import HttpSender
 from gateway.adapters.ratelimits import MemoryRateLimits
 from gateway.adapters.sqlite.archive import SqliteArchive
 from gateway.adapters.sqlite.bookkeeping import SqliteBookkeeping
 from gateway.adapters.sqlite.credits import SqliteCreditLines
 from gateway.adapters.sqlite.ledger import SqliteLedgerStore
 from gateway.adapters.sqlite.records import SqliteRecords
+from gateway.adapters.sqlite.scratch import SqliteScratch
+from gateway.adapters.sqlite.statement import SqliteStatementBooks
 from gateway.adapters.system import SystemClock, SystemFile, SystemRandomness
 from gateway.app import ways_to_pay
 from gateway.app.upkeep import Upkeep
@@ -43,13 +46,15 @@ from gateway.flows.freeze import Freezes
 from gateway.flows.identify import Callers
 from gateway.flows.keep import Keeper, Pace, Recovered
 from gateway.flows.maintain import Housekept, Maintain
+from gateway.flows.notify import Notify
 from gateway.flows.receive import Webhooks
 from gateway.flows.reconcile import Reconcile
 from gateway.flows.rotate import CallIn
 from gateway.flows.serve import Serve
+from gateway.flows.statement import LookBack
 from gateway.flows.take_back import TakeBack
 from gateway.flows.top_up import TopUp
-from gateway.ports import Clock, Randomness, RateLimits, Served, StoreFailed
+from gateway.ports import Clock, Hold, Randomness, RateLimits, Served, StatementBooks, StoreFailed
 from gateway.relay.lending import Borrower
 from gateway.relay.listener import Relay
 from gateway.settings import Settings, load
@@ -65,6 +70,7 @@ from gateway.web.refusals import Refusals, as_problem
 from gateway.web.status import AdminPlace
 from gateway.web.templates import Templates
 from gateway.web.visitors import Visitors
+from gateway.web.wallet import WalletPlace
 from gateway.web.webhooks import WebhookPlace
 
 if TYPE_CHECKING:  # an extra: imported where a store is a database
@@ -150,6 +156,7 @@ class Gateway:
             self.records.ways_to_pay,
             keyring=self.keyring,
             limits=self.limits,
+            books=credit_lines(settings),
             clock=self.clock,
             randomness=self.randomness,
         )
@@ -157,6 +164,7 @@ class Gateway:
             settings,
             self.payments,
             self.records.ways_to_pay,
+            freezes=self.records.freezes,
             receipts=self.records,
             books=credit_lines(settings),
             till=self.top_up,
@@ -166,6 +174,7 @@ class Gateway:
             randomness=self.randomness,
             report=report,
         )
+        self.notify = self._notify()
         self._sweeps = slot == 0
         self.webhooks = self._webhooks()
         self.reconcile = self._reconcile() if slot == 0 else None
@@ -174,7 +183,14 @@ class Gateway:
         self._request_log = logs.RequestLog(self.clock)
         self.tally = Tally(served or self._request_log)
         self.serve = self._serve(self.tally)
-        self.refusals = Refusals(templates=self.templates, cookies=self.cookies)
+        self.refusals = Refusals(
+            templates=self.templates,
+            cookies=self.cookies,
+            public_url=settings.public_url,
+            presets=settings.stripe.choice.presets if settings.stripe else (),
+            header=settings.tokens.header,
+        )
+        self.look_back = LookBack(statement_books(settings), SqliteScratch, self.clock)
         self.proxy = self._proxy()
         self.recovered = Recovered(0, 0)
         self._opened = AsyncExitStack()
@@ -223,6 +239,21 @@ class Gateway:
             token_recorded=self.token_recorded,
         )
 
+    def _notify(self) -> Notify | None:
+        told = self.settings.notices
+        if told is None:
+            return None
+        return Notify(
+            outbox=self.records.outbox,
+            books=credit_lines(self.settings),
+            sends=HttpSender(told.url, private=told.private_addresses),
+            secrets=told.secrets,
+            line=told.low_balance,
+            live=self.settings.mode == "live",
+            clock=self.clock,
+            report=self.report,
+        )
+
     def _webhooks(self) -> Webhooks | None:
         if self.payments is None:
             return None
@@ -261,8 +292,18 @@ class Gateway:
             served=served,
             now=time.monotonic,
             places=Places(share=self.settings.workers),
-            spent=self.replenish.spent if self.replenish else None,
+            spent=self._spent(),
         )
+
+    def _spent(self) -> Callable[[str, Hold], None]:
+        """Who is told of every request that was paid for."""
+        told = [flow.spent for flow in (self.replenish, self.notify) if flow is not None]
+
+        def spent(account: str, hold: Hold) -> None:
+            for one in told:
+                one(account, hold)
+
+        return spent
 
     def _proxy(self) -> Proxy:
         settings = self.settings
@@ -320,6 +361,7 @@ class Gateway:
         """
         self._opened.push_async_callback(asyncio.to_thread, self._request_log.close)
         self._opened.push_async_callback(self.proxy.close)
+        self._opened.push_async_callback(self.look_back.close)
         if self.payments is not None:
             self._opened.push_async_callback(self.payments.close)
         self._opened.push_async_callback(self.limits.close)
@@ -334,6 +376,9 @@ class Gateway:
         if self.replenish is not None:
             self._opened.push_async_callback(self.replenish.close)
             await self.replenish.open(sweeps=self._sweeps)
+        if self.notify is not None:
+            self._opened.push_async_callback(self.notify.close)
+            await self.notify.open(delivers=self._sweeps)
         if self.webhooks is not None:
             self._opened.push_async_callback(self.webhooks.close)
             await self.webhooks.open()
@@ -420,33 +465,51 @@ class Gateway:
             callers=self.callers, cookies=self.cookies, keyring=self.keyring, clock=self.clock,
             randomness=self.randomness, token_header=self.settings.tokens.header,
         )  # fmt: skip
-        auto = AutoPlace(visitors, self.replenish, self.check_out, self.ledger, self.templates)
-        presets = self.settings.stripe.choice.presets if self.settings.stripe else ()
+        stripe = self.settings.stripe
+        portal = self.payments if stripe and stripe.customer_portal else None
+        auto = AutoPlace(visitors, self.replenish, self.check_out, self.ledger, self.templates, portal)
+        presets = stripe.choice.presets if stripe else ()
         chooser = ChoosePlace(self.templates, visitors, self.check_out, presets)
         pages = Pages(
             templates=self.templates,
             cookies=self.cookies,
-            callers=self.callers,
             top_up=self.top_up,
             price=self.price,
             ledger=self.ledger,
             limits=self.limits,
             looks=self.settings.limits.payment_looks,
-            routes=lambda: self.serve.routes,
             visitors=visitors,
+        )
+        wallet = WalletPlace(
+            templates=self.templates,
+            cookies=self.cookies,
+            visitors=visitors,
+            top_up=self.top_up,
+            price=self.price,
+            ledger=self.ledger,
+            look_back=self.look_back,
+            lines=credit_lines(self.settings),
+            provider=self.payments,
+            limits=self.limits,
+            frozen=self.freezes,
+            clock=self.clock,
+            routes=lambda: self.serve.routes,
             auto=auto,
         )
         app.on_response_prepare.append(drop_what_was_invented)
-        self._add(app, "GET", "/-/", pages.wallet)
-        self._add(app, "GET", "/-/wallet", pages.wallet)
+        self._add(app, "GET", "/-/", wallet.show)
+        self._add(app, "GET", "/-/wallet", wallet.show)
+        self._add(app, "GET", "/-/wallet/statement.csv", wallet.statement)
         self._add(app, "GET", "/-/paid", pages.paid)
         self._add(app, "GET", "/-/style.css", pages.style)
         if self.payments is not None:
+            self._add(app, "GET", "/-/wallet/receipt", wallet.receipt)
             self._add(app, "GET", "/-/top-up", chooser.show)
             self._add(app, "POST", "/-/top-up", chooser.choose)
             self._add(app, "POST", "/-/api/v1/top-ups", chooser.order)
         if self.replenish is not None:
             self._add(app, "POST", "/-/wallet/auto-top-up", auto.change)
+            self._add(app, "POST", "/-/wallet/portal", auto.portal)
             self._add(app, "GET", "/-/api/v1/auto-top-up", auto.tell)
             self._add(app, "PUT", "/-/api/v1/auto-top-up", auto.want)
             self._add(app, "DELETE", "/-/api/v1/auto-top-up", auto.stop)
@@ -458,7 +521,7 @@ class Gateway:
             self._add(app, "*", f"{prefix}{{rest:{_ANYTHING}}}", _nothing_here)
 
     def _add(self, app: web.Application, method: str, path: str, handler: Handler) -> None:
-        bounded = guarded(handler, report=self.report, new_id=self.new_id)
+        bounded = guarded(handler, report=self.report, new_id=self.new_id, tell=self.refusals.tell)
         if method == "GET":
             app.router.add_get(path, bounded, expect_handler=continue_at_once)  # and HEAD
         else:
@@ -626,6 +689,16 @@ def credit_lines(settings: Settings) -> "SqliteCreditLines | PostgresCreditLines
     from gateway.adapters.postgres.credits import PostgresCreditLines
 
     return PostgresCreditLines(address)
+
+
+def statement_books(settings: Settings) -> StatementBooks:
+    """Who opens the books for statements, whoever keeps them."""
+    if settings.store_url is None:
+        return SqliteStatementBooks(settings.store_path)
+    address = database(settings)
+    from gateway.adapters.postgres.statement import PostgresStatementBooks
+
+    return PostgresStatementBooks(address)
 
 
 def hears_of_others(records: "SqliteRecords | PostgresRecords", callers: Callers) -> None:

@@ -53,12 +53,20 @@ class Office:
         )
         kept, limits = self.records.ways_to_pay, MemoryRateLimits(self.clock)
         check_out = ways_to_pay.check_out(
-            settings, payments, kept, limits=limits, keyring=keyring, clock=self.clock, randomness=randomness
+            settings,
+            payments,
+            kept,
+            limits=limits,
+            books=credit_lines(settings),
+            keyring=keyring,
+            clock=self.clock,
+            randomness=randomness,
         )
         replenish = ways_to_pay.replenish(
             settings,
             payments,
             kept,
+            freezes=self.records.freezes,
             receipts=self.records,
             books=credit_lines(settings),
             till=self.top_up,

@@ -69,11 +69,15 @@ class Upkeep:
         await self._opened.aclose()
 
     async def drop_events(self) -> None:
-        """Those that are old enough, a few at a time, so that nobody waits for long. Raises RecordsUnavailable."""
+        """Those that are old enough, and notices, a few at a time, so that nobody waits. Raises RecordsUnavailable."""
         before_ms = self._clock.now_ms() - self._events_days * DAY_MS
         dropped = _EVENTS_A_STEP
         while dropped == _EVENTS_A_STEP:
             dropped = await self._records.drop_events(before_ms=before_ms, count=_EVENTS_A_STEP)
+            await asyncio.sleep(_REST_SECONDS)
+        more = True
+        while more:
+            more = await self._records.outbox.drop(before_ms=before_ms, count=_EVENTS_A_STEP)
             await asyncio.sleep(_REST_SECONDS)
 
     async def _look_around(self) -> None:

@@ -7,15 +7,18 @@ from urllib.parse import quote
 from gateway.adapters.stripe.payments import StripePayments
 from gateway.core.callers import Caller
 from gateway.core.keyring import Keyring
+from gateway.core.limits import Rate
 from gateway.core.money import Money
 from gateway.flows.check_out import CheckOut
 from gateway.flows.replenish import Replenish
-from gateway.ports import AutoTopUps, Clock, Orders, Randomness, RateLimits, Receipts, Standings, Till
+from gateway.ports import AutoTopUps, Clock, FreezeBook, Orders, Randomness, RateLimits, Receipts, Standings, Till
 from gateway.settings import Settings
 
 RETURN_PATH = "/-/paid?session_id={CHECKOUT_SESSION_ID}"
 WALLET_PATH = "/-/wallet"
 CHOOSE_PATH = "/-/top-up"
+_NEVER = Rate(1, 86_400, "1/day")
+"""Without a provider nobody gets as far."""
 
 
 class Kept(Orders, AutoTopUps, Protocol):
@@ -47,6 +50,7 @@ def check_out(
     *,
     keyring: Keyring,
     limits: RateLimits,
+    books: Standings,
     clock: Clock,
     randomness: Randomness,
 ) -> CheckOut:
@@ -59,9 +63,12 @@ def check_out(
         least=stripe.choice.least if stripe else nothing,
         most=stripe.choice.most if stripe else nothing,
         ceilings=stripe.auto_top_up if stripe else None,
+        day_most=stripe.choice.day_most if stripe else nothing,
+        per_address=settings.limits.checkouts,
+        per_account=stripe.choice.per_account if stripe else _NEVER,
+        books=books,
         keyring=keyring,
         limits=limits,
-        per_address=settings.limits.checkouts,
         altogether=settings.limits.checkouts_altogether,
         clock=clock,
         randomness=randomness,
@@ -73,6 +80,7 @@ def replenish(
     payments: StripePayments | None,
     kept: Kept,
     *,
+    freezes: FreezeBook,
     receipts: Receipts,
     books: Standings,
     till: Till,
@@ -89,6 +97,7 @@ def replenish(
     return Replenish(
         cards=payments,
         rules=kept,
+        freezes=freezes,
         receipts=receipts,
         books=books,
         till=till,

@@ -368,6 +368,38 @@ def replay(ids: tuple[str, ...], all_parked: bool, config: Path, as_json: bool) 
     replay_webhooks(config, ids, all_parked=all_parked, as_json=as_json)
 
 
+@main.group()
+def notices() -> None:
+    """What an owner or operator is told of accounts (the setting `notices`)."""
+
+
+@notices.command("list")
+@click.option(
+    "--state", type=click.Choice(["waiting", "delivered", "failed"]), default=None, help="Those that stand like this."
+)
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="The newest so many.")
+@config_option
+@json_option
+def list_notices(state: str | None, limit: int, config: Path, as_json: bool) -> None:
+    """List messages, how they stand, and why those that failed did."""
+    from gateway.cli.notices import list_notices
+
+    list_notices(config, state=state, limit=limit, as_json=as_json)
+
+
+@notices.command("replay")
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.option("--failed", "all_failed", is_flag=True, help="All that were given up, the newest thousand.")
+@click.option("--dry-run", is_flag=True, help="Only say which.")
+@config_option
+@json_option
+def replay_notices(ids: tuple[str, ...], all_failed: bool, dry_run: bool, config: Path, as_json: bool) -> None:
+    """Deliver messages (ntc_…) again. A receiver knows by the id that it had one."""
+    from gateway.cli.notices import replay_notices
+
+    replay_notices(config, ids, all_failed=all_failed, dry_run=dry_run, as_json=as_json)
+
+
 @main.command()
 @click.option(
     "--from", "begin", metavar="DATE", required=True, help="From then on (UTC): 2026-01-31, 2026-01-31T12:00."

@@ -12,10 +12,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import click
 
@@ -29,8 +29,7 @@ from gateway.cli.books import head_keys
 from gateway.cli.configuration import read
 from gateway.cli.hosts import fold_there, prune_there, statement_source
 from gateway.core.folding import Folded
-from gateway.core.money import written
-from gateway.core.statements import FAR_MS, Line, Period
+from gateway.core.statements import COLUMNS, FAR_MS, Line, Period, columns
 from gateway.flows.maintain import DAY_MS
 from gateway.flows.statement import Statement
 from gateway.ports import BooksRefused, StatementSource
@@ -92,22 +91,12 @@ def _path(settings: Settings | None) -> Path:
 def _write(lines: Iterator[Line], form: str) -> None:
     if form == "jsonl":
         for line in lines:
-            sys.stdout.write(json.dumps(_columns(line)) + "\n")
+            sys.stdout.write(json.dumps(columns(line)) + "\n")
     else:
-        writer = csv.DictWriter(sys.stdout, [_NAMES.get(field.name, field.name) for field in fields(Line)])
+        writer = csv.DictWriter(sys.stdout, COLUMNS)
         writer.writeheader()
-        writer.writerows(map(_columns, lines))
+        writer.writerows(map(columns, lines))
     sys.stdout.flush()
-
-
-_NAMES = {"at_ms": "time"}
-
-
-def _columns(line: Line) -> dict[str, Any]:
-    columns = {_NAMES.get(name, name): value for name, value in asdict(line).items()}
-    columns["time"] = datetime.fromtimestamp(line.at_ms / 1000, UTC).isoformat(timespec="milliseconds")
-    columns |= {"cost": written(line.cost), "credited": written(line.credited)}
-    return columns
 
 
 def fold_books(config: Path, store: Path | None, *, as_json: bool) -> None:

@@ -59,6 +59,8 @@ class SavedCard:
     customer: str
     method: str
     label: str
+    expires: str | None = None
+    """The month until whose end it is good, where that is known: `2034-12`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +124,5 @@ class CardNotice:
     reference: str | None = None
     wish: Wish | None = None
     outcome: Refilled | None = None
+    expires: str | None = None
+    """Of a card that was `renewed`."""

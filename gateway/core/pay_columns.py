@@ -8,7 +8,7 @@ from gateway.core.money import Money
 from gateway.core.orders import Order
 
 ORDER = "id, account, currency, amount, reference, created, threshold, adds, customer, url"
-RULE = "account, currency, threshold, adds, day, month, customer, method, label, paused, wanted, changed"
+RULE = "account, currency, threshold, adds, day, month, customer, method, label, paused, wanted, changed, expires"
 REFILL = "account, number, key, currency, amount, customer, method, reference, created"
 
 
@@ -38,12 +38,12 @@ def order(row: Sequence[Any]) -> Order:
 
 
 def rule(row: Sequence[Any]) -> Rule:
-    account, currency, threshold, adds, day, month, customer, method, label, paused, wanted, changed = row
+    account, currency, threshold, adds, day, month, customer, method, label, paused, wanted, changed, expires = row
     return Rule(
         account=account,
         wish=Wish(Money(threshold, currency), Money(adds, currency)),
         ceilings=Ceilings(Money(day, currency), Money(month, currency)),
-        card=SavedCard(customer, method, label) if method else None,
+        card=SavedCard(customer, method, label, expires) if method else None,
         paused=paused,
         changed_ms=changed,
         wanted=bool(wanted),

@@ -1,10 +1,14 @@
 """Statements: one line of what an account used and paid in, or of what an owner's routes took."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from typing import Any
 
 from gateway.core.ledger import Kind
+from gateway.core.money import Money, written
 
+DAY_MS = 86_400_000
 FAR_MS = 2**62
 STATES = ("charged", "corrected", "voided")
 RANKS = {Kind.CAPTURE: 0, Kind.GATED_CAPTURE: 0, Kind.RENEWAL: 0, Kind.CORRECTION: 1, Kind.VOID: 2}
@@ -27,6 +31,48 @@ class Line:
     unit: str
     token: str
     state: str
+
+
+COLUMNS = ["time" if field.name == "at_ms" else field.name for field in fields(Line)]
+
+
+def columns(line: Line) -> dict[str, Any]:
+    """A line as it is written in a table: by `COLUMNS`, times in UTC, amounts in full units."""
+    found = asdict(line)
+    time = datetime.fromtimestamp(line.at_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    found |= {"time": time, "cost": written(line.cost), "credited": written(line.credited)}
+    return {name: found[name] for name in COLUMNS}
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """What an account used on a day, in UTC."""
+
+    begin_ms: int
+    requests: int
+    cost: Money
+
+
+@dataclass(frozen=True, slots=True)
+class PurseRow:
+    """What is left in one purse of a holder: when it is spent, lowest first, and until when it can be (0: for ever)."""
+
+    unit: str
+    priority: int
+    expires_ms: int
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What an account did lately. `to_the_hour`: what is not rolled up yet was too much to read, and is not in it."""
+
+    days: tuple[Day, ...]
+    money: tuple["Moved", ...]
+    """Newest first."""
+    purses: tuple[PurseRow, ...]
+    """Those with something left, in the order in which they are spent."""
+    to_the_hour: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +138,16 @@ class Moved:
     at_ms: int
     keeper: int
     batch: int
+
+    @property
+    def paid(self) -> str | None:
+        """The checkout or refill that brought it, by the provider's id; None for what is no payment."""
+        name, _, id = self.ref.partition(":")
+        return (
+            id
+            if self.type == "credit" and name == "stripe" and id.startswith(("cs_", "pi_")) and ":" not in id
+            else None
+        )
 
 
 Batches = Iterator[tuple[int, int, int, bytes]]

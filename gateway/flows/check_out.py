@@ -5,23 +5,35 @@ exact amount, or auto top-up. Every order is written down with its key before th
 again with the same key (a form that was sent twice, a program that lost the answer) gets the same checkout. Who sends
 no key gets a new one each time.
 
-A call to the provider costs more than an answer of ours: one address may ask for a few a minute, and all together for
-a few a second, well below the provider's own bound (`limits.checkouts`, `limits.checkouts_altogether`). Orders are of
-use for a day and dropped after two, so strangers cannot fill the disk.
+A call to the provider costs more than an answer of ours, and trying many cards is what thieves of cards do: one address
+and one account may ask for a few, and all together for a few a second, well below the provider's own bound
+(`limits.checkouts`, `stripe.checkouts_per_account`, `limits.checkouts_altogether`). One account is sold so much in any
+24 hours, by what the books say was paid in; a payment that arrives all the same is credited, for money that came is
+never refused. Orders are of use for a day and dropped after two, so strangers cannot fill the disk.
 """
 
 from gateway.core import references
-from gateway.core.auto_top_ups import Ceilings, Wish
+from gateway.core.auto_top_ups import DAY_MS, Ceilings, Wish
 from gateway.core.callers import Caller
 from gateway.core.keyring import Keyring
 from gateway.core.limits import Ask, Rate, network
 from gateway.core.money import Money, MoneySyntax, to_minor
 from gateway.core.orders import KEEP_MS, Order, order_id
-from gateway.core.refusals import BadRequest, PaymentServiceUnavailable, RateLimited
-from gateway.ports import AutoTopUps, Cards, Clock, LimitsDown, Orders, Randomness, RateLimits
+from gateway.core.refusals import BadRequest, LedgerUnavailable, PaymentServiceUnavailable, RateLimited
+from gateway.ports import (
+    AutoTopUps,
+    Cards,
+    Clock,
+    LimitsDown,
+    Orders,
+    Randomness,
+    RateLimits,
+    Standings,
+    StoreFailed,
+)
 
 KEY_CHARS_MAX = 255
-_LIMITS = ("checkouts", "checkouts_altogether")
+_LIMITS = ("checkouts", "checkouts_per_account", "checkouts_altogether")
 
 
 class CheckOut:
@@ -36,9 +48,12 @@ class CheckOut:
         least: Money,
         most: Money,
         ceilings: Ceilings | None,
+        day_most: Money,
+        books: Standings,
         keyring: Keyring,
         limits: RateLimits,
         per_address: Rate,
+        per_account: Rate,
         altogether: Rate,
         clock: Clock,
         randomness: Randomness,
@@ -49,9 +64,12 @@ class CheckOut:
         self.least = least
         self.most = most
         self._ceilings = ceilings
+        self._day_most = day_most
+        self._books = books
         self._keyring = keyring
         self._limits = limits
         self._per_address = per_address
+        self._per_account = per_account
         self._altogether = altogether
         self._clock = clock
         self._randomness = randomness
@@ -120,14 +138,17 @@ class CheckOut:
         `holder` is the account that whoever asks has proven to be theirs. The provider shows the e-mail and the cards
         of a customer that it knows: anybody may pay for an account, but only its holder is shown those.
 
-        Raises NotOurs, UnknownKey, BadRequest, RateLimited, PaymentServiceUnavailable, RecordsUnavailable.
+        Raises NotOurs, UnknownKey, BadRequest, RateLimited, PaymentServiceUnavailable, RecordsUnavailable,
+        LedgerUnavailable.
         """
         if self._cards is None:
             raise BadRequest("no way to pay is configured here; ask the operator for credit")
         account = references.unseal(self._keyring, reference).account
         if key is not None and not (0 < len(key) <= KEY_CHARS_MAX):
             raise BadRequest(f"an idempotency key has 1 to {KEY_CHARS_MAX} characters")
-        await self._admit(peer)
+        await self.admit(peer, account)
+        if amount is not None:
+            await self._within_a_day(account, amount)
         rule = await self._rules.find_rule(account) if self.saves_cards and holder == account else None
         order = Order(
             id=order_id(account, key or self.new_key()),
@@ -154,8 +175,23 @@ class CheckOut:
             raise PaymentServiceUnavailable()
         return found
 
-    async def _admit(self, peer: str) -> None:
-        asks = [Ask(self._per_address, f"-/checkouts {network(peer)}"), Ask(self._altogether, "-/checkouts")]
+    async def _within_a_day(self, account: str, amount: Money) -> None:
+        try:
+            paid = await self._books.paid_since(account, amount.currency, self._clock.now_ms() - DAY_MS)
+        except StoreFailed:
+            raise LedgerUnavailable() from None
+        if self._day_most < paid + amount:
+            left = self._day_most - paid
+            more = f"{left} are left of it" if left.micros > 0 else "nothing is left of it"
+            raise BadRequest(f"amount: at most {self._day_most} in 24 hours can be paid into one account, and {more}")
+
+    async def admit(self, peer: str, account: str) -> None:
+        """Count a call to the provider that somebody at this address wants made. Raises RateLimited."""
+        asks = [
+            Ask(self._per_address, f"-/checkouts {network(peer)}"),
+            Ask(self._per_account, f"-/checkouts {account}"),
+            Ask(self._altogether, "-/checkouts"),
+        ]
         try:
             stands = (await self._limits.admit(asks, [])).stands
         except LimitsDown:

@@ -13,6 +13,8 @@ The credit is the one of every payment (`Till.fulfil`, by the payment intent's i
 it, so that who looks next sees the money.
 
 **It is not tried twice.** What the bank refused pauses the rule before the refill is over. A ceiling does not pause it.
+
+**A frozen account is not charged.** The claim asks, and whoever repeats a refill asks again.
 """
 
 import asyncio
@@ -48,7 +50,7 @@ from gateway.core.refusals import (
     Refusal,
 )
 from gateway.core.reversals import Notice
-from gateway.ports import AutoTopUps, Cards, Clock, Hold, Randomness, Receipts, Standings, StoreFailed, Till
+from gateway.ports import AutoTopUps, Cards, Clock, FreezeBook, Hold, Randomness, Receipts, Standings, StoreFailed, Till
 
 REFRESH_SECONDS = 2.0
 SWEEP_SECONDS = 30.0
@@ -75,6 +77,7 @@ class Replenish:
         *,
         cards: Cards,
         rules: AutoTopUps,
+        freezes: FreezeBook,
         receipts: Receipts,
         books: Standings,
         till: Till,
@@ -88,6 +91,7 @@ class Replenish:
     ) -> None:
         self._cards = cards
         self._rules = rules
+        self._freezes = freezes
         self._receipts = receipts
         self._books = books
         self._till = till
@@ -261,7 +265,11 @@ class Replenish:
 
     async def _finish(self, refill: Refill) -> None:
         """Ask the provider, and do what follows. Raises PaymentServiceUnavailable and the like; then it stays open."""
-        if self._clock.now_ms() - refill.created_ms < REPEAT_MS_MAX:
+        repeatable = self._clock.now_ms() - refill.created_ms < REPEAT_MS_MAX
+        if repeatable and await self._frozen(refill.account):
+            # It was asked for before that, or is about to be: what became of it counts, but nobody asks for it now.
+            refilled = await self._cards.find_refill(refill) or Refilled("processing")
+        elif repeatable:
             refilled = await self._cards.refill(refill)
         else:  # the provider may have forgotten the key: to repeat it might charge it again
             refilled = await self._cards.find_refill(refill) or Refilled("refused", "never arrived")
@@ -269,6 +277,10 @@ class Replenish:
             await self._paid(refill, refilled)
         elif refilled.state != "processing":
             await self._refused(refill, refilled)
+
+    async def _frozen(self, account: str) -> bool:
+        freezes = await self._freezes.freezes_of(account)
+        return bool(freezes) and freezes[-1].frozen
 
     async def _paid(self, refill: Refill, refilled: Refilled) -> None:
         """Credit it; the event does the same. The refill is over when the money is in the books, and not before."""
@@ -323,6 +335,8 @@ class Replenish:
         elif notice.kind == "customer_gone":
             await self._rules.drop_customer(notice.about, now_ms=now)
         elif notice.kind == "renewed":
+            if notice.expires is not None:
+                await self._rules.card_expires(notice.about, notice.expires)
             await self._rules.renew(notice.about, at_ms=_latest_ms(notice), now_ms=now)
         elif notice.kind == "paid":
             await self._rules.end_refill(notice.about, "succeeded")

@@ -11,16 +11,42 @@ own (`adjusted`), so that everything still adds up. Everything is read from one 
 Lines of one host come in the order of its batches; of several, in the order of time.
 """
 
+import asyncio
 import heapq
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
 
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Kind, Record
-from gateway.core.statements import FAR_MS, RANKS, STATES, Chain, Line, Moved, Period, Piece, Sum
+from gateway.core.money import Money
+from gateway.core.statements import (
+    DAY_MS,
+    FAR_MS,
+    RANKS,
+    STATES,
+    Chain,
+    Day,
+    History,
+    Line,
+    Moved,
+    Period,
+    Piece,
+    Sum,
+)
 from gateway.core.transfers import HOUR_MS, hour_of
-from gateway.ports import BooksRefused, Scratch, StatementSource
+from gateway.ports import BooksRefused, BooksSlow, Clock, Scratch, StatementBooks, StatementSource
 
+HISTORY_DAYS = 30
+LINES_MAX = 20_000
+_MOVES_MAX = 20
+_PAGE_SECONDS_MAX = 1.0
+_STATEMENT_SECONDS_MAX = 5.0
+_READERS = 2
+_WAITING_MAX = 8
 _PROGRESS_EVERY = 256
+_Read = TypeVar("_Read")
 _Place = tuple[int, int, int, int]
 """Where a line stands: time (of several hosts), host, batch, record."""
 
@@ -64,11 +90,11 @@ class Statement:
         finally:
             scratch.close()
 
-    def summary(self) -> Iterator[Line]:
-        """Hour by hour; what is not folded yet is added up on the way."""
+    def summary(self, *, to_the_hour: bool = False) -> Iterator[Line]:
+        """Hour by hour; what is not folded yet is added up on the way, or left out."""
         scratch = self._scratch()
         try:
-            for chain in self._chains:
+            for chain in () if to_the_hour else self._chains:
                 for seq, booked, _, records in self._batches(chain, chain.folded + 1):
                     scratch.add_hours(
                         Sum(hour_of(booked), chain.keeper, seq, account, tariff, _count(kind), micros)
@@ -197,3 +223,76 @@ class Statement:
 def _count(kind: int) -> int:
     """How many requests a record makes more."""
     return (kind <= Kind.GATED_CAPTURE) - (kind == Kind.VOID)
+
+
+class LookBack:
+    """What holders see of their own accounts, while requests are served.
+
+    Whoever keeps the books is not asked: a snapshot is read in a thread of its own. There are two of those, so that
+    any number of visitors take two readers' share of the disk and no more; each reads for a few seconds at most, and
+    a statement has so many lines at most.
+    """
+
+    def __init__(self, books: StatementBooks, scratch: Callable[[], Scratch], clock: Clock) -> None:
+        self._books = books
+        self._scratch = scratch
+        self._clock = clock
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="statements")
+        self._waiting = 0
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._readers.shutdown, cancel_futures=True)
+
+    async def history(self, account: str, unit: str) -> History:
+        """The last thirty days. Raises BooksSlow, BooksRefused."""
+        try:
+            return await self._read(lambda: self._history(account, unit, to_the_hour=False))
+        except BooksSlow:
+            return await self._read(lambda: self._history(account, unit, to_the_hour=True))
+
+    async def lines(self, account: str, period: Period, *, by_request: bool) -> list[Line]:
+        """A statement; none for an account that nobody ever paid into. Raises BooksSlow, BooksRefused, TooManyLines."""
+        return await self._read(lambda: self._lines(account, period, by_request=by_request))
+
+    async def _read(self, work: Callable[[], _Read]) -> _Read:
+        if self._waiting >= _WAITING_MAX:
+            raise BooksSlow
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+        finally:
+            self._waiting -= 1
+
+    def _history(self, account: str, unit: str, *, to_the_hour: bool) -> History:
+        today = self._clock.now_ms() // DAY_MS
+        sums = dict.fromkeys(range(today - HISTORY_DAYS + 1, today + 1), (0, 0))
+        with self._books.open(seconds=_PAGE_SECONDS_MAX) as source:
+            purses = sorted(
+                (purse for purse in source.purses(account) if purse.unit == unit and purse.left),
+                key=lambda purse: (purse.priority, purse.expires_ms or FAR_MS),
+            )
+            rows = [id for id, its_unit in source.accounts(account) if its_unit == unit]
+            money = sorted((moved for id in rows for moved in source.money(id)), key=lambda moved: -moved.at_ms)
+            if rows:
+                period = Period(min(sums) * DAY_MS)
+                statement = Statement(source, period, account=account, scratch=self._scratch)
+                for line in statement.summary(to_the_hour=to_the_hour):
+                    if line.unit == unit and line.at_ms // DAY_MS in sums:
+                        requests, micros = sums[line.at_ms // DAY_MS]
+                        sums[line.at_ms // DAY_MS] = requests + line.requests, micros + line.cost
+        days = (Day(day * DAY_MS, requests, Money(micros, unit)) for day, (requests, micros) in sums.items())
+        return History(tuple(days), tuple(money[:_MOVES_MAX]), tuple(purses), to_the_hour)
+
+    def _lines(self, account: str, period: Period, *, by_request: bool) -> list[Line]:
+        with self._books.open(seconds=_STATEMENT_SECONDS_MAX) as source:
+            if not source.accounts(account):
+                return []
+            statement = Statement(source, period, account=account, scratch=self._scratch)
+            found = list(islice(statement.requests() if by_request else statement.summary(), LINES_MAX + 1))
+        if len(found) > LINES_MAX:
+            raise TooManyLines
+        return found
+
+
+class TooManyLines(Exception):
+    """A statement is longer than one may be."""

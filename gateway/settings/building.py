@@ -25,6 +25,7 @@ from gateway.settings.shape import (
     CredentialShape,
     FieldRulesShape,
     GatewayShape,
+    NoticesShape,
     RouteShape,
     StripeShape,
     TimeoutsShape,
@@ -36,6 +37,7 @@ from gateway.settings.values import (
     LimitSettings,
     Listener,
     LogSettings,
+    NoticeSettings,
     RetentionSettings,
     SecretSettings,
     Settings,
@@ -45,6 +47,7 @@ from gateway.settings.values import (
     UnixSocket,
 )
 
+_DAY_MAX_TIMES = 5
 _MOST_TIMES, _DAY_TIMES, _MONTH_TIMES = 20, 10, 4
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- read, not bound
 
@@ -95,7 +98,17 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
         retention=RetentionSettings(
             batches_days=shape.retention.batches_days, events_days=forms.days(shape.webhooks.keep_events)
         ),
+        notices=_notices(shape.notices) if shape.notices else None,
         log=LogSettings(format=shape.log.format, level=shape.log.level),
+    )
+
+
+def _notices(shape: NoticesShape) -> NoticeSettings:
+    return NoticeSettings(
+        url=shape.url,
+        secrets=tuple(shape.secrets),
+        low_balance=forms.amount(shape.low_balance) if shape.low_balance else None,
+        private_addresses=shape.private_addresses,
     )
 
 
@@ -135,6 +148,7 @@ def _stripe(shape: StripeShape, currency: str) -> StripeSettings:
         webhook_tolerance_seconds=shape.webhook_tolerance_seconds,
         webhook_aliases=tuple(shape.webhook_aliases),
         reconcile_seconds=shape.reconcile_seconds,
+        customer_portal=shape.customer_portal,
         freeze_on_fraud_warning=shape.freeze_on_fraud_warning,
         top_up=top_up,
         choice=_choice(shape, top_up),
@@ -147,10 +161,17 @@ def _choice(shape: StripeShape, top_up: Money) -> ChoiceSettings:
     presets = tuple(forms.amount(text) for text in shape.amounts) or payable.usual_choice(top_up)
     offered = [top_up.micros, *(preset.micros for preset in presets)]
     most = min(payable.most(top_up.currency).micros, _MOST_TIMES * max(offered))
+    largest = forms.amount(shape.amount_max) if shape.amount_max else Money(most, top_up.currency)
     return ChoiceSettings(
         presets=presets,
         least=forms.amount(shape.amount_min) if shape.amount_min else Money(min(offered), top_up.currency),
-        most=forms.amount(shape.amount_max) if shape.amount_max else Money(most, top_up.currency),
+        most=largest,
+        day_most=(
+            forms.amount(shape.amount_day_max)
+            if shape.amount_day_max
+            else Money(_DAY_MAX_TIMES * largest.micros, top_up.currency)
+        ),
+        per_account=forms.rate(shape.checkouts_per_account),
     )
 
 

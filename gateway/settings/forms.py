@@ -119,6 +119,27 @@ def origin(text: str) -> Origin:
     return Origin(parts.scheme, host_name(parts.hostname), port or {"http": 80, "https": 443}[parts.scheme])
 
 
+def endpoint(text: str) -> str:
+    """`https://shop.example/told?by=farebox`: where something is sent; its path and query are used as they stand."""
+    whole, fragment, _ = text.partition("#")
+    head, _, _ = whole.partition("?")
+    scheme, mark, rest = head.partition("://")
+    origin(f"{scheme}{mark}{rest.partition('/')[0]}")
+    if fragment or not re.fullmatch(r"[\x21-\x7e]+", text):
+        raise ValueError(
+            "an address that something is sent to holds no blank, no fragment and no other letters than ASCII"
+        )
+    return text
+
+
+def is_private(url: str) -> bool:
+    """Whether an address is written in numbers that are not of the internet."""
+    try:
+        return not ipaddress.ip_address(urlsplit(url).hostname or "").is_global
+    except ValueError:
+        return False
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach that host."""
     try:

@@ -119,6 +119,15 @@ def choices_can_be_paid(draft: Draft) -> None:
             draft.report.add(path, f"this is more than stripe.amount_max, {amounts[most]}")
 
 
+def a_day_is_of_our_currency_and_holds_a_payment(draft: Draft) -> None:
+    currency, path = draft.read(forms.currency, "currency"), ("stripe", "amount_day_max")
+    day, most = draft.read(forms.amount, *path), draft.read(forms.amount, "stripe", "amount_max")
+    if day is not None and currency and day.currency != currency:
+        draft.report.add(path, f"this is in {day.currency}, but `currency` is {currency}")
+    elif day is not None and most is not None and day.currency == most.currency and day < most:
+        draft.report.add(path, f"this is less than stripe.amount_max, {most}")
+
+
 def ceilings_are_of_our_currency(draft: Draft) -> None:
     currency = draft.read(forms.currency, "currency")
     day, month = (draft.read(forms.amount, "stripe", "auto_top_up", name) for name in ("per_day", "per_month"))
@@ -128,6 +137,20 @@ def ceilings_are_of_our_currency(draft: Draft) -> None:
             draft.report.add(path, f"this is in {amount.currency}, but `currency` is {currency}")
     if day is not None and month is not None and day.currency == month.currency and month < day:
         draft.report.add(("stripe", "auto_top_up", "per_month"), f"this is less than per_day, {day}")
+
+
+def notices_leave_by_https(draft: Draft) -> None:
+    url = draft.read(forms.endpoint, "notices", "url")
+    if url and not draft.truth("notices", "private_addresses"):
+        if url.startswith("http://"):
+            words = "what is told of accounts must not travel in the clear; write https://, or private_addresses: true"
+            draft.report.add(("notices", "url"), words)
+        elif forms.is_private(url):
+            draft.report.add(("notices", "url"), "this is no address of the internet; see private_addresses")
+    currency, line = draft.read(forms.currency, "currency"), draft.read(forms.amount, "notices", "low_balance")
+    if currency and line and line.currency != currency:
+        path = ("notices", "low_balance")
+        draft.report.add(path, f"this is in {line.currency}, but `currency` is {currency}")
 
 
 def routes_have_names_of_their_own(draft: Draft) -> None:
@@ -214,7 +237,9 @@ ALL: tuple[Callable[[Draft], None], ...] = (
     amounts_are_of_one_currency,
     a_top_up_can_be_paid,
     choices_can_be_paid,
+    a_day_is_of_our_currency_and_holds_a_payment,
     ceilings_are_of_our_currency,
+    notices_leave_by_https,
     routes_have_names_of_their_own,
     upstreams_have_names_of_their_own,
     routes_lead_to_an_upstream,

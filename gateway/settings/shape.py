@@ -21,6 +21,7 @@ from gateway.settings.texts import (
     CurrencyText,
     DaysText,
     DurationText,
+    EndpointText,
     FieldName,
     FileText,
     HeadSizeText,
@@ -107,6 +108,13 @@ class StripeShape(Shape):
             "start. 0: never.",
         ),
     ] = 300
+    customer_portal: Annotated[
+        Truth,
+        Field(
+            description="Whether the wallet leads to Stripe's customer portal. Whoever has a token of the account sees "
+            "there what Stripe knows of the buyer who saved its card: only where these are the same."
+        ),
+    ] = False
     freeze_on_fraud_warning: Annotated[
         Truth,
         Field(
@@ -133,6 +141,17 @@ class StripeShape(Shape):
         Otherwise("twenty times the largest of `amounts` and `top_up`"),
         Field(description="The most that a caller may choose to pay at once."),
     ] = None
+    amount_day_max: Annotated[
+        AmountText | None,
+        Otherwise("five times `amount_max`"),
+        Field(
+            description="The most that checkouts are offered for in any 24 hours for one account, by what was paid "
+            "into it. A payment link can be paid all the same, and what arrives is always credited."
+        ),
+    ] = None
+    checkouts_per_account: Annotated[
+        RateText, Field(description="How often a checkout may be asked for one account, from any address.")
+    ] = "20/hour"
     auto_top_up: Annotated[
         AutoTopUpShape | None,
         Otherwise("no cards are saved"),
@@ -578,6 +597,33 @@ class WebhooksShape(Shape):
     ] = "90d"
 
 
+class NoticesShape(Shape):
+    url: Annotated[
+        EndpointText,
+        Field(description="Where messages about accounts are sent, as signed `POST` requests with JSON."),
+    ]
+    secrets: Annotated[
+        list[SecretText],
+        Field(
+            min_length=1,
+            description="Sign the messages. Several while one is being replaced: each signs, and one that fits is "
+            "enough.",
+        ),
+    ]
+    low_balance: Annotated[
+        AmountText | None,
+        Otherwise("nothing is told of balances"),
+        Field(description="The line below which a balance is told of, once until it was above it again."),
+    ] = None
+    private_addresses: Annotated[
+        Truth,
+        Field(
+            description="Whether `url` may be in the clear, and may mean an address that is not one of the internet's: "
+            "this machine's, or a private network's."
+        ),
+    ] = False
+
+
 class LogShape(Shape):
     format: Annotated[
         Literal["auto", "json", "console"],
@@ -675,4 +721,8 @@ class GatewayShape(Shape):
     limits: Annotated[LimitsShape, Field(description="What is too large or too many.")] = LimitsShape()
     retention: Annotated[RetentionShape, Field(description="What the books keep, and for how long.")] = RetentionShape()
     webhooks: Annotated[WebhooksShape, Field(description="What Stripe has delivered.")] = WebhooksShape()
+    notices: Annotated[
+        NoticesShape | None,
+        Field(description="Tells an owner or operator what happens to accounts. Without it nobody is told."),
+    ] = None
     log: Annotated[LogShape, Field(description="Events that are not requests.")] = LogShape()

@@ -105,6 +105,9 @@ ServerText = Annotated[
 ProxyText = Annotated[str, _check(relay_forms.proxy), Form("address, network or `unix`", "10.0.0.0/8")]
 FileText = Annotated[str, _check(relay_forms.file), Form("path of a file", "tls/server.pem")]
 OriginText = Annotated[str, _check(forms.origin), Form("URL", "http://127.0.0.1:9001"), _written(r"https?://.+")]
+EndpointText = Annotated[
+    str, _check(forms.endpoint), Form("URL", "https://shop.example/told"), _written(r"https?://.+")
+]
 StoreText = Annotated[
     str,
     _check(forms.store),

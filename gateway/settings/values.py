@@ -35,6 +35,10 @@ class ChoiceSettings:
     presets: tuple[Money, ...]
     least: Money
     most: Money
+    day_most: Money
+    """For one account, in any 24 hours."""
+    per_account: Rate
+    """How often a checkout may be asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class StripeSettings:
     webhook_aliases: tuple[str, ...]
     reconcile_seconds: int
     """0: never."""
+    customer_portal: bool
     freeze_on_fraud_warning: bool
     top_up: Money
     """What one payment link sells."""
@@ -132,6 +137,16 @@ class RetentionSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class NoticeSettings:
+    """Who is told what happens to accounts."""
+
+    url: str
+    secrets: tuple[Secret, ...]
+    low_balance: Money | None
+    private_addresses: bool
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """How events that are not requests are written."""
 
@@ -175,4 +190,5 @@ class Settings:
     timeouts: CallerTimeouts
     limits: LimitSettings
     retention: RetentionSettings
+    notices: NoticeSettings | None
     log: LogSettings

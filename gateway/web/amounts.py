@@ -72,10 +72,9 @@ class ChoosePlace:
         if fields.get("auto"):
             wish = self._check_out.wish(fields.get("threshold", ""), str(amount))
         holder, key = caller.account if caller else None, fields.get("key") or None
+        reference = fields.get("for") or (self._check_out.reference(caller) if caller else "")
         try:
-            return await self._check_out.begin(
-                fields.get("for", ""), amount, holder=holder, wish=wish, key=key, peer=peer
-            )
+            return await self._check_out.begin(reference, amount, holder=holder, wish=wish, key=key, peer=peer)
         except (NotOurs, UnknownKey):
             raise BadRequest("this address is not complete; open it again from where you came from") from None
 

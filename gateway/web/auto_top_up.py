@@ -11,10 +11,10 @@ from aiohttp import web
 
 from gateway.core.auto_top_ups import Ceilings, Rule
 from gateway.core.callers import Caller
-from gateway.core.refusals import BadRequest, UnknownToken
+from gateway.core.refusals import BadRequest
 from gateway.flows.check_out import CheckOut
 from gateway.flows.replenish import Replenish
-from gateway.ports import Ledger
+from gateway.ports import HolderPages, Ledger
 from gateway.web.answers import OwnAnswer
 from gateway.web.templates import Templates
 from gateway.web.visitors import Visitors, read_json, text_of
@@ -31,11 +31,21 @@ REASONS = {
 
 
 class AutoPlace:
-    """The handlers of auto top-up. Without a `replenish` there is none, and they are not reached."""
+    """The handlers of auto top-up. Without a `replenish` there is none, and they are not reached.
+
+    The provider's `portal` shows who saved the card: to whoever has the account's token, if the operator wants it.
+    """
 
     def __init__(
-        self, visitors: Visitors, replenish: Replenish | None, check_out: CheckOut, ledger: Ledger, templates: Templates
+        self,
+        visitors: Visitors,
+        replenish: Replenish | None,
+        check_out: CheckOut,
+        ledger: Ledger,
+        templates: Templates,
+        portal: HolderPages | None,
     ) -> None:
+        self._portal = portal
         self._templates = templates
         self._visitors = visitors
         self._replenish = replenish
@@ -53,7 +63,7 @@ class AutoPlace:
 
     async def tell(self, request: web.Request) -> web.StreamResponse:
         """`GET`: how it stands."""
-        caller = await self._holder(request)
+        caller = await self._visitors.holder(request)
         return _json(self._told(await self._auto.stands(caller.account)))
 
     async def want(self, request: web.Request) -> web.StreamResponse:
@@ -62,7 +72,7 @@ class AutoPlace:
         Where there is no card yet, or a new one is wanted, `card_url` is where it can be saved.
         """
         content = await read_json(request, "threshold", "amount", "per_day", "per_month", "new_card")
-        caller = await self._holder(request)
+        caller = await self._visitors.holder(request)
         wish = self._check_out.wish(text_of(content, "threshold"), text_of(content, "amount"))
         new_card = content.get("new_card", False)
         if not isinstance(new_card, bool):
@@ -80,13 +90,13 @@ class AutoPlace:
 
     async def stop(self, request: web.Request) -> web.StreamResponse:
         """`DELETE`: switch it off. The card is forgotten here."""
-        caller = await self._holder(request)
+        caller = await self._visitors.holder(request)
         await self._auto.stop(caller.account)
         return _json(self._told(None))
 
     async def change(self, request: web.Request) -> web.StreamResponse:
         """`POST /-/wallet/auto-top-up`: the form in the wallet. Back to the wallet, or on to where a card is saved."""
-        caller = await self._holder(request)
+        caller = await self._visitors.holder(request)
         fields = await self._visitors.form(request, caller)
         if fields.get("action") == "off":
             await self._auto.stop(caller.account)
@@ -98,6 +108,19 @@ class AutoPlace:
         if rule.card is not None and fields.get("action") != "card":
             return _back()
         url = await self._card_url(caller, rule, request)
+        return self._onward(url)
+
+    async def portal(self, request: web.Request) -> web.StreamResponse:
+        """`POST /-/wallet/portal`: on to the provider's own page about cards and receipts."""
+        caller = await self._visitors.holder(request)
+        await self._visitors.form(request, caller)
+        stands = await self._auto.stands(caller.account)
+        if stands is None or stands[0].customer is None or self._portal is None:
+            raise BadRequest("no card was saved for this wallet")
+        await self._check_out.admit(request.remote or "", caller.account)
+        return self._onward(await self._portal.portal_url(stands[0].customer))
+
+    def _onward(self, url: str) -> OwnAnswer:
         return OwnAnswer(text=self._templates.render("onward.html", url=url, amount=None), content_type="text/html")
 
     async def shown(self, caller: Caller) -> dict[str, Any]:
@@ -107,15 +130,10 @@ class AutoPlace:
         return {
             "rule": rule,
             "reason": REASONS.get(reason or "", ""),
+            "portal": self._portal is not None and rule is not None and rule.customer is not None,
             "mark": self._visitors.mark(caller),
             "ceilings": self._auto.ceilings,
         }
-
-    async def _holder(self, request: web.Request) -> Caller:
-        caller = await self._visitors.known(request)
-        if caller is None:
-            raise UnknownToken()
-        return caller
 
     async def _card_url(self, caller: Caller, rule: Rule, request: web.Request) -> str:
         reference, key = self._check_out.reference(caller), request.headers.get("Idempotency-Key")

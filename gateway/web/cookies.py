@@ -68,7 +68,7 @@ class Cookies:
         except (ValueError, NotOurs, UnknownKey):
             return None
         address, token = content["address"], content["token"]
-        here = address is not None and address.startswith("/") and not address.startswith("//")
+        here = address is not None and address.startswith("/") and address[1:2] not in ("/", "\\")
         return Checkout(address if here else None, Secret(token) if token else None)
 
     def end_checkout(self, answer: web.StreamResponse, token_digest: bytes) -> None:

@@ -1,12 +1,11 @@
 """The boundary around every handler of ours: a refusal is told in words, anything else that fails by an id alone."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import HttpVersion11, web
 
 from gateway.core.refusals import Refusal
-from gateway.web.answers import internal_error, log_failure
-from gateway.web.refusals import as_problem
+from gateway.web.answers import OwnAnswer, internal_error, log_failure
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -18,7 +17,13 @@ async def continue_at_once(request: web.Request) -> None:
         request.writer.output_size = 0  # the answer has yet to begin
 
 
-def guarded(handler: Handler, *, report: Callable[..., None], new_id: Callable[[], str]) -> Handler:
+def guarded(
+    handler: Handler,
+    *,
+    report: Callable[..., None],
+    new_id: Callable[[], str],
+    tell: Callable[[Refusal, Mapping[str, str], str], OwnAnswer],
+) -> Handler:
     """What is no answer becomes one, with an id that says which request it was."""
 
     async def bounded(request: web.Request) -> web.StreamResponse:
@@ -27,7 +32,7 @@ def guarded(handler: Handler, *, report: Callable[..., None], new_id: Callable[[
         except web.HTTPException:
             raise
         except Refusal as refusal:
-            return as_problem(refusal, new_id())
+            return tell(refusal, request.headers, new_id())
         except Exception as error:
             request_id = new_id()
             log_failure(report, request_id, error)

@@ -6,11 +6,13 @@ the payment link. Never `307` or `308`: a browser would send the caller's body o
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from shlex import quote
 from typing import Any, NamedTuple
 
 from gateway.core import refusals as no
 from gateway.core.headers import prefers_html
+from gateway.core.money import Money
 from gateway.core.refusals import PaymentRequired, Refusal
 from gateway.core.routes import Route
 from gateway.ports import Exchange
@@ -162,9 +164,26 @@ def as_problem(refusal: Refusal, request_id: str | None = None) -> OwnAnswer:
 class Refusals:
     """Answers refused requests."""
 
-    def __init__(self, *, templates: Templates, cookies: Cookies) -> None:
+    def __init__(
+        self,
+        *,
+        templates: Templates,
+        cookies: Cookies,
+        public_url: str = "",
+        presets: Sequence[Money] = (),
+        header: str = "Authorization",
+    ) -> None:
         self._templates = templates
         self._cookies = cookies
+        self._public_url = public_url
+        self._presets = presets
+        self._header = header
+
+    def tell(self, refusal: Refusal, headers: Mapping[str, str], request_id: str) -> OwnAnswer:
+        """The answer at an address of our own: a page for a person, JSON for a program."""
+        if prefers_html(headers):
+            return self._page("refused.html", refusal, request_id)
+        return as_problem(refusal, request_id)
 
     def answer(self, refusal: Refusal, exchange: Exchange, route: Route | None) -> OwnAnswer:
         """The answer for this exchange: JSON, a page, or a redirect to where one can pay."""
@@ -184,13 +203,27 @@ class Refusals:
         if refusal.payment_url and exchange.method in ("GET", "HEAD") and not wants_page:
             answer = OwnAnswer(status=303, headers={**own_fields(refusal), "Location": refusal.payment_url})
         else:
-            answer = self._page("paywall.html", refusal, str(exchange.id), route=route)
+            answer = self._page(
+                "paywall.html",
+                refusal,
+                str(exchange.id),
+                route=route,
+                presets=self._presets,
+                command=self._command(exchange),
+                header=self._header,
+            )
         if refusal.access_token:
             self._cookies.set_token(answer, refusal.access_token)
         if refusal.payment_url:
             address = exchange.target if exchange.method == "GET" else None
             self._cookies.set_checkout(answer, refusal.token_digest, Checkout(address, refusal.access_token))
         return answer
+
+    def _command(self, exchange: Exchange) -> str:
+        """What a program would be typed to ask for this, for any shell."""
+        address = self._public_url + exchange.target if exchange.target.startswith("/") else exchange.target
+        asked = "" if exchange.method == "GET" else f" -X {quote(exchange.method)}"
+        return f"curl -i{asked} {quote(address)}"
 
     def _page(self, template: str, refusal: Refusal, request_id: str, **more: Any) -> OwnAnswer:
         words = WORDS[type(refusal)]

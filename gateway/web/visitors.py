@@ -54,6 +54,13 @@ class Visitors:
                 return caller
         return None
 
+    async def holder(self, request: web.Request) -> Caller:
+        """The same, for what is of its holder alone. Raises UnknownToken."""
+        caller = await self.known(request)
+        if caller is None:
+            raise UnknownToken()
+        return caller
+
     async def program(self, request: web.Request) -> Caller | None:
         """The same, but a program whose token is not good is told so. Raises UnknownToken."""
         caller = await self.known(request)

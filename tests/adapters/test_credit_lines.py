@@ -84,3 +84,30 @@ async def test_an_account_stands_as_committed(books: tuple[Keeper, CreditLines, 
     assert await lines.standing("acct", "eur") == Money.zero("eur")
     await keeper.reverse(Reversal("stripe:pi_1:1", "acct", Money.parse("7.00 usd"), "refund", "x"))
     assert await lines.standing("acct", "usd") == Money.parse("5.00 usd") - Money.parse("7.00 usd")
+
+
+async def test_totals_and_what_was_paid_lately_are_of_one_account(
+    books: tuple[Keeper, SqliteCreditLines | PostgresCreditLines, FakeClock],
+) -> None:
+    keeper, lines, clock = books
+    begin = clock.now_ms()
+    for number, (ref, account) in enumerate(
+        (
+            ("stripe:cs_1", "ann"),
+            ("stripe:pi_1", "ann"),
+            ("manual:1", "ann"),
+            ("stripe:pi_1:2", "ann"),
+            ("stripe:cs_2", "bob"),
+        )
+    ):
+        clock.pass_seconds(10 if number else 0)
+        await keeper.credit(Credit(ref, account, FIVE, "payment", "x"))
+    await keeper.reverse(Reversal("stripe:pi_1:1", "ann", Money.parse("7.00 usd"), "refund", "x"))
+    credited, left = await lines.totals("ann", "usd")
+    assert (str(credited), str(left)) == ("13.00 usd", "13.00 usd")
+    assert await lines.standing("ann", "usd") == left
+    assert str(await lines.paid_since("ann", "usd", begin - 1)) == "10.00 usd"
+    assert str(await lines.paid_since("ann", "usd", begin)) == "5.00 usd"
+    assert not await lines.paid_since("ann", "usd", clock.now_ms())
+    assert not await lines.paid_since("ann", "eur", begin - 1)
+    assert [one.micros for one in await lines.totals("eve", "usd")] == [0, 0]

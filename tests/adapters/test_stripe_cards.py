@@ -64,7 +64,7 @@ async def test_an_order_is_one_checkout_however_often_it_is_asked_for(
     assert (session["amount_total"], session["client_reference_id"]) == (735, "ref")
     bought = stand_in.pay(session["id"])
     assert await stripe.saved_card(bought["id"]) == SavedCard(
-        bought["customer"], stand_in.payment_intents[0]["payment_method"], "visa 4242"
+        bought["customer"], stand_in.payment_intents[0]["payment_method"], "visa 4242", "2034-12"
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.adapters.memory import MemoryWaysToPay
+from gateway.adapters.memory import MemoryRecords, MemoryWaysToPay
 from gateway.adapters.postgres.records import PostgresRecords
 from gateway.adapters.postgres.sessions import Address
 from gateway.adapters.postgres.ways_to_pay import PostgresWaysToPay
@@ -22,6 +22,7 @@ from tests.fakes import SeededRandomness
 from tests.postgres_server import Server
 
 Kept = MemoryWaysToPay | SqliteWaysToPay | PostgresWaysToPay
+Records = MemoryRecords | SqliteRecords | PostgresRecords
 KEYRING = Keyring([Secret("k" * 40)])
 NOW = 1_800_000_000_000
 
@@ -41,9 +42,9 @@ def refill(number: int, *, account: str = "acct_1", method: str = "pm_1", at: in
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
-async def kept(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Kept]:
+async def records(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Records]:
     if request.param == "memory":
-        yield MemoryWaysToPay()
+        yield MemoryRecords()
         return
     stored: SqliteRecords | PostgresRecords
     if request.param == "sqlite":
@@ -53,8 +54,13 @@ async def kept(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         address = Address(Secret(await server.schema()))
         stored = PostgresRecords(address, keyring=KEYRING, randomness=SeededRandomness())
     await stored.open()
-    yield stored.ways_to_pay
+    yield stored
     await stored.close()
+
+
+@pytest.fixture
+def kept(records: Records) -> Kept:
+    return records.ways_to_pay
 
 
 async def with_card(kept: Kept, account: str = "acct_1", card: SavedCard = CARD) -> None:
@@ -171,6 +177,17 @@ async def test_a_refill_needs_a_rule_that_is_on_and_its_card(kept: Kept) -> None
     await kept.drop_rule("acct_1", now_ms=NOW)
     assert not await kept.begin_refill(refill(1), MOST)
     await with_card(kept)
+    assert await kept.begin_refill(refill(1), MOST)
+
+
+async def test_a_frozen_account_is_not_charged_until_it_is_let_go(records: Records, kept: Kept) -> None:
+    for account in ("acct_1", "acct_2"):
+        await with_card(kept, account)
+    for number, frozen in enumerate((False, True), 1):
+        await records.freezes.add_freeze("acct_1", frozen=frozen, reason=f"{number}", now_ms=NOW)
+    assert not await kept.begin_refill(refill(1), MOST)
+    assert await kept.begin_refill(refill(1, account="acct_2"), MOST), "another's is none of its business"
+    await records.freezes.add_freeze("acct_1", frozen=False, reason="3", now_ms=NOW)
     assert await kept.begin_refill(refill(1), MOST)
 
 

@@ -84,6 +84,7 @@ class Shop:
         flow = Replenish(
             cards=self.bank,
             rules=self.till.records.ways_to_pay,
+            freezes=self.till.records.freezes,
             receipts=self.till.records,
             books=self.till.store,
             till=self.till.top_up,
@@ -113,6 +114,10 @@ class Shop:
 
     async def give(self, amount: str, ref: str = "manual:1") -> None:
         await self.till.ledger.credit(Credit(ref, ACCOUNT, Money.parse(amount), "manual", "for a test"))
+
+    async def freeze(self, *, frozen: bool = True) -> None:
+        now_ms = self.till.clock.now_ms()
+        await self.till.records.freezes.add_freeze(ACCOUNT, frozen=frozen, reason="a test", now_ms=now_ms)
 
     async def state(self) -> tuple[str, str | None]:
         stands = await self.flow.stands(ACCOUNT)
@@ -422,6 +427,28 @@ async def test_the_reference_of_a_refill_names_the_account(shop: Shop) -> None:
     ((refill, state),) = shop.till.records.ways_to_pay.refills.values()
     assert state == "succeeded"
     assert references.unseal(KEYRING, refill.reference).account == ACCOUNT
+
+
+async def test_a_frozen_account_is_not_charged(shop: Shop) -> None:
+    await shop.freeze()
+    await shop.notice()
+    assert shop.bank.asked == []
+    await shop.freeze(frozen=False)
+    await shop.notice()
+    assert len(shop.bank.charged) == 1
+
+
+async def test_what_was_asked_for_before_a_freeze_is_looked_up_and_not_asked_for_again(shop: Shop) -> None:
+    needed = await shop.flow._needed(ACCOUNT)
+    assert needed is not None
+    assert await shop.till.records.ways_to_pay.begin_refill(*needed), "then its process was killed"
+    await shop.freeze()
+    await shop.flow.sweep(begun_before_ms=-1)
+    assert shop.bank.asked == []
+    await shop.bank.refill(needed[0])  # it had left, and arrived late
+    await shop.flow.sweep(begun_before_ms=-1)
+    assert await shop.till.available() == 5_000_000, "what was charged is credited"
+    assert len(shop.bank.asked) == 1
 
 
 async def test_a_rule_that_is_heard_of_is_looked_after_at_once(shop: Shop) -> None:

@@ -297,3 +297,44 @@ def test_what_may_be_chosen_follows_from_the_top_up(tmp_path: Path) -> None:
     made = settings(tmp_path, full(stripe={"amounts": ["3 usd", "30 usd"], "amount_max": "50 usd"})).stripe
     assert made is not None
     assert (str(made.choice.least), str(made.choice.most), made.auto_top_up) == ("3.00 usd", "50.00 usd", None)
+
+
+def test_notices_leave_by_https_and_to_the_internet(tmp_path: Path) -> None:
+    def told(url: str, **more: Any) -> dict[str, Any]:
+        return {"notices": {"url": url, "secrets": ["a-long-secret-of-our-own-0123456789"], **more}}
+
+    for url, word in (
+        ("http://shop.example/told", "in the clear"),
+        ("https://169.254.169.254/told", "no address of the internet"),
+        ("https://[::1]/told", "no address of the internet"),
+        ("ftp://shop.example", "http:// or https://"),
+        ("https://shop.example/told#x", "fragment"),
+        ("https://user:password@shop.example/told", "user name"),
+    ):
+        found = wrong(tmp_path, **told(url))
+        assert found.path == "notices.url"
+        assert word in found.words
+    assert wrong(tmp_path, **told("https://shop.example/", low_balance="1.00 eur")).path == "notices.low_balance"
+    for url, private in (
+        ("https://shop.example/told?by=us&to=them", False),
+        ("https://93.184.215.14:8443/", False),
+        ("http://127.0.0.1:9000/told", True),
+        ("https://10.0.0.7/told", True),
+    ):
+        made = settings(tmp_path, full(**told(url, private_addresses=private, low_balance="1.00 usd"))).notices
+        assert made is not None
+        assert (made.url, str(made.low_balance)) == (url, "1.00 usd")
+
+
+def test_the_most_of_a_day_is_of_our_currency_and_at_least_one_payment(tmp_path: Path) -> None:
+    stripe = full()["stripe"]
+    most = {**stripe, "amount_max": "50.00 usd"}
+    for day, word in (("100.00 eur", "`currency` is usd"), ("49.99 usd", "less than stripe.amount_max")):
+        found = wrong(tmp_path, stripe={**most, "amount_day_max": day})
+        assert found.path == "stripe.amount_day_max"
+        assert word in found.words
+    made = settings(tmp_path, full(stripe={**most, "amount_day_max": "50.00 usd"})).stripe
+    usual = settings(tmp_path, full(stripe=most)).stripe
+    assert made is not None
+    assert usual is not None
+    assert [str(one.choice.day_most) for one in (made, usual)] == ["50.00 usd", "250.00 usd"]

@@ -142,6 +142,31 @@ async def test_the_ways_to_pay_are_as_they_stand(make_stage: StageMaker, tmp_pat
     assert ran.returncode == 0, shown.decode()
 
 
+async def test_being_told_is_as_it_stands(make_stage: StageMaker, tmp_path: Path) -> None:
+    text, port = section("### Being told", "### Freezing an account"), own_port()
+    secret = "a-secret-of-the-shops-0123456789abcdef"
+    notices = {"url": f"http://127.0.0.1:{port}/told", "secrets": [secret], "private_addresses": True}
+    stage = await make_stage(notices=notices)
+    config = stage._config(int(stage.url.rpartition(":")[2]), stage.settings.admin[1])
+    (tmp_path / "shop").mkdir()
+    config["store"] = f"sqlite:{stage.settings.store_path}"
+    (tmp_path / "shop/gateway.yaml").write_text(json.dumps(config))
+    [receiver] = blocks(text, "py")
+    (tmp_path / "receiver.py").write_text(receiver.replace("9002", str(port)))
+    start = (
+        f'export PATH="{Path(sys.executable).parent}:$PATH" NOTICES_SECRET={secret}\n'
+        "ACCOUNT=acct_0000000000000000000000000000000a\n"
+        f"{sys.executable} receiver.py > shop/told.log 2> shop/receiver.log &\n"
+        f"curl -s --retry 50 --retry-connrefused --retry-delay 1 -d x http://127.0.0.1:{port}/ || true\n"
+    )
+    ran = await asyncio.create_subprocess_exec(
+        "bash", "-c", script(start + "".join(blocks(text, "sh"))), cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    shown, _ = await asyncio.wait_for(ran.communicate(), 60)
+    assert ran.returncode == 0, shown.decode()
+
+
 def test_statements_and_pruning_are_as_they_stand(tmp_path: Path) -> None:
     (config,) = re.findall(r"<<'YAML'\n(.*?)^YAML", README, re.MULTILINE | re.DOTALL)
     (tmp_path / "shop").mkdir()
@@ -163,6 +188,9 @@ def test_every_piece_of_configuration_is_right(tmp_path: Path, block: str) -> No
     base = yaml.safe_load(re.findall(r"<<'YAML'\n(.*?)^YAML", README, re.MULTILINE | re.DOTALL)[0])
     environ = {"STRIPE_SECRET_KEY": "rk_test_" + "1a" * 20, "STRIPE_WEBHOOK_SECRET": "whsec_" + "2b" * 20}
     added = yaml.safe_load(textwrap.dedent(block))
+
+    environ["NOTICES_SECRET"] = "0f1e2d3c4b5a69788796a5b4c3d2e1f0a1b2c3d4"
+    added = yaml.safe_load(re.sub("^   ", "", block, flags=re.MULTILINE))
     settings = from_mapping({**base, **added}, base=tmp_path, environ=environ, make_secrets=False)
     assert settings.mode == "test"
 

@@ -13,6 +13,8 @@ _TAKEN = "SELECT micros FROM reversal WHERE ref = $1 UNION ALL SELECT -micros FR
 
 _STANDING = """SELECT coalesce(sum(credited - spent - debt), 0) AS micros FROM account
 WHERE holder = $1 AND unit = $2"""
+_TOTALS = """SELECT coalesce(sum(credited), 0) AS credited, coalesce(sum(credited - spent - debt), 0) AS standing
+FROM account WHERE holder = $1 AND unit = $2"""
 _PAID = "ref ~ '^stripe:(cs_|pi_[^:]*$)'"
 """Payments; what was given back of one is numbered after its name."""
 
@@ -29,6 +31,16 @@ class PostgresCreditLines:
     async def standing(self, holder: str, currency: str) -> Money:
         rows = await self._rows(_STANDING, holder, currency)
         return Money(int(rows[0]["micros"]), currency)
+
+    async def totals(self, holder: str, currency: str) -> tuple[Money, Money]:
+        [row] = await self._rows(_TOTALS, holder, currency)
+        return Money(int(row["credited"]), currency), Money(int(row["standing"]), currency)
+
+    async def paid_since(self, holder: str, currency: str, since_ms: int) -> Money:
+        lines = f"{_LINES}{_PAID} AND holder = $1 AND unit = $2 AND at > $3"
+        query = f"SELECT coalesce(sum(micros), 0) AS micros FROM ({lines}) AS line"  # noqa: S608
+        [row] = await self._rows(query, holder, currency, since_ms)
+        return Money(int(row["micros"]), currency)
 
     async def credits_between(self, begin_ms: int, end_ms: int) -> list[CreditLine]:
         condition = f"{_PAID} AND at >= $1 AND at < $2 ORDER BY at, ref"

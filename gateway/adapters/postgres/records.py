@@ -15,6 +15,7 @@ import asyncpg
 from gateway.adapters.postgres.freezes import PostgresFreezes
 from gateway.adapters.postgres.keyroll import PostgresKeyRoll
 from gateway.adapters.postgres.migrations import MigrationRefused, apply
+from gateway.adapters.postgres.outbox import PostgresOutbox
 from gateway.adapters.postgres.sessions import PROBLEMS, Address, Connection, Ear
 from gateway.adapters.postgres.ways_to_pay import PostgresWaysToPay
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
@@ -85,6 +86,7 @@ class PostgresRecords:
         self._ear: Ear | None = None
         self.key_roll = PostgresKeyRoll(self._do)
         self.freezes = PostgresFreezes(self._do)
+        self.outbox = PostgresOutbox(self._do)
         self.ways_to_pay = PostgresWaysToPay(self._do)
 
     async def open(self) -> None:

@@ -5,15 +5,15 @@ A statement is a loop over what it reads, and has nothing to do meanwhile: so ea
 
 import asyncio
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 import asyncpg
 
 from gateway.adapters.postgres.sessions import PROBLEMS, Address, Connection
-from gateway.core.statements import Batches, Chain, Moved, Sum
-from gateway.ports import BooksRefused
+from gateway.core.statements import Batches, Chain, Moved, PurseRow, Sum
+from gateway.ports import BooksRefused, BooksSlow
 
 _AT_ONCE = 100
 _CHAINS = """SELECT keeper.id, coalesce(anchor.seq, 0), coalesce(
@@ -33,12 +33,19 @@ _MONEY = """
 SELECT 'credit', ref, account, micros, kind, at, keeper, batch FROM credit WHERE account = $1 UNION ALL
 SELECT 'reversal', ref, account, -micros, kind, at, keeper, batch FROM reversal WHERE account = $1"""
 
+_PURSES = "SELECT unit, priority, expires, credited - spent - debt FROM account WHERE holder = $1"
+
 
 class PostgresStatementSource:
-    """Implements `ports.StatementSource`; a context in which its connection is open. Raises BooksRefused."""
+    """Implements `ports.StatementSource`; a context in which its connection is open. Raises BooksRefused.
 
-    def __init__(self, address: Address) -> None:
+    With `seconds`, it is read for so long at most, and then raises BooksSlow.
+    """
+
+    def __init__(self, address: Address, *, seconds: float | None = None) -> None:
         self._address = address
+        self._seconds = seconds
+        self._end: float | None = None
         self._runner = asyncio.Runner()
         self._sql: Connection | None = None
 
@@ -61,8 +68,10 @@ class PostgresStatementSource:
         self._runner.close()
 
     async def _open(self) -> None:
+        if self._seconds is not None:
+            self._end = asyncio.get_running_loop().time() + self._seconds
         sql = self._sql = await self._address.connect("statement")
-        await sql.execute("SET statement_timeout = 0")
+        await sql.execute(f"SET statement_timeout = {int((self._seconds or 0) * 1000)}")
         await sql.execute("SET idle_in_transaction_session_timeout = 0")
         if await sql.fetchval("SELECT to_regclass('batch') IS NULL"):
             raise BooksRefused(f"{self._address.name} holds no books")
@@ -82,6 +91,9 @@ class PostgresStatementSource:
     def account(self, id: int) -> tuple[str, str]:
         [(holder, unit)] = self._rows("SELECT holder, unit FROM account WHERE id = $1", id)
         return holder, unit
+
+    def purses(self, holder: str) -> list[PurseRow]:
+        return [PurseRow(*row) for row in self._rows(_PURSES, holder)]
 
     def chains(self) -> list[Chain]:
         return [Chain(*row) for row in self._rows(_CHAINS)]
@@ -122,6 +134,28 @@ class PostgresStatementSource:
 
     def _do(self, work: Any) -> Any:
         try:
-            return self._runner.run(work)
+            return self._runner.run(self._in_time(work))
+        except (BooksSlow, asyncpg.QueryCanceledError) as slow:
+            raise BooksSlow from slow
         except PROBLEMS as error:
             raise BooksRefused(self._address.told(error)) from error
+
+    async def _in_time(self, work: Awaitable[Any]) -> Any:
+        bound = asyncio.timeout_at(self._end)
+        try:
+            async with bound:
+                return await work
+        except TimeoutError:
+            if bound.expired():
+                raise BooksSlow from None
+            raise
+
+
+class PostgresStatementBooks:
+    """Implements `ports.StatementBooks`."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+
+    def open(self, *, seconds: float) -> PostgresStatementSource:
+        return PostgresStatementSource(self._address, seconds=seconds)

@@ -16,13 +16,15 @@ from gateway.core.pay_columns import ORDER, REFILL, RULE
 
 _KEEP_ORDER = f"""INSERT INTO pay_order ({ORDER}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 ON CONFLICT DO NOTHING"""
-_KEEP_RULE = f"""INSERT INTO auto_top_up ({RULE}) VALUES ($1, $2, $3, $4, $5, $6, NULL, NULL, NULL, NULL, true, $7)
+_KEEP_RULE = f"""INSERT INTO auto_top_up ({RULE})
+VALUES ($1, $2, $3, $4, $5, $6, NULL, NULL, NULL, NULL, true, $7, NULL)
 ON CONFLICT (account) DO UPDATE SET threshold = excluded.threshold, adds = excluded.adds, day = excluded.day,
 month = excluded.month, paused = NULL, wanted = true, changed = excluded.changed"""
-_KEEP_CARD = f"""INSERT INTO auto_top_up ({RULE}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, NULL, true, $10)
+_KEEP_CARD = f"""INSERT INTO auto_top_up ({RULE}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, NULL, true, $10, $11)
 ON CONFLICT (account) DO UPDATE SET threshold = excluded.threshold, adds = excluded.adds, day = excluded.day,
 month = excluded.month, customer = excluded.customer, method = excluded.method, label = excluded.label, paused = NULL,
-wanted = true, changed = excluded.changed WHERE auto_top_up.changed <= $11"""
+expires = excluded.expires,
+wanted = true, changed = excluded.changed WHERE auto_top_up.changed <= $12"""
 _DROP_RULE = """UPDATE auto_top_up SET wanted = false, method = NULL, label = NULL, paused = NULL, changed = $2
 WHERE account = $1 AND wanted RETURNING account"""
 _DROP_CARD = """UPDATE auto_top_up SET method = NULL, label = NULL, paused = 'card_removed', changed = $2
@@ -34,6 +36,7 @@ WHERE method = $1 AND paused = 'declined' AND changed <= $2"""
 _BEGIN = f"""INSERT INTO refill ({REFILL}, state)
 SELECT $1, $2::bigint, $3, $4, $5::bigint, $6, $7, $8, $9::bigint, 'asked'
 FROM auto_top_up WHERE account = $1 AND wanted AND paused IS NULL AND method = $7
+AND NOT coalesce((SELECT frozen FROM freezing WHERE account = $1 ORDER BY number DESC LIMIT 1), false)
 AND $5::bigint + (SELECT coalesce(sum(amount), 0) FROM refill
                   WHERE account = $1 AND state <> 'failed' AND created > $9::bigint - {DAY_MS}) <= $10::bigint
 AND $5::bigint + (SELECT coalesce(sum(amount), 0) FROM refill
@@ -80,7 +83,7 @@ class PostgresWaysToPay:
         self, account: str, card: SavedCard, wish: Wish, ceilings: Ceilings, *, at_ms: int, now_ms: int
     ) -> None:
         owner = (card.customer, card.method, card.label)
-        await self._do(_KEEP_CARD, account, *columns.of_wish(wish, ceilings), *owner, now_ms, at_ms)
+        await self._do(_KEEP_CARD, account, *columns.of_wish(wish, ceilings), *owner, now_ms, card.expires, at_ms)
 
     async def drop_rule(self, account: str, *, now_ms: int) -> bool:
         return bool(await self._do(_DROP_RULE, account, now_ms))
@@ -89,6 +92,9 @@ class PostgresWaysToPay:
         await self._do(
             "UPDATE auto_top_up SET paused = $2, changed = $3 WHERE method = $1 AND wanted", method, why, now_ms
         )
+
+    async def card_expires(self, method: str, expires: str) -> None:
+        await self._do("UPDATE auto_top_up SET expires = $1 WHERE method = $2", expires, method)
 
     async def renew(self, method: str, *, at_ms: int, now_ms: int) -> None:
         await self._do(_RENEW, method, at_ms, now_ms)

@@ -13,6 +13,8 @@ _LINES = "SELECT ref, holder, unit, micros FROM credit JOIN account ON account =
 _TAKEN = "SELECT micros FROM reversal WHERE ref = ?1 UNION ALL SELECT -micros FROM credit WHERE ref = ?1"
 
 _STANDING = "SELECT coalesce(sum(credited - spent - debt), 0) FROM account WHERE holder = ? AND unit = ?"
+_TOTALS = """SELECT coalesce(sum(credited), 0), coalesce(sum(credited - spent - debt), 0) FROM account
+WHERE holder = ? AND unit = ?"""
 _PAID = "(ref GLOB 'stripe:cs_*' OR ref GLOB 'stripe:pi_*' AND ref NOT GLOB 'stripe:pi_*:*')"
 """Payments; what was given back of one is numbered after its name."""
 
@@ -29,6 +31,15 @@ class SqliteCreditLines:
     async def standing(self, holder: str, currency: str) -> Money:
         rows = await asyncio.to_thread(self._rows, _STANDING, (holder, currency))
         return Money(int(rows[0][0]), currency)
+
+    async def totals(self, holder: str, currency: str) -> tuple[Money, Money]:
+        [(credited, left)] = await asyncio.to_thread(self._rows, _TOTALS, (holder, currency))
+        return Money(int(credited), currency), Money(int(left), currency)
+
+    async def paid_since(self, holder: str, currency: str, since_ms: int) -> Money:
+        query = f"SELECT coalesce(sum(micros), 0) FROM ({_LINES}{_PAID} AND holder = ? AND unit = ? AND at > ?)"  # noqa: S608
+        [(micros,)] = await asyncio.to_thread(self._rows, query, (holder, currency, since_ms))
+        return Money(int(micros), currency)
 
     async def credits_between(self, begin_ms: int, end_ms: int) -> list[CreditLine]:
         condition = f"{_PAID} AND at >= ? AND at < ? ORDER BY at, ref"

@@ -18,6 +18,7 @@ import aiosqlite
 from gateway.adapters.sqlite.freezes import SqliteFreezes
 from gateway.adapters.sqlite.keyroll import SqliteKeyRoll
 from gateway.adapters.sqlite.migrations import MigrationRefused
+from gateway.adapters.sqlite.outbox import SqliteOutbox
 from gateway.adapters.sqlite.upgrade import upgrade
 from gateway.adapters.sqlite.ways_to_pay import SqliteWaysToPay
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
@@ -57,6 +58,7 @@ class SqliteRecords:
         self._version: int | None = None
         self.key_roll = SqliteKeyRoll(self._read, self._write)
         self.freezes = SqliteFreezes(self._read, self._write)
+        self.outbox = SqliteOutbox(self._read, self._write)
         self.ways_to_pay = SqliteWaysToPay(self._read, self._write)
 
     async def open(self) -> None:

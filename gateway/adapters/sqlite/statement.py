@@ -2,16 +2,24 @@
 
 import sqlite3
 import struct
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
 
+from gateway.adapters.sqlite.bookkeeping import open_books
 from gateway.adapters.sqlite.prune import anchored
-from gateway.core.statements import Batches, Chain, Moved, Sum
+from gateway.core.statements import Batches, Chain, Moved, PurseRow, Sum
+from gateway.ports import BooksRefused, BooksSlow
 
 _HERE = 0  # the one chain that there is
 _MONEY = """
 SELECT 'credit', ref, account, micros, kind, at, 0, batch FROM credit WHERE account = ?1 UNION ALL
 SELECT 'reversal', ref, account, -micros, kind, at, 0, batch FROM reversal WHERE account = ?1 ORDER BY batch
 """
+_PURSES = "SELECT unit, priority, expires, credited - spent - debt FROM account WHERE holder = ?"
+_LOOKS_EVERY = 5000
+"""Steps of SQLite's own between two looks at the clock: a fraction of a millisecond."""
 
 
 class SqliteStatementSource:
@@ -31,6 +39,9 @@ class SqliteStatementSource:
     def account(self, id: int) -> tuple[str, str]:
         holder, unit = self._sql.execute("SELECT holder, unit FROM account WHERE id = ?", (id,)).fetchone()
         return str(holder), str(unit)
+
+    def purses(self, holder: str) -> list[PurseRow]:
+        return [PurseRow(*row) for row in self._sql.execute(_PURSES, (holder,))]
 
     def chains(self) -> list[Chain]:
         (folded,) = self._sql.execute("SELECT coalesce(max(last), 0) FROM fold WHERE done").fetchone()
@@ -61,3 +72,22 @@ class SqliteStatementSource:
 
     def money(self, account: int) -> list[Moved]:
         return [Moved(*row) for row in self._sql.execute(_MONEY, (account,))]
+
+
+class SqliteStatementBooks:
+    """Implements `ports.StatementBooks`. In a log-structured file readers keep no writer waiting."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @contextmanager
+    def open(self, *, seconds: float) -> Iterator[SqliteStatementSource]:
+        end = time.monotonic() + seconds
+        try:
+            with closing(open_books(self._path, write=False)) as sql:
+                sql.set_progress_handler(lambda: time.monotonic() > end, _LOOKS_EVERY)
+                yield SqliteStatementSource(sql)
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
+                raise BooksSlow from error
+            raise BooksRefused(f"{self._path}: {error}") from error

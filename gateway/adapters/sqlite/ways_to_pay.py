@@ -12,15 +12,17 @@ from gateway.core.auto_top_ups import DAY_MS, MONTH_MS, Ceilings, Pause, Refill,
 from gateway.core.orders import Order
 from gateway.core.pay_columns import ORDER, REFILL, RULE
 
-_KEEP_RULE = f"""INSERT INTO auto_top_up ({RULE}) VALUES (?, ?, ?, ?, ?, ?, NULL, NULL, NULL, NULL, 1, ?)
+_KEEP_RULE = f"""INSERT INTO auto_top_up ({RULE}) VALUES (?, ?, ?, ?, ?, ?, NULL, NULL, NULL, NULL, 1, ?, NULL)
 ON CONFLICT (account) DO UPDATE SET threshold = excluded.threshold, adds = excluded.adds, day = excluded.day,
 month = excluded.month, paused = NULL, wanted = 1, changed = excluded.changed"""
-_KEEP_CARD = f"""INSERT INTO auto_top_up ({RULE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, 1, ?)
+_KEEP_CARD = f"""INSERT INTO auto_top_up ({RULE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, 1, ?, ?)
 ON CONFLICT (account) DO UPDATE SET threshold = excluded.threshold, adds = excluded.adds, day = excluded.day,
 month = excluded.month, customer = excluded.customer, method = excluded.method, label = excluded.label, paused = NULL,
+expires = excluded.expires,
 wanted = 1, changed = excluded.changed WHERE auto_top_up.changed <= ?"""
 _BEGIN = f"""INSERT INTO refill ({REFILL}, state) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'asked'
 FROM auto_top_up WHERE account = ?1 AND wanted AND paused IS NULL AND method = ?7
+AND NOT coalesce((SELECT frozen FROM freezing WHERE account = ?1 ORDER BY number DESC LIMIT 1), 0)
 AND ?5 + (SELECT coalesce(sum(amount), 0) FROM refill
           WHERE account = ?1 AND state <> 'failed' AND created > ?9 - {DAY_MS}) <= ?10
 AND ?5 + (SELECT coalesce(sum(amount), 0) FROM refill
@@ -72,7 +74,7 @@ class SqliteWaysToPay:
         self, account: str, card: SavedCard, wish: Wish, ceilings: Ceilings, *, at_ms: int, now_ms: int
     ) -> None:
         owner = (card.customer, card.method, card.label)
-        await self._write(_KEEP_CARD, (account, *columns.of_wish(wish, ceilings), *owner, now_ms, at_ms))
+        await self._write(_KEEP_CARD, (account, *columns.of_wish(wish, ceilings), *owner, now_ms, card.expires, at_ms))
 
     async def drop_rule(self, account: str, *, now_ms: int) -> bool:
         return await self._write(
@@ -84,6 +86,9 @@ class SqliteWaysToPay:
     async def pause(self, method: str, why: Pause, *, now_ms: int) -> None:
         values = (why, now_ms, method)
         await self._write("UPDATE auto_top_up SET paused = ?, changed = ? WHERE method = ? AND wanted", values)
+
+    async def card_expires(self, method: str, expires: str) -> None:
+        await self._write("UPDATE auto_top_up SET expires = ? WHERE method = ?", (expires, method))
 
     async def renew(self, method: str, *, at_ms: int, now_ms: int) -> None:
         await self._write(

@@ -116,7 +116,14 @@ def saved(session: Mapping[str, Any]) -> SavedCard | None:
         return None
     card = _mapping(method.get("card"))
     label = f"{card.get('brand')} {card.get('last4')}" if card else str(method.get("type"))
-    return SavedCard(customer, id, label[:_LABEL_CHARS_MAX])
+    return SavedCard(customer, id, label[:_LABEL_CHARS_MAX], _expiry(card))
+
+
+def receipt_of(paid: Mapping[str, Any]) -> str | None:
+    """The address of the receipt of a session or payment intent, if it was expanded down to the charge."""
+    intent = _mapping(paid.get("payment_intent")) or paid
+    url = _mapping(intent.get("latest_charge")).get("receipt_url")
+    return url if isinstance(url, str) and url.startswith(("https://", "http://")) else None
 
 
 def notice(event: Event) -> CardNotice | None:
@@ -133,10 +140,18 @@ def notice(event: Event) -> CardNotice | None:
     if event.type == "payment_method.detached":
         return CardNotice("removed", id, event.created, event.live)
     if event.type == "payment_method.automatically_updated":
-        return CardNotice("renewed", id, event.created, event.live)
+        return CardNotice("renewed", id, event.created, event.live, expires=_expiry(_mapping(about.get("card"))))
     if event.type == "customer.deleted":
         return CardNotice("customer_gone", id, event.created, event.live)
     return None
+
+
+def _expiry(card: Mapping[str, Any]) -> str | None:
+    """`2034-12`; None for what is no card, or says nothing of it."""
+    year, month = card.get("exp_year"), card.get("exp_month")
+    if not (isinstance(year, int) and isinstance(month, int) and 2000 <= year < 10_000 and 1 <= month <= 12):
+        return None
+    return f"{year}-{month:02}"
 
 
 def _wish(metadata: Mapping[str, Any]) -> Wish:

@@ -81,6 +81,7 @@ REQUESTS: Final[Mapping[tuple[str, str], tuple[str, str]]] = {
         "radar._early_fraud_warning_list_params",
         "EarlyFraudWarningListParams",
     ),
+    ("POST", "/v1/billing_portal/sessions"): ("billing_portal._session_create_params", "SessionCreateParams"),
     ("POST", "/v1/customers"): ("_customer_create_params", "CustomerCreateParams"),
     ("GET", "/v1/customers"): ("_customer_list_params", "CustomerListParams"),
     ("GET", "/v1/customers/{id}"): ("_customer_retrieve_params", "CustomerRetrieveParams"),

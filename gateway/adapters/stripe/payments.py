@@ -37,7 +37,7 @@ _RETRIES = 2
 
 
 class StripePayments:
-    """Implements `ports.Payments` and `ports.Cards`."""
+    """Implements `ports.Payments`, `ports.Cards` and `ports.HolderPages`."""
 
     def __init__(
         self,
@@ -128,6 +128,24 @@ class StripePayments:
         key: Any = {"idempotency_key": f"farebox-order-{order.id}"}
         made = await self._ask(lambda stripe: stripe.v1.checkout.sessions.create_async(asked, key))
         if made is None or not made.url:
+            raise PaymentServiceUnavailable()
+        return str(made.url)
+
+    async def receipt_url(self, payment: str) -> str | None:
+        if _INTENT_ID.fullmatch(payment):
+            of_intent: Any = {"expand": ["latest_charge"]}
+            found = await self._ask(lambda stripe: stripe.v1.payment_intents.retrieve_async(payment, of_intent))
+        elif _SESSION_ID.fullmatch(payment):
+            of_session: Any = {"expand": ["payment_intent.latest_charge"]}
+            found = await self._ask(lambda stripe: stripe.v1.checkout.sessions.retrieve_async(payment, of_session))
+        else:
+            return None
+        return None if found is None else cards.receipt_of(found.to_dict())
+
+    async def portal_url(self, customer: str) -> str:
+        asked: Any = {"customer": customer, "return_url": self._wallet_url}
+        made = await self._ask(lambda stripe: stripe.v1.billing_portal.sessions.create_async(asked))
+        if made is None:
             raise PaymentServiceUnavailable()
         return str(made.url)
 

@@ -64,7 +64,7 @@ class Checkout:
 
     async def _front(self, request: web.Request) -> web.Response:
         text = "It answers the API under /v1 and shows checkout pages. It has no account of yours and no money."
-        return self._message(200, "A stand-in for Stripe", text)
+        return self.message(200, "A stand-in for Stripe", text)
 
     async def _stylesheet(self, request: web.Request) -> web.FileResponse:
         return web.FileResponse(HERE / "static" / "standin.css", headers={"Cache-Control": "max-age=60"})
@@ -72,10 +72,10 @@ class Checkout:
     async def _link(self, request: web.Request) -> web.Response:
         link = self._world.shelf("payment_link").get(request.match_info["id"])
         if link is None:
-            return self._message(404, "There is no such payment link", "Check the address, or ask for a new link.")
+            return self.message(404, "There is no such payment link", "Check the address, or ask for a new link.")
         if not sessions.link_is_open(link):
             text = link["inactive_message"] or "The seller has turned it off. Ask for a new one."
-            return self._message(410, "This payment link is deactivated", text)
+            return self.message(410, "This payment link is deactivated", text)
         session = sessions.open_from_link(self._world, link, request.query)
         return _see_other(session["url"])
 
@@ -113,7 +113,7 @@ class Checkout:
         return self._closed(session, 200)
 
     async def _cancelled(self, request: web.Request) -> web.Response:
-        return self._message(200, "Nothing was charged", "You may close this page.")
+        return self.message(200, "Nothing was charged", "You may close this page.")
 
     def _session(self, request: web.Request) -> Json | None:
         sessions.expire_due(self._world)
@@ -184,17 +184,17 @@ class Checkout:
     def _closed(self, session: Json, status: int, text: str | None = None) -> web.Response:
         if session["status"] == "expired":
             text = text or "Go back to where you came from to start again. Nothing was charged."
-            return self._message(status, "This checkout has expired", text)
+            return self.message(status, "This checkout has expired", text)
         if session["status"] == "open":
-            return self._message(status, "This payment link is deactivated", text or "")
+            return self.message(status, "This payment link is deactivated", text or "")
         if session["mode"] == "setup":
-            return self._message(status, "Thank you: the card is saved", text or self._confirmation(session), paid=True)
+            return self.message(status, "Thank you: the card is saved", text or self._confirmation(session), paid=True)
         shown = _shown_total(session)
         if session["payment_status"] == "paid":
             title, told = f"Thank you: {shown} paid", self._confirmation(session)
         else:
             title, told = f"Thank you: {shown} is on its way", "The bank will confirm it later."
-        return self._message(status, title, text or told, paid=True)
+        return self.message(status, title, text or told, paid=True)
 
     def _confirmation(self, session: Json) -> str:
         link = self._world.shelf("payment_link").get(session["payment_link"] or "")
@@ -203,10 +203,13 @@ class Checkout:
         return message or "You may close this page."
 
     def _no_such(self) -> web.Response:
-        return self._message(404, "There is no such checkout", "It may have been started with another stand-in.")
+        return self.message(404, "There is no such checkout", "It may have been started with another stand-in.")
 
-    def _message(self, status: int, title: str, text: str, *, paid: bool = False) -> web.Response:
-        return self._page("message.html", status, title=title, text=text, paid=paid)
+    def message(
+        self, status: int, title: str, text: str, *, paid: bool = False, back: str | None = None
+    ) -> web.Response:
+        """A page that says something."""
+        return self._page("message.html", status, title=title, text=text, paid=paid, back=back)
 
     def _page(self, name: str, status: int, *, allowed: str | None = None, **values: Any) -> web.Response:
         html = self._templates.get_template(name).render(values)

@@ -168,6 +168,7 @@ CREATE_INTENT = fields(
     statement_descriptor_suffix=STRING,
 )
 DETACH_METHOD = RETRIEVE
+CREATE_PORTAL = fields(customer=STRING, expand=EXPAND, locale=STRING, return_url=STRING)
 CREATE_REFUND = fields(
     amount=INTEGER,
     charge=STRING,

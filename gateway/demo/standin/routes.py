@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.demo.standin import catalogue, intents, played, returns, sessions, views
+from gateway.demo.standin import catalogue, intents, played, portal, returns, sessions, views
 from gateway.demo.standin.errors import invalid
 from gateway.demo.standin.shapes import Shape
 from gateway.demo.standin.store import Json, World
@@ -134,6 +134,7 @@ ROUTES: tuple[Route, ...] = (
         played.LIST_WARNINGS,
         _lists("radar.early_fraud_warning", "/v1/radar/early_fraud_warnings"),
     ),
+    Route("POST", "/v1/billing_portal/sessions", played.CREATE_PORTAL, _creates(portal.create)),
     Route("POST", "/v1/customers", played.CREATE_CUSTOMER, _creates(catalogue.create_customer)),
     Route("GET", "/v1/customers", played.LIST_CUSTOMERS, _lists("customer", "/v1/customers")),
     Route("GET", "/v1/customers/{id}", played.RETRIEVE, _retrieves("customer")),

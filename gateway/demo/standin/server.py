@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from aiohttp import web
 
-from gateway.demo.standin import cards, checkout, control, returns, sessions, till, webhooks
+from gateway.demo.standin import cards, checkout, control, portal, returns, sessions, till, webhooks
 from gateway.demo.standin.api import LIVE_KEYS, TEST_KEYS, Api, Parameters, encode
 from gateway.demo.standin.errors import ApiError, no_such, outage, unrecognized
 from gateway.demo.standin.store import Json, Movement, World
@@ -93,6 +93,7 @@ class StandIn:
         app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_in_shape])
         app.add_routes(self._api.routes())
         app.add_routes(self._checkout.routes())
+        app.add_routes(portal.routes(self._world, self._checkout.message))
         app.add_routes(control.routes(self))
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         listener = socket.create_server((self._host, port), family=family)

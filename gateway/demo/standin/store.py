@@ -35,6 +35,7 @@ KINDS = (
     "customer",
     "payment_method",
     "refund",
+    "billing_portal.session",
     "dispute",
     "radar.early_fraud_warning",
     "event",

@@ -209,6 +209,7 @@ def charge_with(world: World, intent: Json, method: Json) -> Json:
 def succeed(world: World, session: Json | None, intent: Json, charge: Json) -> None:
     """The money moves. `session` is None for a payment without the buyer."""
     charge.update(status="succeeded", paid=True, captured=True, amount_captured=charge["amount"])
+    charge["receipt_url"] = f"{world.origin}/receipts/{charge['id']}"
     charge["outcome"] = _outcome("approved_by_network", "authorized", None, "Payment complete.")
     world.emit("charge.succeeded", charge)
     intent.update(status="succeeded", amount_received=intent["amount"])

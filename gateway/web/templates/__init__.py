@@ -1,11 +1,17 @@
 """The pages: Jinja2 with escaping always on, undefined names an error, no inline style or script."""
 
+from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gateway.core.money import Money
+
+
+def moment(at_ms: int, form: str = "%Y-%m-%d") -> str:
+    """A time in UTC as people read it."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime(form)
 
 
 def in_words(money: Money) -> str:
@@ -25,6 +31,8 @@ class Templates:
             lstrip_blocks=True,
         )
         self._environment.filters["money"] = in_words
+        self._environment.filters["moment"] = moment
+        self._environment.filters["micros"] = lambda micros, currency: in_words(Money(micros, currency))
 
     def render(self, template: str, **values: Any) -> str:
         return self._environment.get_template(template).render(**values)

@@ -1,0 +1,78 @@
+"""What is to be told, by all hosts together. Implements `ports.Outbox`."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import asyncpg
+
+from gateway.adapters.postgres.keyroll import Do
+from gateway.core.outgoing import Outgoing, State, Type
+
+_COLUMNS = "id, type, account, content, created, coalesce(since, created), tries, state, due, error"
+_PUT = """INSERT INTO outgoing (type, account, content, cause, created, due) VALUES ($1, $2, $3, $4, $5, $5)
+ON CONFLICT DO NOTHING RETURNING number"""
+_PUT_EXPIRING = """INSERT INTO outgoing (type, account, content, cause, created, due)
+SELECT 'card.expiring', account, json_build_object('card', label, 'expires', expires)::text,
+    'expiring ' || account || ' ' || method || ' ' || expires, $2::bigint, $2::bigint
+FROM auto_top_up WHERE wanted AND method IS NOT NULL AND expires <= $1 ON CONFLICT DO NOTHING"""
+_TAKE = f"""UPDATE outgoing SET tries = tries + 1, due = $2 WHERE number =
+(SELECT number FROM outgoing WHERE state = 'waiting' AND due <= $1 ORDER BY due, number LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING {_COLUMNS}"""  # noqa: S608 -- the names of columns, of our own
+_PUT_OFF = """UPDATE outgoing SET state = $1, due = coalesce($2::bigint, due), error = $3
+WHERE id = $4 AND state = 'waiting'"""
+_AGAIN = """UPDATE outgoing SET state = 'waiting', due = $1, since = $1, tries = 0
+WHERE id = $2 AND state <> 'waiting' RETURNING id"""
+_ENTRIES = f"""SELECT {_COLUMNS} FROM outgoing WHERE $1::text IS NULL OR state = $1::text
+ORDER BY number DESC LIMIT $2"""  # noqa: S608
+_KEEP_LOW = """INSERT INTO low_balance VALUES ($1, $2, $3)
+ON CONFLICT (account) DO UPDATE SET remains = excluded.remains, credited = excluded.credited"""
+_DROP = """DELETE FROM outgoing WHERE number IN
+(SELECT number FROM outgoing WHERE created < $1 ORDER BY created LIMIT $2) RETURNING number"""
+
+
+class PostgresOutbox:
+    """Reads and writes as the records do."""
+
+    def __init__(self, do: Do) -> None:
+        self._do = do
+
+    async def put(self, type: Type, account: str, content: Mapping[str, Any], *, cause: str, now_ms: int) -> bool:
+        return bool(await self._do(_PUT, type, account, json.dumps(content), cause, now_ms))
+
+    async def put_expiring(self, until: str, *, now_ms: int) -> None:
+        await self._do(_PUT_EXPIRING, until, now_ms)
+
+    async def seen_low(self, account: str) -> tuple[int, int] | None:
+        rows = await self._do("SELECT remains, credited FROM low_balance WHERE account = $1", account)
+        return next(((row["remains"], row["credited"]) for row in rows), None)
+
+    async def keep_low(self, account: str, *, remains: int, credited: int) -> None:
+        await self._do(_KEEP_LOW, account, remains, credited)
+
+    async def find(self, id: str) -> Outgoing | None:
+        rows = await self._do(f"SELECT {_COLUMNS} FROM outgoing WHERE id = $1", id)  # noqa: S608
+        return next((_outgoing(row) for row in rows), None)
+
+    async def take(self, *, now_ms: int, lease_ms: int) -> Outgoing | None:
+        return next((_outgoing(row) for row in await self._do(_TAKE, now_ms, now_ms + lease_ms)), None)
+
+    async def delivered(self, id: str) -> None:
+        await self._do(_PUT_OFF, "delivered", None, None, id)
+
+    async def put_off(self, id: str, *, due_ms: int | None, error: str) -> None:
+        await self._do(_PUT_OFF, "failed" if due_ms is None else "waiting", due_ms, error, id)
+
+    async def again(self, id: str, *, now_ms: int) -> bool:
+        return bool(await self._do(_AGAIN, now_ms, id))
+
+    async def entries(self, state: State | None, *, count: int) -> list[Outgoing]:
+        return [_outgoing(row) for row in await self._do(_ENTRIES, state, count)]
+
+    async def drop(self, *, before_ms: int, count: int) -> bool:
+        return bool(await self._do(_DROP, before_ms, count))
+
+
+def _outgoing(row: asyncpg.Record) -> Outgoing:
+    id, type, account, content, created, since, tries, state, due, error = row
+    return Outgoing(id, type, account, json.loads(content), created, since, tries, state, due, error)

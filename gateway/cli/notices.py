@@ -1,0 +1,96 @@
+"""`gateway notices list|replay`: beside a running gateway, which delivers within seconds, or without one."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from gateway.adapters.system import SystemClock, SystemRandomness
+from gateway.app.gateway import records
+from gateway.cli.configuration import read
+from gateway.cli.payments import fail, moment, run
+from gateway.core.keyring import Keyring
+from gateway.core.outgoing import Outgoing, State
+from gateway.ports import Outbox
+from gateway.settings import Settings
+
+_FAILED_MAX = 1000
+
+
+def list_notices(config: Path, *, state: str | None, limit: int, as_json: bool) -> None:
+    """The newest first."""
+    settings = read(config, make_secrets=False)
+    wanted: State | None = next((one for one in get_args(State) if one == state), None)
+
+    async def look() -> list[Outgoing]:
+        async with _outbox(settings) as outbox:
+            return await outbox.entries(wanted, count=limit)
+
+    _tell(run(look()), as_json=as_json)
+
+
+def replay_notices(config: Path, ids: tuple[str, ...], *, all_failed: bool, dry_run: bool, as_json: bool) -> None:
+    """Those that wait are left as they are."""
+    if bool(ids) == all_failed:
+        fail("say which messages, or --failed for all that were given up", code=2)
+    settings = read(config, make_secrets=False)
+
+    async def replay() -> list[Outgoing]:
+        async with _outbox(settings) as outbox:
+            chosen = [one.id for one in await outbox.entries("failed", count=_FAILED_MAX)] if all_failed else ids
+            return [await _replay(outbox, id, dry_run=dry_run) for id in chosen]
+
+    _tell(run(replay()), as_json=as_json)
+
+
+async def _replay(outbox: Outbox, id: str, *, dry_run: bool) -> Outgoing:
+    if not dry_run:
+        await outbox.again(id, now_ms=SystemClock().now_ms())
+    found = await outbox.find(id)
+    if found is None:
+        raise ValueError(f"{id}: there is no such message; it may be so old that it was dropped")
+    return found
+
+
+@asynccontextmanager
+async def _outbox(settings: Settings) -> AsyncIterator[Outbox]:
+    if settings.store_url is None and not settings.store_path.exists():
+        fail(f"there is no ledger at {settings.store_path} yet; `gateway run` makes it")
+    if not settings.secrets.sealing_keys:
+        fail("there are no sealing keys here: no gateway has run with this configuration")
+    opened = records(settings, Keyring(settings.secrets.sealing_keys), SystemRandomness())
+    try:
+        await opened.open()
+        yield opened.outbox
+    finally:
+        await opened.close()
+
+
+def _tell(found: list[Outgoing], *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps([_told(one) for one in found]))
+        return
+    for one in found:
+        why = f": {one.error}" if one.error else ""
+        click.echo(
+            f"{one.id}  {moment(one.created_ms)}  {one.type}  {one.account}  {one.state}, {one.tries} tries{why}"
+        )
+    if not found:
+        click.echo("there are none")
+
+
+def _told(one: Outgoing) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "type": one.type,
+        "account": one.account,
+        "created": moment(one.created_ms),
+        "state": one.state,
+        "tries": one.tries,
+        "due": moment(one.due_ms),
+        "error": one.error,
+        "data": dict(one.content),
+    }
