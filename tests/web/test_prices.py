@@ -17,6 +17,7 @@ from tests.callers import Funded, audited, funded
 from tests.core.test_usage import ANTHROPIC, OPENAI
 from tests.forms import FORMS, staged
 from tests.raw import RawUpstream, Visit, answering, ask, closed, split
+from tests.relay.scenes import toy_upstream
 
 STREAMS = 500 if os.environ.get("GATEWAY_TORTURE") else 50
 PAID = 10_000_000
@@ -88,16 +89,13 @@ class Shop:
 
 @pytest.fixture(params=FORMS)
 async def shop(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Shop]:
-    upstream = RawUpstream()
-    await upstream.start()
     routes = [{"name": name, "match": f"/{name}/", "upstream": "raw", **rest} for name, rest in ROUTES.items()]
-    async with staged(
-        request.param, tmp_path, upstreams={"raw": {"url": upstream.url}}, routes=routes, timeouts={"body": "500ms"}
-    ) as stage:
-        [caller] = await funded(stage, "10.00 usd")
-        yield Shop(stage, upstream, caller, request.param)
-        audited(stage)
-    await upstream.stop()
+    async with toy_upstream() as upstream:
+        rest = {"upstreams": {"raw": {"url": upstream.url}}, "routes": routes, "timeouts": {"body": "500ms"}}
+        async with staged(request.param, tmp_path, **rest) as stage:
+            [caller] = await funded(stage, "10.00 usd")
+            yield Shop(stage, upstream, caller, request.param)
+            audited(stage)
 
 
 def answer(body: bytes, *lines: str, status: str = "200 OK") -> bytes:
