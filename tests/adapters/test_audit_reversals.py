@@ -177,7 +177,7 @@ def test_books_from_before_reversals_are_brought_up_to_date_and_stay_clean(tmp_p
         sql.execute(
             "INSERT INTO transfer VALUES (1, 0, 'credit', 'clearing:stripe', 'account:1', 'usd', 5, 'stripe:cs')"
         )
-        assert migrations.apply(sql, "ledger") == 1
+        assert migrations.apply(sql, "ledger") >= 1
         assert sql.execute("SELECT repaid FROM credit").fetchall() == [(0,)]
         assert sql.execute("SELECT kind, micros FROM transfer").fetchall() == [("credit", 5)]
         findings = audit(path).findings

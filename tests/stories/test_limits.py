@@ -48,7 +48,7 @@ def weather(*limits: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 async def test_the_limits_of_the_readme_hold(make_stage: StageMaker) -> None:
-    text, _ = blocks(section("### Limits", "### Inside your own aiohttp application"), "yaml")
+    text, _ = blocks(section("### Limits", "### Prices"), "yaml")
     config = yaml.safe_load(text)
     config["routes"][0]["upstream"] = "weather"
     stage = await make_stage(**config)

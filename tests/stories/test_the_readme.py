@@ -187,10 +187,8 @@ def test_statements_and_pruning_are_as_they_stand(tmp_path: Path) -> None:
 def test_every_piece_of_configuration_is_right(tmp_path: Path, block: str) -> None:
     base = yaml.safe_load(re.findall(r"<<'YAML'\n(.*?)^YAML", README, re.MULTILINE | re.DOTALL)[0])
     environ = {"STRIPE_SECRET_KEY": "rk_test_" + "1a" * 20, "STRIPE_WEBHOOK_SECRET": "whsec_" + "2b" * 20}
-    added = yaml.safe_load(textwrap.dedent(block))
-
     environ["NOTICES_SECRET"] = "0f1e2d3c4b5a69788796a5b4c3d2e1f0a1b2c3d4"
-    added = yaml.safe_load(re.sub("^   ", "", block, flags=re.MULTILINE))
+    added = yaml.safe_load(textwrap.dedent(block))
     settings = from_mapping({**base, **added}, base=tmp_path, environ=environ, make_secrets=False)
     assert settings.mode == "test"
 
@@ -210,7 +208,11 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, block: str) -> None:
 def test_keys_and_frozen_accounts_are_as_they_stand(tmp_path: Path) -> None:
     (config,) = re.findall(r"<<'YAML'\n(.*?)^YAML", README, re.MULTILINE | re.DOTALL)
     first = f'export PATH="{Path(sys.executable).parent}:$PATH" ACCOUNT=acct_0000000000000000000000000000000a\n'
-    commands = "".join(blocks(section("### Keys, and when one leaks", "## What is promised, and what is not"), "sh"))
+    parts = (
+        ("### Keys, and when one leaks", "### Being told"),
+        ("### Freezing an account", "## What is promised, and what is not"),
+    )
+    commands = "".join(command for part in parts for command in blocks(section(*part), "sh"))
     for port in ("8402", "8403"):
         free = str(own_port())
         config, commands = config.replace(port, free), commands.replace(port, free)

@@ -8,10 +8,8 @@ from aiohttp import ClientSession
 
 from gateway.app.gateway import Gateway
 from gateway.cli.stage import Stage
-from gateway.core.limits import Rate
 from gateway.core.refusals import PaymentServiceUnavailable
 from gateway.flows import statement
-from gateway.web import pages
 from tests.callers import BROWSER, Funded, funded
 from tests.conftest import StageMaker
 
@@ -143,13 +141,13 @@ async def test_a_frozen_accounts_wallet_says_so(stage: Stage) -> None:
 
 
 async def test_the_page_after_a_payment_looks_again_for_some_minutes_and_then_no_more(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    make_stage: StageMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away(*_: object) -> None:
         raise PaymentServiceUnavailable()
 
+    stage = await make_stage(limits={"payment_looks": "100/second"})
     monkeypatch.setattr(stage.gateway.top_up, "fulfil_session", away)
-    monkeypatch.setattr(pages, "_LOOKS", Rate(100, 1, "100/second"))
     path, waits = '/-/paid?session_id=cs_"><x>', []
     async with ClientSession() as session:
         for _ in range(100):
