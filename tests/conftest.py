@@ -1,5 +1,7 @@
 """What tests share: a stage with gateway, toy upstreams and the Stripe stand-in, all on loopback; and a database."""
 
+import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,10 @@ from gateway.cli.stage import Stage
 from tests.postgres_server import Server, running
 
 StageMaker = Callable[..., Awaitable[Stage]]
+
+# Hundreds of commands and gateways are run as programs of their own; not every one is to compile everything anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture
