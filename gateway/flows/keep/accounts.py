@@ -65,6 +65,11 @@ class Account:
     def key(self) -> Key:
         return self.holder, self.currency
 
+    @property
+    def worth(self) -> int:
+        """What there is of it, here and elsewhere, less what is held here; less than nothing if it owes."""
+        return self.available + self.lent + self.elsewhere
+
     def beside(self, purses: Sequence[str] | None) -> None:
         """Its holder has these, too."""
         self.purses = purses

@@ -37,7 +37,7 @@ from gateway.core.routes import Durability
 from gateway.flows.keep.accounts import Asker, Holding, Waiting
 from gateway.flows.keep.commits import Pace
 from gateway.flows.keep.drawing import Drawing
-from gateway.flows.keep.wallets import SplitHold, Wallets, balance, worth
+from gateway.flows.keep.wallets import SplitHold, Wallets, balance
 from gateway.ports import (
     Archive,
     Clock,
@@ -397,7 +397,7 @@ class Keeper(Drawing):
         if not new:
             return
         account = self._accounts.get(credit.key)
-        owed = account is not None and worth([account]) < 0
+        owed = account is not None and account.worth < 0
         if account is not None:
             account.row = done.accounts[credit.key].id
             if self._lender is None:

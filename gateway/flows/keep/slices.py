@@ -40,7 +40,6 @@ from gateway.core.ledger import Claim, Committed, Credit, Drawn, Kind, Origin, R
 from gateway.core.refusals import LedgerUnavailable
 from gateway.flows.keep.accounts import Account, Key
 from gateway.flows.keep.keeper import Keeper
-from gateway.flows.keep.wallets import worth
 
 ANSWER_SECONDS_MAX = 0.5
 """How long a worker may take to part with what was recalled."""
@@ -545,4 +544,4 @@ class Slices:
 
 def _named(account: Account) -> Sequence[str] | None:
     """What a worker is told of the purses beside an account: none while it owes."""
-    return () if worth([account]) < 0 else account.purses
+    return () if account.worth < 0 else account.purses

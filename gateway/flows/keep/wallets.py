@@ -62,7 +62,7 @@ class SplitHold:
     @property
     def balance(self) -> Money:
         released = 0 if self.settled else self.ceiling - self.recorded
-        return Money(worth(self.wallet) + released, self.key[1])
+        return Money(sum(account.worth for account in self.wallet) + released, self.key[1])
 
     def started(self) -> None:
         for part in self.parts:
@@ -142,14 +142,14 @@ class Wallets:
         (holder, unit), now = key, self._keeper.now_ms()
         wallet = await self.accounts(key)
         for account in wallet:
-            left, (_, purse) = worth([account]), purse_named(account.holder)
+            left, (_, purse) = account.worth, purse_named(account.holder)
             ref = f"join:{holder}:{account.row}:{now}"
             if left > 0:
                 what = Reversal(ref, holder, Money(left, unit), "join", f"into {into}", purse, at_most=True, into=into)
                 await reverse(what)
             elif left < 0:
                 await reverse(Reversal(ref, into, Money(-left, unit), "join", f"owed by {holder}", purse, into=holder))
-        return all(not (worth([account]) or account.held) for account in await self.accounts(key))
+        return all(not (account.worth or account.held) for account in await self.accounts(key))
 
     # --- deciding -----------------------------------------------------------------------------------------------------
 
@@ -228,14 +228,9 @@ class _Taking:
             account.pins -= 1
 
 
-def worth(accounts: Iterable[Account]) -> int:
-    """What all of these come to, here and elsewhere."""
-    return sum(account.available + account.lent + account.elsewhere for account in accounts)
-
-
 def balance(wallet: Iterable[Account]) -> int:
     """What can be spent of a wallet; of one that owes, how much, less than nothing."""
-    apart = [worth([account]) for account in wallet]
+    apart = [account.worth for account in wallet]
     return sum(micros for micros in apart if micros < 0) or sum(apart)
 
 
