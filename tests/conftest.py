@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.cli.stage import Stage
+from tests.gateway_process import PATIENT
 from tests.postgres_server import Server, running
 
 StageMaker = Callable[..., Awaitable[Stage]]
@@ -24,6 +25,7 @@ async def make_stage(tmp_path: Path) -> AsyncIterator[StageMaker]:
     stages: list[Stage] = []
 
     async def make(**overrides: Any) -> Stage:
+        overrides["timeouts"] = {"ledger": PATIENT, **overrides.get("timeouts", {})}
         stage = Stage(tmp_path / f"stage{len(stages)}", overrides=overrides, served=_unseen, report=_unseen)
         stages.append(stage)
         await stage.start()

@@ -24,9 +24,12 @@ from tests.ports import own_port
 
 START_SECONDS_MAX = 20.0
 
+PROMISED, PATIENT = "1s", "30s"
+"""How long an answer waits for the disk: as shipped, and where a busy machine's pauses are not what a test is about."""
+
 
 def write_config(
-    folder: Path, upstream: str, *, price: str = "0.002 usd", workers: int = 1, **route: object
+    folder: Path, upstream: str, *, price: str = "0.002 usd", workers: int = 1, ledger: str = PATIENT, **route: object
 ) -> Settings:
     """A configuration with one priced and one free route, its secrets made."""
     port = own_port()
@@ -39,6 +42,7 @@ def write_config(
         "store": f"sqlite:{folder}/gateway.db",
         "currency": "usd",
         "workers": workers,
+        "timeouts": {"ledger": ledger},
         "upstreams": {"toy": {"url": upstream, "connections": 1000 * workers}},  # uneven shares are no reason for a 503
         "routes": [
             {"name": "paid", "match": "/paid/", "upstream": "toy", "strip_prefix": True, "price": price, **route},

@@ -203,7 +203,7 @@ class Gateway:
             return keeper(self.settings, self.keyring, self.clock, self.report)
         store = BorrowedLedgerStore(line)
         report = lambda problem: self.report("ledger", problem=problem)  # noqa: E731
-        return Keeper(store, self.clock, lender=store, teller=store, pace=Pace(gap=0), report=report)
+        return Keeper(store, self.clock, lender=store, teller=store, pace=Pace.patient(self.settings.ledger_seconds, gap=0), report=report)
 
     def _limits(self, line: Line | None) -> RateLimits:
         near = SharedRateLimits(line, self.clock) if line else MemoryRateLimits(self.clock, self.limiter)
@@ -598,7 +598,9 @@ def keeper(
     bookkeeping = SqliteBookkeeping(store, settings.store_path, keyring.subkeys(HEAD_KEY_PURPOSE))
     days = settings.retention.batches_days
     housekeeping = Maintain(bookkeeping, clock, batches_days=days, ledger=lambda: made, report=tell)
-    made = Keeper(Housekept(store, housekeeping), clock, archive=SqliteArchive(settings.store_path), report=tell)
+    pace = Pace.patient(settings.ledger_seconds)
+    archive = SqliteArchive(settings.store_path)
+    made = Keeper(Housekept(store, housekeeping), clock, archive=archive, pace=pace, report=tell)
     return made
 
 
@@ -614,7 +616,8 @@ def shared_keeper(
     tell = lambda problem: report("ledger", problem=problem)  # noqa: E731
     days = settings.retention.batches_days
     housekeeping = Maintain(bookkeeping, clock, batches_days=days, ledger=lambda: made, report=tell)
-    made = Keeper(Housekept(store, housekeeping), clock, lender=store, teller=store, refunds=store, report=tell)
+    pace, kept = Pace.patient(settings.ledger_seconds), Housekept(store, housekeeping)
+    made = Keeper(kept, clock, lender=store, teller=store, refunds=store, pace=pace, report=tell)
     return made
 
 

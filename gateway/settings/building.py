@@ -83,6 +83,7 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
             for route in shape.routes
         ),
         timeouts=_timeouts(shape.timeouts),
+        ledger_seconds=forms.duration(shape.timeouts.ledger),
         limits=LimitSettings(
             request_body_bytes_max=forms.body_size(shape.limits.request_body_max),
             request_head_bytes_max=forms.head_size(shape.limits.request_head_max),

@@ -572,6 +572,13 @@ class TimeoutsShape(Shape):
     shutdown: Annotated[
         DurationText, Field(description="How long requests under way may still take when the gateway stops.")
     ] = "30s"
+    ledger: Annotated[
+        DurationText,
+        Field(
+            description="How long an answer may wait until its price is on disk. A commit that takes half of that closes "
+            "the paid routes (503) until it is done; a disk that often pauses wants more than the second."
+        ),
+    ] = "1s"
 
 
 class RetentionShape(Shape):
@@ -717,7 +724,9 @@ class GatewayShape(Shape):
     routes: Annotated[list[RouteShape], Field(description="Which path goes to which upstream, at what price.")] = Field(
         default_factory=list
     )
-    timeouts: Annotated[TimeoutsShape, Field(description="How long callers may take.")] = TimeoutsShape()
+    timeouts: Annotated[TimeoutsShape, Field(description="How long callers, and the books, may take.")] = (
+        TimeoutsShape()
+    )
     limits: Annotated[LimitsShape, Field(description="What is too large or too many.")] = LimitsShape()
     retention: Annotated[RetentionShape, Field(description="What the books keep, and for how long.")] = RetentionShape()
     webhooks: Annotated[WebhooksShape, Field(description="What Stripe has delivered.")] = WebhooksShape()

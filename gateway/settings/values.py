@@ -188,6 +188,8 @@ class Settings:
     upstreams: Mapping[str, Upstream]
     routes: RouteTable
     timeouts: CallerTimeouts
+    ledger_seconds: float
+    """How long an answer may wait for the record of its price."""
     limits: LimitSettings
     retention: RetentionSettings
     notices: NoticeSettings | None

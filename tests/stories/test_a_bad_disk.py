@@ -14,7 +14,7 @@ import pytest
 from gateway.settings import Settings
 from tests import shims
 from tests.callers import Funded
-from tests.gateway_process import fund, running, write_config
+from tests.gateway_process import PROMISED, fund, running, write_config
 from tests.raw import RawUpstream
 from tests.stories.test_many_workers import Callers, Journal, ask, audited, charged
 
@@ -70,7 +70,7 @@ async def served(settings: Settings, caller: Funded) -> bool:
 async def test_paid_routes_are_closed_and_open_again_by_themselves(
     tmp_path: Path, upstream: RawUpstream, disk: Disk, how: str, workers: int
 ) -> None:
-    settings = write_config(tmp_path, upstream.url, workers=workers)
+    settings = write_config(tmp_path, upstream.url, workers=workers, ledger=PROMISED)
     callers = await fund(settings, "100.00 usd", count=8)
     [caller] = await fund(settings, "1.00 usd", count=1)
     journal = Journal()
@@ -108,7 +108,7 @@ async def test_paid_routes_are_closed_and_open_again_by_themselves(
 async def test_however_long_a_stranger_locks_the_books_nothing_is_lost_or_given_away(
     tmp_path: Path, upstream: RawUpstream, seconds: float, workers: int
 ) -> None:
-    settings = write_config(tmp_path, upstream.url, workers=workers)
+    settings = write_config(tmp_path, upstream.url, workers=workers, ledger=PROMISED)
     callers = await fund(settings, "100.00 usd", count=8)
     [caller] = await fund(settings, "1.00 usd", count=1)
     journal = Journal()
@@ -139,7 +139,7 @@ async def test_however_long_a_stranger_locks_the_books_nothing_is_lost_or_given_
 
 
 async def test_a_slow_disk_only_makes_answers_late(tmp_path: Path, upstream: RawUpstream, disk: Disk) -> None:
-    settings = write_config(tmp_path, upstream.url)
+    settings = write_config(tmp_path, upstream.url, ledger=PROMISED)
     callers = await fund(settings, "100.00 usd", count=8)
     journal = Journal()
     load = Callers(settings, callers, journal)

@@ -21,7 +21,7 @@ from gateway.cli.books import head_keys
 from gateway.core.ledger import Kind, Record
 from gateway.settings import Settings
 from tests.callers import Funded
-from tests.gateway_process import GatewayProcess, fund, running, write_config
+from tests.gateway_process import PROMISED, GatewayProcess, fund, running, write_config
 from tests.raw import RawUpstream, Visit, closed
 from tests.relay.scenes import until
 
@@ -317,7 +317,7 @@ async def test_places_outlive_the_keeper_and_end_with_their_worker(tmp_path: Pat
 async def test_while_the_keeper_is_away_paid_routes_say_so_and_free_ones_go_on(
     tmp_path: Path, upstream: RawUpstream
 ) -> None:
-    settings = write_config(tmp_path, upstream.url, workers=2)
+    settings = write_config(tmp_path, upstream.url, workers=2, ledger=PROMISED)
     [caller] = await fund(settings, "1.00 usd", count=1)
     async with running(tmp_path / "gateway.yaml") as process:
         assert (await ask(settings, caller))[0] == 200

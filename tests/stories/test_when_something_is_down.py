@@ -13,8 +13,16 @@ from gateway.cli.stage import Stage
 from gateway.core.ledger import Credit
 from gateway.core.money import Money
 from tests.callers import BROWSER, audited, funded, pay, signed, unpaid
+from tests.conftest import StageMaker
+from tests.gateway_process import PROMISED
 
 SECONDS_MAX = 5.0  # the promise is one second; a test on a busy machine allows five times that
+
+
+@pytest.fixture
+async def stage(make_stage: StageMaker) -> Stage:
+    """The demo's stage, as patient with its disk as it is shipped."""
+    return await make_stage(timeouts={"ledger": PROMISED})
 
 
 async def test_while_the_ledger_is_locked_paid_routes_are_closed_and_free_ones_open(stage: Stage) -> None:

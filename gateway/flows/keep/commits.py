@@ -42,6 +42,11 @@ class Pace:
     retry: float = 0.1  # between attempts while the store is stuck
     idle: float = 1.0  # a slice that nobody used for so long goes back
 
+    @classmethod
+    def patient(cls, seconds: float, *, gap: float = gap) -> "Pace":
+        """Answers wait for their record for so long; half of it closes the paid routes."""
+        return cls(gap=gap, refuse_after=seconds / 2, give_up_after=seconds)
+
 
 class Commits(ABC):
     """The part of a keeper that writes. What a commit means for accounts is for those who build on it."""
