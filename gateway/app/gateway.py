@@ -203,7 +203,8 @@ class Gateway:
             return keeper(self.settings, self.keyring, self.clock, self.report)
         store = BorrowedLedgerStore(line)
         report = lambda problem: self.report("ledger", problem=problem)  # noqa: E731
-        return Keeper(store, self.clock, lender=store, teller=store, pace=Pace.patient(self.settings.ledger_seconds, gap=0), report=report)
+        pace = Pace.patient(self.settings.ledger_seconds, gap=0)
+        return Keeper(store, self.clock, lender=store, teller=store, pace=pace, report=report)
 
     def _limits(self, line: Line | None) -> RateLimits:
         near = SharedRateLimits(line, self.clock) if line else MemoryRateLimits(self.clock, self.limiter)

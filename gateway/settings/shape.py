@@ -575,8 +575,8 @@ class TimeoutsShape(Shape):
     ledger: Annotated[
         DurationText,
         Field(
-            description="How long an answer may wait until its price is on disk. A commit that takes half of that closes "
-            "the paid routes (503) until it is done; a disk that often pauses wants more than the second."
+            description="How long an answer may wait until its price is on disk. A commit that takes half of that "
+            "closes the paid routes (503) until it is done; a disk that often pauses wants more."
         ),
     ] = "1s"
 
