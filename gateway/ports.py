@@ -7,7 +7,7 @@ the port, and `tests/adapters` holds every implementation to it.
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from gateway.core.auto_top_ups import CardNotice, Ceilings, Pause, Refill, Refilled, RefillState, Rule, SavedCard, Wish
 from gateway.core.callers import Caller
@@ -567,8 +567,7 @@ class RateLimits(Protocol):
         """Let go of what is connected."""
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(NamedTuple):
     """How the windows stand after a request, then the caps, in the order asked."""
 
     stands: Sequence[Stand]

@@ -15,6 +15,8 @@ class MemoryRateLimits:
 
     async def admit(self, asks: Sequence[Ask], places: Sequence[Place]) -> Admitted:
         stands = self._limiter.admit(asks, places, self._clock.now_ms())
+        if not places:
+            return Admitted(stands, _nothing_to_give_back)
         keys = [place.key for place in places] if all(stand.allowed for stand in stands) else []
         return Admitted(stands, lambda: self._leave(keys))
 
@@ -28,3 +30,7 @@ class MemoryRateLimits:
     def _leave(self, keys: list[str]) -> None:
         self._limiter.leave(keys)
         keys.clear()
+
+
+def _nothing_to_give_back() -> None:
+    """No place was taken."""

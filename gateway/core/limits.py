@@ -23,6 +23,7 @@ from gateway.core.windows import Kind
 Per = Literal["caller", "token", "account", "address", "route", "owner"]
 Callers = Literal["all", "paid", "unpaid"]
 
+_BY_CALLER = frozenset(("caller", "token", "account"))
 _LOOK_AT_ONCE = 4
 _NETWORK_BITS = 64
 
@@ -57,6 +58,11 @@ class Limit:
         object.__setattr__(self, "text", self.rate.text if self.rate else f"{self.at_once} at once")
         object.__setattr__(self, "policy", f'"{self.name}";{self._quota()}')
 
+    @property
+    def tells_callers_apart(self) -> bool:
+        """Whether it makes a difference who has paid."""
+        return self.per in _BY_CALLER or self.callers != "all"
+
     def _quota(self) -> str:
         if self.rate is None:
             return f'q={self.at_once};qu="concurrent-requests"'
@@ -79,8 +85,7 @@ class Place(NamedTuple):
     most: int
 
 
-@dataclass(frozen=True, slots=True)
-class Stand:
+class Stand(NamedTuple):
     """How a window or a cap stands after a question. `reset_ms` of one that refused: until it would not."""
 
     allowed: bool
@@ -137,6 +142,8 @@ class Limiter:
 
         It was counted if all of them allow it. A place that was taken is given back with `leave`.
         """
+        if len(asks) == 1 and not places:
+            return [self._admit_to(asks[0], now_ms)]
         known = len(self._kept)
         found = [self._find(ask).window for ask in asks]
         waits = [window.wait_ms(now_ms, ask.cost) for window, ask in zip(found, asks, strict=True)]
@@ -155,6 +162,18 @@ class Limiter:
         for _ in range(len(self._kept) - known):
             self._make_room(now_ms)
         return stands
+
+    def _admit_to(self, ask: Ask, now_ms: int) -> Stand:
+        """The same for one window alone, as most requests meet."""
+        known = len(self._kept)
+        window = self._find(ask).window
+        wait_ms = window.wait_ms(now_ms, ask.cost)
+        if not wait_ms:
+            window.take(now_ms, ask.cost)
+        remaining, reset_ms = window.left(now_ms)
+        if len(self._kept) > known:
+            self._make_room(now_ms)
+        return Stand(not wait_ms, max(0, remaining), wait_ms or reset_ms)
 
     def occupy(self, keys: Sequence[str]) -> None:
         """Take places without a question: for requests that another has admitted."""

@@ -150,8 +150,12 @@ class Route:
     tariff: Tariff = field(init=False, compare=False, repr=False)
     """What the ledger keeps of this route's price; made once, not with every request."""
 
+    tells_callers_apart: bool = field(init=False, compare=False, repr=False)
+    """Whether any of its limits asks who has paid."""
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "tariff", Tariff(self.name, self.owner, 0, str(self.price)))
+        object.__setattr__(self, "tells_callers_apart", any(limit.tells_callers_apart for limit in self.limits))
 
     def upstream_target(self, target: Target) -> str:
         """The request target for the upstream: the caller's own bytes, its beginning replaced if the route says so."""

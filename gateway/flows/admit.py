@@ -16,9 +16,6 @@ from gateway.core.refusals import LimitsUnavailable, RateLimited
 from gateway.core.routes import Route
 from gateway.ports import Exchange, Ledger, LimitsDown, RateLimits
 
-_BY_CALLER = frozenset(("caller", "token", "account"))
-
-
 class Admit:
     """Implements `ports.Admits`. `uncounted` hears of a route whose limits were down, and what it does then."""
 
@@ -28,18 +25,22 @@ class Admit:
         self._uncounted = uncounted
 
     async def admit(self, exchange: Exchange, caller: Caller, route: Route) -> Callable[[], None]:
-        met = await self._met(caller, route)
-        if not met:
-            return _nothing_to_give_back
+        paid = await self._has_paid(caller, route) if route.tells_callers_apart else False
+        unmet = "unpaid" if paid else "paid"
         limits, asks, places = [], [], []
-        for limit, subject in ((limit, _subject(limit, exchange, caller, route, paid)) for limit, paid in met):
-            key = f"{limit.name} {subject}"
+        for limit in route.limits:
+            if limit.callers == unmet:
+                continue
+            key = f"{limit.name} {_subject(limit, exchange, caller, route, paid)}"
             if limit.rate is None:
                 places.append((limit, Place(key, limit.at_once)))
             else:
                 limits.append(limit)
                 asks.append(Ask(limit.rate, key, route.price.ceiling.micros if limit.rate.currency else 1))
-        limits += [limit for limit, _ in places]
+        if places:
+            limits += [limit for limit, _ in places]
+        elif not limits:
+            return _nothing_to_give_back
         try:
             admitted = await self._limits.admit(asks, [place for _, place in places])
         except LimitsDown:
@@ -48,17 +49,10 @@ class Admit:
                 raise LimitsUnavailable() from None
             return _nothing_to_give_back
         exchange.fields += headers.windows(limits, admitted.stands)
-        if not all(stand.allowed for stand in admitted.stands):
-            raise _refused(limits, admitted.stands)
+        for stand in admitted.stands:
+            if not stand.allowed:
+                raise _refused(limits, admitted.stands)
         return admitted.leave
-
-    async def _met(self, caller: Caller, route: Route) -> list[tuple[Limit, bool]]:
-        """The limits that this caller meets, and whether it has paid (False where that makes no difference)."""
-        if not any(limit.per in _BY_CALLER or limit.callers != "all" for limit in route.limits):
-            return [(limit, False) for limit in route.limits]
-        paid = await self._has_paid(caller, route)
-        unmet = "unpaid" if paid else "paid"
-        return [(limit, paid) for limit in route.limits if limit.callers != unmet]
 
     async def _has_paid(self, caller: Caller, route: Route) -> bool:
         if caller.on_record or caller.fresh or not caller.account or route.price.free:
