@@ -5,6 +5,8 @@ transaction per request costs an fsync each.
 
 - **The gate.** A strict answer waits until the batch with its record is durable; each waits on a future of its own, so
   that one that is cancelled cannot disturb the others.
+- **Haste only where somebody waits.** A commit costs the same whatever it holds. While nobody waits for what has
+  gathered, which is so on relaxed routes, commits are 10 ms apart instead of 2.
 - **One draft at a time.** The next is not taken before the last was committed. A commit that fails is not guessed
   about: the store is reopened and the *same* draft is tried again, and the store recognises a draft that had landed.
   (An fsync is never repeated on a handle on which it failed: the kernel may have dropped the dirty pages and report
@@ -36,6 +38,7 @@ class Pace:
 
     gap: float = 0.002  # from the start of one commit to the start of the next
     enough: int = 64  # records that are worth a commit of their own, however short the gap
+    idly: float = 0.01  # from one start to the next while nobody waits for what has gathered
     quiet: float = 0.05  # without new records, before the final watermark is stored
     refuse_after: float = 0.5  # a commit that takes longer closes the paid routes
     give_up_after: float = 1.0  # and longer still: answers that wait for it are refused
@@ -61,6 +64,7 @@ class Commits(ABC):
         self._tariffs: dict[Tariff, int] = {}
         self._work = asyncio.Event()
         self._full = asyncio.Event()
+        self._awaited = asyncio.Event()
         self._stuck_since: float | None = None
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -120,7 +124,7 @@ class Commits(ABC):
     def add_credit(self, credit: Credit) -> int:
         """Put a credit into the next commit; its place there."""
         self._draft.credits.append(credit)
-        self._work.set()
+        self._hurry()
         return len(self._draft.credits) - 1
 
     def tariff(self, tariff: Tariff) -> int:
@@ -133,10 +137,15 @@ class Commits(ABC):
 
     def durable(self) -> asyncio.Future[Committed]:
         """Done when what was put into the next commit is durable, however long. May raise LedgerUnavailable."""
-        self._work.set()
+        self._hurry()
         whole: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
         self._waiting.whole.append(whole)
         return whole
+
+    def _hurry(self) -> None:
+        """Somebody waits for the next commit."""
+        self._work.set()
+        self._awaited.set()
 
     @property
     def next_number(self) -> int:
@@ -179,11 +188,8 @@ class Commits(ABC):
             begun = loop.time()
             if not await self._commit():
                 return
-            rest = self._pace.gap - (loop.time() - begun)
-            if rest > 0 and not self._closing and not self._full.is_set():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(rest):
-                        await self._full.wait()
+            await _until(self._full, begun + self._pace.gap)
+            await _until(self._awaited, begun + self._pace.idly)
 
     async def _next_work(self) -> None:
         """Until there is something to commit: work that was queued, or the final watermark after a quiet while."""
@@ -232,6 +238,7 @@ class Commits(ABC):
         self._draft = Draft(seq=following, first=draft.first + draft.count)
         self._work.clear()
         self._full.clear()
+        self._awaited.clear()
         return draft
 
     async def _commit_until_done(self, draft: Draft) -> Committed | None:
@@ -281,3 +288,11 @@ class Commits(ABC):
 
     def _last_number(self) -> int:
         return self._draft.first + self._draft.count - 1
+
+
+async def _until(event: asyncio.Event, deadline: float) -> None:
+    """Until it has happened, or that moment of the loop's time has come."""
+    if not event.is_set() and deadline > asyncio.get_running_loop().time():
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                await event.wait()

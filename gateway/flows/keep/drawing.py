@@ -86,7 +86,7 @@ class Drawing(Commits):
         else:
             self._waiting.loads[key] = [asker]
             self._draft.loads.append(key)
-            self._work.set()
+            self._hurry()
         await asker.account()
         return asker
 

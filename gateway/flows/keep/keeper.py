@@ -107,7 +107,7 @@ class Keeper(Drawing):
 
     async def close(self) -> None:
         self._closing = True
-        self._work.set()
+        self._hurry()
         if self._rounds is not None:
             self._rounds.cancel()
         for draw in self._draws:
@@ -188,6 +188,8 @@ class Keeper(Drawing):
         self._begun[number] = None
         gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.gates.append((gate, hold))
+        if not self._awaited.is_set():
+            self._awaited.set()
         return gate
 
     async def renew(self, hold: Hold, due: Money, ahead: Money) -> None:
@@ -292,7 +294,7 @@ class Keeper(Drawing):
         account.reversing -= micros
         self._draft.reversals.append((reversal, max(0, min(micros, there))))
         account.draft = self._draft.seq
-        self._work.set()
+        self._hurry()
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.reversals.append((len(self._draft.reversals) - 1, done))
         return await done
