@@ -16,6 +16,7 @@ from gateway.core.refusals import LimitsUnavailable, RateLimited
 from gateway.core.routes import Route
 from gateway.ports import Exchange, Ledger, LimitsDown, RateLimits
 
+
 class Admit:
     """Implements `ports.Admits`. `uncounted` hears of a route whose limits were down, and what it does then."""
 
