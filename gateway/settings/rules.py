@@ -139,6 +139,25 @@ def ceilings_are_of_our_currency(draft: Draft) -> None:
         draft.report.add(("stripe", "auto_top_up", "per_month"), f"this is less than per_day, {day}")
 
 
+def plans_are_sold_in_our_currency(draft: Draft) -> None:
+    currency = draft.read(forms.currency, "currency")
+    first: dict[str, str] = {}
+    for name in draft.names("plans"):
+        path = ("plans", name)
+        for amount in ("costs", "grants"):
+            money = draft.read(forms.amount, *path, amount)
+            if money is not None and currency and money.currency != currency:
+                draft.report.add((*path, amount), f"this is in {money.currency}, but `currency` is {currency}")
+            elif money is not None and money.micros <= 0:
+                draft.report.add((*path, amount), "this is nothing; a plan costs something and grants something")
+        price = draft.read(forms.price_id, *path, "price")
+        if price is not None and first.setdefault(price, name) != name:
+            words = f"{shown(first[price])} has the same price, and one price can be one plan"
+            draft.report.add((*path, "price"), words)
+        if not draft.given("stripe"):
+            draft.report.add(path, "a plan is sold by Stripe; add `stripe`", at_key=True)
+
+
 def notices_leave_by_https(draft: Draft) -> None:
     url = draft.read(forms.endpoint, "notices", "url")
     if url and not draft.truth("notices", "private_addresses"):
@@ -239,6 +258,7 @@ ALL: tuple[Callable[[Draft], None], ...] = (
     choices_can_be_paid,
     a_day_is_of_our_currency_and_holds_a_payment,
     ceilings_are_of_our_currency,
+    plans_are_sold_in_our_currency,
     notices_leave_by_https,
     routes_have_names_of_their_own,
     upstreams_have_names_of_their_own,

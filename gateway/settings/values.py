@@ -9,6 +9,7 @@ from typing import Literal
 from gateway.core.auto_top_ups import Ceilings
 from gateway.core.limits import Rate
 from gateway.core.money import Money
+from gateway.core.plans import Plan
 from gateway.core.routes import RouteTable, Upstream
 from gateway.core.secrets import Secret
 
@@ -183,6 +184,8 @@ class Settings:
     """The folder of the secrets that the gateway makes for itself: `secrets` beside the store."""
     currency: str
     stripe: StripeSettings | None
+    plans: tuple[Plan, ...]
+    """Subscriptions that are sold."""
     tokens: TokenSettings
     secrets: SecretSettings
     upstreams: Mapping[str, Upstream]

@@ -79,6 +79,7 @@ class Shop:
             credentials=self.records,
             links=self.records,
             receipts=self.records,
+            subscriptions=self.records.subscriptions,
             inbox=self.records,
             take_back=TakeBack(
                 receipts=self.records, ledger=self.keeper, lines=self.store, live=False, report=lambda *_, **__: None
