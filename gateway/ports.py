@@ -19,7 +19,7 @@ from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.orders import Order
 from gateway.core.outgoing import Outgoing, State, Type
-from gateway.core.payments import Event, NoticeOutcome, Outcome, Payment
+from gateway.core.payments import Bounds, Event, NoticeOutcome, Outcome, Payment
 from gateway.core.plans import Plan, Subscription, SubscriptionNotice, Unpaid
 from gateway.core.purses import Purse
 from gateway.core.refusals import PaymentRequired, Refusal
@@ -602,8 +602,10 @@ class Payments(Protocol):
     def scope(self) -> str:
         """Tells this provider's account from every other; what was made for one must not be used for another."""
 
-    async def payment_link(self, price: Money, return_url: str) -> str:
+    async def payment_link(self, price: Money, return_url: str, bounds: Bounds | None = None) -> str:
         """The address of a page on which `price` can be paid, again and again. Made once and reused.
+
+        With `bounds` its payer chooses an amount between the two; `price` is what is suggested.
 
         Raises PaymentServiceUnavailable.
         """

@@ -11,7 +11,7 @@ from gateway.core.keyring import Keyring
 from gateway.core.ledger import Tariff
 from gateway.core.money import Money
 from gateway.core.outgoing import Type
-from gateway.core.payments import Event, Payment
+from gateway.core.payments import Bounds, Event, Payment
 from gateway.core.plans import Plan
 from gateway.core.references import Reference
 from gateway.core.refusals import PaymentServiceUnavailable
@@ -54,7 +54,7 @@ class Provider(StripePayments):
         self.listed = 0
         self.fails_after: int | None = None
 
-    async def payment_link(self, price: Money, return_url: str) -> str:
+    async def payment_link(self, price: Money, return_url: str, bounds: Bounds | None = None) -> str:
         return "https://pay.example/1"
 
     async def find_payment_of(self, intent: str) -> Payment | None:

@@ -242,6 +242,7 @@ class Gateway:
         return TopUp(
             payments=self.payments,
             price=self.price,
+            bounds=ways_to_pay.link_bounds(self.settings),
             return_url=self.settings.public_url + RETURN_PATH,
             live=self.settings.mode == "live",
             keyring=self.keyring,

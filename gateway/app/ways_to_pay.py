@@ -9,6 +9,7 @@ from gateway.core.callers import Caller
 from gateway.core.keyring import Keyring
 from gateway.core.limits import Rate
 from gateway.core.money import Money
+from gateway.core.payments import Bounds
 from gateway.flows.check_out import CheckOut
 from gateway.flows.replenish import Replenish
 from gateway.flows.subscribe import Subscribe
@@ -55,6 +56,12 @@ def provider(settings: Settings, report: Callable[..., None]) -> StripePayments 
         keeps_cards=stripe.auto_top_up is not None,
         plans=settings.plans,
     )
+
+
+def link_bounds(settings: Settings) -> Bounds | None:
+    """What the payer of the payment link may choose, if anything."""
+    stripe = settings.stripe
+    return (stripe.choice.least, stripe.choice.most) if stripe and stripe.payer_chooses else None
 
 
 def subscribe(

@@ -42,6 +42,8 @@ class Payment:
     subscription: str | None = None
 
 
+Bounds = tuple[Money, Money]
+"""The least and the most that can be paid at once."""
 Outcome = Literal["credited", "repeated", "pending", "no account", "wrong mode", "wrong currency"]
 NoticeOutcome = Literal["applied", "unknown payment", "wrong mode", "wrong currency"]
 PARKED: dict[str, str] = {

@@ -1,6 +1,7 @@
 """A payment link goes out, a credit comes in.
 
-Out: one link per price and return address is made at the provider, once, and kept; each caller's copy differs only in
+Out: one link per price and return address is made at the provider, once, and kept (of a fixed amount, or one that its
+payer chooses); each caller's copy differs only in
 the sealed reference that it carries, so no call to the provider stands in the way of a request. When the provider
 cannot be reached, whoever asks for a link in the meantime shares the one attempt and gets an answer within two seconds.
 
@@ -21,7 +22,7 @@ from gateway.core.callers import Caller
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
 from gateway.core.ledger import Credit, Reversal
 from gateway.core.money import Money
-from gateway.core.payments import Outcome, Payment
+from gateway.core.payments import Bounds, Outcome, Payment
 from gateway.core.references import NO_TOKEN, Reference
 from gateway.core.refusals import PaymentRequired, PaymentServiceUnavailable, Refusal
 from gateway.core.reversals import Credited
@@ -50,6 +51,7 @@ class TopUp:
         *,
         payments: Payments | None,
         price: Money,
+        bounds: Bounds | None = None,
         return_url: str,
         live: bool,
         keyring: Keyring,
@@ -66,6 +68,7 @@ class TopUp:
     ) -> None:
         self._payments = payments
         self._price = price
+        self._bounds = bounds
         self._return_url = return_url
         self._live = live
         self._keyring = keyring
@@ -82,6 +85,11 @@ class TopUp:
         self._link: str | None = None
         self._making: asyncio.Task[str] | None = None
         self._closed_until = 0.0
+
+    @property
+    def payer_chooses(self) -> bool:
+        """Whether the link sells what its payer chooses."""
+        return self._bounds is not None
 
     # --- out ----------------------------------------------------------------------------------------------------------
 
@@ -132,9 +140,11 @@ class TopUp:
 
     async def _make_link(self, payments: Payments) -> str:
         key = f"{payments.scope} {self._price} {self._return_url}"
+        if self._bounds is not None:
+            key = f"{key} {self._bounds[0]} {self._bounds[1]}"
         link = await self._links.find_link(key)
         if link is None:
-            link = await payments.payment_link(self._price, self._return_url)
+            link = await payments.payment_link(self._price, self._return_url, self._bounds)
             await self._links.keep_link(key, link)
         return link
 

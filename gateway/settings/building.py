@@ -155,6 +155,7 @@ def _stripe(shape: StripeShape, currency: str) -> StripeSettings:
         customer_portal=shape.customer_portal,
         freeze_on_fraud_warning=shape.freeze_on_fraud_warning,
         top_up=top_up,
+        payer_chooses=shape.payment_link == "choose",
         choice=_choice(shape, top_up),
         auto_top_up=_ceilings(shape.auto_top_up, top_up) if shape.auto_top_up else None,
         api_url=str(forms.origin(shape.api_url)),

@@ -127,6 +127,13 @@ class StripeShape(Shape):
         Otherwise("ten times the least that Stripe takes: `5.00 usd`"),
         Field(description="What one payment link sells: the balance that a caller gets for it."),
     ] = None
+    payment_link: Annotated[
+        Literal["fixed", "choose"],
+        Field(
+            description="Whether the payment link sells `top_up`, or whatever its payer chooses from `amount_min` to "
+            "`amount_max`, with `top_up` filled in."
+        ),
+    ] = "fixed"
     amounts: Annotated[
         list[AmountText],
         Otherwise("once, twice and five times `top_up`"),

@@ -56,6 +56,8 @@ class StripeSettings:
     freeze_on_fraud_warning: bool
     top_up: Money
     """What one payment link sells."""
+    payer_chooses: bool
+    """Whether its payer chooses another amount, within the bounds of `choice`."""
     choice: ChoiceSettings
     auto_top_up: Ceilings | None
     """What a saved card may be charged at most without its owner; None: no cards are saved."""

@@ -109,6 +109,7 @@ class WalletPlace:
             frozen=self._frozen.holds(payer.account),
             payment_url=payment_url,
             top_up=self._price,
+            payer_chooses=self._top_up.payer_chooses,
             routes=self._routes().routes,
             auto=auto,
             subscribed=subscribed,

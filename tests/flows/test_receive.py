@@ -9,7 +9,7 @@ from gateway.adapters.memory import MemoryRecords
 from gateway.core.callers import Caller
 from gateway.core.ledger import Reversal
 from gateway.core.money import Money
-from gateway.core.payments import Event, NoticeOutcome, Outcome, Payment
+from gateway.core.payments import Bounds, Event, NoticeOutcome, Outcome, Payment
 from gateway.core.purses import Purse
 from gateway.core.refusals import (
     LedgerUnavailable,
@@ -43,7 +43,7 @@ class FakePayments:
             raise ValueError("cannot be read")
         return PAYMENT if event.id.startswith("paid") else None
 
-    async def payment_link(self, price: Money, return_url: str) -> str:
+    async def payment_link(self, price: Money, return_url: str, bounds: Bounds | None = None) -> str:
         raise AssertionError("not asked here")
 
     def notice(self, event: Event) -> Notice | None:

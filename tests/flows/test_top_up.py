@@ -11,7 +11,7 @@ from gateway.core import references
 from gateway.core.callers import Caller
 from gateway.core.keyring import Keyring
 from gateway.core.money import Money
-from gateway.core.payments import Event, Payment
+from gateway.core.payments import Bounds, Event, Payment
 from gateway.core.references import Reference
 from gateway.core.refusals import PaymentRequired, PaymentServiceUnavailable
 from gateway.core.reversals import Credited, Notice
@@ -34,7 +34,7 @@ class FakeProvider:
         self.failures = failures
         self.asked = 0
 
-    async def payment_link(self, price: Money, return_url: str) -> str:
+    async def payment_link(self, price: Money, return_url: str, bounds: Bounds | None = None) -> str:
         self.asked += 1
         await asyncio.sleep(0)
         if self.asked <= self.failures:

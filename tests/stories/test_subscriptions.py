@@ -125,6 +125,33 @@ async def test_webhooks_that_never_come_are_made_up_for(make_stage: StageMaker, 
     audited(stage)
 
 
+async def test_the_page_after_it_credits_what_no_webhook_told(shop: Stage, client: ClientSession) -> None:
+    told, headers = await begun(shop, client)
+    shop.stand_in.drop_next(1000)
+    session = shop.stand_in.pay(told["payment_url"])
+    async with client.get(f"{shop.url}/-/paid?session_id={session['id']}", headers={**headers, **BROWSER}) as answer:
+        assert answer.status == 200
+        assert "20.00" in await answer.text()
+    assert await left(shop, told["account"]) == "20.00 usd"
+    audited(shop)
+
+
+async def test_a_period_that_names_no_account_is_parked_and_assigned(shop: Stage, client: ClientSession) -> None:
+    _, account = await subscribed(shop, client)
+    lost = shop.stand_in.pay(shop.stand_in.checkout_of("price_month", "x", {"farebox_reference": "nobody"}))
+    await heard(shop)
+    [event] = await shop.gateway.records.events("parked")
+    assert shop.gateway.payments is not None
+    found = await shop.gateway.payments.find_payment(event.object["id"])
+    assert found is not None
+    assert await shop.gateway.top_up.assign(found, account) == ("credited", account)
+    assert await shop.gateway.top_up.assign(found, "acct_" + "2b" * 16) == ("repeated", account)
+    shop.stand_in.refund(lost["invoice"], 250)
+    await heard(shop)
+    assert await left(shop, account) == "35.00 usd", "20 and 20, less a quarter of the second"
+    audited(shop)
+
+
 async def test_a_refund_and_a_dispute_of_a_period_are_taken_back(shop: Stage, client: ClientSession) -> None:
     headers, account = await subscribed(shop, client, "ending")
     await spend(shop, client, headers, times=8)

@@ -22,6 +22,7 @@ from aiohttp import ClientError, ClientSession
 
 from gateway.adapters.sqlite.audit import audit
 from gateway.adapters.stripe.parameters import parameters
+from gateway.adapters.stripe.subscriptions import REFERENCE
 from gateway.cli.books import head_keys
 from gateway.core import references
 from gateway.core.keyring import Keyring
@@ -43,6 +44,11 @@ COPIES_MAX = 5
 POSTERS = 8
 KEY, SECRET = "sk_test_" + "1a" * 20, "whsec_" + "5a" * 24
 MICROS_PER_CENT = 10_000
+PLAN_PRICE, OTHER_PRICE, GRANTS_TIMES = "price_month", "price_more", 2
+PLANS = {
+    "monthly": {"price": PLAN_PRICE, "costs": "10.00 usd", "grants": "20.00 usd", "expires": "period_end"},
+    "more": {"price": OTHER_PRICE, "costs": "30.00 usd", "grants": "60.00 usd"},
+}
 DECLINED_CARD = "4000000000000002"
 
 
@@ -69,7 +75,7 @@ class Shop:
 
     def webhooks(self) -> list[dict[str, Any]]:
         """What an endpoint is told of payments."""
-        setting_up = ("product.", "price.", "payment_link.")
+        setting_up = ("product.", "price.", "payment_link.", "customer.created", "payment_method.attached")
         return [event for event in self.stand_in.events if not event["type"].startswith(setting_up)]
 
     def _buy(self) -> None:
@@ -78,16 +84,29 @@ class Shop:
         sealed = references.seal(self.keyring, known, nonce=self.order.randbytes(12))
         self.references[sealed] = whose
         way = self.order.random()
-        if way < 0.05:
+        if way < 0.1:
+            self._subscribe(sealed)
+        elif way < 0.15:
             with suppress(PaymentDeclined):
                 self.stand_in.pay(self.link, client_reference_id=sealed, card=DECLINED_CARD)
-        elif way < 0.2:
+        elif way < 0.3:
             bought = self.stand_in.pay(self.link, client_reference_id=sealed, method="later")
             if self.order.random() < 0.8:
                 arrives = self.order.random() < 0.7
                 self.stand_in.settle(bought["id"], succeed=arrives)
         else:
             self._after(self.stand_in.pay(self.link, client_reference_id=sealed)["id"])
+
+    def _subscribe(self, sealed: str) -> None:
+        """A subscription, which may be renewed, changed and refunded."""
+        url = self.stand_in.checkout_of(PLAN_PRICE, sealed, {REFERENCE: sealed})
+        subscription = self.stand_in.pay(url)["subscription"]
+        if self.order.random() < 0.5:
+            self._after(self.stand_in.invoices_of(subscription)[-1])
+        if self.order.random() < 0.4:
+            self.stand_in.change_plan(subscription, OTHER_PRICE, part=self.order.randrange(1, 99))
+        if self.order.random() < 0.3:
+            self.stand_in.end(subscription)
 
     def _after(self, session: str) -> None:
         """What may become of a payment that was made."""
@@ -111,7 +130,8 @@ class Shop:
         net: Counter[str] = Counter()
         for movement in self.stand_in.journal:
             assert movement.client_reference_id is not None
-            net[self.references[movement.client_reference_id]] += movement.amount * MICROS_PER_CENT
+            worth = GRANTS_TIMES if movement.session.startswith("in_") else 1
+            net[self.references[movement.client_reference_id]] += movement.amount * MICROS_PER_CENT * worth
         return {whose: micros for whose, micros in net.items() if micros}
 
 
@@ -183,7 +203,7 @@ def configured(file: Path, stand_in: StandIn, *, reconcile_seconds: int) -> None
         "top_up": "5.00 usd",
         "reconcile_seconds": reconcile_seconds,
     }
-    file.write_text(json.dumps({**json.loads(file.read_text()), "stripe": stripe}))
+    file.write_text(json.dumps({**json.loads(file.read_text()), "stripe": stripe, "plans": PLANS}))
 
 
 @pytest.mark.parametrize("seed", [7])
@@ -193,6 +213,8 @@ async def test_the_books_are_the_journal_whatever_became_of_the_webhooks(tmp_pat
     file, webhook_url = tmp_path / "gateway.yaml", f"{settings.public_url}/-/webhooks/stripe"
     many = 4 * WEBHOOKS
     async with StandIn(api_key=KEY, parameters=parameters, objects_max=many, events_max=many) as stand_in:
+        stand_in.recurring_price(PLAN_PRICE, 1000)
+        stand_in.recurring_price(OTHER_PRICE, 3000)
         configured(file, stand_in, reconcile_seconds=0)
         async with running(file) as process:
             shop = Shop(

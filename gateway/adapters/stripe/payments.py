@@ -17,7 +17,7 @@ from gateway.adapters.stripe.pace import Pace
 from gateway.core.auto_top_ups import CardNotice, Refill, Refilled, SavedCard
 from gateway.core.money import Money, from_minor, to_minor
 from gateway.core.orders import Order
-from gateway.core.payments import Event, Payment
+from gateway.core.payments import Bounds, Event, Payment
 from gateway.core.plans import Plan, SubscriptionNotice, Unpaid
 from gateway.core.refusals import PaymentServiceUnavailable
 from gateway.core.reversals import Notice
@@ -91,16 +91,21 @@ class StripePayments:
 
     # --- what we ask Stripe -------------------------------------------------------------------------------------------
 
-    async def payment_link(self, price: Money, return_url: str) -> str:
-        minor, currency = to_minor(price), price.currency
+    async def payment_link(self, price: Money, return_url: str, bounds: Bounds | None = None) -> str:
+        asked: Any = {"currency": price.currency, "product_data": {"name": f"API credit, {price}"}}
+        seed = f"{price} {return_url}"
+        if bounds is None:
+            asked["unit_amount"] = to_minor(price)
+        else:
+            least, most = bounds
+            asked["product_data"] = {"name": "API credit"}
+            limits = {"minimum": to_minor(least), "maximum": to_minor(most), "preset": to_minor(price)}
+            asked["custom_unit_amount"] = {"enabled": True, **limits}
+            seed = f"{seed} {least} {most}"
         # The keys come from what is made, so that two gateways, or one that was killed in between, make it once.
-        seed = hashlib.sha256(f"{price} {return_url}".encode()).hexdigest()[:32]
-        made = await self._ask(
-            lambda stripe: stripe.v1.prices.create_async(
-                {"currency": currency, "unit_amount": minor, "product_data": {"name": f"API credit, {price}"}},
-                {"idempotency_key": f"farebox-price-{seed}"},
-            )
-        )
+        seed = hashlib.sha256(seed.encode()).hexdigest()[:32]
+        of_price: Any = {"idempotency_key": f"farebox-price-{seed}"}
+        made = await self._ask(lambda stripe: stripe.v1.prices.create_async(asked, of_price))
         link = await self._ask(
             lambda stripe: stripe.v1.payment_links.create_async(
                 {
@@ -122,6 +127,8 @@ class StripePayments:
         if not found or (found[1] == "live") != self._live:
             return None
         checkout = await self._ask(lambda stripe: stripe.v1.checkout.sessions.retrieve_async(session))
+        if checkout is not None and checkout.mode == "subscription" and checkout.invoice and self._plans:
+            return await self._invoice(str(checkout.invoice))
         return None if checkout is None else self._readable(checkout.to_dict())
 
     async def find_payment_of(self, intent: str) -> Payment | None:

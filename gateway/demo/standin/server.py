@@ -295,6 +295,26 @@ class StandIn:
         """Every invoice, oldest first."""
         return copy.deepcopy(list(self._world.shelf("invoice")))
 
+    def checkout_of(self, price_id: str, client_reference_id: str, metadata: dict[str, str]) -> str:
+        """A checkout of a subscription with this metadata, as a seller's program makes it. Returns its address."""
+        asked = {
+            "mode": "subscription",
+            "line_items": [{"price": price_id}],
+            "client_reference_id": client_reference_id,
+            "subscription_data": {"metadata": metadata},
+            "success_url": self.url,
+        }
+        return str(sessions.create(self._world, asked)["url"])
+
+    def invoices_of(self, subscription_id: str) -> list[str]:
+        """The ids of its invoices, oldest first."""
+        named = ((one["id"], one["parent"]["subscription_details"]) for one in self._world.shelf("invoice"))
+        return [id for id, details in named if details["subscription"] == subscription_id]
+
+    def end(self, subscription_id: str) -> Json:
+        """A subscription ends at once."""
+        return copy.deepcopy(subscriptions.cancel(self._world, subscription_id, {}))
+
     def advance(self, days: float) -> list[Json]:
         """Move the clock of subscriptions: what is due is renewed or ends. Returns the new invoices."""
         return copy.deepcopy(subscriptions.advance(self._world, int(days * subscriptions.DAY_SECONDS)))
