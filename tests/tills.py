@@ -137,6 +137,7 @@ class MemoryTill:
             take_back=self.take_back,
             clock=self.clock,
             report=report,
+            live=False,
             hears=[self.subscribe],
         )
 

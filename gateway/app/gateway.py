@@ -283,6 +283,7 @@ class Gateway:
             take_back=self.take_back,
             clock=self.clock,
             report=self.report,
+            live=self.settings.mode == "live",
             replenish=self.replenish,
             hears=[self.subscribe] if self.subscribe else [],
         )

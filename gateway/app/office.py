@@ -93,6 +93,7 @@ class Office:
             take_back=self.take_back,
             clock=self.clock,
             report=report,
+            live=live,
             replenish=replenish,
             hears=[subscribe] if subscribe else [],
         )

@@ -29,7 +29,7 @@ WAITS = "its payment has not arrived here yet"
 
 
 class Webhooks:
-    """The provider's messages."""
+    """The provider's messages. Where it is said whether we are `live`, those of the other mode are parked."""
 
     def __init__(
         self,
@@ -40,9 +40,11 @@ class Webhooks:
         take_back: TakesBack,
         clock: Clock,
         report: Callable[..., None],
+        live: bool | None = None,
         replenish: Replenishes | None = None,
         hears: Sequence[Hears] = (),
     ) -> None:
+        self._live = live
         self._replenish = replenish
         self._hears = tuple(hears)
         self._payments = payments
@@ -125,6 +127,9 @@ class Webhooks:
                 return await self._closed(event, "parked", f"{type(error).__name__}: {error}")
 
     async def _apply(self, event: Event, entry: InboxEntry | None) -> InboxStatus:
+        if self._live is not None and event.live != self._live:
+            self._report("event parked", id=event.id, type=event.type, why=PARKED["wrong mode"])
+            return await self._closed(event, "parked", PARKED["wrong mode"])
         payment = self._payments.payment(event)
         if payment is not None:
             return await self._paid(event, payment)

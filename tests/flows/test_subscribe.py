@@ -127,7 +127,7 @@ STANDS = [
 FAILED = invoice(line(), what="payment_failed", number=2, status="open", at=3)
 STORIES: dict[str, tuple[list[Event], int, str]] = {
     "a first period and half of it refunded": (
-        [CHECKOUT, invoice(line("price_ends")), *STANDS, refund("re_1", 500), refunded(500)],
+        [CHECKOUT, invoice(line("price_ends")), STANDS[0], STANDS[2], refund("re_1", 500), refunded(500)],
         20 * DOLLAR - 10 * DOLLAR,
         "unpaid",
     ),
@@ -262,4 +262,14 @@ async def test_what_needs_no_deed_is_kept_and_ignored(type: str) -> None:
     till = await till_of(Event("evt_1", type, False, 1, about))
     assert till.statuses() == {"evt_1": "ignored"}
     assert (till.net(), till.outbox.by_cause) == (0, {})
+    await till.ledger.close()
+
+
+@pytest.mark.parametrize("type", ["invoice.paid", "customer.subscription.updated", "customer.updated", "payout.paid"])
+async def test_an_event_of_the_other_mode_is_parked_whatever_it_says(type: str) -> None:
+    about = {**invoice(line()).object, **subscription("updated", "active", at=1).object, "status": "paid"}
+    till = await till_of(Event("evt_1", type, True, 1, about))
+    assert till.statuses() == {"evt_1": "parked"}
+    assert (till.net(), till.records.subscriptions.rows) == (0, {})
+    assert "event parked" in till.told
     await till.ledger.close()
