@@ -63,7 +63,10 @@ class Grant:
 
 
 def granted(plans: Mapping[str, Plan], lines: Iterable[Line]) -> Grant | None:
-    """What the lines of an invoice grant together; None if none is of a plan. `plans` are by the provider's price."""
+    """What the lines of an invoice grant together; None if none is of a plan. `plans` are by the provider's price.
+
+    It is for who asks to see that the invoice is in the currency of the plans.
+    """
     ours = [(plans[line.price], line) for line in lines if line.price in plans]
     if not ours:
         return None
@@ -80,11 +83,9 @@ def granted(plans: Mapping[str, Plan], lines: Iterable[Line]) -> Grant | None:
 
 
 def _weight(plan: Plan, line: Line) -> tuple[int, int]:
-    """What a line grants in micros, as a fraction. In another currency than the plan's it is worth nothing."""
+    """What a line grants in micros, as a fraction."""
     if plan.grants_unpaid and not line.part:
         return plan.grants.micros * line.quantity, 1
-    if line.amount.currency != plan.costs.currency:
-        return 0, 1
     return plan.grants.micros * line.amount.micros, plan.costs.micros
 
 

@@ -11,6 +11,7 @@ from gateway.core.payments import Event
 from gateway.core.plans import Subscription
 from gateway.core.purses import PLAIN, Purse
 from gateway.core.refusals import BadRequest
+from gateway.ports import StoreFailed
 from tests.tills import (
     ACCOUNT,
     PERIOD_ENDS,
@@ -272,4 +273,32 @@ async def test_an_event_of_the_other_mode_is_parked_whatever_it_says(type: str) 
     assert till.statuses() == {"evt_1": "parked"}
     assert (till.net(), till.records.subscriptions.rows) == (0, {})
     assert "event parked" in till.told
+    await till.ledger.close()
+
+
+async def test_what_is_taken_out_of_a_period_is_taken_once_though_it_is_begun_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.flows.receive._RETRY_SECONDS", 0.0)
+    first = invoice(line("price_ends"))
+    found = payment_of(first.object, BY_PRICE, "pi_1")
+    assert found is not None
+    till = await till_of(first, knows=first)
+    await till.spend(SPENT)
+    failures = iter([True, True, False] * 20)
+    reads = till.store.taken_by
+
+    async def reads_badly(ref: str) -> int | None:
+        if next(failures, False):
+            raise StoreFailed()
+        return await reads(ref)
+
+    monkeypatch.setattr(till.store, "taken_by", reads_badly)
+    for event in (refund("re_1", 500), dispute("created", "lost", amount=500)):
+        await till.hear(event)
+        await till.webhooks.resume()
+        await till.webhooks.settled()
+    assert (till.net(), await till.available()) == (0, -SPENT)
+    refs = sorted(ref for ref in (*till.store.reversals, *till.store.credits) if ":pi_1:" in ref)
+    assert refs == [f"stripe:pi_1:{number}{what}" for number in (1, 2) for what in ("", ":plain", ":purse")]
     await till.ledger.close()

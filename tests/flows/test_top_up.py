@@ -64,7 +64,7 @@ class FakeProvider:
 
 
 class Shop:
-    def __init__(self, provider: FakeProvider | None) -> None:
+    def __init__(self, provider: FakeProvider | None, bounds: Bounds | None = None) -> None:
         self.keyring, self.clock, self.records = Keyring([Secret("k" * 40)]), FakeClock(), MemoryRecords()
         self.store = MemoryLedgerStore()
         self.keeper = Keeper(self.store, self.clock, pace=Pace(gap=0, quiet=0.001))
@@ -72,6 +72,7 @@ class Shop:
         self.top_up = TopUp(
             payments=provider,
             price=FIVE,
+            bounds=bounds,
             return_url="https://shop.example/-/paid",
             live=False,
             keyring=self.keyring,
@@ -115,6 +116,15 @@ async def test_a_link_is_kept_over_a_restart() -> None:
     await first.top_up.prepare()
     await second.top_up.prepare()
     assert provider.asked == 1
+
+
+async def test_a_link_of_other_bounds_is_another_link() -> None:
+    provider = FakeProvider()
+    shops = [Shop(provider, bounds) for bounds in (None, (FIVE, Money.parse("9 usd")), (FIVE, Money.parse("8 usd")))]
+    for shop in shops:
+        shop.records.links = shops[0].records.links
+        await shop.top_up.prepare()
+    assert provider.asked == 3
 
 
 async def test_after_a_failure_the_provider_has_a_rest() -> None:
