@@ -19,7 +19,9 @@ from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.orders import Order
 from gateway.core.outgoing import Outgoing, State, Type
-from gateway.core.payments import Event, NoticeOutcome, Outcome, Payment
+from gateway.core.payments import Bounds, Event, NoticeOutcome, Outcome, Payment
+from gateway.core.plans import Plan, Subscription, SubscriptionNotice, Unpaid
+from gateway.core.purses import Purse
 from gateway.core.refusals import PaymentRequired, Refusal
 from gateway.core.reversals import Credited, Move, Notice
 from gateway.core.rotation import Holder, KeyKind, KeyUse
@@ -599,8 +601,10 @@ class Payments(Protocol):
     def scope(self) -> str:
         """Tells this provider's account from every other; what was made for one must not be used for another."""
 
-    async def payment_link(self, price: Money, return_url: str) -> str:
+    async def payment_link(self, price: Money, return_url: str, bounds: Bounds | None = None) -> str:
         """The address of a page on which `price` can be paid, again and again. Made once and reused.
+
+        With `bounds` its payer chooses an amount between the two; `price` is what is suggested.
 
         Raises PaymentServiceUnavailable.
         """
@@ -621,7 +625,7 @@ class Payments(Protocol):
         """The checkout that made a payment. Raises PaymentServiceUnavailable."""
 
     def events(self, *, begin: int, end: int) -> AsyncIterator[Event]:
-        """What happened from `begin` to before `end`, in seconds, newest first; page by page.
+        """What happened from `begin` to before `end`, in seconds, newest first of each kind; page by page.
 
         Raises PaymentServiceUnavailable.
         """
@@ -653,6 +657,23 @@ class Cards(Protocol):
 
     def card_notice(self, event: Event) -> CardNotice | None:
         """What an event says of saved cards and refills, if it does. Raises ValueError when it cannot be read."""
+
+
+class Sells(Protocol):
+    """A payment provider that sells plans."""
+
+    @property
+    def plans(self) -> Mapping[str, Plan]:
+        """By the provider's id of the price."""
+
+    def subscription_notice(self, event: Event) -> SubscriptionNotice | None:
+        """What an event says of a subscription, if it does. Raises ValueError when it cannot be read."""
+
+    def unpaid(self, event: Event) -> Unpaid | None:
+        """What an event says of money that did not come, if it does. Raises ValueError when it cannot be read."""
+
+    async def cancel_subscription(self, id: str) -> None:
+        """It ends with the period under way. Raises PaymentServiceUnavailable."""
 
 
 class HolderPages(Protocol):
@@ -751,7 +772,7 @@ class CreditLines(Protocol):
     async def credit_of(self, ref: str) -> CreditLine | None: ...
 
     async def credits_between(self, begin_ms: int, end_ms: int) -> list[CreditLine]:
-        """Every credit of a checkout (`stripe:cs_…`) or refill (`stripe:pi_…`) that was made then, oldest first."""
+        """Every credit of a checkout (`stripe:cs_…`), refill (`pi_…`) or invoice (`in_…`) of then, oldest first."""
 
 
 class Standings(Protocol):
@@ -855,14 +876,42 @@ class AutoTopUps(Protocol):
         """How many micros were charged after that, with what is under way."""
 
 
-class Outbox(Protocol):
+class Subscriptions(Protocol):
+    """How subscriptions stand, and which of their invoices wait to be paid. Each call may raise RecordsUnavailable."""
+
+    async def keep_subscription(self, found: Subscription) -> None:
+        """Write down how it stands, if what is on record is not more recent. An account that is known stays."""
+
+    async def find_subscription(self, id: str) -> Subscription | None: ...
+
+    async def subscriptions_of(self, account: str) -> list[Subscription]:
+        """Also those that are over, by their ids."""
+
+    async def keep_unpaid(self, invoice: str, subscription: str, url: str | None) -> bool:
+        """An invoice waits to be paid. False, and nothing changes, if it is known to be over."""
+
+    async def unpaid_over(self, invoice: str, subscription: str) -> None:
+        """It does not any more, and will not again."""
+
+    async def unpaid_of(self, subscription: str) -> list[str]:
+        """Where those that wait can be paid, if that is known."""
+
+
+class Tells(Protocol):
+    """Takes down what somebody is to be told."""
+
+    async def put(self, type: Type, account: str, content: Mapping[str, Any], *, cause: str, now_ms: int) -> bool:
+        """Write it down; returns when it is durable. False if there was one of this `cause`: nothing changes then.
+
+        Raises RecordsUnavailable.
+        """
+
+
+class Outbox(Tells, Protocol):
     """What is to be told, each once. Freezes, pauses and failed refills get here by themselves.
 
     Every call may raise RecordsUnavailable.
     """
-
-    async def put(self, type: Type, account: str, content: Mapping[str, Any], *, cause: str, now_ms: int) -> bool:
-        """Write it down; returns when it is durable. False if there was one of this `cause`: nothing changes then."""
 
     async def put_expiring(self, until: str, *, now_ms: int) -> None:
         """Write down which cards that are used end in that month (`2034-12`) or before; once per card."""
@@ -912,7 +961,17 @@ class Offers(Protocol):
         """The refusal with a way to pay, or PaymentServiceUnavailable when there is none just now."""
 
 
-class Replenishes(Offers, Protocol):
+class Hears(Protocol):
+    """Acts on what an event says besides payments, refunds and disputes; implemented by the flows that do."""
+
+    async def heard(self, event: Event) -> bool:
+        """False if it says nothing that concerns this flow. Asked again, it is no different.
+
+        Raises RecordsUnavailable, PaymentServiceUnavailable, ValueError.
+        """
+
+
+class Replenishes(Offers, Hears, Protocol):
     """Tops accounts up by themselves; implemented by the flow that does, known to those that hear of it."""
 
     def spent(self, account: str, hold: Hold) -> None:
@@ -920,12 +979,6 @@ class Replenishes(Offers, Protocol):
 
     async def goes_back(self, notice: Notice) -> None:
         """Told before what a payer takes back leaves the balance. Raises RecordsUnavailable."""
-
-    async def heard(self, event: Event) -> bool:
-        """Act on what an event says of cards and refills; False if it says nothing of them.
-
-        Raises RecordsUnavailable, PaymentServiceUnavailable, ValueError.
-        """
 
 
 class Till(Protocol):
@@ -946,6 +999,12 @@ class TakesBack(Protocol):
 
     async def heard(self, notice: Notice) -> NoticeOutcome:
         """Act on what is known of a payment by now; the notice is kept. Raises LedgerUnavailable."""
+
+    async def less(self, reversal: Reversal, purse: Purse) -> bool:
+        """Take something from a holder, of this purse as far as it is there; False if that was done before.
+
+        Raises LedgerUnavailable.
+        """
 
     async def settle(self, credited: Credited) -> list[str]:
         """Bring the books up to all that was heard of a payment; the events that told it. Raises LedgerUnavailable."""

@@ -1,6 +1,6 @@
 """A till in memory: webhooks, top-ups, refunds and the books, with Stripe's reading of events and nobody to call."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from gateway.adapters.memory import MemoryLedgerStore, MemoryRecords
@@ -10,12 +10,15 @@ from gateway.core.ids import RequestId
 from gateway.core.keyring import Keyring
 from gateway.core.ledger import Tariff
 from gateway.core.money import Money
-from gateway.core.payments import Event, Payment
+from gateway.core.outgoing import Type
+from gateway.core.payments import Bounds, Event, Payment
+from gateway.core.plans import Plan
 from gateway.core.references import Reference
 from gateway.core.refusals import PaymentServiceUnavailable
 from gateway.core.secrets import Secret
 from gateway.flows.keep import Keeper, Pace
 from gateway.flows.receive import Webhooks
+from gateway.flows.subscribe import Subscribe
 from gateway.flows.take_back import TakeBack
 from gateway.flows.top_up import TopUp
 from tests.fakes import FakeClock, SeededRandomness
@@ -23,6 +26,13 @@ from tests.fakes import FakeClock, SeededRandomness
 FIVE = Money.parse("5.00 usd")
 ACCOUNT = "acct_" + "1a" * 16
 KEYRING = Keyring([Secret("k" * 40)])
+PERIOD_ENDS = 2_000_000_000
+"""In seconds."""
+PLANS = (
+    Plan("monthly", "price_month", Money.parse("10.00 usd"), "month", Money.parse("20.00 usd")),
+    Plan("ending", "price_ends", Money.parse("10.00 usd"), "month", Money.parse("20.00 usd"), ends=True),
+    Plan("gift", "price_gift", Money.parse("10.00 usd"), "month", Money.parse("20.00 usd"), grants_unpaid=True),
+)
 _TARIFF = Tariff("search", "operator", 0, "p")
 
 
@@ -36,13 +46,15 @@ class Provider(StripePayments):
             api_url="http://127.0.0.1:1",
             tolerance_seconds=300,
             report=lambda *_, **__: None,
+            plans=PLANS,
         )
+        self.cancelled: list[str] = []
         self.known: dict[str, Payment] = {}
         self.happened: list[Event] = []
         self.listed = 0
         self.fails_after: int | None = None
 
-    async def payment_link(self, price: Money, return_url: str) -> str:
+    async def payment_link(self, price: Money, return_url: str, bounds: Bounds | None = None) -> str:
         return "https://pay.example/1"
 
     async def find_payment_of(self, intent: str) -> Payment | None:
@@ -50,6 +62,9 @@ class Provider(StripePayments):
 
     async def find_payment(self, session: str) -> Payment | None:
         return self.known.get(session)
+
+    async def cancel_subscription(self, id: str) -> None:
+        self.cancelled.append(id)
 
     async def events(self, *, begin: int, end: int) -> AsyncIterator[Event]:
         for event in sorted(self.happened, key=lambda event: -event.created):
@@ -62,6 +77,16 @@ class Provider(StripePayments):
     async def checkouts(self, *, begin: int, end: int) -> AsyncIterator[Payment]:
         for payment in self.known.values():
             yield payment
+
+
+class Told:
+    """What somebody is to be told, once per cause."""
+
+    def __init__(self) -> None:
+        self.by_cause: dict[str, tuple[Type, str, Mapping[str, Any]]] = {}
+
+    async def put(self, type: Type, account: str, content: Mapping[str, Any], *, cause: str, now_ms: int) -> bool:
+        return self.by_cause.setdefault(cause, told := (type, account, content)) is told
 
 
 class MemoryTill:
@@ -88,11 +113,22 @@ class MemoryTill:
             credentials=self.records,
             links=self.records,
             receipts=self.records,
+            subscriptions=self.records.subscriptions,
             inbox=self.records,
             take_back=self.take_back,
             clock=self.clock,
             randomness=SeededRandomness(),
             token_recorded=lambda digest: None,
+        )
+        self.outbox = Told()
+        self.subscribe = Subscribe(
+            sells=self.provider,
+            subscriptions=self.records.subscriptions,
+            outbox=self.outbox,
+            keyring=KEYRING,
+            live=False,
+            clock=self.clock,
+            report=report,
         )
         self.webhooks = Webhooks(
             payments=self.provider,
@@ -101,6 +137,8 @@ class MemoryTill:
             take_back=self.take_back,
             clock=self.clock,
             report=report,
+            live=False,
+            hears=[self.subscribe],
         )
 
     async def hear(self, *events: Event) -> None:
@@ -169,3 +207,61 @@ def dispute(what: str, status: str, *, id: str = "dp_1", amount: int = 500, at: 
     """A dispute of `pi_1` as `charge.dispute.{what}` tells it."""
     about = {"id": id, "amount": amount, "currency": "usd", "payment_intent": "pi_1", "status": status}
     return Event(f"evt_{id}_{what}_{status}_{at}", f"charge.dispute.{what}", False, at, {**about, **change})
+
+
+def line(price: str = "price_month", amount: int = 1000, **change: Any) -> dict[str, Any]:
+    """One line of an invoice."""
+    return {
+        "amount": amount,
+        "currency": "usd",
+        "quantity": 1,
+        "discount_amounts": [],
+        "period": {"start": PERIOD_ENDS - 2_592_000, "end": PERIOD_ENDS},
+        "pricing": {"type": "price_details", "price_details": {"price": price}},
+        "parent": {"type": "subscription_item_details", "subscription_item_details": {"proration": False}},
+        **change,
+    }
+
+
+def part(price: str, amount: int) -> dict[str, Any]:
+    """A line about a part of a period: what is asked for the rest of it, or given back."""
+    details = {"type": "subscription_item_details", "subscription_item_details": {"proration": True}}
+    return line(price, amount, parent=details)
+
+
+def invoice(
+    *lines: Mapping[str, Any], what: str = "paid", number: int = 1, status: str = "paid", at: int = 2, **change: Any
+) -> Event:
+    """An invoice `in_1` of `sub_1`, which `pi_1` pays."""
+    total = sum(one["amount"] for one in lines)
+    about = {
+        "id": f"in_{number}",
+        "status": status,
+        "livemode": False,
+        "currency": "usd",
+        "amount_paid": max(total, 0) if status == "paid" else 0,
+        "amount_remaining": 0 if status == "paid" else total,
+        "attempt_count": 1,
+        "hosted_invoice_url": f"https://invoice.example/in_{number}",
+        "lines": {"data": list(lines), "has_more": False},
+        "parent": {
+            "type": "subscription_details",
+            "subscription_details": {"subscription": "sub_1", "metadata": {"farebox_reference": sealed()}},
+        },
+    }
+    return Event(f"evt_in_{number}_{what}_{at}", f"invoice.{what}", False, at, {**about, **change})
+
+
+def subscription(
+    what: str, status: str, *, at: int, price: str = "price_month", ends: int = PERIOD_ENDS, **change: Any
+) -> Event:
+    """What `customer.subscription.{what}` says of `sub_1`."""
+    about = {
+        "id": "sub_1",
+        "status": status,
+        "customer": "cus_1",
+        "cancel_at_period_end": False,
+        "items": {"data": [{"price": {"id": price}, "current_period_end": ends}]},
+        "metadata": {"farebox_reference": sealed()},
+    }
+    return Event(f"evt_sub_1_{what}_{status}_{at}", f"customer.subscription.{what}", False, at, {**about, **change})

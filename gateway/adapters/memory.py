@@ -23,6 +23,7 @@ from gateway.core.ledger import (
 from gateway.core.money import AMOUNT_MICROS_MAX, Money
 from gateway.core.orders import Order
 from gateway.core.payments import Event
+from gateway.core.plans import Subscription
 from gateway.core.purses import PLAIN, purse_named
 from gateway.core.reversals import Credited, Move, Notice
 from gateway.core.rotation import Holder, KeyKind, KeyUse
@@ -118,7 +119,9 @@ class MemoryLedgerStore:
         """As `ports.CreditLines`, but it knows of no times."""
         lines = (CreditLine(ref, found.account, found.amount) for ref, found in self.credits.items())
         return [
-            line for line in lines if line.ref.startswith(("stripe:cs_", "stripe:pi_")) and line.ref.count(":") == 1
+            line
+            for line in lines
+            if line.ref.startswith(("stripe:cs_", "stripe:pi_", "stripe:in_")) and line.ref.count(":") == 1
         ]
 
     def _write(self, draft: Draft) -> None:
@@ -197,6 +200,7 @@ class MemoryRecords:
         self.freeze_rows: list[tuple[Freeze, str | None]] = []
         self.key_roll, self.freezes = self, self
         self.ways_to_pay = MemoryWaysToPay(self)
+        self.subscriptions = MemorySubscriptions()
 
     async def find(self, digest: bytes) -> TokenRow | None:
         return self.tokens.get(digest)
@@ -327,6 +331,36 @@ class MemoryRecords:
 
     async def keep_watermark(self, name: str, value: int) -> None:
         self.watermarks[name] = max(value, self.watermarks.get(name, value))
+
+
+class MemorySubscriptions:
+    """Implements `ports.Subscriptions`."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Subscription] = {}
+        self.unpaid: dict[str, tuple[str, str | None, bool]] = {}
+
+    async def keep_subscription(self, found: Subscription) -> None:
+        known = self.rows.get(found.id, found)
+        newest = max(known, found, key=lambda one: one.recency)
+        self.rows[found.id] = replace(newest, account=known.account or found.account)
+
+    async def find_subscription(self, id: str) -> Subscription | None:
+        return self.rows.get(id)
+
+    async def subscriptions_of(self, account: str) -> list[Subscription]:
+        return [self.rows[id] for id in sorted(self.rows) if self.rows[id].account == account]
+
+    async def keep_unpaid(self, invoice: str, subscription: str, url: str | None) -> bool:
+        _, _, over = self.unpaid.setdefault(invoice, (subscription, url, False))
+        return not over
+
+    async def unpaid_over(self, invoice: str, subscription: str) -> None:
+        self.unpaid[invoice] = (subscription, None, True)
+
+    async def unpaid_of(self, subscription: str) -> list[str]:
+        waiting = ((of, url) for _, (of, url, over) in sorted(self.unpaid.items()) if not over)
+        return [url for of, url in waiting if of == subscription and url]
 
 
 class MemoryWaysToPay:

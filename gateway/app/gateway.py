@@ -68,6 +68,7 @@ from gateway.web.pages import Pages
 from gateway.web.proxy import Proxy, continue_when_paid
 from gateway.web.refusals import Refusals, as_problem
 from gateway.web.status import AdminPlace
+from gateway.web.subscriptions import SubscriptionPlace
 from gateway.web.templates import Templates
 from gateway.web.visitors import Visitors
 from gateway.web.wallet import WalletPlace
@@ -174,6 +175,15 @@ class Gateway:
             randomness=self.randomness,
             report=report,
         )
+        self.subscribe = ways_to_pay.subscribe(
+            settings,
+            self.payments,
+            self.records.subscriptions,
+            self.records.outbox,
+            keyring=self.keyring,
+            clock=self.clock,
+            report=report,
+        )
         self.notify = self._notify()
         self._sweeps = slot == 0
         self.webhooks = self._webhooks()
@@ -226,6 +236,7 @@ class Gateway:
         return TopUp(
             payments=self.payments,
             price=self.price,
+            bounds=ways_to_pay.link_bounds(self.settings),
             return_url=self.settings.public_url + RETURN_PATH,
             live=self.settings.mode == "live",
             keyring=self.keyring,
@@ -233,6 +244,7 @@ class Gateway:
             credentials=self.records,
             links=self.records,
             receipts=self.records,
+            subscriptions=self.records.subscriptions,
             inbox=self.records,
             take_back=self.take_back,
             clock=self.clock,
@@ -265,7 +277,9 @@ class Gateway:
             take_back=self.take_back,
             clock=self.clock,
             report=self.report,
+            live=self.settings.mode == "live",
             replenish=self.replenish,
+            hears=[self.subscribe] if self.subscribe else [],
         )
 
     def _reconcile(self) -> Reconcile | None:
@@ -469,6 +483,10 @@ class Gateway:
         stripe = self.settings.stripe
         portal = self.payments if stripe and stripe.customer_portal else None
         auto = AutoPlace(visitors, self.replenish, self.check_out, self.ledger, self.templates, portal)
+        subscriptions = SubscriptionPlace(
+            visitors, self.subscribe, self.check_out, self.templates,
+            payer_is_holder=bool(stripe and stripe.customer_portal),
+        )  # fmt: skip
         presets = stripe.choice.presets if stripe else ()
         chooser = ChoosePlace(self.templates, visitors, self.check_out, presets)
         pages = Pages(
@@ -496,6 +514,7 @@ class Gateway:
             clock=self.clock,
             routes=lambda: self.serve.routes,
             auto=auto,
+            subscriptions=subscriptions,
         )
         app.on_response_prepare.append(drop_what_was_invented)
         self._add(app, "GET", "/-/", wallet.show)
@@ -508,6 +527,12 @@ class Gateway:
             self._add(app, "GET", "/-/top-up", chooser.show)
             self._add(app, "POST", "/-/top-up", chooser.choose)
             self._add(app, "POST", "/-/api/v1/top-ups", chooser.order)
+        if subscriptions.offered:
+            self._add(app, "POST", "/-/subscribe", subscriptions.choose)
+            self._add(app, "POST", "/-/wallet/subscription", subscriptions.cancel)
+            self._add(app, "GET", "/-/api/v1/subscriptions", subscriptions.tell)
+            self._add(app, "POST", "/-/api/v1/subscriptions", subscriptions.begin)
+            self._add(app, "DELETE", "/-/api/v1/subscriptions/{id}", subscriptions.stop)
         if self.replenish is not None:
             self._add(app, "POST", "/-/wallet/auto-top-up", auto.change)
             self._add(app, "POST", "/-/wallet/portal", auto.portal)

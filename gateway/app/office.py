@@ -45,6 +45,7 @@ class Office:
             credentials=self.records,
             links=self.records,
             receipts=self.records,
+            subscriptions=self.records.subscriptions,
             inbox=self.records,
             take_back=self.take_back,
             clock=self.clock,
@@ -76,6 +77,15 @@ class Office:
             randomness=randomness,
             report=report,
         )
+        subscribe = ways_to_pay.subscribe(
+            settings,
+            payments,
+            self.records.subscriptions,
+            self.records.outbox,
+            keyring=keyring,
+            clock=self.clock,
+            report=report,
+        )
         self.webhooks = Webhooks(
             payments=payments,
             inbox=self.records,
@@ -83,7 +93,9 @@ class Office:
             take_back=self.take_back,
             clock=self.clock,
             report=report,
+            live=live,
             replenish=replenish,
+            hears=[subscribe] if subscribe else [],
         )
 
     async def open(self) -> None:

@@ -9,9 +9,23 @@ from gateway.core.callers import Caller
 from gateway.core.keyring import Keyring
 from gateway.core.limits import Rate
 from gateway.core.money import Money
+from gateway.core.payments import Bounds
 from gateway.flows.check_out import CheckOut
 from gateway.flows.replenish import Replenish
-from gateway.ports import AutoTopUps, Clock, FreezeBook, Orders, Randomness, RateLimits, Receipts, Standings, Till
+from gateway.flows.subscribe import Subscribe
+from gateway.ports import (
+    AutoTopUps,
+    Clock,
+    FreezeBook,
+    Orders,
+    Randomness,
+    RateLimits,
+    Receipts,
+    Standings,
+    Subscriptions,
+    Tells,
+    Till,
+)
 from gateway.settings import Settings
 
 RETURN_PATH = "/-/paid?session_id={CHECKOUT_SESSION_ID}"
@@ -40,6 +54,37 @@ def provider(settings: Settings, report: Callable[..., None]) -> StripePayments 
         return_url=settings.public_url + RETURN_PATH,
         wallet_url=settings.public_url + WALLET_PATH,
         keeps_cards=stripe.auto_top_up is not None,
+        plans=settings.plans,
+    )
+
+
+def link_bounds(settings: Settings) -> Bounds | None:
+    """What the payer of the payment link may choose, if anything."""
+    stripe = settings.stripe
+    return (stripe.choice.least, stripe.choice.most) if stripe and stripe.payer_chooses else None
+
+
+def subscribe(
+    settings: Settings,
+    payments: StripePayments | None,
+    subscriptions: Subscriptions,
+    outbox: Tells,
+    *,
+    keyring: Keyring,
+    clock: Clock,
+    report: Callable[..., None],
+) -> Subscribe | None:
+    """Who hears of subscriptions, and of bank debits that failed; there is none without a provider."""
+    if payments is None:
+        return None
+    return Subscribe(
+        sells=payments,
+        subscriptions=subscriptions,
+        outbox=outbox,
+        keyring=keyring,
+        live=settings.mode == "live",
+        clock=clock,
+        report=report,
     )
 
 
@@ -63,6 +108,7 @@ def check_out(
         least=stripe.choice.least if stripe else nothing,
         most=stripe.choice.most if stripe else nothing,
         ceilings=stripe.auto_top_up if stripe else None,
+        plans=settings.plans,
         day_most=stripe.choice.day_most if stripe else nothing,
         per_address=settings.limits.checkouts,
         per_account=stripe.choice.per_account if stripe else _NEVER,

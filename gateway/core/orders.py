@@ -29,10 +29,17 @@ class Order:
     customer: str | None = None
     url: str | None = None
     """Where it can be paid, once the provider has said so."""
+    plan: str | None = None
+    """The name of what is subscribed to; `amount` is then what its first period costs."""
 
     def same(self, other: "Order") -> bool:
         """Whether both ask for the same."""
-        return (self.account, self.amount, self.wish) == (other.account, other.amount, other.wish)
+        return (self.account, self.amount, self.wish, self.plan) == (
+            other.account,
+            other.amount,
+            other.wish,
+            other.plan,
+        )
 
 
 def order_id(account: str, key: str) -> str:

@@ -7,7 +7,7 @@ from gateway.core.auto_top_ups import Ceilings, Refill, Rule, SavedCard, Wish
 from gateway.core.money import Money
 from gateway.core.orders import Order
 
-ORDER = "id, account, currency, amount, reference, created, threshold, adds, customer, url"
+ORDER = "id, account, currency, amount, reference, created, threshold, adds, customer, url, plan"
 RULE = "account, currency, threshold, adds, day, month, customer, method, label, paused, wanted, changed, expires"
 REFILL = "account, number, key, currency, amount, customer, method, reference, created"
 
@@ -22,7 +22,7 @@ def of_order(order: Order) -> tuple[object, ...]:
     wish = (order.wish.threshold.micros, order.wish.amount.micros) if order.wish else (None, None)
     amount = order.amount.micros if order.amount else None
     known = (order.id, order.account, order.currency, amount, order.reference, order.created_ms)
-    return *known, *wish, order.customer, order.url
+    return *known, *wish, order.customer, order.url, order.plan
 
 
 def of_refill(refill: Refill) -> tuple[object, ...]:
@@ -31,10 +31,10 @@ def of_refill(refill: Refill) -> tuple[object, ...]:
 
 
 def order(row: Sequence[Any]) -> Order:
-    id, account, currency, amount, reference, created, threshold, adds, customer, url = row
+    id, account, currency, amount, reference, created, threshold, adds, customer, url, plan = row
     wish = None if adds is None else Wish(Money(threshold, currency), Money(adds, currency))
     paid = None if amount is None else Money(amount, currency)
-    return Order(id, account, currency, paid, reference, created, wish, customer, url)
+    return Order(id, account, currency, paid, reference, created, wish, customer, url, plan)
 
 
 def rule(row: Sequence[Any]) -> Rule:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from gateway.core.money import Money
+from gateway.core.purses import PLAIN, Purse
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,9 @@ class Payment:
     `settled` is false while the money may still fail to arrive (a bank debit). `id` is the provider's id of the
     checkout session: the money key. `amount` is what is credited, without tax; `paid` is all of it. `intent` is by what
     name refunds and disputes speak of it.
+
+    A paid invoice of a `subscription` is a payment, too: of what it grants, in the `purse` of its plan. That is less
+    than nothing if it gives back more than it asks for.
     """
 
     id: str
@@ -34,8 +38,12 @@ class Payment:
     live: bool
     intent: str | None = None
     paid: Money | None = None
+    purse: Purse = PLAIN
+    subscription: str | None = None
 
 
+Bounds = tuple[Money, Money]
+"""The least and the most that can be paid at once."""
 Outcome = Literal["credited", "repeated", "pending", "no account", "wrong mode", "wrong currency"]
 NoticeOutcome = Literal["applied", "unknown payment", "wrong mode", "wrong currency"]
 PARKED: dict[str, str] = {

@@ -19,14 +19,20 @@ All together never count for more than was paid, so a refund on top of a dispute
 may be less than what was paid (tax is not credited), so a part of a payment takes that part of its credit: rounded down
 once, over all of them together. **The remainder, less than a millionth, stays with the account** until all is taken,
 which is exactly what was credited.
+
+**What went into a purse of its own** is taken back in three entries, so that each has one amount for ever: all of it
+from the plain purse, where debts stand; then out of the other purse what is still there, at most as much; then exactly
+that into the plain purse. Together they take the amount, whoever makes them and how often. What is given back again
+stays in the plain purse, where it does not end.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from gateway.core.ledger import Credit, Reversal
 from gateway.core.money import Money
+from gateway.core.purses import PLAIN, Purse
 
 NoticeKind = Literal["refund", "refunded", "dispute", "warning"]
 
@@ -56,13 +62,14 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Credited:
-    """A payment that was credited: to which account, how much was paid, and how much of that is credit."""
+    """A payment that was credited: to which account and purse, how much was paid, and what was credited for it."""
 
     payment: str
     session: str
     account: str
     paid: Money
     credit: Money
+    purse: Purse = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,8 @@ def due(credited: Credited, notices: Iterable[Notice]) -> int:
     """How many micros of its credit a payment has to give back, by everything that is known of it."""
     ours = [notice for notice in notices if notice.concerns(credited)]
     taken = min(credited.paid.micros, _refunded(ours) + _disputed(ours))
+    if not taken:
+        return 0  # and perhaps nothing was paid: a plan may grant for nothing
     return credited.credit.micros * taken // credited.paid.micros
 
 
@@ -98,6 +107,17 @@ def entry(credited: Credited, move: Move) -> Credit | Reversal:
     if move.micros > 0:
         return Reversal(ref, credited.account, Money(move.micros, credited.credit.currency), move.kind, reason)
     return Credit(ref, credited.account, Money(-move.micros, credited.credit.currency), "restored", reason)
+
+
+def out_of(purse: Purse, whole: Reversal) -> Reversal:
+    """What is still in a purse of its own, of what was taken from the plain one: as much as there is."""
+    return replace(whole, ref=f"{whole.ref}:purse", purse=purse, at_most=True)
+
+
+def into_plain(whole: Reversal, taken: int) -> Credit:
+    """What `out_of` took, back where the whole was taken from."""
+    amount = Money(taken, whole.amount.currency)
+    return Credit(f"{whole.ref}:plain", whole.account, amount, "restored", whole.reason)
 
 
 def _refunded(notices: Sequence[Notice]) -> int:

@@ -12,6 +12,8 @@ and one account may ask for a few, and all together for a few a second, well bel
 never refused. Orders are of use for a day and dropped after two, so strangers cannot fill the disk.
 """
 
+from collections.abc import Sequence
+
 from gateway.core import references
 from gateway.core.auto_top_ups import DAY_MS, Ceilings, Wish
 from gateway.core.callers import Caller
@@ -19,6 +21,7 @@ from gateway.core.keyring import Keyring
 from gateway.core.limits import Ask, Rate, network
 from gateway.core.money import Money, MoneySyntax, to_minor
 from gateway.core.orders import KEEP_MS, Order, order_id
+from gateway.core.plans import Plan
 from gateway.core.refusals import BadRequest, LedgerUnavailable, PaymentServiceUnavailable, RateLimited
 from gateway.ports import (
     AutoTopUps,
@@ -48,6 +51,7 @@ class CheckOut:
         least: Money,
         most: Money,
         ceilings: Ceilings | None,
+        plans: Sequence[Plan] = (),
         day_most: Money,
         books: Standings,
         keyring: Keyring,
@@ -64,6 +68,7 @@ class CheckOut:
         self.least = least
         self.most = most
         self._ceilings = ceilings
+        self.plans = plans
         self._day_most = day_most
         self._books = books
         self._keyring = keyring
@@ -100,6 +105,13 @@ class CheckOut:
             raise BadRequest(f"amount: from {self.least} to {self.most}")
         return money
 
+    def plan(self, name: str) -> Plan:
+        """One of those that are sold. Raises BadRequest."""
+        found = next((plan for plan in self.plans if plan.name == name), None)
+        if found is None:
+            raise BadRequest(f"plan: one of {', '.join(plan.name for plan in self.plans)} was expected")
+        return found
+
     def ceiling(self, text: str, what: str) -> Money:
         """Any amount that somebody typed, with or without the currency. Raises BadRequest."""
         currency, written = self.least.currency, text.strip()
@@ -130,10 +142,13 @@ class CheckOut:
         *,
         holder: str | None,
         wish: Wish | None = None,
+        plan: Plan | None = None,
         key: str | None = None,
         peer: str,
     ) -> Order:
         """A checkout for the account that a sealed reference names; without an amount it saves a card.
+
+        With a `plan` it begins a subscription.
 
         `holder` is the account that whoever asks has proven to be theirs. The provider shows the e-mail and the cards
         of a customer that it knows: anybody may pay for an account, but only its holder is shown those.
@@ -159,6 +174,7 @@ class CheckOut:
             created_ms=self._clock.now_ms(),
             wish=wish,
             customer=rule.customer if rule else None,
+            plan=plan.name if plan else None,
         )
         return await self._made(self._cards, order)
 

@@ -11,13 +11,14 @@ an operator to look at. Waiting or parked, it takes effect when the payment arri
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from gateway.core.payments import PARKED, Event, NoticeOutcome, Payment
 from gateway.core.refusals import LedgerUnavailable, PaymentServiceUnavailable, RecordsUnavailable
 from gateway.core.reversals import Notice
-from gateway.ports import Clock, Inbox, InboxEntry, InboxStatus, Payments, Replenishes, TakesBack, Till
+from gateway.ports import Clock, Hears, Inbox, InboxEntry, InboxStatus, Payments, Replenishes, TakesBack, Till
 
 _RETRY_SECONDS = 0.5
 _AT_ONCE_MAX = 16
@@ -28,7 +29,7 @@ WAITS = "its payment has not arrived here yet"
 
 
 class Webhooks:
-    """The provider's messages."""
+    """The provider's messages. Where it is said whether we are `live`, those of the other mode are parked."""
 
     def __init__(
         self,
@@ -39,9 +40,13 @@ class Webhooks:
         take_back: TakesBack,
         clock: Clock,
         report: Callable[..., None],
+        live: bool | None = None,
         replenish: Replenishes | None = None,
+        hears: Sequence[Hears] = (),
     ) -> None:
+        self._live = live
         self._replenish = replenish
+        self._hears = tuple(hears)
         self._payments = payments
         self._inbox = inbox
         self._till = till
@@ -122,27 +127,29 @@ class Webhooks:
                 return await self._closed(event, "parked", f"{type(error).__name__}: {error}")
 
     async def _apply(self, event: Event, entry: InboxEntry | None) -> InboxStatus:
+        if self._live is not None and event.live != self._live:
+            self._report("event parked", id=event.id, type=event.type, why=PARKED["wrong mode"])
+            return await self._closed(event, "parked", PARKED["wrong mode"])
         payment = self._payments.payment(event)
         if payment is not None:
             return await self._paid(event, payment)
         notice = self._payments.notice(event)
         if notice is not None:
             return await self._noticed(event, notice, entry)
-        return await self._closed(event, "done" if await self._about_cards(event) else "ignored")
+        return await self._closed(event, "done" if await self._about_more(event) else "ignored")
 
-    async def _about_cards(self, event: Event) -> bool:
-        """Whether it said something of saved cards; a checkout that was paid may, too."""
-        if self._replenish is None:
-            return False
-        replenish = self._replenish
-        return await self._patiently(lambda: replenish.heard(event))
+    async def _about_more(self, event: Event) -> bool:
+        """Whether it said something of saved cards or subscriptions; a payment may, too."""
+        hears = (self._replenish, *self._hears) if self._replenish else self._hears
+        said = [await self._patiently(partial(one.heard, event)) for one in hears]
+        return any(said)
 
     async def _paid(self, event: Event, payment: Payment) -> InboxStatus:
         outcome = await self._patiently(lambda: self._till.fulfil(payment))
         if outcome in PARKED:
             self._report("payment parked", id=event.id, session=payment.id, why=PARKED[outcome])
             return await self._closed(event, "parked", PARKED[outcome])
-        await self._about_cards(event)
+        await self._about_more(event)
         self._report(
             "payment", level="info", outcome=outcome, id=event.id, session=payment.id, amount=str(payment.amount)
         )

@@ -135,7 +135,7 @@ async def audit_payments(
     """
     seen = set()
     async for payment in payments.checkouts(begin=begin, end=end):
-        if payment.live == live and payment.settled and payment.amount:
+        if payment.live == live and payment.settled and payment.amount.micros > 0:
             seen.add(payment.id)
             yield _compare(payment, await lines.credit_of(f"stripe:{payment.id}")), payment
     for line in await lines.credits_between(begin * 1000, end * 1000):

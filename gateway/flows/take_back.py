@@ -17,10 +17,11 @@ has its notices kept; they take effect with its credit.
 
 from collections.abc import Awaitable, Callable
 
-from gateway.core.ledger import Credit
+from gateway.core.ledger import Credit, Reversal
 from gateway.core.payments import NoticeOutcome
+from gateway.core.purses import PLAIN, Purse
 from gateway.core.refusals import LedgerUnavailable
-from gateway.core.reversals import Credited, Move, Notice, entry, next_move
+from gateway.core.reversals import Credited, Move, Notice, entry, into_plain, next_move, out_of
 from gateway.ports import CreditLines, Entries, Receipts, StoreFailed
 
 
@@ -86,6 +87,7 @@ class TakeBack:
             new = await self._ledger.credit(what)
         else:
             new = await self._ledger.reverse(what)
+            await self._out_of(credited.purse, what)
         if not new:
             await self._believe_the_books(move, what.ref)
         await self._receipts.move_made(move.payment, move.number)
@@ -93,12 +95,31 @@ class TakeBack:
             done = "given back" if isinstance(what, Credit) else "taken back"
             self._report(done, level="info", account=what.account, amount=str(what.amount), why=move.kind, ref=what.ref)
 
-    async def _believe_the_books(self, move: Move, ref: str) -> None:
-        """There was an entry of this key: the same, made before, or another one that these records have forgotten."""
+    async def less(self, reversal: Reversal, purse: Purse) -> bool:
+        """Take something from a holder, of this purse as far as it is there; False if that was done before."""
+        new = await self._ledger.reverse(reversal)
+        await self._out_of(purse, reversal)
+        return new
+
+    async def _out_of(self, purse: Purse, whole: Reversal) -> None:
+        """It was taken from the plain purse: what is still in the other one makes up for it."""
+        if purse == PLAIN:
+            return
+        out = out_of(purse, whole)
+        await self._ledger.reverse(out)
+        taken = await self._taken(out.ref)
+        if taken:
+            await self._ledger.credit(into_plain(whole, taken))
+
+    async def _taken(self, ref: str) -> int | None:
         try:
-            there = await self._lines.taken_by(ref)
+            return await self._lines.taken_by(ref)
         except StoreFailed as failed:
             raise LedgerUnavailable() from failed
+
+    async def _believe_the_books(self, move: Move, ref: str) -> None:
+        """There was an entry of this key: the same, made before, or another one that these records have forgotten."""
+        there = await self._taken(ref)
         if there is not None and there != move.micros:
             self._report("the records are older than the books", ref=ref)
             await self._receipts.correct_move(move.payment, move.number, there)

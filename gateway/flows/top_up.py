@@ -1,6 +1,7 @@
 """A payment link goes out, a credit comes in.
 
-Out: one link per price and return address is made at the provider, once, and kept; each caller's copy differs only in
+Out: one link per price and return address is made at the provider, once, and kept (of a fixed amount, or one that its
+payer chooses); each caller's copy differs only in
 the sealed reference that it carries, so no call to the provider stands in the way of a request. When the provider
 cannot be reached, whoever asks for a link in the meantime shares the one attempt and gets an answer within two seconds.
 
@@ -19,13 +20,24 @@ from dataclasses import replace
 from gateway.core import references
 from gateway.core.callers import Caller
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
-from gateway.core.ledger import Credit
+from gateway.core.ledger import Credit, Reversal
 from gateway.core.money import Money
-from gateway.core.payments import Outcome, Payment
+from gateway.core.payments import Bounds, Outcome, Payment
 from gateway.core.references import NO_TOKEN, Reference
 from gateway.core.refusals import PaymentRequired, PaymentServiceUnavailable, Refusal
 from gateway.core.reversals import Credited
-from gateway.ports import Clock, Credentials, Entries, Inbox, Links, Payments, Randomness, Receipts, TakesBack
+from gateway.ports import (
+    Clock,
+    Credentials,
+    Entries,
+    Inbox,
+    Links,
+    Payments,
+    Randomness,
+    Receipts,
+    Subscriptions,
+    TakesBack,
+)
 
 _LINK_SECONDS_MAX = 2.0
 _RETRY_SECONDS = 5.0
@@ -39,6 +51,7 @@ class TopUp:
         *,
         payments: Payments | None,
         price: Money,
+        bounds: Bounds | None = None,
         return_url: str,
         live: bool,
         keyring: Keyring,
@@ -46,6 +59,7 @@ class TopUp:
         credentials: Credentials,
         links: Links,
         receipts: Receipts,
+        subscriptions: Subscriptions,
         inbox: Inbox,
         take_back: TakesBack,
         clock: Clock,
@@ -54,6 +68,7 @@ class TopUp:
     ) -> None:
         self._payments = payments
         self._price = price
+        self._bounds = bounds
         self._return_url = return_url
         self._live = live
         self._keyring = keyring
@@ -61,6 +76,7 @@ class TopUp:
         self._credentials = credentials
         self._links = links
         self._receipts = receipts
+        self._subscriptions = subscriptions
         self._inbox = inbox
         self._take_back = take_back
         self._clock = clock
@@ -69,6 +85,11 @@ class TopUp:
         self._link: str | None = None
         self._making: asyncio.Task[str] | None = None
         self._closed_until = 0.0
+
+    @property
+    def payer_chooses(self) -> bool:
+        """Whether the link sells what its payer chooses."""
+        return self._bounds is not None
 
     # --- out ----------------------------------------------------------------------------------------------------------
 
@@ -119,9 +140,11 @@ class TopUp:
 
     async def _make_link(self, payments: Payments) -> str:
         key = f"{payments.scope} {self._price} {self._return_url}"
+        if self._bounds is not None:
+            key = f"{key} {self._bounds[0]} {self._bounds[1]}"
         link = await self._links.find_link(key)
         if link is None:
-            link = await payments.payment_link(self._price, self._return_url)
+            link = await payments.payment_link(self._price, self._return_url, self._bounds)
             await self._links.keep_link(key, link)
         return link
 
@@ -165,14 +188,14 @@ class TopUp:
         if refused is not None:
             return refused, account
         reference = self.reference(payment)
-        new = await self._credit(payment, reference.account if reference else account)
-        known = await self._receipts.find_credited(_key(payment))
-        assert known is not None, "it was kept before it was credited"
-        return "credited" if new else "repeated", known.account
+        account = reference.account if reference else account
+        new = await self._credit(payment, account)
+        known = await self._known(payment)
+        return "credited" if new else "repeated", known.account if known else account
 
     async def account_of(self, payment: Payment) -> str | None:
         """Whose a payment is: by record, or by what it says itself; None if nobody knows."""
-        known = await self._receipts.find_credited(_key(payment))
+        known = await self._known(payment)
         reference = self.reference(payment)
         return known.account if known else reference.account if reference else None
 
@@ -188,10 +211,23 @@ class TopUp:
 
     async def _assigned(self, payment: Payment) -> Outcome:
         """It names nobody, but an operator may have."""
-        known = await self._receipts.find_credited(_key(payment))
-        if known is None:
+        known = await self._known(payment)
+        account = known.account if known else await self._subscriber(payment)
+        if account is None:
             return "no account"
-        return "credited" if await self._credit(payment, known.account) else "repeated"
+        return "credited" if await self._credit(payment, account) else "repeated"
+
+    async def _known(self, payment: Payment) -> Credited | None:
+        """An invoice may be on record under its own id, before it was known what paid it."""
+        known = await self._receipts.find_credited(_key(payment))
+        return known or await self._receipts.find_credited(payment.id)
+
+    async def _subscriber(self, payment: Payment) -> str | None:
+        """Whose the subscription is: the key that sealed its reference may have gone, years after that."""
+        if payment.subscription is None:
+            return None
+        found = await self._subscriptions.find_subscription(payment.subscription)
+        return found.account or None if found else None
 
     async def _credit(self, payment: Payment, account: str) -> bool:
         """Whether it was new. Whatever was heard of its refunds takes effect, and no longer waits.
@@ -199,10 +235,18 @@ class TopUp:
         The money key is the one that was written down first for this payment intent: a checkout and its payment intent
         are never two credits.
         """
-        paid = payment.paid or payment.amount
-        known = await self._receipts.keep_credited(Credited(_key(payment), payment.id, account, paid, payment.amount))
-        how = "auto top-up" if known.session == payment.intent else "checkout"
-        credit = Credit(f"stripe:{known.session}", known.account, payment.amount, "payment", how)
+        if payment.amount.micros < 0:
+            why = f"a change of {payment.subscription}"
+            less = Reversal(f"stripe:{payment.id}", account, -payment.amount, "subscription", why)
+            return await self._take_back.less(less, payment.purse)
+        first = await self._known(payment)
+        if first is None:
+            paid = payment.paid or payment.amount
+            first = Credited(_key(payment), payment.id, account, paid, payment.amount, payment.purse)
+        known = await self._receipts.keep_credited(replace(first, payment=_key(payment)))
+        how = "subscription" if payment.subscription else "checkout"
+        how = "auto top-up" if known.session == payment.intent else how
+        credit = Credit(f"stripe:{known.session}", known.account, known.credit, "payment", how, known.purse)
         new = await self._ledger.credit(credit)
         for event in await self._take_back.settle(known):
             await self._inbox.close_event(event, "done")

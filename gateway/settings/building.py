@@ -9,6 +9,7 @@ from types import MappingProxyType
 from gateway.core.auto_top_ups import Ceilings
 from gateway.core.limits import Limit
 from gateway.core.money import Money
+from gateway.core.plans import Plan
 from gateway.core.routes import (
     Ejection,
     FieldRules,
@@ -26,6 +27,7 @@ from gateway.settings.shape import (
     FieldRulesShape,
     GatewayShape,
     NoticesShape,
+    PlanShape,
     RouteShape,
     StripeShape,
     TimeoutsShape,
@@ -75,6 +77,7 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
         secrets_path=store_path.parent / secret_files.FOLDER,
         currency=shape.currency,
         stripe=_stripe(shape.stripe, shape.currency) if shape.stripe else None,
+        plans=tuple(_plan(name, plan) for name, plan in shape.plans.items()),
         tokens=TokenSettings(header=shape.tokens.header, cookie=shape.tokens.cookie),
         secrets=_secrets(shape, files),
         upstreams=MappingProxyType(upstreams),
@@ -152,9 +155,25 @@ def _stripe(shape: StripeShape, currency: str) -> StripeSettings:
         customer_portal=shape.customer_portal,
         freeze_on_fraud_warning=shape.freeze_on_fraud_warning,
         top_up=top_up,
+        payer_chooses=shape.payment_link == "choose",
         choice=_choice(shape, top_up),
         auto_top_up=_ceilings(shape.auto_top_up, top_up) if shape.auto_top_up else None,
         api_url=str(forms.origin(shape.api_url)),
+    )
+
+
+def _plan(name: str, shape: PlanShape) -> Plan:
+    costs = forms.amount(shape.costs)
+    return Plan(
+        name=name,
+        price=shape.price,
+        costs=costs,
+        every=shape.every,
+        grants=forms.amount(shape.grants) if shape.grants else costs,
+        priority=shape.priority,
+        ends=shape.expires == "period_end",
+        grace_ms=int(forms.duration(shape.grace) * 1000),
+        grants_unpaid=shape.grants_unpaid,
     )
 
 

@@ -376,6 +376,13 @@ def secret(text: str) -> str:
     return text
 
 
+def price_id(text: str) -> str:
+    """What Stripe calls a price."""
+    if not re.fullmatch(r"price_[A-Za-z0-9_]{1,200}", text):
+        raise ValueError(f"{shown(text)} is not the id of a price at Stripe; it begins with price_")
+    return text
+
+
 def stripe_key(text: str) -> str:
     """A secret or restricted API key of Stripe, of either mode."""
     if text.startswith("pk_"):

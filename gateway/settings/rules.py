@@ -119,6 +119,20 @@ def choices_can_be_paid(draft: Draft) -> None:
             draft.report.add(path, f"this is more than stripe.amount_max, {amounts[most]}")
 
 
+def a_link_suggests_what_can_be_chosen(draft: Draft) -> None:
+    top_up, currency = draft.read(forms.amount, "stripe", "top_up"), draft.read(forms.currency, "currency")
+    if currency and not draft.given("stripe", "top_up"):
+        top_up = payable.usual(currency)
+    if draft.text("stripe", "payment_link") != "choose" or top_up is None or top_up.currency != currency:
+        return
+    for name in ("amount_min", "amount_max"):
+        bound = draft.read(forms.amount, "stripe", name)
+        if bound is None or bound.currency != currency:
+            continue
+        if top_up < bound if name == "amount_min" else bound < top_up:
+            draft.report.add(("stripe", name), f"the payment link suggests stripe.top_up, {top_up}, which is outside")
+
+
 def a_day_is_of_our_currency_and_holds_a_payment(draft: Draft) -> None:
     currency, path = draft.read(forms.currency, "currency"), ("stripe", "amount_day_max")
     day, most = draft.read(forms.amount, *path), draft.read(forms.amount, "stripe", "amount_max")
@@ -137,6 +151,23 @@ def ceilings_are_of_our_currency(draft: Draft) -> None:
             draft.report.add(path, f"this is in {amount.currency}, but `currency` is {currency}")
     if day is not None and month is not None and day.currency == month.currency and month < day:
         draft.report.add(("stripe", "auto_top_up", "per_month"), f"this is less than per_day, {day}")
+
+
+def plans_are_sold_in_our_currency(draft: Draft) -> None:
+    currency = draft.read(forms.currency, "currency")
+    first: dict[str, str] = {}
+    for name in draft.names("plans"):
+        path = ("plans", name)
+        for amount in ("costs", "grants"):
+            money = draft.read(forms.amount, *path, amount)
+            if money is not None and currency and money.currency != currency:
+                draft.report.add((*path, amount), f"this is in {money.currency}, but `currency` is {currency}")
+        price = draft.read(forms.price_id, *path, "price")
+        if price is not None and first.setdefault(price, name) != name:
+            words = f"{shown(first[price])} has the same price, and one price can be one plan"
+            draft.report.add((*path, "price"), words)
+        if not draft.given("stripe"):
+            draft.report.add(path, "a plan is sold by Stripe; add `stripe`", at_key=True)
 
 
 def notices_leave_by_https(draft: Draft) -> None:
@@ -237,8 +268,10 @@ ALL: tuple[Callable[[Draft], None], ...] = (
     amounts_are_of_one_currency,
     a_top_up_can_be_paid,
     choices_can_be_paid,
+    a_link_suggests_what_can_be_chosen,
     a_day_is_of_our_currency_and_holds_a_payment,
     ceilings_are_of_our_currency,
+    plans_are_sold_in_our_currency,
     notices_leave_by_https,
     routes_have_names_of_their_own,
     upstreams_have_names_of_their_own,

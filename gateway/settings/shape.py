@@ -37,6 +37,7 @@ from gateway.settings.texts import (
     OwnUnit,
     PasswordText,
     PercentText,
+    PriceIdText,
     PriceText,
     ProxyText,
     QueryName,
@@ -126,6 +127,13 @@ class StripeShape(Shape):
         Otherwise("ten times the least that Stripe takes: `5.00 usd`"),
         Field(description="What one payment link sells: the balance that a caller gets for it."),
     ] = None
+    payment_link: Annotated[
+        Literal["fixed", "choose"],
+        Field(
+            description="Whether the payment link sells `top_up`, or whatever its payer chooses from `amount_min` to "
+            "`amount_max`, with `top_up` filled in."
+        ),
+    ] = "fixed"
     amounts: Annotated[
         list[AmountText],
         Otherwise("once, twice and five times `top_up`"),
@@ -161,6 +169,39 @@ class StripeShape(Shape):
         OriginText,
         Field(description="Where Stripe's API is. Another one is for stand-ins, and only in mode test."),
     ] = STRIPE_API_URL
+
+
+class PlanShape(Shape):
+    price: Annotated[
+        PriceIdText, Field(description="The id of its recurring price at Stripe: of one currency, with one amount.")
+    ]
+    costs: Annotated[
+        AmountText,
+        Field(description="What a period costs there, for one. Grants are measured by it, and callers are told it."),
+    ]
+    every: Annotated[
+        Literal["day", "week", "month", "year"], Field(description="How long a period is, as callers are told.")
+    ] = "month"
+    grants: Annotated[
+        AmountText | None,
+        Otherwise("what it costs"),
+        Field(description="The balance that each paid period adds; of a period that is paid in part, that part."),
+    ] = None
+    priority: Annotated[
+        Whole,
+        Field(ge=-1000, le=1000, description="When it is spent: lower numbers first. What callers pay in has 0."),
+    ] = 0
+    expires: Annotated[
+        Literal["never", "period_end"], Field(description="When what a period granted and was not spent is gone.")
+    ] = "never"
+    grace: Annotated[
+        DurationText,
+        Field(description="How long after the period's end that is: Stripe has the next one paid an hour into it."),
+    ] = "24h"
+    grants_unpaid: Annotated[
+        Truth,
+        Field(description="Whether a period grants all of it though less was paid for it: a trial, a coupon."),
+    ] = False
 
 
 class TokensShape(Shape):
@@ -714,6 +755,9 @@ class GatewayShape(Shape):
         StripeShape | None,
         Field(description="Takes the payments. Without it the gateway starts, but nobody can pay."),
     ] = None
+    plans: Annotated[
+        dict[Name, PlanShape], Field(max_length=20, description="Subscriptions that add balance each period, by name.")
+    ] = Field(default_factory=dict)
     tokens: Annotated[TokensShape, Field(description="How callers show who they are.")] = TokensShape()
     secrets: Annotated[
         SecretsShape, Field(description="Keys of our own, if they are not to be files beside the store.")

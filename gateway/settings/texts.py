@@ -125,6 +125,7 @@ CurrencyText = Annotated[str, _check(forms.currency), Form("currency", "usd"), _
 AmountText = Annotated[
     str, _check(forms.amount), Form("amount", '"5.00 usd"'), _written(r"[0-9]+(\.[0-9]+)? ?[A-Za-z]{3}")
 ]
+PriceIdText = Annotated[str, _check(forms.price_id), Form("id of a price", "price_1abc")]
 PriceText = Annotated[
     str,
     _check(forms.price),

@@ -9,6 +9,7 @@ from typing import Literal
 from gateway.core.auto_top_ups import Ceilings
 from gateway.core.limits import Rate
 from gateway.core.money import Money
+from gateway.core.plans import Plan
 from gateway.core.routes import RouteTable, Upstream
 from gateway.core.secrets import Secret
 
@@ -55,6 +56,8 @@ class StripeSettings:
     freeze_on_fraud_warning: bool
     top_up: Money
     """What one payment link sells."""
+    payer_chooses: bool
+    """Whether its payer chooses another amount, within the bounds of `choice`."""
     choice: ChoiceSettings
     auto_top_up: Ceilings | None
     """What a saved card may be charged at most without its owner; None: no cards are saved."""
@@ -183,6 +186,8 @@ class Settings:
     """The folder of the secrets that the gateway makes for itself: `secrets` beside the store."""
     currency: str
     stripe: StripeSettings | None
+    plans: tuple[Plan, ...]
+    """Subscriptions that are sold."""
     tokens: TokenSettings
     secrets: SecretSettings
     upstreams: Mapping[str, Upstream]

@@ -115,6 +115,7 @@ class ChoosePlace:
             typed=typed or {},
             key=(typed or {}).get("key") or check_out.new_key(),
             saves_cards=check_out.saves_cards,
+            plans=check_out.plans,
             problem=problem,
         )
         return OwnAnswer(status=status, text=text, content_type="text/html")

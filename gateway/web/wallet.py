@@ -42,6 +42,7 @@ from gateway.web.answers import OwnAnswer
 from gateway.web.auto_top_up import AutoPlace
 from gateway.web.cookies import Checkout, Cookies
 from gateway.web.pages import again
+from gateway.web.subscriptions import SubscriptionPlace
 from gateway.web.templates import Templates
 from gateway.web.visitors import Visitors
 
@@ -69,6 +70,7 @@ class WalletPlace:
         clock: Clock,
         routes: Callable[[], RouteTable],
         auto: AutoPlace,
+        subscriptions: SubscriptionPlace,
     ) -> None:
         self._templates = templates
         self._cookies = cookies
@@ -84,6 +86,7 @@ class WalletPlace:
         self._clock = clock
         self._routes = routes
         self._auto = auto
+        self._subscriptions = subscriptions
 
     async def show(self, request: web.Request) -> web.StreamResponse:
         """`GET /-/wallet`: the balance of this browser, a way to add to it, what was used, and what things cost."""
@@ -91,6 +94,7 @@ class WalletPlace:
             caller = await self._visitors.known(request)
             balance = await self._ledger.balance(caller.account, self._price.currency) if caller else None
             auto = await self._auto.shown(caller) if caller and self._auto.offered else None
+            subscribed = await self._subscriptions.shown(caller) if caller and self._subscriptions.offered else None
         except (LedgerUnavailable, RecordsUnavailable):
             return again(self._templates, request, "Your balance cannot be read just now")
         payer = caller or self._visitors.callers.fresh()
@@ -105,8 +109,10 @@ class WalletPlace:
             frozen=self._frozen.holds(payer.account),
             payment_url=payment_url,
             top_up=self._price,
+            payer_chooses=self._top_up.payer_chooses,
             routes=self._routes().routes,
             auto=auto,
+            subscribed=subscribed,
             history=history,
             bars=chart.bars(history.days) if history else (),
             receipts=self._provider is not None,

@@ -44,3 +44,16 @@ def test_a_migration_that_fails_leaves_nothing(connection: sqlite3.Connection) -
     names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     assert names == {"tariff"}
     connection.close()
+
+
+def test_what_was_credited_before_there_were_plans_is_still_there(
+    connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = migrations._files
+    with monkeypatch.context() as before:
+        before.setattr(migrations, "_files", lambda folder: (file for file in files(folder) if file[0] < 7))
+        migrations.apply(connection, "records")
+    connection.execute("INSERT INTO credited VALUES ('pi_1', 'cs_1', 'acct_1', 'usd', 6000000, 5000000)")
+    assert migrations.apply(connection, "records") >= 1
+    rows = connection.execute("SELECT * FROM credited").fetchall()
+    assert rows == [("pi_1", "cs_1", "acct_1", "usd", 6_000_000, 5_000_000, 0, 0)]

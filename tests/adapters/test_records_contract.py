@@ -17,6 +17,7 @@ from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.core.keyring import Keyring
 from gateway.core.money import Money
 from gateway.core.payments import Event
+from gateway.core.purses import Purse
 from gateway.core.refusals import RecordsUnavailable
 from gateway.core.reversals import Credited, Move, Notice
 from gateway.core.secrets import Secret
@@ -116,6 +117,8 @@ async def test_whose_a_payment_is_stays_as_it_was_written_first(records: Records
     assert await records.keep_credited(CREDITED) == CREDITED
     other = Credited("pi_1", "cs_1", "acct_2", Money(1, "eur"), Money(1, "eur"))
     assert await records.keep_credited(other) == CREDITED
+    gift = Credited("in_1", "in_1", "acct_1", Money(0, "usd"), Money(7, "usd"), Purse(-10, 1_900_000_000_000))
+    assert await records.keep_credited(gift) == gift
     assert await records.find_credited("pi_1") == CREDITED
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from gateway.adapters.stripe import cards, notices
+from gateway.adapters.stripe import cards, notices, subscriptions
 from gateway.adapters.stripe import payments as adapter
 from gateway.adapters.stripe.parameters import parameters
 from gateway.adapters.stripe.payments import StripePayments
-from gateway.core.auto_top_ups import Refill, SavedCard, Wish
+from gateway.core.auto_top_ups import CardNotice, Refill, Refilled, SavedCard, Wish
 from gateway.core.money import Money
 from gateway.core.orders import Order
 from gateway.core.payments import Event
@@ -129,7 +129,7 @@ async def test_an_outcome_that_is_not_known_is_not_guessed(stand_in: StandIn, st
 
 
 async def test_no_more_event_types_are_asked_for_than_may_be(stand_in: StandIn, stripe: StripePayments) -> None:
-    assert len(adapter._ACTED_ON) <= 20
+    assert len({*adapter._ACTED_ON, *subscriptions.TYPES}) > 20, "the stand-in refuses more in one call"
     assert cards.TYPES.isdisjoint(notices.TYPES)
     await saved(stand_in, stripe)
     listed = [event.type async for event in stripe.events(begin=0, end=2**40)]
@@ -166,3 +166,13 @@ def test_a_payment_intent_without_our_mark_is_nobodys_payment() -> None:
     for wrong in ({"amount_received": None}, {"id": None}, {"currency": 1}):
         with pytest.raises(ValueError, match="has no"):
             cards.payment_of({**marked, **wrong})
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_refill_that_the_bank_wants_confirmed_is_one_that_needs_its_owner(ours: bool) -> None:
+    metadata = {cards.KEY: "k1"} if ours else {}
+    said = cards.notice(
+        Event("evt_1", "payment_intent.requires_action", False, 7, {"id": "pi_1", "metadata": metadata})
+    )
+    expected = CardNotice("failed", "k1", 7, False, outcome=Refilled("authentication_required", "requires_action"))
+    assert said == (expected if ours else None)

@@ -12,6 +12,7 @@ from gateway.core.payments import Event
 from gateway.core.refusals import PaymentServiceUnavailable
 from gateway.core.secrets import Secret
 from gateway.demo.standin import StandIn
+from gateway.demo.standin.till import PaymentRefused
 
 KEY = "sk_test_" + "1a" * 20
 RETURN = "http://127.0.0.1:1/-/paid?session_id={CHECKOUT_SESSION_ID}"
@@ -50,6 +51,21 @@ async def test_a_link_that_is_asked_for_twice_is_made_once(stand_in: StandIn, pa
     again = await payments.payment_link(Money.parse("5.00 usd"), RETURN)
     assert first == again
     assert [event["type"] for event in stand_in.events].count("payment_link.created") == 1
+
+
+async def test_the_payer_of_a_link_with_bounds_chooses_within_them(stand_in: StandIn, payments: StripePayments) -> None:
+    bounds = Money.parse("2.00 usd"), Money.parse("50.00 usd")
+    link = await payments.payment_link(Money.parse("5.00 usd"), RETURN, bounds)
+    assert link == await payments.payment_link(Money.parse("5.00 usd"), RETURN, bounds)
+    assert link != await payments.payment_link(Money.parse("5.00 usd"), RETURN)
+    assert stand_in.pay(link)["amount_total"] == 500
+    for minor in (200, 5000):
+        found = await payments.find_payment(stand_in.pay(link, amount=minor)["id"])
+        assert found is not None
+        assert found.amount == Money(minor * 10_000, "usd")
+    for minor in (199, 5001):
+        with pytest.raises(PaymentRefused):
+            stand_in.pay(link, amount=minor)
 
 
 @pytest.mark.parametrize(("price", "minor"), [("5.00 usd", 500), ("500 jpy", 500), ("5.00 kwd", 5000)])

@@ -1,6 +1,7 @@
 """What the ports promise of orders and auto top-up, held against every implementation."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from gateway.core.auto_top_ups import DAY_MS, MONTH_MS, Ceilings, Refill, SavedC
 from gateway.core.keyring import Keyring
 from gateway.core.money import Money
 from gateway.core.orders import Order
+from gateway.core.plans import Subscription
 from gateway.core.secrets import Secret
 from tests.fakes import SeededRandomness
 from tests.postgres_server import Server
@@ -72,6 +74,8 @@ async def test_an_order_is_what_was_written_first(kept: Kept) -> None:
     assert await kept.keep_order(replace(ORDER, amount=usd("9"), reference="other")) == ORDER
     await kept.order_made("o1", "https://pay.example/1")
     assert (await kept.keep_order(ORDER)).url == "https://pay.example/1"
+    planned = replace(ORDER, id="o3", plan="monthly")
+    assert await kept.keep_order(planned) == planned
     bare = Order("o2", "acct_1", "usd", None, "ref", NOW + 5)
     assert await kept.keep_order(bare) == bare
     await kept.drop_orders(NOW + 5)
@@ -210,3 +214,42 @@ async def test_ceilings_hold_in_any_day_and_any_thirty_days_and_failures_do_not_
             await kept.end_refill(made.key, state)  # type: ignore[arg-type]
     assert await kept.refilled_since("acct_1", NOW + 2) == 10_000_000
     assert await kept.refilled_since("acct_2", 0) == 0
+
+
+STANDS = Subscription("sub_1", "acct_1", "price_1", "cus_1", "active", NOW, False, 5, "evt_5")
+
+
+async def test_of_what_was_heard_of_a_subscription_the_newest_stays_and_what_is_over_is_over(records: Records) -> None:
+    kept = records.subscriptions
+    heard = [
+        replace(STANDS, state="waiting", account=""),
+        STANDS,
+        replace(STANDS, state="unpaid", at=4, event="evt_9"),
+        replace(STANDS, event="evt_6", leaves=True, ends_ms=NOW + 1),
+        replace(STANDS, state="over", at=3, event="evt_3"),
+    ]
+    for number, order in enumerate(itertools.islice(itertools.permutations(heard), 0, None, 7)):
+        for one in order:
+            await kept.keep_subscription(replace(one, id=f"sub_x{number}"))
+        assert await kept.find_subscription(f"sub_x{number}") == replace(
+            heard[4], id=f"sub_x{number}", account="acct_1"
+        )
+    for one in heard[:4]:
+        await kept.keep_subscription(one)
+    assert await kept.find_subscription("sub_1") == heard[3]
+    assert await kept.find_subscription("sub_2") is None
+    assert heard[3] in await kept.subscriptions_of("acct_1")
+    assert await kept.subscriptions_of("acct_2") == []
+
+
+async def test_an_invoice_waits_until_it_is_over_whichever_is_heard_first(records: Records) -> None:
+    kept = records.subscriptions
+    assert await kept.keep_unpaid("in_1", "sub_1", "https://pay.example/1")
+    assert await kept.keep_unpaid("in_1", "sub_1", "https://pay.example/1")
+    await kept.unpaid_over("in_2", "sub_1")
+    assert not await kept.keep_unpaid("in_2", "sub_1", "https://pay.example/2")
+    assert await kept.keep_unpaid("in_3", "sub_1", None)
+    assert await kept.keep_unpaid("in_4", "sub_2", "https://pay.example/4")
+    assert await kept.unpaid_of("sub_1") == ["https://pay.example/1"]
+    await kept.unpaid_over("in_1", "sub_1")
+    assert await kept.unpaid_of("sub_1") == []

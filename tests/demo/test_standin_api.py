@@ -280,7 +280,7 @@ async def test_a_redirect_needs_an_absolute_address(api: stripe.StripeClient, ur
         ({"currency": "usd", "custom_unit_amount": {"enabled": True, "minimum": 10}}, "amount_too_small"),
         ({"currency": "usd", "custom_unit_amount": {"enabled": True, "minimum": 900, "maximum": 800}}, None),
         ({"currency": "usd", "custom_unit_amount": {"enabled": True, "minimum": 900, "preset": 800}}, None),
-        ({"currency": "usd", "unit_amount": 500, "recurring": {"interval": "month"}}, None),
+        ({"currency": "usd", "unit_amount": 500, "recurring": {"interval": "month", "usage_type": "metered"}}, None),
         ({"currency": "usd", "unit_amount": 500, "product": "prod_none"}, "parameter_missing"),
         ({"currency": "usd", "unit_amount": 500, "product": "prod_none", "product_data": None}, "resource_missing"),
     ],
@@ -316,7 +316,7 @@ async def test_a_session_keeps_the_longest_reference(api: stripe.StripeClient) -
 @pytest.mark.parametrize(
     ("params", "param"),
     [
-        ({"mode": "subscription"}, "mode=subscription"),
+        ({"mode": "subscription"}, "line_items"),
         ({"mode": None}, "mode"),
         ({"success_url": None}, "success_url"),
         ({"customer": "cus_none"}, "customer"),

@@ -7,8 +7,10 @@ import pytest
 
 from gateway.adapters.memory import MemoryRecords
 from gateway.core.callers import Caller
+from gateway.core.ledger import Reversal
 from gateway.core.money import Money
-from gateway.core.payments import Event, NoticeOutcome, Outcome, Payment
+from gateway.core.payments import Bounds, Event, NoticeOutcome, Outcome, Payment
+from gateway.core.purses import Purse
 from gateway.core.refusals import (
     LedgerUnavailable,
     PaymentRequired,
@@ -41,7 +43,7 @@ class FakePayments:
             raise ValueError("cannot be read")
         return PAYMENT if event.id.startswith("paid") else None
 
-    async def payment_link(self, price: Money, return_url: str) -> str:
+    async def payment_link(self, price: Money, return_url: str, bounds: Bounds | None = None) -> str:
         raise AssertionError("not asked here")
 
     def notice(self, event: Event) -> Notice | None:
@@ -89,6 +91,9 @@ class FakeTakeBack:
 
     async def heard(self, notice: Notice) -> NoticeOutcome:
         return self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
+
+    async def less(self, reversal: Reversal, purse: Purse) -> bool:
+        raise AssertionError("not asked here")
 
     async def settle(self, credited: Credited) -> list[str]:
         raise AssertionError("not asked here")

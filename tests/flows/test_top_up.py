@@ -11,7 +11,7 @@ from gateway.core import references
 from gateway.core.callers import Caller
 from gateway.core.keyring import Keyring
 from gateway.core.money import Money
-from gateway.core.payments import Event, Payment
+from gateway.core.payments import Bounds, Event, Payment
 from gateway.core.references import Reference
 from gateway.core.refusals import PaymentRequired, PaymentServiceUnavailable
 from gateway.core.reversals import Credited, Notice
@@ -34,7 +34,7 @@ class FakeProvider:
         self.failures = failures
         self.asked = 0
 
-    async def payment_link(self, price: Money, return_url: str) -> str:
+    async def payment_link(self, price: Money, return_url: str, bounds: Bounds | None = None) -> str:
         self.asked += 1
         await asyncio.sleep(0)
         if self.asked <= self.failures:
@@ -64,7 +64,7 @@ class FakeProvider:
 
 
 class Shop:
-    def __init__(self, provider: FakeProvider | None) -> None:
+    def __init__(self, provider: FakeProvider | None, bounds: Bounds | None = None) -> None:
         self.keyring, self.clock, self.records = Keyring([Secret("k" * 40)]), FakeClock(), MemoryRecords()
         self.store = MemoryLedgerStore()
         self.keeper = Keeper(self.store, self.clock, pace=Pace(gap=0, quiet=0.001))
@@ -72,6 +72,7 @@ class Shop:
         self.top_up = TopUp(
             payments=provider,
             price=FIVE,
+            bounds=bounds,
             return_url="https://shop.example/-/paid",
             live=False,
             keyring=self.keyring,
@@ -79,6 +80,7 @@ class Shop:
             credentials=self.records,
             links=self.records,
             receipts=self.records,
+            subscriptions=self.records.subscriptions,
             inbox=self.records,
             take_back=TakeBack(
                 receipts=self.records, ledger=self.keeper, lines=self.store, live=False, report=lambda *_, **__: None
@@ -114,6 +116,15 @@ async def test_a_link_is_kept_over_a_restart() -> None:
     await first.top_up.prepare()
     await second.top_up.prepare()
     assert provider.asked == 1
+
+
+async def test_a_link_of_other_bounds_is_another_link() -> None:
+    provider = FakeProvider()
+    shops = [Shop(provider, bounds) for bounds in (None, (FIVE, Money.parse("9 usd")), (FIVE, Money.parse("8 usd")))]
+    for shop in shops:
+        shop.records.links = shops[0].records.links
+        await shop.top_up.prepare()
+    assert provider.asked == 3
 
 
 async def test_after_a_failure_the_provider_has_a_rest() -> None:

@@ -268,6 +268,7 @@ def test_events_are_kept_for_whole_days(tmp_path: Path, text: str) -> None:
 
 
 def test_amounts_to_choose_from_can_be_paid_and_lie_within_their_bounds(tmp_path: Path) -> None:
+    outside = "the payment link suggests stripe.top_up, 5.00 usd, which is outside"
     low, high = "this is less than stripe.amount_min, 2.00 usd", "this is more than stripe.amount_max, 8.00 usd"
     for stripe, path, words in (
         ({"amounts": ["5.00 usd", "5.00 eur"]}, "stripe.amounts[1]", "this is in eur, but `currency` is usd"),
@@ -275,6 +276,9 @@ def test_amounts_to_choose_from_can_be_paid_and_lie_within_their_bounds(tmp_path
         ({"amount_min": "0.001 usd"}, "stripe.amount_min", "a payment in usd has two decimals"),
         ({"amount_min": "2 usd", "amount_max": "1 usd"}, "stripe.amount_max", low),
         ({"amounts": ["1 usd"], "amount_min": "2 usd"}, "stripe.amounts[0]", low),
+        ({"payment_link": "choose", "top_up": "5 usd", "amount_min": "6 usd"}, "stripe.amount_min", outside),
+        ({"payment_link": "choose", "top_up": "5 usd", "amount_max": "4 usd"}, "stripe.amount_max", outside),
+        ({"payment_link": "choose", "amount_max": "4 usd"}, "stripe.amount_max", outside),
         ({"amounts": ["9 usd"], "amount_max": "8 usd"}, "stripe.amounts[0]", high),
         ({"auto_top_up": {"per_day": "9 eur"}}, "stripe.auto_top_up.per_day", "this is in eur, but `currency` is usd"),
         (
@@ -338,3 +342,28 @@ def test_the_most_of_a_day_is_of_our_currency_and_at_least_one_payment(tmp_path:
     assert made is not None
     assert usual is not None
     assert [str(one.choice.day_most) for one in (made, usual)] == ["50.00 usd", "250.00 usd"]
+
+
+PLAN = {"price": "price_1", "costs": "10 usd"}
+
+
+def test_plans_are_sold_in_our_currency_each_at_a_price_of_its_own(tmp_path: Path) -> None:
+    for plans, path, words in (
+        ({"a": {**PLAN, "costs": "10 eur"}}, "plans.a.costs", "this is in eur, but `currency` is usd"),
+        ({"a": {**PLAN, "grants": "1 eur"}}, "plans.a.grants", "this is in eur, but `currency` is usd"),
+        ({"a": {**PLAN, "costs": "0 usd"}}, "plans.a.costs", "an amount of nothing is no amount"),
+        ({"a": PLAN, "b": PLAN}, "plans.b.price", "has the same price, and one price can be one plan"),
+        ({"a": {**PLAN, "price": "prod_1"}}, "plans.a.price", "is not the id of a price at Stripe"),
+        ({"a": {**PLAN, "priority": 1001}}, "plans.a.priority", ""),
+    ):
+        found = wrong(tmp_path, plans=plans)
+        assert found.path == path
+        assert words in found.words
+    assert "add `stripe`" in wrong(tmp_path, stripe=None, plans={"a": PLAN}).words
+
+
+def test_a_plan_grants_what_it_costs_unless_it_says_otherwise(tmp_path: Path) -> None:
+    more = {"price": "price_2", "costs": "10 usd", "grants": "15 usd", "expires": "period_end", "grace": "2h"}
+    plain, other = settings(tmp_path, full(plans={"a": PLAN, "b": {**more, "priority": -7}})).plans
+    assert (plain.name, plain.grants, plain.ends, plain.priority) == ("a", plain.costs, False, 0)
+    assert (str(other.grants), other.ends, other.grace_ms, other.priority) == ("15.00 usd", True, 7_200_000, -7)

@@ -233,3 +233,19 @@ async def test_a_payment_in_another_currency_is_parked(stage: Stage) -> None:
     await stage.gateway.webhooks.settled()
     assert audited(stage).credits == 0
     assert len(await stage.gateway.records.events("parked")) == 1
+
+
+async def test_the_payer_of_the_link_may_choose_how_much(make_stage: StageMaker) -> None:
+    stage = await make_stage(stripe={"payment_link": "choose", "amount_min": "2.00 usd", "amount_max": "30.00 usd"})
+    async with ClientSession() as session:
+        refused = await unpaid(stage, session)
+        stage.stand_in.pay(refused["payment_url"], client_reference_id=reference_in(refused["payment_url"]), amount=750)
+        await stage.stand_in.settled()
+        assert stage.gateway.webhooks is not None
+        await stage.gateway.webhooks.settled()
+        headers = {"Authorization": f"Bearer {refused['access_token']}"}
+        async with session.get(stage.url + "/weather/oslo", headers=headers) as answer:
+            assert answer.headers["Gateway-Balance"] == "7.498 usd"
+        async with session.get(stage.url + "/-/wallet", headers={**headers, **BROWSER}) as answer:
+            assert "Add credit</a>" in await answer.text()
+    audited(stage)

@@ -123,7 +123,7 @@ async def test_the_ways_to_pay_are_as_they_stand(make_stage: StageMaker, tmp_pat
     (tmp_path / "shop").mkdir()
     config["store"] = f"sqlite:{stage.settings.store_path}"
     (tmp_path / "shop/gateway.yaml").write_text(json.dumps(config))
-    text = section("### Ways to pay", "## What callers see").replace("http://127.0.0.1:8402", stage.url)
+    text = section("### Ways to pay", "### Subscriptions").replace("http://127.0.0.1:8402", stage.url)
     order, after = blocks(text, "sh")
     paid = (
         """LINK=$(python3 -c 'import json; print(json.load(open("shop/order.json"))["payment_url"])')\n"""
@@ -136,6 +136,28 @@ async def test_the_ways_to_pay_are_as_they_stand(make_stage: StageMaker, tmp_pat
     commands = (first + order + paid + after).replace("\\\n", "")
     ran = await asyncio.create_subprocess_exec(
         "bash", "-c", script(commands), cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    shown, _ = await asyncio.wait_for(ran.communicate(), 60)
+    assert ran.returncode == 0, shown.decode()
+
+
+async def test_a_subscription_begins_as_it_stands(make_stage: StageMaker, tmp_path: Path) -> None:
+    text = section("### Subscriptions", "## What callers see")
+    [block] = blocks(text, "yaml")
+    stage = await make_stage(plans=yaml.safe_load(textwrap.dedent(block))["plans"])
+    stage.stand_in.recurring_price("price_1abc", 1000)
+    (tmp_path / "shop").mkdir()
+    order, after = blocks(text.replace("http://127.0.0.1:8402", stage.url), "sh")
+    paid = (
+        """LINK=$(python3 -c 'import json; print(json.load(open("shop/plan.json"))["payment_url"])')\n"""
+        f"""curl -sf -H 'Content-Type: application/json' -d '{{"link": "'$LINK'"}}' {stage.stand_in.url}"""
+        "/_standin/pay\n"
+        'until curl -s -H "Authorization: Bearer $TOKEN" '
+        f"""{stage.url}/-/api/v1/subscriptions | grep -q '"active"'; do sleep 0.05; done\n"""
+    )
+    ran = await asyncio.create_subprocess_exec(
+        "bash", "-c", script((order + paid + after).replace("\\\n", "")), cwd=tmp_path,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     shown, _ = await asyncio.wait_for(ran.communicate(), 60)

@@ -15,7 +15,7 @@ _STANDING = """SELECT coalesce(sum(credited - spent - debt), 0) AS micros FROM a
 WHERE holder = $1 AND unit = $2"""
 _TOTALS = """SELECT coalesce(sum(credited), 0) AS credited, coalesce(sum(credited - spent - debt), 0) AS standing
 FROM account WHERE holder = $1 AND unit = $2"""
-_PAID = "ref ~ '^stripe:(cs_|pi_[^:]*$)'"
+_PAID = "ref ~ '^stripe:(cs_|(pi|in)_[^:]*$)'"
 """Payments; what was given back of one is numbered after its name."""
 
 

@@ -17,10 +17,12 @@ from gateway.adapters.postgres.keyroll import PostgresKeyRoll
 from gateway.adapters.postgres.migrations import MigrationRefused, apply
 from gateway.adapters.postgres.outbox import PostgresOutbox
 from gateway.adapters.postgres.sessions import PROBLEMS, Address, Connection, Ear
+from gateway.adapters.postgres.subscriptions import PostgresSubscriptions
 from gateway.adapters.postgres.ways_to_pay import PostgresWaysToPay
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
 from gateway.core.money import Money
 from gateway.core.payments import Event
+from gateway.core.purses import Purse
 from gateway.core.refusals import RecordsUnavailable
 from gateway.core.reversals import Credited, Move, Notice
 from gateway.ports import InboxEntry, InboxStatus, Randomness, StoreDamaged, StoreFailed, TokenRow
@@ -47,8 +49,8 @@ _ADD_EVENT = """INSERT INTO event (id, type, live, created, received, object, ke
 VALUES ($1, $2, $3, $4, $5, $6, $7, 'waiting') ON CONFLICT DO NOTHING RETURNING id"""
 _KEEP_LINK = "INSERT INTO payment_link VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET url = excluded.url"
 _EVENT = "SELECT id, type, live, created, object, key_id, status, received, error FROM event"
-_ADD_CREDITED = """INSERT INTO credited (payment, session, account, currency, paid, credit)
-VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING"""
+_ADD_CREDITED = """INSERT INTO credited (payment, session, account, currency, paid, credit, priority, expires)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING"""
 _ADD_NOTICE = """INSERT INTO notice (event, payment, kind, about, micros, currency, stands, at, live)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING"""
 _ADD_MOVE = """INSERT INTO move (payment, number, micros, kind) VALUES ($1, $2, $3, $4)
@@ -88,6 +90,7 @@ class PostgresRecords:
         self.freezes = PostgresFreezes(self._do)
         self.outbox = PostgresOutbox(self._do)
         self.ways_to_pay = PostgresWaysToPay(self._do)
+        self.subscriptions = PostgresSubscriptions(self._do)
 
     async def open(self) -> None:
         """Connect, and bring the tables up to date. Raises StoreFailed, StoreDamaged."""
@@ -234,16 +237,18 @@ class PostgresRecords:
     # --- receipts -----------------------------------------------------------------------------------------------------
 
     async def keep_credited(self, credited: Credited) -> Credited:
-        paid, credit = credited.paid, credited.credit
+        paid, credit, purse = credited.paid, credited.credit, credited.purse
         names = (credited.payment, credited.session, credited.account)
-        await self._do(_ADD_CREDITED, *names, paid.currency, paid.micros, credit.micros)
+        money = (paid.currency, paid.micros, credit.micros)
+        await self._do(_ADD_CREDITED, *names, *money, purse.priority, purse.expires_ms)
         return await self.find_credited(credited.payment) or credited
 
     async def find_credited(self, payment: str) -> Credited | None:
-        query = "SELECT session, account, currency, paid, credit FROM credited WHERE payment = $1"
+        query = "SELECT session, account, currency, paid, credit, priority, expires FROM credited WHERE payment = $1"
         for row in await self._do(query, payment):
             paid, credit = Money(row["paid"], row["currency"]), Money(row["credit"], row["currency"])
-            return Credited(payment, row["session"], row["account"], paid, credit)
+            purse = Purse(row["priority"], row["expires"])
+            return Credited(payment, row["session"], row["account"], paid, credit, purse)
         return None
 
     async def payments_of(self, account: str) -> list[str]:

@@ -14,7 +14,7 @@ from gateway.core.auto_top_ups import DAY_MS, MONTH_MS, Ceilings, Pause, Refill,
 from gateway.core.orders import Order
 from gateway.core.pay_columns import ORDER, REFILL, RULE
 
-_KEEP_ORDER = f"""INSERT INTO pay_order ({ORDER}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+_KEEP_ORDER = f"""INSERT INTO pay_order ({ORDER}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 ON CONFLICT DO NOTHING"""
 _KEEP_RULE = f"""INSERT INTO auto_top_up ({RULE})
 VALUES ($1, $2, $3, $4, $5, $6, NULL, NULL, NULL, NULL, true, $7, NULL)

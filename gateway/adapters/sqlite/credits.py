@@ -15,7 +15,8 @@ _TAKEN = "SELECT micros FROM reversal WHERE ref = ?1 UNION ALL SELECT -micros FR
 _STANDING = "SELECT coalesce(sum(credited - spent - debt), 0) FROM account WHERE holder = ? AND unit = ?"
 _TOTALS = """SELECT coalesce(sum(credited), 0), coalesce(sum(credited - spent - debt), 0) FROM account
 WHERE holder = ? AND unit = ?"""
-_PAID = "(ref GLOB 'stripe:cs_*' OR ref GLOB 'stripe:pi_*' AND ref NOT GLOB 'stripe:pi_*:*')"
+_PAID = """(ref GLOB 'stripe:cs_*'
+OR (ref GLOB 'stripe:pi_*' OR ref GLOB 'stripe:in_*') AND ref NOT GLOB 'stripe:??_*:*')"""
 """Payments; what was given back of one is numbered after its name."""
 
 

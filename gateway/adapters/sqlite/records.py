@@ -19,11 +19,13 @@ from gateway.adapters.sqlite.freezes import SqliteFreezes
 from gateway.adapters.sqlite.keyroll import SqliteKeyRoll
 from gateway.adapters.sqlite.migrations import MigrationRefused
 from gateway.adapters.sqlite.outbox import SqliteOutbox
+from gateway.adapters.sqlite.subscriptions import SqliteSubscriptions
 from gateway.adapters.sqlite.upgrade import upgrade
 from gateway.adapters.sqlite.ways_to_pay import SqliteWaysToPay
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
 from gateway.core.money import Money
 from gateway.core.payments import Event
+from gateway.core.purses import Purse
 from gateway.core.refusals import RecordsUnavailable
 from gateway.core.reversals import Credited, Move, Notice
 from gateway.ports import InboxEntry, InboxStatus, Randomness, StoreDamaged, TokenRow
@@ -60,6 +62,7 @@ class SqliteRecords:
         self.freezes = SqliteFreezes(self._read, self._write)
         self.outbox = SqliteOutbox(self._read, self._write)
         self.ways_to_pay = SqliteWaysToPay(self._read, self._write)
+        self.subscriptions = SqliteSubscriptions(self._read, self._write)
 
     async def open(self) -> None:
         """Make or open the file and bring its tables up to date. Raises StoreDamaged."""
@@ -211,8 +214,8 @@ class SqliteRecords:
 
     async def keep_credited(self, credited: Credited) -> Credited:
         await self._write(
-            "INSERT INTO credited (payment, session, account, currency, paid, credit) VALUES (?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT DO NOTHING",
+            "INSERT INTO credited (payment, session, account, currency, paid, credit, priority, expires)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (
                 credited.payment,
                 credited.session,
@@ -220,14 +223,17 @@ class SqliteRecords:
                 credited.paid.currency,
                 credited.paid.micros,
                 credited.credit.micros,
+                credited.purse.priority,
+                credited.purse.expires_ms,
             ),
         )
         return await self.find_credited(credited.payment) or credited
 
     async def find_credited(self, payment: str) -> Credited | None:
-        query = "SELECT payment, session, account, currency, paid, credit FROM credited WHERE payment = ?"
-        for id, session, account, currency, paid, credit in await self._read(query, (payment,)):
-            return Credited(id, session, account, Money(paid, currency), Money(credit, currency))
+        query = "SELECT session, account, currency, paid, credit, priority, expires FROM credited WHERE payment = ?"
+        for session, account, currency, paid, credit, *purse in await self._read(query, (payment,)):
+            money = Money(paid, currency), Money(credit, currency)
+            return Credited(payment, session, account, *money, Purse(*purse))
         return None
 
     async def payments_of(self, account: str) -> list[str]:

@@ -44,7 +44,7 @@ class SqliteWaysToPay:
     # --- orders -------------------------------------------------------------------------------------------------------
 
     async def keep_order(self, order: Order) -> Order:
-        values = ",".join("?" * 10)
+        values = ",".join("?" * 11)
         await self._write(
             f"INSERT INTO pay_order ({ORDER}) VALUES ({values}) ON CONFLICT DO NOTHING", columns.of_order(order)
         )

@@ -25,6 +25,7 @@ TYPES: Final = frozenset(
     (
         "payment_intent.succeeded",
         "payment_intent.payment_failed",
+        "payment_intent.requires_action",
         "payment_method.detached",
         "payment_method.automatically_updated",
         "customer.deleted",
@@ -136,6 +137,9 @@ def notice(event: Event) -> CardNotice | None:
         return CardNotice("paid", str(metadata[KEY]), event.created, event.live)
     if event.type == "payment_intent.payment_failed" and KEY in metadata:
         outcome = failure(_mapping(about.get("last_payment_error")))
+        return CardNotice("failed", str(metadata[KEY]), event.created, event.live, outcome=outcome)
+    if event.type == "payment_intent.requires_action" and KEY in metadata:
+        outcome = Refilled("authentication_required", "requires_action")
         return CardNotice("failed", str(metadata[KEY]), event.created, event.live, outcome=outcome)
     if event.type == "payment_method.detached":
         return CardNotice("removed", id, event.created, event.live)

@@ -9,14 +9,16 @@ to the operator's home folder. Whatever goes wrong on the way, cut bodies includ
 import hashlib
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from gateway.adapters.stripe import cards, notices, webhooks
+from gateway.adapters.stripe import cards, notices, subscriptions, webhooks
 from gateway.adapters.stripe.pace import Pace
 from gateway.core.auto_top_ups import CardNotice, Refill, Refilled, SavedCard
 from gateway.core.money import Money, from_minor, to_minor
 from gateway.core.orders import Order
-from gateway.core.payments import Event, Payment
+from gateway.core.payments import Bounds, Event, Payment
+from gateway.core.plans import Plan, SubscriptionNotice, Unpaid
 from gateway.core.refusals import PaymentServiceUnavailable
 from gateway.core.reversals import Notice
 from gateway.core.secrets import Secret
@@ -26,9 +28,10 @@ if TYPE_CHECKING:
     from stripe import StripeClient
 
 _COMPLETED = frozenset(("checkout.session.completed", "checkout.session.async_payment_succeeded"))
-_USUAL = sorted({*_COMPLETED, *notices.TYPES})
+_USUAL = sorted({*_COMPLETED, *notices.TYPES, "checkout.session.async_payment_failed"})
 _ACTED_ON = sorted({*_USUAL, *cards.TYPES})
-"""With saved cards. At most twenty, https://docs.stripe.com/api/events/list."""
+"""With saved cards."""
+_TYPES_MAX = 20  # https://docs.stripe.com/api/events/list
 _SESSION_ID = re.compile(r"cs_(test|live)_[A-Za-z0-9]{1,200}")
 _INTENT_ID = re.compile(r"pi_[A-Za-z0-9_]{1,200}")
 _PAGE = 100  # the most that Stripe gives, https://docs.stripe.com/api/pagination
@@ -37,7 +40,7 @@ _RETRIES = 2
 
 
 class StripePayments:
-    """Implements `ports.Payments`, `ports.Cards` and `ports.HolderPages`."""
+    """Implements `ports.Payments`, `ports.Cards`, `ports.Sells` and `ports.HolderPages`."""
 
     def __init__(
         self,
@@ -51,7 +54,9 @@ class StripePayments:
         return_url: str = "",
         wallet_url: str = "",
         keeps_cards: bool = False,
+        plans: Sequence[Plan] = (),
     ) -> None:
+        self._plans = {plan.price: plan for plan in plans}
         self._pace = Pace(share=share)
         self._share = share
         self._return_url = return_url
@@ -80,18 +85,27 @@ class StripePayments:
         # The key tells one Stripe account from another; so does where it is used.
         return hashlib.sha256(f"farebox {self._api_url} {self._secret_key.reveal()}".encode()).hexdigest()[:16]
 
+    @property
+    def plans(self) -> Mapping[str, Plan]:
+        return self._plans
+
     # --- what we ask Stripe -------------------------------------------------------------------------------------------
 
-    async def payment_link(self, price: Money, return_url: str) -> str:
-        minor, currency = to_minor(price), price.currency
+    async def payment_link(self, price: Money, return_url: str, bounds: Bounds | None = None) -> str:
+        asked: Any = {"currency": price.currency, "product_data": {"name": f"API credit, {price}"}}
+        seed = f"{price} {return_url}"
+        if bounds is None:
+            asked["unit_amount"] = to_minor(price)
+        else:
+            least, most = bounds
+            asked["product_data"] = {"name": "API credit"}
+            limits = {"minimum": to_minor(least), "maximum": to_minor(most), "preset": to_minor(price)}
+            asked["custom_unit_amount"] = {"enabled": True, **limits}
+            seed = f"{seed} {least} {most}"
         # The keys come from what is made, so that two gateways, or one that was killed in between, make it once.
-        seed = hashlib.sha256(f"{price} {return_url}".encode()).hexdigest()[:32]
-        made = await self._ask(
-            lambda stripe: stripe.v1.prices.create_async(
-                {"currency": currency, "unit_amount": minor, "product_data": {"name": f"API credit, {price}"}},
-                {"idempotency_key": f"farebox-price-{seed}"},
-            )
-        )
+        seed = hashlib.sha256(seed.encode()).hexdigest()[:32]
+        of_price: Any = {"idempotency_key": f"farebox-price-{seed}"}
+        made = await self._ask(lambda stripe: stripe.v1.prices.create_async(asked, of_price))
         link = await self._ask(
             lambda stripe: stripe.v1.payment_links.create_async(
                 {
@@ -107,10 +121,14 @@ class StripePayments:
         if _INTENT_ID.fullmatch(session):
             intent = await self._ask(lambda stripe: stripe.v1.payment_intents.retrieve_async(session))
             return None if intent is None else self._readable(intent.to_dict(), cards.payment_of)
+        if subscriptions.INVOICE_ID.fullmatch(session):
+            return await self._invoice(session) if self._plans else None
         found = _SESSION_ID.fullmatch(session)
         if not found or (found[1] == "live") != self._live:
             return None
         checkout = await self._ask(lambda stripe: stripe.v1.checkout.sessions.retrieve_async(session))
+        if checkout is not None and checkout.mode == "subscription" and checkout.invoice and self._plans:
+            return await self._invoice(str(checkout.invoice))
         return None if checkout is None else self._readable(checkout.to_dict())
 
     async def find_payment_of(self, intent: str) -> Payment | None:
@@ -121,10 +139,31 @@ class StripePayments:
         )
         if found and found.data:
             return self._readable(found.data[0].to_dict())
-        return await self.find_payment(intent) if self._keeps_cards else None
+        refill = await self.find_payment(intent) if self._keeps_cards else None
+        return refill or (await self._invoice_of(intent) if self._plans else None)
+
+    async def _invoice(self, id: str, intent: str | None = None) -> Payment | None:
+        found = await self._ask(lambda stripe: stripe.v1.invoices.retrieve_async(id))
+        read = lambda invoice: subscriptions.payment_of(invoice, self._plans, intent)  # noqa: E731
+        return None if found is None else self._readable(found.to_dict(), read)
+
+    async def _invoice_of(self, intent: str) -> Payment | None:
+        """The invoice that a payment intent paid, if it is one of ours."""
+        of: Any = {"payment": {"type": "payment_intent", "payment_intent": intent}, "limit": 1}
+        found = await self._ask(lambda stripe: stripe.v1.invoice_payments.list_async(of))
+        return await self._invoice(str(found.data[0].invoice), intent) if found and found.data else None
+
+    async def cancel_subscription(self, id: str) -> None:
+        ends: Any = {"cancel_at_period_end": True}
+        if await self._ask(lambda stripe: stripe.v1.subscriptions.update_async(id, ends)) is None:
+            raise PaymentServiceUnavailable()
 
     async def checkout(self, order: Order) -> str:
-        asked: Any = cards.session_of(order, return_url=self._return_url, wallet_url=self._wallet_url)
+        plan = next((plan for plan in self._plans.values() if plan.name == order.plan), None)
+        if order.plan is not None and plan is None:
+            raise PaymentServiceUnavailable()  # it was taken out of the settings since
+        urls = {"return_url": self._return_url, "wallet_url": self._wallet_url}
+        asked: Any = subscriptions.session_of(order, plan, **urls) if plan else cards.session_of(order, **urls)
         key: Any = {"idempotency_key": f"farebox-order-{order.id}"}
         made = await self._ask(lambda stripe: stripe.v1.checkout.sessions.create_async(asked, key))
         if made is None or not made.url:
@@ -187,14 +226,15 @@ class StripePayments:
             raise PaymentServiceUnavailable() from error
 
     async def events(self, *, begin: int, end: int) -> AsyncIterator[Event]:
-        types = _ACTED_ON if self._keeps_cards else _USUAL
-        bounds = {"created": {"gte": begin, "lt": end}, "types": types, "limit": _PAGE}
-        async for item in self._pages(lambda stripe, more: stripe.v1.events.list_async({**bounds, **more})):
-            event = webhooks.event_of(item)
-            if event is None:
-                self._report("an event cannot be read", id=str(item.get("id"))[:255])
-            else:
-                yield event
+        types = sorted({*(_ACTED_ON if self._keeps_cards else _USUAL), *(subscriptions.TYPES if self._plans else ())})
+        for first in range(0, len(types), _TYPES_MAX):
+            bounds: Any = {"created": {"gte": begin, "lt": end}, "types": types[first : first + _TYPES_MAX]}
+            async for item in self._pages(_list_of_events({**bounds, "limit": _PAGE})):
+                event = webhooks.event_of(item)
+                if event is None:
+                    self._report("an event cannot be read", id=str(item.get("id"))[:255])
+                else:
+                    yield event
 
     async def checkouts(self, *, begin: int, end: int) -> AsyncIterator[Payment]:
         bounds = {"created": {"gte": begin, "lt": end}, "status": "complete", "limit": _PAGE}
@@ -202,6 +242,12 @@ class StripePayments:
             payment = self._readable(item)
             if payment is not None:
                 yield payment
+        if self._plans:
+            paid: Any = {"created": bounds["created"], "status": "paid", "limit": _PAGE}
+            async for item in self._pages(lambda stripe, more: stripe.v1.invoices.list_async({**paid, **more})):
+                payment = self._readable(item, lambda invoice: subscriptions.payment_of(invoice, self._plans))
+                if payment is not None:
+                    yield payment
         if not self._keeps_cards:
             return  # and the key may not be one that may list them
         between: Any = {"created": bounds["created"], "limit": _PAGE}
@@ -219,7 +265,7 @@ class StripePayments:
             if page is None:  # the object at the cursor is gone, so what follows it is not known
                 raise PaymentServiceUnavailable()
             for item in page.data:
-                yield item.to_dict()
+                yield _plain(item.to_dict())
             if not page.has_more or not page.data:
                 return
             more = {"starting_after": page.data[-1].id}
@@ -243,10 +289,18 @@ class StripePayments:
     def payment(self, event: Event) -> Payment | None:
         if event.type == "payment_intent.succeeded":
             return cards.payment_of(event.object)
+        if event.type == subscriptions.PAID:
+            return subscriptions.payment_of(event.object, self._plans)
         return _payment(event.object) if event.type in _COMPLETED else None
 
     def card_notice(self, event: Event) -> CardNotice | None:
         return cards.notice(event)
+
+    def subscription_notice(self, event: Event) -> SubscriptionNotice | None:
+        return subscriptions.subscription_notice(event)
+
+    def unpaid(self, event: Event) -> Unpaid | None:
+        return subscriptions.unpaid(event, self._plans)
 
     def notice(self, event: Event) -> Notice | None:
         return notices.notice(event)
@@ -298,6 +352,19 @@ class StripePayments:
             self._loaded = None
         for session in self._before:
             await session.close()
+
+
+def _plain(value: Any) -> Any:
+    """As the wire has it: the SDK makes numbers of what Stripe writes as texts (`unit_amount_decimal`)."""
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, Decimal) else value
+
+
+def _list_of_events(bounds: Mapping[str, Any]) -> Callable[[Any, Mapping[str, str]], Any]:
+    return lambda stripe, more: stripe.v1.events.list_async({**bounds, **more})
 
 
 def _error_of(error: Any) -> Mapping[str, Any]:

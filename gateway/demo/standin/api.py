@@ -25,6 +25,7 @@ from gateway.demo.standin.errors import (
     invalid,
     not_played,
     outage,
+    too_many,
     unauthorized,
     unknown_parameters,
     unrecognized,
@@ -59,6 +60,8 @@ class Api:
         self.arrived = asyncio.Event()
         #: How many answers are still to be cut off: what was asked is done, and who asked does not hear of it.
         self.cuts = 0
+        #: How many requests are still to be refused, and how.
+        self.failing, self.fails_with = 0, 500
 
     def routes(self) -> list[web.RouteDef]:
         known = [web.route(route.method, route.path, self._handler(route)) for route in ROUTES]
@@ -78,6 +81,9 @@ class Api:
         headers = {"Request-Id": id, "Stripe-Version": self._world.api_version}
         try:
             self._admit(request)
+            if self.failing:
+                self.failing -= 1
+                raise too_many() if self.fails_with == 429 else outage()
             if route is None:
                 raise unrecognized(request.method, request.path)
             answer, more = await self._run(request, route, id)

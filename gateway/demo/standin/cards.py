@@ -161,3 +161,8 @@ def _expiry(text: str, now: float) -> tuple[int, int]:
     if (year, month) < (today.year, today.month):
         raise BadCard("expiry", "Your card's expiration date is in the past.")
     return month, year
+
+
+def off_session(number: str) -> Decline | None:
+    """What the bank says to a payment with a saved card, for which the buyer is not there."""
+    return OFF_SESSION[number] if number in OFF_SESSION else DECLINES.get(number)

@@ -87,3 +87,7 @@ def unauthorized(message: str) -> ApiError:
 
 def outage() -> ApiError:
     return ApiError(500, "Something went wrong inside the stand-in; its log has the details.", type="api_error")
+
+
+def too_many() -> ApiError:
+    return ApiError(429, "Too many requests hit the API too quickly.", code="rate_limit")

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.demo.standin import cards, currencies, objects, till
-from gateway.demo.standin.cards import Decline
 from gateway.demo.standin.errors import ApiError, invalid, missing, not_played
 from gateway.demo.standin.store import Json, World
 
@@ -36,7 +35,7 @@ def create(world: World, params: Mapping[str, Any]) -> Json:
         raise invalid(message, "payment_method")
     intent = _made(world, params, amount, currency, customer, method)
     charge = till.charge_with(world, intent, method)
-    decline = _decline(world.numbers.get(method["id"], ""))
+    decline = cards.off_session(world.numbers.get(method["id"], ""))
     if decline is None:
         till.succeed(world, None, intent, charge)
         return intent
@@ -70,7 +69,3 @@ def _made(world: World, params: Mapping[str, Any], amount: int, currency: str, c
     world.emit("payment_intent.created", intent)
     intent["payment_method"] = method["id"]
     return intent
-
-
-def _decline(number: str) -> Decline | None:
-    return cards.OFF_SESSION[number] if number in cards.OFF_SESSION else cards.DECLINES.get(number)

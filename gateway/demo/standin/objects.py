@@ -53,14 +53,21 @@ def price(id: str, at: int, product: str, currency: str, params: Mapping[str, An
         "metadata": params.get("metadata", {}),
         "nickname": params.get("nickname"),
         "product": product,
-        "recurring": None,
+        "recurring": _recurring(params.get("recurring")),
         "tax_behavior": params.get("tax_behavior", "unspecified"),
         "tiers_mode": None,
         "transform_quantity": None,
-        "type": "one_time",
+        "type": "recurring" if params.get("recurring") else "one_time",
         "unit_amount": amount,
         "unit_amount_decimal": None if amount is None else str(amount),
     }
+
+
+def _recurring(params: Mapping[str, Any] | None) -> Json | None:
+    if params is None:
+        return None
+    every = {"interval": params["interval"], "interval_count": params.get("interval_count", 1)}
+    return {**every, "meter": None, "trial_period_days": None, "usage_type": "licensed"}
 
 
 def line_item(id: str, price: Json, name: str, amount: int, quantity: int) -> Json:

@@ -111,6 +111,7 @@ CREATE_PRICE = fields(
     ["currency"],
     active=BOOLEAN,
     billing_scheme=enum("per_unit"),
+    recurring=fields(["interval"], interval=enum("day", "week", "month", "year"), interval_count=INTEGER),
     custom_unit_amount=_CUSTOM_UNIT_AMOUNT,
     expand=EXPAND,
     lookup_key=STRING,
@@ -148,6 +149,7 @@ CREATE_SESSION = fields(
     mode=STRING,
     payment_intent_data=_INTENT_DATA,
     submit_type=enum("auto", "book", "donate", "pay"),
+    subscription_data=fields(metadata=METADATA, trial_period_days=INTEGER, description=STRING),
     success_url=STRING,
     ui_mode=enum("hosted_page"),
 )
@@ -206,6 +208,15 @@ LIST_SESSIONS = listing(
     status=enum("complete", "expired", "open"),
 )
 LIST_INTENTS = listing(created=CREATED, customer=STRING)
+UPDATE_SUBSCRIPTION = fields(cancel_at_period_end=BOOLEAN, expand=EXPAND, metadata=METADATA)
+CANCEL_SUBSCRIPTION = RETRIEVE
+LIST_SUBSCRIPTIONS = listing(customer=STRING, status=STRING)
+LIST_INVOICES = listing(created=CREATED, customer=STRING, status=enum("draft", "open", "paid", "uncollectible", "void"))
+LIST_INVOICE_PAYMENTS = listing(
+    invoice=STRING,
+    payment=fields(["type"], type=enum("payment_intent", "payment_record"), payment_intent=STRING),
+    status=enum("canceled", "open", "paid"),
+)
 LIST_CHARGES = listing(created=CREATED, customer=STRING, payment_intent=STRING)
 LIST_REFUNDS = listing(charge=STRING, created=CREATED, payment_intent=STRING)
 LIST_DISPUTES = LIST_REFUNDS

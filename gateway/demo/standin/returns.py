@@ -112,13 +112,19 @@ def warn(world: World, charge: Json) -> Json:
     return made
 
 
-def charge_of(world: World, session: Json) -> Json:
-    """The charge that paid a session. Raises `ApiError` when there is none that succeeded."""
-    intent = world.shelf("payment_intent").get(session["payment_intent"] or "")
+def charge_of(world: World, bought: Json) -> Json:
+    """The charge that paid a session or an invoice. Raises `ApiError` when there is none that succeeded."""
+    id = bought["payment_intent"] if bought["object"] == "checkout.session" else _intent_of(world, bought)
+    intent = world.shelf("payment_intent").get(id or "")
     charge = world.shelf("charge").get((intent or {}).get("latest_charge") or "")
     if charge is None or charge["status"] != "succeeded":
-        raise invalid("This session has not been paid.", "session")
+        raise invalid("This has not been paid.", "session")
     return charge
+
+
+def _intent_of(world: World, invoice: Json) -> str | None:
+    paid = (one for one in world.shelf("invoice_payment") if one["invoice"] == invoice["id"])
+    return next((one["payment"]["payment_intent"] for one in paid), None)
 
 
 def _charge(world: World, params: Mapping[str, Any]) -> Json:
@@ -150,17 +156,17 @@ def _transaction(world: World, made: Json, amount: int, fee: int) -> Json:
 
 
 def _record(world: World, kind: str, charge: Json, amount: int) -> None:
-    found = (item for item in world.shelf("checkout.session") if item["payment_intent"] == charge["payment_intent"])
-    session: Json = next(found, {"id": "", "client_reference_id": None})
+    before = (one for one in world.journal if one.charge == charge["id"])
+    first = next(before, None)
     world.record(
         Movement(
             kind=kind,
             amount=amount,
             currency=charge["currency"],
-            session=session["id"],
+            session=first.session if first else "",
             payment_intent=charge["payment_intent"],
             charge=charge["id"],
-            client_reference_id=session["client_reference_id"],
+            client_reference_id=first.client_reference_id if first else None,
             method=charge["payment_method_details"]["type"],
             at=world.seconds(),
         )

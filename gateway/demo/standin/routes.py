@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.demo.standin import catalogue, intents, played, portal, returns, sessions, views
+from gateway.demo.standin import catalogue, intents, played, portal, returns, sessions, subscriptions, views
 from gateway.demo.standin.errors import invalid
 from gateway.demo.standin.shapes import Shape
 from gateway.demo.standin.store import Json, World
@@ -59,6 +59,7 @@ _FILTERS: Mapping[str, Callable[[Json, Any], bool]] = {
     "created": lambda item, value: views.created(value)(item),
     "customer_details": lambda item, value: (item["customer_details"] or {}).get("email") == value["email"],
     "delivery_success": lambda item, value: (item["pending_webhooks"] == 0) == value,
+    "payment": lambda item, value: value.get("payment_intent") in (None, item["payment"]["payment_intent"]),
     "ids": lambda item, value: item["id"] in value,
     "lookup_keys": lambda item, value: item["lookup_key"] in value,
     "types": lambda item, value: item["type"] in value,
@@ -70,6 +71,7 @@ _FILTERS: Mapping[str, Callable[[Json, Any], bool]] = {
             "currency",
             "customer",
             "email",
+            "invoice",
             "payment_intent",
             "payment_link",
             "product",
@@ -135,6 +137,15 @@ ROUTES: tuple[Route, ...] = (
         _lists("radar.early_fraud_warning", "/v1/radar/early_fraud_warnings"),
     ),
     Route("POST", "/v1/billing_portal/sessions", played.CREATE_PORTAL, _creates(portal.create)),
+    Route("GET", "/v1/subscriptions", played.LIST_SUBSCRIPTIONS, _lists("subscription", "/v1/subscriptions")),
+    Route("GET", "/v1/subscriptions/{id}", played.RETRIEVE, _retrieves("subscription")),
+    Route("POST", "/v1/subscriptions/{id}", played.UPDATE_SUBSCRIPTION, subscriptions.update),
+    Route("DELETE", "/v1/subscriptions/{id}", played.CANCEL_SUBSCRIPTION, subscriptions.cancel),
+    Route("GET", "/v1/invoices", played.LIST_INVOICES, _lists("invoice", "/v1/invoices")),
+    Route("GET", "/v1/invoices/{id}", played.RETRIEVE, _retrieves("invoice")),
+    Route(
+        "GET", "/v1/invoice_payments", played.LIST_INVOICE_PAYMENTS, _lists("invoice_payment", "/v1/invoice_payments")
+    ),
     Route("POST", "/v1/customers", played.CREATE_CUSTOMER, _creates(catalogue.create_customer)),
     Route("GET", "/v1/customers", played.LIST_CUSTOMERS, _lists("customer", "/v1/customers")),
     Route("GET", "/v1/customers/{id}", played.RETRIEVE, _retrieves("customer")),

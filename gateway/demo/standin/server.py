@@ -22,7 +22,18 @@ from urllib.parse import parse_qsl, urlsplit
 
 from aiohttp import web
 
-from gateway.demo.standin import cards, checkout, control, portal, returns, sessions, till, webhooks
+from gateway.demo.standin import (
+    cards,
+    catalogue,
+    checkout,
+    control,
+    portal,
+    returns,
+    sessions,
+    subscriptions,
+    till,
+    webhooks,
+)
 from gateway.demo.standin.api import LIVE_KEYS, TEST_KEYS, Api, Parameters, encode
 from gateway.demo.standin.errors import ApiError, no_such, outage, unrecognized
 from gateway.demo.standin.store import Json, Movement, World
@@ -230,7 +241,8 @@ class StandIn:
         return copy.deepcopy(returns.warn(self._world, self._charge(session_id)))
 
     def _charge(self, session_id: str) -> Json:
-        return returns.charge_of(self._world, self._world.get("checkout.session", session_id, "session"))
+        kind = "invoice" if session_id.startswith("in_") else "checkout.session"
+        return returns.charge_of(self._world, self._world.get(kind, session_id, "session"))
 
     def expire_due(self) -> None:
         """Expire the sessions whose time is over. Every request does this by itself."""
@@ -263,6 +275,66 @@ class StandIn:
     async def tamper(self, event_id: str, how: Tampering) -> list[int | None]:
         """Send a copy of an event that must not be believed. Returns the status of each endpoint."""
         return await self._webhooks.tamper(self._event(event_id), how)
+
+    def recurring_price(self, id: str, amount: int, *, currency: str = "usd", interval: str = "month") -> Json:
+        """Put a price of this id on sale, as its seller would in the dashboard."""
+        every = {"interval": interval}
+        about = {"currency": currency, "unit_amount": amount, "recurring": every, "product_data": {"name": id}}
+        made = catalogue.create_price(self._world, about)
+        self._world.forget(made)
+        made["id"] = id
+        return copy.deepcopy(self._world.keep(made))
+
+    @property
+    def subscriptions(self) -> list[Json]:
+        """Every subscription, oldest first."""
+        return copy.deepcopy(list(self._world.shelf("subscription")))
+
+    @property
+    def invoices(self) -> list[Json]:
+        """Every invoice, oldest first."""
+        return copy.deepcopy(list(self._world.shelf("invoice")))
+
+    def checkout_of(self, price_id: str, client_reference_id: str, metadata: dict[str, str]) -> str:
+        """A checkout of a subscription with this metadata, as a seller's program makes it. Returns its address."""
+        asked = {
+            "mode": "subscription",
+            "line_items": [{"price": price_id}],
+            "client_reference_id": client_reference_id,
+            "subscription_data": {"metadata": metadata},
+            "success_url": self.url,
+        }
+        return str(sessions.create(self._world, asked)["url"])
+
+    def invoices_of(self, subscription_id: str) -> list[str]:
+        """The ids of its invoices, oldest first."""
+        named = ((one["id"], one["parent"]["subscription_details"]) for one in self._world.shelf("invoice"))
+        return [id for id, details in named if details["subscription"] == subscription_id]
+
+    def end(self, subscription_id: str) -> Json:
+        """A subscription ends at once."""
+        return copy.deepcopy(subscriptions.cancel(self._world, subscription_id, {}))
+
+    def advance(self, days: float) -> list[Json]:
+        """Move the clock of subscriptions: what is due is renewed or ends. Returns the new invoices."""
+        return copy.deepcopy(subscriptions.advance(self._world, int(days * subscriptions.DAY_SECONDS)))
+
+    def coupon(self, off_percent: int) -> None:
+        """From now on so much is taken off every invoice of a subscription."""
+        self._world.off_percent = off_percent
+
+    def change_plan(self, subscription_id: str, price_id: str, *, part: int) -> Json:
+        """Another price in the middle of a period, with `part` percent of it left. Returns the invoice of it."""
+        made, price = self._world.get("subscription", subscription_id), self._world.get("price", price_id)
+        return copy.deepcopy(subscriptions.change(self._world, made, price, part))
+
+    def pay_invoice(self, invoice_id: str) -> Json:
+        """Its payer pays an open invoice after all."""
+        return copy.deepcopy(subscriptions.pay_invoice(self._world, self._world.get("invoice", invoice_id)))
+
+    def fail_requests(self, count: int, status: int) -> None:
+        """Answer the next API requests with 429 or 500, and do nothing that they ask for."""
+        self._api.failing, self._api.fails_with = count, status
 
     def update_card(self, method_id: str) -> Json:
         """The issuer sends a new card, and the network tells Stripe of it: payments with it succeed from now on."""

@@ -53,10 +53,11 @@ def create(world: World, params: Mapping[str, Any]) -> Json:
         currency = str(params["currency"]).lower()
     else:
         items, currency = basket(world, params["line_items"], params.get("currency"))
+        _check_recurring(params["mode"], items)
     given = dict(params)
     given["metadata"] = {key: value for key, value in (params.get("metadata") or {}).items() if value != ""}
     given["payment_method_types"] = _methods(params, currency)
-    if "customer" not in params:
+    if "customer" not in params and params["mode"] != "subscription":
         given.setdefault("customer_creation", "if_required")
     expires = params.get("expires_at", world.seconds() + LIFETIME_SECONDS)
     return _open(world, items, currency, expires, given)
@@ -138,7 +139,9 @@ def _open(world: World, items: list[Json], currency: str, expires: int, given: M
     if bounds is not None:
         amount = bounds["preset"] or bounds["minimum"] or 0
     world.items[id] = items
-    world.intent_data[id] = copy.deepcopy(dict(given.get("payment_intent_data") or {}))
+    world.intent_data[id] = copy.deepcopy(
+        dict(given.get("payment_intent_data") or given.get("subscription_data") or {})
+    )
     _note_due(world, expires, id)
     url = f"{world.origin}/checkout/{id}"
     return world.keep(objects.session(id, world.seconds(), expires, url, amount, currency, given))
@@ -156,7 +159,7 @@ def _check(world: World, params: Mapping[str, Any]) -> None:
     for name in ("mode", "success_url"):
         if name not in params:
             raise missing(name)
-    if params["mode"] not in ("payment", "setup"):
+    if params["mode"] not in ("payment", "setup", "subscription"):
         raise not_played([f"mode={params['mode']}"])
     _check_mode(params)
     if len(params.get("line_items", ())) > LINES_MAX:
@@ -184,15 +187,27 @@ def _check(world: World, params: Mapping[str, Any]) -> None:
 
 def _check_mode(params: Mapping[str, Any]) -> None:
     """What goes with a payment and what with the saving of a card."""
-    if params["mode"] == "payment":
+    if params["mode"] in ("payment", "subscription"):
         if "line_items" not in params:
             raise missing("line_items")
+        other = "payment_intent_data" if params["mode"] == "subscription" else "subscription_data"
+        for name in (other, *(("customer_creation",) if params["mode"] == "subscription" else ())):
+            if name in params:
+                raise invalid(f"You can not pass `{name}` in `{params['mode']}` mode.", name)
         return
-    for name in ("line_items", "payment_intent_data", "submit_type"):
+    for name in ("line_items", "payment_intent_data", "subscription_data", "submit_type"):
         if name in params:
             raise invalid(f"You can not pass `{name}` in `setup` mode.", name)
     if "currency" not in params:
         raise missing("currency")
+
+
+def _check_recurring(mode: str, items: list[Json]) -> None:
+    recurring = [item["price"]["recurring"] is not None for item in items]
+    if mode == "payment" and any(recurring):
+        raise invalid("You specified `payment` mode but passed a recurring price.", "mode")
+    if mode == "subscription" and not all(recurring):
+        raise invalid("You must provide at least one recurring price in `subscription` mode.", "line_items")
 
 
 def _methods(params: Mapping[str, Any], currency: str) -> list[str]:

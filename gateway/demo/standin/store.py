@@ -36,6 +36,9 @@ KINDS = (
     "payment_method",
     "refund",
     "billing_portal.session",
+    "subscription",
+    "invoice",
+    "invoice_payment",
     "dispute",
     "radar.early_fraud_warning",
     "event",
@@ -110,6 +113,12 @@ class World:
     numbers: dict[str, str] = field(init=False, default_factory=dict)
     #: What a session hands on to its payment intent.
     intent_data: dict[str, Json] = field(init=False, default_factory=dict)
+    #: Who opened the checkout of a subscription: the reference that it came with.
+    subscribers: dict[str, str | None] = field(init=False, default_factory=dict)
+    #: How far the clock of subscriptions is ahead of the other.
+    ahead: int = field(init=False, default=0)
+    #: What a coupon takes off the invoices of subscriptions.
+    off_percent: int = field(init=False, default=0)
     #: When sessions are due to expire: a heap of times and ids.
     due: list[tuple[int, str]] = field(init=False, default_factory=list)
     journal: list[Movement] = field(init=False, default_factory=list)

@@ -2,6 +2,7 @@
 
 An attempt ends in one of these ways, each with the objects and events that Stripe leaves behind:
 
+    subscribes    as `subscriptions` says, then checkout.session.completed
     saves a card  setup_intent.created, payment_method.attached, setup_intent.succeeded, checkout.session.completed
     succeeds      payment_intent.created, charge.succeeded, payment_intent.succeeded, checkout.session.completed (paid)
     settles later payment_intent.created, payment_intent.processing, charge.pending,
@@ -56,6 +57,8 @@ def pay(world: World, session: Json, tender: Tender, amount: int | None, secret:
     email = fixed_email(world, session) or tender.email
     if session["mode"] == "setup":
         return _set_up(world, session, tender, email, secret)
+    if session["mode"] == "subscription":
+        return _subscribe(world, session, tender, email, secret)
     _set_amount(world, session, amount)
     decline = tender.card.decline if tender.card else None
     if decline is None:
@@ -90,6 +93,20 @@ def _set_up(world: World, session: Json, tender: Tender, email: str, secret: str
     intent.update(payment_method=method["id"], status="succeeded")
     world.emit("setup_intent.succeeded", intent)
     _complete(world, session, email, "no_payment_required")
+    return session
+
+
+def _subscribe(world: World, session: Json, tender: Tender, email: str, secret: str) -> Json:
+    """Save a card and pay the first period with it."""
+    from gateway.demo.standin import subscriptions  # it pays through this module
+
+    if tender.card is not None and tender.card.decline is not None and tender.card.number != cards.ATTACHES:
+        raise PaymentDeclined(tender.card.decline)
+    if session["customer"] is None:
+        session["customer"] = catalogue.create_customer(world, {"email": email})["id"]
+    made = subscriptions.begin(world, session, _method(world, session, tender, email, secret))
+    free = made["status"] == "trialing"
+    _complete(world, session, email, "no_payment_required" if free else "paid")
     return session
 
 
@@ -172,7 +189,7 @@ def _method(world: World, session: Json, tender: Tender, email: str, secret: str
     if tender.card:
         world.numbers[made["id"]] = tender.card.number
     usage = world.intent_data.get(session["id"], {}).get("setup_future_usage")
-    if session["customer"] and (usage or session["mode"] == "setup"):
+    if session["customer"] and (usage or session["mode"] != "payment"):
         made["customer"] = session["customer"]
         world.emit("payment_method.attached", made)
     return made

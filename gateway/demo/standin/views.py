@@ -31,6 +31,8 @@ REFERENCES: Mapping[str, Mapping[str, str]] = {
     },
     "charge": {"customer": "customer", "payment_intent": "payment_intent"},
     "payment_method": {"customer": "customer"},
+    "subscription": {"customer": "customer", "latest_invoice": "invoice"},
+    "invoice": {"customer": "customer"},
     "refund": {"charge": "charge", "payment_intent": "payment_intent"},
     "dispute": {"charge": "charge", "payment_intent": "payment_intent"},
     "radar.early_fraud_warning": {"charge": "charge", "payment_intent": "payment_intent"},

@@ -1,0 +1,182 @@
+"""Subscriptions and their invoices: how they are asked for, and how Stripe's objects and events are read.
+
+An invoice names its subscription and that one's metadata under `parent.subscription_details`, its lines name their
+price under `pricing.price_details` (https://docs.stripe.com/api/invoices/object,
+https://docs.stripe.com/api/invoice-line-item); when a period ends is on a subscription's items
+(https://docs.stripe.com/api/subscription_items/object). An invoice does not name its payment intent: `invoice_payments`
+connects the two, and is asked when a refund is heard of.
+
+Whose a subscription is was sealed into its metadata by the checkout that began it, so each of its invoices says so.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Literal
+
+from gateway.core.money import from_minor
+from gateway.core.orders import Order
+from gateway.core.payments import Event, Payment
+from gateway.core.plans import Line, Plan, State, Subscription, SubscriptionNotice, Unpaid, granted
+
+REFERENCE: Final = "farebox_reference"
+PAID: Final = "invoice.paid"
+_DEBIT_FAILED: Final = "checkout.session.async_payment_failed"
+_UNPAID: Mapping[str, Literal["declined", "authentication_required", "over"]] = {
+    "invoice.payment_failed": "declined",
+    "invoice.payment_action_required": "authentication_required",
+    "invoice.voided": "over",
+    "invoice.marked_uncollectible": "over",
+    PAID: "over",
+}
+_SUBSCRIPTION = "customer.subscription."
+TYPES: Final = frozenset(
+    (
+        _DEBIT_FAILED,
+        *_UNPAID,
+        *(f"{_SUBSCRIPTION}{what}" for what in ("created", "updated", "deleted", "paused", "resumed")),
+    )
+)
+"""The events that say something."""
+_STATES: Mapping[str, State] = {
+    "trialing": "trial",
+    "active": "active",
+    "past_due": "unpaid",
+    "unpaid": "unpaid",
+    "paused": "paused",
+    "incomplete": "waiting",
+    "incomplete_expired": "over",
+    "canceled": "over",
+}
+INVOICE_ID: Final = re.compile(r"in_[A-Za-z0-9_]{1,200}")
+
+
+def session_of(order: Order, plan: Plan, *, return_url: str, wallet_url: str) -> dict[str, Any]:
+    """What Stripe is asked for."""
+    asked = {
+        "mode": "subscription",
+        "client_reference_id": order.reference,
+        "line_items": [{"price": plan.price, "quantity": 1}],
+        "subscription_data": {"metadata": {REFERENCE: order.reference}},
+        "success_url": return_url,
+        "cancel_url": wallet_url,
+    }
+    return asked if order.customer is None else {**asked, "customer": order.customer}
+
+
+def payment_of(invoice: Mapping[str, Any], plans: Mapping[str, Plan], intent: str | None = None) -> Payment | None:
+    """A paid invoice as a payment of what it grants; None if it is of no plan of ours. Raises ValueError."""
+    lines = _mapping(invoice.get("lines"))
+    if invoice.get("status") != "paid" or not _subscription_of(invoice):
+        return None
+    grant = granted(plans, _lines(lines.get("data")))
+    if grant is None:
+        return None
+    if lines.get("has_more"):
+        raise ValueError("the invoice has more lines than an event holds")
+    id, live, currency = invoice.get("id"), invoice.get("livemode"), invoice.get("currency")
+    if not (isinstance(id, str) and INVOICE_ID.fullmatch(id) and isinstance(live, bool) and isinstance(currency, str)):
+        raise ValueError("the invoice has no id, mode or currency")
+    paid = from_minor(_whole(invoice, "amount_paid"), currency)
+    return Payment(
+        id=id,
+        amount=grant.amount if paid.currency == grant.amount.currency else paid,  # which nothing here is priced in
+        reference=_reference(invoice),
+        settled=True,
+        live=live,
+        intent=intent,
+        paid=paid,
+        purse=grant.purse,
+        subscription=_subscription_of(invoice),
+    )
+
+
+def _lines(data: Any) -> Iterator[Line]:
+    for line in data if isinstance(data, list) else ():
+        priced = _mapping(_mapping(line.get("pricing")).get("price_details"))
+        parent = _mapping(line.get("parent"))
+        details = _mapping(parent.get("subscription_item_details")) or _mapping(parent.get("invoice_item_details"))
+        off = sum(_whole(one, "amount") for one in line.get("discount_amounts") or ())
+        yield Line(
+            price=str(priced.get("price")),
+            amount=from_minor(_whole(line, "amount") - off, str(line.get("currency"))),
+            quantity=line["quantity"] if isinstance(line.get("quantity"), int) else 1,
+            ends_ms=_whole(_mapping(line.get("period")), "end") * 1000,
+            part=details.get("proration") is True,
+        )
+
+
+def subscription_notice(event: Event) -> SubscriptionNotice | None:
+    """What an event says of a subscription, if it does. Raises ValueError."""
+    if not event.type.startswith(_SUBSCRIPTION) or event.type not in TYPES:
+        return None
+    about = event.object
+    items = _mapping(about.get("items")).get("data")
+    item = _mapping(items[0]) if isinstance(items, list) and items else {}
+    state = _STATES.get(str(about.get("status")))
+    id, customer = about.get("id"), about.get("customer")
+    if state is None or not isinstance(id, str):
+        raise ValueError("the subscription has no id or status")
+    found = Subscription(
+        id=id,
+        account="",
+        price=str(_mapping(item.get("price")).get("id")),
+        customer=str(customer),
+        state=state,
+        ends_ms=_whole(item, "current_period_end") * 1000 if item else 0,
+        leaves=about.get("cancel_at_period_end") is True or about.get("cancel_at") is not None,
+        at=event.created,
+        event=event.id,
+    )
+    return SubscriptionNotice(event.live, _text(_mapping(about.get("metadata")).get(REFERENCE)), found)
+
+
+def unpaid(event: Event, plans: Mapping[str, Plan]) -> Unpaid | None:
+    """What an event says of money that did not come, if it does: a bank debit, or an invoice of a plan.
+
+    Raises ValueError.
+    """
+    about = event.object
+    id, currency = str(about.get("id"))[:255], str(about.get("currency"))
+    if event.type == _DEBIT_FAILED:
+        amount, reference = from_minor(_whole(about, "amount_total"), currency), _text(about.get("client_reference_id"))
+        return Unpaid("bank_debit_failed", id, None, reference, amount, 1, None, event.live)
+    why, subscription = _UNPAID.get(event.type), _subscription_of(about)
+    if why is None or subscription is None or granted(plans, _lines(_mapping(about.get("lines")).get("data"))) is None:
+        return None
+    return Unpaid(
+        why=why,
+        about=id,
+        subscription=subscription,
+        reference=_reference(about),
+        amount=from_minor(_whole(about, "amount_remaining"), currency),
+        attempt=_whole(about, "attempt_count"),
+        url=_text(about.get("hosted_invoice_url")),
+        live=event.live,
+    )
+
+
+def _details(invoice: Mapping[str, Any]) -> Mapping[str, Any]:
+    return _mapping(_mapping(invoice.get("parent")).get("subscription_details"))
+
+
+def _subscription_of(invoice: Mapping[str, Any]) -> str | None:
+    return _text(_details(invoice).get("subscription"))
+
+
+def _reference(invoice: Mapping[str, Any]) -> str | None:
+    return _text(_mapping(_details(invoice).get("metadata")).get(REFERENCE))
+
+
+def _whole(about: Mapping[str, Any], name: str) -> int:
+    value = about.get(name)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"the invoice or subscription has no {name}")
+    return value
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

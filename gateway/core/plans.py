@@ -1,0 +1,152 @@
+"""Plans: what a subscription at the provider is worth here, and how subscriptions stand.
+
+A plan is one recurring price at the provider, and what each period of it that was paid for grants. Every line of a paid
+invoice says by itself what it is about (which price, how much, until when), so what an invoice grants is a function of
+that invoice alone: no order of events, and no event that is missing, can change it.
+
+**A line grants the part of a period that it pays for**: `grants` times what it comes to (after its discount), by what
+a period costs. So two places grant twice as much, a coupon of half the price half, a part of a month that part, and
+what is given back for the unused rest of a plan that was left takes that much back. A trial or a full coupon comes to
+nothing and grants nothing, unless the plan says otherwise. All lines of one invoice are one grant, under one money key:
+rounded down once, in the purse of the line that weighs most.
+
+How a subscription stands is what its newest event says; of one second, the one of the later period, then by the order
+of states below. Being over is final.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from gateway.core.money import Money
+from gateway.core.purses import PLAIN, Purse
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is sold. `price` is the provider's id of it, `costs` what a period of it costs there."""
+
+    name: str
+    price: str
+    costs: Money
+    every: str
+    grants: Money
+    priority: int = 0
+    ends: bool = False
+    """Whether what it grants ends with the period."""
+    grace_ms: int = 0
+    """How much later it does: the next period's invoice is paid an hour or so after the period began."""
+    grants_unpaid: bool = False
+    """Whether a period grants all of it though less was paid: a trial, a coupon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of an invoice. `amount` is what it comes to after discounts, less than nothing for what is given back.
+
+    `part` says that it is about a part of a period (a change in the middle of it).
+    """
+
+    price: str
+    amount: Money
+    quantity: int
+    ends_ms: int
+    part: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What an invoice grants; less than nothing if it takes back more."""
+
+    amount: Money
+    purse: Purse
+
+
+def granted(plans: Mapping[str, Plan], lines: Iterable[Line]) -> Grant | None:
+    """What the lines of an invoice grant together; None if none is of a plan. `plans` are by the provider's price.
+
+    It is for who asks to see that the invoice is in the currency of the plans.
+    """
+    ours = [(plans[line.price], line) for line in lines if line.price in plans]
+    if not ours:
+        return None
+    weights = [_weight(plan, line) for plan, line in ours]
+    # Over one denominator, so that it is rounded once.
+    whole = 1
+    for _, below in weights:
+        whole *= below
+    over_whole = sum(above * (whole // below) for above, below in weights)
+    sign = -1 if over_whole < 0 else 1
+    total = sign * (abs(over_whole) // whole)
+    plan, line = max(zip(ours, weights, strict=True), key=lambda one: sign * one[1][0] / one[1][1])[0]
+    return Grant(Money(total, plan.grants.currency), _purse(plan, line))
+
+
+def _weight(plan: Plan, line: Line) -> tuple[int, int]:
+    """What a line grants in micros, as a fraction."""
+    if plan.grants_unpaid and not line.part:
+        return plan.grants.micros * line.quantity, 1
+    return plan.grants.micros * line.amount.micros, plan.costs.micros
+
+
+def _purse(plan: Plan, line: Line) -> Purse:
+    if not plan.ends and not plan.priority:
+        return PLAIN
+    return Purse(plan.priority, line.ends_ms + plan.grace_ms if plan.ends else 0)
+
+
+State = Literal["trial", "active", "unpaid", "paused", "waiting", "over"]
+"""`unpaid`: a renewal failed and is tried again. `waiting`: its first payment is not made yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """How a subscription stands, by the event of `at` (seconds) whose id is `event`."""
+
+    id: str
+    account: str
+    price: str
+    customer: str
+    state: State
+    ends_ms: int
+    """The end of the period under way."""
+    leaves: bool
+    """Whether it ends then."""
+    at: int
+    event: str
+
+    @property
+    def recency(self) -> tuple[bool, int, int, int, str]:
+        """Which of two is believed: being over is final; of one second the later period is, and then by its state."""
+        return self.state == "over", self.at, self.ends_ms, _RANK.index(self.state), self.event
+
+
+_RANK: Sequence[State] = ("waiting", "trial", "unpaid", "paused", "active", "over")
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionNotice:
+    """What an event says of a subscription. `reference` names its account, sealed."""
+
+    live: bool
+    reference: str | None
+    found: Subscription
+    """Without its account."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unpaid:
+    """What an event says of money that did not come, though its payer has left: a renewal, or a bank debit.
+
+    `about` is the invoice or checkout, `attempt` tells one failure from the next, `url` is where it can be paid. `over`
+    is said of an invoice that is not waited for any more, paid or not.
+    """
+
+    why: Literal["declined", "authentication_required", "bank_debit_failed", "over"]
+    about: str
+    subscription: str | None
+    reference: str | None
+    amount: Money
+    attempt: int
+    url: str | None
+    live: bool

@@ -1,0 +1,304 @@
+"""What a paid period grants, once, whatever order and number its events come in; and who hears of one that is not."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from gateway.adapters.stripe.subscriptions import payment_of
+from gateway.core.payments import Event
+from gateway.core.plans import Subscription
+from gateway.core.purses import PLAIN, Purse
+from gateway.core.refusals import BadRequest
+from gateway.ports import StoreFailed
+from tests.tills import (
+    ACCOUNT,
+    PERIOD_ENDS,
+    PLANS,
+    MemoryTill,
+    dispute,
+    invoice,
+    line,
+    paid,
+    part,
+    refund,
+    refunded,
+    sealed,
+    subscription,
+)
+
+BY_PRICE = {plan.price: plan for plan in PLANS}
+DOLLAR = 1_000_000
+CHECKOUT = paid(mode="subscription", payment_intent=None)
+SPENT = 3 * DOLLAR
+
+
+async def till_of(*events: Event, knows: Event | None = None) -> MemoryTill:
+    """A till that heard all of this; refunds and disputes find the invoice that `pi_1` paid where the till asks."""
+    till = MemoryTill()
+    await till.ledger.open()
+    if knows is not None:
+        found = payment_of(knows.object, BY_PRICE, "pi_1")
+        assert found is not None
+        till.provider.known[found.id] = found
+    await till.hear(*events)
+    await till.webhooks.resume()
+    await till.webhooks.settled()
+    return till
+
+
+async def granted(*lines: dict[str, Any], **change: Any) -> int:
+    till = await till_of(invoice(*lines, **change))
+    assert set(till.statuses().values()) == {"done"}
+    micros = await till.available()
+    await till.ledger.close()
+    return micros
+
+
+async def test_a_paid_period_grants_what_the_plan_says_once() -> None:
+    till = await till_of(invoice(line()), invoice(line(), at=3), invoice(line(), number=2, at=4))
+    assert await till.available() == 40 * DOLLAR
+    assert sorted(till.store.credits) == ["stripe:in_1", "stripe:in_2"]
+    await till.ledger.close()
+
+
+LINES: dict[str, tuple[list[dict[str, Any]], int]] = {
+    "two places": ([line(amount=2000, quantity=2)], 40 * DOLLAR),
+    "a coupon of half the price": ([line(discount_amounts=[{"amount": 500}])], 10 * DOLLAR),
+    "the rest of a period": ([part("price_month", 250)], 5 * DOLLAR),
+    "another plan in the middle": ([part("price_month", -500), part("price_ends", 800)], 6 * DOLLAR),
+    "an amount that does not divide": ([part("price_month", 1)], 20_000),
+    "a gift that is not paid": ([line("price_gift", 0)], 20 * DOLLAR),
+    "two gifts": ([line("price_gift", 0, quantity=2)], 40 * DOLLAR),
+    "a part of a gift": ([part("price_gift", 100)], 2 * DOLLAR),
+    "a trial": ([line(amount=0)], 0),
+    "a full coupon": ([line(discount_amounts=[{"amount": 1000}])], 0),
+}
+
+
+@pytest.mark.parametrize("what", LINES)
+async def test_a_line_grants_the_part_of_a_period_that_it_pays_for(what: str) -> None:
+    lines, micros = LINES[what]
+    assert await granted(*lines) == micros
+
+
+async def test_what_is_of_no_plan_grants_nothing_and_is_kept() -> None:
+    till = await till_of(
+        invoice(line("price_other")),
+        invoice(line(), number=2, parent=None),
+        subscription("created", "active", at=1, price="price_other"),
+    )
+    assert till.net() == 0
+    assert till.records.subscriptions.rows == {}
+    assert sorted(till.statuses().values()) == ["ignored"] * 3
+    await till.ledger.close()
+
+
+async def test_a_period_in_another_currency_is_parked() -> None:
+    till = await till_of(invoice(line(currency="eur"), currency="eur"))
+    assert set(till.statuses().values()) == {"parked"}
+    await till.ledger.close()
+
+
+async def test_the_credit_of_a_period_ends_with_it() -> None:
+    till = await till_of(invoice(line("price_ends")))
+    assert [credit.purse for credit in till.store.credits.values()] == [Purse(0, PERIOD_ENDS * 1000)]
+    await till.spend(SPENT)
+    assert await till.available() == 17 * DOLLAR
+    await till.ledger.close()
+
+
+async def test_what_a_change_gives_back_is_taken_from_the_period_and_then_owed() -> None:
+    change = invoice(part("price_ends", -500), number=2, at=3)
+    till = await till_of(invoice(line("price_ends")))
+    await till.spend(15 * DOLLAR)
+    await till.hear(change, invoice(part("price_ends", -500), number=2, at=4))
+    assert till.net() == 10 * DOLLAR
+    assert await till.available() == -5 * DOLLAR
+    assert till.store.accounts[ACCOUNT, "usd"].debt == 5 * DOLLAR
+    await till.ledger.close()
+
+
+STANDS = [
+    subscription("created", "incomplete", at=1),
+    subscription("updated", "active", at=1),
+    subscription("updated", "past_due", at=3),
+]
+FAILED = invoice(line(), what="payment_failed", number=2, status="open", at=3)
+STORIES: dict[str, tuple[list[Event], int, str]] = {
+    "a first period and half of it refunded": (
+        [CHECKOUT, invoice(line("price_ends")), STANDS[0], STANDS[2], refund("re_1", 500), refunded(500)],
+        20 * DOLLAR - 10 * DOLLAR,
+        "unpaid",
+    ),
+    "a renewal that fails and is paid later, and a dispute that is won": (
+        [
+            invoice(line("price_ends")),
+            FAILED,
+            invoice(line("price_ends"), number=2, at=4),
+            STANDS[2],
+            subscription("updated", "active", at=4),
+            dispute("created", "needs_response", amount=1000, at=5),
+            dispute("closed", "won", amount=1000, at=6),
+        ],
+        40 * DOLLAR,
+        "active",
+    ),
+    "an end, and the whole refunded": (
+        [
+            invoice(line("price_ends")),
+            STANDS[1],
+            subscription("updated", "active", at=2, cancel_at_period_end=True),
+            subscription("deleted", "canceled", at=5),
+            refund("re_1", 1000, "pending"),
+            refund("re_1", 1000, what="updated", at=3),
+        ],
+        0,
+        "over",
+    ),
+}
+
+
+async def _told(order: Sequence[Event]) -> tuple[int, int, Subscription, list[str], list[str]]:
+    first = next(event for event in order if event.type == "invoice.paid" and event.object["id"] == "in_1")
+    till = await till_of(paid(number=9, payment_intent="pi_9"), knows=first)
+    await till.spend(SPENT)
+    await till.hear(*order)
+    await till.webhooks.resume()
+    await till.webhooks.settled()
+    assert set(till.statuses().values()) <= {"done", "ignored"}, till.statuses()
+    stands = await till.records.subscriptions.find_subscription("sub_1")
+    assert stands is not None
+    waiting = await till.records.subscriptions.unpaid_of("sub_1")
+    left = await till.available()
+    assert till.store.accounts[ACCOUNT, "usd"].debt == max(0, -left), "a debt, though there is money"
+    await till.ledger.close()
+    return left, till.net(), stands, waiting, sorted(till.outbox.by_cause)
+
+
+@pytest.mark.parametrize("story", STORIES)
+async def test_every_order_of_up_to_seven_events_ends_the_same(story: str) -> None:
+    events, granted, state = STORIES[story]
+    ends = [await _told(order) for order in itertools.permutations(events)]
+    left, net, stands, waiting, _ = ends[0]
+    assert (left, net) == (5 * DOLLAR - SPENT + granted, 5 * DOLLAR + granted)
+    assert (stands.state, stands.account, waiting) == (state, ACCOUNT, [])
+    assert all(end[:4] == ends[0][:4] for end in ends)
+
+
+async def test_whoever_pays_by_a_renewal_is_told_once_for_each_attempt_with_a_link() -> None:
+    again = invoice(line(), what="payment_failed", number=2, status="open", at=9, attempt_count=2)
+    action = invoice(line(), what="payment_action_required", number=2, status="open", at=3)
+    till = await till_of(FAILED, FAILED, action, again)
+    told = list(till.outbox.by_cause.values())
+    assert [(type, account) for type, account, _ in told] == [("payment.failed", ACCOUNT)] * 3
+    assert [content["reason"] for *_, content in told] == ["declined", "authentication_required", "declined"]
+    assert {content["url"] for *_, content in told} == {"https://invoice.example/in_2"}
+    assert await till.records.subscriptions.unpaid_of("sub_1") == ["https://invoice.example/in_2"]
+    await till.hear(invoice(line(), number=2, at=10))
+    assert await till.records.subscriptions.unpaid_of("sub_1") == []
+    await till.hear(invoice(line(), what="payment_failed", number=2, status="open", at=11, attempt_count=3))
+    assert len(till.outbox.by_cause) == 3, "it was paid, so an event that is late is no news"
+    await till.ledger.close()
+
+
+async def test_a_bank_debit_that_fails_is_told() -> None:
+    failed = Event("evt_1", "checkout.session.async_payment_failed", False, 2, paid(payment_status="unpaid").object)
+    till = await till_of(paid(payment_status="unpaid"), failed)
+    assert till.net() == 0
+    [(type, account, content)] = till.outbox.by_cause.values()
+    assert (type, account, content["reason"], content["micros"]) == (
+        "payment.failed",
+        ACCOUNT,
+        "bank_debit_failed",
+        5 * DOLLAR,
+    )
+    await till.ledger.close()
+
+
+async def test_a_renewal_finds_its_account_when_the_key_of_its_reference_has_gone() -> None:
+    lost = {
+        "type": "subscription_details",
+        "subscription_details": {"subscription": "sub_1", "metadata": {"farebox_reference": "nobody-opens-this"}},
+    }
+    till = await till_of(subscription("created", "active", at=1), invoice(line(), parent=lost))
+    assert await till.available() == 20 * DOLLAR
+    assert till.store.credits["stripe:in_1"].purse == PLAIN
+    await till.ledger.close()
+
+
+async def test_only_the_holder_of_a_subscription_ends_it() -> None:
+    till = await till_of(subscription("created", "active", at=1))
+    with pytest.raises(BadRequest):
+        await till.subscribe.cancel("acct_" + "2b" * 16, "sub_1")
+    await till.subscribe.cancel(ACCOUNT, "sub_1")
+    assert till.provider.cancelled == ["sub_1"]
+    await till.hear(subscription("deleted", "canceled", at=2))
+    with pytest.raises(BadRequest):
+        await till.subscribe.cancel(ACCOUNT, "sub_1")
+    await till.ledger.close()
+
+
+QUIET = (
+    "checkout.session.expired",
+    "payment_intent.requires_action",
+    "payment_intent.payment_failed",
+    "charge.succeeded",
+    "charge.failed",
+    "setup_intent.created",
+    "setup_intent.succeeded",
+    "setup_intent.setup_failed",
+    "setup_intent.requires_action",
+    "customer.updated",
+    "customer.subscription.trial_will_end",
+    "invoice.created",
+    "invoice.finalized",
+)
+
+
+@pytest.mark.parametrize("type", QUIET)
+async def test_what_needs_no_deed_is_kept_and_ignored(type: str) -> None:
+    about = {"id": "x_1", "client_reference_id": sealed(), "metadata": {}, "status": "open"}
+    till = await till_of(Event("evt_1", type, False, 1, about))
+    assert till.statuses() == {"evt_1": "ignored"}
+    assert (till.net(), till.outbox.by_cause) == (0, {})
+    await till.ledger.close()
+
+
+@pytest.mark.parametrize("type", ["invoice.paid", "customer.subscription.updated", "customer.updated", "payout.paid"])
+async def test_an_event_of_the_other_mode_is_parked_whatever_it_says(type: str) -> None:
+    about = {**invoice(line()).object, **subscription("updated", "active", at=1).object, "status": "paid"}
+    till = await till_of(Event("evt_1", type, True, 1, about))
+    assert till.statuses() == {"evt_1": "parked"}
+    assert (till.net(), till.records.subscriptions.rows) == (0, {})
+    assert "event parked" in till.told
+    await till.ledger.close()
+
+
+async def test_what_is_taken_out_of_a_period_is_taken_once_though_it_is_begun_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.flows.receive._RETRY_SECONDS", 0.0)
+    first = invoice(line("price_ends"))
+    found = payment_of(first.object, BY_PRICE, "pi_1")
+    assert found is not None
+    till = await till_of(first, knows=first)
+    await till.spend(SPENT)
+    failures = iter([True, True, False] * 20)
+    reads = till.store.taken_by
+
+    async def reads_badly(ref: str) -> int | None:
+        if next(failures, False):
+            raise StoreFailed()
+        return await reads(ref)
+
+    monkeypatch.setattr(till.store, "taken_by", reads_badly)
+    for event in (refund("re_1", 500), dispute("created", "lost", amount=500)):
+        await till.hear(event)
+        await till.webhooks.resume()
+        await till.webhooks.settled()
+    assert (till.net(), await till.available()) == (0, -SPENT)
+    refs = sorted(ref for ref in (*till.store.reversals, *till.store.credits) if ":pi_1:" in ref)
+    assert refs == [f"stripe:pi_1:{number}{what}" for number in (1, 2) for what in ("", ":plain", ":purse")]
+    await till.ledger.close()
