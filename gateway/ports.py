@@ -146,6 +146,16 @@ class Entries(Protocol):
     async def reverse(self, reversal: Reversal) -> bool: ...
 
 
+class Desk(Entries, Protocol):
+    """What an operator does to accounts by hand: as `Ledger` promises of each."""
+
+    async def refund(self, request: RequestId, reason: str) -> list[Charge]: ...
+
+    async def balance(self, account: str, currency: str) -> Balance: ...
+
+    async def funded(self, account: str, currency: str) -> bool: ...
+
+
 class Ledger(Protocol):
     """Holds, records, credits and takes back. No balance ever becomes negative by spending."""
 
@@ -529,6 +539,56 @@ class Frozen(Protocol):
 
     def holds(self, account: str) -> bool:
         """Whether an account may not spend. Asks nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """An account that is another one now, which is none itself. Numbers are as those of freezes.
+
+    `asked` counts how often the books of both were to be joined.
+    """
+
+    number: int
+    account: str
+    into: str
+    why: str
+    at_ms: int
+    asked: int = 1
+
+
+class AliasBook(Protocol):
+    """Which accounts are another one now. Every call may raise RecordsUnavailable."""
+
+    async def add_alias(self, account: str, into: str, *, why: str, now_ms: int) -> bool:
+        """Write it down; returns when it is durable. What was an alias of the account is one of the other, too.
+
+        If `into` is an alias, that account is meant which it is one of. False, and nothing changes, if the account is
+        an alias already, or they are the same, or one of them is frozen.
+        """
+
+    async def aliases_after(self, number: int) -> list[Alias]:
+        """Those with higher numbers, in order."""
+
+    async def find_alias(self, account: str) -> Alias | None: ...
+
+    async def unjoined(self) -> list[Alias]:
+        """Those whose books are to be joined, oldest first."""
+
+    async def ask_to_join(self, account: str) -> None:
+        """Something may have arrived at an alias: join the books once more."""
+
+    async def ask_to_join_since(self, at_ms: int) -> None:
+        """The same of all that were written down after that."""
+
+    async def joined(self, alias: Alias) -> None:
+        """Its books are one. Nothing, if that was asked for again in between."""
+
+
+class Roots(Protocol):
+    """Which account an account is now, as far as this process knows: at most a second behind."""
+
+    def root(self, account: str) -> str:
+        """The account that this one is an alias of, or itself. Asks nobody."""
 
 
 class KeyRoll(Protocol):

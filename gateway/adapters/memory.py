@@ -1,7 +1,7 @@
 """Every port in memory: for tests and demos, and as the model that the databases are compared with."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,7 +26,7 @@ from gateway.core.payments import Event
 from gateway.core.purses import PLAIN, purse_named
 from gateway.core.reversals import Credited, Move, Notice
 from gateway.core.rotation import Holder, KeyKind, KeyUse
-from gateway.ports import CreditLine, Freeze, FreezeBook, InboxEntry, InboxStatus, TokenRow
+from gateway.ports import Alias, CreditLine, Freeze, FreezeBook, InboxEntry, InboxStatus, TokenRow
 
 
 @dataclass(slots=True)
@@ -197,6 +197,7 @@ class MemoryRecords:
         self.freeze_rows: list[tuple[Freeze, str | None]] = []
         self.key_roll, self.freezes = self, self
         self.ways_to_pay = MemoryWaysToPay(self)
+        self.aliases = MemoryAliases(self, self.ways_to_pay)
 
     async def find(self, digest: bytes) -> TokenRow | None:
         return self.tokens.get(digest)
@@ -329,11 +330,60 @@ class MemoryRecords:
         self.watermarks[name] = max(value, self.watermarks.get(name, value))
 
 
+class MemoryAliases:
+    """Implements `ports.AliasBook`."""
+
+    def __init__(self, freezes: FreezeBook, ways: "MemoryWaysToPay") -> None:
+        self._freezes = freezes
+        self._ways = ways
+        self.rows: dict[str, Alias] = {}
+        self.done: dict[str, int] = {}
+        ways.aliases = self.rows
+
+    async def add_alias(self, account: str, into: str, *, why: str, now_ms: int) -> bool:
+        root = self.rows[into].into if into in self.rows else into
+        for one in (account, root):
+            if any(row.frozen for row in (await self._freezes.freezes_of(one))[-1:]):
+                return False
+        if account in self.rows or account == root:
+            return False
+        for row in [row for row in self.rows.values() if row.into == account]:
+            self.rows[row.account] = replace(row, into=root, asked=row.asked + 1)
+        self.rows[account] = Alias(len(self.rows) + 1, account, root, why, now_ms)
+        rule = self._ways.rules.get(account)
+        if rule is not None and rule.wanted:
+            changed_ms = max(rule.changed_ms, now_ms)
+            self._ways.rules[account] = replace(rule, wanted=False, paused=None, changed_ms=changed_ms)
+        return True
+
+    async def aliases_after(self, number: int) -> list[Alias]:
+        return sorted((row for row in self.rows.values() if row.number > number), key=lambda row: row.number)
+
+    async def find_alias(self, account: str) -> Alias | None:
+        return self.rows.get(account)
+
+    async def unjoined(self) -> list[Alias]:
+        return [row for row in await self.aliases_after(0) if self.done.get(row.account, 0) < row.asked]
+
+    async def ask_to_join(self, account: str) -> None:
+        if account in self.rows:
+            self.rows[account] = replace(self.rows[account], asked=self.rows[account].asked + 1)
+
+    async def ask_to_join_since(self, at_ms: int) -> None:
+        for row in [row for row in self.rows.values() if row.at_ms > at_ms]:
+            await self.ask_to_join(row.account)
+
+    async def joined(self, alias: Alias) -> None:
+        if self.rows[alias.account].asked == alias.asked:
+            self.done[alias.account] = alias.asked
+
+
 class MemoryWaysToPay:
     """Implements `ports.Orders` and `ports.AutoTopUps`."""
 
     def __init__(self, freezes: FreezeBook | None = None) -> None:
         self._freezes = freezes
+        self.aliases: Mapping[str, Alias] = {}
         self.orders: dict[str, Order] = {}
         self.rules: dict[str, Rule] = {}
         self.refills: dict[str, tuple[Refill, RefillState]] = {}
@@ -399,6 +449,8 @@ class MemoryWaysToPay:
     async def begin_refill(self, refill: Refill, ceilings: Ceilings) -> bool:
         rule = self.rules.get(refill.account)
         if rule is None or rule.state != "on" or not _uses(rule, refill.method):
+            return False
+        if refill.account in self.aliases:
             return False
         if self._freezes and any(row.frozen for row in (await self._freezes.freezes_of(refill.account))[-1:]):
             return False

@@ -42,6 +42,7 @@ from gateway.core.routes import RESERVED_PREFIXES
 from gateway.core.secrets import Secret
 from gateway.core.tokens import Peppers, TokenMint
 from gateway.flows.admit import Admit
+from gateway.flows.follow import Aliases, FollowingDesk, JoinBooks
 from gateway.flows.freeze import Freezes
 from gateway.flows.identify import Callers
 from gateway.flows.keep import Keeper, Pace, Recovered
@@ -116,7 +117,9 @@ class Gateway:
             keyring=self.keyring,
             randomness=self.randomness,
         )
-        self.freezes = Freezes(book=self.records.freezes, clock=self.clock, report=report)
+        self.aliases = Aliases(book=self.records.aliases, clock=self.clock, report=report)
+        self.freezes = Freezes(book=self.records.freezes, clock=self.clock, report=report, root=self.aliases.root)
+        self.desk = FollowingDesk(self.ledger, self.aliases)
         self.limiter = Limiter(settings.limits.subjects_max)
         self.limits = self._limits(line)
         self.callers = Callers(
@@ -128,12 +131,13 @@ class Gateway:
             randomness=self.randomness,
             header=settings.tokens.header,
             cookie_names=(self.cookies.name,),
+            root=self.aliases.root,
         )
         hears_of_others(self.records, self.callers)
         self.token_recorded = News(line, self.callers.forget).token_recorded if line else self.callers.forget
         self.take_back = TakeBack(
             receipts=self.records,
-            ledger=self.ledger,
+            ledger=self.desk,
             lines=credit_lines(settings),
             live=settings.mode == "live",
             report=report,
@@ -144,6 +148,8 @@ class Gateway:
             records=self.records,
             callers=self.callers,
             freezes=self.freezes,
+            aliases=self.aliases,
+            join_books=self._join_books() if slot == 0 else None,
             call_in=self.call_in,
             clock=self.clock,
             events_days=settings.retention.events_days,
@@ -159,6 +165,7 @@ class Gateway:
             books=credit_lines(settings),
             clock=self.clock,
             randomness=self.randomness,
+            roots=self.aliases,
         )
         self.replenish = ways_to_pay.replenish(
             settings,
@@ -173,6 +180,7 @@ class Gateway:
             clock=self.clock,
             randomness=self.randomness,
             report=report,
+            roots=self.aliases,
         )
         self.notify = self._notify()
         self._sweeps = slot == 0
@@ -203,7 +211,14 @@ class Gateway:
             return keeper(self.settings, self.keyring, self.clock, self.report)
         store = BorrowedLedgerStore(line)
         report = lambda problem: self.report("ledger", problem=problem)  # noqa: E731
-        return Keeper(store, self.clock, lender=store, teller=store, pace=Pace.patient(self.settings.ledger_seconds, gap=0), report=report)
+        return Keeper(
+            store,
+            self.clock,
+            lender=store,
+            teller=store,
+            pace=Pace.patient(self.settings.ledger_seconds, gap=0),
+            report=report,
+        )
 
     def _limits(self, line: Line | None) -> RateLimits:
         near = SharedRateLimits(line, self.clock) if line else MemoryRateLimits(self.clock, self.limiter)
@@ -228,7 +243,7 @@ class Gateway:
             return_url=self.settings.public_url + RETURN_PATH,
             live=self.settings.mode == "live",
             keyring=self.keyring,
-            ledger=self.ledger,
+            ledger=self.desk,
             credentials=self.records,
             links=self.records,
             receipts=self.records,
@@ -237,6 +252,17 @@ class Gateway:
             clock=self.clock,
             randomness=self.randomness,
             token_recorded=self.token_recorded,
+        )
+
+    def _join_books(self) -> JoinBooks:
+        """One of several workers does it for all."""
+        return JoinBooks(
+            book=self.records.aliases,
+            aliases=self.aliases,
+            ledger=self.ledger,
+            currency=self.settings.currency,
+            clock=self.clock,
+            report=self.report,
         )
 
     def _notify(self) -> Notify | None:
@@ -479,6 +505,7 @@ class Gateway:
             limits=self.limits,
             looks=self.settings.limits.payment_looks,
             visitors=visitors,
+            roots=self.aliases,
         )
         wallet = WalletPlace(
             templates=self.templates,
@@ -495,6 +522,7 @@ class Gateway:
             clock=self.clock,
             routes=lambda: self.serve.routes,
             auto=auto,
+            roots=self.aliases,
         )
         app.on_response_prepare.append(drop_what_was_invented)
         self._add(app, "GET", "/-/", wallet.show)
@@ -555,6 +583,7 @@ async def _nothing_here(request: web.Request) -> web.StreamResponse:
 def admin_application(
     settings: Settings,
     ledger: Keeper,
+    aliases: Aliases,
     freezes: Freezes,
     clock: Clock,
     *,
@@ -566,7 +595,8 @@ def admin_application(
     """What the admin listener serves."""
     assert settings.secrets.operator_token is not None, "secrets are made before a gateway is built"
     place = AdminPlace(
-        ledger=ledger,
+        ledger=FollowingDesk(ledger, aliases),
+        aliases=aliases,
         freezes=freezes,
         ledger_stuck=lambda: ledger.stuck,
         operator_token=settings.secrets.operator_token,

@@ -11,7 +11,18 @@ from gateway.core.limits import Rate
 from gateway.core.money import Money
 from gateway.flows.check_out import CheckOut
 from gateway.flows.replenish import Replenish
-from gateway.ports import AutoTopUps, Clock, FreezeBook, Orders, Randomness, RateLimits, Receipts, Standings, Till
+from gateway.ports import (
+    AutoTopUps,
+    Clock,
+    FreezeBook,
+    Orders,
+    Randomness,
+    RateLimits,
+    Receipts,
+    Roots,
+    Standings,
+    Till,
+)
 from gateway.settings import Settings
 
 RETURN_PATH = "/-/paid?session_id={CHECKOUT_SESSION_ID}"
@@ -53,6 +64,7 @@ def check_out(
     books: Standings,
     clock: Clock,
     randomness: Randomness,
+    roots: Roots,
 ) -> CheckOut:
     """Who makes checkouts; without a provider it refuses to."""
     stripe, nothing = settings.stripe, Money.zero(settings.currency)
@@ -72,6 +84,7 @@ def check_out(
         altogether=settings.limits.checkouts_altogether,
         clock=clock,
         randomness=randomness,
+        root=roots.root,
     )
 
 
@@ -89,6 +102,7 @@ def replenish(
     clock: Clock,
     randomness: Randomness,
     report: Callable[..., None],
+    roots: Roots,
 ) -> Replenish | None:
     """Who tops accounts up by themselves, if that is offered."""
     stripe = settings.stripe
@@ -108,4 +122,5 @@ def replenish(
         clock=clock,
         randomness=randomness,
         report=report,
+        root=roots.root,
     )

@@ -15,7 +15,7 @@ from gateway.core.payments import PARKED, Payment
 from gateway.core.references import Reference
 from gateway.core.refusals import LedgerUnavailable, PaymentServiceUnavailable, RecordsUnavailable
 from gateway.flows.top_up import TopUp
-from gateway.ports import Ledger, RateLimits
+from gateway.ports import Ledger, RateLimits, Roots
 from gateway.web.answers import OwnAnswer
 from gateway.web.cookies import Cookies
 from gateway.web.templates import Templates, stylesheet
@@ -42,7 +42,9 @@ class Pages:
         limits: RateLimits,
         looks: Rate,
         visitors: Visitors,
+        roots: Roots,
     ) -> None:
+        self._roots = roots
         self._templates = templates
         self._cookies = cookies
         self._top_up = top_up
@@ -86,11 +88,12 @@ class Pages:
     ) -> OwnAnswer:
         """Thank who paid. The browser that set out gets its token back, unless it has another with money by now."""
         checkout = self._cookies.checkout(request.cookies, reference.token_digest)
-        is_for_caller = caller is not None and caller.account == reference.account
+        account = self._roots.root(reference.account)
+        is_for_caller = caller is not None and caller.account == account
         found_again = checkout.token if checkout else None
         if not is_for_caller and (found_again is None or await self._has_money(caller)):
             return self._say("The payment arrived", "It was credited to the wallet that it was for.")
-        balance = await self._ledger.balance(reference.account, payment.amount.currency)
+        balance = await self._ledger.balance(account, payment.amount.currency)
         address = checkout.address if checkout else None
         answer = self._page(
             "paid.html",

@@ -35,6 +35,7 @@ from gateway.ports import (
     HolderPages,
     Ledger,
     RateLimits,
+    Roots,
     StoreFailed,
 )
 from gateway.web import chart
@@ -69,7 +70,9 @@ class WalletPlace:
         clock: Clock,
         routes: Callable[[], RouteTable],
         auto: AutoPlace,
+        roots: Roots,
     ) -> None:
+        self._roots = roots
         self._templates = templates
         self._cookies = cookies
         self._visitors = visitors
@@ -161,7 +164,7 @@ class WalletPlace:
             line = await self._lines.credit_of(f"stripe:{payment}")
         except StoreFailed:
             raise LedgerUnavailable() from None
-        if line is None or line.account != caller.account or self._provider is None:
+        if line is None or self._roots.root(line.account) != caller.account or self._provider is None:
             raise NoRoute()
         url = await self._provider.receipt_url(payment)
         if url is None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import asyncpg
 
+from gateway.adapters.postgres.aliases import PostgresAliases
 from gateway.adapters.postgres.freezes import PostgresFreezes
 from gateway.adapters.postgres.keyroll import PostgresKeyRoll
 from gateway.adapters.postgres.migrations import MigrationRefused, apply
@@ -86,6 +87,7 @@ class PostgresRecords:
         self._ear: Ear | None = None
         self.key_roll = PostgresKeyRoll(self._do)
         self.freezes = PostgresFreezes(self._do)
+        self.aliases = PostgresAliases(self._do)
         self.outbox = PostgresOutbox(self._do)
         self.ways_to_pay = PostgresWaysToPay(self._do)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import aiosqlite
 
+from gateway.adapters.sqlite.aliases import SqliteAliases
 from gateway.adapters.sqlite.freezes import SqliteFreezes
 from gateway.adapters.sqlite.keyroll import SqliteKeyRoll
 from gateway.adapters.sqlite.migrations import MigrationRefused
@@ -58,6 +59,7 @@ class SqliteRecords:
         self._version: int | None = None
         self.key_roll = SqliteKeyRoll(self._read, self._write)
         self.freezes = SqliteFreezes(self._read, self._write)
+        self.aliases = SqliteAliases(self._read, self._write)
         self.outbox = SqliteOutbox(self._read, self._write)
         self.ways_to_pay = SqliteWaysToPay(self._read, self._write)
 
