@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from gateway.core.aliases import Joined
 from gateway.core.auto_top_ups import CardNotice, Ceilings, Pause, Refill, Refilled, RefillState, Rule, SavedCard, Wish
 from gateway.core.callers import Caller
 from gateway.core.headers import Fields
@@ -19,6 +20,7 @@ from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.orders import Order
 from gateway.core.outgoing import Outgoing, State, Type
+from gateway.core.payers import Homecoming, Payer, Standing
 from gateway.core.payments import Event, NoticeOutcome, Outcome, Payment
 from gateway.core.refusals import PaymentRequired, Refusal
 from gateway.core.reversals import Credited, Move, Notice
@@ -591,6 +593,56 @@ class Roots(Protocol):
         """The account that this one is an alias of, or itself. Asks nobody."""
 
 
+class Joins(Roots, Protocol):
+    """Makes accounts other ones; implemented by the flow that does. All but `root` may raise RecordsUnavailable."""
+
+    async def look(self) -> None:
+        """Learn what others have written down."""
+
+    async def add(self, account: str, into: str, why: str) -> Joined:
+        """Write down that `account` is `into` from now on; what came of it."""
+
+    async def find(self, account: str) -> Alias | None:
+        """What is on record of an alias."""
+
+
+class PayerBook(Protocol):
+    """Who has paid before, and which browsers came back. Every call may raise RecordsUnavailable."""
+
+    async def find_payers(self, digests: Sequence[bytes]) -> Mapping[bytes, str]:
+        """The accounts of those that are on record."""
+
+    async def keep_payer(
+        self, digest: bytes, *, account: str, pepper_id: str, now_ms: int, sealed: tuple[str, bytes] | None
+    ) -> str:
+        """Write down whose a payer is; whose it is on record, which is what was written first.
+
+        `sealed` is what mail needs, with the key that sealed it.
+        """
+
+    async def redigest_payer(self, digest: bytes, older: Sequence[bytes], *, pepper_id: str) -> None:
+        """What stands under older digests stands under this one from now on. Harmless to repeat."""
+
+    async def has_payer(self, account: str) -> bool:
+        """Whether anybody is known to pay for it, or for an alias of it."""
+
+    async def come_home(self, coming: Homecoming) -> Homecoming:
+        """Write down which browser came back from a checkout; what is on record, which is the one that was first."""
+
+    async def find_homecoming(self, session: str) -> Homecoming | None: ...
+
+    async def coded(self, digests: Sequence[bytes], *, since_ms: int) -> Homecoming | None:
+        """The one that was shown a code that has one of these digests, if it was not used."""
+
+    async def turn(self, session: str, was: Standing, now: Standing, *, now_ms: int) -> bool:
+        """It stands otherwise now. False if it did not stand like that. What was sealed is kept while it waits."""
+
+    async def waiting(self, before_ms: int) -> list[Homecoming]:
+        """Those that wait since before that, oldest first."""
+
+    async def drop_homecomings(self, before_ms: int) -> None: ...
+
+
 class KeyRoll(Protocol):
     """Which process has which keys, and what they are needed for. Every call may raise RecordsUnavailable."""
 
@@ -691,6 +743,19 @@ class Payments(Protocol):
         """Every completed checkout that was begun between the two, newest first. Raises PaymentServiceUnavailable."""
 
 
+class Payers(Protocol):
+    """A payment provider that can say who paid."""
+
+    async def payer_of(self, session: str) -> Payer | None:
+        """Who paid a checkout, by what it was paid with; None if that tells nobody.
+
+        Raises PaymentServiceUnavailable.
+        """
+
+    async def is_open(self, session: str) -> bool:
+        """Whether a checkout is still to be completed. Raises PaymentServiceUnavailable."""
+
+
 class Cards(Protocol):
     """A payment provider that takes exact amounts, and keeps cards and charges them."""
 
@@ -759,7 +824,7 @@ class Inbox(Protocol):
         """One event by its id."""
 
     async def reseal(self, key_id: str, *, count: int) -> int:
-        """Seal so many events of this key with the newest; how many there were. Of none it can open, 0."""
+        """Seal so many events or payers of this key with the newest; how many there were. Of none it can open, 0."""
 
     async def drop_events(self, *, before_ms: int, count: int) -> int:
         """Drop so many events that were received before that and need nothing more; how many there were."""

@@ -22,6 +22,7 @@ from gateway.core.ledger import (
 )
 from gateway.core.money import AMOUNT_MICROS_MAX, Money
 from gateway.core.orders import Order
+from gateway.core.payers import Homecoming, Standing
 from gateway.core.payments import Event
 from gateway.core.purses import PLAIN, purse_named
 from gateway.core.reversals import Credited, Move, Notice
@@ -198,6 +199,7 @@ class MemoryRecords:
         self.key_roll, self.freezes = self, self
         self.ways_to_pay = MemoryWaysToPay(self)
         self.aliases = MemoryAliases(self, self.ways_to_pay)
+        self.payers = MemoryPayers(self.aliases)
 
     async def find(self, digest: bytes) -> TokenRow | None:
         return self.tokens.get(digest)
@@ -376,6 +378,57 @@ class MemoryAliases:
     async def joined(self, alias: Alias) -> None:
         if self.rows[alias.account].asked == alias.asked:
             self.done[alias.account] = alias.asked
+
+
+class MemoryPayers:
+    """Implements `ports.PayerBook`."""
+
+    def __init__(self, aliases: MemoryAliases) -> None:
+        self._aliases = aliases
+        self.rows: dict[bytes, tuple[str, tuple[str, bytes] | None]] = {}
+        self.homecomings: dict[str, Homecoming] = {}
+
+    async def find_payers(self, digests: Sequence[bytes]) -> dict[bytes, str]:
+        return {digest: self.rows[digest][0] for digest in digests if digest in self.rows}
+
+    async def keep_payer(
+        self, digest: bytes, *, account: str, pepper_id: str, now_ms: int, sealed: tuple[str, bytes] | None
+    ) -> str:
+        return self.rows.setdefault(digest, (account, sealed))[0]
+
+    async def redigest_payer(self, digest: bytes, older: Sequence[bytes], *, pepper_id: str) -> None:
+        for one in older:
+            if one in self.rows:
+                self.rows.setdefault(digest, self.rows.pop(one))
+
+    async def has_payer(self, account: str) -> bool:
+        aliases = {row.account for row in self._aliases.rows.values() if row.into == account}
+        return any(owner in {account, *aliases} for owner, _ in self.rows.values())
+
+    async def come_home(self, coming: Homecoming) -> Homecoming:
+        return self.homecomings.setdefault(coming.session, coming)
+
+    async def find_homecoming(self, session: str) -> Homecoming | None:
+        return self.homecomings.get(session)
+
+    async def coded(self, digests: Sequence[bytes], *, since_ms: int) -> Homecoming | None:
+        found = (row for row in self.homecomings.values() if row.state == "coded" and row.at_ms >= since_ms)
+        return next((row for row in found if row.browser in digests), None)
+
+    async def turn(self, session: str, was: Standing, now: Standing, *, now_ms: int) -> bool:
+        row = self.homecomings.get(session)
+        if row is None or row.state != was:
+            return False
+        key_id, sealed = (row.key_id, row.sealed) if now == "waiting" else (None, None)
+        self.homecomings[session] = replace(row, state=now, at_ms=now_ms, key_id=key_id, sealed=sealed)
+        return True
+
+    async def waiting(self, before_ms: int) -> list[Homecoming]:
+        found = [row for row in self.homecomings.values() if row.state == "waiting" and row.at_ms <= before_ms]
+        return sorted(found, key=lambda row: row.at_ms)
+
+    async def drop_homecomings(self, before_ms: int) -> None:
+        self.homecomings = {id: row for id, row in self.homecomings.items() if row.at_ms >= before_ms}
 
 
 class MemoryWaysToPay:

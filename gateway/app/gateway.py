@@ -46,11 +46,13 @@ from gateway.flows.follow import Aliases, FollowingDesk, JoinBooks
 from gateway.flows.freeze import Freezes
 from gateway.flows.identify import Callers
 from gateway.flows.keep import Keeper, Pace, Recovered
+from gateway.flows.log_in import LogIn
 from gateway.flows.maintain import Housekept, Maintain
 from gateway.flows.notify import Notify
 from gateway.flows.receive import Webhooks
 from gateway.flows.reconcile import Reconcile
 from gateway.flows.rotate import CallIn
+from gateway.flows.rounds import Rounds
 from gateway.flows.serve import Serve
 from gateway.flows.statement import LookBack
 from gateway.flows.take_back import TakeBack
@@ -62,6 +64,7 @@ from gateway.settings import Settings, load
 from gateway.web.amounts import ChoosePlace
 from gateway.web.answers import drop_what_was_invented, internal_error, log_failure
 from gateway.web.auto_top_up import AutoPlace
+from gateway.web.codes import CodePlace
 from gateway.web.cookies import Cookies
 from gateway.web.front import Sparing
 from gateway.web.guard import Handler, continue_at_once, guarded
@@ -144,12 +147,13 @@ class Gateway:
             warned=self.freezes.warned if settings.stripe and settings.stripe.freeze_on_fraud_warning else None,
         )
         self.call_in = self._call_in(slot)
+        self.join_books = self._join_books() if slot == 0 else None
         self.upkeep = Upkeep(
             records=self.records,
             callers=self.callers,
             freezes=self.freezes,
             aliases=self.aliases,
-            join_books=self._join_books() if slot == 0 else None,
+            join_books=self.join_books,
             call_in=self.call_in,
             clock=self.clock,
             events_days=settings.retention.events_days,
@@ -182,6 +186,7 @@ class Gateway:
             report=report,
             roots=self.aliases,
         )
+        self.log_in = self._log_in()
         self.notify = self._notify()
         self._sweeps = slot == 0
         self.webhooks = self._webhooks()
@@ -196,6 +201,7 @@ class Gateway:
             cookies=self.cookies,
             public_url=settings.public_url,
             presets=settings.stripe.choice.presets if settings.stripe else (),
+            recognises=settings.stripe is not None and settings.stripe.login_by_payment != "off",
             header=settings.tokens.header,
         )
         self.look_back = LookBack(statement_books(settings), SqliteScratch, self.clock)
@@ -252,6 +258,23 @@ class Gateway:
             clock=self.clock,
             randomness=self.randomness,
             token_recorded=self.token_recorded,
+        )
+
+    def _log_in(self) -> LogIn | None:
+        stripe = self.settings.stripe
+        if self.payments is None or stripe is None:
+            return None
+        return LogIn(
+            mode=stripe.login_by_payment,
+            payments=self.payments,
+            book=self.records.payers,
+            aliases=self.aliases,
+            outbox=self.records.outbox,
+            keyring=self.keyring,
+            peppers=self.peppers,
+            clock=self.clock,
+            randomness=self.randomness,
+            report=self.report,
         )
 
     def _join_books(self) -> JoinBooks:
@@ -402,6 +425,11 @@ class Gateway:
         if self.replenish is not None:
             self._opened.push_async_callback(self.replenish.close)
             await self.replenish.open(sweeps=self._sweeps)
+        if self.log_in is not None and self._sweeps:
+            for work, seconds in ((self.recognise, 1.0), (self.log_in.forget, 3600.0)):
+                rounds = Rounds(work, every_seconds=seconds, name="login by payment")
+                self._opened.push_async_callback(rounds.close)
+                rounds.open()
         if self.notify is not None:
             self._opened.push_async_callback(self.notify.close)
             await self.notify.open(delivers=self._sweeps)
@@ -417,6 +445,12 @@ class Gateway:
     async def close(self) -> None:
         """After the last request has ended: finish what is under way and let go of the files, whatever else fails."""
         await self._opened.aclose()
+
+    async def recognise(self) -> None:
+        """Whoever came back from a checkout and counts by now gets the wallet of before. Raises RecordsUnavailable."""
+        if self.log_in is not None and self.join_books is not None:
+            await self.log_in.settle()
+            await self.join_books.now()
 
     async def _stop_linking(self) -> None:
         if self._linking is not None:
@@ -506,6 +540,7 @@ class Gateway:
             looks=self.settings.limits.payment_looks,
             visitors=visitors,
             roots=self.aliases,
+            log_in=self.log_in,
         )
         wallet = WalletPlace(
             templates=self.templates,
@@ -522,6 +557,7 @@ class Gateway:
             clock=self.clock,
             routes=lambda: self.serve.routes,
             auto=auto,
+            codes=self.log_in is not None and self.log_in.mode == "on",
             roots=self.aliases,
         )
         app.on_response_prepare.append(drop_what_was_invented)
@@ -535,6 +571,10 @@ class Gateway:
             self._add(app, "GET", "/-/top-up", chooser.show)
             self._add(app, "POST", "/-/top-up", chooser.choose)
             self._add(app, "POST", "/-/api/v1/top-ups", chooser.order)
+        if self.log_in is not None and self.log_in.mode == "on":
+            codes = CodePlace(visitors, self.log_in, self.limits, self.settings.limits.payment_looks)
+            self._add(app, "POST", "/-/wallet/code", codes.enter)
+            self._add(app, "POST", "/-/api/v1/codes", codes.tell)
         if self.replenish is not None:
             self._add(app, "POST", "/-/wallet/auto-top-up", auto.change)
             self._add(app, "POST", "/-/wallet/portal", auto.portal)

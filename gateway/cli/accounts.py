@@ -14,8 +14,9 @@ from gateway.adapters.system import SystemClock
 from gateway.cli.hosts import balance_there
 from gateway.cli.payments import moment
 from gateway.cli.records import Records, fail, opened, read_with_records, run
+from gateway.core.aliases import NOT_JOINED, Joined
 from gateway.core.money import Money
-from gateway.flows.follow import NOT_JOINED, Aliases, Joined
+from gateway.flows.follow import Aliases
 from gateway.flows.freeze import Freezes
 from gateway.ports import Freeze
 from gateway.settings import Settings

@@ -14,8 +14,8 @@ at each start.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
 
+from gateway.core.aliases import Joined
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Balance, Charge, Credit, Reversal
 from gateway.core.refusals import LedgerUnavailable
@@ -25,16 +25,10 @@ LOOK_SECONDS = 1.0
 _OVERLAP = 64
 """Rows that are read again, as those of freezes are."""
 _ANEW_MS = 7 * 86_400_000
-Joined = Literal["joined", "one already", "an alias already", "frozen"]
-NOT_JOINED: dict[Joined, str] = {
-    "one already": "they are one account already",
-    "an alias already": "it is an alias of another account already",
-    "frozen": "one of them is frozen: what is frozen stays apart until it is unfrozen",
-}
 
 
 class Aliases:
-    """The accounts that are another one now. Implements `ports.Roots`."""
+    """The accounts that are another one now. Implements `ports.Joins`."""
 
     def __init__(self, *, book: AliasBook, clock: Clock, report: Callable[..., None]) -> None:
         self._book = book
@@ -72,6 +66,10 @@ class Aliases:
         if self.root(account) == self.root(into):
             return "one already"
         return "an alias already" if self.root(account) != account else "frozen"
+
+    async def find(self, account: str) -> Alias | None:
+        """What is on record of an alias. Raises RecordsUnavailable."""
+        return await self._book.find_alias(account)
 
     async def follow(self, account: str) -> None:
         """Something was put into this account: should it be an alias, it is not to stay there.

@@ -11,14 +11,14 @@ from typing import Any
 
 from aiohttp import web
 
+from gateway.core.aliases import NOT_JOINED
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Credit, Reversal
 from gateway.core.money import Money
 from gateway.core.refusals import LedgerUnavailable, RecordsUnavailable
 from gateway.core.secrets import Secret
-from gateway.flows.follow import NOT_JOINED, Aliases
 from gateway.flows.freeze import Freezes
-from gateway.ports import Clock, Desk, RequestUnderWay, RequestUnknown
+from gateway.ports import Clock, Desk, Joins, RequestUnderWay, RequestUnknown
 from gateway.web.answers import OwnAnswer
 from gateway.web.by_hand import Entry, check_account, credited, debited, manual_credit, manual_debit, read_reason
 from gateway.web.refusals import as_problem
@@ -35,7 +35,7 @@ class AdminPlace:
         self,
         *,
         ledger: Desk,
-        aliases: Aliases,
+        aliases: Joins,
         freezes: Freezes,
         ledger_stuck: Callable[[], bool],
         operator_token: Secret,

@@ -70,9 +70,11 @@ class WalletPlace:
         clock: Clock,
         routes: Callable[[], RouteTable],
         auto: AutoPlace,
+        codes: bool,
         roots: Roots,
     ) -> None:
         self._roots = roots
+        self._codes = codes
         self._templates = templates
         self._cookies = cookies
         self._visitors = visitors
@@ -110,6 +112,7 @@ class WalletPlace:
             top_up=self._price,
             routes=self._routes().routes,
             auto=auto,
+            mark=self._visitors.mark(caller) if caller and self._codes else None,
             history=history,
             bars=chart.bars(history.days) if history else (),
             receipts=self._provider is not None,

@@ -17,6 +17,7 @@ from gateway.adapters.postgres.freezes import PostgresFreezes
 from gateway.adapters.postgres.keyroll import PostgresKeyRoll
 from gateway.adapters.postgres.migrations import MigrationRefused, apply
 from gateway.adapters.postgres.outbox import PostgresOutbox
+from gateway.adapters.postgres.payers import PostgresPayers
 from gateway.adapters.postgres.sessions import PROBLEMS, Address, Connection, Ear
 from gateway.adapters.postgres.ways_to_pay import PostgresWaysToPay
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
@@ -88,6 +89,7 @@ class PostgresRecords:
         self.key_roll = PostgresKeyRoll(self._do)
         self.freezes = PostgresFreezes(self._do)
         self.aliases = PostgresAliases(self._do)
+        self.payers = PostgresPayers(self._do)
         self.outbox = PostgresOutbox(self._do)
         self.ways_to_pay = PostgresWaysToPay(self._do)
 
@@ -218,7 +220,7 @@ class PostgresRecords:
                     "UPDATE event SET key_id = $1, object = $2 WHERE id = $3", *self._sealed(content), row["id"]
                 )
                 sealed += 1
-        return sealed
+        return sealed or await self.payers.reseal(key_id, self._keyring, self._randomness, count=count)
 
     async def drop_events(self, *, before_ms: int, count: int) -> int:
         return len(await self._do(_DROP_EVENTS, before_ms, count))

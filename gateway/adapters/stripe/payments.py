@@ -16,6 +16,7 @@ from gateway.adapters.stripe.pace import Pace
 from gateway.core.auto_top_ups import CardNotice, Refill, Refilled, SavedCard
 from gateway.core.money import Money, from_minor, to_minor
 from gateway.core.orders import Order
+from gateway.core.payers import Payer
 from gateway.core.payments import Event, Payment
 from gateway.core.refusals import PaymentServiceUnavailable
 from gateway.core.reversals import Notice
@@ -37,7 +38,7 @@ _RETRIES = 2
 
 
 class StripePayments:
-    """Implements `ports.Payments`, `ports.Cards` and `ports.HolderPages`."""
+    """Implements `ports.Payments`, `ports.Payers`, `ports.Cards` and `ports.HolderPages`."""
 
     def __init__(
         self,
@@ -122,6 +123,21 @@ class StripePayments:
         if found and found.data:
             return self._readable(found.data[0].to_dict())
         return await self.find_payment(intent) if self._keeps_cards else None
+
+    async def payer_of(self, session: str) -> Payer | None:
+        more: Any = {"expand": ["payment_intent.payment_method"]}
+        found = await self._checkout(session, more)
+        return None if found is None else cards.payer(found)
+
+    async def is_open(self, session: str) -> bool:
+        found = await self._checkout(session, {})
+        return found is not None and found.get("status") == "open"
+
+    async def _checkout(self, session: str, more: Any) -> Mapping[str, Any] | None:
+        if not _SESSION_ID.fullmatch(session):
+            return None
+        found = await self._ask(lambda stripe: stripe.v1.checkout.sessions.retrieve_async(session, more))
+        return None if found is None else found.to_dict()
 
     async def checkout(self, order: Order) -> str:
         asked: Any = cards.session_of(order, return_url=self._return_url, wallet_url=self._wallet_url)
