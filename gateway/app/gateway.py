@@ -38,6 +38,7 @@ from gateway.core.limits import Limiter
 from gateway.core.money import Money
 from gateway.core.places import Places
 from gateway.core.refusals import GatewayBusy, NoRoute, PaymentServiceUnavailable
+from gateway.core.reversals import Notice
 from gateway.core.routes import RESERVED_PREFIXES
 from gateway.core.secrets import Secret
 from gateway.core.tokens import Peppers, TokenMint
@@ -144,7 +145,7 @@ class Gateway:
             lines=credit_lines(settings),
             live=settings.mode == "live",
             report=report,
-            warned=self.freezes.warned if settings.stripe and settings.stripe.freeze_on_fraud_warning else None,
+            warned=self._warned if settings.stripe and settings.stripe.freeze_on_fraud_warning else None,
         )
         self.call_in = self._call_in(slot)
         self.join_books = self._join_books() if slot == 0 else None
@@ -241,6 +242,11 @@ class Gateway:
             clock=self.clock,
             report=self.report,
         )
+
+    async def _warned(self, account: str, notice: Notice) -> None:
+        """What is frozen is the account that it is by now. Raises RecordsUnavailable."""
+        await self.aliases.look()
+        await self.freezes.warned(account, notice)
 
     def _top_up(self) -> TopUp:
         return TopUp(

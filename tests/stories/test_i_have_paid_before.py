@@ -224,7 +224,7 @@ async def test_somebody_elses_session_is_not_ours(make_stage: StageMaker) -> Non
 
 
 async def code_of(stage: Stage, session: ClientSession, id: str) -> str:
-    found = re.search(r"Your code</dt><dd class=\"id\">(\w+)</dd>", await comes_back(stage, session, id))
+    found = re.search(r"Your code</dt><dd class=\"id\">([\w-]+)</dd>", await comes_back(stage, session, id))
     assert found is not None
     return found[1]
 

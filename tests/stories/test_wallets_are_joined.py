@@ -50,7 +50,7 @@ async def has(file: Path, account: str) -> int:
 
 @asynccontextmanager
 async def spending(hosts: list[Settings], callers: list[Funded], served: Counter[int]) -> AsyncIterator[None]:
-    """Every caller asks every host without pause, on new connections, so at whichever worker; a dead host is waited for."""
+    """Every caller asks every host without pause, each time on a new connection, so at whichever worker."""
     over = asyncio.Event()
 
     async def ask(host: Settings, caller: Funded) -> None:
