@@ -13,6 +13,7 @@ from gateway.core.ledger import Credit, Reversal, Tariff
 from gateway.core.money import Money
 from gateway.core.refusals import LedgerUnavailable
 from gateway.flows.follow import Aliases, FollowingDesk, JoinBooks
+from gateway.flows.freeze import Freezes
 from gateway.flows.keep import Keeper, Pace
 from tests.fakes import FakeClock
 
@@ -224,3 +225,63 @@ async def _spend(shop: Shop, account: str, micros: int, number: int) -> int:
     await shop.keeper.start(hold, usd(micros), "strict")
     hold.started()
     return shop.keeper.settle(hold, usd(micros)).micros
+
+
+async def test_a_chain_is_flat_in_the_memory_too_however_long_ago_it_was_read() -> None:
+    [known] = Shop().known
+    await known.add(A, B, "asked")
+    for number in range(100):  # more than are read again
+        await known.add(f"acct_{number:032}", C, "asked")
+    await known.add(B, C, "asked")
+    assert known.root(A) == C
+
+
+async def test_what_a_process_takes_back_that_has_not_heard_is_moved_after_it() -> None:
+    shop = Shop(processes=2)
+    await shop.keeper.open()
+    await shop.keeper.credit(paid(1, B, 5))
+    await shop.known[0].add(A, B, "asked")
+    await shop.joined()
+    await shop.desks[1].reverse(Reversal("stripe:re_1", A, usd(2), "refund", ""))
+    await shop.joined()
+    assert (await shop.has(A), await shop.has(B)) == (0, 3)
+
+
+async def test_what_a_request_holds_moves_when_it_has_ended() -> None:
+    shop = Shop()
+    await shop.keeper.open()
+    await shop.keeper.credit(paid(1, A, 5))
+    hold = await shop.keeper.hold(A, usd(4), id=RequestId(1, 1), token=1, tariff=Tariff("r", "operator", 0, "p"))
+    await shop.known[0].add(A, B, "asked")
+    await shop.join.now()
+    assert await shop.has(B) == 1
+    assert len(await shop.records.aliases.unjoined()) == 1
+    shop.keeper.settle(hold, usd(0))
+    await shop.joined()
+    assert (await shop.has(A), await shop.has(B)) == (0, 5)
+
+
+async def test_into_an_account_that_became_an_alias_in_the_meantime() -> None:
+    """What was moved there after its own books had been joined moves on."""
+    shop = Shop()
+    await shop.keeper.open()
+    await shop.keeper.credit(paid(1, A, 5))
+    await shop.known[0].add(A, B, "asked")
+    [old] = await shop.records.aliases.unjoined()
+    await shop.known[0].add(B, C, "asked")
+    await shop.joined()
+    await shop.keeper.credit(paid(2, A, 7))
+    await shop.join._join(old)  # by what another process had read before
+    assert await shop.has(B) == 7
+    await shop.joined()
+    assert [await shop.has(account) for account in (A, B, C)] == [0, 0, 12]
+
+
+async def test_who_freezes_an_alias_freezes_what_it_is_now() -> None:
+    shop = Shop()
+    await shop.known[0].add(A, B, "asked")
+    freezes = Freezes(book=shop.records, clock=shop.clock, report=lambda *_, **__: None, root=shop.known[0].root)
+    assert await freezes.freeze(A, "leaked")
+    assert freezes.holds(B)
+    assert await freezes.unfreeze(A, "found")
+    assert not freezes.holds(B)

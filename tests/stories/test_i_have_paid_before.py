@@ -186,6 +186,21 @@ async def test_who_waits_at_the_return_page_before_it_was_paid_is_not_the_payer(
         assert await wallet(stage, thief) == "5.00 USD"
 
 
+async def test_the_token_alone_is_not_the_browser_that_began(make_stage: StageMaker) -> None:
+    stage = await shop(make_stage)
+    async with browser() as old, ClientSession() as program:
+        await bought(stage, old, card=CARD)
+        refused = await unpaid(stage, program)
+        id = await buys(stage, refused["payment_url"], card=CARD)
+        token = {"Authorization": f"Bearer {refused['access_token']}"}
+        async with program.get(f"{stage.url}/-/paid?session_id={id}", headers=token) as answer:
+            told = await answer.text()
+        assert "You have 5.00 USD" in told
+        assert FOUND not in told
+        await counts(stage)
+        assert (await stage.gateway.records.aliases.aliases_after(0)) == []
+
+
 async def test_it_counts_only_when_the_payer_has_had_time_to_come(make_stage: StageMaker) -> None:
     stage = await shop(make_stage)
     async with browser() as old, browser() as new:
