@@ -21,7 +21,8 @@ from gateway.cli.books import head_keys
 from gateway.core.secrets import Secret
 from gateway.demo.upstreams import ToyUpstream, weather
 from gateway.settings import Settings
-from tests.callers import Funded
+from tests.callers import Funded, funded
+from tests.conftest import StageMaker
 from tests.gateway_process import fund, running, write_config
 from tests.postgres_server import Server
 from tests.stories import test_many_hosts
@@ -140,3 +141,34 @@ async def test_two_hosts_that_both_serve_both(tmp_path: Path, upstream: ToyUpstr
     left = [await has(file, caller.account) for caller in callers]
     price = (20_000_000 - sum(left)) / served[200]
     assert (left[0], price) == (0, PRICE)
+
+
+async def test_the_admin_listener_joins_and_says_why_not(make_stage: StageMaker) -> None:
+    stage = await make_stage()
+    first, second = await funded(stage, "5.00 usd", count=2)
+    admin = f"http://{stage.settings.admin[0]}:{stage.settings.admin[1]}/accounts"
+    operator = stage.settings.secrets.operator_token
+    assert operator is not None
+    asked = [
+        ({}, 400, "into"),
+        ({"into": "acct_1", "reason": "x"}, 400, "acct_1"),
+        ({"into": second.account, "reason": " "}, 400, "reason"),
+        ({"into": first.account, "reason": "x"}, 409, "one account already"),
+        ({"into": second.account, "reason": "x"}, 200, second.account),
+        ({"into": second.account, "reason": "x"}, 409, "one account already"),
+    ]
+    async with ClientSession(headers={"Authorization": f"Bearer {operator.reveal()}"}) as session:
+        for body, status, words in asked:
+            async with session.post(f"{admin}/{first.account}/join", json=body) as answer:
+                assert answer.status == status
+                assert words in await answer.text()
+        await stage.gateway.recognise()
+        credit = {"ref": "late", "amount": "1.00 usd", "reason": "for the old name"}
+        async with session.post(f"{admin}/{first.account}/credit", json=credit) as answer:
+            assert (await answer.json())["available"] == "11.00 usd"
+        async with session.get(f"{admin}/{first.account}/balance?currency=usd") as answer:
+            assert (await answer.json())["available"] == "11.00 usd"
+        async with session.post(f"{admin}/{first.account}/freeze", json={"reason": "x"}) as answer:
+            assert answer.status == 200
+    async with ClientSession(headers=second.headers) as session, session.get(stage.url + "/weather/x") as answer:
+        assert answer.status == 403, "who freezes the alias freezes the account"

@@ -280,7 +280,9 @@ class StripePayments:
             self._pace.answered()
             return answer
         except stripe.StripeError as error:
-            self._pace.answered() if isinstance(error, stripe.InvalidRequestError) else self._pace.failed()
+            # That a key may not do one thing is no reason to leave off the others.
+            answered = isinstance(error, stripe.InvalidRequestError | stripe.PermissionError)
+            self._pace.answered() if answered else self._pace.failed()
             if isinstance(error, stripe.InvalidRequestError) and error.code == "resource_missing":
                 return None
             param = getattr(error, "param", None)
