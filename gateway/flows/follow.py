@@ -10,6 +10,9 @@ put something into an account looks afterwards whether it is an alias *by the re
 be joined once more. An alias that is written down after that look is joined after it, too: so nothing falls between.
 What a crash gives back (a record that was voided) nobody has put there: so the aliases of the last days are joined anew
 at each start.
+
+For at most a second, a process that has not heard finds the old account empty and may refuse: no money is lost by it.
+To wait with the books until all have heard would only turn that round, for who has nothing in the new account.
 """
 
 from collections.abc import Callable
