@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
+from gateway.core.aliases import Joined
 from gateway.core.auto_top_ups import CardNotice, Ceilings, Pause, Refill, Refilled, RefillState, Rule, SavedCard, Wish
 from gateway.core.callers import Caller
 from gateway.core.headers import Fields
@@ -19,6 +20,7 @@ from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.orders import Order
 from gateway.core.outgoing import Outgoing, State, Type
+from gateway.core.payers import Homecoming, Payer, Standing
 from gateway.core.payments import Bounds, Event, NoticeOutcome, Outcome, Payment
 from gateway.core.plans import Plan, Subscription, SubscriptionNotice, Unpaid
 from gateway.core.purses import Purse
@@ -146,6 +148,16 @@ class Entries(Protocol):
     async def credit(self, credit: Credit) -> bool: ...
 
     async def reverse(self, reversal: Reversal) -> bool: ...
+
+
+class Desk(Entries, Protocol):
+    """What an operator does to accounts by hand: as `Ledger` promises of each."""
+
+    async def refund(self, request: RequestId, reason: str) -> list[Charge]: ...
+
+    async def balance(self, account: str, currency: str) -> Balance: ...
+
+    async def funded(self, account: str, currency: str) -> bool: ...
 
 
 class Ledger(Protocol):
@@ -533,6 +545,109 @@ class Frozen(Protocol):
         """Whether an account may not spend. Asks nobody."""
 
 
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """An account that is another one now, which is none itself. Numbers are as those of freezes.
+
+    `asked` counts how often the books of both were to be joined.
+    """
+
+    number: int
+    account: str
+    into: str
+    why: str
+    at_ms: int
+    asked: int = 1
+
+
+class AliasBook(Protocol):
+    """Which accounts are another one now. Every call may raise RecordsUnavailable."""
+
+    async def add_alias(self, account: str, into: str, *, why: str, now_ms: int) -> bool:
+        """Write it down; returns when it is durable. What was an alias of the account is one of the other, too.
+
+        If `into` is an alias, that account is meant which it is one of. False, and nothing changes, if the account is
+        an alias already, or they are the same, or one of them is frozen.
+        """
+
+    async def aliases_after(self, number: int) -> list[Alias]:
+        """Those with higher numbers, in order."""
+
+    async def find_alias(self, account: str) -> Alias | None: ...
+
+    async def unjoined(self) -> list[Alias]:
+        """Those whose books are to be joined, oldest first."""
+
+    async def ask_to_join(self, account: str) -> None:
+        """Something may have arrived at an alias: join the books once more."""
+
+    async def ask_to_join_since(self, at_ms: int) -> None:
+        """The same of all that were written down after that."""
+
+    async def joined(self, alias: Alias) -> None:
+        """Its books are one. Nothing, if that was asked for again in between."""
+
+
+class Roots(Protocol):
+    """Which account an account is now, as far as this process knows: at most a second behind."""
+
+    def root(self, account: str) -> str:
+        """The account that this one is an alias of, or itself. Asks nobody."""
+
+    def names(self, account: str) -> Sequence[str]:
+        """The account, and those that are aliases of it. Asks nobody."""
+
+
+class Joins(Roots, Protocol):
+    """Makes accounts other ones; implemented by the flow that does. All but `root` may raise RecordsUnavailable."""
+
+    async def look(self) -> None:
+        """Learn what others have written down."""
+
+    async def add(self, account: str, into: str, why: str) -> Joined:
+        """Write down that `account` is `into` from now on; what came of it."""
+
+    async def find(self, account: str) -> Alias | None:
+        """What is on record of an alias."""
+
+
+class PayerBook(Protocol):
+    """Who has paid before, and which browsers came back. Every call may raise RecordsUnavailable."""
+
+    async def find_payers(self, digests: Sequence[bytes]) -> Mapping[bytes, str]:
+        """The accounts of those that are on record."""
+
+    async def keep_payer(
+        self, digest: bytes, *, account: str, pepper_id: str, now_ms: int, sealed: tuple[str, bytes] | None
+    ) -> str:
+        """Write down whose a payer is; whose it is on record, which is what was written first.
+
+        `sealed` is what mail needs, with the key that sealed it.
+        """
+
+    async def redigest_payer(self, digest: bytes, older: Sequence[bytes], *, pepper_id: str) -> None:
+        """What stands under older digests stands under this one from now on. Harmless to repeat."""
+
+    async def has_payer(self, account: str) -> bool:
+        """Whether anybody is known to pay for it, or for an alias of it."""
+
+    async def come_home(self, coming: Homecoming) -> Homecoming:
+        """Write down which browser came back from a checkout; what is on record, which is the one that was first."""
+
+    async def find_homecoming(self, session: str) -> Homecoming | None: ...
+
+    async def coded(self, digests: Sequence[bytes], *, since_ms: int) -> Homecoming | None:
+        """The one that was shown a code that has one of these digests, if it was not used."""
+
+    async def turn(self, session: str, was: Standing, now: Standing, *, now_ms: int) -> bool:
+        """It stands otherwise now. False if it did not stand like that. What was sealed is kept while it waits."""
+
+    async def waiting(self, before_ms: int) -> list[Homecoming]:
+        """Those that wait since before that, oldest first."""
+
+    async def drop_homecomings(self, before_ms: int) -> None: ...
+
+
 class KeyRoll(Protocol):
     """Which process has which keys, and what they are needed for. Every call may raise RecordsUnavailable."""
 
@@ -634,6 +749,19 @@ class Payments(Protocol):
         """Every completed checkout that was begun between the two, newest first. Raises PaymentServiceUnavailable."""
 
 
+class Payers(Protocol):
+    """A payment provider that can say who paid."""
+
+    async def payer_of(self, session: str) -> Payer | None:
+        """Who paid a checkout, by what it was paid with; None if that tells nobody.
+
+        Raises PaymentServiceUnavailable.
+        """
+
+    async def is_open(self, session: str) -> bool:
+        """Whether a checkout is still to be completed. Raises PaymentServiceUnavailable."""
+
+
 class Cards(Protocol):
     """A payment provider that takes exact amounts, and keeps cards and charges them."""
 
@@ -719,7 +847,7 @@ class Inbox(Protocol):
         """One event by its id."""
 
     async def reseal(self, key_id: str, *, count: int) -> int:
-        """Seal so many events of this key with the newest; how many there were. Of none it can open, 0."""
+        """Seal so many events or payers of this key with the newest; how many there were. Of none it can open, 0."""
 
     async def drop_events(self, *, before_ms: int, count: int) -> int:
         """Drop so many events that were received before that and need nothing more; how many there were."""

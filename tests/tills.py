@@ -16,6 +16,7 @@ from gateway.core.plans import Plan
 from gateway.core.references import Reference
 from gateway.core.refusals import PaymentServiceUnavailable
 from gateway.core.secrets import Secret
+from gateway.flows.follow import Aliases
 from gateway.flows.keep import Keeper, Pace
 from gateway.flows.receive import Webhooks
 from gateway.flows.subscribe import Subscribe
@@ -121,10 +122,12 @@ class MemoryTill:
             token_recorded=lambda digest: None,
         )
         self.outbox = Told()
+        self.aliases = Aliases(book=self.records.aliases, clock=self.clock, report=report)
         self.subscribe = Subscribe(
             sells=self.provider,
             subscriptions=self.records.subscriptions,
             outbox=self.outbox,
+            roots=self.aliases,
             keyring=KEYRING,
             live=False,
             clock=self.clock,

@@ -1,7 +1,7 @@
 """Every port in memory: for tests and demos, and as the model that the databases are compared with."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,12 +22,13 @@ from gateway.core.ledger import (
 )
 from gateway.core.money import AMOUNT_MICROS_MAX, Money
 from gateway.core.orders import Order
+from gateway.core.payers import Homecoming, Standing
 from gateway.core.payments import Event
 from gateway.core.plans import Subscription
 from gateway.core.purses import PLAIN, purse_named
 from gateway.core.reversals import Credited, Move, Notice
 from gateway.core.rotation import Holder, KeyKind, KeyUse
-from gateway.ports import CreditLine, Freeze, FreezeBook, InboxEntry, InboxStatus, TokenRow
+from gateway.ports import Alias, CreditLine, Freeze, FreezeBook, InboxEntry, InboxStatus, TokenRow
 
 
 @dataclass(slots=True)
@@ -201,6 +202,8 @@ class MemoryRecords:
         self.key_roll, self.freezes = self, self
         self.ways_to_pay = MemoryWaysToPay(self)
         self.subscriptions = MemorySubscriptions()
+        self.aliases = MemoryAliases(self, self.ways_to_pay)
+        self.payers = MemoryPayers(self.aliases)
 
     async def find(self, digest: bytes) -> TokenRow | None:
         return self.tokens.get(digest)
@@ -363,11 +366,111 @@ class MemorySubscriptions:
         return [url for of, url in waiting if of == subscription and url]
 
 
+class MemoryAliases:
+    """Implements `ports.AliasBook`."""
+
+    def __init__(self, freezes: FreezeBook, ways: "MemoryWaysToPay") -> None:
+        self._freezes = freezes
+        self._ways = ways
+        self.rows: dict[str, Alias] = {}
+        self.done: dict[str, int] = {}
+        ways.aliases = self.rows
+
+    async def add_alias(self, account: str, into: str, *, why: str, now_ms: int) -> bool:
+        root = self.rows[into].into if into in self.rows else into
+        for one in (account, root):
+            if any(row.frozen for row in (await self._freezes.freezes_of(one))[-1:]):
+                return False
+        if account in self.rows or account == root:
+            return False
+        for row in [row for row in self.rows.values() if row.into == account]:
+            self.rows[row.account] = replace(row, into=root, asked=row.asked + 1)
+        self.rows[account] = Alias(len(self.rows) + 1, account, root, why, now_ms)
+        rule = self._ways.rules.get(account)
+        if rule is not None and rule.wanted:
+            changed_ms = max(rule.changed_ms, now_ms)
+            self._ways.rules[account] = replace(rule, wanted=False, paused=None, changed_ms=changed_ms)
+        return True
+
+    async def aliases_after(self, number: int) -> list[Alias]:
+        return sorted((row for row in self.rows.values() if row.number > number), key=lambda row: row.number)
+
+    async def find_alias(self, account: str) -> Alias | None:
+        return self.rows.get(account)
+
+    async def unjoined(self) -> list[Alias]:
+        return [row for row in await self.aliases_after(0) if self.done.get(row.account, 0) < row.asked]
+
+    async def ask_to_join(self, account: str) -> None:
+        if account in self.rows:
+            self.rows[account] = replace(self.rows[account], asked=self.rows[account].asked + 1)
+
+    async def ask_to_join_since(self, at_ms: int) -> None:
+        for row in [row for row in self.rows.values() if row.at_ms > at_ms]:
+            await self.ask_to_join(row.account)
+
+    async def joined(self, alias: Alias) -> None:
+        if self.rows[alias.account].asked == alias.asked:
+            self.done[alias.account] = alias.asked
+
+
+class MemoryPayers:
+    """Implements `ports.PayerBook`."""
+
+    def __init__(self, aliases: MemoryAliases) -> None:
+        self._aliases = aliases
+        self.rows: dict[bytes, tuple[str, tuple[str, bytes] | None]] = {}
+        self.homecomings: dict[str, Homecoming] = {}
+
+    async def find_payers(self, digests: Sequence[bytes]) -> dict[bytes, str]:
+        return {digest: self.rows[digest][0] for digest in digests if digest in self.rows}
+
+    async def keep_payer(
+        self, digest: bytes, *, account: str, pepper_id: str, now_ms: int, sealed: tuple[str, bytes] | None
+    ) -> str:
+        return self.rows.setdefault(digest, (account, sealed))[0]
+
+    async def redigest_payer(self, digest: bytes, older: Sequence[bytes], *, pepper_id: str) -> None:
+        for one in older:
+            if one in self.rows:
+                self.rows.setdefault(digest, self.rows.pop(one))
+
+    async def has_payer(self, account: str) -> bool:
+        aliases = {row.account for row in self._aliases.rows.values() if row.into == account}
+        return any(owner in {account, *aliases} for owner, _ in self.rows.values())
+
+    async def come_home(self, coming: Homecoming) -> Homecoming:
+        return self.homecomings.setdefault(coming.session, coming)
+
+    async def find_homecoming(self, session: str) -> Homecoming | None:
+        return self.homecomings.get(session)
+
+    async def coded(self, digests: Sequence[bytes], *, since_ms: int) -> Homecoming | None:
+        found = (row for row in self.homecomings.values() if row.state == "coded" and row.at_ms >= since_ms)
+        return next((row for row in found if row.browser in digests), None)
+
+    async def turn(self, session: str, was: Standing, now: Standing, *, now_ms: int) -> bool:
+        row = self.homecomings.get(session)
+        if row is None or row.state != was:
+            return False
+        key_id, sealed = (row.key_id, row.sealed) if now == "waiting" else (None, None)
+        self.homecomings[session] = replace(row, state=now, at_ms=now_ms, key_id=key_id, sealed=sealed)
+        return True
+
+    async def waiting(self, before_ms: int) -> list[Homecoming]:
+        found = [row for row in self.homecomings.values() if row.state == "waiting" and row.at_ms <= before_ms]
+        return sorted(found, key=lambda row: row.at_ms)
+
+    async def drop_homecomings(self, before_ms: int) -> None:
+        self.homecomings = {id: row for id, row in self.homecomings.items() if row.at_ms >= before_ms}
+
+
 class MemoryWaysToPay:
     """Implements `ports.Orders` and `ports.AutoTopUps`."""
 
     def __init__(self, freezes: FreezeBook | None = None) -> None:
         self._freezes = freezes
+        self.aliases: Mapping[str, Alias] = {}
         self.orders: dict[str, Order] = {}
         self.rules: dict[str, Rule] = {}
         self.refills: dict[str, tuple[Refill, RefillState]] = {}
@@ -433,6 +536,8 @@ class MemoryWaysToPay:
     async def begin_refill(self, refill: Refill, ceilings: Ceilings) -> bool:
         rule = self.rules.get(refill.account)
         if rule is None or rule.state != "on" or not _uses(rule, refill.method):
+            return False
+        if refill.account in self.aliases:
             return False
         if self._freezes and any(row.frozen for row in (await self._freezes.freezes_of(refill.account))[-1:]):
             return False

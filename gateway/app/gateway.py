@@ -38,18 +38,22 @@ from gateway.core.limits import Limiter
 from gateway.core.money import Money
 from gateway.core.places import Places
 from gateway.core.refusals import GatewayBusy, NoRoute, PaymentServiceUnavailable
+from gateway.core.reversals import Notice
 from gateway.core.routes import RESERVED_PREFIXES
 from gateway.core.secrets import Secret
 from gateway.core.tokens import Peppers, TokenMint
 from gateway.flows.admit import Admit
+from gateway.flows.follow import Aliases, FollowingDesk, JoinBooks
 from gateway.flows.freeze import Freezes
 from gateway.flows.identify import Callers
 from gateway.flows.keep import Keeper, Pace, Recovered
+from gateway.flows.log_in import LogIn
 from gateway.flows.maintain import Housekept, Maintain
 from gateway.flows.notify import Notify
 from gateway.flows.receive import Webhooks
 from gateway.flows.reconcile import Reconcile
 from gateway.flows.rotate import CallIn
+from gateway.flows.rounds import Rounds
 from gateway.flows.serve import Serve
 from gateway.flows.statement import LookBack
 from gateway.flows.take_back import TakeBack
@@ -61,6 +65,7 @@ from gateway.settings import Settings, load
 from gateway.web.amounts import ChoosePlace
 from gateway.web.answers import drop_what_was_invented, internal_error, log_failure
 from gateway.web.auto_top_up import AutoPlace
+from gateway.web.codes import CodePlace
 from gateway.web.cookies import Cookies
 from gateway.web.front import Sparing
 from gateway.web.guard import Handler, continue_at_once, guarded
@@ -117,7 +122,9 @@ class Gateway:
             keyring=self.keyring,
             randomness=self.randomness,
         )
-        self.freezes = Freezes(book=self.records.freezes, clock=self.clock, report=report)
+        self.aliases = Aliases(book=self.records.aliases, clock=self.clock, report=report)
+        self.freezes = Freezes(book=self.records.freezes, clock=self.clock, report=report, root=self.aliases.root)
+        self.desk = FollowingDesk(self.ledger, self.aliases)
         self.limiter = Limiter(settings.limits.subjects_max)
         self.limits = self._limits(line)
         self.callers = Callers(
@@ -129,22 +136,26 @@ class Gateway:
             randomness=self.randomness,
             header=settings.tokens.header,
             cookie_names=(self.cookies.name,),
+            root=self.aliases.root,
         )
         hears_of_others(self.records, self.callers)
         self.token_recorded = News(line, self.callers.forget).token_recorded if line else self.callers.forget
         self.take_back = TakeBack(
             receipts=self.records,
-            ledger=self.ledger,
+            ledger=self.desk,
             lines=credit_lines(settings),
             live=settings.mode == "live",
             report=report,
-            warned=self.freezes.warned if settings.stripe and settings.stripe.freeze_on_fraud_warning else None,
+            warned=self._warned if settings.stripe and settings.stripe.freeze_on_fraud_warning else None,
         )
         self.call_in = self._call_in(slot)
+        self.join_books = self._join_books() if slot == 0 else None
         self.upkeep = Upkeep(
             records=self.records,
             callers=self.callers,
             freezes=self.freezes,
+            aliases=self.aliases,
+            join_books=self.join_books,
             call_in=self.call_in,
             clock=self.clock,
             events_days=settings.retention.events_days,
@@ -160,6 +171,7 @@ class Gateway:
             books=credit_lines(settings),
             clock=self.clock,
             randomness=self.randomness,
+            roots=self.aliases,
         )
         self.replenish = ways_to_pay.replenish(
             settings,
@@ -174,16 +186,19 @@ class Gateway:
             clock=self.clock,
             randomness=self.randomness,
             report=report,
+            roots=self.aliases,
         )
         self.subscribe = ways_to_pay.subscribe(
             settings,
             self.payments,
             self.records.subscriptions,
             self.records.outbox,
+            roots=self.aliases,
             keyring=self.keyring,
             clock=self.clock,
             report=report,
         )
+        self.log_in = self._log_in()
         self.notify = self._notify()
         self._sweeps = slot == 0
         self.webhooks = self._webhooks()
@@ -198,6 +213,7 @@ class Gateway:
             cookies=self.cookies,
             public_url=settings.public_url,
             presets=settings.stripe.choice.presets if settings.stripe else (),
+            recognises=settings.stripe is not None and settings.stripe.login_by_payment != "off",
             header=settings.tokens.header,
         )
         self.look_back = LookBack(statement_books(settings), SqliteScratch, self.clock)
@@ -232,6 +248,11 @@ class Gateway:
             report=self.report,
         )
 
+    async def _warned(self, account: str, notice: Notice) -> None:
+        """What is frozen is the account that it is by now. Raises RecordsUnavailable."""
+        await self.aliases.look()
+        await self.freezes.warned(account, notice)
+
     def _top_up(self) -> TopUp:
         return TopUp(
             payments=self.payments,
@@ -240,7 +261,7 @@ class Gateway:
             return_url=self.settings.public_url + RETURN_PATH,
             live=self.settings.mode == "live",
             keyring=self.keyring,
-            ledger=self.ledger,
+            ledger=self.desk,
             credentials=self.records,
             links=self.records,
             receipts=self.records,
@@ -250,6 +271,34 @@ class Gateway:
             clock=self.clock,
             randomness=self.randomness,
             token_recorded=self.token_recorded,
+        )
+
+    def _log_in(self) -> LogIn | None:
+        stripe = self.settings.stripe
+        if self.payments is None or stripe is None:
+            return None
+        return LogIn(
+            mode=stripe.login_by_payment,
+            payments=self.payments,
+            book=self.records.payers,
+            aliases=self.aliases,
+            outbox=self.records.outbox,
+            keyring=self.keyring,
+            peppers=self.peppers,
+            clock=self.clock,
+            randomness=self.randomness,
+            report=self.report,
+        )
+
+    def _join_books(self) -> JoinBooks:
+        """One of several workers does it for all."""
+        return JoinBooks(
+            book=self.records.aliases,
+            aliases=self.aliases,
+            ledger=self.ledger,
+            currency=self.settings.currency,
+            clock=self.clock,
+            report=self.report,
         )
 
     def _notify(self) -> Notify | None:
@@ -391,6 +440,11 @@ class Gateway:
         if self.replenish is not None:
             self._opened.push_async_callback(self.replenish.close)
             await self.replenish.open(sweeps=self._sweeps)
+        if self.log_in is not None and self._sweeps:
+            for work, seconds in ((self.recognise, 1.0), (self.log_in.forget, 3600.0)):
+                rounds = Rounds(work, every_seconds=seconds, name="login by payment")
+                self._opened.push_async_callback(rounds.close)
+                rounds.open()
         if self.notify is not None:
             self._opened.push_async_callback(self.notify.close)
             await self.notify.open(delivers=self._sweeps)
@@ -406,6 +460,12 @@ class Gateway:
     async def close(self) -> None:
         """After the last request has ended: finish what is under way and let go of the files, whatever else fails."""
         await self._opened.aclose()
+
+    async def recognise(self) -> None:
+        """Whoever came back from a checkout and counts by now gets the wallet of before. Raises RecordsUnavailable."""
+        if self.log_in is not None and self.join_books is not None:
+            await self.log_in.settle()
+            await self.join_books.now()
 
     async def _stop_linking(self) -> None:
         if self._linking is not None:
@@ -498,6 +558,8 @@ class Gateway:
             limits=self.limits,
             looks=self.settings.limits.payment_looks,
             visitors=visitors,
+            roots=self.aliases,
+            log_in=self.log_in,
         )
         wallet = WalletPlace(
             templates=self.templates,
@@ -515,6 +577,8 @@ class Gateway:
             routes=lambda: self.serve.routes,
             auto=auto,
             subscriptions=subscriptions,
+            codes=self.log_in is not None and self.log_in.mode == "on",
+            roots=self.aliases,
         )
         app.on_response_prepare.append(drop_what_was_invented)
         self._add(app, "GET", "/-/", wallet.show)
@@ -533,6 +597,10 @@ class Gateway:
             self._add(app, "GET", "/-/api/v1/subscriptions", subscriptions.tell)
             self._add(app, "POST", "/-/api/v1/subscriptions", subscriptions.begin)
             self._add(app, "DELETE", "/-/api/v1/subscriptions/{id}", subscriptions.stop)
+        if self.log_in is not None and self.log_in.mode == "on":
+            codes = CodePlace(visitors, self.log_in, self.limits, self.settings.limits.payment_looks)
+            self._add(app, "POST", "/-/wallet/code", codes.enter)
+            self._add(app, "POST", "/-/api/v1/codes", codes.tell)
         if self.replenish is not None:
             self._add(app, "POST", "/-/wallet/auto-top-up", auto.change)
             self._add(app, "POST", "/-/wallet/portal", auto.portal)
@@ -581,6 +649,7 @@ async def _nothing_here(request: web.Request) -> web.StreamResponse:
 def admin_application(
     settings: Settings,
     ledger: Keeper,
+    aliases: Aliases,
     freezes: Freezes,
     clock: Clock,
     *,
@@ -592,7 +661,8 @@ def admin_application(
     """What the admin listener serves."""
     assert settings.secrets.operator_token is not None, "secrets are made before a gateway is built"
     place = AdminPlace(
-        ledger=ledger,
+        ledger=FollowingDesk(ledger, aliases),
+        aliases=aliases,
         freezes=freezes,
         ledger_stuck=lambda: ledger.stuck,
         operator_token=settings.secrets.operator_token,

@@ -24,6 +24,7 @@ from gateway.app.running import Running, front, refused
 from gateway.core.ids import RequestId, RequestNumbers
 from gateway.core.keyring import Keyring
 from gateway.core.limits import Limiter
+from gateway.flows.follow import Aliases
 from gateway.flows.freeze import Freezes
 from gateway.flows.keep.slices import Slices
 from gateway.settings import Settings, SettingsInvalid
@@ -140,7 +141,9 @@ class KeeperMember(Member):
         self._clock = SystemClock()
         self._keyring = Keyring(post.settings.secrets.sealing_keys)
         self._records = records(post.settings, self._keyring, SystemRandomness())
-        self._freezes = Freezes(book=self._records.freezes, clock=self._clock, report=post.report)
+        self._aliases = Aliases(book=self._records.aliases, clock=self._clock, report=post.report)
+        root = self._aliases.root
+        self._freezes = Freezes(book=self._records.freezes, clock=self._clock, report=post.report, root=root)
 
     async def take_up(self, settings: Settings) -> dict[str, Any]:
         """Only keys: they sign the books."""
@@ -168,6 +171,7 @@ class KeeperMember(Member):
                 admin_application(
                     settings,
                     ledger,
+                    self._aliases,
                     self._freezes,
                     self._clock,
                     reload=lambda: self._ask("reload"),

@@ -11,6 +11,7 @@ from gateway.app import ways_to_pay
 from gateway.app.gateway import credit_lines, records
 from gateway.app.ways_to_pay import RETURN_PATH, provider
 from gateway.core.keyring import Keyring
+from gateway.flows.follow import Aliases, Following
 from gateway.flows.receive import Webhooks
 from gateway.flows.take_back import TakeBack
 from gateway.flows.top_up import TopUp
@@ -32,8 +33,10 @@ class Office:
         self.payments = payments
         self.records = records(settings, keyring, randomness)
         live = settings.mode == "live"
+        self.aliases = Aliases(book=self.records.aliases, clock=self.clock, report=report)
+        following = Following(entries, self.aliases)
         self.take_back = TakeBack(
-            receipts=self.records, ledger=entries, lines=credit_lines(settings), live=live, report=report
+            receipts=self.records, ledger=following, lines=credit_lines(settings), live=live, report=report
         )
         self.top_up = TopUp(
             payments=payments,
@@ -41,7 +44,7 @@ class Office:
             return_url=settings.public_url + RETURN_PATH,
             live=live,
             keyring=keyring,
-            ledger=entries,
+            ledger=following,
             credentials=self.records,
             links=self.records,
             receipts=self.records,
@@ -62,6 +65,7 @@ class Office:
             keyring=keyring,
             clock=self.clock,
             randomness=randomness,
+            roots=self.aliases,
         )
         replenish = ways_to_pay.replenish(
             settings,
@@ -76,12 +80,14 @@ class Office:
             clock=self.clock,
             randomness=randomness,
             report=report,
+            roots=self.aliases,
         )
         subscribe = ways_to_pay.subscribe(
             settings,
             payments,
             self.records.subscriptions,
             self.records.outbox,
+            roots=self.aliases,
             keyring=keyring,
             clock=self.clock,
             report=report,
@@ -99,8 +105,9 @@ class Office:
         )
 
     async def open(self) -> None:
-        """Raises StoreDamaged, StoreFailed."""
+        """Raises StoreDamaged, StoreFailed, RecordsUnavailable."""
         await self.records.open()
+        await self.aliases.look()
 
     async def close(self) -> None:
         await self.webhooks.close()

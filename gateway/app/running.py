@@ -59,6 +59,7 @@ class Running:
             admin_application(
                 self.gateway.settings,
                 self.gateway.ledger,
+                self.gateway.aliases,
                 self.gateway.freezes,
                 self.gateway.clock,
                 reload=self.reload,

@@ -1,4 +1,4 @@
-"""What a gateway looks after in its records while it runs: keys, frozen accounts, old events, what others wrote."""
+"""What a gateway looks after in its records while it runs: keys, freezes, aliases, old events, what others wrote."""
 
 import asyncio
 from contextlib import AsyncExitStack, suppress
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.core.refusals import RecordsUnavailable
 from gateway.core.rotation import SEEN_SECONDS
+from gateway.flows import follow
+from gateway.flows.follow import Aliases, JoinBooks
 from gateway.flows.freeze import LOOK_SECONDS, Freezes
 from gateway.flows.identify import Callers
 from gateway.flows.maintain import DAY_MS
@@ -31,6 +33,8 @@ class Upkeep:
         records: "SqliteRecords | PostgresRecords",
         callers: Callers,
         freezes: Freezes,
+        aliases: Aliases,
+        join_books: JoinBooks | None,
         call_in: CallIn,
         clock: Clock,
         events_days: int,
@@ -39,6 +43,8 @@ class Upkeep:
         self._records = records
         self._callers = callers
         self._freezes = freezes
+        self._aliases = aliases
+        self._join_books = join_books
         self._call_in = call_in
         self._clock = clock
         self._events_days = events_days
@@ -49,14 +55,20 @@ class Upkeep:
         """Learn what has to be known before the first request, and go on looking. Raises StoreFailed."""
         self._opened.push_async_callback(self._leave)
         try:
+            await self._aliases.look()
             await self._freezes.look()
+            if self._join_books is not None:
+                await self._join_books.begin()
             await self._call_in.now()
         except RecordsUnavailable as unavailable:
             raise StoreFailed("the records cannot be read, or not written") from unavailable
         rounds = [
             Rounds(self._call_in.now, every_seconds=SEEN_SECONDS, name="keys in use"),
             Rounds(self._freezes.look, every_seconds=LOOK_SECONDS, name="frozen accounts"),
+            Rounds(self._aliases.look, every_seconds=follow.LOOK_SECONDS, name="aliases"),
         ]
+        if self._join_books is not None:
+            rounds.append(Rounds(self._join_books.now, every_seconds=follow.LOOK_SECONDS, name="joining wallets"))
         if self._first:
             rounds.append(Rounds(self.drop_events, every_seconds=_EVENTS_SECONDS, name="old events"))
         if isinstance(self._records, SqliteRecords):

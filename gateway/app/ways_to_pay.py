@@ -21,6 +21,7 @@ from gateway.ports import (
     Randomness,
     RateLimits,
     Receipts,
+    Roots,
     Standings,
     Subscriptions,
     Tells,
@@ -70,6 +71,7 @@ def subscribe(
     subscriptions: Subscriptions,
     outbox: Tells,
     *,
+    roots: Roots,
     keyring: Keyring,
     clock: Clock,
     report: Callable[..., None],
@@ -81,6 +83,7 @@ def subscribe(
         sells=payments,
         subscriptions=subscriptions,
         outbox=outbox,
+        roots=roots,
         keyring=keyring,
         live=settings.mode == "live",
         clock=clock,
@@ -98,6 +101,7 @@ def check_out(
     books: Standings,
     clock: Clock,
     randomness: Randomness,
+    roots: Roots,
 ) -> CheckOut:
     """Who makes checkouts; without a provider it refuses to."""
     stripe, nothing = settings.stripe, Money.zero(settings.currency)
@@ -118,6 +122,7 @@ def check_out(
         altogether=settings.limits.checkouts_altogether,
         clock=clock,
         randomness=randomness,
+        root=roots.root,
     )
 
 
@@ -135,6 +140,7 @@ def replenish(
     clock: Clock,
     randomness: Randomness,
     report: Callable[..., None],
+    roots: Roots,
 ) -> Replenish | None:
     """Who tops accounts up by themselves, if that is offered."""
     stripe = settings.stripe
@@ -154,4 +160,5 @@ def replenish(
         clock=clock,
         randomness=randomness,
         report=report,
+        root=roots.root,
     )

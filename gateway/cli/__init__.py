@@ -494,6 +494,20 @@ def unfreeze(account: str, reason: str, config: Path, as_json: bool) -> None:
     freeze_account(config, account, reason=reason, frozen=False, as_json=as_json)
 
 
+@account.command()
+@click.argument("account")
+@click.argument("into")
+@_reason
+@click.option("--yes", is_flag=True, help="Do it. Without it, it is only said what would be done.")
+@config_option
+@json_option
+def join(account: str, into: str, reason: str, yes: bool, config: Path, as_json: bool) -> None:
+    """Make ACCOUNT the same as INTO: its tokens spend from there, and what it has moves. Nothing undoes it."""
+    from gateway.cli.accounts import join_accounts
+
+    join_accounts(config, account, into, reason=reason, yes=yes, as_json=as_json)
+
+
 @account.command("frozen")
 @config_option
 @json_option

@@ -1,11 +1,11 @@
-"""The commands about accounts: `account freeze`, `account unfreeze`, `account show`, `account frozen`.
+"""The commands about accounts: `account freeze`, `unfreeze`, `show`, `frozen` and `join`.
 
 They write to the records, which every process of every gateway reads within a second: none need run.
 """
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -13,8 +13,10 @@ from gateway.adapters.sqlite.ledger import read_available
 from gateway.adapters.system import SystemClock
 from gateway.cli.hosts import balance_there
 from gateway.cli.payments import moment
-from gateway.cli.records import fail, opened, read_with_records, run
+from gateway.cli.records import Records, fail, opened, read_with_records, run
+from gateway.core.aliases import NOT_JOINED, Joined
 from gateway.core.money import Money
+from gateway.flows.follow import Aliases
 from gateway.flows.freeze import Freezes
 from gateway.ports import Freeze
 from gateway.settings import Settings
@@ -31,7 +33,8 @@ def freeze_account(config: Path, account: str, *, reason: str, frozen: bool, as_
 
     async def change() -> bool:
         async with opened(settings) as here:
-            freezes = Freezes(book=here.freezes, clock=SystemClock(), report=lambda *_, **__: None)
+            aliases = await _aliases(here)
+            freezes = Freezes(book=here.freezes, clock=SystemClock(), report=_unheard, root=aliases.root)
             return await (freezes.freeze if frozen else freezes.unfreeze)(account, reason)
 
     changed = run(change())
@@ -40,6 +43,54 @@ def freeze_account(config: Path, account: str, *, reason: str, frozen: bool, as_
         click.echo(json.dumps({"account": account, "frozen": frozen, "changed": changed}))
     else:
         click.echo(f"{account}  {state}" if changed else f"{account}  {state}, as it was before")
+
+
+def join_accounts(config: Path, account: str, into: str, *, reason: str, yes: bool, as_json: bool) -> None:
+    """`gateway account join`."""
+    settings = _read(config, account)
+    _read(config, into)
+    try:
+        reason = read_reason(reason)
+    except ValueError as error:
+        fail(str(error), code=2)
+
+    async def look() -> tuple[str, str | None]:
+        async with opened(settings) as here:
+            aliases = await _aliases(here)
+            root = aliases.root(into)
+            if aliases.root(account) == root:
+                return root, "one already"
+            if aliases.root(account) != account:
+                return root, "an alias already"
+            last = [(await here.freezes.freezes_of(one))[-1:] for one in (account, root)]
+            return root, "frozen" if any(row.frozen for rows in last for row in rows) else None
+
+    async def join() -> str | None:
+        async with opened(settings) as here:
+            outcome = await (await _aliases(here)).add(account, into, reason)
+            return None if outcome == "joined" else outcome
+
+    root, refused = run(look())
+    moves = available(settings, account)
+    if refused is None and yes:
+        refused = run(join())
+    if refused is not None:
+        fail(NOT_JOINED[cast(Joined, refused)])
+    if as_json:
+        click.echo(json.dumps({"account": account, "into": root, "moves": str(moves), "joined": yes}))
+        return
+    if not yes:
+        click.echo(f"{account}  would be {root} from now on, and {moves} would move; --yes does it, for good")
+        return
+    click.echo(f"{account}  is {root} from now on; {moves} moves, by the gateway that runs, or at its next start")
+
+
+def available(settings: Settings, account: str) -> Money:
+    """What an account can spend, as committed."""
+    if settings.store_url is not None:
+        return Money(balance_there(settings, account), settings.currency)
+    now_ms = SystemClock().now_ms()
+    return Money(read_available(settings.store_path, account, settings.currency, now_ms=now_ms), settings.currency)
 
 
 def list_frozen(config: Path, *, as_json: bool) -> None:
@@ -66,27 +117,38 @@ def show_account(config: Path, account: str, *, as_json: bool) -> None:
     """`gateway account show`."""
     settings = _read(config, account)
 
-    async def look() -> tuple[list[Freeze], int, list[str]]:
+    async def look() -> tuple[list[Freeze], int, list[str], str]:
         async with opened(settings) as here:
             rows = await here.freezes.freezes_of(account)
-            return rows, await here.count_tokens(account), await here.payments_of(account)
+            root = (await _aliases(here)).root(account)
+            return rows, await here.count_tokens(account), await here.payments_of(account), root
 
-    rows, tokens, paid = run(look())
-    if settings.store_url is not None:
-        micros = balance_there(settings, account)
-    else:
-        micros = read_available(settings.store_path, account, settings.currency, now_ms=SystemClock().now_ms())
+    rows, tokens, paid, root = run(look())
     frozen = bool(rows) and rows[-1].frozen
-    balance = str(Money(micros, settings.currency))
+    balance = str(available(settings, account))
     if as_json:
         told = {"account": account, "available": balance, "frozen": frozen, "tokens": tokens, "payments": paid}
+        if root != account:
+            told["alias_of"] = root
         click.echo(json.dumps({**told, "freezes": [_told(row) for row in rows]}))
         return
     click.echo(f"{account}  balance {balance}; {tokens} tokens on record; {'FROZEN' if frozen else 'not frozen'}")
+    if root != account:
+        click.echo(f"  an alias: it is {root} now")
     for row in rows:
         click.echo(f"  {moment(row.at_ms)}  {'frozen' if row.frozen else 'unfrozen'}: {row.reason}")
     for payment in paid:
         click.echo(f"  paid by {payment}")
+
+
+async def _aliases(here: Records) -> Aliases:
+    aliases = Aliases(book=here.aliases, clock=SystemClock(), report=_unheard)
+    await aliases.look()
+    return aliases
+
+
+def _unheard(*_: object, **__: object) -> None:
+    """The command says it itself."""
 
 
 def _told(row: Freeze) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import re
 import secrets
 import sqlite3
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,17 +24,20 @@ from gateway.adapters.sqlite.audit import AuditRefused, Report, Since, audit
 from gateway.adapters.sqlite.ledger import accept_head, read_available
 from gateway.adapters.system import SystemClock
 from gateway.app import HEAD_KEY_PURPOSE, ledger_store
+from gateway.app.gateway import records_path
 from gateway.cli.admin import ask
 from gateway.cli.configuration import read
 from gateway.cli.hosts import accept_there, audit_database, balance_there, visiting_keeper
 from gateway.cli.progress import Progress
+from gateway.cli.records import opened
 from gateway.core.ids import RequestId
 from gateway.core.keyring import Keyring
 from gateway.core.ledger import Credit, Reversal
 from gateway.core.money import Money, written
-from gateway.core.refusals import LedgerUnavailable
+from gateway.core.refusals import LedgerUnavailable, RecordsUnavailable
+from gateway.flows.follow import Aliases, FollowingDesk
 from gateway.flows.keep import Keeper
-from gateway.ports import Ledger, RequestUnknown, StoreDamaged, StoreFailed, StoreLocked
+from gateway.ports import Desk, RequestUnknown, StoreDamaged, StoreFailed, StoreLocked
 from gateway.settings import Settings
 from gateway.web.by_hand import credited, debited, manual_credit, manual_debit, read_reason
 from gateway.web.status import UNKNOWN, refunded
@@ -224,7 +228,7 @@ def _by_hand(
     config: Path,
     verb: str,
     make: Callable[..., Entry],
-    move: Callable[[Ledger, Entry], Awaitable[dict[str, Any]]],
+    move: Callable[[Desk, Entry], Awaitable[dict[str, Any]]],
     account: str,
     amount: str,
     *,
@@ -247,7 +251,7 @@ def _by_hand(
 
 
 async def _do(
-    settings: Settings, work: Callable[[Keeper], Awaitable[dict[str, Any]]], path: str, body: dict[str, Any]
+    settings: Settings, work: Callable[[Desk], Awaitable[dict[str, Any]]], path: str, body: dict[str, Any]
 ) -> dict[str, Any]:
     """With our own keeper if the books are free, else through the gateway that keeps them."""
     if settings.store_url is not None:
@@ -262,15 +266,28 @@ async def _do(
     except (StoreDamaged, StoreFailed) as error:
         _fail(str(error))
     try:
-        return await work(keeper)
+        async with _desk(settings, keeper) as desk:
+            return await work(desk)
     except RequestUnknown as unknown:
         _fail(f"{unknown}: {UNKNOWN}")
     except (ValueError, NotImplementedError) as error:
         _fail(str(error))
-    except LedgerUnavailable:
-        _fail("the books cannot be written just now")
+    except (LedgerUnavailable, RecordsUnavailable):
+        _fail("the books or the records cannot be written just now")
     finally:
         await keeper.close()
+
+
+@asynccontextmanager
+async def _desk(settings: Settings, keeper: Keeper) -> AsyncIterator[Desk]:
+    """These books, at which an account that is an alias is found as the one that it is now."""
+    if settings.store_url is None and not records_path(settings.store_path).exists():
+        yield keeper
+        return
+    async with opened(settings) as here:
+        aliases = Aliases(book=here.aliases, clock=SystemClock(), report=lambda *_, **__: None)
+        await aliases.look()
+        yield FollowingDesk(keeper, aliases)
 
 
 async def _ask_gateway(settings: Settings, path: str, body: dict[str, Any]) -> dict[str, Any]:

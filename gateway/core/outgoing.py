@@ -16,7 +16,9 @@ from typing import Any, Literal
 
 from gateway.core.secrets import Secret
 
-Type = Literal["balance.low", "payment.failed", "card.expiring", "account.frozen", "auto_top_up.paused"]
+Type = Literal[
+    "balance.low", "payment.failed", "card.expiring", "account.frozen", "auto_top_up.paused", "wallet.joined"
+]
 State = Literal["waiting", "delivered", "failed"]
 STATES: tuple[State, ...] = ("waiting", "delivered", "failed")
 GIVEN_UP_MS = 3 * 86_400_000

@@ -12,7 +12,7 @@ and one account may ask for a few, and all together for a few a second, well bel
 never refused. Orders are of use for a day and dropped after two, so strangers cannot fill the disk.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gateway.core import references
 from gateway.core.auto_top_ups import DAY_MS, Ceilings, Wish
@@ -61,6 +61,7 @@ class CheckOut:
         altogether: Rate,
         clock: Clock,
         randomness: Randomness,
+        root: Callable[[str], str] = lambda account: account,
     ) -> None:
         self._cards = cards
         self._orders = orders
@@ -78,6 +79,7 @@ class CheckOut:
         self._altogether = altogether
         self._clock = clock
         self._randomness = randomness
+        self._root = root
         self._swept_ms = 0
 
     @property
@@ -158,7 +160,7 @@ class CheckOut:
         """
         if self._cards is None:
             raise BadRequest("no way to pay is configured here; ask the operator for credit")
-        account = references.unseal(self._keyring, reference).account
+        account = self._root(references.unseal(self._keyring, reference).account)
         if key is not None and not (0 < len(key) <= KEY_CHARS_MAX):
             raise BadRequest(f"an idempotency key has 1 to {KEY_CHARS_MAX} characters")
         await self.admit(peer, account)

@@ -2,7 +2,8 @@
 
 Money stays where it is and more may arrive. Requests under way go on, for they were let in. Every process knows the
 frozen accounts by heart, so that a request asks nobody, and reads what is new of them every second: what an operator
-or a warning of fraud does here holds there a second later. When the records cannot be read, what was known stays true.
+or a warning of fraud does here holds there a second later. When the records cannot be read,
+what was known stays true. Who freezes an alias freezes the account that it is now.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,15 @@ _OVERLAP = 64
 class Freezes:
     """The frozen accounts. Implements `ports.Frozen`."""
 
-    def __init__(self, *, book: FreezeBook, clock: Clock, report: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        *,
+        book: FreezeBook,
+        clock: Clock,
+        report: Callable[..., None],
+        root: Callable[[str], str] = lambda account: account,
+    ) -> None:
+        self._root = root
         self._book = book
         self._clock = clock
         self._report = report
@@ -47,9 +56,10 @@ class Freezes:
         """The provider says that a payment of this account is likely a fraud. Raises RecordsUnavailable."""
         reason = f"warning of fraud {notice.about} about {notice.payment}"
         if await self._set(account, reason, frozen=True, cause=f"stripe:{notice.about}"):
-            self._report("account frozen", account=account, why="warning of fraud", payment=notice.payment)
+            self._report("account frozen", account=self._root(account), why="warning of fraud", payment=notice.payment)
 
     async def _set(self, account: str, reason: str, *, frozen: bool, cause: str | None) -> bool:
+        account = self._root(account)
         known = await self._book.freezes_of(account)
         if cause is None and (bool(known) and known[-1].frozen) == frozen:
             return False

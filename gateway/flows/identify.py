@@ -7,7 +7,8 @@ cookie. A free route never refuses for a credential and never waits for the reco
 
 What was recognised is remembered, the oldest forgotten first: a token costs one short keyed hash from its second
 request on (an HMAC through OpenSSL takes 5 µs, a keyed BLAKE2 0.6). `forget` is called where a row was written, by
-this process or another.
+this process or another. What is remembered is the account that the token was made for: an account that is an alias of
+another by now (`flows/follow.py`) is looked up anew for each request, in memory, so there is nothing to forget.
 
 Peppers rotate: a row is looked for under each of them, in one question, and a row that stands under an older one is
 moved to the newest when its token is used. At the same time it is noted which of our keys made the token, which only
@@ -15,8 +16,9 @@ the token itself can tell: so it is known what each key is still needed for.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 from gateway.core import tokens
@@ -44,6 +46,7 @@ class Callers:
         randomness: Randomness,
         header: str,
         cookie_names: tuple[str, ...],
+        root: Callable[[str], str] = lambda account: account,
     ) -> None:
         self._mint = mint
         self._peppers = peppers
@@ -53,6 +56,7 @@ class Callers:
         self._randomness = randomness
         self._header = header
         self._cookie_names = cookie_names
+        self._root = root
         self._memory_key = randomness.bytes(32)
         self._remembered: OrderedDict[bytes, _Known] = OrderedDict()
         self._keys: dict[bytes, bytes] = {}  # by the digest that goes with the newest pepper
@@ -110,12 +114,11 @@ class Callers:
         return _Known(_read(genuine, self._peppers.digest(token), self._peppers.newest_id, None), None)
 
     def _caller(self, known: "_Known") -> Caller | None:
-        row = known.row
-        if row is None:
-            return known.caller
-        if row.revoked or (row.expires_ms is not None and row.expires_ms <= self._clock.now_ms()):
+        row, caller = known.row, known.caller
+        if row is not None and (row.revoked or (row.expires_ms is not None and row.expires_ms <= self._clock.now_ms())):
             return None
-        return known.caller
+        account = self._root(caller.account)
+        return caller if account == caller.account else replace(caller, account=account)
 
     def _remember(self, key: bytes, digest: bytes, known: "_Known") -> None:
         self._remembered[key] = known

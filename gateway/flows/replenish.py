@@ -88,7 +88,9 @@ class Replenish:
         clock: Clock,
         randomness: Randomness,
         report: Callable[..., None],
+        root: Callable[[str], str] = lambda account: account,
     ) -> None:
+        self._root = root
         self._cards = cards
         self._rules = rules
         self._freezes = freezes
@@ -316,7 +318,7 @@ class Replenish:
         if not notice.stands:
             return
         credited = await self._receipts.find_credited(notice.payment)
-        rule = await self._rules.find_rule(credited.account) if credited else None
+        rule = await self._rules.find_rule(self._root(credited.account)) if credited else None
         if rule is not None and rule.card is not None and rule.paused is None:
             await self._rules.pause(rule.card.method, "taken_back", now_ms=self._clock.now_ms())
             self._report("auto top-up paused", level="info", account=rule.account, why="taken_back")
@@ -350,7 +352,7 @@ class Replenish:
     async def _saved(self, notice: CardNotice) -> None:
         """A card was saved at a checkout, for what was wished there."""
         try:
-            account = references.unseal(self._keyring, notice.reference or "").account
+            account = self._root(references.unseal(self._keyring, notice.reference or "").account)
         except (NotOurs, UnknownKey):
             self._report("a saved card names no account", session=notice.about)
             return

@@ -16,7 +16,7 @@ from gateway.core.keyring import Keyring, NotOurs, UnknownKey
 from gateway.core.payments import Event
 from gateway.core.plans import Subscription, SubscriptionNotice, Unpaid
 from gateway.core.refusals import BadRequest
-from gateway.ports import Clock, Sells, Subscriptions, Tells
+from gateway.ports import Clock, Roots, Sells, Subscriptions, Tells
 
 
 class Subscribe:
@@ -28,6 +28,7 @@ class Subscribe:
         sells: Sells,
         subscriptions: Subscriptions,
         outbox: Tells,
+        roots: Roots,
         keyring: Keyring,
         live: bool,
         clock: Clock,
@@ -36,6 +37,7 @@ class Subscribe:
         self._sells = sells
         self._subscriptions = subscriptions
         self._outbox = outbox
+        self._roots = roots
         self._keyring = keyring
         self._live = live
         self._clock = clock
@@ -74,6 +76,7 @@ class Subscribe:
         money = {"currency": unpaid.amount.currency, "micros": unpaid.amount.micros}
         content = {**money, "reason": unpaid.why} | ({"url": unpaid.url} if unpaid.url else {})
         cause = f"unpaid {unpaid.about} {unpaid.why} {unpaid.attempt}"
+        account = self._roots.root(account)
         await self._outbox.put("payment.failed", account, content, cause=cause, now_ms=self._clock.now_ms())
         return True
 
@@ -86,8 +89,9 @@ class Subscribe:
     # --- the holder's own ---------------------------------------------------------------------------------------------
 
     async def of(self, account: str) -> list[Subscription]:
-        """Those that are not over. Raises RecordsUnavailable."""
-        return [one for one in await self._subscriptions.subscriptions_of(account) if one.state != "over"]
+        """Those that are not over, of accounts that are this one now, too. Raises RecordsUnavailable."""
+        found = [await self._subscriptions.subscriptions_of(name) for name in self._roots.names(account)]
+        return [one for of_one in found for one in of_one if one.state != "over"]
 
     async def unpaid_of(self, subscription: Subscription) -> list[str]:
         """Where invoices of it wait to be paid. Raises RecordsUnavailable."""

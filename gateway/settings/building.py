@@ -153,6 +153,7 @@ def _stripe(shape: StripeShape, currency: str) -> StripeSettings:
         webhook_aliases=tuple(shape.webhook_aliases),
         reconcile_seconds=shape.reconcile_seconds,
         customer_portal=shape.customer_portal,
+        login_by_payment=shape.login_by_payment,
         freeze_on_fraud_warning=shape.freeze_on_fraud_warning,
         top_up=top_up,
         payer_chooses=shape.payment_link == "choose",

@@ -116,6 +116,14 @@ class StripeShape(Shape):
             "there what Stripe knows of the buyer who saved its card: only where these are the same."
         ),
     ] = False
+    login_by_payment: Annotated[
+        Literal["off", "same_browser", "on"],
+        Field(
+            description="Whether who has paid before gets their old wallet when they pay again with the same card or "
+            "Link account. `same_browser`: only the browser that began the checkout; `on`: also a checkout that was "
+            "begun elsewhere, by a code that the browser which paid is shown."
+        ),
+    ] = "same_browser"
     freeze_on_fraud_warning: Annotated[
         Truth,
         Field(

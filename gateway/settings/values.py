@@ -53,6 +53,7 @@ class StripeSettings:
     reconcile_seconds: int
     """0: never."""
     customer_portal: bool
+    login_by_payment: Literal["off", "same_browser", "on"]
     freeze_on_fraud_warning: bool
     top_up: Money
     """What one payment link sells."""

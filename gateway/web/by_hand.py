@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from gateway.core.ledger import CREDIT_CHARS_MAX, Credit, Reversal
 from gateway.core.money import Money, MoneySyntax
 from gateway.core.purses import PLAIN, Purse
-from gateway.ports import Ledger
+from gateway.ports import Desk
 
 Entry = TypeVar("Entry", Credit, Reversal)
 
@@ -36,7 +36,7 @@ def manual_debit(account: str, amount: str, *, ref: str, reason: str, now_ms: in
     return _manual(Reversal, account, amount, ref, reason, PLAIN)
 
 
-async def credited(ledger: Ledger, credit: Credit) -> dict[str, Any]:
+async def credited(ledger: Desk, credit: Credit) -> dict[str, Any]:
     """Add it; what an operator is told. Raises LedgerUnavailable, ValueError."""
     new = await ledger.credit(credit)
     balance = await ledger.balance(credit.account, credit.amount.currency)
@@ -44,7 +44,7 @@ async def credited(ledger: Ledger, credit: Credit) -> dict[str, Any]:
     return {**told, **purse_told(credit.purse)}
 
 
-async def debited(ledger: Ledger, debit: Reversal) -> dict[str, Any]:
+async def debited(ledger: Desk, debit: Reversal) -> dict[str, Any]:
     """The same of a debit. A hand that slips must not make debts of accounts that are not there: also ValueError."""
     if not await ledger.funded(*debit.key):
         raise ValueError(f"account: nobody ever paid into {debit.account}")
@@ -65,6 +65,12 @@ def read_reason(reason: str) -> str:
 def is_account(text: str) -> bool:
     """Whether it has the form of an account's id."""
     return re.fullmatch("acct_[0-9a-f]{32}", text) is not None
+
+
+def check_account(text: str) -> None:
+    """Raises ValueError unless it has."""
+    if not is_account(text):
+        raise ValueError(f"account: {text!r} is not an account id: acct_ and 32 hexadecimal digits")
 
 
 def purse_told(purse: Purse) -> Mapping[str, object]:
@@ -97,8 +103,7 @@ def _purse(expires: object, priority: object, now_ms: int) -> Purse:
 
 
 def _manual(kind: type[Entry], account: str, amount: str, ref: str, reason: str, purse: Purse) -> Entry:
-    if not is_account(account):
-        raise ValueError(f"account: {account!r} is not an account id: acct_ and 32 hexadecimal digits")
+    check_account(account)
     if not all(isinstance(text, str) for text in (amount, ref, reason)):
         raise ValueError("amount, ref, reason: each is a text")
     try:

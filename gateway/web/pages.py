@@ -4,6 +4,7 @@ The page after a payment never logs anyone in: it shows a balance only to the br
 or that has the sealed cookie of this very checkout. Whoever opens somebody else's return address learns nothing.
 """
 
+import hashlib
 from urllib.parse import urlencode
 
 from aiohttp import web
@@ -14,10 +15,12 @@ from gateway.core.money import Money
 from gateway.core.payments import PARKED, Payment
 from gateway.core.references import Reference
 from gateway.core.refusals import LedgerUnavailable, PaymentServiceUnavailable, RecordsUnavailable
+from gateway.core.secrets import Secret
+from gateway.flows.log_in import LogIn, Welcome, Who
 from gateway.flows.top_up import TopUp
-from gateway.ports import Ledger, RateLimits
+from gateway.ports import Ledger, RateLimits, Roots
 from gateway.web.answers import OwnAnswer
-from gateway.web.cookies import Cookies
+from gateway.web.cookies import Checkout, Cookies
 from gateway.web.templates import Templates, stylesheet
 from gateway.web.visitors import Visitors
 
@@ -26,6 +29,8 @@ _SOON, _LOOKS_MAX = 10, 30
 """A page looks again ten times soon, and twenty times later: five minutes in all."""
 _LOOK = "look"
 _BACK_SECONDS = 4
+_JOINING_SECONDS = 6
+"""By when an old wallet is found, as a rule: the grace of `flows/log_in.py`, and a second for each of two looks."""
 
 
 class Pages:
@@ -42,7 +47,11 @@ class Pages:
         limits: RateLimits,
         looks: Rate,
         visitors: Visitors,
+        roots: Roots,
+        log_in: LogIn | None,
     ) -> None:
+        self._log_in = log_in
+        self._roots = roots
         self._templates = templates
         self._cookies = cookies
         self._top_up = top_up
@@ -63,6 +72,8 @@ class Pages:
         try:
             window = await self._limits.hit(self._looks, f"-/paid {network(request.remote or '')}")
             found = await self._top_up.fulfil_session(request.query.get("session_id", "")) if window.allowed else None
+            if found is None and window.allowed and self._log_in is not None:
+                await self._log_in.came_early(request.query.get("session_id", ""))
             caller = await self._caller(request)
         except (PaymentServiceUnavailable, LedgerUnavailable, RecordsUnavailable):
             return again(self._templates, request, "Your payment is on its way")
@@ -79,29 +90,55 @@ class Pages:
         if outcome in PARKED or reference is None:
             why = PARKED.get(outcome, "")
             return self._say("Your payment arrived and could not be credited", f"Ask the operator for it: {why}.")
-        return await self._welcome_back(request, caller, payment, reference)
+        try:
+            return await self._welcome_back(request, caller, payment, reference)
+        except (PaymentServiceUnavailable, LedgerUnavailable, RecordsUnavailable):
+            return again(self._templates, request, "Your payment arrived")
 
     async def _welcome_back(
         self, request: web.Request, caller: Caller | None, payment: Payment, reference: Reference
     ) -> OwnAnswer:
         """Thank who paid. The browser that set out gets its token back, unless it has another with money by now."""
         checkout = self._cookies.checkout(request.cookies, reference.token_digest)
-        is_for_caller = caller is not None and caller.account == reference.account
+        account = self._roots.root(reference.account)
+        is_for_caller = caller is not None and caller.account == account
         found_again = checkout.token if checkout else None
+        who: Who = "own" if checkout else "holder" if is_for_caller else "stranger"
+        welcome = await self._recognised(request, payment, reference, who)
+        if welcome.code is not None:
+            return self._with_code(payment, welcome.code)
         if not is_for_caller and (found_again is None or await self._has_money(caller)):
             return self._say("The payment arrived", "It was credited to the wallet that it was for.")
-        balance = await self._ledger.balance(reference.account, payment.amount.currency)
+        balance = await self._ledger.balance(account, payment.amount.currency)
         address = checkout.address if checkout else None
         answer = self._page(
             "paid.html",
             balance=balance.available,
             paid=payment.amount,
             next_address=address,
-            refresh_seconds=_BACK_SECONDS,
+            welcome=welcome,
+            refresh=_refresh(request, welcome, address),
         )
         if not is_for_caller and found_again is not None:
             self._cookies.set_token(answer, found_again)
-        self._cookies.end_checkout(answer, reference.token_digest)
+        if not welcome.joining:
+            self._cookies.end_checkout(answer, reference.token_digest)
+        return answer
+
+    async def _recognised(self, request: web.Request, payment: Payment, reference: Reference, who: Who) -> Welcome:
+        if self._log_in is None:
+            return Welcome()
+        shown = self._cookies.checkout(request.cookies, _shown_code(payment))
+        code = shown.token.reveal() if shown and shown.token else None
+        try:
+            return await self._log_in.came_back(payment, reference, who, code)
+        except PaymentServiceUnavailable:
+            return Welcome()  # a key that may not read who paid must not hide that the payment arrived
+
+    def _with_code(self, payment: Payment, code: str) -> OwnAnswer:
+        """The payment was for a wallet elsewhere: what is to be said there, to have this payer's wallet."""
+        answer = self._page("code.html", paid=payment.amount, code=code)
+        self._cookies.set_checkout(answer, _shown_code(payment), Checkout(None, Secret(code)))
         return answer
 
     async def _has_money(self, caller: Caller | None) -> bool:
@@ -136,6 +173,20 @@ def again(
     if looks >= _LOOKS_MAX:
         return _told(templates, heading, detail, again=f"{request.path}?{urlencode(query)}")
     return _told(templates, heading, f"{detail} This page looks again by itself.".strip(), refresh=(wait, address))
+
+
+def _refresh(request: web.Request, welcome: Welcome, address: str | None) -> tuple[int, str] | None:
+    """Where the page goes by itself, and when: to itself, until an old wallet is found, or back."""
+    looks = _looks(request)
+    if welcome.joining and looks < _SOON:
+        query = {name: value for name, value in request.query.items() if name != _LOOK}
+        return _JOINING_SECONDS, f"{request.path}?{urlencode({**query, _LOOK: looks + 1})}"
+    return (_BACK_SECONDS, address) if address else None
+
+
+def _shown_code(payment: Payment) -> bytes:
+    """What the cookie is named after that remembers a code which was shown."""
+    return hashlib.sha256(f"code {payment.id}".encode()).digest()
 
 
 def _looks(request: web.Request) -> int:

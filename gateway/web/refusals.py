@@ -171,12 +171,14 @@ class Refusals:
         cookies: Cookies,
         public_url: str = "",
         presets: Sequence[Money] = (),
+        recognises: bool = False,
         header: str = "Authorization",
     ) -> None:
         self._templates = templates
         self._cookies = cookies
         self._public_url = public_url
         self._presets = presets
+        self._recognises = recognises
         self._header = header
 
     def tell(self, refusal: Refusal, headers: Mapping[str, str], request_id: str) -> OwnAnswer:
@@ -209,6 +211,7 @@ class Refusals:
                 str(exchange.id),
                 route=route,
                 presets=self._presets,
+                recognises=self._recognises,
                 command=self._command(exchange),
                 header=self._header,
             )

@@ -11,15 +11,16 @@ from typing import Any
 
 from aiohttp import web
 
+from gateway.core.aliases import NOT_JOINED
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Credit, Reversal
 from gateway.core.money import Money
 from gateway.core.refusals import LedgerUnavailable, RecordsUnavailable
 from gateway.core.secrets import Secret
 from gateway.flows.freeze import Freezes
-from gateway.ports import Clock, Ledger, RequestUnderWay, RequestUnknown
+from gateway.ports import Clock, Desk, Joins, RequestUnderWay, RequestUnknown
 from gateway.web.answers import OwnAnswer
-from gateway.web.by_hand import Entry, credited, debited, is_account, manual_credit, manual_debit, read_reason
+from gateway.web.by_hand import Entry, check_account, credited, debited, manual_credit, manual_debit, read_reason
 from gateway.web.refusals import as_problem
 
 _BODY_BYTES_MAX = 16 * 1024
@@ -33,7 +34,8 @@ class AdminPlace:
     def __init__(
         self,
         *,
-        ledger: Ledger,
+        ledger: Desk,
+        aliases: Joins,
         freezes: Freezes,
         ledger_stuck: Callable[[], bool],
         operator_token: Secret,
@@ -45,6 +47,7 @@ class AdminPlace:
     ) -> None:
         self._clock = clock
         self._ledger = ledger
+        self._aliases = aliases
         self._freezes = freezes
         self._reload = reload
         self._restart = restart
@@ -63,6 +66,7 @@ class AdminPlace:
         app.router.add_post("/accounts/{account}/debit", self.debit)
         app.router.add_post("/accounts/{account}/freeze", self.freeze)
         app.router.add_post("/accounts/{account}/unfreeze", self.unfreeze)
+        app.router.add_post("/accounts/{account}/join", self.join)
         app.router.add_post("/requests/{request}/refund", self.refund)
         app.router.add_post("/entries", self.entry)
         app.router.add_post("/reload", self.reload)
@@ -85,8 +89,9 @@ class AdminPlace:
     async def balance(self, request: web.Request) -> web.StreamResponse:
         account, currency = request.match_info["account"], request.query.get("currency", "")
         try:
+            await self._aliases.look()
             balance = await self._ledger.balance(account, currency)
-        except LedgerUnavailable as refusal:
+        except (LedgerUnavailable, RecordsUnavailable) as refusal:
             return as_problem(refusal)
         return _json({"account": account, "available": str(balance.available), "held": str(balance.held)})
 
@@ -112,8 +117,8 @@ class AdminPlace:
     ) -> web.StreamResponse:
         account = request.match_info["account"]
         try:
-            if not is_account(account):
-                raise ValueError(f"account: {account!r} is not an account id: acct_ and 32 hexadecimal digits")
+            check_account(account)
+            await self._aliases.look()
             changed = await set(account, read_reason(str((await request.json())["reason"])))
         except (ValueError, KeyError, TypeError) as error:
             return _json({"code": "bad_request", "detail": str(error), "charged": False}, status=400)
@@ -121,10 +126,29 @@ class AdminPlace:
             return as_problem(refusal)
         return _json({"account": account, "frozen": frozen, "changed": changed})
 
+    async def join(self, request: web.Request) -> web.StreamResponse:
+        """`{"into", "reason"}`: the account is another one from now on. 409 if that cannot be."""
+        account = request.match_info["account"]
+        try:
+            content = await request.json()
+            into, reason = str(content["into"]), read_reason(str(content["reason"]))
+            for one in (account, into):
+                check_account(one)
+            await self._aliases.look()
+            outcome = await self._aliases.add(account, into, reason)
+        except (ValueError, KeyError, TypeError) as error:
+            return _json({"code": "bad_request", "detail": str(error), "charged": False}, status=400)
+        except RecordsUnavailable as refusal:
+            return as_problem(refusal)
+        if outcome != "joined":
+            return _json({"code": "not_joined", "detail": NOT_JOINED[outcome], "charged": False}, status=409)
+        return _json({"account": account, "into": self._aliases.root(into), "joined": True})
+
     async def refund(self, request: web.Request) -> web.StreamResponse:
         """`{"reason"}`: give back what it did cost, once. 404 if the books hold nothing of it, 409 while it runs."""
         try:
             reason = read_reason(str((await request.json())["reason"]))
+            await self._aliases.look()
             return _json(await refunded(self._ledger, RequestId.parse(request.match_info["request"]), reason))
         except RequestUnknown as unknown:
             return _json({"code": "unknown_request", "detail": f"{unknown}: {UNKNOWN}"}, status=404)
@@ -132,7 +156,7 @@ class AdminPlace:
             return _json({"code": "request_under_way", "detail": f"{early}: {UNDER_WAY}"}, status=409)
         except (ValueError, KeyError, TypeError) as error:
             return _json({"code": "bad_request", "detail": str(error), "charged": False}, status=400)
-        except LedgerUnavailable as refusal:
+        except (LedgerUnavailable, RecordsUnavailable) as refusal:
             return as_problem(refusal)
 
     async def entry(self, request: web.Request) -> web.StreamResponse:
@@ -144,11 +168,12 @@ class AdminPlace:
             entry = read_entry(await request.json())
             if entry.amount.currency != self._currency:
                 raise ValueError(f"amount: this gateway's currency is {self._currency}")
+            await self._aliases.look()
             write = self._ledger.credit(entry) if isinstance(entry, Credit) else self._ledger.reverse(entry)
             return _json({"new": await write})
         except (ValueError, KeyError, TypeError) as error:
             return _json({"code": "bad_request", "detail": str(error), "charged": False}, status=400)
-        except LedgerUnavailable as refusal:
+        except (LedgerUnavailable, RecordsUnavailable) as refusal:
             return as_problem(refusal)
 
     async def _moved(
@@ -163,13 +188,14 @@ class AdminPlace:
             account = request.match_info["account"]
             named = {name: content[name] for name in more if name in content}
             now = self._clock.now_ms()
+            await self._aliases.look()
             entry = read(account, content["amount"], ref=content["ref"], reason=content["reason"], now_ms=now, **named)
             if entry.amount.currency != self._currency:
                 raise ValueError(f"amount: this gateway's currency is {self._currency}")
             return _json(await move(entry))
         except (ValueError, KeyError, TypeError) as error:
             return _json({"code": "bad_request", "detail": str(error), "charged": False}, status=400)
-        except LedgerUnavailable as refusal:
+        except (LedgerUnavailable, RecordsUnavailable) as refusal:
             return as_problem(refusal)
 
     async def reload(self, request: web.Request) -> web.StreamResponse:
@@ -198,7 +224,7 @@ UNKNOWN = "the books hold nothing of it: it cost nothing, or its batch was prune
 UNDER_WAY = "it has not ended, or only just; ask again when it has"
 
 
-async def refunded(ledger: Ledger, request: RequestId, reason: str) -> dict[str, Any]:
+async def refunded(ledger: Desk, request: RequestId, reason: str) -> dict[str, Any]:
     """Give back what it did cost; what an operator is told. Raises what `Ledger.refund` raises."""
     given = [
         {"account": charge.holder, "amount": str(Money(charge.micros, charge.unit))}
@@ -225,8 +251,7 @@ def read_entry(content: dict[str, Any]) -> Credit | Reversal:
     if not all(isinstance(text, str) for text in texts):
         raise ValueError("verb, ref, account, amount, kind, reason: each is a text")
     verb, ref, account, amount, kind, reason = texts
-    if not is_account(account):
-        raise ValueError(f"account: {account!r} is not an account id: acct_ and 32 hexadecimal digits")
+    check_account(account)
     if not ref.startswith("stripe:"):
         raise ValueError("ref: it is not that of a payment")
     if verb == "credit":

@@ -35,6 +35,7 @@ from gateway.ports import (
     HolderPages,
     Ledger,
     RateLimits,
+    Roots,
     StoreFailed,
 )
 from gateway.web import chart
@@ -71,7 +72,11 @@ class WalletPlace:
         routes: Callable[[], RouteTable],
         auto: AutoPlace,
         subscriptions: SubscriptionPlace,
+        codes: bool,
+        roots: Roots,
     ) -> None:
+        self._roots = roots
+        self._codes = codes
         self._templates = templates
         self._cookies = cookies
         self._visitors = visitors
@@ -113,6 +118,7 @@ class WalletPlace:
             routes=self._routes().routes,
             auto=auto,
             subscribed=subscribed,
+            mark=self._visitors.mark(caller) if caller and self._codes else None,
             history=history,
             bars=chart.bars(history.days) if history else (),
             receipts=self._provider is not None,
@@ -167,7 +173,7 @@ class WalletPlace:
             line = await self._lines.credit_of(f"stripe:{payment}")
         except StoreFailed:
             raise LedgerUnavailable() from None
-        if line is None or line.account != caller.account or self._provider is None:
+        if line is None or self._roots.root(line.account) != caller.account or self._provider is None:
             raise NoRoute()
         url = await self._provider.receipt_url(payment)
         if url is None:

@@ -302,3 +302,13 @@ async def test_what_is_taken_out_of_a_period_is_taken_once_though_it_is_begun_ag
     refs = sorted(ref for ref in (*till.store.reversals, *till.store.credits) if ":pi_1:" in ref)
     assert refs == [f"stripe:pi_1:{number}{what}" for number in (1, 2) for what in ("", ":plain", ":purse")]
     await till.ledger.close()
+
+
+async def test_a_subscription_follows_its_account_into_another() -> None:
+    other = "acct_" + "2b" * 16
+    till = await till_of(subscription("created", "active", at=1))
+    assert await till.aliases.add(ACCOUNT, other, "by hand") == "joined"
+    assert [one.id for one in await till.subscribe.of(other)] == ["sub_1"]
+    await till.subscribe.cancel(other, "sub_1")
+    assert till.provider.cancelled == ["sub_1"]
+    await till.ledger.close()

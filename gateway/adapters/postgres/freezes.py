@@ -28,13 +28,7 @@ class PostgresFreezes:
     async def add_freeze(
         self, account: str, *, frozen: bool, reason: str, now_ms: int, cause: str | None = None
     ) -> bool:
-        for _ in range(_TRIES):
-            try:
-                return bool(await self._do(_ADD, account, frozen, reason, now_ms, cause))
-            except RecordsUnavailable as unavailable:
-                if not isinstance(unavailable.__cause__, asyncpg.UniqueViolationError):
-                    raise
-        raise RecordsUnavailable()  # somebody was faster, every time
+        return await numbered(self._do, _ADD, account, frozen, reason, now_ms, cause)
 
     async def freezes_after(self, number: int) -> list[Freeze]:
         return _read(await self._do(f"{_COLUMNS} WHERE number > $1 ORDER BY number", number))
@@ -45,3 +39,14 @@ class PostgresFreezes:
 
 def _read(rows: Sequence[asyncpg.Record]) -> list[Freeze]:
     return [Freeze(row["number"], row["account"], row["frozen"], row["reason"], row["at"]) for row in rows]
+
+
+async def numbered(do: Do, statement: str, *values: object) -> bool:
+    """Write a row with the next number, whoever else takes one; whether there was one to write."""
+    for _ in range(_TRIES):
+        try:
+            return bool(await do(statement, *values))
+        except RecordsUnavailable as unavailable:
+            if not isinstance(unavailable.__cause__, asyncpg.UniqueViolationError):
+                raise
+    raise RecordsUnavailable()  # somebody was faster, every time

@@ -12,10 +12,12 @@ from typing import Any
 
 import asyncpg
 
+from gateway.adapters.postgres.aliases import PostgresAliases
 from gateway.adapters.postgres.freezes import PostgresFreezes
 from gateway.adapters.postgres.keyroll import PostgresKeyRoll
 from gateway.adapters.postgres.migrations import MigrationRefused, apply
 from gateway.adapters.postgres.outbox import PostgresOutbox
+from gateway.adapters.postgres.payers import PostgresPayers
 from gateway.adapters.postgres.sessions import PROBLEMS, Address, Connection, Ear
 from gateway.adapters.postgres.subscriptions import PostgresSubscriptions
 from gateway.adapters.postgres.ways_to_pay import PostgresWaysToPay
@@ -88,6 +90,8 @@ class PostgresRecords:
         self._ear: Ear | None = None
         self.key_roll = PostgresKeyRoll(self._do)
         self.freezes = PostgresFreezes(self._do)
+        self.aliases = PostgresAliases(self._do)
+        self.payers = PostgresPayers(self._do)
         self.outbox = PostgresOutbox(self._do)
         self.ways_to_pay = PostgresWaysToPay(self._do)
         self.subscriptions = PostgresSubscriptions(self._do)
@@ -219,7 +223,7 @@ class PostgresRecords:
                     "UPDATE event SET key_id = $1, object = $2 WHERE id = $3", *self._sealed(content), row["id"]
                 )
                 sealed += 1
-        return sealed
+        return sealed or await self.payers.reseal(key_id, self._keyring, self._randomness, count=count)
 
     async def drop_events(self, *, before_ms: int, count: int) -> int:
         return len(await self._do(_DROP_EVENTS, before_ms, count))

@@ -37,6 +37,7 @@ _BEGIN = f"""INSERT INTO refill ({REFILL}, state)
 SELECT $1, $2::bigint, $3, $4, $5::bigint, $6, $7, $8, $9::bigint, 'asked'
 FROM auto_top_up WHERE account = $1 AND wanted AND paused IS NULL AND method = $7
 AND NOT coalesce((SELECT frozen FROM freezing WHERE account = $1 ORDER BY number DESC LIMIT 1), false)
+AND NOT EXISTS (SELECT 1 FROM alias WHERE account = $1)
 AND $5::bigint + (SELECT coalesce(sum(amount), 0) FROM refill
                   WHERE account = $1 AND state <> 'failed' AND created > $9::bigint - {DAY_MS}) <= $10::bigint
 AND $5::bigint + (SELECT coalesce(sum(amount), 0) FROM refill

@@ -15,10 +15,12 @@ from typing import Any
 
 import aiosqlite
 
+from gateway.adapters.sqlite.aliases import SqliteAliases
 from gateway.adapters.sqlite.freezes import SqliteFreezes
 from gateway.adapters.sqlite.keyroll import SqliteKeyRoll
 from gateway.adapters.sqlite.migrations import MigrationRefused
 from gateway.adapters.sqlite.outbox import SqliteOutbox
+from gateway.adapters.sqlite.payers import SqlitePayers
 from gateway.adapters.sqlite.subscriptions import SqliteSubscriptions
 from gateway.adapters.sqlite.upgrade import upgrade
 from gateway.adapters.sqlite.ways_to_pay import SqliteWaysToPay
@@ -60,6 +62,8 @@ class SqliteRecords:
         self._version: int | None = None
         self.key_roll = SqliteKeyRoll(self._read, self._write)
         self.freezes = SqliteFreezes(self._read, self._write)
+        self.aliases = SqliteAliases(self._read, self._write)
+        self.payers = SqlitePayers(self._read, self._write)
         self.outbox = SqliteOutbox(self._read, self._write)
         self.ways_to_pay = SqliteWaysToPay(self._read, self._write)
         self.subscriptions = SqliteSubscriptions(self._read, self._write)
@@ -195,7 +199,7 @@ class SqliteRecords:
                 values = (*self._sealed(content), row[0])
                 await self._write("UPDATE event SET key_id = ?, object = ? WHERE id = ?", values)
                 sealed += 1
-        return sealed
+        return sealed or await self.payers.reseal(key_id, self._keyring, self._randomness, count=count)
 
     async def drop_events(self, *, before_ms: int, count: int) -> int:
         return await self._change(_DROP_EVENTS, (before_ms, count))

@@ -23,6 +23,7 @@ wanted = 1, changed = excluded.changed WHERE auto_top_up.changed <= ?"""
 _BEGIN = f"""INSERT INTO refill ({REFILL}, state) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'asked'
 FROM auto_top_up WHERE account = ?1 AND wanted AND paused IS NULL AND method = ?7
 AND NOT coalesce((SELECT frozen FROM freezing WHERE account = ?1 ORDER BY number DESC LIMIT 1), 0)
+AND NOT EXISTS (SELECT 1 FROM alias WHERE account = ?1)
 AND ?5 + (SELECT coalesce(sum(amount), 0) FROM refill
           WHERE account = ?1 AND state <> 'failed' AND created > ?9 - {DAY_MS}) <= ?10
 AND ?5 + (SELECT coalesce(sum(amount), 0) FROM refill

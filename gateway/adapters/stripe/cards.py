@@ -14,6 +14,7 @@ from typing import Any, Final
 from gateway.core.auto_top_ups import CardNotice, Refill, Refilled, SavedCard, Wish
 from gateway.core.money import Money, MoneySyntax, from_minor, to_minor
 from gateway.core.orders import Order
+from gateway.core.payers import Payer
 from gateway.core.payments import Event, Payment
 
 KEY: Final = "farebox_refill"
@@ -167,3 +168,20 @@ def _wish(metadata: Mapping[str, Any]) -> Wish:
 
 def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def payer(session: Mapping[str, Any]) -> Payer | None:
+    """Who paid a checkout, told by Stripe alone: not by `customer_details`, which its payer typed.
+
+    Apple Pay and Google Pay are cards here, with a fingerprint of their own per device.
+    """
+    intent = session.get("payment_intent")
+    method = intent.get("payment_method") if isinstance(intent, Mapping) else None
+    if session.get("status") != "complete" or not isinstance(method, Mapping):
+        return None
+    card, link = method.get("card"), method.get("link")
+    if method.get("type") == "card" and isinstance(card, Mapping) and isinstance(card.get("fingerprint"), str):
+        return Payer("card", card["fingerprint"]) if card["fingerprint"] else None
+    if method.get("type") == "link" and isinstance(link, Mapping) and isinstance(link.get("email"), str):
+        return Payer("link", link["email"]) if link["email"].strip() else None
+    return None

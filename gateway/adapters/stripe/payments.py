@@ -17,6 +17,7 @@ from gateway.adapters.stripe.pace import Pace
 from gateway.core.auto_top_ups import CardNotice, Refill, Refilled, SavedCard
 from gateway.core.money import Money, from_minor, to_minor
 from gateway.core.orders import Order
+from gateway.core.payers import Payer
 from gateway.core.payments import Bounds, Event, Payment
 from gateway.core.plans import Plan, SubscriptionNotice, Unpaid
 from gateway.core.refusals import PaymentServiceUnavailable
@@ -40,7 +41,7 @@ _RETRIES = 2
 
 
 class StripePayments:
-    """Implements `ports.Payments`, `ports.Cards`, `ports.Sells` and `ports.HolderPages`."""
+    """Implements `ports.Payments`, `ports.Payers`, `ports.Cards`, `ports.Sells` and `ports.HolderPages`."""
 
     def __init__(
         self,
@@ -157,6 +158,21 @@ class StripePayments:
         ends: Any = {"cancel_at_period_end": True}
         if await self._ask(lambda stripe: stripe.v1.subscriptions.update_async(id, ends)) is None:
             raise PaymentServiceUnavailable()
+
+    async def payer_of(self, session: str) -> Payer | None:
+        more: Any = {"expand": ["payment_intent.payment_method"]}
+        found = await self._checkout(session, more)
+        return None if found is None else cards.payer(found)
+
+    async def is_open(self, session: str) -> bool:
+        found = await self._checkout(session, {})
+        return found is not None and found.get("status") == "open"
+
+    async def _checkout(self, session: str, more: Any) -> Mapping[str, Any] | None:
+        if not _SESSION_ID.fullmatch(session):
+            return None
+        found = await self._ask(lambda stripe: stripe.v1.checkout.sessions.retrieve_async(session, more))
+        return None if found is None else found.to_dict()
 
     async def checkout(self, order: Order) -> str:
         plan = next((plan for plan in self._plans.values() if plan.name == order.plan), None)
@@ -318,7 +334,9 @@ class StripePayments:
             self._pace.answered()
             return answer
         except stripe.StripeError as error:
-            self._pace.answered() if isinstance(error, stripe.InvalidRequestError) else self._pace.failed()
+            # That a key may not do one thing is no reason to leave off the others.
+            answered = isinstance(error, stripe.InvalidRequestError | stripe.PermissionError)
+            self._pace.answered() if answered else self._pace.failed()
             if isinstance(error, stripe.InvalidRequestError) and error.code == "resource_missing":
                 return None
             param = getattr(error, "param", None)
