@@ -1,7 +1,6 @@
 """The operator's commands, run as processes the way an operator runs them."""
 
 import json
-import os
 import sqlite3
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.demo.upstreams import ToyUpstream, weather
+from tests import programs
 from tests.gateway_process import fund, running, write_config
 from tests.ports import own_port
 
@@ -18,10 +18,7 @@ ACCOUNT = "acct_" + "0" * 31 + "a"
 
 
 def gateway(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", *arguments],
-        capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **environ},
-    )  # fmt: skip
+    return programs.run(*arguments, environ=environ)
 
 
 @pytest.fixture
@@ -31,8 +28,7 @@ def config(tmp_path: Path) -> str:
 
 
 def test_help_names_every_command() -> None:
-    shown = gateway("--help")
-    assert shown.returncode == 0
+    shown = subprocess.run([sys.executable, "-m", "gateway", "--help"], capture_output=True, text=True, check=True)
     for command in ("run", "check", "demo", "audit", "balance", "credit", "config"):
         assert f"  {command} " in shown.stdout
 

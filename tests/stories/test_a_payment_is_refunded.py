@@ -2,13 +2,12 @@
 
 import asyncio
 import json
-import sys
 from pathlib import Path
 
 from aiohttp import ClientSession
 
 from gateway.cli.stage import Stage
-from tests import postgres_server
+from tests import postgres_server, programs
 from tests.callers import audited, pay, reference_in, unpaid
 from tests.conftest import StageMaker
 
@@ -129,8 +128,5 @@ async def test_on_a_database_that_hosts_share_it_is_the_same(make_stage: StageMa
 
 
 async def typed(*words: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gateway", *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    shown, _ = await process.communicate()
-    return shown.decode()
+    done = await asyncio.to_thread(programs.run, *words)
+    return done.stdout + done.stderr
