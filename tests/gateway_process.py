@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from gateway import settings as configuration
 from gateway.adapters.sqlite.ledger import SqliteLedgerStore
@@ -18,7 +19,7 @@ from gateway.core.keyring import Keyring
 from gateway.core.ledger import Credit
 from gateway.core.money import Money
 from gateway.core.tokens import TokenMint
-from gateway.flows.keep import Keeper
+from gateway.flows.keep import Keeper, Pace
 from gateway.settings import Settings
 from tests import programs
 from tests.callers import Funded
@@ -28,6 +29,11 @@ START_SECONDS_MAX = 20.0
 
 PROMISED, PATIENT = "1s", "30s"
 """How long an answer waits for the disk: as shipped, and where a busy machine's pauses are not what a test is about."""
+
+
+def patiently(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """These settings, where a busy machine's pauses are not what a test is about."""
+    return {**overrides, "timeouts": {"ledger": PATIENT, **overrides.get("timeouts", {})}}
 
 
 def write_config(
@@ -69,7 +75,8 @@ async def fund(settings: Settings, amount: str, *, count: int) -> list[Funded]:
         genuine = mint.recognise(token)
         assert genuine is not None
         made.append(Funded(token, genuine.account))
-    keeper = Keeper(SqliteLedgerStore(settings.store_path, head_key=head_keys(settings)[0]), clock)
+    store = SqliteLedgerStore(settings.store_path, head_key=head_keys(settings)[0])
+    keeper = Keeper(store, clock, pace=Pace.patient(60))
     await keeper.open()
     money = Money.parse(amount)
     await asyncio.gather(

@@ -70,4 +70,4 @@ async def test_a_refund_with_two_workers_and_a_payment_that_is_assigned_beside_t
     await toy.stop()
     report = audit(settings.store_path, head_key=head_keys(settings))
     assert report.clean, report.findings
-    assert report.totals["usd"].debt == 2_500_000
+    assert report.totals["usd"].available == 4_000_000 - 2_500_000, "what is owed is taken off"
