@@ -73,7 +73,7 @@ def show_account(config: Path, account: str, *, as_json: bool) -> None:
 
     rows, tokens, paid = run(look())
     if settings.store_url is not None:
-        micros = balance_there(settings, account)
+        micros = balance_there(settings, account, settings.currency)
     else:
         micros = read_available(settings.store_path, account, settings.currency, now_ms=SystemClock().now_ms())
     frozen = bool(rows) and rows[-1].frozen

@@ -164,7 +164,7 @@ class AdminPlace:
             named = {name: content[name] for name in more if name in content}
             now = self._clock.now_ms()
             entry = read(account, content["amount"], ref=content["ref"], reason=content["reason"], now_ms=now, **named)
-            if entry.amount.currency != self._currency:
+            if not entry.amount.named and entry.amount.currency != self._currency:
                 raise ValueError(f"amount: this gateway's currency is {self._currency}")
             return _json(await move(entry))
         except (ValueError, KeyError, TypeError) as error:
