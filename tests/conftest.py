@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.cli.stage import Stage
-from tests.gateway_process import PATIENT
+from tests.gateway_process import patiently
 from tests.postgres_server import Server, running
 
 StageMaker = Callable[..., Awaitable[Stage]]
@@ -25,8 +25,8 @@ async def make_stage(tmp_path: Path) -> AsyncIterator[StageMaker]:
     stages: list[Stage] = []
 
     async def make(**overrides: Any) -> Stage:
-        overrides["timeouts"] = {"ledger": PATIENT, **overrides.get("timeouts", {})}
-        stage = Stage(tmp_path / f"stage{len(stages)}", overrides=overrides, served=_unseen, report=_unseen)
+        folder = tmp_path / f"stage{len(stages)}"
+        stage = Stage(folder, overrides=patiently(overrides), served=_unseen, report=_unseen)
         stages.append(stage)
         await stage.start()
         return stage
@@ -47,6 +47,13 @@ def postgres() -> Iterator[Server]:
     """A real server; each test makes schemas of its own in it."""
     with running() as server:
         yield server
+
+
+@pytest.fixture
+def server(postgres: Server) -> Iterator[Server]:
+    """The same, for a test that may leave it stopped."""
+    yield postgres
+    postgres.start()
 
 
 def _unseen(*_: object, **__: object) -> None:

@@ -11,6 +11,7 @@ from gateway.cli.stage import Stage
 from gateway.core.targets import TARGET_BYTES_MAX
 from gateway.settings import Settings
 from gateway.web.front import Front
+from tests.gateway_process import patiently
 
 
 class MountedStage(Stage):
@@ -53,7 +54,7 @@ class MountedStage(Stage):
 @asynccontextmanager
 async def staged(form: str, folder: Path, **overrides: Any) -> AsyncIterator[Stage]:
     """A stage of this form, which says nothing."""
-    stage = FORMS[form](folder, overrides=overrides, served=_unseen, report=_unseen)
+    stage = FORMS[form](folder, overrides=patiently(overrides), served=_unseen, report=_unseen)
     await stage.start()
     try:
         yield stage

@@ -4,10 +4,12 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from gateway import settings as configuration
 from gateway.adapters.sqlite.ledger import SqliteLedgerStore
@@ -17,8 +19,9 @@ from gateway.core.keyring import Keyring
 from gateway.core.ledger import Credit
 from gateway.core.money import Money
 from gateway.core.tokens import TokenMint
-from gateway.flows.keep import Keeper
+from gateway.flows.keep import Keeper, Pace
 from gateway.settings import Settings
+from tests import programs
 from tests.callers import Funded
 from tests.ports import own_port
 
@@ -26,6 +29,11 @@ START_SECONDS_MAX = 20.0
 
 PROMISED, PATIENT = "1s", "30s"
 """How long an answer waits for the disk: as shipped, and where a busy machine's pauses are not what a test is about."""
+
+
+def patiently(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """These settings, where a busy machine's pauses are not what a test is about."""
+    return {**overrides, "timeouts": {"ledger": PATIENT, **overrides.get("timeouts", {})}}
 
 
 def write_config(
@@ -67,7 +75,8 @@ async def fund(settings: Settings, amount: str, *, count: int) -> list[Funded]:
         genuine = mint.recognise(token)
         assert genuine is not None
         made.append(Funded(token, genuine.account))
-    keeper = Keeper(SqliteLedgerStore(settings.store_path, head_key=head_keys(settings)[0]), clock)
+    store = SqliteLedgerStore(settings.store_path, head_key=head_keys(settings)[0])
+    keeper = Keeper(store, clock, pace=Pace.patient(60))
     await keeper.open()
     money = Money.parse(amount)
     await asyncio.gather(
@@ -80,7 +89,7 @@ async def fund(settings: Settings, amount: str, *, count: int) -> list[Funded]:
 class GatewayProcess:
     """One run of `gateway run`."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process | programs.Forked) -> None:
         self._process = process
 
     @property
@@ -138,21 +147,19 @@ async def running(
     program: Sequence[str] = ("gateway",),
 ) -> AsyncIterator[GatewayProcess]:
     """Start it and wait until it says that it listens; end it in any case. `files_max`: as `ulimit -n` has it."""
-    limited = ["bash", "-c", f'ulimit -n {files_max}; exec "$@"', "bash"] if files_max else []
-    process = await asyncio.create_subprocess_exec(
-        *limited, sys.executable, "-m", *program, "run", "--config", str(config),
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, env={**os.environ, **(environ or {})},
-        start_new_session=True,
-    )  # fmt: skip
-    drained: asyncio.Task[bytes] | None = None
+    hears, says = os.pipe()
+    process = await _started(program, ("run", "--config", str(config)), says, environ or {}, files_max)
+    os.close(says)
+    said, drained = asyncio.StreamReader(), None
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(said), os.fdopen(hears, "rb", 0))
     try:
-        assert process.stderr is not None
         async with asyncio.timeout(START_SECONDS_MAX):
-            said = b""
-            while b"listening on" not in (line := await process.stderr.readline()):
-                said += line
-                assert line, f"the gateway did not start: {said.decode()}"
-        drained = asyncio.create_task(process.stderr.read())
+            before = b""
+            while b"listening on" not in (line := await said.readline()):
+                before += line
+                assert line, f"the gateway did not start: {before.decode()}"
+        drained = asyncio.create_task(said.read())
         yield GatewayProcess(process)
     finally:
         with suppress(ProcessLookupError):
@@ -160,3 +167,16 @@ async def running(
         await process.wait()
         if drained is not None:
             await drained
+        transport.close()
+
+
+async def _started(
+    program: Sequence[str], words: Sequence[str], err: int, environ: Mapping[str, str], files_max: int | None
+) -> asyncio.subprocess.Process | programs.Forked:
+    if files_max is None and "LD_PRELOAD" not in environ:
+        return programs.start(*words, err=err, program=program, environ=environ)
+    limited = ["bash", "-c", f'ulimit -n {files_max}; exec "$@"', "bash"] if files_max else []
+    return await asyncio.create_subprocess_exec(
+        *limited, sys.executable, "-m", *program, *words,
+        stdout=subprocess.DEVNULL, stderr=err, env={**os.environ, **environ}, start_new_session=True,
+    )  # fmt: skip

@@ -23,10 +23,11 @@ from gateway.adapters.postgres.sessions import Address
 from gateway.adapters.sqlite.archive import SqliteArchive
 from gateway.adapters.sqlite.audit import audit
 from gateway.adapters.sqlite.ledger import SqliteLedgerStore
-from gateway.core.books import Books, Key
+from gateway.core.books import Books, Key, Request
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Credit, Record, Reversal, Tariff
 from gateway.core.money import Money
+from gateway.core.purses import PLAIN, Purse, purse_named
 from gateway.core.refusals import PaymentRequired
 from gateway.core.secrets import Secret
 from gateway.flows.keep import Keeper, Pace, Recovered
@@ -35,9 +36,11 @@ from gateway.ports import Clock, Hold, RequestUnderWay, RequestUnknown
 Sentence = tuple[str, int, int, int]
 PACE = Pace(gap=0, quiet=0, refuse_after=600, give_up_after=600, retry=0)
 ACCOUNTS = [("ann", "usd"), ("ann", "jpy"), ("bob", "usd")]
+PURSES = [Purse(-10), Purse(-10, 7_000_000_000_000), Purse(5)]
 TARIFFS = [Tariff("search", "operator", 0, "p"), Tariff("export", "anna", 1500, "q")]
 VERBS = {
-    "credit": (10, 400, 1 << 20), "reverse": (3, 300, 1 << 20), "hold": (30, 120, 1), "start": (25, 100, 7),
+    "credit": (8, 400, 1 << 20), "grant": (4, 200, 1 << 20), "join": (1, 1, 0), "reverse": (3, 300, 1 << 20),
+    "hold": (30, 120, 1), "start": (25, 100, 7),
     "renew": (10, 90, 4), "settle": (30, 130, 1), "refund": (3, 1, 0), "burst": (4, 40, 9), "restart": (0.3, 50, 0),
     "crash": (0.4, 40, 0),
 }  # fmt: skip
@@ -61,6 +64,10 @@ class JumpingClock:
         self._chance = chance
         self._ms = 0
 
+    def pass_by(self) -> None:
+        """It goes on for certain."""
+        self._ms += 1
+
     def now_ms(self) -> int:
         jumps = self._chance.random() < 0.01
         self._ms = (self._chance.randrange(_DAY_MS) if jumps else self._ms + self._chance.randrange(3)) % _DAY_MS
@@ -78,6 +85,9 @@ class Ground(Protocol):
 
     async def records(self) -> list[Record]:
         """What is in the books and was not asked for before."""
+
+    async def purses(self) -> dict[int, Purse]:
+        """Which purse each row of an account is."""
 
     async def prove(self) -> None:
         """The books prove themselves. The keeper is closed."""
@@ -108,6 +118,9 @@ class MemoryGround:
         self._read += len(new)
         return new
 
+    async def purses(self) -> dict[int, Purse]:
+        return {account.id: purse_named(name)[1] for (name, _), account in self._store.accounts.items()}
+
     async def prove(self) -> None:
         """There is nothing but what was compared."""
 
@@ -133,6 +146,11 @@ class SqliteGround:
             new = list(rows)
         self._read = new[-1][0] if new else self._read
         return [record for _, payload in new for record in Record.unpack_all(payload)]
+
+    async def purses(self) -> dict[int, Purse]:
+        with closing(sqlite3.connect(self._path)) as connection:
+            rows = list(connection.execute("SELECT id, priority, expires FROM account"))
+        return {id: Purse(priority, expires) for id, priority, expires in rows}
 
     async def prove(self) -> None:
         report = audit(self._path, head_key=KEY)
@@ -174,6 +192,14 @@ class PostgresGround:
             self._read[row["keeper"]] = row["seq"]
         return [record for row in new for record in Record.unpack_all(row["payload"])]
 
+    async def purses(self) -> dict[int, Purse]:
+        connection = await asyncpg.connect(self._dsn)
+        try:
+            rows = await connection.fetch("SELECT id, priority, expires FROM account")
+        finally:
+            await connection.close()
+        return {row["id"]: Purse(row["priority"], row["expires"]) for row in rows}
+
     async def prove(self) -> None:
         report = await audit_database(Address(Secret(self._dsn)))
         assert report.findings == ()
@@ -182,7 +208,8 @@ class PostgresGround:
 class Story:
     """Tells both, and compares."""
 
-    def __init__(self, ground: Ground, chance: random.Random, accounts_max: int) -> None:
+    def __init__(self, ground: Ground, chance: random.Random, accounts_max: int, *, every: int = 1) -> None:
+        self._every = every  # so many sentences between two looks at all balances
         self._ground = ground
         self._chance = chance
         self._clock = JumpingClock(chance)
@@ -191,7 +218,7 @@ class Story:
         self._open: dict[RequestId, Hold] = {}
         self._ended: list[RequestId] = []
         self._numbers = 0
-        self._charged: Counter[RequestId] = Counter()
+        self._charged: dict[RequestId, Counter[Purse]] = {}
         self.operations = 0
         """Calls that could move money, beside those that only ask."""
 
@@ -200,7 +227,8 @@ class Story:
         for place, (verb, which, micros, extra) in enumerate(story):
             try:
                 await getattr(self, verb)(which, micros, extra)
-                await self._compare()
+                if place % self._every == 0:
+                    await self._compare()
             except BaseException as error:
                 error.add_note(f"in sentence {place}: {verb} {which} {micros} {extra}")
                 raise
@@ -227,6 +255,19 @@ class Story:
         credit = Credit(f"cs_{ref}", account[0], Money(micros, account[1]), "payment", "")
         assert await self.keeper.credit(credit) is self._books.credit(credit.ref, account, micros)
         self._books.durable()
+
+    async def grant(self, which: int, micros: int, ref: int) -> None:
+        account, purse = _account(which), PURSES[ref % len(PURSES)]
+        self.operations += 1
+        credit = Credit(f"grant_{ref}", account[0], Money(micros, account[1]), "grant", "", purse)
+        assert await self.keeper.credit(credit) is self._books.credit(credit.ref, account, micros, purse)
+        self._books.durable()
+
+    async def join(self, which: int, micros: int, extra: int) -> None:
+        holder, into = ("ann", "bob") if which % 2 else ("bob", "ann")
+        self.operations += 1
+        self._clock.pass_by()  # an attempt is named by its time
+        assert await self.keeper.join(holder, into, "usd") is self._books.join((holder, "usd"), (into, "usd"))
 
     async def reverse(self, which: int, micros: int, ref: int) -> None:
         account = _account(which)
@@ -276,6 +317,8 @@ class Story:
         request = self._books.request(id)
         before, unit = request.due, request.account[1]
         due = before + (request.held - before) * part // 4
+        if self._draws_elsewhere(request, due + micros - request.held):
+            return
         self.operations += 1
         missing = self._books.renew(id, due, micros)
         refused = None
@@ -287,6 +330,17 @@ class Story:
             if due > before:
                 self._books.durable()
         assert refused == ((missing, self._books.available(request.account)) if missing else None)
+
+    def _draws_elsewhere(self, request: Request, micros: int) -> bool:
+        """What not every ledger says alike: whether one that began with the plain purse alone draws on others that came
+        since; and, after a crash, which purse paid what, if more is drawn on one that is not the last.
+        """
+        purses = self._books.purses(request.account)
+        used = [purse for purse, _ in request.parts]
+        others = any(micros for purse, micros in purses.items() if purse != PLAIN)
+        drawn = {purse for purse, _ in self._books.draws(request.account, max(0, micros))}
+        again, new = drawn & set(used), drawn - set(used)
+        return bool(again - {used[-1]} or (again and new)) or (used == [PLAIN] and others)
 
     async def settle(self, which: int, micros: int, twice: int) -> None:
         if self._open:
@@ -315,11 +369,10 @@ class Story:
             return
         if any(self._books.request(open).gated for open in self._open):
             return  # what stands behind a record that may be voided is not refunded by every store
-        given: dict[Key, int] = {}
+        given: Counter[Key] = Counter()
         with suppress(RequestUnknown):
-            given = {
-                (charge.holder, charge.unit): charge.micros for charge in await self.keeper.refund(id, "asked for")
-            }
+            for charge in await self.keeper.refund(id, "asked for"):
+                given[charge.holder, charge.unit] += charge.micros
         account, back = self._books.request(id).account, self._books.refund(id)
         assert given == ({account: back} if back else {})
 
@@ -366,9 +419,10 @@ class Story:
         await self._ground.kill(self.keeper)
         self.operations += 1
         recovered = await self._begin()
-        for record in await self._ground.records():
-            self._charged[record.request] += record.micros
-        given_away = self._books.crash({id: self._charged[id] for id in self._books.doubtful})
+        records, purses = await self._ground.records(), await self._ground.purses()
+        for record in records:
+            self._charged.setdefault(record.request, Counter())[purses[record.account]] += record.micros
+        given_away = self._books.crash({id: self._charged.get(id, {}) for id in self._books.doubtful})
         assert given_away <= recovered.count
         self._ended += self._open
         self._open.clear()

@@ -58,7 +58,9 @@ class Server:
         self._run("initdb", "--auth=trust", "--encoding=utf8", "--no-locale", "-U", "postgres", "-D", str(self.data))
 
     def start(self) -> None:
-        """Start it, and return when it answers."""
+        """Start it if it does not run, and return when it answers."""
+        if self._process is not None and self._process.poll() is None:
+            return
         options = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
         log = (self.folder / "log").open("ab")
         with log:

@@ -69,7 +69,8 @@ class RawUpstream:
     async def stop(self) -> None:
         assert self._server is not None
         self._server.close()
-        await asyncio.sleep(0)  # for whoever was accepted in this very turn
+        for _ in range(10):  # turns, for whoever was accepted just now: a task, a transport, a task of ours
+            await asyncio.sleep(0)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -229,13 +229,14 @@ def refund(request: str, reason: str, config: Path, as_json: bool) -> None:
 
 @main.command()
 @click.argument("account")
+@click.option("--unit", default=None, help="Of a named credit, such as unit:export.  [default: the currency]")
 @config_option
 @json_option
-def balance(account: str, config: Path, as_json: bool) -> None:
+def balance(account: str, unit: str | None, config: Path, as_json: bool) -> None:
     """What ACCOUNT (acct_…) can spend."""
     from gateway.cli.books import show_balance
 
-    show_balance(config, account, as_json=as_json)
+    show_balance(config, account, unit=unit, as_json=as_json)
 
 
 @main.command()
@@ -259,7 +260,7 @@ def credit(
     config: Path,
     as_json: bool,
 ) -> None:
-    """Add AMOUNT (such as "5.00 usd") to ACCOUNT by hand. Works while the gateway runs and while it does not."""
+    """Add AMOUNT (such as "5.00 usd" or "100 unit:export") to ACCOUNT by hand, while the gateway runs or not."""
     from gateway.cli.books import give_credit
 
     give_credit(config, account, amount, reason=reason, ref=ref, expires=expires, priority=priority, as_json=as_json)

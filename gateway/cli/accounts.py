@@ -88,7 +88,7 @@ def join_accounts(config: Path, account: str, into: str, *, reason: str, yes: bo
 def available(settings: Settings, account: str) -> Money:
     """What an account can spend, as committed."""
     if settings.store_url is not None:
-        return Money(balance_there(settings, account), settings.currency)
+        return Money(balance_there(settings, account, settings.currency), settings.currency)
     now_ms = SystemClock().now_ms()
     return Money(read_available(settings.store_path, account, settings.currency, now_ms=now_ms), settings.currency)
 

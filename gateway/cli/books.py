@@ -33,7 +33,7 @@ from gateway.cli.records import opened
 from gateway.core.ids import RequestId
 from gateway.core.keyring import Keyring
 from gateway.core.ledger import Credit, Reversal
-from gateway.core.money import Money, written
+from gateway.core.money import Money, MoneySyntax, written
 from gateway.core.refusals import LedgerUnavailable, RecordsUnavailable
 from gateway.flows.follow import Aliases, FollowingDesk
 from gateway.flows.keep import Keeper
@@ -152,17 +152,22 @@ def read_since(text: str, *, now_ms: int) -> Since:
     return Since(at_ms=int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000))
 
 
-def show_balance(config: Path, account: str, *, as_json: bool) -> None:
+def show_balance(config: Path, account: str, *, unit: str | None, as_json: bool) -> None:
     """`gateway balance`: as committed."""
     settings = read(config, make_secrets=False)
+    unit = unit or settings.currency
+    try:
+        Money.parse_grant(f"1 {unit}")
+    except MoneySyntax:
+        _fail(f"--unit: {unit!r} is neither a currency nor a named credit such as unit:export", code=2)
     if settings.store_url is None and not settings.store_path.exists():
         _fail(f"there is no ledger at {settings.store_path} yet; `gateway run` makes it")
     try:
         if settings.store_url is not None:
-            micros = balance_there(settings, account)
+            micros = balance_there(settings, account, unit)
         else:
-            micros = read_available(settings.store_path, account, settings.currency, now_ms=SystemClock().now_ms())
-        balance = Money(micros, settings.currency)
+            micros = read_available(settings.store_path, account, unit, now_ms=SystemClock().now_ms())
+        balance = Money(micros, unit)
     except sqlite3.Error as error:
         _fail(f"{settings.store_path}: {error}; `gateway audit` says more")
     if as_json:
@@ -243,7 +248,7 @@ def _by_hand(
         entry = make(account, amount, ref=ref, reason=reason, now_ms=now, **more)
     except ValueError as error:
         _fail(str(error), code=2)
-    if entry.amount.currency != settings.currency:
+    if not entry.amount.named and entry.amount.currency != settings.currency:
         _fail(f"amount: this gateway's currency is {settings.currency}", code=2)
     body = {"ref": ref, "amount": str(entry.amount), "reason": entry.reason, **more}
     path = f"/accounts/{entry.account}/{verb}"

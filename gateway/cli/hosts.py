@@ -118,13 +118,13 @@ def back_up_there(settings: Settings, folder: Path, *, as_json: bool) -> None:
     )
 
 
-def balance_there(settings: Settings, account: str) -> int:
+def balance_there(settings: Settings, account: str, unit: str) -> int:
     """What an account has as committed, on loan to hosts or not, in micros."""
     try:
         address = database(settings)
         from gateway.adapters.postgres.ledger import read_balance
 
-        return asyncio.run(read_balance(address, account, settings.currency, now_ms=SystemClock().now_ms()))
+        return asyncio.run(read_balance(address, account, unit, now_ms=SystemClock().now_ms()))
     except StoreFailed as failed:
         _fail(str(failed))
 

@@ -13,6 +13,10 @@ keeps every amount that it has come to since the last such moment, and is found 
   before it was still unanswered (the watermark of `core/ledger.py`).
 - Any other is charged what it had come to.
 
+**A wallet** is all that a holder has of one unit. It may have several purses (`core/purses.py`): a request takes of
+each in their order, what it costs is paid by those in the order in which it took, and what comes back goes to where it
+came from. A debt stands in the plain one and closes all. Purses last for ever here: what time takes is not the model's.
+
 Ids come from whoever tells the story; there is no clock here and no chance, so a failing story is told again by its
 seed alone.
 """
@@ -21,9 +25,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from gateway.core.ids import RequestId
+from gateway.core.purses import PLAIN, Purse
 
 Key = tuple[str, str]
 """A holder and a unit."""
+Shares = list[tuple[Purse, int]]
+"""How much of which purses."""
 
 
 class Impossible(Exception):
@@ -35,11 +42,40 @@ class Request:
     """What is set aside for it, and every amount that it may have come to: the first is durable."""
 
     account: Key
-    held: int
+    parts: Shares
     amounts: list[int] = field(default_factory=lambda: [0])
     gated: bool = False
+    at_start: frozenset[Purse] = frozenset()
+    """The purses that its gated records are of: what it comes to of others is charged after, and is not gated."""
     begun: bool = False
     settled: bool = False
+
+    @property
+    def held(self) -> int:
+        return _sum(self.parts)
+
+    def shares(self, micros: int) -> Shares:
+        """What each purse pays of so much."""
+        shares = []
+        for purse, held in self.parts:
+            shares.append((purse, min(micros, held)))
+            micros -= shares[-1][1]
+        return shares
+
+    def take(self, shares: Shares) -> None:
+        """So much more is set aside for it."""
+        parts = dict(self.parts)
+        for purse, micros in shares:
+            parts[purse] = parts.get(purse, 0) + micros
+        self.parts = list(parts.items())
+
+    def outcomes(self) -> list[Shares]:
+        """What a crash may leave of it."""
+        whole = [self.shares(micros) for micros in self.amounts]
+        if not self.gated:
+            return whole
+        voided = [[(purse, micros) for purse, micros in shares if purse not in self.at_start] for shares in whole]
+        return [*whole, *voided] if self.begun else voided
 
     @property
     def due(self) -> int:
@@ -55,7 +91,7 @@ class Books:
     """Accounts and requests."""
 
     def __init__(self) -> None:
-        self._available: dict[Key, int] = {}
+        self._wallets: dict[Key, dict[Purse, int]] = {}
         self._held: dict[Key, int] = {}
         self._refs: set[str] = set()
         self._requests: dict[RequestId, Request] = {}
@@ -66,7 +102,22 @@ class Books:
 
     def available(self, account: Key) -> int:
         """What can be spent; less than nothing if more was taken back than was there."""
-        return self._available.get(account, 0)
+        purses = self.purses(account)
+        return purses[PLAIN] if purses[PLAIN] < 0 else sum(purses.values())
+
+    def purses(self, account: Key) -> dict[Purse, int]:
+        """What is in each; the plain one is always there."""
+        return self._wallets.setdefault(account, {PLAIN: 0})
+
+    def draws(self, account: Key, micros: int) -> Shares:
+        """Of which purses so much would be taken, if there is so much."""
+        shares = []
+        for purse in sorted(self.purses(account), key=lambda purse: purse.order):
+            share = min(micros, max(0, self.purses(account)[purse]))
+            if share:
+                shares.append((purse, share))
+            micros -= share
+        return shares
 
     def held(self, account: Key) -> int:
         return self._held.get(account, 0)
@@ -81,30 +132,39 @@ class Books:
 
     # --- what is told -------------------------------------------------------------------------------------------------
 
-    def credit(self, ref: str, account: Key, micros: int) -> bool:
+    def credit(self, ref: str, account: Key, micros: int, purse: Purse = PLAIN) -> bool:
         """Whether the ref is new; if so, so much is added."""
         if ref in self._refs:
             return False
         self._refs.add(ref)
-        self._move(account, available=micros)
+        self._give(account, [(purse, micros)])
         return True
 
     def reverse(self, ref: str, account: Key, micros: int) -> bool:
         """Whether the ref is new; if so, so much is taken, be it there or not."""
         return self.credit(ref, account, -micros)
 
+    def join(self, account: Key, into: Key) -> bool:
+        """All that is there, or owed, moves into the same purses of the other; whether nothing is left."""
+        moved = list(self.purses(account).items())
+        self._give(into, moved)
+        self._take(account, moved)
+        self.durable()
+        return self.held(account) == 0
+
     def hold(self, id: RequestId, account: Key, micros: int) -> bool:
         """Whether there is so much; if so, it is set aside."""
         if self.available(account) < micros:
             return False
-        self._move(account, available=-micros, held=micros)
-        self._requests[id] = self._doubtful[id] = Request(account, micros)
+        self._requests[id] = self._doubtful[id] = Request(account, [])
+        self._set_aside(self._requests[id], micros)
         return True
 
     def start(self, id: RequestId, due: int, *, gated: bool) -> None:
         request = self._requests[id]
         request.comes_to(due)
         request.gated = gated
+        request.at_start = frozenset(purse for purse, micros in request.shares(due) if micros)
         del self._doubtful[id]  # its record stands behind those of all who were recorded before
         self._doubtful[id] = request
 
@@ -119,8 +179,7 @@ class Books:
         missing = max(0, due + ahead - request.held)
         if missing > self.available(request.account):
             return missing
-        self._move(request.account, available=-missing, held=missing)
-        request.held += missing
+        self._set_aside(request, missing)
         return 0
 
     def settle(self, id: RequestId, cost: int) -> int:
@@ -129,15 +188,15 @@ class Books:
         charged = min(cost, request.held)
         request.comes_to(charged)
         request.settled = request.begun = True
-        self._move(request.account, available=request.held - charged, held=-request.held)
+        self._release(request, request.shares(charged))
         return charged
 
     def refund(self, id: RequestId) -> int:
         """What is given back of a request that is over."""
         request = self._requests[id]
         back = request.due
+        self._give(request.account, request.shares(back))
         request.comes_to(0)
-        self._move(request.account, available=back)
         self.durable()
         return back
 
@@ -154,28 +213,52 @@ class Books:
 
     # --- what becomes of it -------------------------------------------------------------------------------------------
 
-    def crash(self, found: Mapping[RequestId, int]) -> int:
-        """Take up what was found of the doubtful requests; how many were given away for certain. Raises Impossible."""
+    def crash(self, found: Mapping[RequestId, Mapping[Purse, int]]) -> int:
+        """Take up what each purse was found to have paid for the doubtful; how many were given away for certain.
+
+        Raises Impossible.
+        """
         given_away = 0
         for id, request in self._doubtful.items():
-            charged = found.get(id, 0)
-            voided = request.gated and charged == 0
-            if request.gated and not request.begun and charged:
-                raise Impossible(f"{id} was charged {charged}, and its answer never began")
-            if not voided and charged not in request.amounts:
-                raise Impossible(f"{id} was charged {charged}, and came to {request.amounts}")
-            given_away += voided and 0 not in request.amounts
-            self._take_up(request, charged)
+            left = [(purse, micros) for purse, micros in found.get(id, {}).items() if micros]
+            charged = _sum(left)
+            if not any(dict(left) == {p: m for p, m in shares if m} for shares in request.outcomes()):
+                begun = "began" if request.begun else "never began"
+                raise Impossible(f"{id} was charged {charged}, came to {request.amounts}, and its answer {begun}")
+            given_away += charged not in request.amounts
+            self._take_up(request, left)
         self._doubtful.clear()
         return given_away
 
-    def _take_up(self, request: Request, charged: int) -> None:
-        held = 0 if request.settled else request.held
-        paid = request.due if request.settled else 0
-        self._move(request.account, available=held + paid - charged, held=-held)
-        request.amounts = [charged]
+    def _take_up(self, request: Request, charged: Shares) -> None:
+        if request.settled:
+            self._give(request.account, request.shares(request.due))
+            self._take(request.account, charged)
+        else:
+            self._release(request, charged)
+        request.parts, request.amounts = charged, [_sum(charged)]
         request.gated, request.settled = False, True
 
-    def _move(self, account: Key, *, available: int = 0, held: int = 0) -> None:
-        self._available[account] = self.available(account) + available
-        self._held[account] = self.held(account) + held
+    def _set_aside(self, request: Request, micros: int) -> None:
+        shares = self.draws(request.account, micros)
+        request.take(shares)
+        self._take(request.account, shares)
+        self._held[request.account] = self.held(request.account) + micros
+
+    def _release(self, request: Request, charged: Shares) -> None:
+        """The request is over: what it is not charged is back where it came from."""
+        self._give(request.account, request.parts)
+        self._take(request.account, charged)
+        self._held[request.account] = self.held(request.account) - request.held
+
+    def _give(self, account: Key, shares: Shares) -> None:
+        purses = self.purses(account)
+        for purse, micros in shares:
+            purses[purse] = purses.get(purse, 0) + micros
+
+    def _take(self, account: Key, shares: Shares) -> None:
+        self._give(account, [(purse, -micros) for purse, micros in shares])
+
+
+def _sum(shares: Shares) -> int:
+    return sum(micros for _, micros in shares)

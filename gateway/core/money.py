@@ -1,8 +1,11 @@
-"""Whole micro-units of one currency.
+"""Whole micro-units of one currency, or of a named credit.
 
 One micro is a millionth of the currency's major unit: 0.002 usd is 2,000 micros, 5 jpy is 5,000,000. Balances,
 prices and entries are integers of micros, so that sums are exact; floats never appear. Stripe speaks in *minor* units
 (cents, yen, fils), whose size depends on the currency; only `from_minor` and `to_minor` know how.
+
+A *named credit* such as `unit:export` is what an owner counts and nobody can pay with: 100 of it are 100,000,000
+micros. It is granted by hand, in whole numbers; where money is meant (`parse`) it is not read.
 """
 
 import re
@@ -18,6 +21,8 @@ THREE_DECIMAL = frozenset("bhd jod kwd omr tnd".split())
 AMOUNT_MICROS_MAX = 2**62  # leaves room for a sum in SQLite's and PostgreSQL's 64 bits
 
 _AMOUNT = re.compile(r"(?P<number>[0-9]{1,13}(?:\.[0-9]{1,12})?) (?P<currency>[A-Za-z]{3})")
+_COUNT = re.compile(r"(?P<number>[0-9]{1,13}) (?P<unit>unit:[a-z][a-z0-9_-]{0,30})")
+_NAMED = "unit:"
 
 
 class CurrencyMismatch(ValueError):
@@ -30,7 +35,7 @@ class MoneySyntax(ValueError):
 
 @dataclass(frozen=True, slots=True, order=False)
 class Money:
-    """An amount of one currency in integer micros. May be negative (a debt, a correction)."""
+    """An amount of one currency, or of one named credit, in integer micros. May be negative (a debt, a correction)."""
 
     micros: int
     currency: str
@@ -56,6 +61,19 @@ class Money:
                 raise MoneySyntax(f"{text!r} is finer than a millionth of a {found['currency'].lower()}")
             return cls(int(micros), found["currency"].lower())
 
+    @classmethod
+    def parse_grant(cls, text: str) -> "Money":
+        """What `parse` reads, or so many of a named credit: `"100 unit:export"`. Raises MoneySyntax."""
+        if _NAMED not in text:
+            return cls.parse(text)
+        found = _COUNT.fullmatch(text.strip())
+        if not found:
+            raise MoneySyntax(
+                f"{text!r} is not so many of a named credit; write a whole number and a name of small letters, digits,"
+                " `_` and `-`, such as 100 unit:export"
+            )
+        return cls(int(found["number"]) * MICROS_PER_UNIT, found["unit"])
+
     def __add__(self, other: "Money") -> "Money":
         return Money(self.micros + self._same(other), self.currency)
 
@@ -75,18 +93,28 @@ class Money:
         return self.micros != 0
 
     def __str__(self) -> str:
-        """`0.002 usd`, `5.00 usd`: exact, with at least two decimals."""
+        """`0.002 usd`, `5.00 usd`, `100 unit:export`: exact; money has at least two decimals."""
         return f"{self.number} {self.currency}"
 
     @property
+    def named(self) -> bool:
+        """Whether it is of a named credit, and no money."""
+        return is_named(self.currency)
+
+    @property
     def number(self) -> str:
-        """The amount without its currency: exact, with at least two decimals."""
-        return written(self.micros)
+        """The amount without its currency: exact, with at least two decimals if it is money."""
+        return written(self.micros).removesuffix(".00") if self.named else written(self.micros)
 
     def _same(self, other: "Money") -> int:
         if self.currency != other.currency:
             raise CurrencyMismatch(f"{self} and {other} are not of one currency")
         return other.micros
+
+
+def is_named(unit: str) -> bool:
+    """Whether it is a named credit, and no currency."""
+    return unit.startswith(_NAMED)
 
 
 def money_in(text: str, currency: str) -> Money:
@@ -118,10 +146,12 @@ def from_minor(amount: int, currency: str) -> Money:
 
 
 def to_minor(money: Money) -> int:
-    """The amount in the provider's units. Raises MoneySyntax if it is finer than those.
+    """The amount in the provider's units. Raises MoneySyntax if it is finer than those, or no money.
 
     Three-decimal currencies must end in 0 at Stripe (https://docs.stripe.com/currencies#three-decimal).
     """
+    if money.named:
+        raise MoneySyntax(f"{money} is nothing that can be paid")
     minor, rest = divmod(money.micros, _micros_per_minor(money.currency))
     if rest or (money.currency in THREE_DECIMAL and minor % 10):
         raise MoneySyntax(f"{money} is finer than a payment in {money.currency} can be")

@@ -73,6 +73,8 @@ class History:
     purses: tuple[PurseRow, ...]
     """Those with something left, in the order in which they are spent."""
     to_the_hour: bool = False
+    named: tuple[PurseRow, ...] = ()
+    """The same of named credits."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Kind, Record
-from gateway.core.money import Money
+from gateway.core.money import Money, is_named
 from gateway.core.statements import (
     DAY_MS,
     FAR_MS,
@@ -268,8 +268,8 @@ class LookBack:
         sums = dict.fromkeys(range(today - HISTORY_DAYS + 1, today + 1), (0, 0))
         with self._books.open(seconds=_PAGE_SECONDS_MAX) as source:
             purses = sorted(
-                (purse for purse in source.purses(account) if purse.unit == unit and purse.left),
-                key=lambda purse: (purse.priority, purse.expires_ms or FAR_MS),
+                (purse for purse in source.purses(account) if purse.left),
+                key=lambda purse: (purse.unit, purse.priority, purse.expires_ms or FAR_MS),
             )
             rows = [id for id, its_unit in source.accounts(account) if its_unit == unit]
             money = sorted((moved for id in rows for moved in source.money(id)), key=lambda moved: -moved.at_ms)
@@ -281,7 +281,9 @@ class LookBack:
                         requests, micros = sums[line.at_ms // DAY_MS]
                         sums[line.at_ms // DAY_MS] = requests + line.requests, micros + line.cost
         days = (Day(day * DAY_MS, requests, Money(micros, unit)) for day, (requests, micros) in sums.items())
-        return History(tuple(days), tuple(money[:_MOVES_MAX]), tuple(purses), to_the_hour)
+        ours = tuple(purse for purse in purses if purse.unit == unit)
+        named = tuple(purse for purse in purses if is_named(purse.unit))
+        return History(tuple(days), tuple(money[:_MOVES_MAX]), ours, to_the_hour, named)
 
     def _lines(self, account: str, period: Period, *, by_request: bool) -> list[Line]:
         with self._books.open(seconds=_STATEMENT_SECONDS_MAX) as source:

@@ -107,7 +107,7 @@ def _manual(kind: type[Entry], account: str, amount: str, ref: str, reason: str,
     if not all(isinstance(text, str) for text in (amount, ref, reason)):
         raise ValueError("amount, ref, reason: each is a text")
     try:
-        money = Money.parse(amount)
+        money = Money.parse_grant(amount)
     except MoneySyntax as error:
         raise ValueError(f"amount: {error}") from None
     if money.micros <= 0:

@@ -190,7 +190,7 @@ class AdminPlace:
             now = self._clock.now_ms()
             await self._aliases.look()
             entry = read(account, content["amount"], ref=content["ref"], reason=content["reason"], now_ms=now, **named)
-            if entry.amount.currency != self._currency:
+            if not entry.amount.named and entry.amount.currency != self._currency:
                 raise ValueError(f"amount: this gateway's currency is {self._currency}")
             return _json(await move(entry))
         except (ValueError, KeyError, TypeError) as error:

@@ -28,13 +28,13 @@ async def books(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     lines: CreditLines
     if request.param == "sqlite":
         store, lines = SqliteLedgerStore(tmp_path / "x.db", head_key=b"k" * 32), SqliteCreditLines(tmp_path / "x.db")
-        keeper = Keeper(store, clock, pace=Pace(gap=0))
+        keeper = Keeper(store, clock, pace=Pace.patient(60, gap=0))
     else:
         server: Server = request.getfixturevalue("postgres")
         address = Address(Secret(await server.schema()))
         shared = PostgresLedgerStore(address, name="one", clock=clock, report=lambda *_, **__: None)
         lines = PostgresCreditLines(address)
-        keeper = Keeper(shared, clock, lender=shared, teller=shared, pace=Pace(gap=0))
+        keeper = Keeper(shared, clock, lender=shared, teller=shared, pace=Pace.patient(60, gap=0))
     await keeper.open()
     yield keeper, lines, clock
     await keeper.close()

@@ -227,6 +227,21 @@ async def test_a_long_answer_goes_on_with_the_next_purse(books: Books) -> None:
     assert await left(keeper, PROMO, PLAIN) == [0, 75]
 
 
+async def test_what_comes_back_to_a_purse_that_was_all_charged_can_be_spent(books: Books) -> None:
+    keeper, _ = await books.open()
+    await keeper.credit(granted("g_1", 100, PROMO))
+    await keeper.credit(paid("cs", 10))
+    held = await hold(keeper, 100)
+    await keeper.start(held, usd(100), "strict")
+    held.started()
+    await keeper.credit(granted("g_2", 1, Purse(5)))  # which purses there are is asked anew
+    assert (await keeper.balance("ann", "usd")).held == usd(100)
+    assert not await keeper.join("ann", "bob", "usd"), "not all can have moved"
+    keeper.settle(held, usd(30))
+    assert await available(keeper) == 70
+    await request(keeper, 70, 70)
+
+
 async def test_a_refund_goes_back_to_the_purses_that_paid(books: Books) -> None:
     keeper, _ = await books.open()
     await keeper.credit(paid("cs", 100))

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from gateway.adapters.postgres import bookkeeping as bookkeeping_module
 from gateway.adapters.postgres import prune as prune_module
 from gateway.adapters.postgres.audit import Report, Since, audit
-from gateway.adapters.postgres.bookkeeping import EVERYTHING_MS, PostgresBookkeeping
+from gateway.adapters.postgres.bookkeeping import EVERYTHING_MS, TURN_SECONDS, PostgresBookkeeping
 from gateway.adapters.postgres.fold import Fold
 from gateway.adapters.postgres.ledger import Pulse
 from gateway.adapters.postgres.sessions import Address
@@ -125,8 +124,7 @@ async def test_it_is_one_hosts_turn_until_it_says_goodbye(hosts: Hosts) -> None:
     await second.close()
 
 
-async def test_whoever_dies_in_the_middle_is_gone_on_behind(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bookkeeping_module, "TURN_SECONDS", 0.3)
+async def test_whoever_dies_in_the_middle_is_gone_on_behind(hosts: Hosts) -> None:
     one, two = await two_hosts_have_served(hosts)
     first = keeping(hosts, one)
     while not await hosts.fetch("SELECT 1 FROM transfer"):
@@ -138,7 +136,9 @@ async def test_whoever_dies_in_the_middle_is_gone_on_behind(hosts: Hosts, monkey
     second = keeping(hosts, two)
     with pytest.raises(StoreBusy):
         await second.fold(closed_before_ms=EVERYTHING_MS)
-    await asyncio.sleep(0.35)
+    [row] = await hosts.fetch("SELECT extract(epoch FROM until - clock_timestamp()) AS left FROM housekeeping")
+    assert 0 < row["left"] <= TURN_SECONDS
+    await hosts.fetch("UPDATE housekeeping SET until = '-infinity'")  # so much time passes
     await fold_all(second)
     assert (await transfers(hosts))[: len(before)] == before
     report = await proved(hosts)
@@ -358,7 +358,11 @@ async def test_a_host_that_is_fenced_refunds_nothing(hosts: Hosts) -> None:
     await one.keeper.credit(paid("cs_1", 1000))
     one.keeper.settle(await begin(one, 1, 300), usd(300))
     await one.keeper.durable()
-    await asyncio.sleep(0.3)  # until it is stored that the answer had begun
+
+    async def stored() -> bool:
+        return bool(await hosts.fetch("SELECT 1 FROM batch WHERE started >= 1"))  # that the answer had begun
+
+    await until(stored)
     again = await hosts.open("one")
     with pytest.raises(LedgerUnavailable):
         await one.keeper.refund(RequestId(NOW, 1), "x")

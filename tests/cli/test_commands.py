@@ -1,7 +1,6 @@
 """The operator's commands, run as processes the way an operator runs them."""
 
 import json
-import os
 import sqlite3
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.demo.upstreams import ToyUpstream, weather
+from tests import programs
 from tests.gateway_process import fund, running, write_config
 from tests.ports import own_port
 
@@ -18,10 +18,7 @@ ACCOUNT = "acct_" + "0" * 31 + "a"
 
 
 def gateway(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", *arguments],
-        capture_output=True, text=True, timeout=60, check=False, env={**os.environ, **environ},
-    )  # fmt: skip
+    return programs.run(*arguments, environ=environ)
 
 
 @pytest.fixture
@@ -31,8 +28,7 @@ def config(tmp_path: Path) -> str:
 
 
 def test_help_names_every_command() -> None:
-    shown = gateway("--help")
-    assert shown.returncode == 0
+    shown = subprocess.run([sys.executable, "-m", "gateway", "--help"], capture_output=True, text=True, check=True)
     for command in ("run", "check", "demo", "audit", "balance", "credit", "config"):
         assert f"  {command} " in shown.stdout
 
@@ -82,6 +78,27 @@ def test_promotion_credit_has_a_purse_of_its_own(config: str) -> None:
     assert "nothing added: manual:w was credited before" in gateway(*arguments).stdout
     assert "7.00 usd" in gateway("balance", ACCOUNT, "--config", config).stdout
     assert gateway("audit", "--config", config).returncode == 0
+
+
+def test_a_named_credit_is_granted_and_is_no_money(config: str) -> None:
+    given = gateway("credit", ACCOUNT, "100 unit:export", "--reason", "plan", "--ref", "one", "--config", config)
+    assert "+100 unit:export  balance 100 unit:export" in given.stdout
+    taken = gateway("debit", ACCOUNT, "30 unit:export", "--reason", "a slip", "--config", config, "--json")
+    assert json.loads(taken.stdout)["available"] == "70 unit:export"
+    shown = gateway("balance", ACCOUNT, "--unit", "unit:export", "--config", config)
+    assert shown.stdout == f"{ACCOUNT}  70 unit:export\n"
+    assert gateway("balance", ACCOUNT, "--config", config).stdout == f"{ACCOUNT}  0.00 usd\n"
+    proved = gateway("audit", "--config", config)
+    assert "unit:export: 70.00 credited - 0.00 spent = 70.00" in proved.stdout
+    assert proved.returncode == 0
+    lines = gateway("ledger", "export", "--account", ACCOUNT, "--format", "jsonl", "--config", config).stdout
+    told = [json.loads(line) for line in lines.splitlines()]
+    assert [(line["unit"], line["credited"]) for line in told] == [("unit:export", "100.00"), ("unit:export", "-30.00")]
+    for wrong, words in (("1.5 unit:export", "whole number"), ("5.00 eur", "this gateway's currency is usd")):
+        refused = gateway("credit", ACCOUNT, wrong, "--reason", "x", "--config", config)
+        assert refused.returncode == 2
+        assert words in refused.stderr
+    assert "--unit: 'export' is neither" in gateway("balance", ACCOUNT, "--unit", "export", "--config", config).stderr
 
 
 @pytest.mark.parametrize(
@@ -176,6 +193,8 @@ async def test_credit_and_audit_work_while_the_gateway_runs(tmp_path: Path) -> N
         assert "balance -0.198 usd" in shown.stdout, shown.stderr
         shown = gateway("debit", ACCOUNT, "1.10 usd", "--reason", "while it runs", "--config", config)
         assert "nobody ever paid into" in shown.stderr
+        for verb, given in (("credit", "balance 3 unit:export"), ("debit", "balance 0 unit:export")):
+            assert given in gateway(verb, caller.account, "3 unit:export", "--reason", "x", "--config", config).stdout
         assert gateway("audit", "--config", config).returncode == 0
         assert gateway("run", "--config", config).returncode == 3, "two gateways on one ledger"
         assert await process.stop() == 0

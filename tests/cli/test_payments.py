@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from aiohttp import ClientSession
 from gateway.cli.stage import Stage
 from gateway.core.ledger import Credit
 from gateway.core.money import Money
+from tests import programs
 from tests.callers import audited, pay, reference_in, signed, unpaid
 from tests.conftest import StageMaker
 
@@ -29,13 +29,9 @@ class Operator:
         self._config.write_text(json.dumps(config))
 
     async def types(self, *words: str, code: int = 0) -> str:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "gateway", *words, "--config", str(self._config),
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        shown, wrong = await process.communicate()
-        assert process.returncode == code, (shown, wrong)
-        return (shown + wrong).decode()
+        done = await asyncio.to_thread(programs.run, *words, "--config", str(self._config))
+        assert done.returncode == code, done
+        return done.stdout + done.stderr
 
     async def asks(self, *words: str, code: int = 0) -> Any:
         return json.loads(await self.types(*words, "--json", code=code))

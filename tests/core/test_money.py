@@ -155,3 +155,56 @@ def test_an_amount_too_fine_for_a_payment_is_refused_and_not_rounded(micros: int
 
 def test_no_currency_has_both_no_decimals_and_three() -> None:
     assert not ZERO_DECIMAL & THREE_DECIMAL
+
+
+# --- named credits ----------------------------------------------------------------------------------------------------
+
+UNITS = st.from_regex(r"unit:[a-z][a-z0-9_-]{0,30}", fullmatch=True)
+
+
+@given(count=st.integers(0, AMOUNT_MICROS_MAX // 1_000_000), unit=UNITS)
+def test_a_grant_is_read_as_it_is_written(count: int, unit: str) -> None:
+    granted = Money(count * 1_000_000, unit)
+    assert str(granted) == f"{count} {unit}"
+    assert Money.parse_grant(str(granted)) == granted
+    assert granted.named
+
+
+@given(micros=st.integers(0, AMOUNT_MICROS_MAX), currency=CURRENCIES)
+def test_a_grant_of_money_is_money(micros: int, currency: str) -> None:
+    money = Money(micros, currency)
+    assert Money.parse_grant(str(money)) == Money.parse(str(money)) == money
+    assert not money.named
+
+
+@given(micros=MICROS, unit=UNITS)
+def test_a_part_of_a_named_credit_is_written_exactly(micros: int, unit: str) -> None:
+    number, _, name = str(Money(micros, unit)).partition(" ")
+    assert Decimal(number) * 1_000_000 == micros
+    assert name == unit
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["100 unit:", "1.5 unit:export", "-1 unit:export", "100unit:export", "100 unit:Export", "100 unit:9", "unit:export",
+     "100 unit:ex port", "100 unit:ex#1", "12345678901234 unit:x", "1 unit:" + "x" * 32, "1 unit:é"],
+)  # fmt: skip
+def test_what_is_no_grant_is_refused_in_words(text: str) -> None:
+    with pytest.raises(MoneySyntax, match="such as 100 unit:export"):
+        Money.parse_grant(text)
+
+
+def test_more_of_a_named_credit_than_an_account_can_hold_is_refused() -> None:
+    most = AMOUNT_MICROS_MAX // 1_000_000
+    assert Money.parse_grant(f"{most} unit:x").micros == most * 1_000_000
+    with pytest.raises(MoneySyntax, match="more than an account can hold"):
+        Money.parse_grant(f"{most + 1} unit:x")
+
+
+def test_a_named_credit_is_no_money() -> None:
+    with pytest.raises(MoneySyntax, match="is not an amount"):
+        Money.parse("100 unit:export")
+    with pytest.raises(MoneySyntax, match="nothing that can be paid"):
+        to_minor(Money(1_000_000, "unit:export"))
+    with pytest.raises(CurrencyMismatch):
+        Money(1, "unit:export") + Money(1, "usd")

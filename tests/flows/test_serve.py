@@ -129,7 +129,7 @@ class Shop:
         clock, randomness = FakeClock(), SeededRandomness()
         self.store = MemoryLedgerStore()
         self.limiter = Limiter()
-        self.keeper = Keeper(self.store, clock, pace=Pace(gap=0, quiet=0.001))
+        self.keeper = Keeper(self.store, clock, pace=Pace(gap=0, quiet=0.001, refuse_after=600, give_up_after=600))
         records = MemoryRecords()
         self.freezes = Freezes(book=records, clock=clock, report=lambda *_, **__: None)
         self.callers = Callers(

@@ -2,7 +2,9 @@
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Sequence
+import os
+import random
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -18,6 +20,8 @@ from tests.tills import ACCOUNT, FIVE, MemoryTill, dispute, paid, refund, refund
 BEFORE = paid(number=2, amount=300)
 """Another payment of the same account: what it has before, and spends part of."""
 SPENT = 2_500_000
+TORTURE = bool(os.environ.get("GATEWAY_TORTURE"))
+ORDERS = 300
 
 STORIES: dict[str, tuple[list[Event], int]] = {
     "two partial refunds, each told three times over": (
@@ -134,11 +138,17 @@ async def told(order: Sequence[Event], *, spends: bool) -> MemoryTill:
     return till
 
 
+def orders(events: Sequence[Event]) -> Iterable[Sequence[Event]]:
+    """All of them if they are few; of thousands so many that any four events come in each of their orders."""
+    every = list(itertools.permutations(events))
+    return every if TORTURE else random.Random(0).sample(every, min(len(every), ORDERS))
+
+
 @pytest.mark.parametrize("story", STORIES)
 async def test_every_order_of_events_ends_in_the_same_books(story: str) -> None:
     events, back = STORIES[story]
     left = 3_000_000 - SPENT + 5_000_000 - back
-    for order in itertools.permutations(events):
+    for order in orders(events):
         till = await told(order, spends=True)
         names = [event.id for event in order]
         assert await till.available() == left, names

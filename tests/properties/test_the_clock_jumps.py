@@ -38,7 +38,9 @@ async def test_books_are_right_whatever_the_clock_said(tmp_path: Path, jumps: li
     clock, number = Clock(), 0
     for jump in [0, *jumps]:
         clock.ms += jump
-        keeper = Keeper(SqliteLedgerStore(tmp_path / "books.db", head_key=b"k" * 32), clock, pace=Pace(gap=0))
+        keeper = Keeper(
+            SqliteLedgerStore(tmp_path / "books.db", head_key=b"k" * 32), clock, pace=Pace.patient(60, gap=0)
+        )
         await keeper.open()
         assert await keeper.credit(Credit(f"cs_{number}", "ann", Money(100, "usd"), "payment", ""))
         for back in (0, jump):

@@ -12,6 +12,7 @@ import pytest
 
 from gateway.cli.stage import Stage
 from tests.forms import FORMS
+from tests.gateway_process import patiently
 from tests.raw import OK, RawUpstream, Visit, answering
 from tests.relay.refusing import (
     CHUNKED,
@@ -405,7 +406,7 @@ async def test_both_forms_refuse_what_is_dangerous(tmp_path: Any, upstream: RawU
         "HTTP/2.0": head(version="HTTP/2.0"),
         "upgrade with a body": post("Upgrade: websocket", "Connection: upgrade", "Content-Length: 5"),
     }  # fmt: skip
-    stage = FORMS[form](tmp_path, overrides=config(upstream), served=_unseen, report=_unseen)
+    stage = FORMS[form](tmp_path, overrides=patiently(config(upstream)), served=_unseen, report=_unseen)
     await stage.start()
     try:
         lines = await asyncio.gather(*(_status_line(stage.url, case) for case in cases.values()))

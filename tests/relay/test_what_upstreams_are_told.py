@@ -15,6 +15,7 @@ from gateway.cli.stage import Stage
 from tests.callers import Funded, funded
 from tests.conftest import StageMaker
 from tests.forms import FORMS
+from tests.gateway_process import patiently
 from tests.raw import RawUpstream, answering, split
 from tests.raw import ask as ask_raw
 from tests.relay.wire import Wire, ask, request
@@ -41,7 +42,9 @@ async def with_route(
         }
         if trusted:
             overrides["trusted_proxies"] = trusted
-        stage = FORMS[request.param](tmp_path / f"s{len(stages)}", overrides=overrides, served=_unseen, report=_unseen)
+        stage = FORMS[request.param](
+            tmp_path / f"s{len(stages)}", overrides=patiently(overrides), served=_unseen, report=_unseen
+        )
         stages.append(stage)
         await stage.start()
         return stage

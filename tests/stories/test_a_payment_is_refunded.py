@@ -2,15 +2,15 @@
 
 import asyncio
 import json
-import sys
 from pathlib import Path
 
 from aiohttp import ClientSession
 
 from gateway.cli.stage import Stage
-from tests import postgres_server
+from tests import programs
 from tests.callers import audited, pay, reference_in, unpaid
 from tests.conftest import StageMaker
+from tests.postgres_server import Server
 
 
 async def heard(stage: Stage) -> None:
@@ -87,50 +87,48 @@ async def test_refunds_that_are_delivered_backwards_before_the_payment_and_twice
     audited(stage)
 
 
-async def test_on_a_database_that_hosts_share_it_is_the_same(make_stage: StageMaker, tmp_path: Path) -> None:
-    with postgres_server.running() as server:
-        dsn = await server.schema()
-        stage = await make_stage(store=dsn, host_name="one")
-        stage.stand_in.hold()
-        async with ClientSession() as session:
-            refused = await unpaid(stage, session)
-            link = refused["payment_url"]
-            bought = stage.stand_in.pay(link, client_reference_id=reference_in(link))
-            lost = stage.stand_in.pay(link, client_reference_id="nobody-knows-this-one")
-            stage.stand_in.refund(lost["id"], 100)
-            stage.stand_in.release("reversed")
-            await heard(stage)
-            await spend_half(stage, session, refused["access_token"])
-            stage.stand_in.refund(bought["id"])
-            await heard(stage)
-            assert str((await stage.gateway.ledger.balance(refused["account"], "usd")).available) == "-2.50 usd"
+async def test_on_a_database_that_hosts_share_it_is_the_same(
+    make_stage: StageMaker, tmp_path: Path, postgres: Server
+) -> None:
+    dsn = await postgres.schema()
+    stage = await make_stage(store=dsn, host_name="one")
+    stage.stand_in.hold()
+    async with ClientSession() as session:
+        refused = await unpaid(stage, session)
+        link = refused["payment_url"]
+        bought = stage.stand_in.pay(link, client_reference_id=reference_in(link))
+        lost = stage.stand_in.pay(link, client_reference_id="nobody-knows-this-one")
+        stage.stand_in.refund(lost["id"], 100)
+        stage.stand_in.release("reversed")
+        await heard(stage)
+        await spend_half(stage, session, refused["access_token"])
+        stage.stand_in.refund(bought["id"])
+        await heard(stage)
+        assert str((await stage.gateway.ledger.balance(refused["account"], "usd")).available) == "-2.50 usd"
 
-            secrets = stage.settings.secrets
-            assert secrets.operator_token is not None
-            config = stage._config(int(stage.url.rpartition(":")[2]), stage.settings.admin[1])
-            config["secrets"] = {
-                "sealing_keys": [key.reveal() for key in secrets.sealing_keys],
-                "peppers": [pepper.reveal() for pepper in secrets.peppers],
-                "operator_token": secrets.operator_token.reveal(),
-            }
-            (tmp_path / "gateway.yaml").write_text(json.dumps(config))
-            account = "acct_" + "0" * 31 + "a"
-            for words, expected in (
-                (["payments", "parked"], lost["id"]),
-                (["payments", "assign", lost["id"], account], "would be credited"),
-                (["payments", "assign", lost["id"], account, "--yes"], "credited"),
-                (["balance", account], "4.00 usd"),
-                (["webhooks", "list"], "nothing waits"),
-                (["reconcile", "--from", "2026-01-01"], "2 payments compared, 0 differences"),
-            ):
-                shown = await typed(*words, "--config", str(tmp_path / "gateway.yaml"))
-                assert expected in shown
-        await stage.stop_gateway()
+        secrets = stage.settings.secrets
+        assert secrets.operator_token is not None
+        config = stage._config(int(stage.url.rpartition(":")[2]), stage.settings.admin[1])
+        config["secrets"] = {
+            "sealing_keys": [key.reveal() for key in secrets.sealing_keys],
+            "peppers": [pepper.reveal() for pepper in secrets.peppers],
+            "operator_token": secrets.operator_token.reveal(),
+        }
+        (tmp_path / "gateway.yaml").write_text(json.dumps(config))
+        account = "acct_" + "0" * 31 + "a"
+        for words, expected in (
+            (["payments", "parked"], lost["id"]),
+            (["payments", "assign", lost["id"], account], "would be credited"),
+            (["payments", "assign", lost["id"], account, "--yes"], "credited"),
+            (["balance", account], "4.00 usd"),
+            (["webhooks", "list"], "nothing waits"),
+            (["reconcile", "--from", "2026-01-01"], "2 payments compared, 0 differences"),
+        ):
+            shown = await typed(*words, "--config", str(tmp_path / "gateway.yaml"))
+            assert expected in shown
+    await stage.stop_gateway()
 
 
 async def typed(*words: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gateway", *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    shown, _ = await process.communicate()
-    return shown.decode()
+    done = await asyncio.to_thread(programs.run, *words)
+    return done.stdout + done.stderr

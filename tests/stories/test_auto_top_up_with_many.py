@@ -14,9 +14,9 @@ from gateway.cli.books import head_keys
 from gateway.cli.stage import Stage, free_port
 from gateway.demo.standin import Endpoint, StandIn
 from gateway.demo.upstreams import ToyUpstream, weather
-from tests import postgres_server
 from tests.conftest import StageMaker
 from tests.gateway_process import running, write_config
+from tests.postgres_server import Server
 
 KEY, SECRET = "sk_test_" + "1a" * 20, "whsec_" + "5a" * 24
 ORDER = {"amount": "6.00", "auto_top_up": {"threshold": "2.00", "amount": "5.00"}}
@@ -82,32 +82,31 @@ async def test_two_workers_notice_and_one_of_them_pays(tmp_path: Path) -> None:
     assert (report.credits, report.totals["usd"].spent) == (2, 30 * 250_000)
 
 
-async def test_two_hosts_on_one_database_notice_and_one_of_them_pays(make_stage: StageMaker) -> None:
-    with postgres_server.running() as server:
-        stage: Stage = await make_stage(store=await server.schema(), host_name="one", stripe={"auto_top_up": {}})
-        port = free_port(0)
-        theirs = replace(
-            stage.settings,
-            listen=("127.0.0.1", port),
-            admin=("127.0.0.1", free_port(0)),
-            public_url=f"http://127.0.0.1:{port}",
-            host_name="two",
-        )
-        other = Running(Gateway(theirs, report=lambda *_, **__: None, served=lambda *_: None))
-        await other.start()
-        try:
-            async with ClientSession() as client:
-                headers = await with_card(stage.url, stage.stand_in, client)
-                urls = [stage.url, theirs.public_url]
-                for host in (stage.gateway, other.gateway):
-                    assert host.replenish is not None
-                    await host.replenish.refresh()
-                await spend(urls, "/forecast/oslo", client, headers, 30)
-                await until_journal(stage.stand_in, [600, 500])
-                for host in (stage.gateway, other.gateway):
-                    assert host.replenish is not None
-                    await host.replenish.settled()
-                assert [one.amount for one in stage.stand_in.journal] == [600, 500]
-        finally:
-            await other.stop()
-            await stage.stop_gateway()
+async def test_two_hosts_on_one_database_notice_and_one_of_them_pays(make_stage: StageMaker, postgres: Server) -> None:
+    stage: Stage = await make_stage(store=await postgres.schema(), host_name="one", stripe={"auto_top_up": {}})
+    port = free_port(0)
+    theirs = replace(
+        stage.settings,
+        listen=("127.0.0.1", port),
+        admin=("127.0.0.1", free_port(0)),
+        public_url=f"http://127.0.0.1:{port}",
+        host_name="two",
+    )
+    other = Running(Gateway(theirs, report=lambda *_, **__: None, served=lambda *_: None))
+    await other.start()
+    try:
+        async with ClientSession() as client:
+            headers = await with_card(stage.url, stage.stand_in, client)
+            urls = [stage.url, theirs.public_url]
+            for host in (stage.gateway, other.gateway):
+                assert host.replenish is not None
+                await host.replenish.refresh()
+            await spend(urls, "/forecast/oslo", client, headers, 30)
+            await until_journal(stage.stand_in, [600, 500])
+            for host in (stage.gateway, other.gateway):
+                assert host.replenish is not None
+                await host.replenish.settled()
+            assert [one.amount for one in stage.stand_in.journal] == [600, 500]
+    finally:
+        await other.stop()
+        await stage.stop_gateway()

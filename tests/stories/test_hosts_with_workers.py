@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from gateway.settings import Settings
-from tests import postgres_server
 from tests.callers import Funded
 from tests.gateway_process import running
 from tests.postgres_server import Server
@@ -28,13 +28,6 @@ TORTURE = bool(os.environ.get("GATEWAY_TORTURE"))
 ROUNDS = 50 if TORTURE else 2
 KILLS = 40 if TORTURE else 4
 HOST_KILLS = 20 if TORTURE else 2
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    """One that may be stopped."""
-    with postgres_server.running() as made:
-        yield made
 
 
 @pytest.fixture
@@ -58,6 +51,17 @@ async def spent(settings: Settings, dsn: str, *hosts: str) -> int:
     await audited(settings)
     journals = [await journal(dsn, host) for host in hosts]
     return sum(len(paid) for paid, _ in journals) * PRICE
+
+
+async def begun(dsn: str) -> None:
+    """Until it is stored that an answer has begun."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        async with asyncio.timeout(30):
+            while not await connection.fetch("SELECT 1 FROM batch WHERE started >= 1"):
+                await asyncio.sleep(0.02)
+    finally:
+        await connection.close()
 
 
 # --- exactly what is affordable ---------------------------------------------------------------------------------------
@@ -284,7 +288,7 @@ async def test_a_host_whose_name_was_taken_serves_nothing_more_and_its_successor
     [caller] = await fund(ours, "0.04 usd", count=1)
     async with running(first) as old:
         assert (await ask(ours, caller))[0] == 200
-        await asyncio.sleep(0.2)  # its worker has told that the answer has begun
+        await begun(dsn)
         async with running(second) as new:
             statuses = Counter([(await ask(ours, caller))[0] for _ in range(3)])
             assert statuses == {503: 3}

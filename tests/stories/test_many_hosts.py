@@ -27,7 +27,6 @@ from gateway.core.money import Money
 from gateway.core.tokens import TokenMint
 from gateway.demo.upstreams import ToyUpstream, weather
 from gateway.settings import Settings
-from tests import postgres_server
 from tests.callers import Funded
 from tests.gateway_process import running
 from tests.ports import own_port
@@ -41,12 +40,6 @@ SECRETS = {
     "peppers": ["Qe7Wr2Ty9Ui4Op1As6Df3Gh8Jk5Lz0Xc"],
     "operator_token": "Mn3Bv8Cx1Zl6Kj9Hg4Fd2Sa7Po5Iu0Yt",
 }
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    with postgres_server.running() as made:
-        yield made
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from gateway.settings import from_mapping
+from tests import programs
 from tests.conftest import StageMaker
 from tests.ports import own_port
 
@@ -37,6 +38,11 @@ def script(commands: str) -> str:
         else:
             lines.append(line)
     return "\n".join(lines)
+
+
+def path() -> str:
+    """Where commands are found: `gateway` forked (`tests/programs.py`), but in the guide, which starts it as it is."""
+    return f"{programs.folder()}:{Path(sys.executable).parent}"
 
 
 def _quoted(text: str) -> str:
@@ -69,7 +75,7 @@ def test_a_backup_is_made_and_put_back_as_it_stands(tmp_path: Path) -> None:
     last = "gateway balance acct_0000000000000000000000000000000a --config shop/gateway.yaml #> 5.00 usd\n"
     commands = "".join(blocks(section("### Backups", "### When files are damaged"), "sh"))
     ran = subprocess.run(
-        ["bash", "-c", script(f'export PATH="{Path(sys.executable).parent}:$PATH"\n{first}{commands}{last}')],
+        ["bash", "-c", script(f'export PATH="{path()}:$PATH"\n{first}{commands}{last}')],
         cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -86,7 +92,7 @@ def test_several_processes_are_started_as_it_stands(tmp_path: Path) -> None:
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop/gateway.yaml").write_text(config)
     ran = subprocess.run(
-        ["bash", "-c", script(f'export PATH="{Path(sys.executable).parent}:$PATH"\n{commands}')],
+        ["bash", "-c", script(f'export PATH="{path()}:$PATH"\n{commands}')],
         cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -102,10 +108,7 @@ async def test_payments_that_went_astray_are_dealt_with_as_it_stands(make_stage:
     (tmp_path / "shop").mkdir()
     config["store"] = f"sqlite:{stage.settings.store_path}"
     (tmp_path / "shop/gateway.yaml").write_text(json.dumps(config))
-    first = (
-        f'export PATH="{Path(sys.executable).parent}:$PATH"\n'
-        f"SESSION={session} ACCOUNT=acct_0000000000000000000000000000000a\n"
-    )
+    first = f'export PATH="{path()}:$PATH"\nSESSION={session} ACCOUNT=acct_0000000000000000000000000000000a\n'
     heading = "### Refunds, disputes, and payments that went astray"
     commands = "".join(blocks(section(heading, "### Several processes"), "sh"))
     assert commands
@@ -132,7 +135,7 @@ async def test_the_ways_to_pay_are_as_they_stand(make_stage: StageMaker, tmp_pat
         'until curl -s -H "Authorization: Bearer $TOKEN" '
         f"""{stage.url}/-/api/v1/auto-top-up | grep -q '"on"'; do sleep 0.05; done\n"""
     )
-    first = f'export PATH="{Path(sys.executable).parent}:$PATH"\n'
+    first = f'export PATH="{path()}:$PATH"\n'
     commands = (first + order + paid + after).replace("\\\n", "")
     ran = await asyncio.create_subprocess_exec(
         "bash", "-c", script(commands), cwd=tmp_path,
@@ -176,7 +179,7 @@ async def test_being_told_is_as_it_stands(make_stage: StageMaker, tmp_path: Path
     [receiver] = blocks(text, "py")
     (tmp_path / "receiver.py").write_text(receiver.replace("9002", str(port)))
     start = (
-        f'export PATH="{Path(sys.executable).parent}:$PATH" NOTICES_SECRET={secret}\n'
+        f'export PATH="{path()}:$PATH" NOTICES_SECRET={secret}\n'
         "ACCOUNT=acct_0000000000000000000000000000000a\n"
         f"{sys.executable} receiver.py > shop/told.log 2> shop/receiver.log &\n"
         f"curl -s --retry 50 --retry-connrefused --retry-delay 1 -d x http://127.0.0.1:{port}/ || true\n"
@@ -194,7 +197,7 @@ def test_statements_and_pruning_are_as_they_stand(tmp_path: Path) -> None:
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop/gateway.yaml").write_text(config)
     first = (
-        f'export PATH="{Path(sys.executable).parent}:$PATH" ACCOUNT=acct_0000000000000000000000000000000a\n'
+        f'export PATH="{path()}:$PATH" ACCOUNT=acct_0000000000000000000000000000000a\n'
         'gateway credit $ACCOUNT "5.00 usd" --reason x --config shop/gateway.yaml\n'
     )
     commands = "".join(blocks(section("### Statements, and how long requests are kept", "### Backups"), "sh"))
@@ -229,7 +232,7 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, block: str) -> None:
 
 def test_keys_and_frozen_accounts_are_as_they_stand(tmp_path: Path) -> None:
     (config,) = re.findall(r"<<'YAML'\n(.*?)^YAML", README, re.MULTILINE | re.DOTALL)
-    first = f'export PATH="{Path(sys.executable).parent}:$PATH" ACCOUNT=acct_0000000000000000000000000000000a\n'
+    first = f'export PATH="{path()}:$PATH" ACCOUNT=acct_0000000000000000000000000000000a\n'
     parts = (
         ("### Keys, and when one leaks", "### Being told"),
         ("### Freezing an account", "## What is promised, and what is not"),
@@ -251,7 +254,7 @@ def test_promotion_credit_is_given_as_it_stands(tmp_path: Path) -> None:
     (config,) = re.findall(r"<<'YAML'\n(.*?)^YAML", README, re.MULTILINE | re.DOTALL)
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop/gateway.yaml").write_text(config)
-    first = f'export PATH="{Path(sys.executable).parent}:$PATH" ACCOUNT=acct_0000000000000000000000000000000a\n'
+    first = f'export PATH="{path()}:$PATH" ACCOUNT=acct_0000000000000000000000000000000a\n'
     until = "### Refunds, disputes, and payments that went astray"
     commands = "".join(blocks(section("### Promotion credit", until), "sh"))
     ran = subprocess.run(

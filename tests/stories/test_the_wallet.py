@@ -8,6 +8,9 @@ from aiohttp import ClientSession
 
 from gateway.app.gateway import Gateway
 from gateway.cli.stage import Stage
+from gateway.core.ledger import Credit
+from gateway.core.money import Money
+from gateway.core.purses import PLAIN, Purse
 from gateway.core.refusals import PaymentServiceUnavailable
 from gateway.flows import statement
 from tests.callers import BROWSER, Funded, funded
@@ -54,6 +57,20 @@ async def test_a_statement_has_its_holders_lines_and_no_others(stage: Stage) -> 
         hours = [row for row in await rows(session, stage, ann) if row["type"] == "hour"]
         assert sum(int(row["requests"]) for row in hours) == 2
         assert await rows(session, stage, ann, "?from=2001-01-01&to=2001-02-01") == []
+
+
+async def test_what_was_granted_is_shown_beside_the_money(stage: Stage) -> None:
+    ann, bob = await funded(stage, "5.00 usd", count=2)
+    for ref, granted, purse in (("plan", "100 unit:export", PLAIN), ("gift", "1.00 usd", Purse(-10))):
+        await stage.gateway.ledger.credit(Credit(ref, ann.account, Money.parse_grant(granted), "grant", "", purse))
+    async with ClientSession() as session:
+        for caller, shown in ((ann, True), (bob, False)):
+            async with session.get(f"{stage.url}/-/wallet", headers={**caller.headers, **BROWSER}) as answer:
+                page = await answer.text()
+            assert ("<dt>Granted</dt>\n    <dd>100 export</dd>" in page) is shown
+            assert ("<dd>1.00 USD</dd>" in page) is shown
+            assert ("<dd>5.00 USD</dd>" in page) is shown, "the money's purses are named if there are several"
+            assert "unit:" not in page
 
 
 @pytest.mark.parametrize("query", ["?by=day", "?from=yesterday", "?to=2026-13-01"])

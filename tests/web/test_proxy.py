@@ -17,6 +17,7 @@ from gateway.cli.stage import Stage
 from tests.callers import Funded, audited, funded
 from tests.conftest import StageMaker
 from tests.forms import FORMS
+from tests.gateway_process import patiently
 from tests.raw import OK, RawUpstream, Visit, answering, ask, closed, split
 
 
@@ -33,7 +34,9 @@ async def make_stage(tmp_path: Path, form: str) -> AsyncIterator[StageMaker]:
     stages: list[Stage] = []
 
     async def make(**overrides: Any) -> Stage:
-        stage = FORMS[form](tmp_path / f"stage{len(stages)}", overrides=overrides, served=_unseen, report=_unseen)
+        stage = FORMS[form](
+            tmp_path / f"stage{len(stages)}", overrides=patiently(overrides), served=_unseen, report=_unseen
+        )
         stages.append(stage)
         await stage.start()
         return stage

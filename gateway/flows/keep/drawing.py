@@ -12,6 +12,7 @@ it parts with, and what it counts as on loan, leaves that covered at every momen
 """
 
 import asyncio
+from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -133,6 +134,10 @@ class Drawing(Commits):
         lender.give_back({account.row: self._part_with(account)}, in_use=True)
         return account.available
 
+    @abstractmethod
+    def beside(self, account: Account, purses: Sequence[str] | None) -> None:
+        """The store says that its holder has these, too."""
+
     def _receive(self, key: Key, drawn: Drawn) -> Account:
         account = self._accounts.get(key)
         if account is None:
@@ -144,7 +149,7 @@ class Drawing(Commits):
         account.available += drawn.micros
         account.slice += drawn.micros
         account.elsewhere = drawn.elsewhere
-        account.beside(drawn.purses if purse_named(key[0])[1] == PLAIN else ())
+        self.beside(account, drawn.purses if purse_named(key[0])[1] == PLAIN else ())
         account.used = self._round
         self._accounts.move_to_end(key)
         return account

@@ -13,7 +13,7 @@ Holding, recording and settling touch only memory; `commits.py` writes what has 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gateway.core.ids import RequestId
@@ -34,7 +34,7 @@ from gateway.core.money import AMOUNT_MICROS_MAX, Money
 from gateway.core.purses import PLAIN
 from gateway.core.refusals import LedgerUnavailable, PaymentRequired
 from gateway.core.routes import Durability
-from gateway.flows.keep.accounts import Asker, Holding, Waiting
+from gateway.flows.keep.accounts import Account, Asker, Holding, Key, Waiting
 from gateway.flows.keep.commits import Pace
 from gateway.flows.keep.drawing import Drawing
 from gateway.flows.keep.wallets import SplitHold, Wallets, balance
@@ -387,7 +387,7 @@ class Keeper(Drawing):
                 account.elsewhere = micros
         for key, askers in waiting.loads.items():
             account = self._accounts.get(key) or self._admit(key, done)
-            account.beside(done.accounts[key].purses if key in done.accounts else ())
+            self.beside(account, done.accounts[key].purses if key in done.accounts else ())
             for asker in askers:
                 asker.serve(account)
         waiting.wake(done)
@@ -421,6 +421,13 @@ class Keeper(Drawing):
         else:
             account.available += reversal.amount.micros
 
+    def known(self, key: Key) -> Account | None:
+        """The account, if it is in memory."""
+        return self._accounts.get(key)
+
+    def beside(self, account: Account, purses: Sequence[str] | None) -> None:
+        account.beside(None if purses is None else self._wallets.beside(account, purses))
+
     def _regroup(self, entry: Credit | Reversal, done: Committed) -> None:
         """Which purses its holder can draw on may be another question now."""
         key = (entry.account, entry.amount.currency)
@@ -429,5 +436,5 @@ class Keeper(Drawing):
             self.changed(*key)
             return
         if plain is not None:
-            plain.beside(row.purses if row is not None else ())
+            self.beside(plain, row.purses if row is not None else ())
         self._tell_changed(*key)

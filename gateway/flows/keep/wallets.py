@@ -11,6 +11,9 @@ what makes a hold on one account exact, and three rules:
   further on, nobody waits in a circle, and of two workers that want the last of two purses one gets it.
 - **A purse that is empty is not asked again** before every request; but no request is refused before all have been.
 
+**A purse of which a request has all is still one of the wallet's**, though the store may say that nothing is left: some
+of it may come back, and would not be found.
+
 A debt stands in the plain purse, and closes all of them until it is paid. What has expired is not drawn on; the rest of
 it is taken away by `flows/maintain.py`.
 
@@ -90,6 +93,7 @@ class Wallets:
     def __init__(self, keeper: "Keeper") -> None:
         self._keeper = keeper
         self._turns: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
+        self._open: dict[Key, set[SplitHold]] = {}
 
     async def hold(self, key: Key, ceiling: Money, *, id: RequestId, token: int, tariff: int) -> SplitHold:
         """As `Ledger.hold`."""
@@ -110,6 +114,7 @@ class Wallets:
                 for account, taken in taking.handed_over():
                     hold.extend(account, taken, keeper.answer_begun)
                 hold.wallet = wallet
+                self._open.setdefault(hold.key, set()).add(hold)
         except TimeoutError:
             raise LedgerUnavailable() from None
         finally:
@@ -126,10 +131,21 @@ class Wallets:
         if hold.settled:
             return hold.spent
         hold.settled = True
+        self._open[hold.key].discard(hold)
+        if not self._open[hold.key]:
+            del self._open[hold.key]
         micros = max(0, min(cost.micros, hold.ceiling))
         for part, share in hold.spread(micros):
             self._keeper.settle(part, share)
         return hold.spent
+
+    def beside(self, plain: Account, stored: Sequence[str]) -> Sequence[str]:
+        """The purses that the store says are beside it, and those of which only this keeper knows that they are."""
+        known = [self._keeper.known((name, plain.currency)) for name in plain.purses or ()]
+        ours = [account.holder for account in known if account is not None and (account.worth or account.held)]
+        held = (part.account for hold in self._open.get(plain.key, ()) for part in hold.parts)
+        ours += [account.holder for account in held if account.key != plain.key]
+        return tuple(dict.fromkeys((*stored, *ours))) if ours else stored
 
     async def accounts(self, key: Key) -> Sequence[Account]:
         """Those of a wallet that can be drawn on, the plain one first. Raises LedgerUnavailable."""

@@ -15,7 +15,9 @@ def moment(at_ms: int, form: str = "%Y-%m-%d") -> str:
 
 
 def in_words(money: Money) -> str:
-    """An amount as people read it: `5.00 USD`."""
+    """An amount as people read it: `5.00 USD`, `100 export`."""
+    if money.named:
+        return f"{money.number} {money.currency.partition(':')[2]}"
     return f"{money.number} {money.currency.upper()}"
 
 
