@@ -23,7 +23,7 @@ check: .venv/dev.ready ## lint, types, layers, and that schema and docs are curr
 	@$(BIN)/python -m pytest -q tests/architecture
 
 .PHONY: bench
-bench: .venv/dev.ready ## the README's speed table, measured here (about four minutes)
+bench: .venv/dev.ready ## the README's speed table, measured here (about five minutes)
 	@$(BIN)/python -m tests.bench
 
 .PHONY: torture

@@ -1,6 +1,6 @@
 """The benchmark: how many requests one core carries, what pay-per-use costs of it, and what a proxy adds on the way.
 
-    make bench                          about four minutes: the table of the README
+    make bench                          four to five minutes: the table of the README
     python -m tests.bench --shapes      six minutes: that, and the same of other requests and answers
     python -m tests.bench --latency     a minute: one request's time while the gateway is not full
     python -m tests.bench --sse         half a minute: how late events are
@@ -15,7 +15,8 @@ with 1,000 tokens in turn. In the same run and in interleaved rounds they ask
 - a reverse proxy as one writes it with aiohttp in an afternoon (`naive.py`);
 - pay-per-use as one builds it by hand of nginx, Lua and Redis (`handmade.py`), where these are installed;
 - the gateway, as `gateway run` starts it, on a free route; on a priced one that waits for the disk before it answers
-  (strict, the default); on a priced one that does not (relaxed); and on a strict one with a limit for each caller.
+  (strict, the default); on a priced one that does not (relaxed); on a strict one with a limit for each caller; and on a
+  relaxed one with two.
 
 The contender has one core to itself, with all its processes; load generator and upstream share the others. The upstream
 is nginx answering from its configuration, where there is nginx. Each figure is the median over the rounds, and each

@@ -1,4 +1,4 @@
-"""Who takes part: nginx, a naive aiohttp proxy, nginx with Lua and Redis, and the gateway on four routes.
+"""Who takes part: nginx, a naive aiohttp proxy, nginx with Lua and Redis, and the gateway on five routes.
 
 Every contender does the same work for the same callers: it takes their request on a connection that stays open, asks
 the same upstream on another, and passes the answer back.
@@ -40,6 +40,7 @@ _ROUTES = {
     "strict": "gateway, priced, strict",
     "relaxed": "gateway, priced, relaxed",
     "limited": "gateway, priced, strict, with a limit",
+    "narrowed": "gateway, priced, relaxed, with two limits",
 }
 
 

@@ -21,10 +21,11 @@ from gateway.core.money import Money
 from gateway.settings import Settings, load
 from tests.bench.processes import BenchFailed, Child, Processes, free_port
 
-PRICES = {"strict": 1_000, "relaxed": 2_000, "limited": 4_000}
+PRICES = {"strict": 1_000, "relaxed": 2_000, "limited": 4_000, "narrowed": 8_000}
 """What each priced route takes, in micros. They differ, so that the sum tells the routes apart."""
 
 _CURRENCY = "usd"
+_TWO_LIMITS = [{"name": "minute", "rate": "1000000/minute"}, {"name": "hour", "rate": "10000000/hour"}]
 _BALANCE = Money(10**12, _CURRENCY)
 
 
@@ -79,6 +80,7 @@ def _configuration(home: Path, port: int, admin_port: int, upstream_port: int) -
         {"name": "strict", "price": _price("strict")},
         {"name": "relaxed", "price": _price("relaxed"), "durability": "relaxed"},
         {"name": "limited", "price": _price("limited"), "limit": "1000000/minute"},
+        {"name": "narrowed", "price": _price("narrowed"), "durability": "relaxed", "limits": _TWO_LIMITS},
     ]
     common = {"upstream": "answering", "strip_prefix": True}
     return {

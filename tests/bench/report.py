@@ -20,8 +20,6 @@ _MEASURES = (
 )
 """The contenders that others are held against."""
 
-_ONE_LIMIT = "- There is no row with two limits: a route of the configuration takes one."
-
 _FULL = 0.9
 _STRANGERS = 0.03
 
@@ -166,7 +164,6 @@ def _notes(result: Result) -> Iterator[str]:
     strangers = max(found.strangers() for found in (figures, *result.more_shapes.values()))
     if strangers > _STRANGERS:
         yield f"- Other programs took up to {strangers:.0%} of a core. These figures are not from a quiet machine."
-    yield _ONE_LIMIT
     yield from (f"- {remark}" for remark in result.remarks)
 
 
