@@ -598,11 +598,15 @@ class Roots(Protocol):
         """The account, and those that are aliases of it. Asks nobody."""
 
 
-class Joins(Roots, Protocol):
-    """Makes accounts other ones; implemented by the flow that does. All but `root` may raise RecordsUnavailable."""
+class Looks(Roots, Protocol):
+    """Which account an account is now, also by the records."""
 
     async def look(self) -> None:
-        """Learn what others have written down."""
+        """Learn what others had written down before this call. Raises RecordsUnavailable."""
+
+
+class Joins(Looks, Protocol):
+    """Makes accounts other ones; implemented by the flow that does. These, too, may raise RecordsUnavailable."""
 
     async def add(self, account: str, into: str, why: str) -> Joined:
         """Write down that `account` is `into` from now on; what came of it."""
@@ -1146,6 +1150,9 @@ class Identifies(Protocol):
 
     async def identify(self, exchange: Exchange, route: Route) -> Caller:
         """Raises UnknownToken, AccountFrozen."""
+
+    async def moved(self, caller: Caller) -> Caller | None:
+        """The same caller with the account that theirs has become since; None if it is what it was."""
 
 
 class Served(Protocol):

@@ -136,7 +136,7 @@ class Gateway:
             randomness=self.randomness,
             header=settings.tokens.header,
             cookie_names=(self.cookies.name,),
-            root=self.aliases.root,
+            aliases=self.aliases,
         )
         hears_of_others(self.records, self.callers)
         self.token_recorded = News(line, self.callers.forget).token_recorded if line else self.callers.forget

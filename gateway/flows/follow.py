@@ -11,10 +11,11 @@ be joined once more. An alias that is written down after that look is joined aft
 What a crash gives back (a record that was voided) nobody has put there: so the aliases of the last days are joined anew
 at each start.
 
-For at most a second, a process that has not heard finds the old account empty and may refuse: no money is lost by it.
-To wait with the books until all have heard would only turn that round, for who has nothing in the new account.
+For at most a second, a process that has not heard finds the old account empty. Before it refuses it looks by the
+records whether the account is another one by now.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -40,6 +41,8 @@ class Aliases:
         self._roots: dict[str, str] = {}
         self._of: dict[str, set[str]] = {}
         self._seen = 0
+        self._looking = asyncio.Lock()
+        self._looks = 0
 
     def root(self, account: str) -> str:
         """The account that this one is an alias of, or itself."""
@@ -50,7 +53,17 @@ class Aliases:
         return [account, *sorted(self._of.get(account, ()))]
 
     async def look(self) -> None:
-        """Learn what is new. Raises RecordsUnavailable."""
+        """Learn what is new. Raises RecordsUnavailable.
+
+        Who ask while one look is under way share the next: it is begun after each of them has asked.
+        """
+        looks = self._looks
+        async with self._looking:
+            if self._looks == looks:
+                self._looks += 1
+                await self._look()
+
+    async def _look(self) -> None:
         for row in await self._book.aliases_after(max(0, self._seen - _OVERLAP)):
             self._learn(row.account, self.root(row.into))
             self._seen = max(self._seen, row.number)

@@ -16,7 +16,6 @@ the token itself can tell: so it is known what each key is still needed for.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -27,7 +26,7 @@ from gateway.core.headers import prefers_html
 from gateway.core.refusals import AccountFrozen, RecordsUnavailable, UnknownToken
 from gateway.core.routes import Route
 from gateway.core.tokens import Genuine, Peppers, TokenMint
-from gateway.ports import Clock, Credentials, Exchange, Frozen, Randomness, TokenRow
+from gateway.ports import Clock, Credentials, Exchange, Frozen, Looks, Randomness, TokenRow
 
 _REMEMBERED_MAX = 100_000
 
@@ -46,7 +45,7 @@ class Callers:
         randomness: Randomness,
         header: str,
         cookie_names: tuple[str, ...],
-        root: Callable[[str], str] = lambda account: account,
+        aliases: Looks | None = None,
     ) -> None:
         self._mint = mint
         self._peppers = peppers
@@ -56,7 +55,7 @@ class Callers:
         self._randomness = randomness
         self._header = header
         self._cookie_names = cookie_names
-        self._root = root
+        self._aliases = aliases
         self._memory_key = randomness.bytes(32)
         self._remembered: OrderedDict[bytes, _Known] = OrderedDict()
         self._keys: dict[bytes, bytes] = {}  # by the digest that goes with the newest pepper
@@ -117,8 +116,22 @@ class Callers:
         row, caller = known.row, known.caller
         if row is not None and (row.revoked or (row.expires_ms is not None and row.expires_ms <= self._clock.now_ms())):
             return None
-        account = self._root(caller.account)
+        return self._by_now(caller)
+
+    def _by_now(self, caller: Caller) -> Caller:
+        if self._aliases is None:
+            return caller
+        account = self._aliases.root(caller.account)
         return caller if account == caller.account else replace(caller, account=account)
+
+    async def moved(self, caller: Caller) -> Caller | None:
+        """The same caller with the account that theirs has become since; None if it is what it was."""
+        if self._aliases is None or caller.fresh or not caller.account:
+            return None
+        with suppress(RecordsUnavailable):
+            await self._aliases.look()
+        by_now = self._by_now(caller)
+        return None if by_now is caller else by_now
 
     def _remember(self, key: bytes, digest: bytes, known: "_Known") -> None:
         self._remembered[key] = known

@@ -65,7 +65,15 @@ class Serve:
             if route.price.free:
                 await self._relay(exchange, caller, route, target)
             else:
-                await self._sell(exchange, caller, route, target)
+                try:
+                    await self._sell(exchange, caller, route, target)
+                except PaymentRequired:
+                    # Another process may have joined this wallet to another, and the money with it.
+                    moved = await self._callers.moved(caller)
+                    if moved is None:
+                        raise
+                    caller = moved
+                    await self._sell(exchange, caller, route, target)
         except Refusal as refusal:
             if isinstance(refusal, PaymentRequired):
                 refusal = await self._till.offer(refusal, caller)

@@ -1,13 +1,13 @@
 """An account is another one now: its money follows, whatever any process knows at the time."""
 
 import asyncio
-from typing import Literal
+from typing import Any, Literal, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from gateway.adapters.memory import MemoryLedgerStore, MemoryRecords
+from gateway.adapters.memory import MemoryAliases, MemoryLedgerStore, MemoryRecords
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Credit, Reversal, Tariff
 from gateway.core.money import Money
@@ -15,6 +15,7 @@ from gateway.core.refusals import LedgerUnavailable
 from gateway.flows.follow import Aliases, FollowingDesk, JoinBooks
 from gateway.flows.freeze import Freezes
 from gateway.flows.keep import Keeper, Pace
+from gateway.ports import Alias, AliasBook
 from tests.fakes import FakeClock
 
 ACCOUNTS = [f"acct_{letter * 32}" for letter in "abcd"]
@@ -285,3 +286,37 @@ async def test_who_freezes_an_alias_freezes_what_it_is_now() -> None:
     assert freezes.holds(B)
     assert await freezes.unfreeze(A, "found")
     assert not freezes.holds(B)
+
+
+async def test_who_asks_while_others_look_learns_what_was_written_before_it_asked() -> None:
+    """And a hundred who ask at once make two questions of it."""
+    shop = Shop(processes=2)
+    book = Slow(shop.records.aliases)
+    here = Aliases(book=cast(AliasBook, book), clock=shop.clock, report=lambda *_, **__: None)
+    first = asyncio.create_task(here.look())
+    await asyncio.sleep(0)
+    assert book.asked == 1
+    await shop.known[1].add(A, B, "asked")
+    others = [asyncio.create_task(here.look()) for _ in range(100)]
+    await asyncio.sleep(0)
+    book.go.set()
+    await asyncio.gather(first, *others)
+    assert (here.root(A), book.asked) == (B, 2)
+
+
+class Slow:
+    """A book whose answer was made before it comes."""
+
+    def __init__(self, book: MemoryAliases) -> None:
+        self._book = book
+        self.go = asyncio.Event()
+        self.asked = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._book, name)
+
+    async def aliases_after(self, number: int) -> list[Alias]:
+        self.asked += 1
+        found = await self._book.aliases_after(number)
+        await self.go.wait()
+        return found

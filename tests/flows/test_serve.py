@@ -2,8 +2,9 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from gateway.core.callers import Caller
 from gateway.core.headers import Fields
 from gateway.core.ids import RequestId
 from gateway.core.keyring import Keyring
-from gateway.core.ledger import Credit
+from gateway.core.ledger import Credit, Reversal
 from gateway.core.limits import Limit, Limiter, Rate
 from gateway.core.meters import Meter
 from gateway.core.money import Money
@@ -24,6 +25,7 @@ from gateway.core.routes import Route, RouteTable, Server, Upstream
 from gateway.core.secrets import Secret
 from gateway.core.tokens import Peppers, TokenMint
 from gateway.flows.admit import Admit
+from gateway.flows.follow import Aliases
 from gateway.flows.freeze import Freezes
 from gateway.flows.identify import Callers
 from gateway.flows.keep import Keeper, Pace
@@ -130,7 +132,8 @@ class Shop:
         self.store = MemoryLedgerStore()
         self.limiter = Limiter()
         self.keeper = Keeper(self.store, clock, pace=Pace(gap=0, quiet=0.001, refuse_after=600, give_up_after=600))
-        records = MemoryRecords()
+        self.records = records = MemoryRecords()
+        self.aliases = Aliases(book=records.aliases, clock=clock, report=lambda *_, **__: None)
         self.freezes = Freezes(book=records, clock=clock, report=lambda *_, **__: None)
         self.callers = Callers(
             mint=TokenMint(Keyring([Secret("k" * 40)]), "test"),
@@ -141,6 +144,7 @@ class Shop:
             randomness=randomness,
             header="Authorization",
             cookie_names=("gateway_token",),
+            aliases=self.aliases,
         )
         caller = self.callers.fresh()
         assert caller.fresh is not None
@@ -168,6 +172,13 @@ class Shop:
         return found.available.micros, found.held.micros
 
 
+def look(asked: list[int]) -> Callable[[], Coroutine[Any, Any, None]]:
+    async def looked() -> None:
+        asked.append(1)
+
+    return looked
+
+
 @pytest.fixture
 async def shop() -> AsyncIterator[Shop]:
     shop = Shop()
@@ -186,6 +197,38 @@ async def test_an_answered_request_is_debited_and_says_so(shop: Shop, route: str
     assert exchange.cost == Money.parse("0.002 usd")
     assert await shop.balance() == (998_000, 0)
     assert shop.served == [exchange]
+
+
+@pytest.mark.parametrize("owned", [True, False])
+async def test_a_wallet_that_was_joined_elsewhere_a_moment_ago_is_not_refused(shop: Shop, owned: bool) -> None:
+    """Neither if its account had spent all it had, nor if nobody had ever paid into it."""
+    other = "acct_" + "2b" * 16
+    exchange = shop.exchange("/paid/x")
+    if owned:
+        await shop.keeper.reverse(Reversal("manual:2", shop.account, Money.parse("1.00 usd"), "manual", ""))
+    else:
+        token = shop.callers.fresh().fresh
+        assert token is not None
+        exchange.headers["authorization"] = f"Bearer {token.reveal()}"  # type: ignore[index]
+        known = await shop.callers.known(token.reveal())
+        assert known is not None
+        shop.account = known.account
+    await shop.keeper.credit(Credit("manual:3", other, Money.parse("1.00 usd"), "manual", ""))
+    elsewhere = Aliases(book=shop.records.aliases, clock=FakeClock(), report=lambda *_, **__: None)
+    assert await elsewhere.add(shop.account, other, "asked") == "joined"
+    await shop.serve.serve(exchange)
+    assert (exchange.status, exchange.cost) == (200, Money.parse("0.002 usd"))
+    assert ("Gateway-Balance", "0.998 usd") in exchange.fields
+
+
+async def test_who_has_nothing_is_refused_once_with_the_records_asked_once(shop: Shop) -> None:
+    asked: list[int] = []
+    shop.aliases.look = look(asked)  # type: ignore[method-assign]
+    await shop.keeper.reverse(Reversal("manual:2", shop.account, Money.parse("1.00 usd"), "manual", ""))
+    exchange = shop.exchange("/paid/x")
+    await shop.serve.serve(exchange)
+    assert isinstance(exchange.refused, PaymentRequired)
+    assert asked == [1]
 
 
 @pytest.mark.parametrize(
