@@ -33,15 +33,15 @@ EVERY_BYTE = bytes(range(256)) * 4
 
 
 @pytest.fixture
-async def make_tunnels(make_stage: StageMaker) -> Callable[[str], Awaitable[Stage]]:
+async def make_tunnels(make_stage: StageMaker) -> Callable[..., Awaitable[Stage]]:
     """A gateway before an upstream with tight timeouts: a tunnel may be silent for longer than any of them."""
 
-    async def make(url: str) -> Stage:
+    async def make(url: str, *, idle: str = "400ms") -> Stage:
         return await make_stage(
             stripe=None,
             upstreams={
                 "raw": {
-                    "url": url, "first_byte_timeout": "400ms", "idle_timeout": "400ms", "ejection": {"failures": 9}
+                    "url": url, "first_byte_timeout": "400ms", "idle_timeout": idle, "ejection": {"failures": 9}
                 }
             },
             timeouts={"body": "400ms", "keep_alive": "400ms", "head": "400ms"},
@@ -55,7 +55,7 @@ async def make_tunnels(make_stage: StageMaker) -> Callable[[str], Awaitable[Stag
 
 
 @pytest.fixture
-async def stage(make_tunnels: Callable[[str], Awaitable[Stage]], upstream: RawUpstream) -> Stage:
+async def stage(make_tunnels: Callable[..., Awaitable[Stage]], upstream: RawUpstream) -> Stage:
     return await make_tunnels(upstream.url)
 
 
@@ -357,7 +357,8 @@ FLOOD_BYTES = 40_000_000
 STALL_BYTES_MAX = 24_000_000  # what the four sockets' own buffers may take on the way
 
 
-async def test_an_upstream_that_does_not_read_stops_its_caller(stage: Stage, upstream: RawUpstream) -> None:
+async def test_an_upstream_that_does_not_read_stops_its_caller(make_tunnels: Tunnels, upstream: RawUpstream) -> None:
+    stage = await make_tunnels(upstream.url, idle="1500ms")
     go_on, digest = asyncio.Event(), hashlib.sha256()
 
     async def talk(visit: Visit) -> None:
@@ -367,7 +368,7 @@ async def test_an_upstream_that_does_not_read_stops_its_caller(stage: Stage, ups
             data = await visit.reader.read(1 << 20)
             digest.update(data)
             left -= len(data)
-        await asyncio.sleep(0.9)  # nobody speaks for longer than an upstream may take nothing
+        await asyncio.sleep(1.9)  # nobody speaks for longer than an upstream may take nothing
         visit.writer.write(b"done")
         await echo(visit)
 
