@@ -31,9 +31,11 @@ UPGRADE = ("Connection: keep-alive, Upgrade", "Upgrade: raw/1.0, Other")
 SWITCHED = b"HTTP/1.1 101 Switching Pr\xf6tocols\r\nConnection: upgrade\r\nUpgrade: raw/1.0\r\nX-Kept: 1\r\n\r\n"
 EVERY_BYTE = bytes(range(256)) * 4
 
+Tunnels = Callable[..., Awaitable[Stage]]
+
 
 @pytest.fixture
-async def make_tunnels(make_stage: StageMaker) -> Callable[..., Awaitable[Stage]]:
+async def make_tunnels(make_stage: StageMaker) -> Tunnels:
     """A gateway before an upstream with tight timeouts: a tunnel may be silent for longer than any of them."""
 
     async def make(url: str, *, idle: str = "400ms") -> Stage:
@@ -55,7 +57,7 @@ async def make_tunnels(make_stage: StageMaker) -> Callable[..., Awaitable[Stage]
 
 
 @pytest.fixture
-async def stage(make_tunnels: Callable[..., Awaitable[Stage]], upstream: RawUpstream) -> Stage:
+async def stage(make_tunnels: Tunnels, upstream: RawUpstream) -> Stage:
     return await make_tunnels(upstream.url)
 
 
@@ -445,9 +447,6 @@ def websocket(stage: Stage, caller: Funded | None = None, path: str = "/paid/x",
         proxy=None,
         **options,  # type: ignore[arg-type]
     )
-
-
-Tunnels = Callable[[str], Awaitable[Stage]]
 
 
 async def test_a_websocket_keeps_subprotocol_messages_fragments_and_pings(make_tunnels: Tunnels) -> None:
