@@ -267,12 +267,12 @@ class Story:
         holder, into = ("ann", "bob") if which % 2 else ("bob", "ann")
         self.operations += 1
         expected = self._books.join((holder, "usd"), (into, "usd"))
-        for attempt in range(10):
+        for _ in range(10):
             self._clock.pass_by()  # an attempt is named by its time
             done = await self.keeper.join(holder, into, "usd")
             if done or not expected:  # else somebody who has some of it was too slow to say so: it is to be repeated
                 break
-        assert done is expected, attempt
+        assert done is expected
 
     async def reverse(self, which: int, micros: int, ref: int) -> None:
         account = _account(which)

@@ -1,5 +1,6 @@
 """A buyer comes back with another browser, pays with the same card, and finds what was left; and nobody else does."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -68,9 +69,7 @@ async def counts(stage: Stage) -> None:
     await stage.gateway.recognise()
     stage.gateway.log_in.grace_ms = HOUR_MS
     async with asyncio.timeout(20):
-        while (
-            await stage.gateway.records.aliases.unjoined()
-        ):  # books that a slow disk keeps are joined at the next look
+        while await stage.gateway.records.aliases.unjoined():  # what a slow disk kept is joined at the next look
             await stage.gateway.recognise()
 
 
