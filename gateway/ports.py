@@ -915,6 +915,9 @@ class Standings(Protocol):
     async def paid_since(self, holder: str, currency: str, since_ms: int) -> Money:
         """What was credited for payments after that."""
 
+    async def units(self, holder: str) -> list[str]:
+        """Every currency, or other unit, that the holder ever had something in."""
+
 
 class Watermarks(Protocol):
     """How far something was read, so that it goes on there after a stop."""

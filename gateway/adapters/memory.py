@@ -116,6 +116,10 @@ class MemoryLedgerStore:
         mine = (line.amount for line in await self.credits_between(0, 0) if line.account == holder)
         return sum((amount for amount in mine if amount.currency == currency), Money.zero(currency))
 
+    async def units(self, holder: str) -> list[str]:
+        """As `ports.Standings`."""
+        return sorted({unit for name, unit in self.accounts if purse_named(name)[0] == holder})
+
     async def credits_between(self, begin_ms: int, end_ms: int) -> list[CreditLine]:
         """As `ports.CreditLines`, but it knows of no times."""
         lines = (CreditLine(ref, found.account, found.amount) for ref, found in self.credits.items())

@@ -296,7 +296,7 @@ class Gateway:
             book=self.records.aliases,
             aliases=self.aliases,
             ledger=self.ledger,
-            currency=self.settings.currency,
+            books=credit_lines(self.settings),
             clock=self.clock,
             report=self.report,
         )
