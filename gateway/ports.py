@@ -21,10 +21,10 @@ from gateway.core.money import Money
 from gateway.core.orders import Order
 from gateway.core.outgoing import Outgoing, State, Type
 from gateway.core.payers import Homecoming, Payer, Standing
-from gateway.core.payments import Bounds, Event, NoticeOutcome, Outcome, Payment
+from gateway.core.payments import Attempt, Bounds, Event, NoticeOutcome, Outcome, Payment
 from gateway.core.plans import Plan, Subscription, SubscriptionNotice, Unpaid
 from gateway.core.purses import Purse
-from gateway.core.refusals import PaymentRequired, Refusal
+from gateway.core.refusals import CountryRefused, PaymentRequired, Refusal
 from gateway.core.reversals import Credited, Move, Notice
 from gateway.core.rotation import Holder, KeyKind, KeyUse
 from gateway.core.routes import Durability, Route
@@ -802,6 +802,40 @@ class Sells(Protocol):
 
     async def cancel_subscription(self, id: str) -> None:
         """It ends with the period under way. Raises PaymentServiceUnavailable."""
+
+
+class Attempts(Protocol):
+    """A payment provider that tells of every attempt to pay."""
+
+    def attempt(self, event: Event) -> Attempt | None:
+        """The card that was tried, if an event says that one was."""
+
+    async def reference_of(self, intent: str) -> str | None:
+        """The sealed reference of what is paid there, whether it was or not. Raises PaymentServiceUnavailable."""
+
+
+class Countries(Protocol):
+    """Knows where addresses are."""
+
+    def country_of(self, address: str) -> str | None:
+        """Two letters, such as `NO`; None where that is not known. Awaits nothing."""
+
+
+class Screens(Protocol):
+    """Says who is offered a way to pay, by their address; implemented by the flow that does. Awaits nothing."""
+
+    def refusal(self, peer: str) -> CountryRefused | None:
+        """Why not; None if they are."""
+
+    def asks(self, peer: str) -> Sequence[Ask]:
+        """What their checkouts are counted against, besides what everybody's are."""
+
+
+class Freezer(Protocol):
+    """Freezes accounts; implemented by the flow that does."""
+
+    async def freeze(self, account: str, reason: str) -> bool:
+        """False if nothing was to be done. Raises RecordsUnavailable."""
 
 
 class HolderPages(Protocol):

@@ -162,6 +162,7 @@ class Gateway:
             first=slot == 0,
         )
         self.top_up = self._top_up()
+        self.screen = ways_to_pay.screen(settings)
         self.check_out = ways_to_pay.check_out(
             settings,
             self.payments,
@@ -172,6 +173,7 @@ class Gateway:
             clock=self.clock,
             randomness=self.randomness,
             roots=self.aliases,
+            screen=self.screen,
         )
         self.replenish = ways_to_pay.replenish(
             settings,
@@ -196,6 +198,15 @@ class Gateway:
             roots=self.aliases,
             keyring=self.keyring,
             clock=self.clock,
+            report=report,
+        )
+        self.tries = ways_to_pay.tries(
+            settings,
+            self.payments,
+            freezes=self.freezes,
+            limits=self.limits,
+            keyring=self.keyring,
+            peppers=self.peppers,
             report=report,
         )
         self.log_in = self._log_in()
@@ -328,7 +339,7 @@ class Gateway:
             report=self.report,
             live=self.settings.mode == "live",
             replenish=self.replenish,
-            hears=[self.subscribe] if self.subscribe else [],
+            hears=[flow for flow in (self.subscribe, self.tries) if flow is not None],
         )
 
     def _reconcile(self) -> Reconcile | None:
@@ -357,6 +368,7 @@ class Gateway:
             now=time.monotonic,
             places=Places(share=self.settings.workers),
             spent=self._spent(),
+            screen=self.screen.refusal,
         )
 
     def _spent(self) -> Callable[[str, Hold], None]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from gateway.core.auto_top_ups import Ceilings
+from gateway.core.countries import CountryRule
 from gateway.core.limits import Limit
 from gateway.core.money import Money
 from gateway.core.plans import Plan
@@ -21,6 +22,7 @@ from gateway.core.routes import (
 )
 from gateway.core.secrets import Secret
 from gateway.settings import forms, limiting, payable, pricing, relay_forms, secret_files
+from gateway.settings.extras_shape import GeoShape
 from gateway.settings.shape import (
     AutoTopUpShape,
     CredentialShape,
@@ -36,6 +38,7 @@ from gateway.settings.shape import (
 from gateway.settings.values import (
     CallerTimeouts,
     ChoiceSettings,
+    GeoSettings,
     LimitSettings,
     Listener,
     LogSettings,
@@ -103,6 +106,7 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
             batches_days=shape.retention.batches_days, events_days=forms.days(shape.webhooks.keep_events)
         ),
         notices=_notices(shape.notices) if shape.notices else None,
+        geo=_geo(base, shape.geo) if shape.geo else None,
         log=LogSettings(format=shape.log.format, level=shape.log.level),
     )
 
@@ -113,6 +117,15 @@ def _notices(shape: NoticesShape) -> NoticeSettings:
         secrets=tuple(shape.secrets),
         low_balance=forms.amount(shape.low_balance) if shape.low_balance else None,
         private_addresses=shape.private_addresses,
+    )
+
+
+def _geo(base: Path, shape: GeoShape) -> GeoSettings:
+    unknown = shape.unknown or ("deny" if shape.allow else "allow")
+    return GeoSettings(
+        database=_file(base, shape.database),
+        rule=CountryRule(frozenset(shape.allow), frozenset(shape.deny), unknown=unknown == "allow"),
+        per_country=forms.rate(shape.checkouts) if shape.checkouts else None,
     )
 
 
@@ -158,6 +171,7 @@ def _stripe(shape: StripeShape, currency: str) -> StripeSettings:
         top_up=top_up,
         payer_chooses=shape.payment_link == "choose",
         choice=_choice(shape, top_up),
+        tries_per_card=forms.rate(shape.tries_per_card),
         auto_top_up=_ceilings(shape.auto_top_up, top_up) if shape.auto_top_up else None,
         api_url=str(forms.origin(shape.api_url)),
     )

@@ -228,6 +228,14 @@ def currency(text: str) -> str:
     return text
 
 
+def country(text: str) -> str:
+    if not re.fullmatch(r"[A-Z]{2}", text):
+        big = text.upper()
+        hint = f"; did you mean `{big}`?" if re.fullmatch(r"[A-Z]{2}", big) else ""
+        raise ValueError(f"{shown(text)} is not a country: write its two capital letters, such as NO{hint}")
+    return text
+
+
 def amount(text: str) -> Money:
     """`5.00 usd`, more than nothing."""
     found = _AMOUNT.fullmatch(text.strip())

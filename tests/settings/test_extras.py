@@ -1,0 +1,54 @@
+"""Settings of what is an extra to install."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.core.countries import CountryRule
+from gateway.settings import Mistake
+from tests.settings.asking import full, mistakes, only, settings
+
+
+def wrong(base: Path, **changes: Any) -> Mistake:
+    return only(mistakes(base, full(**changes)))
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    (tmp_path / "country.mmdb").write_bytes(b"x")
+    return tmp_path
+
+
+def geo(**more: Any) -> dict[str, Any]:
+    return {"database": "country.mmdb", **more}
+
+
+def test_countries_are_two_capital_letters_and_in_one_list(base: Path) -> None:
+    assert "did you mean `NO`" in wrong(base, geo=geo(allow=["no"])).words
+    assert "its two capital letters" in wrong(base, geo=geo(deny=["Norway"])).words
+    found = wrong(base, geo=geo(allow=["NO", "SE"], deny=["DK", "SE"]))
+    assert (found.path, found.words) == ("geo.deny[1]", "SE is in `allow` as well; write it once")
+
+
+def test_the_database_is_a_file_that_is_there(base: Path) -> None:
+    assert wrong(base, geo={"database": "none.mmdb"}).path == "geo.database"
+    found = settings(base, full(geo=geo(checkouts="50/minute"))).geo
+    assert found is not None
+    assert found.database == base / "country.mmdb"
+    assert found.per_country is not None
+    assert found.per_country.text == "50/minute"
+
+
+def test_who_lists_those_that_may_pay_means_nobody_else(base: Path) -> None:
+    for given, unknown in (
+        ({}, True),
+        ({"deny": ["SE"]}, True),
+        ({"allow": ["NO"]}, False),
+        ({"allow": ["NO"], "unknown": "allow"}, True),
+        ({"unknown": "deny"}, False),
+    ):
+        found = settings(base, full(geo=geo(**given))).geo
+        assert found is not None
+        rule = CountryRule(frozenset(given.get("allow", ())), frozenset(given.get("deny", ())), unknown=unknown)
+        assert found.rule == rule, given
