@@ -15,11 +15,12 @@ from gateway.core.callers import Caller
 from gateway.core.headers import Fields
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Balance, Charge, Claim, Committed, Credit, Draft, Drawn, Record, Reversal, Tail, Tariff
+from gateway.core.letters import Letter
 from gateway.core.limits import Ask, Place, Rate, Stand
 from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.orders import Order
-from gateway.core.outgoing import Outgoing, State, Type
+from gateway.core.outgoing import Channel, Outgoing, State, Type
 from gateway.core.payers import Homecoming, Payer, Standing
 from gateway.core.payments import Attempt, Bounds, Event, NoticeOutcome, Outcome, Payment
 from gateway.core.plans import Plan, Subscription, SubscriptionNotice, Unpaid
@@ -631,6 +632,12 @@ class PayerBook(Protocol):
     async def has_payer(self, account: str) -> bool:
         """Whether anybody is known to pay for it, or for an alias of it."""
 
+    async def addresses_of(self, account: str) -> list[tuple[bytes, str, bytes]]:
+        """By its digest, every address that is kept for mail of just this account: the key that sealed it, and it."""
+
+    async def forget_address(self, digest: bytes) -> None:
+        """Erase the address; whose the payer is stays known."""
+
     async def come_home(self, coming: Homecoming) -> Homecoming:
         """Write down which browser came back from a checkout; what is on record, which is the one that was first."""
 
@@ -1088,7 +1095,10 @@ class Outbox(Tells, Protocol):
 
     async def find(self, id: str) -> Outgoing | None: ...
 
-    async def take(self, *, now_ms: int, lease_ms: int) -> Outgoing | None:
+    async def put_letter(self, id: str, receiver: str, *, now_ms: int) -> None:
+        """Write it down as a letter to this receiver, too; once."""
+
+    async def take(self, *, now_ms: int, lease_ms: int, channel: Channel = "webhook") -> Outgoing | None:
         """The one that is due for longest, and nobody else is given it for so long. Counts a try."""
 
     async def delivered(self, id: str) -> None: ...
@@ -1108,6 +1118,27 @@ class Outbox(Tells, Protocol):
 
 class NotSent(Exception):
     """It was not taken; the message says why, without the address."""
+
+
+class NotTaken(NotSent):
+    """The server is there, and does not take this one."""
+
+
+class WritesLetters(Protocol):
+    """Brings messages to the holder of a wallet; implemented by the flow that does."""
+
+    async def carry(self, message: Outgoing) -> None:
+        """Returns when it was taken, within seconds. Raises NotSent, RecordsUnavailable."""
+
+    async def receivers(self, account: str) -> list[str]:
+        """Whom a message about it is written to, by their digests. Raises RecordsUnavailable."""
+
+
+class Mails(Protocol):
+    """Sends letters."""
+
+    async def mail(self, letter: Letter, to: str) -> None:
+        """Returns when the mail server took it, within seconds. Raises NotSent, without the address in its words."""
 
 
 class Sends(Protocol):

@@ -443,6 +443,12 @@ class MemoryPayers:
         aliases = {row.account for row in self._aliases.rows.values() if row.into == account}
         return any(owner in {account, *aliases} for owner, _ in self.rows.values())
 
+    async def addresses_of(self, account: str) -> list[tuple[bytes, str, bytes]]:
+        return [(digest, *sealed) for digest, (owner, sealed) in self.rows.items() if owner == account and sealed]
+
+    async def forget_address(self, digest: bytes) -> None:
+        self.rows[digest] = (self.rows[digest][0], None)
+
     async def come_home(self, coming: Homecoming) -> Homecoming:
         return self.homecomings.setdefault(coming.session, coming)
 

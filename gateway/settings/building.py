@@ -22,7 +22,7 @@ from gateway.core.routes import (
 )
 from gateway.core.secrets import Secret
 from gateway.settings import forms, limiting, payable, pricing, relay_forms, secret_files
-from gateway.settings.extras_shape import GeoShape
+from gateway.settings.extras_shape import GeoShape, MailShape
 from gateway.settings.shape import (
     AutoTopUpShape,
     CredentialShape,
@@ -42,6 +42,7 @@ from gateway.settings.values import (
     LimitSettings,
     Listener,
     LogSettings,
+    MailSettings,
     NoticeSettings,
     RetentionSettings,
     SecretSettings,
@@ -106,6 +107,7 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
             batches_days=shape.retention.batches_days, events_days=forms.days(shape.webhooks.keep_events)
         ),
         notices=_notices(shape.notices) if shape.notices else None,
+        mail=_mail(shape.mail) if shape.mail else None,
         geo=_geo(base, shape.geo) if shape.geo else None,
         log=LogSettings(format=shape.log.format, level=shape.log.level),
     )
@@ -117,6 +119,17 @@ def _notices(shape: NoticesShape) -> NoticeSettings:
         secrets=tuple(shape.secrets),
         low_balance=forms.amount(shape.low_balance) if shape.low_balance else None,
         private_addresses=shape.private_addresses,
+    )
+
+
+def _mail(shape: MailShape) -> MailSettings:
+    return MailSettings(
+        host=forms.host_name(shape.host),
+        port=shape.port,
+        user=shape.user,
+        password=shape.password,
+        sender=shape.sender,
+        starttls=shape.starttls,
     )
 
 

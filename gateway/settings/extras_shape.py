@@ -1,10 +1,22 @@
-"""The shape of settings for what is an extra to install: where addresses are (`geo`)."""
+"""The shape of settings for what is an extra to install: where addresses are (`geo`), letters to holders (`mail`)."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gateway.settings.texts import CountryText, FileText, Otherwise, RateText, Shape
+from gateway.settings.texts import (
+    CountryText,
+    FileText,
+    MailAddress,
+    Otherwise,
+    PasswordText,
+    RateText,
+    ServerName,
+    Shape,
+    Truth,
+    UserText,
+    Whole,
+)
 
 
 class GeoShape(Shape):
@@ -36,3 +48,20 @@ class GeoShape(Shape):
         Otherwise("not bounded"),
         Field(description="How often checkouts may be asked for from one country, all its addresses together."),
     ] = None
+
+
+class MailShape(Shape):
+    host: Annotated[ServerName, Field(description="Your mail server, which sends for you.")]
+    port: Annotated[
+        Whole, Field(ge=1, le=65_535, description="Where it takes mail. With 465 TLS begins with the connection.")
+    ] = 587
+    user: Annotated[UserText | None, Otherwise("no login"), Field(description="Who you are there.")] = None
+    password: Annotated[PasswordText | None, Otherwise("no login"), Field(description="How you prove it.")] = None
+    sender: Annotated[
+        MailAddress,
+        Field(description="Whose letters they are. What comes back goes there, too."),
+    ]
+    starttls: Annotated[
+        Truth,
+        Field(description="Whether nothing is said before TLS has begun. `false` only for a server of this machine."),
+    ] = True

@@ -236,6 +236,14 @@ def country(text: str) -> str:
     return text
 
 
+def mail_address(text: str) -> str:
+    """`shop@example.com`; no name beside it."""
+    local, _, host = text.rpartition("@")
+    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}", local) or not _HOSTNAME.fullmatch(host):
+        raise ValueError(f"{shown(text)} is not an e-mail address; write it plainly, such as shop@example.com")
+    return text
+
+
 def amount(text: str) -> Money:
     """`5.00 usd`, more than nothing."""
     found = _AMOUNT.fullmatch(text.strip())

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from gateway.settings.extras_shape import GeoShape
+from gateway.settings.extras_shape import GeoShape, MailShape
 from gateway.settings.texts import (
     AddressText,
     AmountPerText,
@@ -794,6 +794,13 @@ class GatewayShape(Shape):
     notices: Annotated[
         NoticesShape | None,
         Field(description="Tells an owner or operator what happens to accounts. Without it nobody is told."),
+    ] = None
+    mail: Annotated[
+        MailShape | None,
+        Field(
+            description="Writes to who holds a wallet what `notices` tells of it, where Link has told their address "
+            "(the extra `mail`)."
+        ),
     ] = None
     geo: Annotated[
         GeoShape | None,

@@ -153,6 +153,18 @@ class NoticeSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MailSettings:
+    """How letters are sent."""
+
+    host: str
+    port: int
+    user: str | None
+    password: Secret | None
+    sender: str
+    starttls: bool
+
+
+@dataclass(frozen=True, slots=True)
 class GeoSettings:
     """From where payments are taken."""
 
@@ -211,5 +223,6 @@ class Settings:
     limits: LimitSettings
     retention: RetentionSettings
     notices: NoticeSettings | None
+    mail: MailSettings | None
     geo: GeoSettings | None
     log: LogSettings

@@ -52,3 +52,25 @@ def test_who_lists_those_that_may_pay_means_nobody_else(base: Path) -> None:
         assert found is not None
         rule = CountryRule(frozenset(given.get("allow", ())), frozenset(given.get("deny", ())), unknown=unknown)
         assert found.rule == rule, given
+
+
+MAIL = {"host": "mail.example.com", "sender": "shop@example.com"}
+NOTICES = {"url": "https://shop.example/told", "secrets": ["Zq3TzL8wN5vR2xK7mB4yH9cJ6dF1gS0pq"]}
+
+
+def test_letters_say_what_notices_tell(base: Path) -> None:
+    found = wrong(base, mail=MAIL)
+    assert (found.path, found.words) == ("mail", "what is written is what `notices` tells; add that")
+    made = settings(base, full(mail=MAIL, notices=NOTICES)).mail
+    assert made is not None
+    assert (made.port, made.starttls, made.user, made.password) == (587, True, None, None)
+
+
+def test_letters_leave_sealed_and_a_login_is_whole(base: Path) -> None:
+    words = wrong(base, mail={**MAIL, "starttls": False}, notices=NOTICES).words
+    assert "must not travel in the clear" in words
+    settings(base, full(mail={**MAIL, "host": "localhost", "starttls": False}, notices=NOTICES))
+    for name, value, other in (("user", "shop", "password"), ("password", "a-password", "user")):
+        assert wrong(base, mail={**MAIL, name: value}, notices=NOTICES).words == f"a login needs `{other}` as well"
+    for sender in ("shop", "Shop <shop@example.com>", "shop@", "a b@example.com", "shop@example.com\n"):
+        assert wrong(base, mail={**MAIL, "sender": sender}, notices=NOTICES).path == "mail.sender"
