@@ -91,9 +91,9 @@ def tries(
     peppers: Peppers,
     report: Callable[..., None],
 ) -> Tries | None:
-    """Who counts how often a card is tried; there is none without a provider."""
+    """Who counts how often a card is tried; there is none without a provider, or where that is not bounded."""
     stripe = settings.stripe
-    if payments is None or stripe is None:
+    if payments is None or stripe is None or stripe.tries_per_card is None:
         return None
     return Tries(
         attempts=payments,

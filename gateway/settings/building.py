@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from gateway.core.auto_top_ups import Ceilings
 from gateway.core.countries import CountryRule
-from gateway.core.limits import Limit
+from gateway.core.limits import Limit, Rate
 from gateway.core.money import Money
 from gateway.core.plans import Plan
 from gateway.core.routes import (
@@ -53,6 +53,7 @@ from gateway.settings.values import (
     UnixSocket,
 )
 
+_TRIES = "10/hour"
 _DAY_MAX_TIMES = 5
 _MOST_TIMES, _DAY_TIMES, _MONTH_TIMES = 20, 10, 4
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- read, not bound
@@ -184,10 +185,15 @@ def _stripe(shape: StripeShape, currency: str) -> StripeSettings:
         top_up=top_up,
         payer_chooses=shape.payment_link == "choose",
         choice=_choice(shape, top_up),
-        tries_per_card=forms.rate(shape.tries_per_card),
+        tries_per_card=_tries(shape),
         auto_top_up=_ceilings(shape.auto_top_up, top_up) if shape.auto_top_up else None,
         api_url=str(forms.origin(shape.api_url)),
     )
+
+
+def _tries(shape: StripeShape) -> Rate | None:
+    live = forms.stripe_key_is_live(shape.secret_key.reveal())
+    return forms.rate(shape.tries_per_card or _TRIES) if live or shape.tries_per_card else None
 
 
 def _plan(name: str, shape: PlanShape) -> Plan:

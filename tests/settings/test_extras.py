@@ -7,7 +7,7 @@ import pytest
 
 from gateway.core.countries import CountryRule
 from gateway.settings import Mistake
-from tests.settings.asking import full, mistakes, only, settings
+from tests.settings.asking import LIVE_KEY, full, mistakes, only, settings
 
 
 def wrong(base: Path, **changes: Any) -> Mistake:
@@ -74,3 +74,16 @@ def test_letters_leave_sealed_and_a_login_is_whole(base: Path) -> None:
         assert wrong(base, mail={**MAIL, name: value}, notices=NOTICES).words == f"a login needs `{other}` as well"
     for sender in ("shop", "Shop <shop@example.com>", "shop@", "a b@example.com", "shop@example.com\n"):
         assert wrong(base, mail={**MAIL, "sender": sender}, notices=NOTICES).path == "mail.sender"
+
+
+def test_cards_are_counted_in_live_mode_or_where_it_is_said(base: Path) -> None:
+    live: dict[str, Any] = {"mode": "live", "public_url": "https://pay.example.com"}
+    for changes, rate in (
+        ({}, None),
+        ({"stripe": {"tries_per_card": "3/day"}}, "3/day"),
+        ({**live, "stripe": {"secret_key": LIVE_KEY}}, "10/hour"),
+        ({**live, "stripe": {"secret_key": LIVE_KEY, "tries_per_card": "3/day"}}, "3/day"),
+    ):
+        stripe = settings(base, full(**changes)).stripe
+        assert stripe is not None
+        assert (stripe.tries_per_card.text if stripe.tries_per_card else None) == rate
