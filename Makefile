@@ -37,7 +37,7 @@ format: .venv/dev.ready ## lay the code out as `make check` wants it
 
 .PHONY: lock
 lock: ## renew the hash-pinned lock files (needs uv)
-	@printf 'setuptools\n' | uv pip compile pyproject.toml - --extra postgres --extra redis --universal --python-version 3.11 \
+	@printf 'setuptools\n' | uv pip compile pyproject.toml - --extra postgres --extra redis --extra geo --extra mail --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --quiet --upgrade -o .requirements/run.lock
 	@printf 'setuptools\n' | uv pip compile pyproject.toml - --extra dev --extra postgres --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --quiet --upgrade -o .requirements/dev.lock

@@ -15,16 +15,17 @@ from gateway.core.callers import Caller
 from gateway.core.headers import Fields
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Balance, Charge, Claim, Committed, Credit, Draft, Drawn, Record, Reversal, Tail, Tariff
+from gateway.core.letters import Letter
 from gateway.core.limits import Ask, Place, Rate, Stand
 from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.orders import Order
-from gateway.core.outgoing import Outgoing, State, Type
+from gateway.core.outgoing import Channel, Outgoing, State, Type
 from gateway.core.payers import Homecoming, Payer, Standing
-from gateway.core.payments import Bounds, Event, NoticeOutcome, Outcome, Payment
+from gateway.core.payments import Attempt, Bounds, Event, NoticeOutcome, Outcome, Payment
 from gateway.core.plans import Plan, Subscription, SubscriptionNotice, Unpaid
 from gateway.core.purses import Purse
-from gateway.core.refusals import PaymentRequired, Refusal
+from gateway.core.refusals import CountryRefused, PaymentRequired, Refusal
 from gateway.core.reversals import Credited, Move, Notice
 from gateway.core.rotation import Holder, KeyKind, KeyUse
 from gateway.core.routes import Durability, Route
@@ -635,6 +636,12 @@ class PayerBook(Protocol):
     async def has_payer(self, account: str) -> bool:
         """Whether anybody is known to pay for it, or for an alias of it."""
 
+    async def addresses_of(self, account: str) -> list[tuple[bytes, str, bytes]]:
+        """By its digest, every address that is kept for mail of just this account: the key that sealed it, and it."""
+
+    async def forget_address(self, digest: bytes) -> None:
+        """Erase the address; whose the payer is stays known."""
+
     async def come_home(self, coming: Homecoming) -> Homecoming:
         """Write down which browser came back from a checkout; what is on record, which is the one that was first."""
 
@@ -808,6 +815,40 @@ class Sells(Protocol):
         """It ends with the period under way. Raises PaymentServiceUnavailable."""
 
 
+class Attempts(Protocol):
+    """A payment provider that tells of every attempt to pay."""
+
+    def attempt(self, event: Event) -> Attempt | None:
+        """The card that was tried, if an event says that one was."""
+
+    async def reference_of(self, intent: str) -> str | None:
+        """The sealed reference of what is paid there, whether it was or not. Raises PaymentServiceUnavailable."""
+
+
+class Countries(Protocol):
+    """Knows where addresses are."""
+
+    def country_of(self, address: str) -> str | None:
+        """Two letters, such as `NO`; None where that is not known. Awaits nothing."""
+
+
+class Screens(Protocol):
+    """Says who is offered a way to pay, by their address; implemented by the flow that does. Awaits nothing."""
+
+    def refusal(self, peer: str) -> CountryRefused | None:
+        """Why not; None if they are."""
+
+    def asks(self, peer: str) -> Sequence[Ask]:
+        """What their checkouts are counted against, besides what everybody's are."""
+
+
+class Freezer(Protocol):
+    """Freezes accounts; implemented by the flow that does."""
+
+    async def freeze(self, account: str, reason: str) -> bool:
+        """False if nothing was to be done. Raises RecordsUnavailable."""
+
+
 class HolderPages(Protocol):
     """A payment provider's own pages for who has paid."""
 
@@ -918,6 +959,9 @@ class Standings(Protocol):
 
     async def paid_since(self, holder: str, currency: str, since_ms: int) -> Money:
         """What was credited for payments after that."""
+
+    async def units(self, holder: str) -> list[str]:
+        """Every currency, or other unit, that the holder ever had something in."""
 
 
 class Watermarks(Protocol):
@@ -1055,7 +1099,10 @@ class Outbox(Tells, Protocol):
 
     async def find(self, id: str) -> Outgoing | None: ...
 
-    async def take(self, *, now_ms: int, lease_ms: int) -> Outgoing | None:
+    async def put_letter(self, id: str, receiver: str, *, now_ms: int) -> None:
+        """Write it down as a letter to this receiver, too; once."""
+
+    async def take(self, *, now_ms: int, lease_ms: int, channel: Channel = "webhook") -> Outgoing | None:
         """The one that is due for longest, and nobody else is given it for so long. Counts a try."""
 
     async def delivered(self, id: str) -> None: ...
@@ -1075,6 +1122,27 @@ class Outbox(Tells, Protocol):
 
 class NotSent(Exception):
     """It was not taken; the message says why, without the address."""
+
+
+class NotTaken(NotSent):
+    """The server is there, and does not take this one."""
+
+
+class WritesLetters(Protocol):
+    """Brings messages to the holder of a wallet; implemented by the flow that does."""
+
+    async def carry(self, message: Outgoing) -> None:
+        """Returns when it was taken, within seconds. Raises NotSent, RecordsUnavailable."""
+
+    async def receivers(self, account: str) -> list[str]:
+        """Whom a message about it is written to, by their digests. Raises RecordsUnavailable."""
+
+
+class Mails(Protocol):
+    """Sends letters."""
+
+    async def mail(self, letter: Letter, to: str) -> None:
+        """Returns when the mail server took it, within seconds. Raises NotSent, without the address in its words."""
 
 
 class Sends(Protocol):

@@ -27,7 +27,7 @@ from tests.postgres_server import Server, copy_schema
 
 KEY = b"k" * 32
 TARIFF = Tariff("search", "operator", 0, "0.002 usd")
-PATIENT = Pace(gap=0, quiet=0, refuse_after=600, give_up_after=600, retry=0)
+PATIENT = Pace(gap=0, idly=0, quiet=0, refuse_after=600, give_up_after=600, retry=0)
 BUSY_BUT_NEVER_QUIET = replace(PATIENT, quiet=600)
 
 

@@ -99,7 +99,9 @@ class MemoryTill:
         self.clock: FakeClock = before.clock if before else FakeClock()
         self.told: list[str] = []
         self.provider = Provider()
-        self.ledger = Keeper(self.store, self.clock, pace=Pace(gap=0, quiet=0, refuse_after=600, give_up_after=600))
+        self.ledger = Keeper(
+            self.store, self.clock, pace=Pace(gap=0, idly=0, quiet=0, refuse_after=600, give_up_after=600)
+        )
         report = lambda what, **_: self.told.append(what)  # noqa: E731
         self.take_back = TakeBack(
             receipts=self.records, ledger=self.ledger, lines=self.store, live=False, report=report

@@ -116,6 +116,10 @@ class MemoryLedgerStore:
         mine = (line.amount for line in await self.credits_between(0, 0) if line.account == holder)
         return sum((amount for amount in mine if amount.currency == currency), Money.zero(currency))
 
+    async def units(self, holder: str) -> list[str]:
+        """As `ports.Standings`."""
+        return sorted({unit for name, unit in self.accounts if purse_named(name)[0] == holder})
+
     async def credits_between(self, begin_ms: int, end_ms: int) -> list[CreditLine]:
         """As `ports.CreditLines`, but it knows of no times."""
         lines = (CreditLine(ref, found.account, found.amount) for ref, found in self.credits.items())
@@ -438,6 +442,12 @@ class MemoryPayers:
     async def has_payer(self, account: str) -> bool:
         aliases = {row.account for row in self._aliases.rows.values() if row.into == account}
         return any(owner in {account, *aliases} for owner, _ in self.rows.values())
+
+    async def addresses_of(self, account: str) -> list[tuple[bytes, str, bytes]]:
+        return [(digest, *sealed) for digest, (owner, sealed) in self.rows.items() if owner == account and sealed]
+
+    async def forget_address(self, digest: bytes) -> None:
+        self.rows[digest] = (self.rows[digest][0], None)
 
     async def come_home(self, coming: Homecoming) -> Homecoming:
         return self.homecomings.setdefault(coming.session, coming)

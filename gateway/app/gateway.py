@@ -34,6 +34,7 @@ from gateway.app.upkeep import Upkeep
 from gateway.app.ways_to_pay import RETURN_PATH, provider
 from gateway.core.ids import RequestId, RequestNumbers
 from gateway.core.keyring import Keyring
+from gateway.core.letters import STOP_PATH
 from gateway.core.limits import Limiter
 from gateway.core.money import Money
 from gateway.core.places import Places
@@ -58,10 +59,11 @@ from gateway.flows.serve import Serve
 from gateway.flows.statement import LookBack
 from gateway.flows.take_back import TakeBack
 from gateway.flows.top_up import TopUp
-from gateway.ports import Clock, Hold, Randomness, RateLimits, Served, StatementBooks, StoreFailed
+from gateway.flows.write_letters import WriteLetters
+from gateway.ports import Clock, Hold, Mails, Randomness, RateLimits, Served, StatementBooks, StoreFailed
 from gateway.relay.lending import Borrower
 from gateway.relay.listener import Relay
-from gateway.settings import Settings, load
+from gateway.settings import MailSettings, Settings, load
 from gateway.web.amounts import ChoosePlace
 from gateway.web.answers import drop_what_was_invented, internal_error, log_failure
 from gateway.web.auto_top_up import AutoPlace
@@ -69,6 +71,7 @@ from gateway.web.codes import CodePlace
 from gateway.web.cookies import Cookies
 from gateway.web.front import Sparing
 from gateway.web.guard import Handler, continue_at_once, guarded
+from gateway.web.letters import LetterPlace
 from gateway.web.pages import Pages
 from gateway.web.proxy import Proxy, continue_when_paid
 from gateway.web.refusals import Refusals, as_problem
@@ -162,6 +165,7 @@ class Gateway:
             first=slot == 0,
         )
         self.top_up = self._top_up()
+        self.screen = ways_to_pay.screen(settings)
         self.check_out = ways_to_pay.check_out(
             settings,
             self.payments,
@@ -172,6 +176,7 @@ class Gateway:
             clock=self.clock,
             randomness=self.randomness,
             roots=self.aliases,
+            screen=self.screen,
         )
         self.replenish = ways_to_pay.replenish(
             settings,
@@ -198,7 +203,17 @@ class Gateway:
             clock=self.clock,
             report=report,
         )
+        self.tries = ways_to_pay.tries(
+            settings,
+            self.payments,
+            freezes=self.freezes,
+            limits=self.limits,
+            keyring=self.keyring,
+            peppers=self.peppers,
+            report=report,
+        )
         self.log_in = self._log_in()
+        self.letters = self._letters()
         self.notify = self._notify()
         self._sweeps = slot == 0
         self.webhooks = self._webhooks()
@@ -296,7 +311,7 @@ class Gateway:
             book=self.records.aliases,
             aliases=self.aliases,
             ledger=self.ledger,
-            currency=self.settings.currency,
+            books=credit_lines(self.settings),
             clock=self.clock,
             report=self.report,
         )
@@ -314,6 +329,20 @@ class Gateway:
             live=self.settings.mode == "live",
             clock=self.clock,
             report=self.report,
+            letters=self.letters,
+        )
+
+    def _letters(self) -> WriteLetters | None:
+        mail = self.settings.mail
+        if mail is None:
+            return None
+        return WriteLetters(
+            payers=self.records.payers,
+            mails=mails(mail),
+            roots=self.aliases,
+            keyring=self.keyring,
+            randomness=self.randomness,
+            public_url=self.settings.public_url,
         )
 
     def _webhooks(self) -> Webhooks | None:
@@ -328,7 +357,7 @@ class Gateway:
             report=self.report,
             live=self.settings.mode == "live",
             replenish=self.replenish,
-            hears=[self.subscribe] if self.subscribe else [],
+            hears=[flow for flow in (self.subscribe, self.tries) if flow is not None],
         )
 
     def _reconcile(self) -> Reconcile | None:
@@ -357,6 +386,7 @@ class Gateway:
             now=time.monotonic,
             places=Places(share=self.settings.workers),
             spent=self._spent(),
+            screen=self.screen.refusal,
         )
 
     def _spent(self) -> Callable[[str, Hold], None]:
@@ -591,6 +621,10 @@ class Gateway:
             self._add(app, "GET", "/-/top-up", chooser.show)
             self._add(app, "POST", "/-/top-up", chooser.choose)
             self._add(app, "POST", "/-/api/v1/top-ups", chooser.order)
+        if self.letters is not None:
+            letters = LetterPlace(self.templates, self.letters)
+            self._add(app, "GET", STOP_PATH, letters.ask)
+            self._add(app, "POST", STOP_PATH, letters.stop)
         if subscriptions.offered:
             self._add(app, "POST", "/-/subscribe", subscriptions.choose)
             self._add(app, "POST", "/-/wallet/subscription", subscriptions.cancel)
@@ -732,6 +766,22 @@ def shared_limits(url: Secret, near: RateLimits, *, seconds_max: float, clock: C
     except ImportError:
         raise StoreFailed("limits.storage at redis://… needs more packages: pip install 'farebox[redis]'") from None
     return RedisRateLimits(url.reveal(), near=near, seconds_max=seconds_max, clock=clock)
+
+
+def mails(mail: MailSettings) -> Mails:
+    """Who sends letters. Raises StoreFailed without the extra that it needs."""
+    try:
+        from gateway.adapters.mail import SmtpMails
+    except ImportError:
+        raise StoreFailed("the setting mail needs more packages: pip install 'farebox[mail]'") from None
+    return SmtpMails(
+        host=mail.host,
+        port=mail.port,
+        user=mail.user,
+        password=mail.password,
+        sender=mail.sender,
+        starttls=mail.starttls,
+    )
 
 
 def database(settings: Settings) -> "Address":

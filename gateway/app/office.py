@@ -13,6 +13,7 @@ from gateway.app.ways_to_pay import RETURN_PATH, provider
 from gateway.core.keyring import Keyring
 from gateway.flows.follow import Aliases, Following
 from gateway.flows.receive import Webhooks
+from gateway.flows.screen import OpenToAll
 from gateway.flows.take_back import TakeBack
 from gateway.flows.top_up import TopUp
 from gateway.ports import Entries
@@ -66,6 +67,7 @@ class Office:
             clock=self.clock,
             randomness=randomness,
             roots=self.aliases,
+            screen=OpenToAll(),
         )
         replenish = ways_to_pay.replenish(
             settings,

@@ -10,19 +10,24 @@ from gateway.core.keyring import Keyring
 from gateway.core.limits import Rate
 from gateway.core.money import Money
 from gateway.core.payments import Bounds
+from gateway.core.tokens import Peppers
 from gateway.flows.check_out import CheckOut
 from gateway.flows.replenish import Replenish
+from gateway.flows.screen import OpenToAll, Screen, Tries
 from gateway.flows.subscribe import Subscribe
 from gateway.ports import (
     AutoTopUps,
     Clock,
     FreezeBook,
+    Freezer,
     Orders,
     Randomness,
     RateLimits,
     Receipts,
     Roots,
+    Screens,
     Standings,
+    StoreFailed,
     Subscriptions,
     Tells,
     Till,
@@ -65,6 +70,43 @@ def link_bounds(settings: Settings) -> Bounds | None:
     return (stripe.choice.least, stripe.choice.most) if stripe and stripe.payer_chooses else None
 
 
+def screen(settings: Settings) -> Screens:
+    """Who is offered a way to pay. Raises StoreFailed without the extra that it needs, or for a file that is none."""
+    if settings.geo is None:
+        return OpenToAll()
+    try:
+        from gateway.adapters.geo import MaxMindCountries
+    except ImportError:
+        raise StoreFailed("the setting geo needs more packages: pip install 'farebox[geo]'") from None
+    return Screen(MaxMindCountries(settings.geo.database), settings.geo.rule, settings.geo.per_country)
+
+
+def tries(
+    settings: Settings,
+    payments: StripePayments | None,
+    *,
+    freezes: Freezer,
+    limits: RateLimits,
+    keyring: Keyring,
+    peppers: Peppers,
+    report: Callable[..., None],
+) -> Tries | None:
+    """Who counts how often a card is tried; there is none without a provider, or where that is not bounded."""
+    stripe = settings.stripe
+    if payments is None or stripe is None or stripe.tries_per_card is None:
+        return None
+    return Tries(
+        attempts=payments,
+        per_card=stripe.tries_per_card,
+        freezes=freezes if stripe.freeze_on_fraud_warning else None,
+        limits=limits,
+        keyring=keyring,
+        peppers=peppers,
+        live=settings.mode == "live",
+        report=report,
+    )
+
+
 def subscribe(
     settings: Settings,
     payments: StripePayments | None,
@@ -102,6 +144,7 @@ def check_out(
     clock: Clock,
     randomness: Randomness,
     roots: Roots,
+    screen: Screens,
 ) -> CheckOut:
     """Who makes checkouts; without a provider it refuses to."""
     stripe, nothing = settings.stripe, Money.zero(settings.currency)
@@ -122,6 +165,7 @@ def check_out(
         altogether=settings.limits.checkouts_altogether,
         clock=clock,
         randomness=randomness,
+        screen=screen,
         root=roots.root,
     )
 

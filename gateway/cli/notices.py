@@ -75,9 +75,8 @@ def _tell(found: list[Outgoing], *, as_json: bool) -> None:
         return
     for one in found:
         why = f": {one.error}" if one.error else ""
-        click.echo(
-            f"{one.id}  {moment(one.created_ms)}  {one.type}  {one.account}  {one.state}, {one.tries} tries{why}"
-        )
+        about = f"{one.type}  {one.account}  {one.channel}"
+        click.echo(f"{one.id}  {moment(one.created_ms)}  {about}  {one.state}, {one.tries} tries{why}")
     if not found:
         click.echo("there are none")
 
@@ -87,6 +86,7 @@ def _told(one: Outgoing) -> dict[str, Any]:
         "id": one.id,
         "type": one.type,
         "account": one.account,
+        "channel": one.channel,
         "created": moment(one.created_ms),
         "state": one.state,
         "tries": one.tries,

@@ -19,6 +19,7 @@ from gateway.core.secrets import Secret
 Type = Literal[
     "balance.low", "payment.failed", "card.expiring", "account.frozen", "auto_top_up.paused", "wallet.joined"
 ]
+Channel = Literal["webhook", "mail"]
 State = Literal["waiting", "delivered", "failed"]
 STATES: tuple[State, ...] = ("waiting", "delivered", "failed")
 GIVEN_UP_MS = 3 * 86_400_000
@@ -41,6 +42,9 @@ class Outgoing:
     state: State = "waiting"
     due_ms: int = 0
     error: str | None = None
+    channel: Channel = "webhook"
+    receiver: str | None = None
+    """Of a letter, the digest of whom it is for."""
 
 
 def body(message: Outgoing, *, live: bool) -> bytes:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from gateway.core.money import Money
+from gateway.core.payers import Payer
 from gateway.core.purses import PLAIN, Purse
 
 
@@ -40,6 +41,15 @@ class Payment:
     paid: Money | None = None
     purse: Purse = PLAIN
     subscription: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A card was tried, with or without success. `intent` is what the provider knows the payment by."""
+
+    card: Payer
+    intent: str | None
+    live: bool
 
 
 Bounds = tuple[Money, Money]

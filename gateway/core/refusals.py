@@ -94,6 +94,14 @@ class AccountFrozen(Refusal):
 
 
 @dataclass(eq=False)
+class CountryRefused(Refusal):
+    """No payments are taken from the country that the caller's address is of."""
+
+    status = 403
+    code = "country_refused"
+
+
+@dataclass(eq=False)
 class NoRoute(Refusal):
     """No route names this path."""
 

@@ -7,7 +7,8 @@ no key gets a new one each time.
 
 A call to the provider costs more than an answer of ours, and trying many cards is what thieves of cards do: one address
 and one account may ask for a few, and all together for a few a second, well below the provider's own bound
-(`limits.checkouts`, `stripe.checkouts_per_account`, `limits.checkouts_altogether`). One account is sold so much in any
+(`limits.checkouts`, `stripe.checkouts_per_account`, `limits.checkouts_altogether`); one country, where that is known,
+may be bounded, too, or turned away (`geo`). One account is sold so much in any
 24 hours, by what the books say was paid in; a payment that arrives all the same is credited, for money that came is
 never refused. Orders are of use for a day and dropped after two, so strangers cannot fill the disk.
 """
@@ -31,12 +32,13 @@ from gateway.ports import (
     Orders,
     Randomness,
     RateLimits,
+    Screens,
     Standings,
     StoreFailed,
 )
 
 KEY_CHARS_MAX = 255
-_LIMITS = ("checkouts", "checkouts_per_account", "checkouts_altogether")
+_LIMITS = ("checkouts", "checkouts_per_account", "checkouts_altogether", "checkouts_per_country")
 
 
 class CheckOut:
@@ -59,6 +61,7 @@ class CheckOut:
         per_address: Rate,
         per_account: Rate,
         altogether: Rate,
+        screen: Screens,
         clock: Clock,
         randomness: Randomness,
         root: Callable[[str], str] = lambda account: account,
@@ -77,6 +80,7 @@ class CheckOut:
         self._per_address = per_address
         self._per_account = per_account
         self._altogether = altogether
+        self._screen = screen
         self._clock = clock
         self._randomness = randomness
         self._root = root
@@ -155,8 +159,8 @@ class CheckOut:
         `holder` is the account that whoever asks has proven to be theirs. The provider shows the e-mail and the cards
         of a customer that it knows: anybody may pay for an account, but only its holder is shown those.
 
-        Raises NotOurs, UnknownKey, BadRequest, RateLimited, PaymentServiceUnavailable, RecordsUnavailable,
-        LedgerUnavailable.
+        Raises NotOurs, UnknownKey, BadRequest, RateLimited, CountryRefused, PaymentServiceUnavailable,
+        RecordsUnavailable, LedgerUnavailable.
         """
         if self._cards is None:
             raise BadRequest("no way to pay is configured here; ask the operator for credit")
@@ -204,11 +208,14 @@ class CheckOut:
             raise BadRequest(f"amount: at most {self._day_most} in 24 hours can be paid into one account, and {more}")
 
     async def admit(self, peer: str, account: str) -> None:
-        """Count a call to the provider that somebody at this address wants made. Raises RateLimited."""
+        """Count a call to the provider that somebody at this address wants made. Raises RateLimited, CountryRefused."""
+        if (refusal := self._screen.refusal(peer)) is not None:
+            raise refusal
         asks = [
             Ask(self._per_address, f"-/checkouts {network(peer)}"),
             Ask(self._per_account, f"-/checkouts {account}"),
             Ask(self._altogether, "-/checkouts"),
+            *self._screen.asks(peer),
         ]
         try:
             stands = (await self._limits.admit(asks, [])).stands

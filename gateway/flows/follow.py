@@ -23,7 +23,7 @@ from gateway.core.aliases import Joined
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Balance, Charge, Credit, Reversal
 from gateway.core.refusals import LedgerUnavailable
-from gateway.ports import Alias, AliasBook, Clock, Desk, Entries, Ledger
+from gateway.ports import Alias, AliasBook, Clock, Desk, Entries, Ledger, Standings, StoreFailed
 
 LOOK_SECONDS = 1.0
 _OVERLAP = 64
@@ -109,17 +109,17 @@ class JoinBooks:
         book: AliasBook,
         aliases: Aliases,
         ledger: Ledger,
-        currency: str,
+        books: Standings,
         clock: Clock,
         report: Callable[..., None],
     ) -> None:
         self._book = book
         self._aliases = aliases
         self._ledger = ledger
-        self._currency = currency
+        self._books = books
         self._clock = clock
         self._report = report
-        self._stuck: set[str] = set()
+        self._stuck: set[tuple[str, str]] = set()
 
     async def begin(self) -> None:
         """After a start: whatever a stop left, and what it gave back. Raises RecordsUnavailable."""
@@ -130,20 +130,26 @@ class JoinBooks:
         try:
             for alias in await self._book.unjoined():
                 await self._join(alias)
-        except LedgerUnavailable:
+        except (LedgerUnavailable, StoreFailed):
             return  # the next look finds it back, or does not
 
     async def _join(self, alias: Alias) -> None:
-        try:
-            done = await self._ledger.join(alias.account, alias.into, self._currency)
-        except ValueError as error:
-            if alias.account not in self._stuck:
-                self._stuck.add(alias.account)
-                self._report("wallets cannot be joined", account=alias.account, into=alias.into, why=str(error))
-            return
+        """Whatever it has, in every currency; what is stuck in one of them keeps none of the others."""
+        done = [await self._moved(alias, unit) for unit in await self._books.units(alias.account)]
         await self._aliases.follow(alias.into)  # it may have become an alias itself in between
-        if done:
+        if all(done):
             await self._book.joined(alias)
+
+    async def _moved(self, alias: Alias, unit: str) -> bool:
+        try:
+            return await self._ledger.join(alias.account, alias.into, unit)
+        except ValueError as error:
+            if (alias.account, unit) not in self._stuck:
+                self._stuck.add((alias.account, unit))
+                self._report(
+                    "wallets cannot be joined", account=alias.account, into=alias.into, unit=unit, why=str(error)
+                )
+            return False
 
 
 class Following:

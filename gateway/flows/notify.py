@@ -1,4 +1,4 @@
-"""Owners and operators are told what happened to an account, at an address of theirs.
+"""Owners and operators are told what happened to an account, at an address of theirs; its holder is by a letter.
 
 **Nothing that happened is forgotten.** What is told of freezes, pauses and failed payments is written down by the
 database itself, in the transaction that makes it true (the triggers of the records' tables): whoever did it, a worker,
@@ -19,10 +19,10 @@ from datetime import UTC, datetime, timedelta
 
 from gateway.core import outgoing
 from gateway.core.money import Money
-from gateway.core.outgoing import Outgoing
+from gateway.core.outgoing import Channel, Outgoing
 from gateway.core.refusals import RecordsUnavailable
 from gateway.core.secrets import Secret
-from gateway.ports import Clock, Hold, NotSent, Outbox, Sends, Standings, StoreFailed
+from gateway.ports import Clock, Hold, NotSent, NotTaken, Outbox, Sends, Standings, StoreFailed, WritesLetters
 
 ROUND_SECONDS = 2.0
 LEASE_MS = 60_000
@@ -36,7 +36,7 @@ _LOOKING_MAX = 100
 
 
 class Notify:
-    """Notices low balances, and delivers whatever is to be told."""
+    """Notices low balances, and delivers whatever is to be told: to the owner, and to holders by `letters`."""
 
     def __init__(
         self,
@@ -49,7 +49,9 @@ class Notify:
         live: bool,
         clock: Clock,
         report: Callable[..., None],
+        letters: WritesLetters | None = None,
     ) -> None:
+        self._letters = letters
         self._outbox = outbox
         self._books = books
         self._sends = sends
@@ -69,6 +71,7 @@ class Notify:
         """Begin. One of several workers delivers for all."""
         if delivers:
             self._loops.append(asyncio.create_task(self._often(self.deliver, ROUND_SECONDS), name="notices"))
+            self._loops.append(asyncio.create_task(self._often(self.write, ROUND_SECONDS), name="letters"))
             self._loops.append(asyncio.create_task(self._often(self.cards, _CARDS_SECONDS), name="expiring cards"))
 
     async def close(self) -> None:
@@ -145,22 +148,41 @@ class Notify:
 
     async def deliver(self) -> None:
         """Send what is due, until there is no more or one fails. Raises RecordsUnavailable."""
-        while (message := await self._outbox.take(now_ms=self._clock.now_ms(), lease_ms=LEASE_MS)) is not None:
-            if not await self._sent(message):
+        await self._deliver("webhook", self._carry)
+
+    async def write(self) -> None:
+        """The same of letters. Raises RecordsUnavailable."""
+        if self._letters is not None:
+            await self._deliver("mail", self._letters.carry)
+
+    async def _deliver(self, channel: Channel, carry: Callable[[Outgoing], Awaitable[None]]) -> None:
+        while (message := await self._due(channel)) is not None:
+            if not await self._sent(message, carry):
                 return
 
-    async def _sent(self, message: Outgoing) -> bool:
+    async def _due(self, channel: Channel) -> Outgoing | None:
+        return await self._outbox.take(now_ms=self._clock.now_ms(), lease_ms=LEASE_MS, channel=channel)
+
+    async def _carry(self, message: Outgoing) -> None:
+        """To the owner; what the holder is to be written, too, is on record before."""
+        now_ms = self._clock.now_ms()
+        for receiver in await self._letters.receivers(message.account) if self._letters is not None else ():
+            await self._outbox.put_letter(message.id, receiver, now_ms=now_ms)
+        body = outgoing.body(message, live=self._live)
+        await self._sends.send(outgoing.head(self._secrets, message.id, now_ms // 1000, body), body)
+
+    async def _sent(self, message: Outgoing, carry: Callable[[Outgoing], Awaitable[None]]) -> bool:
+        """False if nobody is there to take the next one."""
         now_ms = self._clock.now_ms()
         if now_ms > message.since_ms + outgoing.GIVEN_UP_MS:
             await self._outbox.put_off(message.id, due_ms=None, error=message.error or "it is too old")
             return True
-        body = outgoing.body(message, live=self._live)
         try:
-            await self._sends.send(outgoing.head(self._secrets, message.id, now_ms // 1000, body), body)
+            await carry(message)
         except NotSent as error:
             due = outgoing.next_try_ms(message, now_ms=now_ms)
             await self._outbox.put_off(message.id, due_ms=due, error=str(error))
             self._report("notice not delivered", id=message.id, type=message.type, why=str(error), given_up=due is None)
-            return False
+            return isinstance(error, NotTaken)
         await self._outbox.delivered(message.id)
         return True

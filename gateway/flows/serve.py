@@ -40,9 +40,11 @@ class Serve:
         now: Callable[[], float],
         places: Places | None = None,
         spent: Callable[[str, Hold], None] | None = None,
+        screen: Callable[[str], Refusal | None] | None = None,
     ) -> None:
         self._now = now
         self._spent = spent or _unwatched
+        self._screen = screen or _from_anywhere
         self.routes = routes
         self._callers = callers
         self._limits = limits
@@ -76,7 +78,7 @@ class Serve:
                     await self._sell(exchange, caller, route, target)
         except Refusal as refusal:
             if isinstance(refusal, PaymentRequired):
-                refusal = await self._till.offer(refusal, caller)
+                refusal = self._screen(exchange.peer) or await self._till.offer(refusal, caller)
             await exchange.refuse(refusal, route)
         except AnswerCut:
             pass  # the connection is closed, and the meter has said what it did cost
@@ -204,6 +206,10 @@ def _receipt(meter: Meter, due: Money, hold: Hold, held: Money, ceiling: Money) 
 
 def _unwatched(account: str, hold: Hold) -> None:
     """Nobody tops accounts up by themselves."""
+
+
+def _from_anywhere(peer: str) -> None:
+    """Everybody is offered a way to pay."""
 
 
 def _nothing_to_record() -> None:

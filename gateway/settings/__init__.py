@@ -27,6 +27,7 @@ from gateway.settings import (
     building,
     checking,
     environment,
+    extras_rules,
     forms,
     keys,
     limiting,
@@ -49,6 +50,7 @@ from gateway.settings.values import (
     LimitSettings,
     Listener,
     LogSettings,
+    MailSettings,
     SecretSettings,
     Settings,
     StripeSettings,
@@ -63,6 +65,7 @@ __all__ = [
     "LimitSettings",
     "Listener",
     "LogSettings",
+    "MailSettings",
     "Mistake",
     "SecretSettings",
     "Settings",
@@ -144,7 +147,7 @@ def _settings(root: Node, environ: Mapping[str, str], report: Report, *, base: P
     shape = checking.check(root, report)
     draft = Draft(root, report, base)
     report.secrets.update(text for _, text in draft.secrets())
-    for rule in (*rules.ALL, *price_rules.ALL, *relay_rules.ALL, *limiting.ALL, *keys.ALL):
+    for rule in (*rules.ALL, *price_rules.ALL, *relay_rules.ALL, *limiting.ALL, *extras_rules.ALL, *keys.ALL):
         rule(draft)
     if (url := draft.read(forms.database, "store")) and (password := forms.password_of(url)):
         report.secrets.add(password)

@@ -7,7 +7,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from gateway.core.auto_top_ups import Ceilings
-from gateway.core.limits import Limit
+from gateway.core.countries import CountryRule
+from gateway.core.limits import Limit, Rate
 from gateway.core.money import Money
 from gateway.core.plans import Plan
 from gateway.core.routes import (
@@ -21,6 +22,7 @@ from gateway.core.routes import (
 )
 from gateway.core.secrets import Secret
 from gateway.settings import forms, limiting, payable, pricing, relay_forms, secret_files
+from gateway.settings.extras_shape import GeoShape, MailShape
 from gateway.settings.shape import (
     AutoTopUpShape,
     CredentialShape,
@@ -36,9 +38,11 @@ from gateway.settings.shape import (
 from gateway.settings.values import (
     CallerTimeouts,
     ChoiceSettings,
+    GeoSettings,
     LimitSettings,
     Listener,
     LogSettings,
+    MailSettings,
     NoticeSettings,
     RetentionSettings,
     SecretSettings,
@@ -49,6 +53,7 @@ from gateway.settings.values import (
     UnixSocket,
 )
 
+_TRIES = "10/hour"
 _DAY_MAX_TIMES = 5
 _MOST_TIMES, _DAY_TIMES, _MONTH_TIMES = 20, 10, 4
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- read, not bound
@@ -103,6 +108,8 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
             batches_days=shape.retention.batches_days, events_days=forms.days(shape.webhooks.keep_events)
         ),
         notices=_notices(shape.notices) if shape.notices else None,
+        mail=_mail(shape.mail) if shape.mail else None,
+        geo=_geo(base, shape.geo) if shape.geo else None,
         log=LogSettings(format=shape.log.format, level=shape.log.level),
     )
 
@@ -113,6 +120,26 @@ def _notices(shape: NoticesShape) -> NoticeSettings:
         secrets=tuple(shape.secrets),
         low_balance=forms.amount(shape.low_balance) if shape.low_balance else None,
         private_addresses=shape.private_addresses,
+    )
+
+
+def _mail(shape: MailShape) -> MailSettings:
+    return MailSettings(
+        host=forms.host_name(shape.host),
+        port=shape.port,
+        user=shape.user,
+        password=shape.password,
+        sender=shape.sender,
+        starttls=shape.starttls,
+    )
+
+
+def _geo(base: Path, shape: GeoShape) -> GeoSettings:
+    unknown = shape.unknown or ("deny" if shape.allow else "allow")
+    return GeoSettings(
+        database=_file(base, shape.database),
+        rule=CountryRule(frozenset(shape.allow), frozenset(shape.deny), unknown=unknown == "allow"),
+        per_country=forms.rate(shape.checkouts) if shape.checkouts else None,
     )
 
 
@@ -158,9 +185,15 @@ def _stripe(shape: StripeShape, currency: str) -> StripeSettings:
         top_up=top_up,
         payer_chooses=shape.payment_link == "choose",
         choice=_choice(shape, top_up),
+        tries_per_card=_tries(shape),
         auto_top_up=_ceilings(shape.auto_top_up, top_up) if shape.auto_top_up else None,
         api_url=str(forms.origin(shape.api_url)),
     )
+
+
+def _tries(shape: StripeShape) -> Rate | None:
+    live = forms.stripe_key_is_live(shape.secret_key.reveal())
+    return forms.rate(shape.tries_per_card or _TRIES) if live or shape.tries_per_card else None
 
 
 def _plan(name: str, shape: PlanShape) -> Plan:

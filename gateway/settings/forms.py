@@ -228,6 +228,22 @@ def currency(text: str) -> str:
     return text
 
 
+def country(text: str) -> str:
+    if not re.fullmatch(r"[A-Z]{2}", text):
+        big = text.upper()
+        hint = f"; did you mean `{big}`?" if re.fullmatch(r"[A-Z]{2}", big) else ""
+        raise ValueError(f"{shown(text)} is not a country: write its two capital letters, such as NO{hint}")
+    return text
+
+
+def mail_address(text: str) -> str:
+    """`shop@example.com`; no name beside it."""
+    local, _, host = text.rpartition("@")
+    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}", local) or not _HOSTNAME.fullmatch(host):
+        raise ValueError(f"{shown(text)} is not an e-mail address; write it plainly, such as shop@example.com")
+    return text
+
+
 def amount(text: str) -> Money:
     """`5.00 usd`, more than nothing."""
     found = _AMOUNT.fullmatch(text.strip())

@@ -16,7 +16,7 @@ from gateway.settings.rules import WILDCARDS, overlap
 from gateway.settings.values import Listener, UnixSocket
 
 _CREDENTIALS = ("header", "query", "basic")
-_FILES = (("tls", "certificate"), ("tls", "key"), ("upstreams", NAME, "tls", "ca"))
+_FILES = (("tls", "certificate"), ("tls", "key"), ("upstreams", NAME, "tls", "ca"), ("geo", "database"))
 
 
 def a_unix_socket_has_a_public_url(draft: Draft) -> None:

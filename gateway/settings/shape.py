@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from gateway.settings.extras_shape import GeoShape, MailShape
 from gateway.settings.texts import (
     AddressText,
     AmountPerText,
@@ -127,7 +128,8 @@ class StripeShape(Shape):
     freeze_on_fraud_warning: Annotated[
         Truth,
         Field(
-            description="Whether an early warning of fraud about a payment freezes the account that it was credited to."
+            description="Whether an early warning of fraud about a payment freezes the account that it was credited "
+            "to, and a card that is tried too often the account that it is tried for."
         ),
     ] = True
     top_up: Annotated[
@@ -168,6 +170,14 @@ class StripeShape(Shape):
     checkouts_per_account: Annotated[
         RateText, Field(description="How often a checkout may be asked for one account, from any address.")
     ] = "20/hour"
+    tries_per_card: Annotated[
+        RateText | None,
+        Otherwise("`10/hour` in mode live; not bounded in mode test, where all cards are the same"),
+        Field(
+            description="How often one card may be tried, with or without success; charges of saved cards do not "
+            "count. After that `freeze_on_fraud_warning` freezes the account that it is tried for."
+        ),
+    ] = None
     auto_top_up: Annotated[
         AutoTopUpShape | None,
         Otherwise("no cards are saved"),
@@ -785,5 +795,16 @@ class GatewayShape(Shape):
     notices: Annotated[
         NoticesShape | None,
         Field(description="Tells an owner or operator what happens to accounts. Without it nobody is told."),
+    ] = None
+    mail: Annotated[
+        MailShape | None,
+        Field(
+            description="Writes to who holds a wallet what `notices` tells of it, where Link has told their address "
+            "(the extra `mail`)."
+        ),
+    ] = None
+    geo: Annotated[
+        GeoShape | None,
+        Field(description="From which countries payments are taken (the extra `geo`). Without it, from everywhere."),
     ] = None
     log: Annotated[LogShape, Field(description="Events that are not requests.")] = LogShape()

@@ -122,6 +122,10 @@ StorageText = Annotated[
 ]
 HostLabel = Annotated[str, _check(forms.host_label), Form("name of a host", "shop-1")]
 CurrencyText = Annotated[str, _check(forms.currency), Form("currency", "usd"), _written(r"[a-z]{3}")]
+CountryText = Annotated[str, _check(forms.country), Form("country", "NO"), _written(r"[A-Z]{2}")]
+MailAddress = Annotated[
+    str, _check(forms.mail_address), Form("e-mail address", "shop@example.com"), _written(r"[^ @]+@[^ @]+")
+]
 AmountText = Annotated[
     str, _check(forms.amount), Form("amount", '"5.00 usd"'), _written(r"[0-9]+(\.[0-9]+)? ?[A-Za-z]{3}")
 ]

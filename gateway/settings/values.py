@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from gateway.core.auto_top_ups import Ceilings
+from gateway.core.countries import CountryRule
 from gateway.core.limits import Rate
 from gateway.core.money import Money
 from gateway.core.plans import Plan
@@ -60,6 +61,7 @@ class StripeSettings:
     payer_chooses: bool
     """Whether its payer chooses another amount, within the bounds of `choice`."""
     choice: ChoiceSettings
+    tries_per_card: Rate | None
     auto_top_up: Ceilings | None
     """What a saved card may be charged at most without its owner; None: no cards are saved."""
     api_url: str
@@ -151,6 +153,28 @@ class NoticeSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MailSettings:
+    """How letters are sent."""
+
+    host: str
+    port: int
+    user: str | None
+    password: Secret | None
+    sender: str
+    starttls: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GeoSettings:
+    """From where payments are taken."""
+
+    database: Path
+    """It was there when the settings were read."""
+    rule: CountryRule
+    per_country: Rate | None
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """How events that are not requests are written."""
 
@@ -199,4 +223,6 @@ class Settings:
     limits: LimitSettings
     retention: RetentionSettings
     notices: NoticeSettings | None
+    mail: MailSettings | None
+    geo: GeoSettings | None
     log: LogSettings

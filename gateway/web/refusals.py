@@ -56,6 +56,10 @@ WORDS: dict[type[Refusal], Words] = {
         "The account is frozen",
         lambda r: f"Its money stays and nothing was charged. Ask the operator, and name the account: {r.account}",
     ),
+    no.CountryRefused: Words(
+        "No payments are taken from here",
+        lambda r: "The operator takes none from the country of this address. Nothing was charged.",
+    ),
     no.NoRoute: Words("Not found", lambda r: "No route of this gateway has this address."),
     no.MethodNotAllowed: Words("Method not allowed", lambda r: "This gateway does not serve this method."),
     no.PriceTooHigh: Words(

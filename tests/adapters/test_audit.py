@@ -29,7 +29,7 @@ from gateway.flows.keep import Keeper, Pace
 TORTURE = bool(os.environ.get("GATEWAY_TORTURE"))
 KEY = b"k" * 32
 OTHER_KEY = b"o" * 32
-PACE = Pace(gap=0, quiet=0.001, refuse_after=60, give_up_after=60, retry=0)
+PACE = Pace(gap=0, idly=0, quiet=0.001, refuse_after=60, give_up_after=60, retry=0)
 SEARCH = Tariff("search", "operator", 0, "0.002 usd")
 EXPORT = Tariff("export", "anna", 1500, "0.05 usd")
 

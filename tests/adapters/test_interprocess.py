@@ -24,7 +24,7 @@ from gateway.ports import Hold
 
 ROW = 7
 TARIFF = Tariff("search", "operator", 0, "p")
-PATIENT = Pace(gap=0, quiet=0, refuse_after=600, give_up_after=600, retry=0)
+PATIENT = Pace(gap=0, idly=0, quiet=0, refuse_after=600, give_up_after=600, retry=0)
 
 
 class Clock:
@@ -110,7 +110,10 @@ async def test_a_slice_that_came_in_one_piece_with_its_recall_is_parted_with(tmp
 
 
 async def test_what_comes_for_one_who_has_given_up_goes_back(tmp_path: Path) -> None:
-    async with worker(tmp_path, Pace(gap=0, quiet=0, refuse_after=600, give_up_after=0.01, retry=0)) as (keeper, side):
+    async with worker(tmp_path, Pace(gap=0, idly=0, quiet=0, refuse_after=600, give_up_after=0.01, retry=0)) as (
+        keeper,
+        side,
+    ):
         hold = holding(keeper, 20)
         question = await side.hears(Kind.DRAW)
         with pytest.raises(LedgerUnavailable):

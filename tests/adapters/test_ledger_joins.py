@@ -5,14 +5,17 @@ import asyncio
 import pytest
 
 from gateway.adapters.postgres.audit import audit as audit_database
+from gateway.adapters.postgres.credits import PostgresCreditLines
 from gateway.adapters.postgres.ledger import PostgresLedgerStore
 from gateway.adapters.postgres.sessions import Address
+from gateway.adapters.sqlite.credits import SqliteCreditLines
 from gateway.core.ledger import Credit, Reversal
-from gateway.core.money import AMOUNT_MICROS_MAX
-from gateway.core.purses import Purse
+from gateway.core.money import AMOUNT_MICROS_MAX, Money
+from gateway.core.purses import PLAIN, Purse
 from gateway.core.refusals import PaymentRequired
 from gateway.core.secrets import Secret
 from gateway.flows.keep import Keeper
+from gateway.ports import Standings
 from tests.ledger_books import Books, available, books, commit, hold, paid, request, usd
 
 __all__ = ["books"]  # a fixture
@@ -40,6 +43,27 @@ async def test_everything_moves_into_the_other_wallet(books: Books) -> None:
     await keeper.close()
     if isinstance(watched.inner, PostgresLedgerStore):
         assert (await audit_database(Address(Secret(books._dsn)))).findings == ()
+
+
+async def test_the_books_know_what_a_holder_has_something_in(books: Books) -> None:
+    keeper, watched = await books.open()
+    for ref, unit in (("cs_1", "usd"), ("cs_2", "eur"), ("cs_3", "eur")):
+        await keeper.credit(Credit(ref, "ann", Money(5, unit), "payment", "", PROMO if ref == "cs_3" else PLAIN))
+    await keeper.credit(Credit("cs_4", "bob", Money(5, "jpy"), "payment", ""))
+    lines: Standings
+    if isinstance(watched.inner, PostgresLedgerStore):
+        lines = PostgresCreditLines(Address(Secret(books._dsn)))
+    else:
+        lines = SqliteCreditLines(books.path) if books.in_sqlite else books._memory
+    assert await lines.units("ann") == ["eur", "usd"]
+    for unit in await lines.units("ann"):
+        assert await keeper.join("ann", "bob", unit)
+    assert [str((await keeper.balance("bob", unit)).available) for unit in await lines.units("bob")] == [
+        "0.00001 eur",
+        "0.000005 jpy",
+        "0.000005 usd",
+    ]
+    assert await lines.units("eve") == []
 
 
 async def test_into_a_wallet_that_is_not_there(books: Books) -> None:

@@ -26,7 +26,7 @@ from tests.postgres_server import Server
 
 NOW = 1_790_000_000_000
 TARIFF = Tariff("search", "operator", 0, "p")
-PATIENT = Pace(gap=0, quiet=0, refuse_after=600, give_up_after=600, retry=0)
+PATIENT = Pace(gap=0, idly=0, quiet=0, refuse_after=600, give_up_after=600, retry=0)
 
 
 class Clock:

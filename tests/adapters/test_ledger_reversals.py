@@ -24,7 +24,7 @@ from gateway.ports import Hold, LedgerStore, StoreFailed
 
 KEY = b"k" * 32
 TARIFF = Tariff("search", "operator", 0, "0.002 usd")
-PATIENT = Pace(gap=0, quiet=0, refuse_after=600, give_up_after=600, retry=0)
+PATIENT = Pace(gap=0, idly=0, quiet=0, refuse_after=600, give_up_after=600, retry=0)
 
 
 class Clock:

@@ -56,6 +56,27 @@ async def test_a_cause_is_told_once(records: Records) -> None:
     assert await records.outbox.find("ntc_0") is None
 
 
+async def test_a_letter_is_a_message_of_its_own(records: Records) -> None:
+    await put(records, 1)
+    [first] = await records.outbox.entries(None, count=9)
+    for later in (5, 6):
+        await records.outbox.put_letter(first.id, "aa", now_ms=NOW + later)
+    await records.outbox.put_letter("ntc_0", "aa", now_ms=NOW)
+    letter, _ = await records.outbox.entries(None, count=9)
+    assert (letter.channel, letter.receiver, letter.account) == ("mail", "aa", "acct_1")
+    assert letter.content == {"number": 1}
+    assert letter.created_ms == NOW + 5
+    assert await records.outbox.take(now_ms=NOW + 4, lease_ms=10, channel="mail") is None
+    taken = [await records.outbox.take(now_ms=NOW + 5, lease_ms=10, channel=name) for name in ("mail", "webhook")]
+    assert [one.id for one in taken if one is not None] == [letter.id, first.id]
+    await records.outbox.delivered(letter.id)
+    await records.outbox.put_letter(first.id, "bb", now_ms=NOW + 7)
+    assert [one.receiver for one in await records.outbox.entries(None, count=9)] == ["bb", "aa", None]
+    found = await records.outbox.find(first.id)
+    assert found is not None
+    assert (found.state, found.channel) == ("waiting", "webhook")
+
+
 async def test_who_was_low_is_known_as_last_seen(records: Records) -> None:
     assert await records.outbox.seen_low("acct_1") is None
     await records.outbox.keep_low("acct_1", remains=-5, credited=7)

@@ -43,6 +43,20 @@ async def test_a_payer_of_an_alias_is_one_of_the_account(records: Records) -> No
     assert await records.payers.has_payer(B)
 
 
+async def test_an_address_is_of_one_account_and_can_be_erased(records: Records) -> None:
+    book = records.payers
+    await keep(records, ONE, A, ("key1", b"sealed"))
+    await keep(records, TWO, A)
+    await keep(records, THREE, B, ("key2", b"other"))
+    assert await book.addresses_of(A) == [(ONE, "key1", b"sealed")]
+    assert await book.addresses_of(B) == [(THREE, "key2", b"other")]
+    await book.forget_address(ONE)
+    assert await book.addresses_of(A) == []
+    assert set(await book.find_payers([ONE])) == {ONE}, "whose the payer is stays known"
+    await keep(records, ONE, A, ("key1", b"sealed"))
+    assert await book.addresses_of(A) == [], "and it is not kept again"
+
+
 async def test_of_many_browsers_one_is_first(records: Records) -> None:
     comings = [Homecoming("cs_1", bytes([number]), A, 1, "waiting") for number in range(20)]
     seen = await asyncio.gather(*(records.payers.come_home(coming) for coming in comings))

@@ -46,7 +46,7 @@ class Door:
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.ledger = Keeper(
-            MemoryLedgerStore(), self.clock, pace=Pace(gap=0, quiet=0, refuse_after=600, give_up_after=600)
+            MemoryLedgerStore(), self.clock, pace=Pace(gap=0, idly=0, quiet=0, refuse_after=600, give_up_after=600)
         )
         self.uncounted: list[tuple[str, str]] = []
         self.admit = self.over(MemoryRateLimits(self.clock))

@@ -10,7 +10,8 @@ from hypothesis import strategies as some
 from gateway.adapters.memory import MemoryAliases, MemoryLedgerStore, MemoryRecords
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Credit, Reversal, Tariff
-from gateway.core.money import Money
+from gateway.core.money import AMOUNT_MICROS_MAX, Money
+from gateway.core.purses import Purse
 from gateway.core.refusals import LedgerUnavailable
 from gateway.flows.follow import Aliases, FollowingDesk, JoinBooks
 from gateway.flows.freeze import Freezes
@@ -20,6 +21,7 @@ from tests.fakes import FakeClock
 
 ACCOUNTS = [f"acct_{letter * 32}" for letter in "abcd"]
 A, B, C, _ = ACCOUNTS
+FAR = 4_000_000_000_000
 
 
 def usd(micros: int) -> Money:
@@ -32,13 +34,13 @@ class Shop:
     def __init__(self, processes: int = 1) -> None:
         self.records, self.clock, self.told = MemoryRecords(), FakeClock(), list[str]()
         self.store = MemoryLedgerStore()
-        self.keeper = Keeper(self.store, self.clock, pace=Pace(gap=0, quiet=0))
+        self.keeper = Keeper(self.store, self.clock, pace=Pace(gap=0, idly=0, quiet=0))
         report = lambda what, **_: self.told.append(what)  # noqa: E731
         book = self.records.aliases
         self.known = [Aliases(book=book, clock=self.clock, report=report) for _ in range(processes)]
         self.desks = [FollowingDesk(self.keeper, aliases) for aliases in self.known]
         self.join = JoinBooks(
-            book=book, aliases=self.known[0], ledger=self.keeper, currency="usd", clock=self.clock, report=report
+            book=book, aliases=self.known[0], ledger=self.keeper, books=self.store, clock=self.clock, report=report
         )
 
     async def has(self, account: str) -> int:
@@ -94,11 +96,11 @@ async def test_a_payment_that_is_heard_again_is_followed_by_the_name_it_had() ->
 
 async def test_a_request_that_is_refunded_later_is_given_back_to_who_has_it_now() -> None:
     shop = Shop()
-    shop.keeper = Keeper(shop.store, shop.clock, archive=shop.store, pace=Pace(gap=0, quiet=0))
+    shop.keeper = Keeper(shop.store, shop.clock, archive=shop.store, pace=Pace(gap=0, idly=0, quiet=0))
     desk = FollowingDesk(shop.keeper, shop.known[0])
     await shop.keeper.open()
     shop.join = JoinBooks(
-        book=shop.records.aliases, aliases=shop.known[0], ledger=shop.keeper, currency="usd", clock=shop.clock,
+        book=shop.records.aliases, aliases=shop.known[0], ledger=shop.keeper, books=shop.store, clock=shop.clock,
         report=lambda *_, **__: None,
     )  # fmt: skip
     await shop.keeper.credit(paid(1, A, 5))
@@ -126,6 +128,34 @@ async def test_what_a_crash_gave_back_follows_at_the_next_start() -> None:
     await shop.join.begin()
     await shop.joined()
     assert (await shop.has(A), await shop.has(B)) == (0, 3)
+
+
+async def test_what_it_has_in_other_currencies_comes_too() -> None:
+    shop = Shop()
+    await shop.keeper.open()
+    for number, micros in enumerate((1, 20, 300)):
+        unit = ("usd", "eur", "jpy")[number]
+        await shop.keeper.credit(Credit(f"cs_{unit}", A, Money(micros, unit), "payment", ""))
+    await shop.keeper.credit(Credit("g_1", A, Money(4, "eur"), "grant", "", Purse(-10, FAR)))
+    await shop.known[0].add(A, B, "asked")
+    await shop.joined()
+    for unit, micros in (("usd", 1), ("eur", 24), ("jpy", 300)):
+        assert (await shop.keeper.balance(A, unit)).available == Money.zero(unit)
+        assert (await shop.keeper.balance(B, unit)).available == Money(micros, unit)
+
+
+async def test_what_is_stuck_in_one_currency_keeps_no_other() -> None:
+    shop = Shop()
+    await shop.keeper.open()
+    await shop.keeper.credit(Credit("cs_1", A, Money(AMOUNT_MICROS_MAX, "eur"), "payment", ""))
+    await shop.keeper.credit(Credit("cs_2", B, Money(1, "eur"), "payment", ""))
+    await shop.keeper.credit(paid(3, A, 5))
+    await shop.known[0].add(A, B, "asked")
+    for _ in range(3):
+        await shop.join.now()
+    assert await shop.has(B) == 5
+    assert shop.told == ["wallets joined", "wallets cannot be joined"]
+    assert [alias.account for alias in await shop.records.aliases.unjoined()] == [A]
 
 
 async def test_books_that_are_away_are_joined_when_they_are_back() -> None:

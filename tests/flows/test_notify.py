@@ -56,7 +56,9 @@ class Shop:
     def __init__(self, path: Path) -> None:
         self.clock = FakeClock()
         self.store = MemoryLedgerStore()
-        self.ledger = Keeper(self.store, self.clock, pace=Pace(gap=0, quiet=0, refuse_after=600, give_up_after=600))
+        self.ledger = Keeper(
+            self.store, self.clock, pace=Pace(gap=0, idly=0, quiet=0, refuse_after=600, give_up_after=600)
+        )
         self.records = SqliteRecords(path, keyring=Keyring([Secret("k" * 40)]), randomness=SeededRandomness())
         self.receiver = Receiver()
         self.reported: list[str] = []

@@ -15,7 +15,7 @@ from gateway.ports import Hold
 
 NOW = 1_790_000_000_000
 TARIFF = Tariff("chat", "operator", 0, "0.002 usd a second")
-PATIENT = Pace(gap=0, quiet=0, refuse_after=600, give_up_after=600, retry=0)
+PATIENT = Pace(gap=0, idly=0, quiet=0, refuse_after=600, give_up_after=600, retry=0)
 
 
 class Clock:
@@ -143,7 +143,7 @@ async def test_what_is_set_aside_is_enough_whatever_the_account_owes() -> None:
 
 async def test_while_the_store_is_stuck_it_is_told_so_and_settled_at_its_true_cost() -> None:
     store = Stopping()
-    keeper = await opened(store, Pace(gap=0, quiet=0, refuse_after=600, give_up_after=0.01, retry=0))
+    keeper = await opened(store, Pace(gap=0, idly=0, quiet=0, refuse_after=600, give_up_after=0.01, retry=0))
     hold = await streaming(keeper)
     await keeper.renew(hold, usd(100), usd(50))
     store.go.clear()

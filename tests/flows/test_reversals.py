@@ -21,7 +21,7 @@ from gateway.flows.keep import Keeper, Pace
 from gateway.flows.keep.slices import Branch, Greeting, Slices
 from gateway.ports import RequestUnderWay
 
-PACE = Pace(gap=0, quiet=0, refuse_after=600, give_up_after=600, retry=0)
+PACE = Pace(gap=0, idly=0, quiet=0, refuse_after=600, give_up_after=600, retry=0)
 TARIFF = Tariff("search", "operator", 0, "p")
 
 

@@ -131,7 +131,9 @@ class Shop:
         clock, randomness = FakeClock(), SeededRandomness()
         self.store = MemoryLedgerStore()
         self.limiter = Limiter()
-        self.keeper = Keeper(self.store, clock, pace=Pace(gap=0, quiet=0.001, refuse_after=600, give_up_after=600))
+        self.keeper = Keeper(
+            self.store, clock, pace=Pace(gap=0, idly=0, quiet=0.001, refuse_after=600, give_up_after=600)
+        )
         self.records = records = MemoryRecords()
         self.aliases = Aliases(book=records.aliases, clock=clock, report=lambda *_, **__: None)
         self.freezes = Freezes(book=records, clock=clock, report=lambda *_, **__: None)

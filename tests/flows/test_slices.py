@@ -12,7 +12,7 @@ from gateway.core.money import Money
 from gateway.flows.keep import Keeper, Pace, Recovered
 from gateway.flows.keep.slices import Branch, Disorder, Greeting, Slices, WorkerDraft
 
-PACE = Pace(gap=0, quiet=0, refuse_after=600, give_up_after=600, retry=0)
+PACE = Pace(gap=0, idly=0, quiet=0, refuse_after=600, give_up_after=600, retry=0)
 TARIFF = Tariff("search", "operator", 0, "p")
 NOTHING = Claim(0, {}, ())
 

@@ -12,7 +12,7 @@ from gateway.flows.keep import Keeper, Pace, Recovered, slices
 from gateway.flows.keep.slices import Branch, Greeting, Slices, WorkerDraft
 from gateway.ports import Borrower
 
-PACE = Pace(gap=0, quiet=0, refuse_after=600, give_up_after=600, retry=0, idle=600)
+PACE = Pace(gap=0, idly=0, quiet=0, refuse_after=600, give_up_after=600, retry=0, idle=600)
 TARIFF = Tariff("search", "operator", 0, "p")
 ROW = 1
 

@@ -67,7 +67,9 @@ class Shop:
     def __init__(self, provider: FakeProvider | None, bounds: Bounds | None = None) -> None:
         self.keyring, self.clock, self.records = Keyring([Secret("k" * 40)]), FakeClock(), MemoryRecords()
         self.store = MemoryLedgerStore()
-        self.keeper = Keeper(self.store, self.clock, pace=Pace(gap=0, quiet=0.001, refuse_after=600, give_up_after=600))
+        self.keeper = Keeper(
+            self.store, self.clock, pace=Pace(gap=0, idly=0, quiet=0.001, refuse_after=600, give_up_after=600)
+        )
         self.recorded: list[bytes] = []
         self.top_up = TopUp(
             payments=provider,

@@ -61,7 +61,7 @@ class Bank:
 
 
 async def opened(bank: Bank) -> Keeper:
-    pace = Pace(gap=0, quiet=600, refuse_after=600, give_up_after=600, idle=600)
+    pace = Pace(gap=0, idly=0, quiet=600, refuse_after=600, give_up_after=600, idle=600)
     keeper = Keeper(MemoryLedgerStore(), Clock(), lender=bank, pace=pace)
     await keeper.open()
     return keeper

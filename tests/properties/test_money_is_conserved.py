@@ -27,7 +27,7 @@ from gateway.flows.keep import Keeper, Pace
 from gateway.ports import LedgerStore, StoreBusy, StoreFailed
 
 TORTURE = 40 if os.environ.get("GATEWAY_TORTURE") == "1" else 1
-PACE = Pace(gap=0, quiet=0, refuse_after=600, give_up_after=600, retry=0)
+PACE = Pace(gap=0, idly=0, quiet=0, refuse_after=600, give_up_after=600, retry=0)
 KEY = b"k" * 32
 TARIFF = Tariff("search", "operator", 0, "p")
 ACCOUNTS = ("ann", "bob", "carl")

@@ -33,7 +33,7 @@ Recorder = Callable[[str, Any], None]
 TORTURE = bool(os.environ.get("GATEWAY_TORTURE"))
 SEEDS = range(400 if TORTURE else 12)
 REQUESTS = 2_000
-PACE = Pace(gap=0, quiet=0, refuse_after=600, give_up_after=600, retry=0, idle=0.0005)
+PACE = Pace(gap=0, idly=0, quiet=0, refuse_after=600, give_up_after=600, retry=0, idle=0.0005)
 TARIFFS = [Tariff("search", "operator", 0, "p"), Tariff("export", "anna", 1500, "q")]
 HANGS_SECONDS = 60
 """Simulated; whoever waits so long waits for the end of somebody's patience."""

@@ -212,7 +212,9 @@ def test_statements_and_pruning_are_as_they_stand(tmp_path: Path) -> None:
 def test_every_piece_of_configuration_is_right(tmp_path: Path, block: str) -> None:
     base = yaml.safe_load(re.findall(r"<<'YAML'\n(.*?)^YAML", README, re.MULTILINE | re.DOTALL)[0])
     environ = {"STRIPE_SECRET_KEY": "rk_test_" + "1a" * 20, "STRIPE_WEBHOOK_SECRET": "whsec_" + "2b" * 20}
-    environ["NOTICES_SECRET"] = "0f1e2d3c4b5a69788796a5b4c3d2e1f0a1b2c3d4"
+    environ |= {"NOTICES_SECRET": "0f1e2d3c4b5a69788796a5b4c3d2e1f0a1b2c3d4", "MAIL_PASSWORD": "a-password"}
+    (tmp_path / "geo").mkdir()
+    (tmp_path / "geo/country.mmdb").touch()
     added = yaml.safe_load(textwrap.dedent(block))
     settings = from_mapping({**base, **added}, base=tmp_path, environ=environ, make_secrets=False)
     assert settings.mode == "test"

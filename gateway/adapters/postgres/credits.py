@@ -15,6 +15,7 @@ _STANDING = """SELECT coalesce(sum(credited - spent - debt), 0) AS micros FROM a
 WHERE holder = $1 AND unit = $2"""
 _TOTALS = """SELECT coalesce(sum(credited), 0) AS credited, coalesce(sum(credited - spent - debt), 0) AS standing
 FROM account WHERE holder = $1 AND unit = $2"""
+_UNITS = "SELECT DISTINCT unit FROM account WHERE holder = $1 ORDER BY unit"
 _PAID = "ref ~ '^stripe:(cs_|(pi|in)_[^:]*$)'"
 """Payments; what was given back of one is numbered after its name."""
 
@@ -41,6 +42,9 @@ class PostgresCreditLines:
         query = f"SELECT coalesce(sum(micros), 0) AS micros FROM ({lines}) AS line"  # noqa: S608
         [row] = await self._rows(query, holder, currency, since_ms)
         return Money(int(row["micros"]), currency)
+
+    async def units(self, holder: str) -> list[str]:
+        return [str(row["unit"]) for row in await self._rows(_UNITS, holder)]
 
     async def credits_between(self, begin_ms: int, end_ms: int) -> list[CreditLine]:
         condition = f"{_PAID} AND at >= $1 AND at < $2 ORDER BY at, ref"

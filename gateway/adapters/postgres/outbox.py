@@ -7,9 +7,9 @@ from typing import Any
 import asyncpg
 
 from gateway.adapters.postgres.keyroll import Do
-from gateway.core.outgoing import Outgoing, State, Type
+from gateway.core.outgoing import Channel, Outgoing, State, Type
 
-_COLUMNS = "id, type, account, content, created, coalesce(since, created), tries, state, due, error"
+_COLUMNS = "id, type, account, content, created, coalesce(since, created), tries, state, due, error, channel, receiver"
 _PUT = """INSERT INTO outgoing (type, account, content, cause, created, due) VALUES ($1, $2, $3, $4, $5, $5)
 ON CONFLICT DO NOTHING RETURNING number"""
 _PUT_EXPIRING = """INSERT INTO outgoing (type, account, content, cause, created, due)
@@ -17,8 +17,13 @@ SELECT 'card.expiring', account, json_build_object('card', label, 'expires', exp
     'expiring ' || account || ' ' || method || ' ' || expires, $2::bigint, $2::bigint
 FROM auto_top_up WHERE wanted AND method IS NOT NULL AND expires <= $1 ON CONFLICT DO NOTHING"""
 _TAKE = f"""UPDATE outgoing SET tries = tries + 1, due = $2 WHERE number =
-(SELECT number FROM outgoing WHERE state = 'waiting' AND due <= $1 ORDER BY due, number LIMIT 1 FOR UPDATE SKIP LOCKED)
+(SELECT number FROM outgoing WHERE state = 'waiting' AND due <= $1 AND channel = $3
+ORDER BY due, number LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING {_COLUMNS}"""  # noqa: S608 -- the names of columns, of our own
+_PUT_LETTER = """INSERT INTO outgoing (type, account, content, cause, created, due, channel, receiver)
+SELECT type, account, content, 'letter ' || id || ' ' || $2::text, $3::bigint, $3::bigint, 'mail', $2::text
+FROM outgoing WHERE id = $1
+ON CONFLICT DO NOTHING"""
 _PUT_OFF = """UPDATE outgoing SET state = $1, due = coalesce($2::bigint, due), error = $3
 WHERE id = $4 AND state = 'waiting'"""
 _AGAIN = """UPDATE outgoing SET state = 'waiting', due = $1, since = $1, tries = 0
@@ -54,8 +59,11 @@ class PostgresOutbox:
         rows = await self._do(f"SELECT {_COLUMNS} FROM outgoing WHERE id = $1", id)  # noqa: S608
         return next((_outgoing(row) for row in rows), None)
 
-    async def take(self, *, now_ms: int, lease_ms: int) -> Outgoing | None:
-        return next((_outgoing(row) for row in await self._do(_TAKE, now_ms, now_ms + lease_ms)), None)
+    async def put_letter(self, id: str, receiver: str, *, now_ms: int) -> None:
+        await self._do(_PUT_LETTER, id, receiver, now_ms)
+
+    async def take(self, *, now_ms: int, lease_ms: int, channel: Channel = "webhook") -> Outgoing | None:
+        return next((_outgoing(row) for row in await self._do(_TAKE, now_ms, now_ms + lease_ms, channel)), None)
 
     async def delivered(self, id: str) -> None:
         await self._do(_PUT_OFF, "delivered", None, None, id)
@@ -74,5 +82,5 @@ class PostgresOutbox:
 
 
 def _outgoing(row: asyncpg.Record) -> Outgoing:
-    id, type, account, content, created, since, tries, state, due, error = row
-    return Outgoing(id, type, account, json.loads(content), created, since, tries, state, due, error)
+    id, type, account, content, *more = row
+    return Outgoing(id, type, account, json.loads(content), *more)

@@ -13,6 +13,7 @@ _REDIGEST = """INSERT INTO payer SELECT $1, $2, account, at, key_id, sealed FROM
 ON CONFLICT DO NOTHING"""
 _HAS = """SELECT 1 FROM payer WHERE account = $1
 OR account IN (SELECT account FROM alias WHERE target = $1) LIMIT 1"""
+_ADDRESSES = "SELECT digest, key_id, sealed FROM payer WHERE account = $1 AND sealed IS NOT NULL"
 _COLUMNS = "session, browser, account, at, state, key_id, sealed"
 _COME = f"INSERT INTO homecoming ({_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING"  # noqa: S608
 _TURN = """UPDATE homecoming SET state = $3::text, at = $4,
@@ -43,6 +44,12 @@ class PostgresPayers:
 
     async def has_payer(self, account: str) -> bool:
         return bool(await self._do(_HAS, account))
+
+    async def addresses_of(self, account: str) -> list[tuple[bytes, str, bytes]]:
+        return [(row["digest"], row["key_id"], row["sealed"]) for row in await self._do(_ADDRESSES, account)]
+
+    async def forget_address(self, digest: bytes) -> None:
+        await self._do("UPDATE payer SET key_id = NULL, sealed = NULL WHERE digest = $1", digest)
 
     async def reseal(self, key_id: str, keyring: Keyring, randomness: Randomness, *, count: int) -> int:
         """Seal so many addresses of this key with the newest; how many there were."""

@@ -15,6 +15,7 @@ _TAKEN = "SELECT micros FROM reversal WHERE ref = ?1 UNION ALL SELECT -micros FR
 _STANDING = "SELECT coalesce(sum(credited - spent - debt), 0) FROM account WHERE holder = ? AND unit = ?"
 _TOTALS = """SELECT coalesce(sum(credited), 0), coalesce(sum(credited - spent - debt), 0) FROM account
 WHERE holder = ? AND unit = ?"""
+_UNITS = "SELECT DISTINCT unit FROM account WHERE holder = ? ORDER BY unit"
 _PAID = """(ref GLOB 'stripe:cs_*'
 OR (ref GLOB 'stripe:pi_*' OR ref GLOB 'stripe:in_*') AND ref NOT GLOB 'stripe:??_*:*')"""
 """Payments; what was given back of one is numbered after its name."""
@@ -41,6 +42,10 @@ class SqliteCreditLines:
         query = f"SELECT coalesce(sum(micros), 0) FROM ({_LINES}{_PAID} AND holder = ? AND unit = ? AND at > ?)"  # noqa: S608
         [(micros,)] = await asyncio.to_thread(self._rows, query, (holder, currency, since_ms))
         return Money(int(micros), currency)
+
+    async def units(self, holder: str) -> list[str]:
+        rows = await asyncio.to_thread(self._rows, _UNITS, (holder,))
+        return [str(unit) for (unit,) in rows]
 
     async def credits_between(self, begin_ms: int, end_ms: int) -> list[CreditLine]:
         condition = f"{_PAID} AND at >= ? AND at < ? ORDER BY at, ref"

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.adapters.sqlite.keyroll import Read, Write
-from gateway.core.outgoing import Outgoing, State, Type
+from gateway.core.outgoing import Channel, Outgoing, State, Type
 
-_COLUMNS = "id, type, account, content, created, coalesce(since, created), tries, state, due, error"
+_COLUMNS = "id, type, account, content, created, coalesce(since, created), tries, state, due, error, channel, receiver"
 _PUT = """INSERT INTO outgoing (type, account, content, cause, created, due) VALUES (?, ?, ?, ?, ?5, ?5)
 ON CONFLICT DO NOTHING"""
 _PUT_EXPIRING = """INSERT INTO outgoing (type, account, content, cause, created, due)
@@ -15,8 +15,11 @@ SELECT 'card.expiring', account, json_object('card', label, 'expires', expires),
     'expiring ' || account || ' ' || method || ' ' || expires, ?2, ?2
 FROM auto_top_up WHERE wanted AND method IS NOT NULL AND expires <= ?1 ON CONFLICT DO NOTHING"""
 _TAKE = f"""UPDATE outgoing SET tries = tries + 1, due = ?2 WHERE number =
-(SELECT number FROM outgoing WHERE state = 'waiting' AND due <= ?1 ORDER BY due, number LIMIT 1)
+(SELECT number FROM outgoing WHERE state = 'waiting' AND due <= ?1 AND channel = ?3 ORDER BY due, number LIMIT 1)
 RETURNING {_COLUMNS}"""  # noqa: S608 -- the names of columns, of our own
+_PUT_LETTER = """INSERT INTO outgoing (type, account, content, cause, created, due, channel, receiver)
+SELECT type, account, content, 'letter ' || id || ' ' || ?2, ?3, ?3, 'mail', ?2 FROM outgoing WHERE id = ?1
+ON CONFLICT DO NOTHING"""
 _PUT_OFF = "UPDATE outgoing SET state = ?, due = coalesce(?, due), error = ? WHERE id = ? AND state = 'waiting'"
 _AGAIN = """UPDATE outgoing SET state = 'waiting', due = ?1, since = ?1, tries = 0
 WHERE id = ?2 AND state <> 'waiting'"""
@@ -48,8 +51,11 @@ class SqliteOutbox:
         rows = await self._read(f"SELECT {_COLUMNS} FROM outgoing WHERE id = ?", (id,))  # noqa: S608
         return next((_outgoing(row) for row in rows), None)
 
-    async def take(self, *, now_ms: int, lease_ms: int) -> Outgoing | None:
-        return next((_outgoing(row) for row in await self._read(_TAKE, (now_ms, now_ms + lease_ms))), None)
+    async def put_letter(self, id: str, receiver: str, *, now_ms: int) -> None:
+        await self._write(_PUT_LETTER, (id, receiver, now_ms))
+
+    async def take(self, *, now_ms: int, lease_ms: int, channel: Channel = "webhook") -> Outgoing | None:
+        return next((_outgoing(row) for row in await self._read(_TAKE, (now_ms, now_ms + lease_ms, channel))), None)
 
     async def delivered(self, id: str) -> None:
         await self._write(_PUT_OFF, ("delivered", None, None, id))
@@ -69,5 +75,5 @@ class SqliteOutbox:
 
 
 def _outgoing(row: Any) -> Outgoing:
-    id, type, account, content, created, since, tries, state, due, error = row
-    return Outgoing(id, type, account, json.loads(content), created, since, tries, state, due, error)
+    id, type, account, content, *more = row
+    return Outgoing(id, type, account, json.loads(content), *more)

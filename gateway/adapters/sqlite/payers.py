@@ -14,6 +14,7 @@ _REDIGEST = """INSERT INTO payer SELECT ?, ?, account, at, key_id, sealed FROM p
 ON CONFLICT DO NOTHING"""
 _HAS = """SELECT 1 FROM payer WHERE account = ?1
 OR account IN (SELECT account FROM alias WHERE target = ?1) LIMIT 1"""
+_ADDRESSES = "SELECT digest, key_id, sealed FROM payer WHERE account = ? AND sealed IS NOT NULL"
 _COLUMNS = "session, browser, account, at, state, key_id, sealed"
 _COME = f"INSERT INTO homecoming ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"  # noqa: S608
 _TURN = """UPDATE homecoming SET state = ?3, at = ?4,
@@ -46,6 +47,13 @@ class SqlitePayers:
 
     async def has_payer(self, account: str) -> bool:
         return any(True for _ in await self._read(_HAS, (account,)))
+
+    async def addresses_of(self, account: str) -> list[tuple[bytes, str, bytes]]:
+        rows = await self._read(_ADDRESSES, (account,))
+        return [(digest, key_id, sealed) for digest, key_id, sealed in rows]
+
+    async def forget_address(self, digest: bytes) -> None:
+        await self._write("UPDATE payer SET key_id = NULL, sealed = NULL WHERE digest = ?", (digest,))
 
     async def reseal(self, key_id: str, keyring: Keyring, randomness: Randomness, *, count: int) -> int:
         """Seal so many addresses of this key with the newest; how many there were."""

@@ -75,7 +75,7 @@ def intent_of(refill: Refill) -> dict[str, Any]:
 
 def payment_of(intent: Mapping[str, Any]) -> Payment | None:
     """A payment intent as a payment; None if it is not a refill of ours that succeeded. Raises ValueError."""
-    metadata = _mapping(intent.get("metadata"))
+    metadata = mapping(intent.get("metadata"))
     if KEY not in metadata or intent.get("status") != "succeeded":
         return None
     id, amount, currency = intent.get("id"), intent.get("amount_received"), intent.get("currency")
@@ -97,7 +97,7 @@ def refilled(intent: Mapping[str, Any]) -> Refilled:
         return Refilled("processing")
     if status in ("requires_action", "requires_confirmation"):
         return Refilled("authentication_required", str(status))
-    return failure(_mapping(intent.get("last_payment_error")))
+    return failure(mapping(intent.get("last_payment_error")))
 
 
 def failure(error: Mapping[str, Any]) -> Refilled:
@@ -111,33 +111,33 @@ def failure(error: Mapping[str, Any]) -> Refilled:
 def saved(session: Mapping[str, Any]) -> SavedCard | None:
     """The card that a checkout saved, if it was expanded down to the payment method."""
     customer = session.get("customer")
-    intent = _mapping(session.get("setup_intent") or session.get("payment_intent"))
-    method = _mapping(intent.get("payment_method"))
+    intent = mapping(session.get("setup_intent") or session.get("payment_intent"))
+    method = mapping(intent.get("payment_method"))
     id = method.get("id")
     if not (isinstance(customer, str) and isinstance(id, str) and method.get("customer") == customer):
         return None
-    card = _mapping(method.get("card"))
+    card = mapping(method.get("card"))
     label = f"{card.get('brand')} {card.get('last4')}" if card else str(method.get("type"))
     return SavedCard(customer, id, label[:_LABEL_CHARS_MAX], _expiry(card))
 
 
 def receipt_of(paid: Mapping[str, Any]) -> str | None:
     """The address of the receipt of a session or payment intent, if it was expanded down to the charge."""
-    intent = _mapping(paid.get("payment_intent")) or paid
-    url = _mapping(intent.get("latest_charge")).get("receipt_url")
+    intent = mapping(paid.get("payment_intent")) or paid
+    url = mapping(intent.get("latest_charge")).get("receipt_url")
     return url if isinstance(url, str) and url.startswith(("https://", "http://")) else None
 
 
 def notice(event: Event) -> CardNotice | None:
     """What an event says of saved cards and refills. Raises ValueError for a wish that cannot be read."""
     about = event.object
-    id, metadata = str(about.get("id"))[:255], _mapping(about.get("metadata"))
+    id, metadata = str(about.get("id"))[:255], mapping(about.get("metadata"))
     if event.type == "checkout.session.completed" and _AMOUNT in metadata:
         return CardNotice("saved", id, event.created, event.live, about.get("client_reference_id"), _wish(metadata))
     if event.type == "payment_intent.succeeded" and KEY in metadata:
         return CardNotice("paid", str(metadata[KEY]), event.created, event.live)
     if event.type == "payment_intent.payment_failed" and KEY in metadata:
-        outcome = failure(_mapping(about.get("last_payment_error")))
+        outcome = failure(mapping(about.get("last_payment_error")))
         return CardNotice("failed", str(metadata[KEY]), event.created, event.live, outcome=outcome)
     if event.type == "payment_intent.requires_action" and KEY in metadata:
         outcome = Refilled("authentication_required", "requires_action")
@@ -145,7 +145,7 @@ def notice(event: Event) -> CardNotice | None:
     if event.type == "payment_method.detached":
         return CardNotice("removed", id, event.created, event.live)
     if event.type == "payment_method.automatically_updated":
-        return CardNotice("renewed", id, event.created, event.live, expires=_expiry(_mapping(about.get("card"))))
+        return CardNotice("renewed", id, event.created, event.live, expires=_expiry(mapping(about.get("card"))))
     if event.type == "customer.deleted":
         return CardNotice("customer_gone", id, event.created, event.live)
     return None
@@ -166,7 +166,7 @@ def _wish(metadata: Mapping[str, Any]) -> Wish:
         raise ValueError(f"the checkout's auto top-up cannot be read: {error}") from None
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
+def mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 

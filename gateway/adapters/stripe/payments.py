@@ -12,13 +12,13 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from gateway.adapters.stripe import cards, notices, subscriptions, webhooks
+from gateway.adapters.stripe import attempts, cards, notices, subscriptions, webhooks
 from gateway.adapters.stripe.pace import Pace
 from gateway.core.auto_top_ups import CardNotice, Refill, Refilled, SavedCard
 from gateway.core.money import Money, from_minor, to_minor
 from gateway.core.orders import Order
 from gateway.core.payers import Payer
-from gateway.core.payments import Bounds, Event, Payment
+from gateway.core.payments import Attempt, Bounds, Event, Payment
 from gateway.core.plans import Plan, SubscriptionNotice, Unpaid
 from gateway.core.refusals import PaymentServiceUnavailable
 from gateway.core.reversals import Notice
@@ -41,7 +41,7 @@ _RETRIES = 2
 
 
 class StripePayments:
-    """Implements `ports.Payments`, `ports.Payers`, `ports.Cards`, `ports.Sells` and `ports.HolderPages`."""
+    """Implements `ports.Payments`, `Payers`, `Cards`, `Sells`, `Attempts` and `HolderPages`."""
 
     def __init__(
         self,
@@ -153,6 +153,17 @@ class StripePayments:
         of: Any = {"payment": {"type": "payment_intent", "payment_intent": intent}, "limit": 1}
         found = await self._ask(lambda stripe: stripe.v1.invoice_payments.list_async(of))
         return await self._invoice(str(found.data[0].invoice), intent) if found and found.data else None
+
+    def attempt(self, event: Event) -> Attempt | None:
+        return attempts.attempt_of(event)
+
+    async def reference_of(self, intent: str) -> str | None:
+        if not _INTENT_ID.fullmatch(intent):
+            return None
+        of: Any = {"payment_intent": intent, "limit": 1}
+        found = await self._ask(lambda stripe: stripe.v1.checkout.sessions.list_async(of))
+        reference = found.data[0].client_reference_id if found and found.data else None
+        return str(reference) if reference else None
 
     async def cancel_subscription(self, id: str) -> None:
         ends: Any = {"cancel_at_period_end": True}
