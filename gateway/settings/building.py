@@ -26,6 +26,7 @@ from gateway.settings.shape import (
     CredentialShape,
     FieldRulesShape,
     GatewayShape,
+    IdempotencyShape,
     NoticesShape,
     PlanShape,
     RouteShape,
@@ -36,6 +37,7 @@ from gateway.settings.shape import (
 from gateway.settings.values import (
     CallerTimeouts,
     ChoiceSettings,
+    IdempotencySettings,
     LimitSettings,
     Listener,
     LogSettings,
@@ -99,11 +101,21 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
             storage_seconds_max=forms.duration(shape.limits.storage_timeout),
             subjects_max=shape.limits.subjects_max,
         ),
+        idempotency=_idempotency(shape.idempotency),
         retention=RetentionSettings(
             batches_days=shape.retention.batches_days, events_days=forms.days(shape.webhooks.keep_events)
         ),
         notices=_notices(shape.notices) if shape.notices else None,
         log=LogSettings(format=shape.log.format, level=shape.log.level),
+    )
+
+
+def _idempotency(shape: IdempotencyShape) -> IdempotencySettings:
+    return IdempotencySettings(
+        keep_seconds=forms.duration(shape.keep),
+        answer_bytes_max=forms.body_size(shape.answer_max),
+        body_bytes_max=forms.body_size(shape.body_max),
+        wait_seconds=forms.duration(shape.wait),
     )
 
 
@@ -266,6 +278,7 @@ def _route(shape: RouteShape, upstreams: Mapping[str, Upstream], currency: str, 
         limits_down=shape.limits_down,
         unpaid=shape.unpaid,
         durability=shape.durability,
+        once=shape.idempotency == "gateway",
         owner=shape.owner,
     )
 
