@@ -136,7 +136,14 @@ class Once:
     async def _run(
         self, exchange: Exchange, caller: Caller, route: Route, target: Target, sale: Sale, key: bytes, asked: bytes
     ) -> None:
-        claim = await self._claimed(exchange, caller.account, key, asked)
+        now_ms = self.clock.now_ms()
+        ours = Claim(caller.account, key, asked, str(exchange.id), self._holder, now_ms, now_ms)
+        try:
+            claim = await self._claimed(exchange, ours)
+        except asyncio.CancelledError:
+            with suppress(RecordsUnavailable):
+                await self.claims.free(ours)  # it may have been written down by now; nothing was sent
+            raise
         if claim is None:
             return
         kept, done = Kept(self, claim, exchange.method in SAFE), asyncio.Event()
@@ -160,18 +167,17 @@ class Once:
             else:
                 await self.claims.free(kept.claim)
 
-    async def _claimed(self, exchange: Exchange, account: str, key: bytes, asked: bytes) -> Claim | None:
+    async def _claimed(self, exchange: Exchange, ours: Claim) -> Claim | None:
         """Our claim; None if the exchange was answered with what was kept. Raises why it is to be neither."""
         loop = asyncio.get_running_loop()
         patience, pause = loop.time() + self.bounds.wait_seconds, _LOOK_SECONDS
         while True:
             now_ms = self.clock.now_ms()
-            ends = now_ms + self.bounds.keep_ms
-            ours = Claim(account, key, asked, str(exchange.id), self._holder, now_ms + LEASE_MS, ends)
+            ours = replace(ours, lease_ms=now_ms + LEASE_MS, expires_ms=now_ms + self.bounds.keep_ms)
             found = await self.claims.claim(ours, now_ms=now_ms)
             if found is None:
                 return ours
-            if found.fingerprint != asked:
+            if found.fingerprint != ours.fingerprint:
                 raise KeyReused()
             if found.state != "open":
                 await exchange.replay(self._replayed(found, exchange))
@@ -185,7 +191,7 @@ class Once:
             left = patience - loop.time()
             if left <= 0:
                 raise KeyInFlight()
-            await _either(self._under_way.get((account, key)), min(pause, left))
+            await _either(self._under_way.get((ours.account, ours.key)), min(pause, left))
             pause = min(2 * pause, _LOOK_SECONDS_MAX)
 
     def _replayed(self, found: Claim, exchange: Exchange) -> Answer:

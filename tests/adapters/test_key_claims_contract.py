@@ -1,4 +1,4 @@
-"""What the port promises of idempotency keys, held against both databases."""
+"""What the port promises of idempotency keys, held against both databases, and what the tests of the flow run on."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ from gateway.core.idempotency import Claim
 from gateway.core.keyring import Keyring
 from gateway.core.secrets import Secret
 from gateway.ports import KeyClaims
-from tests.fakes import SeededRandomness
+from tests.fakes import MemoryKeyClaims, SeededRandomness
 from tests.postgres_server import Server
 
 KEYRING = Keyring([Secret("k" * 40)])
@@ -24,9 +24,12 @@ THEIRS = replace(OURS, request="req_2", holder="p2", lease_ms=NOW + 90, fingerpr
 KEPT = replace(OURS, state="kept", sealed_by="ab12", answer=b"\x00page", expires_ms=NOW + 2000)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["fake", "sqlite", "postgres"])
 async def claims(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[KeyClaims]:
     stored: SqliteRecords | PostgresRecords
+    if request.param == "fake":
+        yield MemoryKeyClaims()
+        return
     if request.param == "sqlite":
         stored = SqliteRecords(tmp_path / "records.db", keyring=KEYRING, randomness=SeededRandomness())
     else:
