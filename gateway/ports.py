@@ -200,7 +200,7 @@ class KeyClaims(Protocol):
     """
 
     async def claim(self, claim: KeyClaim, *, now_ms: int) -> KeyClaim | None:
-        """Write it down, unless the key has one that has not expired: that one."""
+        """Write it down, unless the key has one that has not expired, or is open and leased: that one."""
 
     async def take_over(self, claim: KeyClaim, *, of: str, now_ms: int) -> bool:
         """Put it in place of that of request `of`, if that is open and its lease is over."""
@@ -218,7 +218,7 @@ class KeyClaims(Protocol):
         """Nothing came of it: drop it, if it is open and of this request."""
 
     async def drop_expired(self, *, now_ms: int, count: int) -> int:
-        """Drop so many that have expired; how many there were."""
+        """Drop so many that have expired, and are not open and leased; how many there were."""
 
 
 class Entries(Protocol):

@@ -39,7 +39,7 @@ class MemoryKeyClaims:
     async def claim(self, claim: Claim, *, now_ms: int) -> Claim | None:
         await asyncio.sleep(0)
         there = self.rows.get((claim.account, claim.key))
-        if there is None or there.expires_ms <= now_ms:
+        if there is None or _is_over(there, now_ms):
             self.rows[claim.account, claim.key], there = claim, None
         await asyncio.sleep(0)
         return there
@@ -73,7 +73,11 @@ class MemoryKeyClaims:
             del self.rows[claim.account, claim.key]
 
     async def drop_expired(self, *, now_ms: int, count: int) -> int:
-        old = [key for key, row in self.rows.items() if row.expires_ms <= now_ms][:count]
+        old = [key for key, row in self.rows.items() if _is_over(row, now_ms)][:count]
         for key in old:
             del self.rows[key]
         return len(old)
+
+
+def _is_over(claim: Claim, now_ms: int) -> bool:
+    return claim.expires_ms <= now_ms and (claim.state != "open" or claim.lease_ms <= now_ms)

@@ -72,6 +72,13 @@ async def test_a_key_is_free_when_it_has_expired(claims: KeyClaims) -> None:
     assert not await claims.end(KEPT), "it is another's by now"
 
 
+async def test_what_is_under_way_does_not_expire(claims: KeyClaims) -> None:
+    await claims.claim(replace(OURS, expires_ms=NOW + 10), now_ms=NOW)
+    assert await claims.drop_expired(now_ms=OURS.lease_ms - 1, count=9) == 0
+    assert await claims.claim(THEIRS, now_ms=OURS.lease_ms - 1) is not None
+    assert await claims.claim(THEIRS, now_ms=OURS.lease_ms) is None
+
+
 async def test_what_has_ended_stays_so(claims: KeyClaims) -> None:
     await claims.claim(OURS, now_ms=NOW)
     assert not await claims.end(replace(KEPT, request="req_9"))
@@ -123,6 +130,6 @@ async def test_a_process_renews_what_is_its_own_and_open(claims: KeyClaims) -> N
 
 async def test_what_has_expired_is_dropped_a_few_at_a_time(claims: KeyClaims) -> None:
     for number in range(5):
-        await claims.claim(replace(OURS, key=b"%d" % number, expires_ms=NOW + number), now_ms=NOW - 1)
+        await claims.claim(replace(OURS, key=b"%d" % number, expires_ms=NOW + number, lease_ms=NOW), now_ms=NOW - 1)
     assert [await claims.drop_expired(now_ms=NOW + 3, count=3) for _ in range(3)] == [3, 1, 0]
     assert await claims.claim(replace(OURS, key=b"4"), now_ms=NOW) is not None

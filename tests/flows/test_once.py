@@ -9,7 +9,15 @@ from gateway.core import idempotency
 from gateway.core.answers import Answer
 from gateway.core.idempotency import Claim
 from gateway.core.keyring import Keyring
-from gateway.core.refusals import AnswerNotKept, KeyInFlight, OutcomeUnknown, RecordsUnavailable, UpstreamBusy
+from gateway.core.ledger import Kind
+from gateway.core.refusals import (
+    AnswerNotKept,
+    KeyInFlight,
+    OutcomeUnknown,
+    PaymentRequired,
+    RecordsUnavailable,
+    UpstreamBusy,
+)
 from gateway.core.routes import RouteTable
 from gateway.core.secrets import Secret
 from gateway.flows.once import LEASE_MS, Bounds, Once
@@ -81,6 +89,17 @@ async def test_the_same_again_is_answered_with_what_was_kept(shop: KeyedShop, ta
     again = await shop.ask(target=target)
     assert again.replayed == Answer(200, [("X-Upstream", "toy"), *RECEIPT, ("Idempotency-Replayed", "true")], b"whole")
     assert (again.forwarded, again.cost, await shop.spent()) == (0, None, PRICE)
+    assert [record.kind for _, record in shop.store.records] == [Kind.GATED_CAPTURE], "a crash voids what is not kept"
+
+
+async def test_who_never_paid_writes_nothing_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def written(*_: object, **__: object) -> None:
+        raise AssertionError("a stranger filled the disk")
+
+    shop = KeyedShop()
+    await shop.keeper.open()
+    monkeypatch.setattr(shop.claims, "claim", written)
+    assert isinstance((await shop.ask()).refused, PaymentRequired)
 
 
 @pytest.mark.parametrize("target", ["/paid/x", "/relaxed/x"])

@@ -7,7 +7,8 @@ from gateway.core.idempotency_columns import COLUMNS, claim_of, of_claim
 _SET = """fingerprint = $3, request = $4, holder = $5, lease = $6, expires = $7, state = $8, sealed_by = $9,
 answer = $10"""
 _CLAIM = f"""INSERT INTO idempotency_key ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-ON CONFLICT (account, key) DO UPDATE SET {_SET} WHERE idempotency_key.expires <= $11
+ON CONFLICT (account, key) DO UPDATE SET {_SET}
+WHERE idempotency_key.expires <= $11 AND (idempotency_key.state <> 'open' OR idempotency_key.lease <= $11)
 RETURNING request"""  # noqa: S608 -- the names of columns, of our own
 _FIND = f"SELECT {COLUMNS} FROM idempotency_key WHERE account = $1 AND key = $2"  # noqa: S608
 _TAKE_OVER = f"""UPDATE idempotency_key SET {_SET}
@@ -18,7 +19,8 @@ WHERE account = $1 AND key = $2 AND request = $3 AND state = 'open' AND ($8::big
 RETURNING request"""
 _FREE = "DELETE FROM idempotency_key WHERE account = $1 AND key = $2 AND request = $3 AND state = 'open'"
 _DROP = """DELETE FROM idempotency_key WHERE (account, key) IN
-(SELECT account, key FROM idempotency_key WHERE expires <= $1 ORDER BY expires LIMIT $2) RETURNING request"""
+(SELECT account, key FROM idempotency_key WHERE expires <= $1 AND (state <> 'open' OR lease <= $1)
+ORDER BY expires LIMIT $2) RETURNING request"""
 
 
 class PostgresKeyClaims:

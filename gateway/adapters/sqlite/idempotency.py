@@ -10,7 +10,8 @@ Change = Callable[[str, tuple[object, ...]], Awaitable[int]]
 
 _SET = "fingerprint = ?3, request = ?4, holder = ?5, lease = ?6, expires = ?7, state = ?8, sealed_by = ?9, answer = ?10"
 _CLAIM = f"""INSERT INTO idempotency_key ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
-ON CONFLICT (account, key) DO UPDATE SET {_SET} WHERE expires <= ?11"""  # noqa: S608 -- the names of columns, of our own
+ON CONFLICT (account, key) DO UPDATE SET {_SET}
+WHERE expires <= ?11 AND (state <> 'open' OR lease <= ?11)"""  # noqa: S608 -- the names of columns, of our own
 _FIND = f"SELECT {COLUMNS} FROM idempotency_key WHERE account = ? AND key = ?"  # noqa: S608
 _TAKE_OVER = f"""UPDATE idempotency_key SET {_SET}
 WHERE account = ?1 AND key = ?2 AND state = 'open' AND request = ?11 AND lease <= ?12"""  # noqa: S608
@@ -19,7 +20,8 @@ _END = """UPDATE idempotency_key SET expires = ?4, state = ?5, sealed_by = ?6, a
 WHERE account = ?1 AND key = ?2 AND request = ?3 AND state = 'open' AND (?8 IS NULL OR lease <= ?8)"""
 _FREE = "DELETE FROM idempotency_key WHERE account = ? AND key = ? AND request = ? AND state = 'open'"
 _DROP = """DELETE FROM idempotency_key WHERE (account, key) IN
-(SELECT account, key FROM idempotency_key WHERE expires <= ? ORDER BY expires LIMIT ?)"""
+(SELECT account, key FROM idempotency_key WHERE expires <= ?1 AND (state <> 'open' OR lease <= ?1)
+ORDER BY expires LIMIT ?2)"""
 
 
 class SqliteKeyClaims:
