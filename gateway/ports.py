@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
 from gateway.core.aliases import Joined
+from gateway.core.answers import Answer
 from gateway.core.auto_top_ups import CardNotice, Ceilings, Pause, Refill, Refilled, RefillState, Rule, SavedCard, Wish
 from gateway.core.callers import Caller
 from gateway.core.headers import Fields
+from gateway.core.idempotency import Claim as KeyClaim
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Balance, Charge, Claim, Committed, Credit, Draft, Drawn, Record, Reversal, Tail, Tariff
 from gateway.core.letters import Letter
@@ -30,6 +32,7 @@ from gateway.core.reversals import Credited, Move, Notice
 from gateway.core.rotation import Holder, KeyKind, KeyUse
 from gateway.core.routes import Durability, Route
 from gateway.core.statements import Batches, Chain, Moved, Piece, PurseRow, Sum
+from gateway.core.targets import Target
 
 
 class Clock(Protocol):
@@ -82,6 +85,10 @@ class Exchange(Protocol):
     def status(self) -> int:
         """The status that was answered; 0 before."""
 
+    @property
+    def sent(self) -> bool:
+        """Whether anything of the request may have reached an upstream."""
+
     def check(self) -> None:
         """Refuse what could not be passed on exactly, or is larger than a request may be.
 
@@ -102,6 +109,19 @@ class Exchange(Protocol):
         BodyTooSlow for what turns out to be wrong with the request's body. Cancelled or failed, it leaves no upstream
         request alive.
         """
+
+    def carry_on(self) -> None:
+        """Its caller may leave: what is under way upstream is not abandoned for that. Once its body is there."""
+
+    async def whole_answer(self, bytes_max: int) -> Answer | None:
+        """All of the upstream's answer, as its caller will get it; it is for `answer` to pass it on.
+
+        None, without waiting for more, if it is larger, a stream of events or no answer but a switch of protocols.
+        After `forward`; raises what that raises if the answer breaks off.
+        """
+
+    async def replay(self, answer: Answer) -> None:
+        """Answer with what was kept, in place of `forward` and `answer`. Raises AnswerCut."""
 
     async def answer(self, meter: Meter, started: "Started") -> None:
         """Pass the upstream's answer on, with back-pressure. Calls `started` once its first byte is written.
@@ -141,6 +161,67 @@ class Hold(Protocol):
 
     def started(self) -> None:
         """The answer's first byte is written: a crash from now on does not void the record."""
+
+
+class Keeps(Protocol):
+    """Keeps what is sold, if its caller holds a key to ask for it again."""
+
+    async def collect(self, exchange: Exchange) -> None:
+        """Between `forward` and the record of the price. Raises what `Exchange.whole_answer` raises."""
+
+    async def keep(self, exchange: Exchange, started: Started) -> Started:
+        """Between the record of the price and `answer`, which is to be given what this returns.
+
+        What is kept counts as answered: `started` has been told. Raises RecordsUnavailable, OutcomeUnknown,
+        KeyInFlight; then it must not be answered.
+        """
+
+
+class Sale(Protocol):
+    """Serves a priced route; implemented by the flow that does."""
+
+    async def __call__(
+        self, exchange: Exchange, caller: Caller, route: Route, target: Target, kept: Keeps | None = None
+    ) -> None: ...
+
+
+class SellsOnce(Protocol):
+    """Sees to it that what is asked for with one key is sold once."""
+
+    async def sell(self, exchange: Exchange, caller: Caller, route: Route, target: Target, sale: Sale) -> None:
+        """Have it sold, or answer with what was kept.
+
+        Cancelled, it goes on to the outcome, and ends then. Raises BadRequest, KeyedBodyRefused, KeyReused,
+        KeyInFlight, OutcomeUnknown, AnswerNotKept, RecordsUnavailable, and what `sale` raises.
+        """
+
+
+class KeyClaims(Protocol):
+    """The keys that were used, by account.
+
+    Each call is one step, durable when it returns; it may raise RecordsUnavailable.
+    """
+
+    async def claim(self, claim: KeyClaim, *, now_ms: int) -> KeyClaim | None:
+        """Write it down, unless the key has one that has not expired, or is open and leased: that one."""
+
+    async def take_over(self, claim: KeyClaim, *, of: str, now_ms: int) -> bool:
+        """Put it in place of that of request `of`, if that is open and its lease is over."""
+
+    async def renew(self, holder: str, lease_ms: int) -> None:
+        """All that are open and this process's."""
+
+    async def end(self, ended: KeyClaim, *, lapsed_ms: int | None = None) -> bool:
+        """It is open no more. False, and nothing changes, if it is not open and of this `request`.
+
+        Or its lease is not over by `lapsed_ms`.
+        """
+
+    async def free(self, claim: KeyClaim) -> None:
+        """Nothing came of it: drop it, if it is open and of this request."""
+
+    async def drop_expired(self, *, now_ms: int, count: int) -> int:
+        """Drop so many that have expired, and are not open and leased; how many there were."""
 
 
 class Entries(Protocol):

@@ -1,6 +1,10 @@
-"""Time and chance that a test decides."""
+"""Time and chance that a test decides, and a store whose every turn it can count."""
 
+import asyncio
 import random
+from dataclasses import replace
+
+from gateway.core.idempotency import Claim
 
 
 class FakeClock:
@@ -24,3 +28,56 @@ class SeededRandomness:
 
     def bytes(self, count: int) -> bytes:
         return self._random.randbytes(count)
+
+
+class MemoryKeyClaims:
+    """Implements `ports.KeyClaims`; every call gives the loop a turn before and after, as a database would."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, bytes], Claim] = {}
+
+    async def claim(self, claim: Claim, *, now_ms: int) -> Claim | None:
+        await asyncio.sleep(0)
+        there = self.rows.get((claim.account, claim.key))
+        if there is None or _is_over(there, now_ms):
+            self.rows[claim.account, claim.key], there = claim, None
+        await asyncio.sleep(0)
+        return there
+
+    async def take_over(self, claim: Claim, *, of: str, now_ms: int) -> bool:
+        return await self._change(claim, of=of, lapsed_ms=now_ms)
+
+    async def renew(self, holder: str, lease_ms: int) -> None:
+        await asyncio.sleep(0)
+        for key, row in self.rows.items():
+            if row.holder == holder and row.state == "open":
+                self.rows[key] = replace(row, lease_ms=lease_ms)
+
+    async def end(self, ended: Claim, *, lapsed_ms: int | None = None) -> bool:
+        return await self._change(ended, of=ended.request, lapsed_ms=lapsed_ms)
+
+    async def _change(self, to: Claim, *, of: str, lapsed_ms: int | None) -> bool:
+        await asyncio.sleep(0)
+        row = self.rows.get((to.account, to.key))
+        is_open = row is not None and row.state == "open" and row.request == of
+        lapsed = row is not None and (lapsed_ms is None or row.lease_ms <= lapsed_ms)
+        if is_open and lapsed:
+            self.rows[to.account, to.key] = to
+        await asyncio.sleep(0)
+        return is_open and lapsed
+
+    async def free(self, claim: Claim) -> None:
+        await asyncio.sleep(0)
+        row = self.rows.get((claim.account, claim.key))
+        if row is not None and row.state == "open" and row.request == claim.request:
+            del self.rows[claim.account, claim.key]
+
+    async def drop_expired(self, *, now_ms: int, count: int) -> int:
+        old = [key for key, row in self.rows.items() if _is_over(row, now_ms)][:count]
+        for key in old:
+            del self.rows[key]
+        return len(old)
+
+
+def _is_over(claim: Claim, now_ms: int) -> bool:
+    return claim.expires_ms <= now_ms and (claim.state != "open" or claim.lease_ms <= now_ms)

@@ -51,6 +51,7 @@ from gateway.flows.keep import Keeper, Pace, Recovered
 from gateway.flows.log_in import LogIn
 from gateway.flows.maintain import Housekept, Maintain
 from gateway.flows.notify import Notify
+from gateway.flows.once import RENEW_SECONDS, Bounds, Once
 from gateway.flows.receive import Webhooks
 from gateway.flows.reconcile import Reconcile
 from gateway.flows.rotate import CallIn
@@ -222,6 +223,7 @@ class Gateway:
         self.templates = Templates()
         self._request_log = logs.RequestLog(self.clock)
         self.tally = Tally(served or self._request_log)
+        self.once = self._once()
         self.serve = self._serve(self.tally)
         self.refusals = Refusals(
             templates=self.templates,
@@ -375,6 +377,17 @@ class Gateway:
             every_seconds=stripe.reconcile_seconds,
         )
 
+    def _once(self) -> Once:
+        kept = self.settings.idempotency
+        return Once(
+            claims=self.records.key_claims,
+            ledger=self.ledger,
+            keyring=self.keyring,
+            bounds=Bounds(int(kept.keep_seconds * 1000), kept.answer_bytes_max, kept.body_bytes_max, kept.wait_seconds),
+            clock=self.clock,
+            randomness=self.randomness,
+        )
+
     def _serve(self, served: Served) -> Serve:
         return Serve(
             routes=self.settings.routes,
@@ -387,6 +400,7 @@ class Gateway:
             places=Places(share=self.settings.workers),
             spent=self._spent(),
             screen=self.screen.refusal,
+            once=self.once,
         )
 
     def _spent(self) -> Callable[[str, Hold], None]:
@@ -463,6 +477,10 @@ class Gateway:
         self.recovered = await self.ledger.open()  # first: its lock keeps a second gateway away from all files
         self._opened.push_async_callback(self.records.close)
         await self.records.open()
+        renewing = Rounds(self.once.renew, every_seconds=RENEW_SECONDS, name="idempotency claims")
+        renewing.open()
+        self._opened.push_async_callback(renewing.close)
+        self._opened.push_async_callback(self.once.close)
         if self.recovered.count:
             self.report("given away after a crash", requests=self.recovered.count, micros=self.recovered.micros)
         self._opened.push_async_callback(self.upkeep.close)

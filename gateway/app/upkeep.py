@@ -21,11 +21,13 @@ if TYPE_CHECKING:  # an extra
 
 _EVENTS_SECONDS = 3600.0
 _EVENTS_A_STEP = 200
+_KEYS_SECONDS = 60.0
+_KEYS_A_STEP = 50
 _REST_SECONDS = 0.05
 
 
 class Upkeep:
-    """One process's. Only one of several workers, the `first`, drops old events."""
+    """One process's. Only one of several workers, the `first`, drops old events and keys."""
 
     def __init__(
         self,
@@ -71,6 +73,7 @@ class Upkeep:
             rounds.append(Rounds(self._join_books.now, every_seconds=follow.LOOK_SECONDS, name="joining wallets"))
         if self._first:
             rounds.append(Rounds(self.drop_events, every_seconds=_EVENTS_SECONDS, name="old events"))
+            rounds.append(Rounds(self.drop_keys, every_seconds=_KEYS_SECONDS, name="idempotency keys that expired"))
         if isinstance(self._records, SqliteRecords):
             rounds.append(Rounds(self._look_around, every_seconds=LOOK_SECONDS, name="what others wrote"))
         for one in rounds:
@@ -90,6 +93,13 @@ class Upkeep:
         more = True
         while more:
             more = await self._records.outbox.drop(before_ms=before_ms, count=_EVENTS_A_STEP)
+            await asyncio.sleep(_REST_SECONDS)
+
+    async def drop_keys(self) -> None:
+        """A few at a time, as events. Raises RecordsUnavailable."""
+        now_ms, dropped = self._clock.now_ms(), _KEYS_A_STEP
+        while dropped == _KEYS_A_STEP:
+            dropped = await self._records.key_claims.drop_expired(now_ms=now_ms, count=_KEYS_A_STEP)
             await asyncio.sleep(_REST_SECONDS)
 
     async def _look_around(self) -> None:

@@ -118,6 +118,52 @@ class MethodNotAllowed(Refusal):
 
 
 @dataclass(eq=False)
+class KeyInFlight(Refusal):
+    """A request with this Idempotency-Key is under way, and has been for longer than another waits for it."""
+
+    status = 409
+    code = "request_in_flight"
+    retry_after_seconds: int = 2
+
+
+@dataclass(eq=False)
+class OutcomeUnknown(Refusal):
+    """A request with this Idempotency-Key may have reached the upstream, and what came of it was lost."""
+
+    status = 409
+    code = "outcome_unknown"
+    original: str
+    """The id of that request. It was not charged."""
+
+
+@dataclass(eq=False)
+class AnswerNotKept(Refusal):
+    """A request with this Idempotency-Key was answered, and its answer is not one that is kept."""
+
+    status = 409
+    code = "answer_not_kept"
+    original: str
+    """The id of that request, under which it was charged."""
+
+
+@dataclass(eq=False)
+class KeyReused(Refusal):
+    """This Idempotency-Key belongs to another request of the same account."""
+
+    status = 422
+    code = "idempotency_key_reused"
+
+
+@dataclass(eq=False)
+class KeyedBodyRefused(Refusal):
+    """The body of a request with an Idempotency-Key cannot be seen whole before it is forwarded."""
+
+    status = 413
+    code = "idempotency_body"
+    limit_bytes: int
+
+
+@dataclass(eq=False)
 class PriceTooHigh(Refusal):
     """The request can cost more than its `Gateway-Max-Price` allows."""
 

@@ -145,6 +145,8 @@ class Route:
     """What becomes of a request that cannot be counted: it passes, or is refused."""
     unpaid: Unpaid = "redirect"
     durability: Durability = "strict"
+    once: bool = True
+    """Whether what is asked for with one `Idempotency-Key` is sold once. If not, the key is the upstream's affair."""
     owner: str = "operator"
 
     tariff: Tariff = field(init=False, compare=False, repr=False)

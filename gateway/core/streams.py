@@ -6,6 +6,14 @@ from collections.abc import Iterable
 from gateway.core.refusals import Refusal
 
 
+def is_event_stream(fields: Iterable[tuple[str, str]]) -> bool:
+    """Whether an answer with these fields is read event by event, while it comes."""
+    return any(
+        name.lower() == "content-type" and value.partition(";")[0].strip().lower() == "text/event-stream"
+        for name, value in fields
+    )
+
+
 def is_open_stream(fields: Iterable[tuple[str, str]]) -> bool:
     """Whether an answer with these fields can get one more event: it is neither coded nor of a known length."""
     found = {name.lower(): value.partition(";")[0].strip().lower() for name, value in fields}

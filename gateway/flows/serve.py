@@ -14,6 +14,7 @@ from contextlib import suppress
 from gateway.core import headers, targets
 from gateway.core.callers import ANONYMOUS, Caller
 from gateway.core.headers import Fields
+from gateway.core.idempotency import FIELD
 from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.places import Places
@@ -22,7 +23,7 @@ from gateway.core.refusals import PaymentRequired, Refusal
 from gateway.core.routes import Route, RouteTable
 from gateway.core.targets import Target
 from gateway.core.use_meters import UseMeter
-from gateway.ports import Admits, AnswerCut, Exchange, Hold, Identifies, Ledger, Offers, Served
+from gateway.ports import Admits, AnswerCut, Exchange, Hold, Identifies, Keeps, Ledger, Offers, SellsOnce, Served
 
 
 class Serve:
@@ -41,7 +42,9 @@ class Serve:
         places: Places | None = None,
         spent: Callable[[str, Hold], None] | None = None,
         screen: Callable[[str], Refusal | None] | None = None,
+        once: SellsOnce | None = None,
     ) -> None:
+        self._once = once
         self._now = now
         self._spent = spent or _unwatched
         self._screen = screen or _from_anywhere
@@ -66,6 +69,8 @@ class Serve:
                 leave = await self._limits.admit(exchange, caller, route)
             if route.price.free:
                 await self._relay(exchange, caller, route, target)
+            elif self._once is not None and route.once and FIELD in exchange.headers:
+                await self._once.sell(exchange, caller, route, target, self._sell)
             else:
                 try:
                     await self._sell(exchange, caller, route, target)
@@ -97,8 +102,10 @@ class Serve:
         finally:
             self._places.leave(route)
 
-    async def _sell(self, exchange: Exchange, caller: Caller, route: Route, target: Target) -> None:
-        """A priced route: hold, forward, record, answer, settle."""
+    async def _sell(
+        self, exchange: Exchange, caller: Caller, route: Route, target: Target, kept: Keeps | None = None
+    ) -> None:
+        """A priced route: hold, forward, record, answer, settle. `kept`: for who may ask for the same again."""
         price = route.price
         if caller.fresh:
             # Nobody can have paid for a token that was made a moment ago: strangers do not reach the ledger.
@@ -107,7 +114,7 @@ class Serve:
         max_price = exchange.headers.get("Gateway-Max-Price")
         if max_price is not None:
             headers.agrees(max_price, ceiling)
-        held = ceiling if price.slice is None or ceiling < price.slice else price.slice
+        held = ceiling if price.slice is None or ceiling < price.slice or kept is not None else price.slice
         hold = await self._ledger.hold(
             caller.account, held, id=exchange.id, token=caller.token_tag, tariff=route.tariff
         )
@@ -126,11 +133,13 @@ class Serve:
             self._places.take(route)
             try:
                 await exchange.forward(route, route.upstream_target(target), meter, caller)
+                if kept is not None:
+                    await kept.collect(exchange)
                 # On a strict route this waits for the disk: no byte is answered before its price is on record.
                 due = price.cost(meter.units)
-                await self._ledger.start(hold, due, route.durability)
+                await self._ledger.start(hold, due, route.durability if kept is None else "strict")
                 exchange.fields = [*fields, *_receipt(meter, due, hold, held, ceiling)]
-                await exchange.answer(meter, started)
+                await exchange.answer(meter, started if kept is None else await kept.keep(exchange, started))
                 if paying is not None:
                     await paying
             finally:

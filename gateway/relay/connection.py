@@ -68,6 +68,8 @@ class Current(Protocol):
     upload_begun: bool
     closes: bool
     status: int
+    carries_on: bool
+    """Whether what it asked of an upstream outlives the connection."""
 
     def upload_data(self, data: bytes) -> bytes: ...
     def upload_failed(self, refusal: Refusal) -> None: ...
@@ -179,7 +181,7 @@ class CallerConnection(asyncio.Protocol):
             self._bound_writing()
         if self._task is not None:
             self._task.cancel()
-        if self.current is not None:
+        if self.current is not None and not self.current.carries_on:
             self.current.close()  # the task may be an idle one, and this a request that was lent
 
     # --- heads --------------------------------------------------------------------------------------------------------

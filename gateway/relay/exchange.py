@@ -48,6 +48,9 @@ class RelayExchange:
     status: int = 0
     upload_begun: bool = False
     """Whether the body may go up: not before the money is on hold."""
+    sent: bool = False
+    carries_on: bool = False
+    """Whether it goes on when its caller leaves."""
     _upstream: UpstreamConnection | None = None
     _route: Route | None = None
     _meter: Meter | None = None
@@ -57,6 +60,8 @@ class RelayExchange:
     _done: asyncio.Future[None] | None = None
     _fault: Exception | None = None
     _ahead_bytes: int = 0
+    _ahead_bytes_max: int = _AHEAD_BYTES_MAX
+    _whole_waiter: asyncio.Future[None] | None = None
     _answer_ended: bool = False
     _trailers: Fields = []  # noqa: RUF012 -- replaced, never changed
     _streaming: bool = False
@@ -160,6 +165,7 @@ class RelayExchange:
         """Send the request; return when the head of the answer is there."""
         self._upstream, self._fault = connection, None
         waiter = self._head_waiter = self._caller.relay.loop.create_future()
+        self.sent = True
         connection.ask(self._metering or self, self.method, request, whole=self.upload.done)
         if not self.upload.done:
             self._begin_upload()
@@ -177,6 +183,36 @@ class RelayExchange:
         if connection is None:
             return True
         return not self._spoken and not self.upload_begun and self.method in _IDEMPOTENT
+
+    def carry_on(self) -> None:
+        self.carries_on = True
+
+    async def whole_answer(self, bytes_max: int) -> Answer | None:
+        head, route = self._head, self._route
+        if head is None or route is None:
+            raise RuntimeError("an answer comes after forward")
+        if head.status == 101 or head.streams:
+            return None
+        self._ahead_bytes_max = bytes_max + 1
+        while self._fault is None and not self._answer_ended and self._ahead_bytes <= bytes_max:
+            if self._upstream is not None:
+                self._upstream.resume_reading()
+            self._whole_waiter = self._caller.relay.loop.create_future()
+            await self._whole_waiter
+        if self._fault is not None:
+            raise self._fault
+        body = b"".join(self._ahead)
+        if len(body) > bytes_max:
+            return None
+        return Answer(head.status, head.passing(route), body)
+
+    def _has_more(self) -> None:
+        """Of an answer that is waited for as a whole."""
+        if self._whole_waiter is not None and not self._whole_waiter.done():
+            self._whole_waiter.set_result(None)
+
+    async def replay(self, answer: Answer) -> None:
+        self._give(answer)
 
     async def answer(self, meter: Meter, started: Started) -> None:
         head, route = self._head, self._route
@@ -371,13 +407,15 @@ class RelayExchange:
     def _keep_ahead(self, data: bytes) -> None:
         self._ahead.append(data)
         self._ahead_bytes += len(data)
-        if self._ahead_bytes >= _AHEAD_BYTES_MAX and self._upstream is not None:
+        self._has_more()
+        if self._ahead_bytes >= self._ahead_bytes_max and self._upstream is not None:
             self._upstream.pause_reading()
 
     def end(self, trailers: Fields) -> None:
         self._answer_ended = True
         self._trailers = trailers
         self._upstream = None
+        self._has_more()
         if self._streaming:
             if self._chunked:
                 self._caller.write(self._last_chunk())
@@ -413,6 +451,7 @@ class RelayExchange:
             self._head_waiter.set_exception(fault)
         else:
             self._fault = fault
+            self._has_more()
 
     @property
     def _is_framed(self) -> bool:

@@ -165,14 +165,18 @@ class AnswerHead:
         """The lines that pass, less those that frame the body."""
         if (known := self._for_route.get(route)) is not None:
             return known
+        made = encoded(self.passing(route))
+        self._for_route.keep(route, made)
+        return made
+
+    def passing(self, route: Route) -> Fields:
+        """The fields that pass, among them the body's length if that was said."""
         lines = to_caller(self.fields, route.answer_fields)
         if self.status < 200 or self.status == 204:  # they have no body that could have a length (section 8.6)
             lines = [field for field in lines if field[0].lower() != "content-length"]
         if self.status == 426:  # it says what to upgrade to (RFC 9110, section 15.5.22)
             lines += [*((name, value) for name, value in self.fields if name.lower() == "upgrade"), _UPGRADE]
-        made = encoded(lines)
-        self._for_route.keep(route, made)
-        return made
+        return lines
 
 
 class Heads:

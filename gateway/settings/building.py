@@ -28,6 +28,7 @@ from gateway.settings.shape import (
     CredentialShape,
     FieldRulesShape,
     GatewayShape,
+    IdempotencyShape,
     NoticesShape,
     PlanShape,
     RouteShape,
@@ -39,6 +40,7 @@ from gateway.settings.values import (
     CallerTimeouts,
     ChoiceSettings,
     GeoSettings,
+    IdempotencySettings,
     LimitSettings,
     Listener,
     LogSettings,
@@ -104,6 +106,7 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
             storage_seconds_max=forms.duration(shape.limits.storage_timeout),
             subjects_max=shape.limits.subjects_max,
         ),
+        idempotency=_idempotency(shape.idempotency),
         retention=RetentionSettings(
             batches_days=shape.retention.batches_days, events_days=forms.days(shape.webhooks.keep_events)
         ),
@@ -111,6 +114,15 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
         mail=_mail(shape.mail) if shape.mail else None,
         geo=_geo(base, shape.geo) if shape.geo else None,
         log=LogSettings(format=shape.log.format, level=shape.log.level),
+    )
+
+
+def _idempotency(shape: IdempotencyShape) -> IdempotencySettings:
+    return IdempotencySettings(
+        keep_seconds=forms.duration(shape.keep),
+        answer_bytes_max=forms.body_size(shape.answer_max),
+        body_bytes_max=forms.body_size(shape.body_max),
+        wait_seconds=forms.duration(shape.wait),
     )
 
 
@@ -300,6 +312,7 @@ def _route(shape: RouteShape, upstreams: Mapping[str, Upstream], currency: str, 
         limits_down=shape.limits_down,
         unpaid=shape.unpaid,
         durability=shape.durability,
+        once=shape.idempotency == "gateway",
         owner=shape.owner,
     )
 

@@ -562,6 +562,13 @@ class RouteShape(Shape):
         Literal["strict", "relaxed"],
         Field(description="strict: the price is on disk before the answer starts. relaxed: a moment after."),
     ] = "strict"
+    idempotency: Annotated[
+        Literal["gateway", "upstream"],
+        Field(
+            description="Whose affair an `Idempotency-Key` is, on a priced route. gateway: what is asked for with one "
+            "key is sold once. upstream: only passed on, which it is in any case."
+        ),
+    ] = "gateway"
     owner: Annotated[Name, Field(description="Who earns what this route takes.")] = "operator"
 
 
@@ -611,6 +618,22 @@ class LimitsShape(Shape):
             description="How many windows are kept at most. With more, some that were not asked for lately begin anew.",
         ),
     ] = 100_000
+
+
+class IdempotencyShape(Shape):
+    keep: Annotated[DurationText, Field(description="How long a key means the request that it was first used for.")] = (
+        "24h"
+    )
+    answer_max: Annotated[
+        BodySizeText,
+        Field(description="The largest body of an answer that is kept. A larger one is passed on, and not replayed."),
+    ] = "256 KiB"
+    body_max: Annotated[
+        BodySizeText, Field(description="The largest body that a request with a key may have. It is held in memory.")
+    ] = "1 MiB"
+    wait: Annotated[
+        DurationText, Field(description="How long a request waits for another with its key to be answered.")
+    ] = "10s"
 
 
 class TlsShape(Shape):
@@ -790,6 +813,9 @@ class GatewayShape(Shape):
         TimeoutsShape()
     )
     limits: Annotated[LimitsShape, Field(description="What is too large or too many.")] = LimitsShape()
+    idempotency: Annotated[
+        IdempotencyShape, Field(description="What is kept of priced requests with an `Idempotency-Key`.")
+    ] = IdempotencyShape()
     retention: Annotated[RetentionShape, Field(description="What the books keep, and for how long.")] = RetentionShape()
     webhooks: Annotated[WebhooksShape, Field(description="What Stripe has delivered.")] = WebhooksShape()
     notices: Annotated[

@@ -133,6 +133,16 @@ class LimitSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class IdempotencySettings:
+    """What is kept of requests with a key."""
+
+    keep_seconds: float
+    answer_bytes_max: int
+    body_bytes_max: int
+    wait_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class RetentionSettings:
     """What the books and the records keep."""
 
@@ -221,6 +231,7 @@ class Settings:
     ledger_seconds: float
     """How long an answer may wait for the record of its price."""
     limits: LimitSettings
+    idempotency: IdempotencySettings
     retention: RetentionSettings
     notices: NoticeSettings | None
     mail: MailSettings | None

@@ -34,12 +34,13 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from gateway.core import context, forwarding, framing, headers, heads, targets
+from gateway.core.answers import Answer
 from gateway.core.callers import Caller
 from gateway.core.framing import BadFraming
 from gateway.core.headers import Fields
 from gateway.core.heads import RequestHead
 from gateway.core.ids import RequestId, RequestNumbers
-from gateway.core.meters import Meter
+from gateway.core.meters import Follows, Meter
 from gateway.core.money import Money
 from gateway.core.refusals import (
     BadRequest,
@@ -51,7 +52,7 @@ from gateway.core.refusals import (
     UpstreamTimedOut,
 )
 from gateway.core.routes import Route, Server
-from gateway.core.streams import is_open_stream, last_event
+from gateway.core.streams import is_event_stream, is_open_stream, last_event
 from gateway.flows.serve import Serve
 from gateway.ports import AnswerCut, Clock, Started
 from gateway.web.answers import RelayedAnswer, internal_error, log_failure
@@ -131,6 +132,9 @@ class AiohttpExchange:
         self._resumed = asyncio.Event()
         self._resumed.set()
         self._ahead = b""
+        self._answer_ahead = bytearray()
+        self._follower: Follows | None = None
+        self.sent = False
         self._sent_bytes = 0
         self._waited_seconds = 0.0
         """For the caller, which takes its answer slower than it comes."""
@@ -213,6 +217,7 @@ class AiohttpExchange:
 
     async def forward(self, route: Route, target: str, meter: Meter, caller: Caller) -> None:
         self._route = route
+        self._follower = meter.follower
         if meter.follower is not None:
             meter.follower.asks(lambda: self._sent_bytes)
         pool = self._proxy.upstreams.pool(route.upstream)
@@ -256,8 +261,10 @@ class AiohttpExchange:
             if isinstance(error, (ClientConnectorError, ConnectionTimeoutError)):
                 pool.unreachable(server)
                 raise _NotReached(refusal) from error
+            self.sent = True
             pool.misbehaved(server)
             raise refusal from error
+        self.sent = True
         pool.succeeded(server)
         return answer
 
@@ -304,6 +311,38 @@ class AiohttpExchange:
 
     # --- answer -------------------------------------------------------------------------------------------------------
 
+    def carry_on(self) -> None:
+        """Nothing to be done: whoever waits for this request's end keeps all of it."""
+
+    async def whole_answer(self, bytes_max: int) -> Answer | None:
+        upstream, route = self._upstream, self._route
+        if upstream is None or route is None:
+            raise RuntimeError("an answer comes after forward")
+        if is_event_stream(self._upstream_fields):
+            return None
+        while len(self._answer_ahead) <= bytes_max:
+            try:
+                chunk = await upstream.content.readany()
+            except (ClientError, TimeoutError, OSError) as error:
+                raise UpstreamTimedOut() if isinstance(error, TimeoutError) else UpstreamFailed() from error
+            if self._follower is not None:
+                self._follower.body(chunk) if chunk else self._follower.end()
+            if not chunk:
+                return Answer(upstream.status, self._upstream_fields, bytes(self._answer_ahead))
+            self._answer_ahead += chunk
+        return None
+
+    async def replay(self, answer: Answer) -> None:
+        self._answer = kept = RelayedAnswer(answer.status, None, answer.fields)
+        if answer.body:
+            kept.content_length = len(answer.body)
+        try:
+            await kept.prepare(self._request)
+            await kept.write_eof(answer.body)
+        except ConnectionError:
+            self._hang_up()
+            raise AnswerCut from None
+
     async def answer(self, meter: Meter, started: Started) -> None:
         upstream = self._upstream
         if upstream is None:
@@ -315,6 +354,8 @@ class AiohttpExchange:
         try:
             await answer.prepare(self._request)
             started()
+            if self._answer_ahead:
+                await self._write(answer, bytes(self._answer_ahead))
             following = self._chunk if meter.follower is None else self._metered_chunk
             while chunk := await following(upstream, meter):
                 await self._write(answer, chunk)

@@ -62,6 +62,35 @@ WORDS: dict[type[Refusal], Words] = {
     ),
     no.NoRoute: Words("Not found", lambda r: "No route of this gateway has this address."),
     no.MethodNotAllowed: Words("Method not allowed", lambda r: "This gateway does not serve this method."),
+    no.KeyInFlight: Words(
+        "The same request is under way",
+        lambda r: "Another one with this Idempotency-Key is not answered yet. Ask again; nothing is charged twice.",
+    ),
+    no.OutcomeUnknown: Words(
+        "It is not known whether this was done",
+        lambda r: (
+            f"Request {r.original} with this Idempotency-Key may have reached the upstream and its answer was lost. "
+            "It was not charged and is not sent again: find out what became of it, then ask with another key."
+        ),
+    ),
+    no.AnswerNotKept: Words(
+        "The answer to this was not kept",
+        lambda r: (
+            f"Request {r.original} with this Idempotency-Key was answered, too large or as a stream. It is not sent or "
+            "charged again; ask with another key to buy another answer."
+        ),
+    ),
+    no.KeyReused: Words(
+        "The Idempotency-Key belongs to another request",
+        lambda r: "It was used with another method, address or body. Use a new key for a new request.",
+    ),
+    no.KeyedBodyRefused: Words(
+        "The body cannot be compared",
+        lambda r: (
+            f"With an Idempotency-Key a body says its length, has at most {r.limit_bytes} bytes and does not wait for "
+            "100 Continue. Send it like that, or without the key."
+        ),
+    ),
     no.PriceTooHigh: Words(
         "The price is higher than the request allows",
         lambda r: f"This request costs up to {r.price}, its Gateway-Max-Price is {r.limit}. Nothing was charged.",
@@ -128,6 +157,8 @@ def problem(refusal: Refusal, request_id: str | None = None) -> dict[str, Any]:
     if isinstance(refusal, no.RateLimited):
         body["policy"] = refusal.policy
         body["violated-policies"] = list(refusal.violated)
+    if isinstance(refusal, no.OutcomeUnknown | no.AnswerNotKept):
+        body["original_request_id"] = refusal.original
     if isinstance(refusal, PaymentRequired | no.PriceTooHigh):
         body["price"] = {"amount": refusal.price.number, "currency": refusal.price.currency}
     if isinstance(refusal, PaymentRequired):

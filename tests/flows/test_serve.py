@@ -10,6 +10,7 @@ import pytest
 
 from gateway.adapters.memory import MemoryLedgerStore, MemoryRecords
 from gateway.adapters.ratelimits import MemoryRateLimits
+from gateway.core.answers import Answer
 from gateway.core.callers import Caller
 from gateway.core.headers import Fields
 from gateway.core.ids import RequestId
@@ -68,6 +69,9 @@ class FakeExchange:
     status: int = 0
     forwarded: int = 0
     refused: Refusal | None = None
+    sent: bool = False
+    replayed: Answer | None = None
+    body: bytes | None = None
     on_its_way: asyncio.Event = field(default_factory=asyncio.Event)
     id: RequestId = field(default_factory=lambda: RequestId(1, next(NUMBERS)))
 
@@ -75,11 +79,25 @@ class FakeExchange:
         pass
 
     async def body_ahead(self, bytes_max: int) -> bytes | None:
-        return None
+        return self.body
+
+    def carry_on(self) -> None:
+        pass
+
+    async def whole_answer(self, bytes_max: int) -> Answer | None:
+        await asyncio.sleep(0)
+        if self.cut_early:
+            raise UpstreamFailed()
+        whole = Answer(self.upstream_status, [("X-Upstream", "toy")], b"whole")
+        return whole if bytes_max >= 5 else None
+
+    async def replay(self, answer: Answer) -> None:
+        self.replayed, self.status = answer, answer.status
 
     async def forward(self, route: Route, target: str, meter: Meter, caller: Caller) -> None:
         await asyncio.sleep(0)
         self.forwarded += 1
+        self.sent = True
         self.on_its_way.set()
         if self.dead:
             raise UpstreamFailed()

@@ -14,6 +14,7 @@ import asyncpg
 
 from gateway.adapters.postgres.aliases import PostgresAliases
 from gateway.adapters.postgres.freezes import PostgresFreezes
+from gateway.adapters.postgres.idempotency import PostgresKeyClaims
 from gateway.adapters.postgres.keyroll import PostgresKeyRoll
 from gateway.adapters.postgres.migrations import MigrationRefused, apply
 from gateway.adapters.postgres.outbox import PostgresOutbox
@@ -95,6 +96,7 @@ class PostgresRecords:
         self.outbox = PostgresOutbox(self._do)
         self.ways_to_pay = PostgresWaysToPay(self._do)
         self.subscriptions = PostgresSubscriptions(self._do)
+        self.key_claims = PostgresKeyClaims(self._do)
 
     async def open(self) -> None:
         """Connect, and bring the tables up to date. Raises StoreFailed, StoreDamaged."""

@@ -17,6 +17,7 @@ import aiosqlite
 
 from gateway.adapters.sqlite.aliases import SqliteAliases
 from gateway.adapters.sqlite.freezes import SqliteFreezes
+from gateway.adapters.sqlite.idempotency import SqliteKeyClaims
 from gateway.adapters.sqlite.keyroll import SqliteKeyRoll
 from gateway.adapters.sqlite.migrations import MigrationRefused
 from gateway.adapters.sqlite.outbox import SqliteOutbox
@@ -67,6 +68,7 @@ class SqliteRecords:
         self.outbox = SqliteOutbox(self._read, self._write)
         self.ways_to_pay = SqliteWaysToPay(self._read, self._write)
         self.subscriptions = SqliteSubscriptions(self._read, self._write)
+        self.key_claims = SqliteKeyClaims(self._read, self._write, self._change)
 
     async def open(self) -> None:
         """Make or open the file and bring its tables up to date. Raises StoreDamaged."""

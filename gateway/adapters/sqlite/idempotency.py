@@ -1,0 +1,57 @@
+"""Claims of idempotency keys, in the records' file. Implements `ports.KeyClaims`."""
+
+from collections.abc import Awaitable, Callable
+
+from gateway.adapters.sqlite.keyroll import Read, Write
+from gateway.core.idempotency import Claim
+from gateway.core.idempotency_columns import COLUMNS, claim_of, of_claim
+
+Change = Callable[[str, tuple[object, ...]], Awaitable[int]]
+
+_SET = "fingerprint = ?3, request = ?4, holder = ?5, lease = ?6, expires = ?7, state = ?8, sealed_by = ?9, answer = ?10"
+_CLAIM = f"""INSERT INTO idempotency_key ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+ON CONFLICT (account, key) DO UPDATE SET {_SET}
+WHERE expires <= ?11 AND (state <> 'open' OR lease <= ?11)"""  # noqa: S608 -- the names of columns, of our own
+_FIND = f"SELECT {COLUMNS} FROM idempotency_key WHERE account = ? AND key = ?"  # noqa: S608
+_TAKE_OVER = f"""UPDATE idempotency_key SET {_SET}
+WHERE account = ?1 AND key = ?2 AND state = 'open' AND request = ?11 AND lease <= ?12"""  # noqa: S608
+_RENEW = "UPDATE idempotency_key SET lease = ? WHERE holder = ? AND state = 'open'"
+_END = """UPDATE idempotency_key SET expires = ?4, state = ?5, sealed_by = ?6, answer = ?7
+WHERE account = ?1 AND key = ?2 AND request = ?3 AND state = 'open' AND (?8 IS NULL OR lease <= ?8)"""
+_FREE = "DELETE FROM idempotency_key WHERE account = ? AND key = ? AND request = ? AND state = 'open'"
+_DROP = """DELETE FROM idempotency_key WHERE (account, key) IN
+(SELECT account, key FROM idempotency_key WHERE expires <= ?1 AND (state <> 'open' OR lease <= ?1)
+ORDER BY expires LIMIT ?2)"""
+
+
+class SqliteKeyClaims:
+    """Reads and writes as the records do."""
+
+    def __init__(self, read: Read, write: Write, change: Change) -> None:
+        self._read = read
+        self._write = write
+        self._change = change
+
+    async def claim(self, claim: Claim, *, now_ms: int) -> Claim | None:
+        while not await self._write(_CLAIM, (*of_claim(claim), now_ms)):
+            for row in await self._read(_FIND, (claim.account, claim.key)):
+                return claim_of(row)
+        return None
+
+    async def take_over(self, claim: Claim, *, of: str, now_ms: int) -> bool:
+        return await self._write(_TAKE_OVER, (*of_claim(claim), of, now_ms))
+
+    async def renew(self, holder: str, lease_ms: int) -> None:
+        await self._write(_RENEW, (lease_ms, holder))
+
+    async def end(self, ended: Claim, *, lapsed_ms: int | None = None) -> bool:
+        whose = (ended.account, ended.key, ended.request)
+        return await self._write(
+            _END, (*whose, ended.expires_ms, ended.state, ended.sealed_by, ended.answer, lapsed_ms)
+        )
+
+    async def free(self, claim: Claim) -> None:
+        await self._write(_FREE, (claim.account, claim.key, claim.request))
+
+    async def drop_expired(self, *, now_ms: int, count: int) -> int:
+        return await self._change(_DROP, (now_ms, count))
