@@ -71,6 +71,7 @@ from gateway.web.front import Sparing
 from gateway.web.guard import Handler, continue_at_once, guarded
 from gateway.web.pages import Pages
 from gateway.web.proxy import Proxy, continue_when_paid
+from gateway.web.quotes import QuotePlace
 from gateway.web.refusals import Refusals, as_problem
 from gateway.web.status import AdminPlace
 from gateway.web.subscriptions import SubscriptionPlace
@@ -585,6 +586,14 @@ class Gateway:
         self._add(app, "GET", "/-/wallet", wallet.show)
         self._add(app, "GET", "/-/wallet/statement.csv", wallet.statement)
         self._add(app, "GET", "/-/paid", pages.paid)
+        quotes = QuotePlace(
+            visitors=visitors, routes=lambda: self.serve.routes, ledger=self.ledger, look_back=self.look_back,
+            limits=self.limits, frozen=self.freezes, roots=self.aliases, currency=self.settings.currency,
+            public_url=self.settings.public_url,
+        )  # fmt: skip
+        self._add(app, "GET", "/-/api/v1/quote", quotes.quote)
+        self._add(app, "POST", "/-/api/v1/quote", quotes.quote)
+        self._add(app, "GET", "/-/api/v1/requests/{id}", quotes.request)
         self._add(app, "GET", "/-/style.css", pages.style)
         if self.payments is not None:
             self._add(app, "GET", "/-/wallet/receipt", wallet.receipt)

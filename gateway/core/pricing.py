@@ -12,7 +12,7 @@ from math import lcm
 from typing import Literal
 
 from gateway.core import usage
-from gateway.core.charging import ALWAYS, ChargeWhen
+from gateway.core.charging import ALWAYS, WHOLE, ChargeWhen
 from gateway.core.json_paths import JsonPaths, Sought
 from gateway.core.meters import CallMeter, Meter
 from gateway.core.money import Money
@@ -45,6 +45,7 @@ class Price:
     looks_inside = False
     """And its body."""
     slice = None
+    charge = WHOLE
 
     free: bool = field(init=False, compare=False, repr=False)
     _nothing: Money = field(init=False, compare=False, repr=False)
@@ -137,6 +138,12 @@ class MeteredPrice:
         return self.maximum
 
     @property
+    def flat(self) -> bool:
+        """Whether what is used does not matter: a fixed price, due whole or not at all."""
+        parts = (self.charge.empty, self.charge.cut, self.charge.late)
+        return not self.per and not self.reported and self.base == self.maximum and {*parts} <= {0, 100}
+
+    @property
     def units(self) -> frozenset[str]:
         """What has a price."""
         return frozenset(self._weights)
@@ -195,3 +202,8 @@ class MeteredPrice:
 
 
 AnyPrice = Price | MeteredPrice
+
+
+def first_hold(price: AnyPrice, ceiling: Money) -> Money:
+    """What is held before a request is forwarded that costs this much at most: all of it, or the first slice."""
+    return ceiling if price.slice is None or ceiling < price.slice else price.slice

@@ -17,7 +17,7 @@ from gateway.core.headers import Fields
 from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.places import Places
-from gateway.core.pricing import LOOKED_AT_BYTES_MAX, AnyPrice, MeteredPrice
+from gateway.core.pricing import LOOKED_AT_BYTES_MAX, AnyPrice, MeteredPrice, first_hold
 from gateway.core.refusals import PaymentRequired, Refusal
 from gateway.core.routes import Route, RouteTable
 from gateway.core.targets import Target
@@ -97,7 +97,7 @@ class Serve:
         max_price = exchange.headers.get("Gateway-Max-Price")
         if max_price is not None:
             headers.agrees(max_price, ceiling)
-        held = ceiling if price.slice is None or ceiling < price.slice else price.slice
+        held = first_hold(price, ceiling)
         hold = await self._ledger.hold(
             caller.account, held, id=exchange.id, token=caller.token_tag, tariff=route.tariff
         )

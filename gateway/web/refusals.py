@@ -57,6 +57,13 @@ WORDS: dict[type[Refusal], Words] = {
         lambda r: f"Its money stays and nothing was charged. Ask the operator, and name the account: {r.account}",
     ),
     no.NoRoute: Words("Not found", lambda r: "No route of this gateway has this address."),
+    no.UnknownRequest: Words(
+        "There is no such request of yours",
+        lambda r: (
+            "The books hold nothing of it: it cost nothing, is too old, or is not of this token. Nothing was charged "
+            "for asking."
+        ),
+    ),
     no.MethodNotAllowed: Words("Method not allowed", lambda r: "This gateway does not serve this method."),
     no.PriceTooHigh: Words(
         "The price is higher than the request allows",
