@@ -22,6 +22,11 @@ class ChargeWhen:
     """Percent of an answer whose head came later than `late_seconds`."""
     late_seconds: float | None = None
 
+    @property
+    def whole(self) -> bool:
+        """Whether all of a price is due or nothing of it, and never a part."""
+        return {self.empty, self.cut, self.late} <= {0, 100}
+
     def is_charged(self, status: int) -> bool:
         return status in self.statuses or status == 101
 

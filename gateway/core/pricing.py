@@ -46,6 +46,7 @@ class Price:
     """And its body."""
     slice = None
     charge = WHOLE
+    flat = True
 
     free: bool = field(init=False, compare=False, repr=False)
     _nothing: Money = field(init=False, compare=False, repr=False)
@@ -139,9 +140,8 @@ class MeteredPrice:
 
     @property
     def flat(self) -> bool:
-        """Whether what is used does not matter: a fixed price, due whole or not at all."""
-        parts = (self.charge.empty, self.charge.cut, self.charge.late)
-        return not self.per and not self.reported and self.base == self.maximum and {*parts} <= {0, 100}
+        """Whether what is used does not matter: an amount for each call."""
+        return not self.per and not self.reported and self.base == self.maximum
 
     @property
     def units(self) -> frozenset[str]:

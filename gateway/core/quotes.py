@@ -11,7 +11,7 @@ from gateway.core import hosts, targets
 from gateway.core.heads import read_request
 from gateway.core.limits import Limit
 from gateway.core.money import Money
-from gateway.core.pricing import MeteredPrice, first_hold
+from gateway.core.pricing import first_hold
 from gateway.core.refusals import BadRequest, BadTarget
 from gateway.core.routes import Route, RouteTable
 from gateway.core.targets import Target
@@ -37,8 +37,7 @@ class Quote:
     @property
     def exact(self) -> bool:
         """Whether every answer that is charged costs just this."""
-        price = self.route.price
-        return not isinstance(price, MeteredPrice) or price.flat
+        return self.route.price.flat and self.route.price.charge.whole
 
     def limits(self, *, paid: bool | None) -> tuple[Limit, ...]:
         """Those that a caller meets who has paid or has not; all if that is not known."""

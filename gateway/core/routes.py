@@ -146,6 +146,8 @@ class Route:
     unpaid: Unpaid = "redirect"
     durability: Durability = "strict"
     owner: str = "operator"
+    listed: bool = True
+    """Whether it is in the public price list."""
 
     tariff: Tariff = field(init=False, compare=False, repr=False)
     """What the ledger keeps of this route's price; made once, not with every request."""
@@ -177,6 +179,15 @@ class RouteTable:
             for route in sorted(self.routes, key=lambda route: len(route.match), reverse=True)
             if route.match.endswith("/")
         )
+
+    @property
+    def listed(self) -> tuple[Route, ...]:
+        """Those that are in the public price list."""
+        return tuple(route for route in self.routes if route.listed)
+
+    def serves(self, path: str) -> bool:
+        """Whether this path, as it stands here, is one of a route."""
+        return self._find(path) is not None
 
     def match(self, target: Target) -> Route:
         """The route of this target. Raises NoRoute, or AmbiguousTarget if its spelling could mean two routes.

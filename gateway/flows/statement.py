@@ -233,6 +233,8 @@ def explained(source: StatementSource, request: RequestId, holders: Sequence[str
     The id says when it began, so only the batches from a day before that on are searched: a clock may have been set
     back meanwhile.
     """
+    if holders is not None and not any(source.accounts(holder) for holder in holders):
+        return None  # nobody ever paid into it: a stranger does not make us search
     found: list[tuple[int, int, Record]] = []
     for chain in source.chains():
         first = source.first_batch(chain.keeper, chain.anchored, request.at_ms - DAY_MS)

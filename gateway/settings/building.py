@@ -85,6 +85,7 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
             _route(route, upstreams, shape.currency, limiting.limits(shape.limits.everywhere, ""))
             for route in shape.routes
         ),
+        price_list_aliases=tuple(dict.fromkeys(shape.price_list.aliases)),
         timeouts=_timeouts(shape.timeouts),
         ledger_seconds=forms.duration(shape.timeouts.ledger),
         limits=LimitSettings(
@@ -268,6 +269,7 @@ def _route(shape: RouteShape, upstreams: Mapping[str, Upstream], currency: str, 
         unpaid=shape.unpaid,
         durability=shape.durability,
         owner=shape.owner,
+        listed=shape.listed,
     )
 
 

@@ -553,6 +553,17 @@ class RouteShape(Shape):
         Field(description="strict: the price is on disk before the answer starts. relaxed: a moment after."),
     ] = "strict"
     owner: Annotated[Name, Field(description="Who earns what this route takes.")] = "operator"
+    listed: Annotated[Truth, Field(description="Whether it is in the public price list, and in the wallet's.")] = True
+
+
+class PriceListShape(Shape):
+    aliases: Annotated[
+        list[Literal["/pricing", "/pricing.json", "/llms.txt", "/openapi.json"]],
+        Field(
+            description="Paths at the root under which the price list is served, too. None that a route serves: the "
+            "upstream's own is never hidden."
+        ),
+    ] = Field(default_factory=list)
 
 
 class LimitsShape(Shape):
@@ -776,6 +787,7 @@ class GatewayShape(Shape):
     routes: Annotated[list[RouteShape], Field(description="Which path goes to which upstream, at what price.")] = Field(
         default_factory=list
     )
+    price_list: Annotated[PriceListShape, Field(description="What is told of prices to everybody.")] = PriceListShape()
     timeouts: Annotated[TimeoutsShape, Field(description="How long callers, and the books, may take.")] = (
         TimeoutsShape()
     )

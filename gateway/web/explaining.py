@@ -9,7 +9,7 @@ from typing import Any
 from gateway.core.ledger import Kind
 from gateway.core.limits import Limit
 from gateway.core.money import Money
-from gateway.core.pricing import MILLISECONDS, SECONDS, AnyPrice, MeteredPrice
+from gateway.core.pricing import MILLISECONDS, SECONDS, AnyPrice, Price
 from gateway.core.quotes import Quote
 from gateway.core.routes import Route
 from gateway.core.statements import Explained, Step
@@ -74,7 +74,7 @@ def told_price(price: AnyPrice) -> dict[str, Any]:
     if price.free:
         return {"mode": "free"}
     told: dict[str, Any] = {"rule": str(price), "at_most": str(price.ceiling), "charged_when": str(price.charge)}
-    if not isinstance(price, MeteredPrice) or price.flat:
+    if isinstance(price, Price) or price.flat:
         return {"mode": "fixed", "amount": str(price.ceiling), **told}
     parts = [
         {"unit": rate.unit, "amount": str(rate.amount), "count": _count(rate.unit, rate.count)} for rate in price.per

@@ -237,3 +237,22 @@ def test_of_a_request_whose_beginning_is_gone_only_the_rest_is_told(books: Batch
     found = asyncio.run(look_back.explained(RequestId(NOON + 5, 5), ["ann"]))
     assert found is not None
     assert ([step.amount.micros for step in found.steps], found.state) == ([-120], "adjusted")
+
+
+def test_who_never_paid_does_not_make_the_books_be_searched(books: Batches, look_back: LookBack) -> None:
+    id = settled_request(books)
+    with look_back._books.open(seconds=5) as source:
+        unsearched = Unsearched(source)
+        assert flow.explained(unsearched, id, ["eve", "mallory"]) is None  # type: ignore[arg-type]
+        with pytest.raises(AssertionError):
+            flow.explained(unsearched, id, ["eve", "ann"])  # type: ignore[arg-type]
+
+
+class Unsearched:
+    """Books that may be asked for accounts, and for nothing else."""
+
+    def __init__(self, source: StatementSource) -> None:
+        self.accounts = source.accounts
+
+    def chains(self) -> None:
+        raise AssertionError("it was searched")

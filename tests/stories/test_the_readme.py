@@ -176,7 +176,7 @@ async def test_prices_are_asked_for_as_it_stands(make_stage: StageMaker, tmp_pat
     (tmp_path / "shop").mkdir()
     config["store"] = f"sqlite:{stage.settings.store_path}"
     (tmp_path / "shop/gateway.yaml").write_text(json.dumps(config))
-    text = section("### Before spending, and afterwards", "### Inside your own aiohttp application")
+    text = section("### Before spending, and afterwards", "### A public price list")
     commands = "".join(blocks(text.replace("http://127.0.0.1:8402", stage.url), "sh"))
     ran = await asyncio.create_subprocess_exec(
         "bash", "-c", script(f'export PATH="{path()}:$PATH" TOKEN={ann.token}\n{commands}'), cwd=tmp_path,
