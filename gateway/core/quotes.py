@@ -61,7 +61,7 @@ def quote(
     ours = tuple(hosts_of_ours)
     read_request(method, 11, [("Host", ours[0] if ours else "localhost")])
     target = _target(url, method, ours)
-    route = routes.match(target)
+    route = routes.match(target).for_method(method)
     if length is None and method in _BODILESS:
         length = 0
     price = route.price

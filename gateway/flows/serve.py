@@ -57,7 +57,7 @@ class Serve:
         try:
             exchange.check()
             target = targets.read(exchange.target, method=exchange.method, host=exchange.host)
-            route = self.routes.match(target)
+            route = self.routes.match(target).for_method(exchange.method)
             caller = await self._callers.identify(exchange, route)
             if route.limits:
                 # Before the hold: a request turned away must leave no money set aside.

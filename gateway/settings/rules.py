@@ -68,10 +68,10 @@ def stand_ins_for_stripe_stay_at_home(draft: Draft) -> None:
 def amounts_are_of_one_currency(draft: Draft) -> None:
     currency = draft.read(forms.currency, "currency")
     for number in draft.numbers("routes"):
-        price = draft.read(forms.price, "routes", number, "price")
-        if price and currency and price.currency != currency:
-            words = f"the price is in {price.currency}, but `currency` is {currency}"
-            draft.report.add(("routes", number, "price"), words)
+        for path in draft.prices(number):
+            price = draft.read(forms.price, *path)
+            if price and currency and price.currency != currency:
+                draft.report.add(path, f"the price is in {price.currency}, but `currency` is {currency}")
 
 
 def a_top_up_can_be_paid(draft: Draft) -> None:

@@ -31,6 +31,7 @@ from gateway.settings.texts import (
     JsonPaths,
     ListenerText,
     MatchText,
+    MethodName,
     Name,
     OriginText,
     Otherwise,
@@ -500,6 +501,11 @@ class RouteShape(Shape):
         PriceOfRoute,
         Field(description="What an answered call costs, or how it adds up. Never left out: `free` must be said."),
     ]
+    methods: Annotated[
+        dict[MethodName, PriceOfRoute],
+        Otherwise("all cost the same"),
+        Field(description="What a call costs by its method, such as `POST`; all others cost `price`."),
+    ] = Field(default_factory=dict)
     charge_when: Annotated[ChargeShape, Field(description="Which answers are charged, and for what part.")] = (
         ChargeShape()
     )

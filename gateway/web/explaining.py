@@ -91,13 +91,14 @@ def told_route(route: Route) -> dict[str, Any]:
         "path": route.match,
         "and_below": route.match.endswith("/"),
         "price": told_price(route.price),
+        "prices_by_method": {method: told_price(one.price) for method, one in route.methods.items()},
         "limits": told_limits(route.limits),
     }
 
 
 def told_request(found: Explained, route: Route | None) -> dict[str, Any]:
     """What is on record of a request. `route` is the one of that name today, if there still is one."""
-    same = route is not None and str(route.price) == found.rule
+    same = next((one for one in (route.variants if route else ()) if str(one.price) == found.rule), None)
     return {
         "request": str(found.id),
         "at": moment(found.id.at_ms, _MOMENT),
@@ -105,7 +106,7 @@ def told_request(found: Explained, route: Route | None) -> dict[str, Any]:
         "route": found.route,
         "rule": found.rule,
         "cost": str(found.cost),
-        "held_at_most": str(route.price.ceiling) if same and route is not None else None,
+        "held_at_most": str(same.price.ceiling) if same is not None else None,
         "state": found.state,
         "outcome": _OUTCOMES.get(found.state, _ANSWERED),
         "steps": [

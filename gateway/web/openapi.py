@@ -1,8 +1,8 @@
 """The routes and our own API as an OpenAPI 3.1 document, with what each costs in `x-payment-info`.
 
-Of a route we know its path and its price, and neither its methods nor its bodies: it stands there as `get` and `post`,
-which cost the same, and a path that has everything below it as `{rest}`, which may hold slashes. Our own API is what
-`OPERATIONS` says of the addresses that this gateway has; a test holds the one against the other.
+Of a route we know its path and its prices, and neither its methods nor its bodies: it stands there as `get`, `post` and
+whatever has a price of its own; a path that has everything below it as `{rest}`, which may hold slashes. Our own API is
+what `OPERATIONS` says of the addresses that this gateway has; a test holds the one against the other.
 
 `x-payment-info.price` is what directories of paid APIs read: `fixed` (`amount`) or `dynamic` (`min`, `max`).
 """
@@ -17,6 +17,7 @@ from gateway.core.routes import Route
 from gateway.web.explaining import limit_words
 
 _METHODS = ("get", "post")
+_KNOWN = frozenset("GET PUT POST DELETE OPTIONS HEAD PATCH".split())
 _REST = "rest"
 
 
@@ -76,7 +77,8 @@ def document(
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         path = route.match + (f"{{{_REST}}}" if route.match.endswith("/") else "")
-        paths[path] = {method: _of_route(route, method) for method in _METHODS}
+        methods = dict.fromkeys((*_METHODS, *(method.lower() for method in route.methods if method in _KNOWN)))
+        paths[path] = {method: _of_route(route.for_method(method), method) for method in methods}
     for method, path in ours:
         operation = OPERATIONS.get((method, path))
         if operation is not None:

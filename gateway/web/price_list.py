@@ -110,7 +110,8 @@ class PriceListPlace:
         for route in self._routes().listed:
             below = " and everything below" if route.match.endswith("/") else ""
             limits = "".join(f"; {limit_words(limit)}" for limit in route.limits)
-            lines.append(f"- [{route.name}]({self._url}{route.match}){below}: {route.price}{limits}")
+            others = "".join(f"; {method}: {one.price}" for method, one in route.methods.items())
+            lines.append(f"- [{route.name}]({self._url}{route.match}){below}: {route.price}{others}{limits}")
         lines += [
             "", "## More", "",
             f"- [Prices as JSON]({self._url}/.well-known/pricing.json): the same, for programs",
