@@ -507,6 +507,12 @@ class StatementSource(Protocol):
     def batches(self, keeper: int, first: int, accounts: Sequence[int]) -> Batches:
         """From that on, in order; at least all that hold records of these accounts, if any are named."""
 
+    def batches_of(self, keeper: int, first: int, request: RequestId) -> Batches:
+        """From that on, in order, all that hold records of this request; and maybe others."""
+
+    def rule(self, keeper: int, tariff: int) -> str:
+        """The price of a tariff, as it was written."""
+
     def hours(self, last: Mapping[int, int], accounts: Sequence[int]) -> Iterable[Sum]:
         """What was folded of each host up to a batch, in order: of time if there are several hosts."""
 

@@ -38,7 +38,7 @@ from gateway.core.letters import STOP_PATH
 from gateway.core.limits import Limiter
 from gateway.core.money import Money
 from gateway.core.places import Places
-from gateway.core.refusals import GatewayBusy, NoRoute, PaymentServiceUnavailable
+from gateway.core.refusals import GatewayBusy, MethodNotAllowed, NoRoute, PaymentServiceUnavailable
 from gateway.core.reversals import Notice
 from gateway.core.routes import RESERVED_PREFIXES
 from gateway.core.secrets import Secret
@@ -74,7 +74,9 @@ from gateway.web.front import Sparing
 from gateway.web.guard import Handler, continue_at_once, guarded
 from gateway.web.letters import LetterPlace
 from gateway.web.pages import Pages
+from gateway.web.price_list import PriceListPlace
 from gateway.web.proxy import Proxy, continue_when_paid
+from gateway.web.quotes import QuotePlace
 from gateway.web.refusals import Refusals, as_problem
 from gateway.web.status import AdminPlace
 from gateway.web.subscriptions import SubscriptionPlace
@@ -235,6 +237,10 @@ class Gateway:
         )
         self.look_back = LookBack(statement_books(settings), SqliteScratch, self.clock)
         self.proxy = self._proxy()
+        self.own_paths = {
+            *(settings.stripe.webhook_aliases if settings.stripe else ()),
+            *settings.price_list_aliases,
+        }
         self.recovered = Recovered(0, 0)
         self._opened = AsyncExitStack()
         self._linking: asyncio.Task[None] | None = None
@@ -435,7 +441,6 @@ class Gateway:
     def relay(self, lend: Callable[[], Borrower]) -> Relay:
         """The express road, on the running loop; `lend` makes what serves our own addresses."""
         settings = self.settings
-        aliases = settings.stripe.webhook_aliases if settings.stripe else ()
         return Relay(
             serve=self.serve.serve,
             refusals=lambda refusal, exchange, route: self.refusals.answer(refusal, exchange, route).plain(),
@@ -443,7 +448,7 @@ class Gateway:
             log_failure=lambda id, error: log_failure(self.report, id, error),
             complain=Sparing(self.report),
             lend=lend,
-            own_paths=frozenset(aliases),
+            own_paths=self.own_paths,
             clock=self.clock,
             numbers=self.numbers,
             cookie=self.cookies.name,
@@ -537,6 +542,8 @@ class Gateway:
         before = {route.name: route for route in self.serve.routes.routes}
         after = {route.name: route for route in settings.routes.routes}
         self.serve.routes = settings.routes
+        served = {path for path in self.settings.price_list_aliases if settings.routes.serves(path)}
+        self.own_paths -= served  # an upstream's from now on, whatever else waits for a restart
         keys = self._take_up(settings)
         return {
             "reloaded": True,
@@ -633,6 +640,23 @@ class Gateway:
         self._add(app, "GET", "/-/wallet", wallet.show)
         self._add(app, "GET", "/-/wallet/statement.csv", wallet.statement)
         self._add(app, "GET", "/-/paid", pages.paid)
+        quotes = QuotePlace(
+            visitors=visitors, routes=lambda: self.serve.routes, ledger=self.ledger, look_back=self.look_back,
+            limits=self.limits, frozen=self.freezes, roots=self.aliases, currency=self.settings.currency,
+            public_url=self.settings.public_url,
+        )  # fmt: skip
+        prices = PriceListPlace(
+            templates=self.templates, routes=lambda: self.serve.routes, currency=self.settings.currency,
+            public_url=self.settings.public_url, top_up=self.price if self.payments is not None else None,
+            plans=self.settings.plans if subscriptions.offered else (), header=self.settings.tokens.header,
+        )  # fmt: skip
+        for path, (alias, handler) in prices.addresses().items():
+            self._add(app, "GET", path, handler)
+            if alias in self.settings.price_list_aliases:
+                self._add(app, "*", alias, self._unless_a_route_serves_it(handler))
+        self._add(app, "GET", "/-/api/v1/quote", quotes.quote)
+        self._add(app, "POST", "/-/api/v1/quote", quotes.quote)
+        self._add(app, "GET", "/-/api/v1/requests/{id}", quotes.request)
         self._add(app, "GET", "/-/style.css", pages.style)
         if self.payments is not None:
             self._add(app, "GET", "/-/wallet/receipt", wallet.receipt)
@@ -665,6 +689,18 @@ class Gateway:
                 self._add(app, "POST", path, place.receive)
         for prefix in RESERVED_PREFIXES:
             self._add(app, "*", f"{prefix}{{rest:{_ANYTHING}}}", _nothing_here)
+
+    def _unless_a_route_serves_it(self, handler: Handler) -> Handler:
+        """Routes may have come with a reload that serve what was our alias before."""
+
+        async def either(request: web.Request) -> web.StreamResponse:
+            if request.path not in self.own_paths:
+                return await self.proxy.handle(request)
+            if request.method not in ("GET", "HEAD"):
+                raise MethodNotAllowed()
+            return await handler(request)
+
+        return either
 
     def _add(self, app: web.Application, method: str, path: str, handler: Handler) -> None:
         bounded = guarded(handler, report=self.report, new_id=self.new_id, tell=self.refusals.tell)

@@ -50,6 +50,20 @@ def check(config: Path, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("what", metavar="METHOD|REQUEST")
+@click.argument("url", required=False)
+@click.option("--token", default=None, help="For whoever has this token; - reads it from the standard input.")
+@click.option("--content-length", "length", type=click.IntRange(min=0), default=None, help="Bytes of its body.")
+@config_option
+@json_option
+def explain(what: str, url: str | None, token: str | None, length: int | None, config: Path, as_json: bool) -> None:
+    """What METHOD URL would cost by the configuration as it is now; or what REQUEST (req_…) did cost, by the books."""
+    from gateway.cli.explain import explain as explained
+
+    explained(config, what, url, token=token, length=length, as_json=as_json)
+
+
+@main.command()
 @config_option
 @json_option
 def reload(config: Path, as_json: bool) -> None:

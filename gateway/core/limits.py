@@ -63,6 +63,10 @@ class Limit:
         """Whether it makes a difference who has paid."""
         return self.per in _BY_CALLER or self.callers != "all"
 
+    def is_met(self, *, paid: bool) -> bool:
+        """Whether it counts a caller who has paid, or has not."""
+        return self.callers != ("unpaid" if paid else "paid")
+
     def _quota(self) -> str:
         if self.rate is None:
             return f'q={self.at_once};qu="concurrent-requests"'

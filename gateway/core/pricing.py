@@ -12,7 +12,7 @@ from math import lcm
 from typing import Literal
 
 from gateway.core import usage
-from gateway.core.charging import ALWAYS, ChargeWhen
+from gateway.core.charging import ALWAYS, WHOLE, ChargeWhen
 from gateway.core.json_paths import JsonPaths, Sought
 from gateway.core.meters import CallMeter, Meter
 from gateway.core.money import Money
@@ -45,6 +45,8 @@ class Price:
     looks_inside = False
     """And its body."""
     slice = None
+    charge = WHOLE
+    flat = True
 
     free: bool = field(init=False, compare=False, repr=False)
     _nothing: Money = field(init=False, compare=False, repr=False)
@@ -137,6 +139,11 @@ class MeteredPrice:
         return self.maximum
 
     @property
+    def flat(self) -> bool:
+        """Whether what is used does not matter: an amount for each call."""
+        return not self.per and not self.reported and self.base == self.maximum
+
+    @property
     def units(self) -> frozenset[str]:
         """What has a price."""
         return frozenset(self._weights)
@@ -195,3 +202,8 @@ class MeteredPrice:
 
 
 AnyPrice = Price | MeteredPrice
+
+
+def first_hold(price: AnyPrice, ceiling: Money) -> Money:
+    """What is held before a request is forwarded that costs this much at most: all of it, or the first slice."""
+    return ceiling if price.slice is None or ceiling < price.slice else price.slice

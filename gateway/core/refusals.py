@@ -110,6 +110,14 @@ class NoRoute(Refusal):
 
 
 @dataclass(eq=False)
+class UnknownRequest(Refusal):
+    """The books hold nothing of a request of this caller's by this id."""
+
+    status = 404
+    code = "unknown_request"
+
+
+@dataclass(eq=False)
 class MethodNotAllowed(Refusal):
     """The method cannot be served at all (CONNECT, TRACE)."""
 

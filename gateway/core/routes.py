@@ -5,7 +5,7 @@ matter, and two routes can only shadow one another by having the same match. A r
 flight keeps the route, and so the price, that it was quoted.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -148,6 +148,10 @@ class Route:
     once: bool = True
     """Whether what is asked for with one `Idempotency-Key` is sold once. If not, the key is the upstream's affair."""
     owner: str = "operator"
+    listed: bool = True
+    """Whether it is in the public price list."""
+    methods: Mapping[str, "Route"] = field(default_factory=dict, hash=False)
+    """The same route at another price, for the methods that have one; their names in capital letters."""
 
     tariff: Tariff = field(init=False, compare=False, repr=False)
     """What the ledger keeps of this route's price; made once, not with every request."""
@@ -158,6 +162,15 @@ class Route:
     def __post_init__(self) -> None:
         object.__setattr__(self, "tariff", Tariff(self.name, self.owner, 0, str(self.price)))
         object.__setattr__(self, "tells_callers_apart", any(limit.tells_callers_apart for limit in self.limits))
+
+    @property
+    def variants(self) -> tuple["Route", ...]:
+        """Itself, and what it is for the methods that have a price of their own."""
+        return (self, *self.methods.values())
+
+    def for_method(self, method: str) -> "Route":
+        """What it is for this method, however that is spelt: an upstream may not tell `post` from `POST`."""
+        return self.methods.get(method.upper(), self) if self.methods else self
 
     def upstream_target(self, target: Target) -> str:
         """The request target for the upstream: the caller's own bytes, its beginning replaced if the route says so."""
@@ -179,6 +192,15 @@ class RouteTable:
             for route in sorted(self.routes, key=lambda route: len(route.match), reverse=True)
             if route.match.endswith("/")
         )
+
+    @property
+    def listed(self) -> tuple[Route, ...]:
+        """Those that are in the public price list."""
+        return tuple(route for route in self.routes if route.listed)
+
+    def serves(self, path: str) -> bool:
+        """Whether this path, as it stands here, is one of a route."""
+        return self._find(path) is not None
 
     def match(self, target: Target) -> Route:
         """The route of this target. Raises NoRoute, or AmbiguousTarget if its spelling could mean two routes.

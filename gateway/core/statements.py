@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
+from gateway.core.ids import RequestId
 from gateway.core.ledger import Kind
 from gateway.core.money import Money, written
 
@@ -42,6 +43,45 @@ def columns(line: Line) -> dict[str, Any]:
     time = datetime.fromtimestamp(line.at_ms / 1000, UTC).isoformat(timespec="milliseconds")
     found |= {"time": time, "cost": written(line.cost), "credited": written(line.credited)}
     return {name: found[name] for name in COLUMNS}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a record did to the cost of its request, and when it was booked."""
+
+    at_ms: int
+    kind: Kind
+    amount: Money
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """All that the books hold of one request. `rule` is the price as it was written then."""
+
+    id: RequestId
+    account: str
+    owner: str
+    route: str
+    rule: str
+    token: int
+    steps: tuple[Step, ...]
+    """In the order in which they were booked; the first is the capture, unless its batch was pruned."""
+
+    @property
+    def cost(self) -> Money:
+        """What it has cost by now."""
+        return sum((step.amount for step in self.steps[1:]), self.steps[0].amount)
+
+    @property
+    def state(self) -> str:
+        """As in a statement."""
+        kinds = {step.kind for step in self.steps}
+        if not kinds & _CAPTURES:
+            return "adjusted"
+        return STATES[max(RANKS[kind] for kind in kinds)]
+
+
+_CAPTURES = frozenset((Kind.CAPTURE, Kind.GATED_CAPTURE))
 
 
 @dataclass(frozen=True, slots=True)

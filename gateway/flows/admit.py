@@ -27,10 +27,9 @@ class Admit:
 
     async def admit(self, exchange: Exchange, caller: Caller, route: Route) -> Callable[[], None]:
         paid = await self._has_paid(caller, route) if route.tells_callers_apart else False
-        unmet = "unpaid" if paid else "paid"
         limits, asks, places = [], [], []
         for limit in route.limits:
-            if limit.callers == unmet:
+            if not limit.is_met(paid=paid):
                 continue
             key = f"{limit.name} {_subject(limit, exchange, caller, route, paid)}"
             if limit.rate is None:

@@ -18,7 +18,7 @@ from gateway.core.idempotency import FIELD
 from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.places import Places
-from gateway.core.pricing import LOOKED_AT_BYTES_MAX, AnyPrice, MeteredPrice
+from gateway.core.pricing import LOOKED_AT_BYTES_MAX, AnyPrice, MeteredPrice, first_hold
 from gateway.core.refusals import PaymentRequired, Refusal
 from gateway.core.routes import Route, RouteTable
 from gateway.core.targets import Target
@@ -62,7 +62,7 @@ class Serve:
         try:
             exchange.check()
             target = targets.read(exchange.target, method=exchange.method, host=exchange.host)
-            route = self.routes.match(target)
+            route = self.routes.match(target).for_method(exchange.method)
             caller = await self._callers.identify(exchange, route)
             if route.limits:
                 # Before the hold: a request turned away must leave no money set aside.
@@ -114,7 +114,7 @@ class Serve:
         max_price = exchange.headers.get("Gateway-Max-Price")
         if max_price is not None:
             headers.agrees(max_price, ceiling)
-        held = ceiling if price.slice is None or ceiling < price.slice or kept is not None else price.slice
+        held = ceiling if kept is not None else first_hold(price, ceiling)
         hold = await self._ledger.hold(
             caller.account, held, id=exchange.id, token=caller.token_tag, tariff=route.tariff
         )

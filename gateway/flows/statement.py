@@ -13,7 +13,7 @@ Lines of one host come in the order of its batches; of several, in the order of 
 
 import asyncio
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -28,11 +28,13 @@ from gateway.core.statements import (
     STATES,
     Chain,
     Day,
+    Explained,
     History,
     Line,
     Moved,
     Period,
     Piece,
+    Step,
     Sum,
 )
 from gateway.core.transfers import HOUR_MS, hour_of
@@ -225,6 +227,36 @@ def _count(kind: int) -> int:
     return (kind <= Kind.GATED_CAPTURE) - (kind == Kind.VOID)
 
 
+def explained(source: StatementSource, request: RequestId, holders: Sequence[str] | None = None) -> Explained | None:
+    """What the books hold of a request, if it was of one of these holders; of anybody's if none are named.
+
+    The id says when it began, so only the batches from a day before that on are searched: a clock may have been set
+    back meanwhile.
+    """
+    if holders is not None and not any(source.accounts(holder) for holder in holders):
+        return None  # nobody ever paid into it: a stranger does not make us search
+    found: list[tuple[int, int, Record]] = []
+    for chain in source.chains():
+        first = source.first_batch(chain.keeper, chain.anchored, request.at_ms - DAY_MS)
+        for _, at_ms, _, payload in () if first is None else source.batches_of(chain.keeper, first, request):
+            found += [(at_ms, chain.keeper, one) for one in Record.unpack_all(payload) if one.request == request]
+    if not found:
+        return None
+    found.sort(key=lambda each: (each[2].kind > Kind.GATED_CAPTURE, each[0]))
+    _, keeper, first_record = found[0]
+    holder, unit = source.account(first_record.account)
+    if holders is not None and holder not in holders:
+        return None
+    tariff = first_record.tariff
+    owner, route = next((owner, route) for key, owner, route in source.tariffs() if key == (keeper, tariff))
+    steps: dict[tuple[int, Kind], int] = {}
+    for at_ms, _, record in found:  # what was taken from several purses at once is one step
+        key = at_ms, record.kind
+        steps[key] = steps.get(key, 0) + record.micros
+    told = tuple(Step(at_ms, kind, Money(micros, unit)) for (at_ms, kind), micros in steps.items())
+    return Explained(request, holder, owner, route, source.rule(keeper, tariff), first_record.token, told)
+
+
 class LookBack:
     """What holders see of their own accounts, while requests are served.
 
@@ -253,6 +285,10 @@ class LookBack:
     async def lines(self, account: str, period: Period, *, by_request: bool) -> list[Line]:
         """A statement; none for an account that nobody ever paid into. Raises BooksSlow, BooksRefused, TooManyLines."""
         return await self._read(lambda: self._lines(account, period, by_request=by_request))
+
+    async def explained(self, request: RequestId, holders: Sequence[str]) -> Explained | None:
+        """What is on record of a request of theirs, if it is. Raises BooksSlow, BooksRefused."""
+        return await self._read(lambda: self._explained(request, holders))
 
     async def _read(self, work: Callable[[], _Read]) -> _Read:
         if self._waiting >= _WAITING_MAX:
@@ -284,6 +320,10 @@ class LookBack:
         ours = tuple(purse for purse in purses if purse.unit == unit)
         named = tuple(purse for purse in purses if is_named(purse.unit))
         return History(tuple(days), tuple(money[:_MOVES_MAX]), ours, to_the_hour, named)
+
+    def _explained(self, request: RequestId, holders: Sequence[str]) -> Explained | None:
+        with self._books.open(seconds=_STATEMENT_SECONDS_MAX) as source:
+            return explained(source, request, holders)
 
     def _lines(self, account: str, period: Period, *, by_request: bool) -> list[Line]:
         with self._books.open(seconds=_STATEMENT_SECONDS_MAX) as source:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Protocol
@@ -51,7 +52,7 @@ class Relay:
         log_failure: Callable[[str, Exception], None],
         complain: Callable[..., None],
         lend: Callable[[], Borrower],
-        own_paths: frozenset[str],
+        own_paths: AbstractSet[str],
         clock: Clock,
         numbers: RequestNumbers,
         cookie: str,

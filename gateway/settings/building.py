@@ -3,6 +3,7 @@
 import base64
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -56,6 +57,8 @@ from gateway.settings.values import (
 )
 
 _TRIES = "10/hour"
+_METHOD_OVERRIDES = frozenset(("x-http-method-override", "x-http-method", "x-method-override"))
+"""Fields by which some upstreams take a request for one of another method, which has another price."""
 _DAY_MAX_TIMES = 5
 _MOST_TIMES, _DAY_TIMES, _MONTH_TIMES = 20, 10, 4
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- read, not bound
@@ -92,6 +95,7 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
             _route(route, upstreams, shape.currency, limiting.limits(shape.limits.everywhere, ""))
             for route in shape.routes
         ),
+        price_list_aliases=tuple(dict.fromkeys(shape.price_list.aliases)),
         timeouts=_timeouts(shape.timeouts),
         ledger_seconds=forms.duration(shape.timeouts.ledger),
         limits=LimitSettings(
@@ -297,14 +301,14 @@ def _credential(shape: CredentialShape) -> UpstreamCredential | None:
 
 def _route(shape: RouteShape, upstreams: Mapping[str, Upstream], currency: str, everywhere: tuple[Limit, ...]) -> Route:
     plain = (limiting.plain(shape.limit, shape.name),) if shape.limit else ()
-    return Route(
+    made = Route(
         name=shape.name,
         match=shape.match,
         upstream=upstreams[shape.upstream],
         price=pricing.price(shape.price, shape.charge_when, currency),
         rewrite="/" if shape.strip_prefix else shape.rewrite,
         host=relay_forms.host(shape.host),
-        request_fields=_field_rules(shape.request_headers),
+        request_fields=_field_rules(shape.request_headers, _METHOD_OVERRIDES if shape.methods else frozenset()),
         answer_fields=_field_rules(shape.answer_headers),
         concurrency_max=shape.concurrency,
         context_key=shape.context_key,
@@ -314,12 +318,15 @@ def _route(shape: RouteShape, upstreams: Mapping[str, Upstream], currency: str, 
         durability=shape.durability,
         once=shape.idempotency == "gateway",
         owner=shape.owner,
+        listed=shape.listed,
     )
+    priced = {name: pricing.price(text, shape.charge_when, currency) for name, text in shape.methods.items()}
+    return replace(made, methods={name: replace(made, price=price) for name, price in priced.items()})
 
 
-def _field_rules(shape: FieldRulesShape) -> FieldRules:
+def _field_rules(shape: FieldRulesShape, removed: frozenset[str] = frozenset()) -> FieldRules:
     return FieldRules(
         set=tuple(shape.set.items()),
         add=tuple((name, value) for name, values in shape.add.items() for value in values),
-        remove=frozenset(name.lower() for name in shape.remove),
+        remove=removed | {name.lower() for name in shape.remove},
     )

@@ -101,6 +101,12 @@ def _settings(field: FieldInfo, path: Pattern) -> Iterator[Setting]:
         yield Setting(path, Form("by name", ""), description, "", section=True, by_name=True)
         yield Setting((*path, NAME), seen.form, "", "", many=seen.many)
         return
+    if seen.by_name and seen.either:
+        yield Setting(path, Form("by name", ""), description, _default(field, seen), section=True, by_name=True)
+        yield Setting((*path, NAME), seen.form, "", "")
+        for model in seen.models:
+            yield from _of(model, (*path, NAME))
+        return
     if not seen.models or seen.either:
         yield Setting(
             path,

@@ -72,6 +72,11 @@ class Draft:
         node = find(self._root, path)
         return range(len(node.value)) if node is not None and isinstance(node.value, tuple) else range(0)
 
+    def prices(self, route: int) -> list[Path]:
+        """Where the prices of a route stand: for all methods, and for single ones."""
+        each = [("routes", route, "methods", method) for method in self.names("routes", route, "methods")]
+        return [("routes", route, "price"), *each]
+
     def paths(self, pattern: Pattern) -> Iterator[Path]:
         """Every path in the tree that falls under a pattern of the catalogue."""
         found: list[Path] = [()]

@@ -78,13 +78,13 @@ def limits_of_money_can_be_met(draft: Draft) -> None:
         path = (*limit.path, "rate")
         if currency and limit.rate.currency != currency:
             draft.report.add(path, f"this is in {limit.rate.currency}, but `currency` is {currency}")
-        elif limit.route is not None and draft.text("routes", limit.route, "price") == forms.FREE:
+        elif limit.route is not None and all(draft.text(*one) == forms.FREE for one in draft.prices(limit.route)):
             draft.report.add(path, "the route is free, so this would never count anything")
         for route in draft.numbers("routes") if limit.route is None else [limit.route]:
-            price = draft.read(forms.price, "routes", route, "price")
-            if price is not None and price.micros > limit.rate.amount:
-                words = f"routes[{route}] costs {price}, which is more, so nobody could ever call it"
-                draft.report.add(path, words)
+            for price in (draft.read(forms.price, *one) for one in draft.prices(route)):
+                if price is not None and price.micros > limit.rate.amount:
+                    words = f"routes[{route}] costs {price}, which is more, so nobody could ever call it"
+                    draft.report.add(path, words)
 
 
 def limits_have_names_of_their_own(draft: Draft) -> None:

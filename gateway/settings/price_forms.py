@@ -19,6 +19,7 @@ _COUNT = re.compile(r"([0-9]{1,15}) ?(k|M)?|(k|M)")
 _FACTORS = {"k": 1000, "M": 1_000_000}
 _BYTES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _TIMES = {"second": 1, "minute": 60, "hour": 3600}
+_METHOD = re.compile(r"[A-Z]+(-[A-Z]+)*")
 _MEMBER = re.compile(r"[^.\s\x00-\x1f\x7f]+")
 
 
@@ -67,6 +68,13 @@ def _bounded(count: int, text: str) -> int:
     if not 1 <= count <= COUNT_MAX:
         raise ValueError(f"{shown(text)} is for none, or for more than {COUNT_MAX}")
     return count
+
+
+def method(text: str) -> str:
+    """A method that has a price of its own."""
+    if not _METHOD.fullmatch(text) or text in ("CONNECT", "TRACE"):
+        raise ValueError(f"{shown(text)} is not a method that is served; write one in capital letters, such as POST")
+    return text
 
 
 def unit(text: str) -> str:

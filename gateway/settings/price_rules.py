@@ -16,9 +16,9 @@ from gateway.settings.suggestions import did_you_mean
 
 def _metered(draft: Draft) -> Iterator[Path]:
     for number in draft.numbers("routes"):
-        path = ("routes", number, "price")
-        if draft.is_mapping(*path) and not draft.report.is_bad(path):
-            yield path
+        for path in draft.prices(number):
+            if draft.is_mapping(*path) and not draft.report.is_bad(path):
+                yield path
 
 
 def metered_amounts_are_of_one_currency(draft: Draft) -> None:
@@ -87,7 +87,8 @@ def metered_units_are_known(draft: Draft) -> None:
 
 def what_is_free_is_not_charged(draft: Draft) -> None:
     for number in draft.numbers("routes"):
-        if draft.given("routes", number, "charge_when") and draft.text("routes", number, "price") == forms.FREE:
+        is_free = all(draft.text(*path) == forms.FREE for path in draft.prices(number))
+        if is_free and draft.given("routes", number, "charge_when"):
             draft.report.add(("routes", number, "charge_when"), "the route is free, so nothing is charged when")
 
 

@@ -12,7 +12,7 @@ def notes(settings: Settings) -> list[str]:
 
 
 def _on_payments(settings: Settings) -> Iterator[str]:
-    priced = [route for route in settings.routes.routes if not route.price.free]
+    priced = [one for route in settings.routes.routes for one in route.variants if not one.price.free]
     if settings.stripe is None:
         without = "stripe: not set; the gateway starts, but "
         yield without + ("a 402 carries no payment_url." if priced else "no payment can be taken.")

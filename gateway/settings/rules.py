@@ -68,10 +68,10 @@ def stand_ins_for_stripe_stay_at_home(draft: Draft) -> None:
 def amounts_are_of_one_currency(draft: Draft) -> None:
     currency = draft.read(forms.currency, "currency")
     for number in draft.numbers("routes"):
-        price = draft.read(forms.price, "routes", number, "price")
-        if price and currency and price.currency != currency:
-            words = f"the price is in {price.currency}, but `currency` is {currency}"
-            draft.report.add(("routes", number, "price"), words)
+        for path in draft.prices(number):
+            price = draft.read(forms.price, *path)
+            if price and currency and price.currency != currency:
+                draft.report.add(path, f"the price is in {price.currency}, but `currency` is {currency}")
 
 
 def a_top_up_can_be_paid(draft: Draft) -> None:
@@ -248,6 +248,17 @@ def routes_leave_our_own_addresses_alone(draft: Draft) -> None:
             draft.report.add(("routes", number, "match"), "stripe.webhook_aliases receives webhooks on this path")
 
 
+def the_price_list_hides_nothing_of_an_upstream(draft: Draft) -> None:
+    for alias in draft.numbers("price_list", "aliases"):
+        path = draft.text("price_list", "aliases", alias)
+        for number in draft.numbers("routes"):
+            match = draft.read(forms.match, "routes", number, "match")
+            if path and match and (match == path or (match.endswith("/") and path.startswith(match))):
+                which = shown(draft.text("routes", number, "name") or f"routes[{number}]")
+                draft.report.add(("price_list", "aliases", alias), f"the route {which} serves this path")
+                break
+
+
 def a_database_is_shared_as_it_can_be(draft: Draft) -> None:
     url = draft.read(forms.database, "store")
     if url is None:
@@ -278,5 +289,6 @@ ALL: tuple[Callable[[Draft], None], ...] = (
     routes_lead_to_an_upstream,
     routes_do_not_shadow_one_another,
     routes_leave_our_own_addresses_alone,
+    the_price_list_hides_nothing_of_an_upstream,
     a_database_is_shared_as_it_can_be,
 )

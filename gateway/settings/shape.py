@@ -32,6 +32,7 @@ from gateway.settings.texts import (
     JsonPaths,
     ListenerText,
     MatchText,
+    MethodName,
     Name,
     OriginText,
     Otherwise,
@@ -510,6 +511,11 @@ class RouteShape(Shape):
         PriceOfRoute,
         Field(description="What an answered call costs, or how it adds up. Never left out: `free` must be said."),
     ]
+    methods: Annotated[
+        dict[MethodName, PriceOfRoute],
+        Otherwise("all cost the same"),
+        Field(description="What a call costs by its method, such as `POST`; all others cost `price`."),
+    ] = Field(default_factory=dict)
     charge_when: Annotated[ChargeShape, Field(description="Which answers are charged, and for what part.")] = (
         ChargeShape()
     )
@@ -570,6 +576,17 @@ class RouteShape(Shape):
         ),
     ] = "gateway"
     owner: Annotated[Name, Field(description="Who earns what this route takes.")] = "operator"
+    listed: Annotated[Truth, Field(description="Whether it is in the public price list, and in the wallet's.")] = True
+
+
+class PriceListShape(Shape):
+    aliases: Annotated[
+        list[Literal["/pricing", "/pricing.json", "/llms.txt", "/openapi.json"]],
+        Field(
+            description="Paths at the root under which the price list is served, too. None that a route serves: the "
+            "upstream's own is never hidden."
+        ),
+    ] = Field(default_factory=list)
 
 
 class LimitsShape(Shape):
@@ -809,6 +826,7 @@ class GatewayShape(Shape):
     routes: Annotated[list[RouteShape], Field(description="Which path goes to which upstream, at what price.")] = Field(
         default_factory=list
     )
+    price_list: Annotated[PriceListShape, Field(description="What is told of prices to everybody.")] = PriceListShape()
     timeouts: Annotated[TimeoutsShape, Field(description="How long callers, and the books, may take.")] = (
         TimeoutsShape()
     )

@@ -142,6 +142,7 @@ AmountPerText = Annotated[
     Form("amount for so many", '"3.00 usd per 1M"'),
     _written(r"[0-9]+(\.[0-9]+)? ?[A-Za-z]{3}( *(/|per) *.+)?"),
 ]
+MethodName = Annotated[str, _check(price_forms.method)]
 UnitName = Annotated[str, _check(price_forms.unit)]
 OwnUnit = Annotated[str, _check(price_forms.own_unit)]
 JsonPath = Annotated[str, _check(price_forms.json_path), Form("path in JSON", "usage.pages")]

@@ -227,6 +227,8 @@ class Settings:
     secrets: SecretSettings
     upstreams: Mapping[str, Upstream]
     routes: RouteTable
+    price_list_aliases: tuple[str, ...]
+    """Paths at the root under which the price list is served, too; no route serves them."""
     timeouts: CallerTimeouts
     ledger_seconds: float
     """How long an answer may wait for the record of its price."""

@@ -61,6 +61,13 @@ WORDS: dict[type[Refusal], Words] = {
         lambda r: "The operator takes none from the country of this address. Nothing was charged.",
     ),
     no.NoRoute: Words("Not found", lambda r: "No route of this gateway has this address."),
+    no.UnknownRequest: Words(
+        "There is no such request of yours",
+        lambda r: (
+            "The books hold nothing of it: it cost nothing, is too old, or is not of this token. Nothing was charged "
+            "for asking."
+        ),
+    ),
     no.MethodNotAllowed: Words("Method not allowed", lambda r: "This gateway does not serve this method."),
     no.KeyInFlight: Words(
         "The same request is under way",

@@ -115,7 +115,7 @@ class WalletPlace:
             payment_url=payment_url,
             top_up=self._price,
             payer_chooses=self._top_up.payer_chooses,
-            routes=self._routes().routes,
+            routes=self._routes().listed,
             auto=auto,
             subscribed=subscribed,
             mark=self._visitors.mark(caller) if caller and self._codes else None,

@@ -199,3 +199,13 @@ def test_what_is_forwarded_is_what_was_sent_less_the_prefix(rest: str) -> None:
 
 def test_a_route_s_tariff_says_whose_it_is_and_what_it_costs() -> None:
     assert replace(route("/paid/"), owner="anna").tariff == Tariff("/paid/", "anna", 0, "0.002 usd")
+
+
+def test_a_method_may_have_a_price_of_its_own_however_it_is_spelt() -> None:
+    plain = route("/paid/")
+    made = replace(plain, methods={"POST": replace(plain, price=FREE)})
+    assert [made.for_method(method).price for method in ("POST", "post", "PoSt")] == [FREE] * 3
+    assert [made.for_method(method) for method in ("GET", "POSTS", "")] == [made] * 3
+    assert [one.price for one in made.variants] == [PAID, FREE]
+    assert plain.for_method("POST") is plain
+    assert made != plain, "a reload says that it has changed"

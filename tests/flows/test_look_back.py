@@ -11,6 +11,7 @@ import pytest
 from gateway.adapters.postgres.statement import PostgresStatementBooks
 from gateway.adapters.sqlite.scratch import SqliteScratch
 from gateway.adapters.sqlite.statement import SqliteStatementBooks
+from gateway.core.ids import RequestId
 from gateway.core.ledger import Kind, Tariff
 from gateway.core.statements import DAY_MS, Period, PurseRow
 from gateway.flows import statement as flow
@@ -181,3 +182,77 @@ async def test_no_more_readers_than_there_may_be_and_none_waits_for_long(tmp_pat
 def test_books_that_are_not_there_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BooksRefused), SqliteStatementBooks(tmp_path / "none.db").open(seconds=1):
         raise AssertionError("not reached")
+
+
+def settled_request(books: Batches) -> RequestId:
+    """One that was captured, corrected upwards, and given back later; with others in the same batches."""
+    books.credit("stripe:cs_1", 5_000_000)
+    books.credit("stripe:cs_2", 5_000_000, "bob")
+    number = books.record(Kind.GATED_CAPTURE, 100, SEARCH)
+    books.record(Kind.CAPTURE, 7, SEARCH, "bob")
+    books.commit(NOON)
+    books.record(Kind.CORRECTION, 20, SEARCH, request=number)
+    books.commit(NOON + 1)
+    books.record(Kind.CORRECTION, -120, SEARCH, request=number)
+    books.commit(NOON + 2 * DAY_MS)
+    return RequestId(NOON + number, number)
+
+
+def test_a_request_is_explained_with_all_that_became_of_it(books: Batches, look_back: LookBack) -> None:
+    id = settled_request(books)
+    found = asyncio.run(look_back.explained(id, ["other", "ann"]))
+    assert found is not None
+    assert (found.id, found.account, found.owner, found.route, found.rule) == (id, "ann", "anna", "search", "p")
+    assert [(step.at_ms, step.kind, step.amount.micros) for step in found.steps] == [
+        (NOON, Kind.GATED_CAPTURE, 100),
+        (NOON + 1, Kind.CORRECTION, 20),
+        (NOON + 2 * DAY_MS, Kind.CORRECTION, -120),
+    ]
+    assert (found.cost.micros, found.state) == (0, "corrected")
+
+
+def test_a_request_of_somebody_else_is_not_there(books: Batches, look_back: LookBack) -> None:
+    id = settled_request(books)
+    assert asyncio.run(look_back.explained(id, ["bob"])) is None
+    assert asyncio.run(look_back.explained(id, [])) is None
+    assert asyncio.run(look_back.explained(RequestId(id.at_ms, id.number + 100), ["ann"])) is None
+
+
+def test_what_was_voided_is_told_to_have_cost_nothing(books: Batches, look_back: LookBack) -> None:
+    books.credit("stripe:cs_1", 5_000_000)
+    number = books.record(Kind.GATED_CAPTURE, 100, SEARCH)
+    books.commit(NOON)
+    books.record(Kind.VOID, -100, SEARCH, request=number)
+    books.commit(NOON + 1)
+    found = asyncio.run(look_back.explained(RequestId(NOON + number, number), ["ann"]))
+    assert found is not None
+    assert (found.cost.micros, found.state) == (0, "voided")
+
+
+def test_of_a_request_whose_beginning_is_gone_only_the_rest_is_told(books: Batches, look_back: LookBack) -> None:
+    books.credit("stripe:cs_1", 5_000_000)
+    books.record(Kind.CAPTURE, 120, SEARCH)
+    books.record(Kind.CORRECTION, -120, SEARCH, request=5)
+    books.commit(NOON + HOUR)
+    found = asyncio.run(look_back.explained(RequestId(NOON + 5, 5), ["ann"]))
+    assert found is not None
+    assert ([step.amount.micros for step in found.steps], found.state) == ([-120], "adjusted")
+
+
+def test_who_never_paid_does_not_make_the_books_be_searched(books: Batches, look_back: LookBack) -> None:
+    id = settled_request(books)
+    with look_back._books.open(seconds=5) as source:
+        unsearched = Unsearched(source)
+        assert flow.explained(unsearched, id, ["eve", "mallory"]) is None  # type: ignore[arg-type]
+        with pytest.raises(AssertionError):
+            flow.explained(unsearched, id, ["eve", "ann"])  # type: ignore[arg-type]
+
+
+class Unsearched:
+    """Books that may be asked for accounts, and for nothing else."""
+
+    def __init__(self, source: StatementSource) -> None:
+        self.accounts = source.accounts
+
+    def chains(self) -> None:
+        raise AssertionError("it was searched")

@@ -59,7 +59,7 @@ def test_a_long_story_in_sqlite(tmp_path: Path, seed: int, record_property: Call
 def test_a_long_story_in_postgresql(postgres: Server, seed: int, record_property: Callable[[str, Any], None]) -> None:
     """With the plain purse alone. In a database that hosts share, what comes back to an empty purse is known a moment
     later, so that which purse a request draws on is a question of time; what several purses promise there is shown by
-    `tests/adapters/test_ledger_purses.py` and, for hosts and workers in simulated time, `test_money_is_conserved.py`.
+    `tests/adapters/test_ledger_purses.py` and, for hosts and workers in simulated time, `test_slices_are_exact.py`.
     """
     count = SENTENCES // 10
     operations = tell(PostgresGround(asyncio.run(postgres.schema())), seed, count, without=("grant",))

@@ -106,3 +106,47 @@ def test_a_mistake_in_a_price_is_told_where_it_is(price: object, path: str, word
 def test_a_mistake_in_a_contract_is_told_where_it_is(changes: dict[str, Any], path: str, tmp_path: Path) -> None:
     [found] = mistakes(tmp_path, full(routes=[route(**changes)]))
     assert found.path == ".".join(filter(None, ("routes[0].charge_when", path)))
+
+
+def test_methods_have_prices_of_their_own_and_all_else_of_the_route(tmp_path: Path) -> None:
+    made = settings(
+        tmp_path,
+        full(routes=[route(price="free", methods={"POST": "0.01 usd", "M-SEARCH": TOKENS}, limit="5/minute")]),
+    ).routes.routes[0]
+    assert [one.price.ceiling.micros for one in made.variants] == [0, 10_000, 500_000]
+    assert {(one.name, one.match, one.limits, one.request_fields) for one in made.variants} == {
+        (made.name, made.match, made.limits, made.request_fields)
+    }
+    assert "x-http-method-override" in made.request_fields.remove
+    assert settings(tmp_path, full(routes=[route()])).routes.routes[0].request_fields.remove == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("methods", "path", "words"),
+    [
+        ({"post": "0.01 usd"}, "methods.post", "write one in capital letters, such as POST"),
+        ({"TRACE": "0.01 usd"}, "methods.TRACE", "not a method that is served"),
+        ({"POST": "0.01 eur"}, "methods.POST", "the price is in eur, but `currency` is usd"),
+        ({"POST": 0.01}, "methods.POST", 'write it quoted, with a currency: "0.01 usd"'),
+        ({"POST": {"per": {"rows": "1 usd"}}}, "methods.POST.maximum", "say in `maximum` what an answer costs at most"),
+        ({"POST": {"bass": "1 usd"}}, "methods.POST.bass", "did you mean `base`?"),
+        ({"POST": {"base": "1 eur"}}, "methods.POST.base", "this is in eur, but `currency` is usd"),
+    ],
+)
+def test_what_is_wrong_with_the_price_of_a_method_is_said_where_it_stands(
+    methods: dict[str, Any], path: str, words: str, tmp_path: Path
+) -> None:
+    found = mistakes(tmp_path, full(routes=[route(methods=methods)]))
+    assert [one.path for one in found] == [f"routes[0].{path}"], found
+    assert words in found[0].words
+
+
+def test_what_is_charged_for_a_method_may_be_limited_and_have_a_contract(tmp_path: Path) -> None:
+    limits = [{"rate": "5.00 usd/hour"}]
+    mixed = route(price="free", methods={"POST": "0.01 usd"}, charge_when={"cut": "50%"}, limits=limits)
+    made = settings(tmp_path, full(routes=[mixed])).routes.routes[0]
+    assert made.for_method("POST").price.charge.cut == 50
+    free = route(price="free", methods={"POST": "free"}, charge_when={"cut": "50%"})
+    assert "the route is free" in mistakes(tmp_path, full(routes=[free]))[0].words
+    dear = route(price="free", methods={"POST": "9.00 usd"}, limits=limits)
+    assert "nobody could ever call it" in mistakes(tmp_path, full(routes=[dear]))[0].words

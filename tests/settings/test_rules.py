@@ -156,6 +156,16 @@ def test_a_webhook_alias_is_no_route(tmp_path: Path) -> None:
     assert "did you mean `/stripe-webhook`?" in found.words
 
 
+@pytest.mark.parametrize("match", ["/llms.txt", "/"])
+def test_an_alias_of_the_price_list_hides_no_route(match: str, tmp_path: Path) -> None:
+    found = wrong(tmp_path, price_list={"aliases": ["/llms.txt"]}, routes=[route(name="theirs", match=match)])
+    assert (found.path, found.words) == ("price_list.aliases[0]", "the route `theirs` serves this path")
+    for other in ("/llms.txt/", "/llms", "/pricing/"):
+        made = settings(tmp_path, full(price_list={"aliases": ["/llms.txt"]}, routes=[route(match=other)]))
+        assert made.price_list_aliases == ("/llms.txt",)
+    assert "did you mean `/pricing`?" in wrong(tmp_path, price_list={"aliases": ["/prices"]}).words
+
+
 @pytest.mark.parametrize(
     ("changes", "path", "words"),
     [

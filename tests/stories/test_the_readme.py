@@ -13,6 +13,7 @@ import yaml
 
 from gateway.settings import from_mapping
 from tests import programs
+from tests.callers import funded
 from tests.conftest import StageMaker
 from tests.ports import own_port
 
@@ -161,6 +162,24 @@ async def test_a_subscription_begins_as_it_stands(make_stage: StageMaker, tmp_pa
     )
     ran = await asyncio.create_subprocess_exec(
         "bash", "-c", script((order + paid + after).replace("\\\n", "")), cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    shown, _ = await asyncio.wait_for(ran.communicate(), 60)
+    assert ran.returncode == 0, shown.decode()
+
+
+async def test_prices_are_asked_for_as_it_stands(make_stage: StageMaker, tmp_path: Path) -> None:
+    forecast = {"name": "forecast", "match": "/forecast/", "upstream": "weather", "price": "0.002 usd"}
+    stage = await make_stage(routes=[forecast])
+    [ann] = await funded(stage, "5.00 usd")
+    config = stage._config(int(stage.url.rpartition(":")[2]), stage.settings.admin[1])
+    (tmp_path / "shop").mkdir()
+    config["store"] = f"sqlite:{stage.settings.store_path}"
+    (tmp_path / "shop/gateway.yaml").write_text(json.dumps(config))
+    text = section("### Before spending, and afterwards", "### A public price list")
+    commands = "".join(blocks(text.replace("http://127.0.0.1:8402", stage.url), "sh"))
+    ran = await asyncio.create_subprocess_exec(
+        "bash", "-c", script(f'export PATH="{path()}:$PATH" TOKEN={ann.token}\n{commands}'), cwd=tmp_path,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     shown, _ = await asyncio.wait_for(ran.communicate(), 60)

@@ -12,6 +12,7 @@ from typing import Any
 import asyncpg
 
 from gateway.adapters.postgres.sessions import PROBLEMS, Address, Connection
+from gateway.core.ids import RequestId
 from gateway.core.statements import Batches, Chain, Moved, PurseRow, Sum
 from gateway.ports import BooksRefused, BooksSlow
 
@@ -23,6 +24,8 @@ WHERE EXISTS (SELECT 1 FROM batch WHERE batch.keeper = keeper.id) ORDER BY keepe
 _BATCHES = "SELECT seq, at, first, payload FROM batch WHERE keeper = $1 AND seq >= $2 ORDER BY seq"
 _BATCHES_OF = """SELECT seq, at, first, payload FROM batch WHERE keeper = $1 AND seq >= $2
 AND EXISTS (SELECT 1 FROM unnest($3::bytea[]) AS wanted (id) WHERE position(id IN payload) > 0) ORDER BY seq"""
+_BATCHES_WITH = """SELECT seq, at, first, payload FROM batch WHERE keeper = $1 AND seq >= $2
+AND position($3::bytea IN payload) > 0 ORDER BY seq"""
 _HOURS = """SELECT usage_hour.hour, fold.keeper, fold.last, usage_hour.account, tariff, requests, micros
 FROM usage_hour JOIN fold ON fold.number = usage_hour.fold
 JOIN unnest($1::integer[], $2::bigint[]) AS up_to (keeper, last)
@@ -112,6 +115,13 @@ class PostgresStatementSource:
             yield from self._rows(_BATCHES_OF, keeper, first, [struct.pack(">q", id) for id in accounts])
         else:
             yield from self._rows(_BATCHES, keeper, first)
+
+    def batches_of(self, keeper: int, first: int, request: RequestId) -> Batches:
+        yield from self._rows(_BATCHES_WITH, keeper, first, struct.pack(">qq", request.at_ms, request.number))
+
+    def rule(self, keeper: int, tariff: int) -> str:
+        [(price,)] = self._rows("SELECT price FROM tariff WHERE keeper = $1 AND id = $2", keeper, tariff)
+        return str(price)
 
     def hours(self, last: Mapping[int, int], accounts: Sequence[int]) -> Iterator[Sum]:
         order = "usage_hour.hour, fold.keeper, fold.last" if len(last) > 1 else "fold.last"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gateway.adapters.sqlite.bookkeeping import open_books
 from gateway.adapters.sqlite.prune import anchored
+from gateway.core.ids import RequestId
 from gateway.core.statements import Batches, Chain, Moved, PurseRow, Sum
 from gateway.ports import BooksRefused, BooksSlow
 
@@ -61,6 +62,14 @@ class SqliteStatementSource:
             query += f" AND ({' OR '.join(['instr(payload, ?)'] * len(accounts))})"
         wanted = [struct.pack(">q", id) for id in accounts]
         yield from self._sql.execute(query + " ORDER BY seq", [*values, *wanted])
+
+    def batches_of(self, keeper: int, first: int, request: RequestId) -> Batches:
+        query = "SELECT seq, at, first, payload FROM batch WHERE seq >= ? AND instr(payload, ?) ORDER BY seq"
+        yield from self._sql.execute(query, (first, struct.pack(">qq", request.at_ms, request.number)))
+
+    def rule(self, keeper: int, tariff: int) -> str:
+        (price,) = self._sql.execute("SELECT price FROM tariff WHERE id = ?", (tariff,)).fetchone()
+        return str(price)
 
     def hours(self, last: Mapping[int, int], accounts: Sequence[int]) -> Iterator[Sum]:
         query = "SELECT hour, fold, account, tariff, requests, micros FROM usage_hour WHERE fold <= ?"

@@ -1,0 +1,88 @@
+"""What a request would cost at most, said before it is sent: by the same steps that hold its money when it comes.
+
+What a quote is not told cannot lower it. A price that depends on the request's length, or on what its body says, is
+quoted at the route's `maximum` until it is told these; nobody ever pays more than was quoted, and often less.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gateway.core import hosts, targets
+from gateway.core.heads import read_request
+from gateway.core.limits import Limit
+from gateway.core.money import Money
+from gateway.core.pricing import first_hold
+from gateway.core.refusals import BadRequest, BadTarget
+from gateway.core.routes import Route, RouteTable
+from gateway.core.targets import Target
+
+_BODILESS = frozenset(("GET", "HEAD", "DELETE", "OPTIONS"))
+"""Their requests have no body, unless a length says that they do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What one request would meet."""
+
+    method: str
+    target: Target
+    route: Route
+    at_most: Money
+
+    @property
+    def held(self) -> Money:
+        """What has to be there before it is forwarded."""
+        return first_hold(self.route.price, self.at_most)
+
+    @property
+    def exact(self) -> bool:
+        """Whether every answer that is charged costs just this."""
+        return self.route.price.flat and self.route.price.charge.whole
+
+    def limits(self, *, paid: bool | None) -> tuple[Limit, ...]:
+        """Those that a caller meets who has paid or has not; all if that is not known."""
+        return tuple(limit for limit in self.route.limits if paid is None or limit.is_met(paid=paid))
+
+
+def quote(
+    routes: RouteTable,
+    method: str,
+    url: str,
+    *,
+    hosts_of_ours: Iterable[str] = (),
+    length: int | None = None,
+    body: bytes | None = None,
+) -> Quote:
+    """Of a request with a body of this length, and this body; None is what is not known.
+
+    `url` is a path with its query, or whole and then of one of our hosts. Raises the refusal that the request would
+    meet: NoRoute, AmbiguousTarget, BadTarget, TargetTooLong, BadRequest, MethodNotAllowed.
+    """
+    ours = tuple(hosts_of_ours)
+    read_request(method, 11, [("Host", ours[0] if ours else "localhost")])
+    target = _target(url, method, ours)
+    route = routes.match(target).for_method(method)
+    if length is None and method in _BODILESS:
+        length = 0
+    price = route.price
+    return Quote(method, target, route, price.ceiling_for(length, body) if price.looks_ahead else price.ceiling)
+
+
+def read_length(text: str | None) -> int | None:
+    """How long a body would be, as a caller says. Raises BadRequest."""
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 15):
+        raise BadRequest("its content_length is not a number of bytes")
+    return int(text)
+
+
+def _target(url: str, method: str, ours: tuple[str, ...]) -> Target:
+    scheme, separator, rest = url.partition("://")
+    if url.startswith("/") or not separator:
+        return targets.read(url, method=method)
+    authority = rest.partition("/")[0].partition("?")[0]
+    known = scheme.lower() in ("http", "https") and hosts.valid(authority)
+    if not known or not any(hosts.same(authority, host, scheme.lower()) for host in ours):
+        raise BadTarget("it is not an address of this gateway")
+    return targets.read(url, method=method, host=authority)

@@ -1,0 +1,140 @@
+"""What prices, quotes and past requests are called: for programs as members of JSON, for people in one sentence.
+
+The addresses of ours and the commands say the same, so they all take it from here.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from gateway.core.ledger import Kind
+from gateway.core.limits import Limit
+from gateway.core.money import Money
+from gateway.core.pricing import MILLISECONDS, SECONDS, AnyPrice, Price
+from gateway.core.quotes import Quote
+from gateway.core.routes import Route
+from gateway.core.statements import Explained, Step
+from gateway.web.templates import moment
+
+_MOMENT = "%Y-%m-%dT%H:%M:%SZ"
+_OUTCOMES = {
+    "voided": "not answered: no byte of an answer had left",
+    "adjusted": "not known any more: its beginning is too old",
+}
+_ANSWERED = "answered"
+_WHOM = {"all": "", "paid": " that has paid", "unpaid": " that has not paid"}
+
+
+def told_quote(quote: Quote, *, paid: bool | None) -> dict[str, Any]:
+    """What a request would cost, and the limits that a caller meets who has paid or has not; all if that is open."""
+    price = quote.route.price
+    return {
+        "method": quote.method,
+        "target": quote.target.raw,
+        "route": quote.route.name,
+        "rule": str(price),
+        "charged_when": "" if price.free else str(price.charge),
+        "free": price.free,
+        "exact": quote.exact,
+        "at_most": str(quote.at_most),
+        "held": str(quote.held),
+        "says": quote_sentence(quote),
+        "limits": told_limits(quote.limits(paid=paid)),
+    }
+
+
+def quote_sentence(quote: Quote) -> str:
+    """One sentence: what it costs, by which rule, and when."""
+    asked, price = f"{quote.method} {quote.target.raw}", quote.route.price
+    if price.free:
+        return f"{asked} is free."
+    if quote.exact:
+        return f"{asked} costs {quote.at_most} if its answer is charged ({price.charge}), else nothing."
+    held = f", of which {quote.held} must be there at first" if quote.held != quote.at_most else ""
+    return (
+        f"{asked} costs at most {quote.at_most}{held}, by the rule {price}; nothing if its answer is not charged"
+        f" ({price.charge})."
+    )
+
+
+def told_limits(limits: Iterable[Limit]) -> list[dict[str, str]]:
+    """Limits as they are written, not how they stand: asking must not count."""
+    return [
+        {"name": limit.name, "text": limit.text, "policy": limit.policy, "per": limit.per, "callers": limit.callers}
+        for limit in limits
+    ]
+
+
+def limit_words(limit: Limit) -> str:
+    """`100/minute for each caller that has paid`."""
+    return f"{limit.text} for each {limit.per}{_WHOM[limit.callers]}"
+
+
+def told_price(price: AnyPrice) -> dict[str, Any]:
+    """A price of the price list. `fixed`: each charged answer costs `amount`; `metered`: what the parts come to."""
+    if price.free:
+        return {"mode": "free"}
+    told: dict[str, Any] = {"rule": str(price), "at_most": str(price.ceiling), "charged_when": str(price.charge)}
+    if isinstance(price, Price) or price.flat:
+        return {"mode": "fixed", "amount": str(price.ceiling), **told}
+    parts = [
+        {"unit": rate.unit, "amount": str(rate.amount), "count": _count(rate.unit, rate.count)} for rate in price.per
+    ]
+    told |= {"mode": "metered", "base": str(price.base), "per": parts, "reported_by_upstream": price.reported}
+    told |= {name: str(found) for name, found in (("minimum", price.minimum), ("held_first", price.slice)) if found}
+    return told
+
+
+def told_route(route: Route) -> dict[str, Any]:
+    """A route of the price list: nothing of its upstream."""
+    return {
+        "name": route.name,
+        "path": route.match,
+        "and_below": route.match.endswith("/"),
+        "price": told_price(route.price),
+        "prices_by_method": {method: told_price(one.price) for method, one in route.methods.items()},
+        "limits": told_limits(route.limits),
+    }
+
+
+def told_request(found: Explained, route: Route | None) -> dict[str, Any]:
+    """What is on record of a request. `route` is the one of that name today, if there still is one."""
+    same = next((one for one in (route.variants if route else ()) if str(one.price) == found.rule), None)
+    return {
+        "request": str(found.id),
+        "at": moment(found.id.at_ms, _MOMENT),
+        "account": found.account,
+        "route": found.route,
+        "rule": found.rule,
+        "cost": str(found.cost),
+        "held_at_most": str(same.price.ceiling) if same is not None else None,
+        "state": found.state,
+        "outcome": _OUTCOMES.get(found.state, _ANSWERED),
+        "steps": [
+            {"at": moment(step.at_ms, _MOMENT), "what": _what(step), "amount": str(step.amount)} for step in found.steps
+        ],
+        "says": request_sentence(found),
+        "limits_today": told_limits(route.limits) if route is not None else [],
+    }
+
+
+def request_sentence(found: Explained) -> str:
+    """One sentence: what it did cost, how that came about, and by which rule."""
+    steps = ", ".join(f"{_size(step.amount)} {_what(step)}" for step in found.steps)
+    return f"It cost {found.cost} by the rule {found.rule}: {steps}."
+
+
+def _what(step: Step) -> str:
+    if step.kind in (Kind.CAPTURE, Kind.GATED_CAPTURE):
+        return "when its answer began"
+    if step.kind is Kind.RENEWAL:
+        return "as it went on"
+    return "given back" if step.amount.micros < 0 else "more at its end"
+
+
+def _size(amount: Money) -> Money:
+    return -amount if amount.micros < 0 else amount
+
+
+def _count(unit: str, count: int) -> int:
+    """Seconds are told in seconds."""
+    return count // MILLISECONDS if unit == SECONDS else count

@@ -1,0 +1,167 @@
+"""The routes and our own API as an OpenAPI 3.1 document, with what each costs in `x-payment-info`.
+
+Of a route we know its path and its prices, and neither its methods nor its bodies: it stands there as `get`, `post` and
+whatever has a price of its own; a path that has everything below it as `{rest}`, which may hold slashes. Our own API is
+what `OPERATIONS` says of the addresses that this gateway has; a test holds the one against the other.
+
+`x-payment-info.price` is what directories of paid APIs read: `fixed` (`amount`) or `dynamic` (`min`, `max`).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.core.money import Money
+from gateway.core.pricing import AnyPrice, MeteredPrice, Price
+from gateway.core.routes import Route
+from gateway.web.explaining import limit_words
+
+_METHODS = ("get", "post")
+_KNOWN = frozenset("GET PUT POST DELETE OPTIONS HEAD PATCH".split())
+_REST = "rest"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one of our own addresses: `takes` are the members of its JSON body, `asks` those of its query."""
+
+    summary: str
+    takes: dict[str, str] = field(default_factory=dict)
+    asks: dict[str, str] = field(default_factory=dict)
+    needs_token: bool = False
+    answers: str = "200"
+
+
+_WISH = {"threshold": "when the balance falls below this", "amount": "a saved card pays this"}
+_QUOTE = {
+    "method": "the request's method; the one that this is asked with if it is left out",
+    "url": "the request's path with its query, or its whole address",
+}
+OPERATIONS: dict[tuple[str, str], Operation] = {
+    ("GET", "/-/api/v1/quote"): Operation(
+        "What a request would cost at most; nothing is held, and no upstream is asked",
+        asks={**_QUOTE, "content_length": "how many bytes its body will have"},
+    ),
+    ("POST", "/-/api/v1/quote"): Operation("The same, with the body that would be sent", asks=_QUOTE),
+    ("GET", "/-/api/v1/requests/{id}"): Operation(
+        "What a request did cost, and how that came about", needs_token=True
+    ),
+    ("POST", "/-/api/v1/top-ups"): Operation(
+        "An address at which credit can be paid, and a token if there is none yet",
+        takes={"amount": 'such as "20.00"', "auto_top_up": "an object with `threshold` and `amount`, to save a card"},
+        answers="201",
+    ),
+    ("GET", "/-/api/v1/subscriptions"): Operation("What is sold for a period, and what this account has"),
+    ("POST", "/-/api/v1/subscriptions"): Operation(
+        "An address at which a plan can be subscribed to", takes={"plan": "its name"}, answers="201"
+    ),
+    ("DELETE", "/-/api/v1/subscriptions/{id}"): Operation("It ends with the period that is paid", needs_token=True),
+    ("GET", "/-/api/v1/auto-top-up"): Operation("How the saved card stands", needs_token=True),
+    ("PUT", "/-/api/v1/auto-top-up"): Operation(
+        "A saved card pays when the balance runs low",
+        takes={**_WISH, "per_day": "at most", "per_month": "at most", "new_card": "true to save another one"},
+        needs_token=True,
+    ),
+    ("DELETE", "/-/api/v1/auto-top-up"): Operation("It does not any more", needs_token=True),
+    ("POST", "/-/api/v1/codes"): Operation(
+        "The wallet that a code was shown for becomes one with this", takes={"code": "as it was shown"},
+        needs_token=True, answers="202",
+    ),
+}  # fmt: skip
+
+
+def document(
+    routes: Iterable[Route], ours: Iterable[tuple[str, str]], *, title: str, url: str, header: str
+) -> dict[str, Any]:
+    """The routes that are listed, and of our own addresses those that this gateway has."""
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        path = route.match + (f"{{{_REST}}}" if route.match.endswith("/") else "")
+        methods = dict.fromkeys((*_METHODS, *(method.lower() for method in route.methods if method in _KNOWN)))
+        paths[path] = {method: _of_route(route.for_method(method), method) for method in methods}
+    for method, path in ours:
+        operation = OPERATIONS.get((method, path))
+        if operation is not None:
+            paths.setdefault(path, {})[method.lower()] = _of_ours(operation, method, path)
+    bearer = {"type": "http", "scheme": "bearer"}
+    scheme = bearer if header == "Authorization" else {"type": "apiKey", "in": "header", "name": header}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": title, "version": "1", "description": _ABOUT},
+        "servers": [{"url": url}],
+        "paths": paths,
+        "components": {"securitySchemes": {"token": scheme}},
+    }
+
+
+_ABOUT = (
+    "Requests are paid for from a prepaid balance. The first one without a token is answered with 402, a fresh"
+    " `access_token` and a `payment_url`: pay there, then send the token along."
+)
+
+
+def _of_route(route: Route, method: str) -> dict[str, Any]:
+    price, limits = route.price, "; ".join(map(limit_words, route.limits))
+    below = [_parameter(_REST, "path", "Everything below, slashes too.")] if route.match.endswith("/") else []
+    costs = "Free." if price.free else f"Costs {price}."
+    told: dict[str, Any] = {
+        "operationId": f"{route.name}.{method}",
+        "summary": route.name,
+        "description": costs + (f" Limits: {limits}." if limits else ""),
+        "parameters": below,
+        "responses": {"default": {"description": "What the upstream answers, whatever its status."}},
+    }
+    if not price.free:
+        told["responses"]["402"] = {"description": "The balance does not cover it.", "content": _PROBLEM}
+        told["security"] = [{"token": []}]
+        told["x-payment-info"] = payment_info(price)
+    if route.limits:
+        told["responses"]["429"] = {"description": "A limit was met.", "content": _PROBLEM}
+    return told
+
+
+_PROBLEM = {"application/problem+json": {"schema": {"type": "object"}}}
+_JSON = {"application/json": {"schema": {"type": "object"}}}
+
+
+def payment_info(price: AnyPrice) -> dict[str, Any]:
+    """What it costs, by the names that directories of paid APIs read, and by which rule."""
+    most = price.ceiling
+    told: dict[str, Any] = {"currency": most.currency.upper()}
+    if isinstance(price, Price) or price.flat:
+        told |= {"mode": "fixed", "amount": most.number}
+    else:
+        told |= {"mode": "dynamic", "min": _least(price).number, "max": most.number}
+    return {"price": told, "rule": str(price), "charged_when": str(price.charge), "protocols": [{"farebox": {}}]}
+
+
+def _least(price: MeteredPrice) -> Money:
+    """What a charged answer costs at least, if all of it is due."""
+    return price.base if price.minimum is None or price.minimum < price.base else price.minimum
+
+
+def _of_ours(operation: Operation, method: str, path: str) -> dict[str, Any]:
+    parameters = [_parameter("id", "path", "")] if "{id}" in path else []
+    parameters += [_parameter(name, "query", words, required=name == "url") for name, words in operation.asks.items()]
+    name = path.removeprefix("/-/api/v1/").replace("/{id}", "-of-id")
+    told: dict[str, Any] = {
+        "operationId": f"gateway.{name}.{method.lower()}",
+        "summary": operation.summary,
+        "parameters": parameters,
+        "responses": {
+            operation.answers: {"description": "Done.", "content": _JSON},
+            "default": {"description": "Refused.", "content": _PROBLEM},
+        },
+    }
+    if operation.takes:
+        members = {name: {"description": words} for name, words in operation.takes.items()}
+        schema = {"type": "object", "properties": members}
+        told["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    if operation.needs_token:
+        told["security"] = [{"token": []}]
+    return told
+
+
+def _parameter(name: str, place: str, words: str, *, required: bool = True) -> dict[str, Any]:
+    told = {"name": name, "in": place, "required": required, "schema": {"type": "string"}}
+    return {**told, "description": words} if words else told
