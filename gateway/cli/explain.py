@@ -116,7 +116,7 @@ async def _caller(settings: Settings, here: Records, token: str) -> tuple[Caller
         randomness=SystemRandomness(),
         header=settings.tokens.header,
         cookie_names=(),
-        root=aliases.root,
+        aliases=aliases,
     )
     caller = await callers.known(token)
     last = [] if caller is None else (await here.freezes.freezes_of(caller.account))[-1:]
