@@ -117,8 +117,11 @@ class Subscription:
 
     @property
     def recency(self) -> tuple[bool, int, int, int, str]:
-        """Which of two is believed: being over is final; of one second the later period is, and then by its state."""
-        return self.state == "over", self.at, self.ends_ms, _RANK.index(self.state), self.event
+        """Which of two is believed: being over is final; of one second the later period is, and then by its state, and
+        then the one that was told to end.
+        """
+        standing = 2 * _RANK.index(self.state) + self.leaves
+        return self.state == "over", self.at, self.ends_ms, standing, self.event
 
 
 _RANK: Sequence[State] = ("waiting", "trial", "unpaid", "paused", "active", "over")

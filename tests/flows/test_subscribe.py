@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -311,4 +312,17 @@ async def test_a_subscription_follows_its_account_into_another() -> None:
     assert [one.id for one in await till.subscribe.of(other)] == ["sub_1"]
     await till.subscribe.cancel(other, "sub_1")
     assert till.provider.cancelled == ["sub_1"]
+    await till.ledger.close()
+
+
+@pytest.mark.parametrize("first", [0, 1])
+async def test_of_one_second_the_one_that_says_it_ends_is_believed(first: int) -> None:
+    """Stripe tells seconds: whoever cancels at once does so in the second in which it began."""
+    both = [
+        subscription("updated", "active", at=1, cancel_at_period_end=True),
+        replace(subscription("created", "active", at=1), id="evt_z"),
+    ]
+    till = await till_of(both[first], both[1 - first])
+    [one] = await till.subscribe.of(ACCOUNT)
+    assert one.leaves
     await till.ledger.close()
