@@ -23,20 +23,12 @@ from gateway.core.routes import (
 )
 from gateway.core.secrets import Secret
 from gateway.settings import forms, limiting, payable, pricing, relay_forms, secret_files
-from gateway.settings.extras_shape import GeoShape, MailShape
-from gateway.settings.shape import (
-    AutoTopUpShape,
-    CredentialShape,
-    FieldRulesShape,
-    GatewayShape,
-    IdempotencyShape,
-    NoticesShape,
-    PlanShape,
-    RouteShape,
-    StripeShape,
-    TimeoutsShape,
-    UpstreamShape,
-)
+from gateway.settings.shapes import GatewayShape
+from gateway.settings.shapes.extras import GeoShape, MailShape
+from gateway.settings.shapes.payments import AutoTopUpShape, NoticesShape, PlanShape, StripeShape
+from gateway.settings.shapes.process import IdempotencyShape, TimeoutsShape
+from gateway.settings.shapes.routes import RouteShape
+from gateway.settings.shapes.upstreams import CredentialShape, FieldRulesShape, UpstreamShape
 from gateway.settings.values import (
     CallerTimeouts,
     ChoiceSettings,

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from gateway.settings.nodes import Path
-from gateway.settings.shape import GatewayShape
+from gateway.settings.shapes import GatewayShape
 from gateway.settings.texts import Form, Otherwise
 
 Pattern = tuple[str, ...]

@@ -10,7 +10,8 @@ from gateway.settings.catalogue import Setting
 from gateway.settings.masking import shown
 from gateway.settings.mistakes import Report
 from gateway.settings.nodes import Node, Path, find, plain, walk
-from gateway.settings.shape import FLAT, METERED, GatewayShape
+from gateway.settings.shapes import GatewayShape
+from gateway.settings.shapes.routes import FLAT, METERED
 from gateway.settings.suggestions import did_you_mean
 
 _PLAIN_TEXTS = ("name", "secret", "header name", "header value", "query name", "user name")

@@ -8,7 +8,7 @@ from gateway.settings import forms
 from gateway.settings.draft import Draft
 from gateway.settings.masking import shown
 from gateway.settings.nodes import Path
-from gateway.settings.shape import LimitShape
+from gateway.settings.shapes.routes import LimitShape
 
 MOVING_MAX = 10_000
 """A moving window remembers each of its hits."""

@@ -6,7 +6,7 @@ from gateway.core.charging import ChargeWhen
 from gateway.core.money import Money
 from gateway.core.pricing import AnyPrice, MeteredPrice, Price, UnitPrice
 from gateway.settings import forms, price_forms
-from gateway.settings.shape import ChargeShape, MeteredPriceShape
+from gateway.settings.shapes.routes import ChargeShape, MeteredPriceShape
 
 
 def price(shape: str | MeteredPriceShape, charge: ChargeShape, currency: str) -> AnyPrice:

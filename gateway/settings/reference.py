@@ -6,7 +6,7 @@ from typing import Any
 from gateway.settings import catalogue
 from gateway.settings.catalogue import Setting
 from gateway.settings.environment import IGNORED
-from gateway.settings.shape import GatewayShape
+from gateway.settings.shapes import GatewayShape
 
 _INTRODUCTION = """\
 # Every setting

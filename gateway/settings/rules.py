@@ -9,7 +9,7 @@ from gateway.core.routes import RESERVED_PREFIXES
 from gateway.settings import forms, payable, relay_forms
 from gateway.settings.draft import Draft
 from gateway.settings.masking import shown
-from gateway.settings.shape import STRIPE_API_URL
+from gateway.settings.shapes.payments import STRIPE_API_URL
 from gateway.settings.suggestions import did_you_mean
 
 WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 -- compared with, not bound

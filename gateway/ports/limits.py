@@ -1,0 +1,48 @@
+"""Rate limits."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from gateway.core.callers import Caller
+from gateway.core.limits import Ask, Place, Rate, Stand
+from gateway.core.routes import Route
+from gateway.ports.exchange import Exchange
+
+
+class RateLimits(Protocol):
+    """Counts requests in windows, and those under way."""
+
+    async def admit(self, asks: Sequence[Ask], places: Sequence[Place]) -> "Admitted":
+        """Count one request everywhere, or nowhere if any window or cap refuses it.
+
+        Raises LimitsDown when that cannot be told; then no place is taken. Cancelled, it takes no place either, but
+        what windows have counted may stand.
+        """
+
+    async def hit(self, rate: Rate, subject: str) -> Stand:
+        """Count one request in one window. While that cannot be told, everybody is admitted."""
+
+    async def close(self) -> None:
+        """Let go of what is connected."""
+
+
+class Admitted(NamedTuple):
+    """How the windows stand after a request, then the caps, in the order asked."""
+
+    stands: Sequence[Stand]
+    leave: Callable[[], None]
+    """Gives the places back that were taken, once; awaits nothing."""
+
+
+class LimitsDown(Exception):
+    """Requests cannot be counted just now."""
+
+
+class Admits(Protocol):
+    """Holds a request against the limits of its route; implemented by the flow that does."""
+
+    async def admit(self, exchange: Exchange, caller: Caller, route: Route) -> Callable[[], None]:
+        """Count it; what gives back its places when it has ended. Raises RateLimited, LimitsUnavailable.
+
+        Cancelled or refused, it leaves no place taken.
+        """

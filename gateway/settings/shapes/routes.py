@@ -1,0 +1,252 @@
+"""Routes: what is matched, what it costs, and how often it may be asked."""
+
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from gateway.settings.shapes.upstreams import FieldRulesShape
+from gateway.settings.texts import (
+    AmountPerText,
+    AmountText,
+    DurationText,
+    HostText,
+    JsonPath,
+    JsonPaths,
+    MatchText,
+    MethodName,
+    Name,
+    Otherwise,
+    OwnUnit,
+    PercentText,
+    PriceText,
+    QuotaText,
+    RateText,
+    RewriteText,
+    SecretText,
+    Shape,
+    StatusText,
+    Truth,
+    UnitName,
+    Whole,
+)
+
+
+class LimitShape(Shape):
+    name: Annotated[
+        Name | None,
+        Otherwise("route, `per` and time: `weather-address-second`"),
+        Field(description="What callers are told that it is called; unique."),
+    ] = None
+    rate: Annotated[
+        QuotaText | None,
+        Otherwise("this or `concurrent` is **required**"),
+        Field(
+            description="How much in what time, from a second to a month of 30 days: requests, or money as "
+            "`5.00 usd/day`. Of money, the most that a request can cost counts."
+        ),
+    ] = None
+    concurrent: Annotated[
+        Whole | None,
+        Otherwise("not bounded"),
+        Field(ge=1, le=65_535, description="How many requests may be under way at once."),
+    ] = None
+    per: Annotated[
+        Literal["caller", "token", "account", "address", "route", "owner"],
+        Field(
+            description="Whose requests are counted together. caller is the account. As long as nothing was paid, "
+            "caller, token and account are the address: an IPv4 address, or 64 bits of IPv6."
+        ),
+    ] = "caller"
+    window: Annotated[
+        Literal["sliding", "fixed", "moving"],
+        Field(
+            description="sliding: by periods, and the part of the one before that lies within the time. fixed: from "
+            "the first request on. moving: exactly the time before, at any moment; 10000 requests at most."
+        ),
+    ] = "sliding"
+    callers: Annotated[
+        Literal["all", "paid", "unpaid"],
+        Field(description="Whom it is for: all, those that have paid, or those that have not."),
+    ] = "all"
+
+
+class MeteredPriceShape(Shape):
+    base: Annotated[AmountText | None, Otherwise("nothing"), Field(description="What every charged answer costs.")] = (
+        None
+    )
+    per: Annotated[
+        dict[UnitName, AmountPerText],
+        Otherwise("nothing"),
+        Field(
+            description="What is added for each unit: `request_bytes`, `answer_bytes`, `seconds`, `rows`, "
+            "`input_tokens`, `cached_tokens`, `output_tokens`, `total_tokens`, or one of `fields`."
+        ),
+    ] = Field(default_factory=dict)
+    fields: Annotated[
+        dict[OwnUnit, JsonPath],
+        Field(description="Units of its own, and where the answer's JSON, events or lines say how many there are."),
+    ] = Field(default_factory=dict)
+    rows: Annotated[
+        JsonPath | None,
+        Otherwise("the document itself, or the lines of NDJSON"),
+        Field(description="Where the array stands whose elements are `rows`."),
+    ] = None
+    reported: Annotated[
+        Truth, Field(description="Whether what the upstream says in a `Gateway-Price` header is added.")
+    ] = False
+    minimum: Annotated[
+        AmountText | None, Otherwise("nothing"), Field(description="The least that a charged answer costs.")
+    ] = None
+    maximum: Annotated[
+        AmountText | None,
+        Otherwise("`base`, where nothing is added"),
+        Field(description="The most that an answer costs; so much is held before a request is forwarded."),
+    ] = None
+    slice: Annotated[
+        AmountText | None,
+        Otherwise("all at once"),
+        Field(
+            description="How much is held at a time, if an answer is paid for as it comes, and ends when the balance "
+            "does. Only for bytes, rows and seconds."
+        ),
+    ] = None
+    bounds: Annotated[
+        dict[UnitName, JsonPaths],
+        Otherwise("`maximum` is held"),
+        Field(
+            description="Where a request's JSON says how much its answer has of a unit at most, such as `max_tokens`, "
+            "or `request_bytes`, the length of its body. "
+            "If all units have a bound there, or are `request_bytes`, no more than that costs is held."
+        ),
+    ] = Field(default_factory=dict)
+    unreported: Annotated[
+        Literal["maximum", "minimum"],
+        Field(description="What an answer costs that does not say how many there are of something that has a price."),
+    ] = "maximum"
+
+
+class LateShape(Shape):
+    after: Annotated[DurationText, Field(description="How long the upstream may take until its answer begins.")]
+    due: Annotated[PercentText, Field(description="The part of its price that a later answer costs.")] = "free"
+
+
+class ChargeShape(Shape):
+    statuses: Annotated[
+        list[StatusText],
+        Otherwise("`2xx`, `3xx`"),
+        Field(min_length=1, description="The upstream's answers that are charged; all others are free."),
+    ] = Field(default_factory=lambda: ["2xx", "3xx"])
+    empty: Annotated[
+        PercentText, Field(description="The part of its price that an answer costs which has no body but could.")
+    ] = "100%"
+    cut: Annotated[
+        PercentText | None,
+        Otherwise("`free`; of a metered price `100%` of what was delivered"),
+        Field(description="The part that an answer costs which the upstream breaks off."),
+    ] = None
+    late: Annotated[
+        LateShape | None, Otherwise("charged in full"), Field(description="Answers that take too long.")
+    ] = None
+
+
+def _kind_of_price(value: object) -> str:
+    return METERED if isinstance(value, dict | MeteredPriceShape) else FLAT
+
+
+FLAT, METERED = "flat price", "metered price"
+
+
+PriceOfRoute = Annotated[
+    Annotated[PriceText, Tag(FLAT)] | Annotated[MeteredPriceShape, Tag(METERED)], Discriminator(_kind_of_price)
+]
+
+
+class RouteShape(Shape):
+    name: Annotated[Name, Field(description="What it is called in statements, logs and metrics; unique.")]
+    match: Annotated[
+        MatchText,
+        Field(
+            description="A path; if it ends in `/`, everything below it. The longest match wins, whatever the order."
+        ),
+    ]
+    upstream: Annotated[Name, Field(description="The name of the upstream that answers.")]
+    price: Annotated[
+        PriceOfRoute,
+        Field(description="What an answered call costs, or how it adds up. Never left out: `free` must be said."),
+    ]
+    methods: Annotated[
+        dict[MethodName, PriceOfRoute],
+        Otherwise("all cost the same"),
+        Field(description="What a call costs by its method, such as `POST`; all others cost `price`."),
+    ] = Field(default_factory=dict)
+    charge_when: Annotated[ChargeShape, Field(description="Which answers are charged, and for what part.")] = (
+        ChargeShape()
+    )
+    strip_prefix: Annotated[Truth, Field(description="Whether the upstream is sent the path without `match`.")] = False
+    rewrite: Annotated[
+        RewriteText | None,
+        Otherwise("the path is sent as it came"),
+        Field(
+            description="What the path begins with for the upstream in place of `match`; both end in `/`, or neither."
+        ),
+    ] = None
+    host: Annotated[
+        HostText,
+        Field(description="Whose name the upstream sees in Host: its own, the one that the caller used, or this one."),
+    ] = "upstream"
+    request_headers: Annotated[
+        FieldRulesShape, Field(description="What is done to the headers of a request on its way to the upstream.")
+    ] = FieldRulesShape()
+    answer_headers: Annotated[
+        FieldRulesShape, Field(description="What is done to the headers of an answer on its way to the caller.")
+    ] = FieldRulesShape()
+    concurrency: Annotated[
+        Whole | None,
+        Otherwise("not bounded"),
+        Field(ge=1, le=65_535, description="How many requests may be under way on this route at once."),
+    ] = None
+    context_key: Annotated[
+        SecretText | None,
+        Otherwise("none: it is not told"),
+        Field(description="Signs the JWT in `Gateway-Context` that tells the upstream whose request it is."),
+    ] = None
+    limit: Annotated[
+        RateText | None,
+        Otherwise("none"),
+        Field(description="How often one caller may call. second, minute, hour, day or month; also `5/10 second`."),
+    ] = None
+    limits: Annotated[
+        list[LimitShape],
+        Field(max_length=16, description="More limits of this route. A request meets all, or none counts it."),
+    ] = Field(default_factory=list)
+    limits_down: Annotated[
+        Literal["open", "closed"],
+        Field(description="What becomes of requests that cannot be counted: they pass, or are refused with a 503."),
+    ] = "open"
+    unpaid: Annotated[
+        Literal["redirect", "page"],
+        Field(description="What a browser without balance gets: a redirect to the payment link, or a page with it."),
+    ] = "redirect"
+    durability: Annotated[
+        Literal["strict", "relaxed"],
+        Field(description="strict: the price is on disk before the answer starts. relaxed: a moment after."),
+    ] = "strict"
+    idempotency: Annotated[
+        Literal["gateway", "upstream"],
+        Field(
+            description="Whose affair an `Idempotency-Key` is, on a priced route. gateway: what is asked for with one "
+            "key is sold once. upstream: only passed on, which it is in any case."
+        ),
+    ] = "gateway"
+    owner: Annotated[Name, Field(description="Who earns what this route takes.")] = "operator"
+    listed: Annotated[Truth, Field(description="Whether it is in the public price list, and in the wallet's.")] = True
+
+
+class PriceListShape(Shape):
+    aliases: Annotated[
+        list[Literal["/pricing", "/pricing.json", "/llms.txt", "/openapi.json"]],
+        Field(
+            description="Paths at the root under which the price list is served, too. None that a route serves: the "
+            "upstream's own is never hidden."
+        ),
+    ] = Field(default_factory=list)
