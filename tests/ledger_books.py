@@ -11,10 +11,12 @@ from typing import Literal
 import pytest
 
 from gateway.adapters.memory import MemoryLedgerStore
+from gateway.adapters.postgres.credits import PostgresCreditLines
 from gateway.adapters.postgres.ledger import PostgresLedgerStore
 from gateway.adapters.postgres.sessions import Address
 from gateway.adapters.sqlite.archive import SqliteArchive
 from gateway.adapters.sqlite.audit import audit
+from gateway.adapters.sqlite.credits import SqliteCreditLines
 from gateway.adapters.sqlite.ledger import SqliteLedgerStore
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Committed, Credit, Draft, Drawn, Tail, Tariff
@@ -22,7 +24,7 @@ from gateway.core.money import Money
 from gateway.core.routes import Durability
 from gateway.core.secrets import Secret
 from gateway.flows.keep import Keeper, Pace, Recovered
-from gateway.ports import Borrower, Hold, LedgerStore, Lender
+from gateway.ports import Borrower, CapLines, Hold, LedgerStore, Lender
 from tests.postgres_server import Server, copy_schema
 
 KEY = b"k" * 32
@@ -137,6 +139,13 @@ class Books:
             return PostgresLedgerStore(Address(Secret(self._dsn)), name="host", clock=Clock(), report=print)
         return SqliteLedgerStore(self.path, head_key=KEY) if self.in_sqlite else self._memory
 
+    @property
+    def cap_lines(self) -> CapLines:
+        """Reads the caps out of them."""
+        if self._server is not None:
+            return PostgresCreditLines(Address(Secret(self._dsn)))
+        return SqliteCreditLines(self.path) if self.in_sqlite else self._memory
+
     async def open(self, pace: Pace = PATIENT, accounts_max: int = 1000) -> tuple[Keeper, Watched]:
         keeper, watched, _ = await self.recover(pace, accounts_max)
         return keeper, watched
@@ -150,6 +159,7 @@ class Books:
             lender=watched.lender,
             teller=shared,
             refunds=shared,
+            cap_lines=self.cap_lines,
             archive=SqliteArchive(self.path) if self.in_sqlite else self._memory,
             pace=pace,
             accounts_max=accounts_max,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.core.auto_top_ups import DAY_MS, MONTH_MS, Ceilings, Pause, Refill, RefillState, Rule, SavedCard, Wish
+from gateway.core.caps import CapLine
 from gateway.core.ids import RequestId
 from gateway.core.ledger import (
     AccountRow,
@@ -46,7 +47,7 @@ class StoredAccount:
 
 
 class MemoryLedgerStore:
-    """Implements `ports.LedgerStore`, `ports.Archive`, `ports.CreditLines`, `ports.Standings`.
+    """Implements `ports.LedgerStore`, `ports.Archive`, `ports.CreditLines`, `ports.Standings`, `ports.CapLines`.
 
     Closing and opening it again is a restart that lost nothing.
     """
@@ -115,6 +116,13 @@ class MemoryLedgerStore:
         """As `ports.Standings`, but it knows of no times."""
         mine = (line.amount for line in await self.credits_between(0, 0) if line.account == holder)
         return sum((amount for amount in mine if amount.currency == currency), Money.zero(currency))
+
+    async def cap_line(self, name: str, unit: str) -> CapLine:
+        """As `ports.CapLines`."""
+        found = self.accounts.get((name, unit)) or StoredAccount(0)
+        entries: list[Credit | Reversal] = [*self.credits.values(), *self.reversals.values()]
+        since = [int(entry.reason) for entry in entries if entry.key == (name, unit)]
+        return CapLine(found.credited - found.debt, found.spent, len(since), max(since, default=-1))
 
     async def units(self, holder: str) -> list[str]:
         """As `ports.Standings`."""

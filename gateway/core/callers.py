@@ -11,7 +11,8 @@ class Caller:
     """A caller as far as the request tells. `account` is empty for one without a credential on a free route.
 
     `on_record` says that a payment was made with this token. `fresh` is a token that was made for this very request.
-    `pepper_id` names what `token_digest` was made with. `caps` bind whatever it spends: its own first, then those above.
+    `pepper_id` names what `token_digest` was made with. `caps` bind whatever it spends: its own first,
+    then those above.
     """
 
     account: str = ""

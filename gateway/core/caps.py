@@ -31,6 +31,25 @@ DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
+class CapLine:
+    """A cap's balance as the books have it: `limit` is what it was set to `since_ms`, after so many `changes`."""
+
+    limit: int = 0
+    spent: int = 0
+    changes: int = 0
+    since_ms: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class CapUse:
+    """How a cap stands that binds a request: the name of its balance, and the micros that are left as far as known."""
+
+    cap: "Cap"
+    name: str
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
 class Cap:
     """So much may be spent under a node in each period, as a calendar in `zone` has them.
 

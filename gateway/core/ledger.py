@@ -73,6 +73,10 @@ class Tariff:
         return self._hash
 
 
+CAP_TARIFF = Tariff("", "", 0, "cap")
+"""What the records of a cap's balance name: nobody's route, and nobody is paid by them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One movement of money, caused by one request."""

@@ -8,6 +8,7 @@ a bug or an outage, and the caller learns nothing of it but the request id.
 from dataclasses import dataclass
 from typing import ClassVar
 
+from gateway.core.caps import Cap
 from gateway.core.money import Money
 from gateway.core.secrets import Secret
 
@@ -83,6 +84,11 @@ class PaymentRequired(Refusal):
     auto_top_up: AutoTopUpStands | None = None
     """Set where the account has a saved card, or had one."""
 
+    @property
+    def left(self) -> Money:
+        """What can be spent."""
+        return self.balance
+
 
 @dataclass(eq=False)
 class AccountFrozen(Refusal):
@@ -91,6 +97,19 @@ class AccountFrozen(Refusal):
     status = 403
     code = "account_frozen"
     account: str
+
+
+@dataclass(eq=False)
+class CapReached(Refusal):
+    """What the request can cost at most is more than a cap leaves. Paying would not help: so it is no 402."""
+
+    status = 403
+    code = "spend_cap_reached"
+    price: Money
+    left: Money
+    cap: Cap
+    resets_ms: int | None
+    """When the next period begins; None if there is only one."""
 
 
 @dataclass(eq=False)

@@ -19,7 +19,7 @@ from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.places import Places
 from gateway.core.pricing import LOOKED_AT_BYTES_MAX, AnyPrice, MeteredPrice, first_hold
-from gateway.core.refusals import PaymentRequired, Refusal
+from gateway.core.refusals import CapReached, PaymentRequired, Refusal
 from gateway.core.routes import Route, RouteTable
 from gateway.core.targets import Target
 from gateway.core.use_meters import UseMeter
@@ -116,7 +116,7 @@ class Serve:
             headers.agrees(max_price, ceiling)
         held = ceiling if kept is not None else first_hold(price, ceiling)
         hold = await self._ledger.hold(
-            caller.account, held, id=exchange.id, token=caller.token_tag, tariff=route.tariff
+            caller.account, held, id=exchange.id, token=caller.token_tag, tariff=route.tariff, caps=caller.caps
         )
         meter = price.meter(self._now, held)
         paying: asyncio.Task[None] | None = None
@@ -177,10 +177,10 @@ class Serve:
                 ahead = min(price.slice.micros + meter.owed - meter.units, most.micros - due.micros)
                 try:
                     await self._ledger.renew(hold, due, price.cost(ahead))
-                except PaymentRequired as refused:
-                    if refused.balance.micros <= 0:
+                except (PaymentRequired, CapReached) as refused:
+                    if refused.left.micros <= 0:
                         raise
-                    ahead = meter.ceiling - due.micros + refused.balance.micros  # the last of it
+                    ahead = meter.ceiling - due.micros + refused.left.micros  # the last of it
                     await self._ledger.renew(hold, due, price.cost(ahead))
                 meter.ceiling = max(meter.ceiling, due.micros + ahead)
                 exchange.go_on()

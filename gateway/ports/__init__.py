@@ -19,7 +19,7 @@ from gateway.ports.identity import (
     Roots,
     TokenRow,
 )
-from gateway.ports.ledger import Desk, Entries, Ledger, RequestUnderWay, RequestUnknown
+from gateway.ports.ledger import CapLines, Desk, Entries, Ledger, RequestUnderWay, RequestUnknown
 from gateway.ports.limits import Admits, Admitted, LimitsDown, RateLimits
 from gateway.ports.payments import (
     AutoTopUps,
@@ -78,6 +78,7 @@ __all__ = [
     "BooksRefused",
     "BooksSlow",
     "Borrower",
+    "CapLines",
     "Cards",
     "Clock",
     "CopiedFile",

@@ -1,7 +1,9 @@
 """The books as the flows see them."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
+from gateway.core.caps import Cap, CapLine
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Balance, Charge, Credit, Reversal, Tariff
 from gateway.core.money import Money
@@ -30,8 +32,12 @@ class Desk(Entries, Protocol):
 class Ledger(Protocol):
     """Holds, records, credits and takes back. No balance ever becomes negative by spending."""
 
-    async def hold(self, account: str, ceiling: Money, *, id: RequestId, token: int, tariff: Tariff) -> Hold:
-        """Set `ceiling` aside. Raises PaymentRequired, or LedgerUnavailable when the store cannot commit.
+    async def hold(
+        self, account: str, ceiling: Money, *, id: RequestId, token: int, tariff: Tariff, caps: Sequence[Cap] = ()
+    ) -> Hold:
+        """Set `ceiling` aside, of the account and under each cap, or nothing of any.
+
+        Raises PaymentRequired, CapReached, or LedgerUnavailable when the store cannot commit.
 
         A caller that is cancelled while it waits leaves nothing on hold.
         """
@@ -47,8 +53,9 @@ class Ledger(Protocol):
 
         Returns when it is durable: a crash from now on charges `due`. It is at least what was recorded before and at
         most what is held; afterwards `due` and `ahead` together are held, or more if more was. Raises PaymentRequired
-        when the account has less than is missing; then `due` is on record, nothing more is held, and the answer should
-        end. Raises LedgerUnavailable; then it may or may not be on record, and `settle` still has the last word.
+        when the account has less than is missing, CapReached when a cap does; then `due` is on record, nothing more is
+        held, and the answer should end. Raises LedgerUnavailable; then it may or may not be on record, and `settle`
+        still has the last word.
         """
 
     def settle(self, hold: Hold, cost: Money) -> Money:
@@ -100,6 +107,13 @@ class Ledger(Protocol):
 
     async def close(self) -> None:
         """Commit what is queued and let go of the store."""
+
+
+class CapLines(Protocol):
+    """Reads caps out of the books, as committed; works while somebody keeps them. Raises StoreFailed."""
+
+    async def cap_line(self, name: str, unit: str) -> CapLine:
+        """The balance of a cap in one period."""
 
 
 class RequestUnderWay(Exception):

@@ -1,8 +1,10 @@
 """Setting money aside for one request, and selling it once."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from gateway.core.callers import Caller
+from gateway.core.caps import CapUse
 from gateway.core.idempotency import Claim as KeyClaim
 from gateway.core.money import Money
 from gateway.core.routes import Route
@@ -16,6 +18,10 @@ class Hold(Protocol):
     @property
     def balance(self) -> Money:
         """What the account can spend once this request costs what is on record so far."""
+
+    @property
+    def caps(self) -> Sequence[CapUse]:
+        """The caps that bind it, and what they leave once it costs what is on record so far."""
 
     def started(self) -> None:
         """The answer's first byte is written: a crash from now on does not void the record."""

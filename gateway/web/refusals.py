@@ -7,6 +7,7 @@ the payment link. Never `307` or `308`: a browser would send the caller's body o
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from shlex import quote
 from typing import Any, NamedTuple
 
@@ -55,6 +56,13 @@ WORDS: dict[type[Refusal], Words] = {
     no.AccountFrozen: Words(
         "The account is frozen",
         lambda r: f"Its money stays and nothing was charged. Ask the operator, and name the account: {r.account}",
+    ),
+    no.CapReached: Words(
+        "The spending cap is reached",
+        lambda r: (
+            f"This request costs up to {r.price}, and of {_cap(r)} {r.left} is left. Paying does not change that. "
+            + (f"It begins anew at {_moment(r.resets_ms)}." if r.resets_ms is not None else "It does not begin anew.")
+        ),
     ),
     no.CountryRefused: Words(
         "No payments are taken from here",
@@ -166,8 +174,13 @@ def problem(refusal: Refusal, request_id: str | None = None) -> dict[str, Any]:
         body["violated-policies"] = list(refusal.violated)
     if isinstance(refusal, no.OutcomeUnknown | no.AnswerNotKept):
         body["original_request_id"] = refusal.original
-    if isinstance(refusal, PaymentRequired | no.PriceTooHigh):
+    if isinstance(refusal, PaymentRequired | no.PriceTooHigh | no.CapReached):
         body["price"] = {"amount": refusal.price.number, "currency": refusal.price.currency}
+    if isinstance(refusal, no.CapReached):
+        amount, cap = refusal.cap.amount, refusal.cap
+        body["cap"] = {"node": cap.node, "per": cap.period, "amount": amount.number, "currency": amount.currency}
+        body["left"] = {"amount": refusal.left.number, "currency": refusal.left.currency}
+        body["resets_at"] = None if refusal.resets_ms is None else _moment(refusal.resets_ms)
     if isinstance(refusal, PaymentRequired):
         body["balance"] = {"amount": refusal.balance.number, "currency": refusal.balance.currency}
         body["account"] = refusal.account
@@ -179,6 +192,15 @@ def problem(refusal: Refusal, request_id: str | None = None) -> dict[str, Any]:
         if refusal.access_token:
             body["access_token"] = refusal.access_token.reveal()
     return body
+
+
+def _cap(refusal: no.CapReached) -> str:
+    cap = refusal.cap
+    return f"the {cap.amount} " + ("in all" if cap.period == "total" else f"a {cap.period}") + f" of {cap.node}"
+
+
+def _moment(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def own_fields(refusal: Refusal) -> dict[str, str]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import asyncpg
 
 from gateway.adapters.postgres.sessions import PROBLEMS, Address
+from gateway.core.caps import CapLine
 from gateway.core.money import Money
 from gateway.ports import CreditLine, StoreFailed
 
@@ -15,13 +16,20 @@ _STANDING = """SELECT coalesce(sum(credited - spent - debt), 0) AS micros FROM a
 WHERE holder = $1 AND unit = $2"""
 _TOTALS = """SELECT coalesce(sum(credited), 0) AS credited, coalesce(sum(credited - spent - debt), 0) AS standing
 FROM account WHERE holder = $1 AND unit = $2"""
+_CAP = """
+SELECT credited - debt, spent, count(entry.account), coalesce(max(entry.reason::bigint), -1)
+FROM account LEFT JOIN LATERAL (
+    SELECT account, reason FROM credit WHERE credit.account = account.id
+    UNION ALL SELECT account, reason FROM reversal WHERE reversal.account = account.id
+) AS entry ON true WHERE holder = $1 AND unit = $2 GROUP BY id
+"""
 _UNITS = "SELECT DISTINCT unit FROM account WHERE holder = $1 ORDER BY unit"
 _PAID = "ref ~ '^stripe:(cs_|(pi|in)_[^:]*$)'"
 """Payments; what was given back of one is numbered after its name."""
 
 
 class PostgresCreditLines:
-    """Implements `ports.CreditLines` and `ports.Standings`."""
+    """Implements `ports.CreditLines`, `ports.Standings` and `ports.CapLines`."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
@@ -42,6 +50,10 @@ class PostgresCreditLines:
         query = f"SELECT coalesce(sum(micros), 0) AS micros FROM ({lines}) AS line"  # noqa: S608
         [row] = await self._rows(query, holder, currency, since_ms)
         return Money(int(row["micros"]), currency)
+
+    async def cap_line(self, name: str, unit: str) -> CapLine:
+        rows = await self._rows(_CAP, name, unit)
+        return CapLine(*rows[0].values()) if rows else CapLine()
 
     async def units(self, holder: str) -> list[str]:
         return [str(row["unit"]) for row in await self._rows(_UNITS, holder)]

@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from gateway.core.caps import CapLine
 from gateway.core.money import Money
 from gateway.ports import CreditLine, StoreFailed
 
@@ -15,6 +16,15 @@ _TAKEN = "SELECT micros FROM reversal WHERE ref = ?1 UNION ALL SELECT -micros FR
 _STANDING = "SELECT coalesce(sum(credited - spent - debt), 0) FROM account WHERE holder = ? AND unit = ?"
 _TOTALS = """SELECT coalesce(sum(credited), 0), coalesce(sum(credited - spent - debt), 0) FROM account
 WHERE holder = ? AND unit = ?"""
+_CAP = """
+SELECT credited - debt, spent, (SELECT count(*) FROM credit WHERE account = id)
+    + (SELECT count(*) FROM reversal WHERE account = id), coalesce((
+        SELECT max(CAST(reason AS INTEGER)) FROM (
+            SELECT reason FROM credit WHERE account = id UNION ALL SELECT reason FROM reversal WHERE account = id
+        )
+    ), -1)
+FROM account WHERE holder = ? AND unit = ?
+"""
 _UNITS = "SELECT DISTINCT unit FROM account WHERE holder = ? ORDER BY unit"
 _PAID = """(ref GLOB 'stripe:cs_*'
 OR (ref GLOB 'stripe:pi_*' OR ref GLOB 'stripe:in_*') AND ref NOT GLOB 'stripe:??_*:*')"""
@@ -22,7 +32,7 @@ OR (ref GLOB 'stripe:pi_*' OR ref GLOB 'stripe:in_*') AND ref NOT GLOB 'stripe:?
 
 
 class SqliteCreditLines:
-    """Implements `ports.CreditLines` and `ports.Standings`."""
+    """Implements `ports.CreditLines`, `ports.Standings` and `ports.CapLines`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -42,6 +52,10 @@ class SqliteCreditLines:
         query = f"SELECT coalesce(sum(micros), 0) FROM ({_LINES}{_PAID} AND holder = ? AND unit = ? AND at > ?)"  # noqa: S608
         [(micros,)] = await asyncio.to_thread(self._rows, query, (holder, currency, since_ms))
         return Money(int(micros), currency)
+
+    async def cap_line(self, name: str, unit: str) -> CapLine:
+        rows = await asyncio.to_thread(self._rows, _CAP, (name, unit))
+        return CapLine(*rows[0]) if rows else CapLine()
 
     async def units(self, holder: str) -> list[str]:
         rows = await asyncio.to_thread(self._rows, _UNITS, (holder,))

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from gateway.core.caps import CapUse
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Committed
 from gateway.core.money import Money
@@ -131,6 +132,10 @@ class Holding:
     def spread(self, micros: int) -> Iterator[tuple["Holding", Money]]:
         """It pays all of it."""
         yield self, Money(micros, self.account.currency)
+
+    @property
+    def caps(self) -> Sequence[CapUse]:
+        return ()
 
     def started(self) -> None:
         if self.number:

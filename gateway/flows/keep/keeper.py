@@ -16,8 +16,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from gateway.core.caps import Cap
 from gateway.core.ids import RequestId
 from gateway.core.ledger import (
+    CAP_TARIFF,
     Balance,
     Charge,
     Committed,
@@ -35,11 +37,13 @@ from gateway.core.purses import PLAIN
 from gateway.core.refusals import LedgerUnavailable, PaymentRequired
 from gateway.core.routes import Durability
 from gateway.flows.keep.accounts import Account, Asker, Holding, Key, Waiting
+from gateway.flows.keep.caps import CappedHold, Caps
 from gateway.flows.keep.commits import Pace
 from gateway.flows.keep.drawing import Drawing
 from gateway.flows.keep.wallets import SplitHold, Wallets, balance
 from gateway.ports import (
     Archive,
+    CapLines,
     Clock,
     Hold,
     LedgerStore,
@@ -73,6 +77,7 @@ class Keeper(Drawing):
         teller: Teller | None = None,
         archive: Archive | None = None,
         refunds: Refunds | None = None,
+        cap_lines: CapLines | None = None,
         pace: Pace | None = None,
         accounts_max: int = 100_000,
         report: Callable[[str], None] = lambda problem: None,
@@ -82,7 +87,8 @@ class Keeper(Drawing):
         self._archive = archive
         self._refunds = refunds
         self._wallets = Wallets(self)
-        self._open: dict[int, Holding | SplitHold] = {}  # by the number of the request
+        self._caps = Caps(self, cap_lines)
+        self._open: dict[int, Holding | SplitHold | CappedHold] = {}  # by the number of the request
         self._refunding = asyncio.Lock()
 
     # --- life ---------------------------------------------------------------------------------------------------------
@@ -134,13 +140,19 @@ class Keeper(Drawing):
                     account.available -= micros
         else:
             self._stored_started = min(tail.first - 1, self._started())
-        return Recovered(len(undo), -sum(record.micros for record in undo))
+        capped = self._tariffs.get(CAP_TARIFF)  # what a cap gets back is no money
+        given_away = [-record.micros for record in undo if record.tariff != capped]
+        return Recovered(len(given_away), sum(given_away))
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
-    async def hold(self, account: str, ceiling: Money, *, id: RequestId, token: int, tariff: Tariff) -> Hold:
+    async def hold(
+        self, account: str, ceiling: Money, *, id: RequestId, token: int, tariff: Tariff, caps: Sequence[Cap] = ()
+    ) -> Hold:
         if self._closing or self._stuck_since is not None:
             self._refuse_if_stuck()
+        if caps:
+            return await self._caps.hold(account, ceiling, id=id, token=token, tariff=tariff, caps=caps)
         key, micros = (account, ceiling.currency), ceiling.micros
         found = self._accounts.get(key)
         if found is not None and found.alone and found.available >= micros:
@@ -165,8 +177,9 @@ class Keeper(Drawing):
     async def start(self, hold: Hold, due: Money, durability: Durability) -> None:
         if not due:
             return
-        if isinstance(hold, SplitHold):
-            await self._wallets.start(hold, due, durability)
+        if isinstance(hold, SplitHold | CappedHold):
+            gates = [self.record(part, share, durability) for part, share in hold.spread(due.micros) if share]
+            await asyncio.gather(*(gate for gate in gates if gate is not None))
         elif (gate := self.record(hold, due, durability)) is not None:
             await gate
 
@@ -193,7 +206,7 @@ class Keeper(Drawing):
         return gate
 
     async def renew(self, hold: Hold, due: Money, ahead: Money) -> None:
-        assert isinstance(hold, Holding | SplitHold)
+        assert isinstance(hold, Holding | SplitHold | CappedHold)
         if hold.settled or not hold.recorded <= due.micros <= hold.ceiling or ahead.micros < 0:
             raise ValueError(f"{due} is less than was recorded, or more than is held")
         self._refuse_if_stuck()
@@ -205,7 +218,7 @@ class Keeper(Drawing):
             recorded = self.durable()
         try:
             async with asyncio.timeout(self._pace.give_up_after):
-                await self._set_aside(hold, due.micros + ahead.micros - hold.ceiling)
+                await self.set_aside(hold, due.micros + ahead.micros - hold.ceiling)
                 if recorded is not None:
                     await recorded
         except BaseException as error:
@@ -221,10 +234,13 @@ class Keeper(Drawing):
         self.write(kind, hold.tariff, hold.account, hold.token, micros - hold.recorded, hold.id)
         hold.recorded = micros
 
-    async def _set_aside(self, hold: Holding | SplitHold, micros: int) -> None:
+    async def set_aside(self, hold: Holding | SplitHold | CappedHold, micros: int) -> None:
         """So much more for a hold. Cancelled, it has it or it has not."""
         if micros <= 0:
             return  # all of it is set aside: whatever the account owes by now
+        if isinstance(hold, CappedHold):
+            await self._caps.set_aside(hold, micros)
+            return
         if isinstance(hold, SplitHold):
             await self._wallets.set_aside(hold, micros)
             return
@@ -241,6 +257,8 @@ class Keeper(Drawing):
         hold.ceiling += micros
 
     def settle(self, hold: Hold, cost: Money) -> Money:
+        if isinstance(hold, CappedHold):
+            return self._caps.settle(hold, cost)
         if isinstance(hold, SplitHold):
             self._open.pop(hold.id.number, None)
             return self._wallets.settle(hold, cost)
@@ -424,6 +442,16 @@ class Keeper(Drawing):
     def known(self, key: Key) -> Account | None:
         """The account, if it is in memory."""
         return self._accounts.get(key)
+
+    def holds_at_once(self, key: Key, micros: int) -> bool:
+        """Whether so much can be held of an account without asking anybody."""
+        found = self._accounts.get(key)
+        return found is not None and found.alone and found.available >= micros
+
+    def opened(self, hold: CappedHold) -> CappedHold:
+        """This is what its request is under way with."""
+        self._open[hold.id.number] = hold
+        return hold
 
     def beside(self, account: Account, purses: Sequence[str] | None) -> None:
         account.beside(None if purses is None else self._wallets.beside(account, purses))

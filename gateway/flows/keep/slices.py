@@ -131,7 +131,7 @@ class Branch:
         self.slices: dict[int, _Slice] = {}
         self.tariffs: dict[int, int] = {}
         self.unanswered: OrderedDict[int, _Unanswered] = OrderedDict()
-        self.by_request: dict[tuple[int, int], _Unanswered] = {}
+        self.by_request: dict[tuple[int, int], dict[int, _Unanswered]] = {}  # and by account row: a cap has one, too
         self.recalls: dict[int, asyncio.Future[None]] = {}
 
     def slice_of(self, account: Account) -> int:
@@ -268,7 +268,8 @@ class Slices:
         self._keeper.claims_are_taken_up()
         for branch, local, number, record in self._kept:
             if record.kind in _DELTAS:
-                self._correct(branch, (record.request.at_ms, record.request.number), record.micros)
+                request = record.request.at_ms, record.request.number
+                self._correct(branch, request, record.account, record.micros)
             elif record.account not in accounts:
                 self._keeper.begun(number)  # nothing of that account is spoken for: the request has ended
             else:
@@ -513,7 +514,7 @@ class Slices:
                 keeper.gate(number)
                 self._wait_for(branch, local, _Unanswered(number, account, known, token, micros, request))
             elif kind in _DELTAS:
-                self._correct(branch, (at_ms, unique), micros)
+                self._correct(branch, (at_ms, unique), row, micros)
         if records:
             keeper.add_origin(Origin(branch.worker, draft.seq, first, len(records), draft.first))
         for row, micros in spent.items():
@@ -525,10 +526,11 @@ class Slices:
     def _wait_for(self, branch: Branch, local: int, waits: _Unanswered) -> None:
         waits.account.pins += 1
         branch.unanswered[local] = waits
-        branch.by_request[waits.request.at_ms, waits.request.number] = waits
+        request = waits.request.at_ms, waits.request.number
+        branch.by_request.setdefault(request, {})[waits.account.row] = waits
 
-    def _correct(self, branch: Branch, request: tuple[int, int], micros: int) -> None:
-        waits = branch.by_request.get(request)
+    def _correct(self, branch: Branch, request: tuple[int, int], row: int, micros: int) -> None:
+        waits = branch.by_request.get(request, {}).get(row)
         if waits is not None:
             waits.micros += micros
 
@@ -537,9 +539,17 @@ class Slices:
         unanswered = branch.unanswered
         while unanswered and (local := next(iter(unanswered))) <= started:
             done = unanswered.pop(local)
-            branch.by_request.pop((done.request.at_ms, done.request.number), None)
+            _forget(branch, done)
             done.account.pins -= 1
             self._keeper.begun(done.number)
+
+
+def _forget(branch: Branch, done: _Unanswered) -> None:
+    request = done.request.at_ms, done.request.number
+    rows = branch.by_request.get(request, {})
+    rows.pop(done.account.row, None)
+    if not rows:
+        branch.by_request.pop(request, None)
 
 
 def _named(account: Account) -> Sequence[str] | None:

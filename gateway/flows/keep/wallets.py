@@ -25,12 +25,12 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+from gateway.core.caps import CapUse
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Reversal
 from gateway.core.money import Money
 from gateway.core.purses import Purse, purse_named
 from gateway.core.refusals import LedgerUnavailable, PaymentRequired
-from gateway.core.routes import Durability
 from gateway.flows.keep.accounts import Account, Holding, Key
 
 if TYPE_CHECKING:
@@ -66,6 +66,10 @@ class SplitHold:
     def balance(self) -> Money:
         released = 0 if self.settled else self.ceiling - self.recorded
         return Money(sum(account.worth for account in self.wallet) + released, self.key[1])
+
+    @property
+    def caps(self) -> Sequence[CapUse]:
+        return ()
 
     def started(self) -> None:
         for part in self.parts:
@@ -120,11 +124,6 @@ class Wallets:
         finally:
             taking.end()
             keeper.decided()
-
-    async def start(self, hold: SplitHold, due: Money, durability: Durability) -> None:
-        """As `Ledger.start`."""
-        gates = [self._keeper.record(part, share, durability) for part, share in hold.spread(due.micros) if share]
-        await asyncio.gather(*(gate for gate in gates if gate is not None))
 
     def settle(self, hold: SplitHold, cost: Money) -> Money:
         """As `Ledger.settle`. The parts were put into one commit: if their start failed, it did for all of them."""

@@ -1,0 +1,292 @@
+"""Holds under caps: as much of every cap that binds a caller as of its money, or nothing of any.
+
+A cap is a balance (`core/caps.py`), so a hold under it is a plain hold on an account of its own, with records, slices,
+leases, voids and refunds as any other. What is decided here is that all of them are held together:
+
+- **The caps are taken first, in the order of their names, the money last.** Everybody waits only for those who are
+  further on, so nobody waits in a circle. What a decision under way has taken of a cap is not parted with before it is
+  made, and decisions about one wallet take turns in a keeper: so nobody is refused for what comes free in a moment.
+- **Money that was taken is never given back by a decision**, since it comes last: those who have no caps need not wait
+  for those who have.
+- **The usual case is one step**: where all that is needed is at hand, nothing is awaited between asking and taking.
+
+**What a cap is set to** stands in the books, for each period anew, as entries on its balance: its first, with which it
+begins, and one for every change. Whoever first comes with a later setting than the books have makes the entry. It is
+numbered behind those that it has seen, and one number is one entry for ever: of several who come at once one is heard,
+and the others look again. A cap that is lowered below what was spent owes the difference, and refuses until it is
+raised again or a new period begins.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from gateway.core.caps import Cap, CapUse
+from gateway.core.ids import RequestId
+from gateway.core.ledger import CAP_TARIFF, Credit, Reversal, Tariff
+from gateway.core.money import Money
+from gateway.core.refusals import CapReached, LedgerUnavailable
+from gateway.flows.keep.accounts import Account, Holding, Key
+from gateway.flows.keep.wallets import SplitHold
+from gateway.ports import CapLines, Hold, StoreFailed
+
+if TYPE_CHECKING:
+    from gateway.flows.keep.keeper import Keeper
+
+_KNOWN_MAX = 100_000
+_TRIES = 100
+
+
+class CappedHold:
+    """Implements `ports.Hold`: what is set aside of an account, and as much of each cap."""
+
+    __slots__ = ("_caps", "money", "parts")
+
+    def __init__(self, money: Holding | SplitHold, parts: Sequence[Holding], caps: Sequence[Cap]) -> None:
+        self.money = money
+        self.parts = parts
+        self._caps = caps
+
+    @property
+    def id(self) -> RequestId:
+        return self.money.id
+
+    @property
+    def ceiling(self) -> int:
+        return self.money.ceiling
+
+    @property
+    def recorded(self) -> int:
+        return self.money.recorded
+
+    @property
+    def settled(self) -> bool:
+        return self.money.settled
+
+    @property
+    def balance(self) -> Money:
+        return self.money.balance
+
+    @property
+    def caps(self) -> Sequence[CapUse]:
+        return [
+            CapUse(cap, part.account.holder, part.balance.micros)
+            for cap, part in zip(self._caps, self.parts, strict=True)
+        ]
+
+    def bound(self) -> Iterator[tuple[Cap, Account]]:
+        """The caps, and their balances."""
+        return zip(self._caps, (part.account for part in self.parts), strict=True)
+
+    def started(self) -> None:
+        self.money.started()
+        for part in self.parts:
+            part.started()
+
+    def spread(self, micros: int) -> Iterator[tuple[Holding, Money]]:
+        """What its purses pay of so much; and each cap counts all of it."""
+        yield from self.money.spread(micros)
+        for part in self.parts:
+            yield part, Money(micros, part.account.currency)
+
+
+class Caps:
+    """Decides for a keeper about callers whose spending is capped."""
+
+    def __init__(self, keeper: "Keeper", lines: CapLines | None) -> None:
+        self._keeper = keeper
+        self._lines = lines
+        self._turns: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
+        self._settings: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
+        self._known: OrderedDict[Key, int] = OrderedDict()  # since when a cap is set as the books have it, at least
+        self._named: dict[Cap, tuple[int | None, Key]] = {}  # until when the balance of a cap is this one
+
+    async def hold(
+        self, account: str, ceiling: Money, *, id: RequestId, token: int, tariff: Tariff, caps: Sequence[Cap]
+    ) -> Hold:
+        """As `Ledger.hold`. Only caps in the unit of the price bind."""
+        keeper, now = self._keeper, self._keeper.now_ms()
+        binding = [(self._key(cap, now), cap) for cap in caps if cap.amount.currency == ceiling.currency]
+        binding.sort(key=lambda bound: bound[0])
+        bound = [cap for _, cap in binding]
+        accounts = self._at_hand(binding, ceiling.micros)
+        if accounts is not None and keeper.holds_at_once((account, ceiling.currency), ceiling.micros):
+            money = await keeper.hold(account, ceiling, id=id, token=token, tariff=tariff)
+            for one in accounts:
+                one.hold(ceiling.micros)
+            return self._held(money, accounts, bound)
+        taking = _Taking(ceiling.micros)
+        try:
+            async with asyncio.timeout(keeper.patience), self._turn((account, ceiling.currency)):
+                for key, cap in binding:
+                    await self._set(key, cap)
+                    await taking.take(keeper, await keeper.kept(key))
+                self._check(taking, bound, ceiling, now)
+                money = await keeper.hold(account, ceiling, id=id, token=token, tariff=tariff)
+                return self._held(money, taking.handed_over(), bound)
+        except TimeoutError:
+            raise LedgerUnavailable() from None
+        finally:
+            taking.end()
+            keeper.decided()
+
+    async def set_aside(self, hold: CappedHold, micros: int) -> None:
+        """So much more for a hold. Raises CapReached, PaymentRequired, LedgerUnavailable."""
+        keeper, taking = self._keeper, _Taking(micros)
+        bound = list(hold.bound())
+        currency = hold.balance.currency
+        try:
+            async with self._turn((_wallet_of(hold.money), currency)):
+                for _, account in bound:
+                    account.pins += 1
+                    await taking.take(keeper, account)
+                self._check(taking, [cap for cap, _ in bound], Money(micros, currency), keeper.now_ms())
+                await keeper.set_aside(hold.money, micros)
+                taking.handed_over()
+                for part in hold.parts:
+                    part.ceiling += micros
+        finally:
+            taking.end()
+            keeper.decided()
+
+    def settle(self, hold: CappedHold, cost: Money) -> Money:
+        """As `Ledger.settle`. A cap counts what the account was charged."""
+        charged = self._keeper.settle(hold.money, cost)
+        for part in hold.parts:
+            self._keeper.settle(part, Money(charged.micros, part.account.currency))
+        return charged
+
+    # --- deciding -----------------------------------------------------------------------------------------------------
+
+    def _turn(self, key: Key) -> asyncio.Lock:
+        return self._turns.setdefault(key, asyncio.Lock())
+
+    def _key(self, cap: Cap, now_ms: int) -> Key:
+        """Its balance at that moment."""
+        found = self._named.get(cap)
+        if found is not None and (found[0] is None or now_ms < found[0]):
+            return found[1]
+        if len(self._named) >= _KNOWN_MAX:
+            self._named.clear()
+        key = (cap.name(now_ms), cap.unit)
+        self._named[cap] = (cap.resets_ms(now_ms), key)
+        return key
+
+    def _at_hand(self, binding: Sequence[tuple[Key, Cap]], micros: int) -> Sequence[Account] | None:
+        """The balances, if all of them are in the memory and have so much; None if somebody has to be asked."""
+        accounts = []
+        for key, cap in binding:
+            account = self._keeper.known(key)
+            if account is None or account.available < micros or self._known.get(key, -1) < cap.since_ms:
+                return None
+            accounts.append(account)
+        for account in accounts:
+            self._keeper.used(account)
+        return accounts
+
+    def _held(self, money: Hold, accounts: Sequence[Account], caps: Sequence[Cap]) -> Hold:
+        assert isinstance(money, Holding | SplitHold)
+        if not caps:
+            return money
+        keeper, tariff = self._keeper, self._keeper.tariff(CAP_TARIFF)
+        parts = [
+            Holding(account, money.ceiling, money.id, money.token, tariff, keeper.answer_begun) for account in accounts
+        ]
+        return keeper.opened(CappedHold(money, parts, caps))
+
+    def _check(self, taking: "_Taking", caps: Sequence[Cap], wanted: Money, now_ms: int) -> None:
+        """Refuse for the first cap that is short; what is left is what all of them leave."""
+        short = taking.short()
+        if short is None:
+            return
+        if not taking.sure:
+            raise LedgerUnavailable()
+        taking.give_back()
+        left = min(account.worth for account in taking.accounts)
+        cap = caps[short]
+        raise CapReached(
+            price=wanted, left=Money(max(0, left), wanted.currency), cap=cap, resets_ms=cap.resets_ms(now_ms)
+        )
+
+    # --- what a cap is set to -----------------------------------------------------------------------------------------
+
+    async def _set(self, key: Key, cap: Cap) -> None:
+        """The balance is that of this setting, or of a later one. Raises LedgerUnavailable."""
+        if self._known.get(key, -1) >= cap.since_ms:
+            self._known.move_to_end(key)
+            return
+        async with self._settings.setdefault(key, asyncio.Lock()):
+            if self._known.get(key, -1) < cap.since_ms:
+                await self._set_in_books(key, cap)
+                self._known[key] = cap.since_ms
+                self._known.move_to_end(key)
+                if len(self._known) > _KNOWN_MAX:
+                    self._known.popitem(last=False)
+
+    async def _set_in_books(self, key: Key, cap: Cap) -> None:
+        if self._lines is None:
+            raise NotImplementedError("caps cannot be read in these books")
+        for _ in range(_TRIES):
+            try:
+                line = await self._lines.cap_line(*key)
+            except StoreFailed:
+                raise LedgerUnavailable() from None
+            more = cap.amount.micros - line.limit
+            if line.since_ms >= cap.since_ms or not more:
+                return
+            ref, since = f"{key[0]}:{line.changes + 1}", str(cap.since_ms)
+            amount = Money(abs(more), key[1])
+            if more > 0:
+                new = await self._keeper.credit(Credit(ref, key[0], amount, "cap", since))
+            else:
+                new = await self._keeper.reverse(Reversal(ref, key[0], amount, "cap", since))
+            if new:
+                return
+        raise LedgerUnavailable()
+
+
+class _Taking:
+    """A decision under way: what it has taken of which balances. None of it is parted with before it is made."""
+
+    def __init__(self, micros: int) -> None:
+        self._micros = micros
+        self.sure = True
+        self.accounts: list[Account] = []
+        self._taken: list[int] = []
+
+    async def take(self, keeper: "Keeper", account: Account) -> None:
+        """So much of an account that is pinned, or all there is."""
+        self.accounts.append(account)
+        self._taken.append(0)
+        keeper.used(account)
+        if self.short() not in (None, len(self._taken) - 1):
+            return  # it is decided already
+        self._taken[-1], sure = await keeper.taken(account, self._micros)
+        self.sure = self.sure and sure
+
+    def short(self) -> int | None:
+        """The first that has not enough."""
+        return next((place for place, micros in enumerate(self._taken) if micros < self._micros), None)
+
+    def give_back(self) -> None:
+        for account, micros in zip(self.accounts, self._taken, strict=True):
+            account.untake(micros)
+        self._taken = [0] * len(self.accounts)
+
+    def handed_over(self) -> Sequence[Account]:
+        """What was taken is somebody else's now."""
+        for account, micros in zip(self.accounts, self._taken, strict=True):
+            account.deciding -= micros > 0
+        self._taken = [0] * len(self.accounts)
+        return self.accounts
+
+    def end(self) -> None:
+        self.give_back()
+        for account in self.accounts:
+            account.pins -= 1
+
+
+def _wallet_of(money: Holding | SplitHold) -> str:
+    return money.key[0] if isinstance(money, SplitHold) else money.account.holder
