@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.core.auto_top_ups import DAY_MS, MONTH_MS, Ceilings, Pause, Refill, RefillState, Rule, SavedCard, Wish
-from gateway.core.caps import CapLine
+from gateway.core.caps import CapLine, CapSetting, Period
 from gateway.core.ids import RequestId
 from gateway.core.ledger import (
     AccountRow,
@@ -212,6 +212,7 @@ class MemoryRecords:
         self.pepper_ids: dict[bytes, str] = {}
         self.freeze_rows: list[tuple[Freeze, str | None]] = []
         self.key_roll, self.freezes = self, self
+        self.caps = MemoryCapBook()
         self.ways_to_pay = MemoryWaysToPay(self)
         self.subscriptions = MemorySubscriptions()
         self.aliases = MemoryAliases(self, self.ways_to_pay)
@@ -346,6 +347,23 @@ class MemoryRecords:
 
     async def keep_watermark(self, name: str, value: int) -> None:
         self.watermarks[name] = max(value, self.watermarks.get(name, value))
+
+
+class MemoryCapBook:
+    """Implements `ports.CapBook`."""
+
+    def __init__(self) -> None:
+        self.rows: list[CapSetting] = []
+
+    async def add_cap(self, account: str, period: Period, unit: str, micros: int | None, *, now_ms: int) -> None:
+        since = max([now_ms, *(row.since_ms + 1 for row in self.rows if row.account == account)])
+        self.rows.append(CapSetting(len(self.rows) + 1, account, period, unit, micros, since))
+
+    async def caps_after(self, number: int) -> list[CapSetting]:
+        return [row for row in self.rows if row.number > number]
+
+    async def caps_of(self, account: str) -> list[CapSetting]:
+        return [row for row in self.rows if row.account == account]
 
 
 class MemorySubscriptions:

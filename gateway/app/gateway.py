@@ -25,7 +25,7 @@ from gateway.adapters.system import SystemClock, SystemRandomness
 from gateway.app.addresses import Addresses
 from gateway.app.identity import Identity
 from gateway.app.paying import Paying
-from gateway.app.stores import keeper, records, shared_limits, statement_books
+from gateway.app.stores import credit_lines, keeper, records, shared_limits, statement_books
 from gateway.app.upkeep import Upkeep
 from gateway.core.ids import RequestId, RequestNumbers
 from gateway.core.keyring import Keyring
@@ -101,6 +101,7 @@ class Gateway:
             records=self.records,
             callers=self.identity.callers,
             freezes=self.identity.freezes,
+            caps=self.identity.caps,
             aliases=self.identity.aliases,
             join_books=self.paying.join_books,
             call_in=self.identity.call_in,
@@ -132,7 +133,8 @@ class Gateway:
         store = BorrowedLedgerStore(line)
         report = lambda problem: self.report("ledger", problem=problem)  # noqa: E731
         pace = Pace.patient(self.settings.ledger_seconds, gap=0)
-        return Keeper(store, self.clock, lender=store, teller=store, pace=pace, report=report)
+        lines = credit_lines(self.settings)
+        return Keeper(store, self.clock, lender=store, teller=store, cap_lines=lines, pace=pace, report=report)
 
     def _limits(self, line: Line | None) -> RateLimits:
         near = SharedRateLimits(line, self.clock) if line else MemoryRateLimits(self.clock, self.limiter)
@@ -165,6 +167,7 @@ class Gateway:
             spent=self.paying.spent(),
             screen=self.paying.screen.refusal,
             once=self.once,
+            capped=self.paying.watch_caps.reached if self.paying.watch_caps else None,
         )
 
     def _refusals(self) -> Refusals:

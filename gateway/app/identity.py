@@ -7,6 +7,7 @@ from gateway.adapters.interprocess.worker import Line, News
 from gateway.app.stores import hears_of_others
 from gateway.core.keyring import Keyring
 from gateway.core.tokens import Peppers, TokenMint
+from gateway.flows.cap import AccountCaps
 from gateway.flows.follow import Aliases
 from gateway.flows.freeze import Freezes
 from gateway.flows.identify import Callers
@@ -44,6 +45,7 @@ class Identity:
         )
         self.aliases = Aliases(book=records.aliases, clock=clock, report=report)
         self.freezes = Freezes(book=records.freezes, clock=clock, report=report, root=self.aliases.root)
+        self.caps = AccountCaps(book=records.caps, clock=clock, zone=settings.caps.time_zone, root=self.aliases.root)
         self.callers = Callers(
             mint=TokenMint(keyring, settings.mode),
             peppers=self.peppers,
@@ -54,6 +56,7 @@ class Identity:
             header=settings.tokens.header,
             cookie_names=(self.cookies.name,),
             aliases=self.aliases,
+            caps=self.caps,
         )
         hears_of_others(records, self.callers)
         self.token_recorded = News(line, self.callers.forget).token_recorded if line else self.callers.forget

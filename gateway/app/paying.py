@@ -27,6 +27,7 @@ from gateway.flows.reconcile import Reconcile
 from gateway.flows.rounds import Rounds
 from gateway.flows.take_back import TakeBack
 from gateway.flows.top_up import TopUp
+from gateway.flows.watch_caps import WatchCaps
 from gateway.flows.write_letters import WriteLetters
 from gateway.ports import Clock, Hold, Randomness, RateLimits
 from gateway.settings import Settings, StripeSettings
@@ -85,6 +86,7 @@ class Paying:
         self.log_in = self._log_in()
         self.letters = self._letters()
         self.notify = self._notify()
+        self.watch_caps = self._watch_caps()
         self.webhooks = self._webhooks()
         self.reconcile = self._reconcile() if first else None
         self.linking: asyncio.Task[None] | None = None
@@ -223,6 +225,16 @@ class Paying:
             letters=self.letters,
         )
 
+    def _watch_caps(self) -> WatchCaps | None:
+        if self._settings.notices is None:
+            return None
+        return WatchCaps(
+            outbox=self._records.outbox,
+            lines=credit_lines(self._settings),
+            percent=self._settings.caps.tell_at_percent,
+            clock=self._clock,
+        )
+
     def _webhooks(self) -> Webhooks | None:
         if self.payments is None:
             return None
@@ -264,6 +276,8 @@ class Paying:
                 rounds = Rounds(work, every_seconds=seconds, name="login by payment")
                 self._opened.push_async_callback(rounds.close)
                 rounds.open()
+        if self.watch_caps is not None:
+            self._opened.push_async_callback(self.watch_caps.close)
         if self.notify is not None:
             self._opened.push_async_callback(self.notify.close)
             await self.notify.open(delivers=self._first)
@@ -293,7 +307,7 @@ class Paying:
 
     def spent(self) -> Callable[[str, Hold], None]:
         """Who is told of every request that was paid for."""
-        told = [flow.spent for flow in (self.replenish, self.notify) if flow is not None]
+        told = [flow.spent for flow in (self.replenish, self.notify, self.watch_caps) if flow is not None]
 
         def spent(account: str, hold: Hold) -> None:
             for one in told:

@@ -52,7 +52,8 @@ def keeper(
     housekeeping = Maintain(bookkeeping, clock, batches_days=days, ledger=lambda: made, report=tell)
     pace = Pace.patient(settings.ledger_seconds)
     archive = SqliteArchive(settings.store_path)
-    made = Keeper(Housekept(store, housekeeping), clock, archive=archive, pace=pace, report=tell)
+    lines = credit_lines(settings)
+    made = Keeper(Housekept(store, housekeeping), clock, archive=archive, cap_lines=lines, pace=pace, report=tell)
     return made
 
 
@@ -69,7 +70,8 @@ def shared_keeper(
     days = settings.retention.batches_days
     housekeeping = Maintain(bookkeeping, clock, batches_days=days, ledger=lambda: made, report=tell)
     pace, kept = Pace.patient(settings.ledger_seconds), Housekept(store, housekeeping)
-    made = Keeper(kept, clock, lender=store, teller=store, refunds=store, pace=pace, report=tell)
+    lines = credit_lines(settings)
+    made = Keeper(kept, clock, lender=store, teller=store, refunds=store, cap_lines=lines, pace=pace, report=tell)
     return made
 
 

@@ -8,6 +8,7 @@ from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.core.refusals import RecordsUnavailable
 from gateway.core.rotation import SEEN_SECONDS
 from gateway.flows import follow
+from gateway.flows.cap import AccountCaps
 from gateway.flows.follow import Aliases, JoinBooks
 from gateway.flows.freeze import LOOK_SECONDS, Freezes
 from gateway.flows.identify import Callers
@@ -35,6 +36,7 @@ class Upkeep:
         records: "SqliteRecords | PostgresRecords",
         callers: Callers,
         freezes: Freezes,
+        caps: AccountCaps,
         aliases: Aliases,
         join_books: JoinBooks | None,
         call_in: CallIn,
@@ -45,6 +47,7 @@ class Upkeep:
         self._records = records
         self._callers = callers
         self._freezes = freezes
+        self._caps = caps
         self._aliases = aliases
         self._join_books = join_books
         self._call_in = call_in
@@ -59,6 +62,7 @@ class Upkeep:
         try:
             await self._aliases.look()
             await self._freezes.look()
+            await self._caps.look()
             if self._join_books is not None:
                 await self._join_books.begin()
             await self._call_in.now()
@@ -67,6 +71,7 @@ class Upkeep:
         rounds = [
             Rounds(self._call_in.now, every_seconds=SEEN_SECONDS, name="keys in use"),
             Rounds(self._freezes.look, every_seconds=LOOK_SECONDS, name="frozen accounts"),
+            Rounds(self._caps.look, every_seconds=LOOK_SECONDS, name="spending caps"),
             Rounds(self._aliases.look, every_seconds=follow.LOOK_SECONDS, name="aliases"),
         ]
         if self._join_books is not None:

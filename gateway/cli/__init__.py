@@ -523,6 +523,25 @@ def join(account: str, into: str, reason: str, yes: bool, config: Path, as_json:
     join_accounts(config, account, into, reason=reason, yes=yes, as_json=as_json)
 
 
+@account.command("cap")
+@click.argument("account")
+@click.argument("amount", required=False)
+@click.option("--per", type=click.Choice(["day", "month", "total"]), required=True, help="By the calendar, or at all.")
+@click.option("--remove", is_flag=True, help="Without a cap of this period from now on.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be so.")
+@config_option
+@json_option
+def cap_account(
+    account: str, amount: str | None, per: str, remove: bool, dry_run: bool, config: Path, as_json: bool
+) -> None:
+    """Let ACCOUNT spend AMOUNT ("5.00 usd") in a period at most, on every gateway within two seconds."""
+    from gateway.cli.caps import set_cap
+
+    if (amount is None) is not remove:
+        raise click.UsageError('write either an amount, such as "5.00 usd", or --remove')
+    set_cap(config, account, amount, per=per, dry_run=dry_run, as_json=as_json)
+
+
 @account.command("frozen")
 @config_option
 @json_option
@@ -538,7 +557,7 @@ def frozen_accounts(config: Path, as_json: bool) -> None:
 @config_option
 @json_option
 def show(account: str, config: Path, as_json: bool) -> None:
-    """Balance, tokens, payments and freezes of ACCOUNT."""
+    """Balance, tokens, payments, spending caps and freezes of ACCOUNT."""
     from gateway.cli.accounts import show_account
 
     show_account(config, account, as_json=as_json)

@@ -11,21 +11,21 @@ import click
 
 from gateway.adapters.sqlite.ledger import read_available
 from gateway.adapters.system import SystemClock
+from gateway.cli.caps import CapStanding, standings
 from gateway.cli.hosts import balance_there
 from gateway.cli.payments import moment
-from gateway.cli.records import Records, fail, opened, read_with_records, run
+from gateway.cli.records import aliases_of, fail, opened, read_for, read_with_records, run, unheard
 from gateway.core.aliases import NOT_JOINED, Joined
 from gateway.core.money import Money
-from gateway.flows.follow import Aliases
 from gateway.flows.freeze import Freezes
 from gateway.ports import Freeze
 from gateway.settings import Settings
-from gateway.web.by_hand import is_account, read_reason
+from gateway.web.by_hand import read_reason
 
 
 def freeze_account(config: Path, account: str, *, reason: str, frozen: bool, as_json: bool) -> None:
     """`gateway account freeze` and `gateway account unfreeze`."""
-    settings = _read(config, account)
+    settings = read_for(config, account)
     try:
         reason = read_reason(reason)
     except ValueError as error:
@@ -33,8 +33,8 @@ def freeze_account(config: Path, account: str, *, reason: str, frozen: bool, as_
 
     async def change() -> bool:
         async with opened(settings) as here:
-            aliases = await _aliases(here)
-            freezes = Freezes(book=here.freezes, clock=SystemClock(), report=_unheard, root=aliases.root)
+            aliases = await aliases_of(here)
+            freezes = Freezes(book=here.freezes, clock=SystemClock(), report=unheard, root=aliases.root)
             return await (freezes.freeze if frozen else freezes.unfreeze)(account, reason)
 
     changed = run(change())
@@ -47,8 +47,8 @@ def freeze_account(config: Path, account: str, *, reason: str, frozen: bool, as_
 
 def join_accounts(config: Path, account: str, into: str, *, reason: str, yes: bool, as_json: bool) -> None:
     """`gateway account join`."""
-    settings = _read(config, account)
-    _read(config, into)
+    settings = read_for(config, account)
+    read_for(config, into)
     try:
         reason = read_reason(reason)
     except ValueError as error:
@@ -56,7 +56,7 @@ def join_accounts(config: Path, account: str, into: str, *, reason: str, yes: bo
 
     async def look() -> tuple[str, str | None]:
         async with opened(settings) as here:
-            aliases = await _aliases(here)
+            aliases = await aliases_of(here)
             root = aliases.root(into)
             if aliases.root(account) == root:
                 return root, "one already"
@@ -67,7 +67,7 @@ def join_accounts(config: Path, account: str, into: str, *, reason: str, yes: bo
 
     async def join() -> str | None:
         async with opened(settings) as here:
-            outcome = await (await _aliases(here)).add(account, into, reason)
+            outcome = await (await aliases_of(here)).add(account, into, reason)
             return None if outcome == "joined" else outcome
 
     root, refused = run(look())
@@ -115,47 +115,35 @@ def list_frozen(config: Path, *, as_json: bool) -> None:
 
 def show_account(config: Path, account: str, *, as_json: bool) -> None:
     """`gateway account show`."""
-    settings = _read(config, account)
+    settings = read_for(config, account)
 
-    async def look() -> tuple[list[Freeze], int, list[str], str]:
+    async def look() -> tuple[list[Freeze], int, list[str], str, list[CapStanding]]:
         async with opened(settings) as here:
             rows = await here.freezes.freezes_of(account)
-            root = (await _aliases(here)).root(account)
-            return rows, await here.count_tokens(account), await here.payments_of(account), root
+            root = (await aliases_of(here)).root(account)
+            caps = await standings(settings, here, root)
+            return rows, await here.count_tokens(account), await here.payments_of(account), root, caps
 
-    rows, tokens, paid, root = run(look())
+    rows, tokens, paid, root, caps = run(look())
     frozen = bool(rows) and rows[-1].frozen
     balance = str(available(settings, account))
     if as_json:
         told = {"account": account, "available": balance, "frozen": frozen, "tokens": tokens, "payments": paid}
         if root != account:
             told["alias_of"] = root
+        told["caps"] = [cap.told() for cap in caps]
         click.echo(json.dumps({**told, "freezes": [_told(row) for row in rows]}))
         return
     click.echo(f"{account}  balance {balance}; {tokens} tokens on record; {'FROZEN' if frozen else 'not frozen'}")
     if root != account:
         click.echo(f"  an alias: it is {root} now")
+    for cap in caps:
+        click.echo(f"  {cap.said()}")
     for row in rows:
         click.echo(f"  {moment(row.at_ms)}  {'frozen' if row.frozen else 'unfrozen'}: {row.reason}")
     for payment in paid:
         click.echo(f"  paid by {payment}")
 
 
-async def _aliases(here: Records) -> Aliases:
-    aliases = Aliases(book=here.aliases, clock=SystemClock(), report=_unheard)
-    await aliases.look()
-    return aliases
-
-
-def _unheard(*_: object, **__: object) -> None:
-    """The command says it itself."""
-
-
 def _told(row: Freeze) -> dict[str, Any]:
     return {"account": row.account, "frozen": row.frozen, "at": moment(row.at_ms), "reason": row.reason}
-
-
-def _read(config: Path, account: str) -> Settings:
-    if not is_account(account):
-        fail(f"{account!r} is not an account id: acct_ and 32 hexadecimal digits", code=2)
-    return read_with_records(config)

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 import click
 
 from gateway.adapters.sqlite.records import SqliteRecords
-from gateway.adapters.system import SystemRandomness
+from gateway.adapters.system import SystemClock, SystemRandomness
 from gateway.app.stores import records, records_path
 from gateway.cli.configuration import read
 from gateway.core.keyring import Keyring
 from gateway.core.refusals import RecordsUnavailable
+from gateway.flows.follow import Aliases
 from gateway.ports import BooksRefused, StoreDamaged, StoreFailed
 from gateway.settings import Settings
+from gateway.web.by_hand import is_account
 
 if TYPE_CHECKING:  # an extra
     from gateway.adapters.postgres.records import PostgresRecords
@@ -36,6 +38,13 @@ def read_with_records(config: Path) -> Settings:
     return settings
 
 
+def read_for(config: Path, account: str) -> Settings:
+    """The same, for what is done about an account."""
+    if not is_account(account):
+        fail(f"{account!r} is not an account id: acct_ and 32 hexadecimal digits", code=2)
+    return read_with_records(config)
+
+
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[Records]:
     """The records, and closed again."""
@@ -45,6 +54,17 @@ async def opened(settings: Settings) -> AsyncIterator[Records]:
         yield here
     finally:
         await here.close()
+
+
+async def aliases_of(here: Records) -> Aliases:
+    """Which accounts are others by now. Raises RecordsUnavailable."""
+    aliases = Aliases(book=here.aliases, clock=SystemClock(), report=unheard)
+    await aliases.look()
+    return aliases
+
+
+def unheard(*_: object, **__: object) -> None:
+    """The command says it itself."""
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

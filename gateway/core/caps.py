@@ -15,7 +15,7 @@ that its calendar shows, and ends where the next begins, so that each moment is 
 
 from bisect import bisect_left
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Literal, get_args
 from zoneinfo import ZoneInfo
@@ -92,6 +92,24 @@ class Cap:
         return ends_ms(self.period, now_ms, self.zone)
 
 
+@dataclass(frozen=True, slots=True)
+class CapSetting:
+    """An account's cap was set, or removed if there are no `micros`. Numbers are as those of freezes."""
+
+    number: int
+    account: str
+    period: Period
+    unit: str
+    micros: int | None
+    since_ms: int
+
+    def cap(self, zone: str) -> Cap | None:
+        """What holds from then on, by the calendar of this zone."""
+        if self.micros is None:
+            return None
+        return Cap(self.account, self.period, Money(self.micros, self.unit), zone, self.since_ms)
+
+
 def began(period: Period, now_ms: int, zone: str) -> str:
     """The day or the month of that moment, as it is written; nothing if there is only one period."""
     if period == "total":
@@ -110,8 +128,10 @@ def ends_ms(period: Period, now_ms: int, zone: str) -> int | None:
 
 
 @lru_cache(64)
-def zone_named(name: str) -> ZoneInfo:
-    """A time zone by its name. Raises ValueError."""
+def zone_named(name: str) -> tzinfo:
+    """A time zone by its name. Raises ValueError. The one that is everybody's needs no data of the system's."""
+    if name == "UTC":
+        return UTC
     try:
         return ZoneInfo(name)
     except (OSError, ValueError, KeyError):

@@ -41,6 +41,10 @@ def _words(type: Type, content: Mapping[str, Any]) -> tuple[str, str]:
     match type:
         case "balance.low":
             return "Your balance is low", f"Your balance is {content['balance']}. Add credit so that it goes on."
+        case "cap.near":
+            period = {"day": " of this day", "month": " of this month"}.get(content["per"], "")
+            says = f"{content['spent']} of the spending cap{period} is spent, which is {content['cap']}."
+            return "A spending cap is nearly used up", f"{says} What costs more than is left is refused."
         case "payment.failed":
             amount = Money(content["micros"], content["currency"])
             return "A payment failed", f"A payment of {amount} was not made. The wallet says what can be done."

@@ -17,7 +17,13 @@ from typing import Any, Literal
 from gateway.core.secrets import Secret
 
 Type = Literal[
-    "balance.low", "payment.failed", "card.expiring", "account.frozen", "auto_top_up.paused", "wallet.joined"
+    "balance.low",
+    "cap.near",
+    "payment.failed",
+    "card.expiring",
+    "account.frozen",
+    "auto_top_up.paused",
+    "wallet.joined",
 ]
 Channel = Literal["webhook", "mail"]
 State = Literal["waiting", "delivered", "failed"]

@@ -26,7 +26,7 @@ from gateway.core.headers import prefers_html
 from gateway.core.refusals import AccountFrozen, RecordsUnavailable, UnknownToken
 from gateway.core.routes import Route
 from gateway.core.tokens import Genuine, Peppers, TokenMint
-from gateway.ports import Clock, Credentials, Exchange, Frozen, Looks, Randomness, TokenRow
+from gateway.ports import Caps, Clock, Credentials, Exchange, Frozen, Looks, Randomness, TokenRow
 
 _REMEMBERED_MAX = 100_000
 
@@ -46,7 +46,9 @@ class Callers:
         header: str,
         cookie_names: tuple[str, ...],
         aliases: Looks | None = None,
+        caps: Caps | None = None,
     ) -> None:
+        self._caps = caps
         self._mint = mint
         self._peppers = peppers
         self._credentials = credentials
@@ -119,9 +121,10 @@ class Callers:
         return self._by_now(caller)
 
     def _by_now(self, caller: Caller) -> Caller:
-        if self._aliases is None:
-            return caller
-        account = self._aliases.root(caller.account)
+        account = caller.account if self._aliases is None else self._aliases.root(caller.account)
+        caps = self._caps.of(account) if self._caps is not None else ()
+        if caps:
+            return replace(caller, account=account, caps=(*caller.caps, *caps))
         return caller if account == caller.account else replace(caller, account=account)
 
     async def moved(self, caller: Caller) -> Caller | None:
@@ -130,8 +133,10 @@ class Callers:
             return None
         with suppress(RecordsUnavailable):
             await self._aliases.look()
-        by_now = self._by_now(caller)
-        return None if by_now is caller else by_now
+        if self._aliases.root(caller.account) == caller.account:
+            return None
+        own = tuple(cap for cap in caller.caps if cap.node != caller.account)
+        return self._by_now(replace(caller, caps=own))
 
     def _remember(self, key: bytes, digest: bytes, known: "_Known") -> None:
         self._remembered[key] = known

@@ -43,7 +43,9 @@ class Serve:
         spent: Callable[[str, Hold], None] | None = None,
         screen: Callable[[str], Refusal | None] | None = None,
         once: SellsOnce | None = None,
+        capped: Callable[[str, CapReached], None] | None = None,
     ) -> None:
+        self._capped = capped or _unheard
         self._once = once
         self._now = now
         self._spent = spent or _unwatched
@@ -84,6 +86,8 @@ class Serve:
         except Refusal as refusal:
             if isinstance(refusal, PaymentRequired):
                 refusal = self._screen(exchange.peer) or await self._till.offer(refusal, caller)
+            elif isinstance(refusal, CapReached):
+                self._capped(caller.account, refusal)
             await exchange.refuse(refusal, route)
         except AnswerCut:
             pass  # the connection is closed, and the meter has said what it did cost
@@ -215,6 +219,10 @@ def _receipt(meter: Meter, due: Money, hold: Hold, held: Money, ceiling: Money) 
 
 def _unwatched(account: str, hold: Hold) -> None:
     """Nobody tops accounts up by themselves."""
+
+
+def _unheard(account: str, refusal: CapReached) -> None:
+    """Nobody is told of caps."""
 
 
 def _from_anywhere(peer: str) -> None:

@@ -8,6 +8,8 @@ from gateway.ports.exchange import AnswerCut, Exchange, Identifies, Served, Star
 from gateway.ports.identity import (
     Alias,
     AliasBook,
+    CapBook,
+    Caps,
     Credentials,
     Freeze,
     FreezeBook,
@@ -78,7 +80,9 @@ __all__ = [
     "BooksRefused",
     "BooksSlow",
     "Borrower",
+    "CapBook",
     "CapLines",
+    "Caps",
     "Cards",
     "Clock",
     "CopiedFile",

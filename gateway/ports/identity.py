@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.core.aliases import Joined
+from gateway.core.caps import Cap, CapSetting, Period
 from gateway.core.payers import Homecoming, Standing
 from gateway.core.rotation import Holder, KeyKind, KeyUse
 
@@ -62,6 +63,26 @@ class FreezeBook(Protocol):
 
     async def freezes_of(self, account: str) -> list[Freeze]:
         """In order; the last one counts."""
+
+
+class CapBook(Protocol):
+    """What accounts may spend. Every call may raise RecordsUnavailable."""
+
+    async def add_cap(self, account: str, period: Period, unit: str, micros: int | None, *, now_ms: int) -> None:
+        """Write it down; returns when it is durable. It is later than all that the account had before."""
+
+    async def caps_after(self, number: int) -> list[CapSetting]:
+        """Those with higher numbers, in order."""
+
+    async def caps_of(self, account: str) -> list[CapSetting]:
+        """In order; the last one of a period counts."""
+
+
+class Caps(Protocol):
+    """The caps of accounts, as far as this process knows: at most a second behind."""
+
+    def of(self, account: str) -> tuple[Cap, ...]:
+        """Those of an account. Asks nobody."""
 
 
 class Frozen(Protocol):

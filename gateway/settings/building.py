@@ -31,6 +31,7 @@ from gateway.settings.shapes.routes import RouteShape
 from gateway.settings.shapes.upstreams import CredentialShape, FieldRulesShape, UpstreamShape
 from gateway.settings.values import (
     CallerTimeouts,
+    CapSettings,
     ChoiceSettings,
     GeoSettings,
     IdempotencySettings,
@@ -103,6 +104,7 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
             subjects_max=shape.limits.subjects_max,
         ),
         idempotency=_idempotency(shape.idempotency),
+        caps=CapSettings(time_zone=shape.caps.time_zone, tell_at_percent=shape.caps.tell_at_percent),
         retention=RetentionSettings(
             batches_days=shape.retention.batches_days, events_days=forms.days(shape.webhooks.keep_events)
         ),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
 from gateway.core import targets
+from gateway.core.caps import zone_named
 from gateway.core.limits import Rate
 from gateway.core.money import Money, MoneySyntax
 from gateway.core.refusals import BadTarget, TargetTooLong
@@ -225,6 +226,11 @@ def currency(text: str) -> str:
         small = text.lower()
         hint = f"; did you mean `{small}`?" if re.fullmatch(r"[a-z]{3}", small) else ""
         raise ValueError(f"{shown(text)} is not a currency: write its three small letters, such as usd{hint}")
+    return text
+
+
+def time_zone(text: str) -> str:
+    zone_named(text)
     return text
 
 

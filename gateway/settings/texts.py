@@ -122,6 +122,7 @@ StorageText = Annotated[
 ]
 HostLabel = Annotated[str, _check(forms.host_label), Form("name of a host", "shop-1")]
 CurrencyText = Annotated[str, _check(forms.currency), Form("currency", "usd"), _written(r"[a-z]{3}")]
+ZoneText = Annotated[str, _check(forms.time_zone), Form("time zone", "Europe/Berlin"), _written(r"[A-Za-z].*")]
 CountryText = Annotated[str, _check(forms.country), Form("country", "NO"), _written(r"[A-Z]{2}")]
 MailAddress = Annotated[
     str, _check(forms.mail_address), Form("e-mail address", "shop@example.com"), _written(r"[^ @]+@[^ @]+")

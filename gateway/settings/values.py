@@ -143,6 +143,14 @@ class IdempotencySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class CapSettings:
+    """What is so of all caps."""
+
+    time_zone: str
+    tell_at_percent: int
+
+
+@dataclass(frozen=True, slots=True)
 class RetentionSettings:
     """What the books and the records keep."""
 
@@ -234,6 +242,7 @@ class Settings:
     """How long an answer may wait for the record of its price."""
     limits: LimitSettings
     idempotency: IdempotencySettings
+    caps: CapSettings
     retention: RetentionSettings
     notices: NoticeSettings | None
     mail: MailSettings | None

@@ -403,6 +403,21 @@ async def test_freezes_are_read_in_order_and_each_cause_counts_once(records: Rec
     assert await book.freezes_of("acct_1") == [rows[0], rows[2]]
 
 
+async def test_caps_are_read_in_order_and_each_is_later_than_the_one_before(records: Records) -> None:
+    book = records.caps
+    await book.add_cap("acct_1", "day", "usd", 5, now_ms=100)
+    await book.add_cap("acct_2", "total", "eur", 0, now_ms=50)
+    await book.add_cap("acct_1", "day", "usd", None, now_ms=100)  # the clock stood still
+    rows = await book.caps_after(0)
+    assert [(row.number, row.account, row.period, row.unit, row.micros, row.since_ms) for row in rows] == [
+        (1, "acct_1", "day", "usd", 5, 100),
+        (2, "acct_2", "total", "eur", 0, 50),
+        (3, "acct_1", "day", "usd", None, 101),
+    ]
+    assert await book.caps_after(1) == rows[1:]
+    assert await book.caps_of("acct_1") == [rows[0], rows[2]]
+
+
 async def test_thirty_freezes_at_once_have_thirty_numbers_without_a_gap(records: Records) -> None:
     freezes = (records.freezes.add_freeze(f"acct_{n}", frozen=True, reason="x", now_ms=1) for n in range(30))
     assert all(await asyncio.gather(*freezes))

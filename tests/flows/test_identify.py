@@ -1,5 +1,6 @@
 """Credential -> caller: who is let in, who gets a fresh token, who is refused."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from gateway.core.refusals import UnknownToken
 from gateway.core.routes import Route, Server, Upstream
 from gateway.core.secrets import Secret
 from gateway.core.tokens import Peppers, TokenMint, digest, pepper_id
+from gateway.flows.cap import AccountCaps
+from gateway.flows.follow import Aliases
 from gateway.flows.freeze import Freezes
 from gateway.flows.identify import Callers
 from gateway.ports import TokenRow
@@ -32,6 +35,8 @@ class Door:
         self.mint = TokenMint(Keyring([Secret("k" * 40)]), "test")
         self.peppers = Peppers([PEPPER, OLDER_PEPPER])
         self.freezes = Freezes(book=self.records, clock=self.clock, report=lambda *_, **__: None)
+        self.aliases = Aliases(book=self.records.aliases, clock=self.clock, report=lambda *_, **__: None)
+        self.caps = AccountCaps(book=self.records.caps, clock=self.clock, zone="UTC", root=self.aliases.root)
         self.callers = Callers(
             mint=self.mint,
             peppers=self.peppers,
@@ -41,6 +46,8 @@ class Door:
             randomness=SeededRandomness(),
             header="X-Api-Key",
             cookie_names=("gateway_token",),
+            caps=self.caps,
+            aliases=self.aliases,
         )
 
     def token(self) -> str:
@@ -200,3 +207,27 @@ async def test_what_is_on_record_stays_remembered_when_others_may_have_recorded(
     door.callers.forget_unrecorded()
     for token in (known, new):
         assert (await door.callers.identify(coming({"X-Api-Key": token}), PAID)).on_record
+
+
+async def test_a_caller_carries_the_caps_of_its_account_from_the_moment_they_are_set(door: Door) -> None:
+    token = door.token()
+    before = await door.callers.identify(coming({"X-Api-Key": token}), PAID)
+    assert before.caps == ()
+    await door.caps.set(before.account, "day", Money.parse("5.00 usd"))
+    caller = await door.callers.identify(coming({"X-Api-Key": token}), PAID)
+    assert [(cap.node, cap.period) for cap in caller.caps] == [(before.account, "day")]
+    await door.caps.remove(before.account, "day")
+    assert await door.callers.identify(coming({"X-Api-Key": token}), PAID) == before
+
+
+async def test_who_has_moved_to_another_account_carries_the_caps_of_that_one(door: Door) -> None:
+    caller = await door.callers.identify(coming({"X-Api-Key": door.token()}), PAID)
+    into = "acct_" + "3c" * 16
+    await door.caps.set(caller.account, "day", Money.parse("5.00 usd"))
+    await door.caps.set(into, "month", Money.parse("9.00 usd"))
+    capped = replace(caller, caps=door.caps.of(caller.account))
+    assert await door.callers.moved(capped) is None
+    await door.records.aliases.add_alias(caller.account, into, why="one person", now_ms=door.clock.now_ms())
+    moved = await door.callers.moved(capped)
+    assert moved is not None
+    assert [(cap.node, cap.period) for cap in moved.caps] == [(into, "month")]

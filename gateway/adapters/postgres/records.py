@@ -13,6 +13,7 @@ from typing import Any
 import asyncpg
 
 from gateway.adapters.postgres.aliases import PostgresAliases
+from gateway.adapters.postgres.caps import PostgresCapBook
 from gateway.adapters.postgres.freezes import PostgresFreezes
 from gateway.adapters.postgres.idempotency import PostgresKeyClaims
 from gateway.adapters.postgres.keyroll import PostgresKeyRoll
@@ -91,6 +92,7 @@ class PostgresRecords:
         self._ear: Ear | None = None
         self.key_roll = PostgresKeyRoll(self._do)
         self.freezes = PostgresFreezes(self._do)
+        self.caps = PostgresCapBook(self._do)
         self.aliases = PostgresAliases(self._do)
         self.payers = PostgresPayers(self._do)
         self.outbox = PostgresOutbox(self._do)

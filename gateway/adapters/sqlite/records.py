@@ -16,6 +16,7 @@ from typing import Any
 import aiosqlite
 
 from gateway.adapters.sqlite.aliases import SqliteAliases
+from gateway.adapters.sqlite.caps import SqliteCapBook
 from gateway.adapters.sqlite.freezes import SqliteFreezes
 from gateway.adapters.sqlite.idempotency import SqliteKeyClaims
 from gateway.adapters.sqlite.keyroll import SqliteKeyRoll
@@ -63,6 +64,7 @@ class SqliteRecords:
         self._version: int | None = None
         self.key_roll = SqliteKeyRoll(self._read, self._write)
         self.freezes = SqliteFreezes(self._read, self._write)
+        self.caps = SqliteCapBook(self._read, self._write)
         self.aliases = SqliteAliases(self._read, self._write)
         self.payers = SqlitePayers(self._read, self._write)
         self.outbox = SqliteOutbox(self._read, self._write)

@@ -13,6 +13,7 @@ from pydantic import Field
 from gateway.settings.shapes.extras import GeoShape, MailShape
 from gateway.settings.shapes.payments import NoticesShape, PlanShape, StripeShape, WebhooksShape
 from gateway.settings.shapes.process import (
+    CapsShape,
     IdempotencyShape,
     LimitsShape,
     LogShape,
@@ -135,6 +136,7 @@ class GatewayShape(Shape):
     idempotency: Annotated[
         IdempotencyShape, Field(description="What is kept of priced requests with an `Idempotency-Key`.")
     ] = IdempotencyShape()
+    caps: Annotated[CapsShape, Field(description="What accounts may spend in a period.")] = CapsShape()
     retention: Annotated[RetentionShape, Field(description="What the books keep, and for how long.")] = RetentionShape()
     webhooks: Annotated[WebhooksShape, Field(description="What Stripe has delivered.")] = WebhooksShape()
     notices: Annotated[

@@ -18,6 +18,7 @@ from gateway.settings.texts import (
     Shape,
     StorageText,
     Whole,
+    ZoneText,
 )
 
 
@@ -109,6 +110,17 @@ class IdempotencyShape(Shape):
     wait: Annotated[
         DurationText, Field(description="How long a request waits for another with its key to be answered.")
     ] = "10s"
+
+
+class CapsShape(Shape):
+    time_zone: Annotated[
+        ZoneText,
+        Field(description="Whose calendar has the days and months of spending caps."),
+    ] = "UTC"
+    tell_at_percent: Annotated[
+        Whole,
+        Field(ge=1, le=100, description="How much of a cap is spent when `notices` tell of it, once a period."),
+    ] = 80
 
 
 class TlsShape(Shape):
