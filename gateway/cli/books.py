@@ -30,6 +30,7 @@ from gateway.cli.configuration import read
 from gateway.cli.hosts import accept_there, audit_database, balance_there, visiting_keeper
 from gateway.cli.progress import Progress
 from gateway.cli.records import opened
+from gateway.core.caps import is_cap
 from gateway.core.ids import RequestId
 from gateway.core.keyring import Keyring
 from gateway.core.ledger import Credit, Reversal
@@ -109,7 +110,7 @@ def print_report(report: "Report | DatabaseReport", path: Path | str) -> None:
         f"  batches {report.batches:,}, records {report.records:,}, credits {report.credits:,}, accounts"
         f" {report.accounts:,}"
     )
-    for unit in sorted(report.totals):
+    for unit in sorted(unit for unit in report.totals if not is_cap(unit)):
         total = report.totals[unit]
         credit, spent, available = (written(micros) for micros in (total.credited, total.spent, total.available))
         owed = f" - {written(total.debt)} owed" if total.debt else ""

@@ -240,6 +240,8 @@ def explained(source: StatementSource, request: RequestId, holders: Sequence[str
         first = source.first_batch(chain.keeper, chain.anchored, request.at_ms - DAY_MS)
         for _, at_ms, _, payload in () if first is None else source.batches_of(chain.keeper, first, request):
             found += [(at_ms, chain.keeper, one) for one in Record.unpack_all(payload) if one.request == request]
+    caps = {key for key, _, route in source.tariffs() if not route}  # what a cap counts of it is no cost
+    found = [each for each in found if (each[1], each[2].tariff) not in caps]
     if not found:
         return None
     found.sort(key=lambda each: (each[2].kind > Kind.GATED_CAPTURE, each[0]))

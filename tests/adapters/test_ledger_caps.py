@@ -13,6 +13,7 @@ from gateway.core.purses import Purse
 from gateway.core.refusals import CapReached, PaymentRequired
 from gateway.core.routes import Durability
 from gateway.flows.keep import Keeper
+from gateway.flows.keep.caps import CappedHold
 from gateway.ports import Hold
 from tests.ledger_books import TARIFF, Books, available, books, commit, paid, usd
 
@@ -109,10 +110,12 @@ async def test_a_refund_of_a_request_gives_the_cap_its_money_back(books: Books) 
     await keeper.credit(paid("p", 1000))
     cap = daily(100)
     request = await spend(keeper, 100, cap)
-    await keeper.refund(request, "it was wrong")
+    [given] = await keeper.refund(request, "it was wrong")
+    assert (given.holder, given.unit, given.micros) == ("ann", "usd", 100)  # the cap's own is nobody's money
     assert await spent(books, cap) == 0
     await spend(keeper, 100, cap)
     assert await available(keeper) == 900
+    assert await books.findings() == []
 
 
 async def test_a_stream_goes_on_for_as_long_as_its_cap_does(books: Books) -> None:
@@ -207,6 +210,8 @@ async def test_what_a_crash_voids_is_the_caps_again_and_is_given_away_once(books
     await spend(recovered, 50, cap)
     with pytest.raises(CapReached):
         await hold(recovered, 1, cap)
+    await commit(recovered)
+    assert await image.findings() == []
 
 
 async def test_a_cap_of_nothing_refuses_all(books: Books) -> None:
@@ -260,6 +265,24 @@ async def test_promotion_credit_counts_as_money_does(books: Books) -> None:
     assert (await available(keeper), await spent(books, cap)) == (20, 90)
     with pytest.raises(CapReached):
         await hold(keeper, 21, cap)
+
+
+async def test_the_audit_finds_a_cap_that_counts_something_else_than_was_paid(books: Books) -> None:
+    keeper, _ = await books.open()
+    await keeper.credit(paid("p", 1000))
+    await spend(keeper, 10, daily(100))
+    await commit(keeper)
+    assert await books.findings() == []
+    held = await hold(keeper, 20, daily(100))
+    assert isinstance(held, CappedHold)
+    await keeper.start(held, usd(20), "relaxed")
+    await commit(keeper)
+    keeper._change(held.parts[0], 15)
+    await commit(keeper)
+    if books.in_sqlite or books.lends:
+        assert any("counts -5 of" in found and "and 0 was paid" in found for found in await books.findings())
+    books.tampered = True
+    keeper.settle(held, usd(20))
 
 
 async def test_a_hold_that_is_cancelled_leaves_nothing_held(books: Books) -> None:

@@ -16,7 +16,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from gateway.core.caps import Cap
+from gateway.core.caps import Cap, is_cap
 from gateway.core.ids import RequestId
 from gateway.core.ledger import (
     CAP_TARIFF,
@@ -334,12 +334,17 @@ class Keeper(Drawing):
     async def refund(self, request: RequestId, reason: str) -> list[Charge]:
         self._refuse_if_stuck()
         if self._refunds is not None:
-            return await self._refund_there(request, reason, self._refunds)
-        if self._archive is None:
+            given = await self._refund_there(request, reason, self._refunds)
+        elif self._archive is not None:
+            given = await self._refund_here(request, reason, self._archive)
+        else:
             raise NotImplementedError("requests cannot be found in these books")
+        return [charge for charge in given if not is_cap(charge.unit)]
+
+    async def _refund_here(self, request: RequestId, reason: str, archive: Archive) -> list[Charge]:
         try:
             async with self._refunding, asyncio.timeout(2 * self._pace.give_up_after):
-                return await self._refund(request, reason, self._archive)
+                return await self._refund(request, reason, archive)
         except (StoreFailed, TimeoutError):
             raise LedgerUnavailable() from None
 

@@ -27,6 +27,7 @@ from typing import Any
 import asyncpg
 
 from gateway.adapters.postgres.audit.anchors import Anchors
+from gateway.adapters.postgres.audit.caps import miscounted
 from gateway.adapters.postgres.audit.head import KeptHead, check_head
 from gateway.adapters.postgres.audit.report import FINDINGS_MAX, AuditRefused, Finding, Findings, Report, Total
 from gateway.adapters.postgres.audit.rows import Account, check_accounts, check_keys, check_leases, check_tariffs
@@ -228,6 +229,11 @@ class _Audit:
                 self._record(chain, at, row["first"] + place, record)
         for line in notes.splitlines():
             self._note(chain, at, json.loads(line))
+        tariffs = self._tariffs.items()
+        caps = {id for (keeper, id), noted in tariffs if keeper == chain.keeper and noted.get("route") == ""}
+        if caps and len(payload) % _RECORD.size == 0:
+            for what in miscounted(_RECORD.iter_unpack(payload), caps):
+                self._find("batch", at, None, what)
         chain.seq, chain.hash, chain.next, chain.started = seq, row["hash"], row["first"] + row["count"], row["started"]
 
     def _record(self, chain: _Chain, at: str, number: int, record: tuple[int, ...]) -> None:

@@ -8,6 +8,7 @@ tariffs is kept for `books`, which compares the tables with it.
 import hashlib
 from collections.abc import Callable
 
+from gateway.adapters.sqlite.audit.caps import miscounted
 from gateway.adapters.sqlite.audit.credits import Credits
 from gateway.adapters.sqlite.audit.database import Database
 from gateway.adapters.sqlite.audit.layout import (
@@ -189,11 +190,17 @@ class Chain:
             else:
                 account.spent += micros
                 touched.add(id)
-            if kind == VOID:
+            if kind == VOID and self._pays(tariff):
                 self.voided += 1
                 self.voided_micros -= micros
             self._requests.take(batch["seq"], number, kind, micros, (at_ms, request, id), self._started)
+        for what in miscounted(batch, self.tariffs):
+            self._bad(batch["seq"], "payload", what)
         return touched
+
+    def _pays(self, tariff: int) -> bool:
+        """Whether its records are money, and not what a cap counts of it."""
+        return tariff not in self.tariffs or bool(self.tariffs[tariff]["route"])
 
     def _check_boundary(self, seq: int, touched: set[int]) -> None:
         """No account may ever have been overspent: not now, and not between any two commits."""
