@@ -18,17 +18,20 @@ import pytest
 
 from gateway.adapters.memory import MemoryLedgerStore
 from gateway.adapters.postgres.audit import audit as audit_database
+from gateway.adapters.postgres.credits import PostgresCreditLines
 from gateway.adapters.postgres.ledger import PostgresLedgerStore
 from gateway.adapters.postgres.sessions import Address
 from gateway.adapters.sqlite.archive import SqliteArchive
 from gateway.adapters.sqlite.audit import audit
+from gateway.adapters.sqlite.credits import SqliteCreditLines
 from gateway.adapters.sqlite.ledger import SqliteLedgerStore
 from gateway.core.books import Books, Key, Request
+from gateway.core.caps import Cap, is_cap
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Credit, Record, Reversal, Tariff
 from gateway.core.money import Money
 from gateway.core.purses import PLAIN, Purse, purse_named
-from gateway.core.refusals import PaymentRequired
+from gateway.core.refusals import CapReached, PaymentRequired
 from gateway.core.secrets import Secret
 from gateway.flows.keep import Keeper, Pace, Recovered
 from gateway.ports import Clock, Hold, RequestUnderWay, RequestUnknown
@@ -40,11 +43,12 @@ PURSES = [Purse(-10), Purse(-10, 7_000_000_000_000), Purse(5)]
 TARIFFS = [Tariff("search", "operator", 0, "p"), Tariff("export", "anna", 1500, "q")]
 VERBS = {
     "credit": (8, 400, 1 << 20), "grant": (4, 200, 1 << 20), "join": (1, 1, 0), "reverse": (3, 300, 1 << 20),
-    "hold": (30, 120, 1), "start": (25, 100, 7),
+    "cap": (5, 500, 1), "hold": (30, 120, 1), "start": (25, 100, 7),
     "renew": (10, 90, 4), "settle": (30, 130, 1), "refund": (3, 1, 0), "burst": (4, 40, 9), "restart": (0.3, 50, 0),
     "crash": (0.4, 40, 0),
 }  # fmt: skip
 """Of each: how often it is said in a long story, the most micros, and the most that its last number is."""
+NODES = ["child", "parent"]
 KEY = b"k" * 32
 _DAY_MS = 86_400_000
 
@@ -91,7 +95,7 @@ class Ground(Protocol):
         """Whether balances are shown as they were a moment ago: a purse that was empty then may be left out."""
 
     async def purses(self) -> dict[int, Purse]:
-        """Which purse each row of an account is."""
+        """Which purse each row of an account is; those of caps are none."""
 
     async def prove(self) -> None:
         """The books prove themselves. The keeper is closed."""
@@ -114,7 +118,8 @@ class MemoryGround:
         self._read = 0
 
     async def keeper(self, clock: Clock, accounts_max: int) -> Keeper:
-        return Keeper(self._store, clock, archive=self._store, pace=PACE, accounts_max=accounts_max)
+        lines = self._store
+        return Keeper(lines, clock, archive=lines, cap_lines=lines, pace=PACE, accounts_max=accounts_max)
 
     async def kill(self, keeper: Keeper) -> None:
         await _silence(keeper)
@@ -125,7 +130,8 @@ class MemoryGround:
         return new
 
     async def purses(self) -> dict[int, Purse]:
-        return {account.id: purse_named(name)[1] for (name, _), account in self._store.accounts.items()}
+        rows = self._store.accounts.items()
+        return {account.id: purse_named(name)[1] for (name, unit), account in rows if not is_cap(unit)}
 
     async def prove(self) -> None:
         """There is nothing but what was compared."""
@@ -140,8 +146,8 @@ class SqliteGround:
 
     async def keeper(self, clock: Clock, accounts_max: int) -> Keeper:
         self._store = SqliteLedgerStore(self._path, head_key=KEY)
-        archive = SqliteArchive(self._path)
-        return Keeper(self._store, clock, archive=archive, pace=PACE, accounts_max=accounts_max)
+        archive, lines = SqliteArchive(self._path), SqliteCreditLines(self._path)
+        return Keeper(self._store, clock, archive=archive, cap_lines=lines, pace=PACE, accounts_max=accounts_max)
 
     async def kill(self, keeper: Keeper) -> None:
         await _silence(keeper)
@@ -157,7 +163,7 @@ class SqliteGround:
 
     async def purses(self) -> dict[int, Purse]:
         with closing(sqlite3.connect(self._path)) as connection:
-            rows = list(connection.execute("SELECT id, priority, expires FROM account"))
+            rows = list(connection.execute("SELECT id, priority, expires FROM account WHERE unit NOT GLOB 'cap:*'"))
         return {id: Purse(priority, expires) for id, priority, expires in rows}
 
     async def prove(self) -> None:
@@ -175,7 +181,17 @@ class PostgresGround:
 
     async def keeper(self, clock: Clock, accounts_max: int) -> Keeper:
         store = self._store = PostgresLedgerStore(Address(Secret(self._dsn)), name="host", clock=clock, report=print)
-        return Keeper(store, clock, lender=store, teller=store, refunds=store, pace=PACE, accounts_max=accounts_max)
+        lines = PostgresCreditLines(Address(Secret(self._dsn)))
+        return Keeper(
+            store,
+            clock,
+            lender=store,
+            teller=store,
+            refunds=store,
+            cap_lines=lines,
+            pace=PACE,
+            accounts_max=accounts_max,
+        )
 
     async def kill(self, keeper: Keeper) -> None:
         store = self._store
@@ -205,7 +221,7 @@ class PostgresGround:
     async def purses(self) -> dict[int, Purse]:
         connection = await asyncpg.connect(self._dsn)
         try:
-            rows = await connection.fetch("SELECT id, priority, expires FROM account")
+            rows = await connection.fetch("SELECT id, priority, expires FROM account WHERE unit NOT LIKE 'cap:%'")
         finally:
             await connection.close()
         return {row["id"]: Purse(row["priority"], row["expires"]) for row in rows}
@@ -225,6 +241,7 @@ class Story:
         self._clock = JumpingClock(chance)
         self._accounts_max = accounts_max
         self._books = Books()
+        self._caps: dict[str, Cap] = {}
         self._open: dict[RequestId, Hold] = {}
         self._ended: list[RequestId] = []
         self._numbers = 0
@@ -256,6 +273,18 @@ class Story:
             balance = await self.keeper.balance(*account)
             await self._agree(balance.available.micros, account)
             assert balance.held.micros == self._books.held(account)
+        for cap in self._caps.values():
+            await self._agree_on(cap)
+
+    async def _agree_on(self, cap: Cap) -> None:
+        """As `_agree`, of what a cap leaves."""
+        name, left = cap.name(0), self._books.left([cap.node])
+        told = (await self.keeper.balance(name, cap.unit)).available.micros
+        if told != left and self._ground.lags:
+            await self.keeper.durable()
+            self.keeper.changed(name, cap.unit)
+            told = (await self.keeper.balance(name, cap.unit)).available.micros
+        assert told == left
 
     async def _agree(self, told: int, account: Key) -> None:
         """What is told is what there is; where it may be out of date, it is once the keeper has looked anew."""
@@ -298,15 +327,39 @@ class Story:
         reversal = Reversal(f"{'cs' if ref % 4 == 0 else 're'}_{ref}", account[0], Money(micros, account[1]), "r", "")
         assert await self.keeper.reverse(reversal) is self._books.reverse(reversal.ref, account, micros)
 
+    async def cap(self, which: int, micros: int, extra: int) -> None:
+        """It is set to somewhat less than what was spent under it, or to more. The books hear of it with a request."""
+        node = NODES[which % len(NODES)]
+        limit = max(0, self._books.used(node) + micros - 100)
+        self._caps[node] = Cap(node, "total", Money(limit, "usd"), since_ms=len(self._caps) + self._numbers)
+        self._books.cap(node, limit)
+        id, account = self._id(), ACCOUNTS[0]
+        self.operations += 1
+        with suppress(PaymentRequired):
+            hold = await self.keeper.hold(
+                account[0], Money(0, "usd"), id=id, token=3, tariff=TARIFFS[0], caps=[self._caps[node]]
+            )
+            self.keeper.settle(hold, Money(0, "usd"))
+
     async def hold(self, which: int, micros: int, tariff: int) -> None:
         account, id = _account(which), self._id()
+        caps = [cap for cap in self._caps.values() if which >= 4 and (which >= 6 or cap.node == "parent")]
+        binding = [cap.node for cap in caps if account[1] == "usd"]
+        left = self._books.left(binding)
         self.operations += 1
-        granted = self._books.hold(id, account, micros)
+        granted = self._books.hold(id, account, micros, binding)
         try:
             hold = await self.keeper.hold(
-                account[0], Money(micros, account[1]), id=id, token=3, tariff=TARIFFS[tariff % 2]
+                account[0], Money(micros, account[1]), id=id, token=3, tariff=TARIFFS[tariff % 2], caps=caps
             )
+        except CapReached as reached:
+            told = reached.left.micros
+            assert left is not None
+            assert left < micros
+            assert self._ground.lags or told == max(0, left)
+            return
         except PaymentRequired as refusal:
+            assert left is None or left >= micros
             assert not granted
             told = refusal.balance.micros
         else:
@@ -344,10 +397,15 @@ class Story:
             return
         self.operations += 1
         missing = self._books.renew(id, due, micros)
-        refused = None
+        refused, left = None, self._books.left(request.caps)
         try:
             await self.keeper.renew(self._open[id], Money(due, unit), Money(micros, unit))
+        except CapReached:
+            assert left is not None
+            assert left < missing
+            return
         except PaymentRequired as refusal:
+            assert left is None or left >= missing
             refused = (refusal.price.micros, refusal.balance.micros)
         else:
             if due > before:
@@ -444,7 +502,8 @@ class Story:
         recovered = await self._begin()
         records, purses = await self._ground.records(), await self._ground.purses()
         for record in records:
-            self._charged.setdefault(record.request, Counter())[purses[record.account]] += record.micros
+            if record.account in purses:
+                self._charged.setdefault(record.request, Counter())[purses[record.account]] += record.micros
         given_away = self._books.crash({id: self._charged.get(id, {}) for id in self._books.doubtful})
         assert given_away <= recovered.count
         self._ended += self._open

@@ -17,11 +17,14 @@ keeps every amount that it has come to since the last such moment, and is found 
 each in their order, what it costs is paid by those in the order in which it took, and what comes back goes to where it
 came from. A debt stands in the plain one and closes all. Purses last for ever here: what time takes is not the model's.
 
+**A cap** is a limit on what all requests under it may have come to or have held together, whichever account they are
+of. A request is set aside under all of its caps and of its wallet, or not at all; what comes back comes back to each.
+
 Ids come from whoever tells the story; there is no clock here and no chance, so a failing story is told again by its
 seed alone.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gateway.core.ids import RequestId
@@ -43,6 +46,7 @@ class Request:
 
     account: Key
     parts: Shares
+    caps: Sequence[str] = ()
     amounts: list[int] = field(default_factory=lambda: [0])
     gated: bool = False
     at_start: frozenset[Purse] = frozenset()
@@ -93,6 +97,8 @@ class Books:
     def __init__(self) -> None:
         self._wallets: dict[Key, dict[Purse, int]] = {}
         self._held: dict[Key, int] = {}
+        self._limits: dict[str, int] = {}
+        self._used: dict[str, int] = {}
         self._refs: set[str] = set()
         self._requests: dict[RequestId, Request] = {}
         self._doubtful: dict[RequestId, Request] = {}
@@ -118,6 +124,14 @@ class Books:
                 shares.append((purse, share))
             micros -= share
         return shares
+
+    def left(self, caps: Sequence[str]) -> int | None:
+        """What all of these caps leave, less than nothing if one was lowered below what was spent; None without any."""
+        return min((self._limits[cap] - self.used(cap) for cap in caps), default=None)
+
+    def used(self, cap: str) -> int:
+        """What requests under it have come to, or have held."""
+        return self._used.get(cap, 0)
 
     def held(self, account: Key) -> int:
         return self._held.get(account, 0)
@@ -152,11 +166,16 @@ class Books:
         self.durable()
         return self.held(account) == 0
 
-    def hold(self, id: RequestId, account: Key, micros: int) -> bool:
-        """Whether there is so much; if so, it is set aside."""
-        if self.available(account) < micros:
+    def cap(self, name: str, micros: int) -> None:
+        """From now on, so much may be spent under it."""
+        self._limits[name] = micros
+
+    def hold(self, id: RequestId, account: Key, micros: int, caps: Sequence[str] = ()) -> bool:
+        """Whether there is so much, of the account and under the caps; if so, it is set aside."""
+        left = self.left(caps)
+        if self.available(account) < micros or (left is not None and left < micros):
             return False
-        self._requests[id] = self._doubtful[id] = Request(account, [])
+        self._requests[id] = self._doubtful[id] = Request(account, [], caps)
         self._set_aside(self._requests[id], micros)
         return True
 
@@ -176,8 +195,8 @@ class Books:
         """It has come to `due` and goes on. How much is missing; 0 if so much more could be set aside."""
         request = self._requests[id]
         request.comes_to(due)
-        missing = max(0, due + ahead - request.held)
-        if missing > self.available(request.account):
+        missing, left = max(0, due + ahead - request.held), self.left(request.caps)
+        if missing and (missing > self.available(request.account) or (left is not None and missing > left)):
             return missing
         self._set_aside(request, missing)
         return 0
@@ -196,6 +215,7 @@ class Books:
         request = self._requests[id]
         back = request.due
         self._give(request.account, request.shares(back))
+        self._count(request, -back)
         request.comes_to(0)
         self.durable()
         return back
@@ -234,6 +254,7 @@ class Books:
         if request.settled:
             self._give(request.account, request.shares(request.due))
             self._take(request.account, charged)
+            self._count(request, _sum(charged) - request.due)
         else:
             self._release(request, charged)
         request.parts, request.amounts = charged, [_sum(charged)]
@@ -243,13 +264,19 @@ class Books:
         shares = self.draws(request.account, micros)
         request.take(shares)
         self._take(request.account, shares)
+        self._count(request, micros)
         self._held[request.account] = self.held(request.account) + micros
 
     def _release(self, request: Request, charged: Shares) -> None:
         """The request is over: what it is not charged is back where it came from."""
         self._give(request.account, request.parts)
         self._take(request.account, charged)
+        self._count(request, _sum(charged) - request.held)
         self._held[request.account] = self.held(request.account) - request.held
+
+    def _count(self, request: Request, micros: int) -> None:
+        for cap in request.caps:
+            self._used[cap] = self.used(cap) + micros
 
     def _give(self, account: Key, shares: Shares) -> None:
         purses = self.purses(account)
