@@ -17,11 +17,12 @@ from typing import Any, TypeVar
 import pytest
 
 from gateway.adapters.memory import MemoryLedgerStore
+from gateway.core.caps import Cap, CapLine, is_cap
 from gateway.core.ids import RequestId
 from gateway.core.ledger import AccountRow, Committed, Credit, Draft, Drawn, Reversal, Tail, Tariff
 from gateway.core.money import Money
 from gateway.core.purses import PLAIN, Purse
-from gateway.core.refusals import LedgerUnavailable, PaymentRequired
+from gateway.core.refusals import CapReached, LedgerUnavailable, PaymentRequired
 from gateway.flows.keep import Keeper, Pace
 from gateway.flows.keep.slices import Branch, Disorder, Greeting, Slices, WorkerDraft
 from gateway.flows.keep.wallets import SplitHold
@@ -246,6 +247,7 @@ class Journal:
     came_to: dict[tuple[int, int], int] = field(default_factory=dict)
     taken: list[Reversal] = field(default_factory=list)
     refused: int = 0
+    capped: int = 0
     unavailable: int = 0
     cut: int = 0
     operations: int = 0
@@ -266,6 +268,21 @@ class World:
         self._numbers = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._requests: dict[str, set[asyncio.Task[None]]] = {}
+        self._caps: dict[str, Cap] = {}
+
+    async def cap_line(self, name: str, unit: str) -> CapLine:
+        """As `ports.CapLines`, of the store that there is by now."""
+        return await self.store.cap_line(name, unit)
+
+    def cap(self) -> None:
+        """An account's cap, or that of a token of it, is set; not everybody has heard of it who comes next."""
+        node = self.chance.choice(ACCOUNTS) + self.chance.choice(("", " child"))
+        self._numbers += 1
+        self._caps[node] = Cap(node, "total", Money(self.chance.randrange(4000), "usd"), since_ms=self._numbers)
+
+    def _caps_of(self, account: str) -> list[Cap]:
+        nodes = self.chance.choice(((), (account,), (account + " child", account)))
+        return [self._caps[node] for node in nodes if node in self._caps]
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work)
@@ -288,7 +305,8 @@ class World:
     async def add_worker(self) -> None:
         self._names += 1
         line = Line(self, f"worker {self._names}")
-        keeper = Keeper(line, Clock(), lender=line, teller=line, pace=PACE, accounts_max=self.chance.choice([2, 1000]))
+        most = self.chance.choice([2, 1000])
+        keeper = Keeper(line, Clock(), lender=line, teller=line, cap_lines=self, pace=PACE, accounts_max=most)
         await keeper.open()
         self.workers.append((keeper, line))
 
@@ -330,11 +348,15 @@ class World:
         """As `flows/serve.py` has it."""
         chance = self.chance
         account, ceiling = chance.choice(ACCOUNTS), chance.choice([7, 20, 20, 100])
+        caps, tariff = self._caps_of(account), chance.choice(TARIFFS)
         self.journal.operations += 1
         try:
-            hold = await keeper.hold(account, Money(ceiling, "usd"), id=id, token=3, tariff=chance.choice(TARIFFS))
+            hold = await keeper.hold(account, Money(ceiling, "usd"), id=id, token=3, tariff=tariff, caps=caps)
         except PaymentRequired:
             self.journal.refused += 1
+            return
+        except CapReached:
+            self.journal.capped += 1
             return
         except LedgerUnavailable:
             self.journal.unavailable += 1
@@ -448,10 +470,20 @@ class World:
             owed = sum(micros for micros in left if micros < 0)
             assert (await keeper.balance(name, "usd")).available.micros == (owed or sum(left))
         await keeper.close()
+        charged = self.charged()
+        for (_, unit), row in store.accounts.items():
+            if is_cap(unit):
+                counted = self.charged(of=row.id)
+                assert counted.items() <= charged.items(), "a cap counts what was paid under it"
+                assert sum(counted.values()) == row.spent <= row.credited
 
-    def charged(self) -> dict[tuple[int, int], int]:
+    def charged(self, *, of: int | None = None) -> dict[tuple[int, int], int]:
+        """What each request did cost; or what the cap of this row counts of it."""
         net: dict[tuple[int, int], int] = {}
+        caps = {row.id for (_, unit), row in self.store.accounts.items() if is_cap(unit)}
         for _, record in self.store.records:
+            if record.account != of if of is not None else record.account in caps:
+                continue
             key = (record.request.at_ms, record.request.number)
             net[key] = net.get(key, 0) + record.micros
         assert min(net.values(), default=0) >= 0
@@ -472,6 +504,8 @@ async def story(seed: int, workers: int, *, kills: float) -> World:
             await world.reverse()
         if chance.random() < 0.003:
             world.join()
+        if chance.random() < 0.01:
+            world.cap()
         for _ in range(chance.choice((0, 0, 1, 3))):
             await asyncio.sleep(0)
         if chance.random() < kills:
@@ -495,6 +529,7 @@ def test_without_deaths_every_answer_is_charged_and_nothing_else(seed: int, reco
     record_property("operations", world.journal.operations)
     assert world.charged() == {key: cost for key, cost in world.journal.came_to.items() if cost}
     assert len(world.journal.answered) > 100
+    assert world.journal.capped > 10
     assert world.journal.unavailable == 0
 
 
@@ -515,6 +550,64 @@ def test_of_many_at_once_exactly_those_that_are_affordable_are_served(seed: int,
     served, refused, left = simulated(a_run_on_one_account(seed))
     record_property("operations", 1 + 3 * len(served) + len(refused))
     assert 0 <= left < min(refused, default=6000)
+
+
+@pytest.mark.parametrize("seed", range(400 if TORTURE else 40))
+def test_under_caps_exactly_those_are_served_for_whom_each_of_them_has_room(
+    seed: int, record_property: Recorder
+) -> None:
+    """Three children under one parent, whichever worker a request comes to; as above."""
+    served, refused, left = simulated(a_run_under_caps(seed))
+    record_property("operations", 1 + 3 * served + len(refused))
+    assert min(left.values()) >= 0
+    assert len(refused) > 5
+    for child, micros in refused:
+        assert min(left[child], left["parent"]) < micros
+
+
+async def a_run_under_caps(seed: int) -> tuple[int, list[tuple[str, int]], dict[str, int]]:
+    """How many were served, whose requests for how much were refused, and what the caps leave."""
+    world = World(seed, 4)
+    await world.begin()
+    for _ in range(4):
+        await world.add_worker()
+    chance = world.chance
+    await world.keeper.credit(Credit("cs", "ann", Money(100_000, "usd"), "payment", ""))
+    caps = {name: Cap(name, "total", Money(chance.randrange(3000), "usd"), since_ms=1) for name in "abc"}
+    caps["parent"] = Cap("parent", "total", Money(chance.randrange(500, 5000), "usd"), since_ms=1)
+    served: list[int] = []
+    refused: list[tuple[str, int]] = []
+
+    async def buy(keeper: Keeper, number: int, child: str, price: Money) -> None:
+        id = RequestId(1_790_000_000_000, number)
+        try:
+            hold = await keeper.hold(
+                "ann", price, id=id, token=3, tariff=TARIFFS[0], caps=(caps[child], caps["parent"])
+            )
+        except CapReached:
+            refused.append((child, price.micros))
+            return
+        await keeper.start(hold, price, "strict")
+        hold.started()
+        keeper.settle(hold, price)
+        served.append(price.micros)
+
+    buying = []
+    for number in range(120):
+        keeper, _ = chance.choice(world.workers)
+        price = Money(chance.choice((7, 20, 100, 300)), "usd")
+        buying.append(asyncio.create_task(buy(keeper, number + 1, chance.choice("abc"), price)))
+        for _ in range(chance.randrange(3)):
+            await asyncio.sleep(0)
+    await asyncio.gather(*buying)
+    await world.quiet()
+    await world.end()
+    left = {}
+    for name, cap in caps.items():
+        line = await world.store.cap_line(cap.name(0), cap.unit)
+        left[name] = cap.amount.micros - line.spent
+    assert sum(served) == caps["parent"].amount.micros - left["parent"]
+    return len(served), refused, left
 
 
 async def a_run_on_one_account(seed: int) -> tuple[list[int], list[int], int]:
