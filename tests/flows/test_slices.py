@@ -161,3 +161,20 @@ async def test_a_draft_of_a_worker_that_has_left_is_not_written() -> None:
         await taking
     await keeper.close()
     assert store.records == []
+
+
+async def test_of_a_request_that_draws_on_two_accounts_each_gets_back_what_it_gave() -> None:
+    one = branch()
+    keeper, slices = await paid(store := MemoryLedgerStore(), one)
+    await keeper.credit(Credit("cs_2", "ben", usd(1000), "payment", ""))
+    rows = [(await slices.draw(one, holder, "usd", 20)).row for holder in ("ann", "ben")]
+    request = RequestId(1_790_000_000_000, 1)
+    corrected = Record.packed(Kind.CORRECTION, 1, rows[0], 7, -4, request)
+    await slices.take(one, WorkerDraft(1, 0, 1, gated(rows[0], 10) + gated(rows[1], 20) + corrected, {1: TARIFF}))
+    assert not await slices.ended(request)
+    slices.leave(one)
+    await keeper.durable()
+    voids = [(record.account, record.micros) for _, record in store.records if record.kind is Kind.VOID]
+    assert voids == [(rows[0], -6), (rows[1], -20)]
+    assert (await keeper.balance("ann", "usd")).available == usd(1000)
+    await keeper.close()

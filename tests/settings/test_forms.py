@@ -281,3 +281,9 @@ def test_a_secret_is_long_and_not_easy_to_guess() -> None:
         "": "this has 0",
     }.items():
         assert words in refused(forms.secret, text)
+
+
+def test_a_time_zone_is_one_of_the_worlds() -> None:
+    assert forms.time_zone("Europe/Berlin") == "Europe/Berlin"
+    for text in ("Europe/Nowhere", "../etc/passwd", "", "CEST+2"):
+        assert "write one such as Europe/Berlin" in refused(forms.time_zone, text)

@@ -4,12 +4,14 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import yaml
 
 from gateway.core.limits import Limit, Rate
 from gateway.core.money import Money
 from gateway.core.pricing import Price
 from gateway.core.secrets import Secret
 from gateway.settings import SettingsInvalid, from_mapping, load
+from gateway.settings.values import CapSettings
 from tests.settings.asking import (
     FULL,
     OLDER_WEBHOOK_SECRET,
@@ -19,6 +21,7 @@ from tests.settings.asking import (
     STRIPE_KEY,
     WEBHOOK_SECRET,
     full,
+    mistakes,
     route,
     settings,
 )
@@ -138,3 +141,19 @@ def test_an_empty_file_is_right_and_a_missing_one_is_not(tmp_path: Path) -> None
     assert load(file, {}, make_secrets=False).routes.routes == ()
     with pytest.raises(SettingsInvalid, match="the file cannot be read: no such file"):
         load(tmp_path / "other.yaml", {}, make_secrets=False)
+
+
+def test_caps_begin_anew_by_the_calendar_of_a_place(tmp_path: Path) -> None:
+    assert settings(tmp_path).caps == CapSettings(time_zone="UTC", tell_at_percent=80)
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (line,) = [line for line in readme.splitlines() if line.startswith("   caps: ")]
+    found = settings(tmp_path, full(**yaml.safe_load(line)))
+    assert found.caps == CapSettings(time_zone="Europe/Berlin", tell_at_percent=80)
+    for wrong, where, said in (
+        ({"time_zone": "Mars/Olympus"}, "caps.time_zone", "is no time zone"),
+        ({"tell_at_percent": 101}, "caps.tell_at_percent", "100"),
+        ({"tell_at_percent": 0}, "caps.tell_at_percent", "1"),
+    ):
+        [mistake] = mistakes(tmp_path, full(caps=wrong))
+        assert mistake.path == where
+        assert said in mistake.words
