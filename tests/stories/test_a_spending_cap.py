@@ -138,6 +138,24 @@ async def test_a_cap_is_set_raised_and_removed_while_the_gateway_runs(tmp_path: 
     assert "either" in await types(file, "account", "cap", caller.account, "--per", "day", code=2)
 
 
+async def test_what_was_spent_under_a_cap_outlives_kill_9(tmp_path: Path, upstream: ToyUpstream) -> None:
+    """What was answered just before may be given away; it counts under the cap as little as it was charged."""
+    file, settings = tmp_path / "gateway.yaml", write_config(tmp_path, upstream.url, workers=2)
+    [caller] = await fund(settings, "900.00 usd", count=1)
+    async with running(file):  # makes the records
+        assert (await types(file, "account", "cap", caller.account, "0.04 usd", "--per", "total"))["changed"]
+    async with running(file) as process:
+        before = await spend_it_all([settings], [caller], each=12)
+        await process.kill()
+    assert before == Counter({(caller.account, 200, ""): 12})
+    async with running(file) as process:
+        after = await spend_it_all([settings], [caller], each=30)
+        assert await process.stop() == 0
+    assert 8 <= after[caller.account, 200, ""] <= 20
+    assert after[caller.account, 403, "spend_cap_reached"] == 30 - after[caller.account, 200, ""]
+    assert test_many_workers.audited(settings) == 40_000
+
+
 async def test_who_is_refused_for_a_cap_is_told_which_and_when_it_begins_anew(make_stage: StageMaker) -> None:
     stage = await make_stage(routes=UNLIMITED, caps={"time_zone": "Europe/Berlin"})
     [caller] = await funded(stage, "1.00 usd")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from gateway.cli.stage import Stage
+from gateway.core.money import Money
 from tests.callers import Funded, audited, funded
 from tests.core.test_usage import ANTHROPIC, OPENAI
 from tests.forms import FORMS, staged
@@ -363,6 +364,22 @@ async def test_a_stream_ends_with_an_event_when_the_balance_ends(shop: Shop) -> 
     (last,) = [line for line in body.split(b"\n") if b'"code"' in line]
     assert json.loads(last.removeprefix(b"data: "))["code"] == "payment_required"
     assert PAID - 500_000 <= await shop.charged() <= PAID
+    await asyncio.wait_for(shop.upstream.visits[0].gone.wait(), 5)
+
+
+async def test_a_stream_ends_with_an_event_when_a_cap_is_reached(shop: Shop) -> None:
+    async def endless(visit: Visit) -> None:
+        await pour(visit, EVENTS, chunk(EVENT), 100_000)
+
+    cap = Money.parse("4.20 usd")
+    await shop.stage.gateway.identity.caps.set(shop.caller.account, "total", cap)
+    shop.upstream.script = endless
+    status, _, body = await shop.ask("/stream/x")
+    assert status == 200
+    assert body.endswith(b"0\r\n\r\n")
+    (last,) = [line for line in body.split(b"\n") if b'"code"' in line]
+    assert json.loads(last.removeprefix(b"data: "))["code"] == "spend_cap_reached"
+    assert cap.micros - 500_000 <= await shop.charged() <= cap.micros
     await asyncio.wait_for(shop.upstream.visits[0].gone.wait(), 5)
 
 
