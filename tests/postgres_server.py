@@ -164,7 +164,9 @@ async def copy_schema(dsn: str, to: str) -> None:
     try:
         async with connection.transaction(isolation="repeatable_read"):
             await connection.execute(f"DELETE FROM {target}.keeper")
-            for table in ("keeper", "account", "credit", "tariff", "batch", "lease"):
+            for table in (
+                "keeper", "account", "credit", "reversal", "money_key", "tariff", "batch", "lease", "refund",
+            ):  # fmt: skip
                 columns = await connection.fetchval(_WRITTEN_COLUMNS, target, table)
                 await connection.execute(
                     f"INSERT INTO {target}.{table} ({columns}) OVERRIDING SYSTEM VALUE"
