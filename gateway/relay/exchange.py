@@ -30,6 +30,7 @@ from gateway.relay.heads import AnswerHead, RequestBlock, encoded
 from gateway.relay.metering import Metering
 from gateway.relay.tunnel import Tunnel
 from gateway.relay.upstream import UpstreamConnection
+from gateway.relay.websockets import WebSocketTunnel, is_websocket
 
 if TYPE_CHECKING:
     from gateway.relay.connection import CallerConnection
@@ -49,6 +50,8 @@ class RelayExchange:
     upload_begun: bool = False
     """Whether the body may go up: not before the money is on hold."""
     sent: bool = False
+    lingers: bool = False
+    """Whether its caller may still speak when it has ended, and be heard no more."""
     carries_on: bool = False
     """Whether it goes on when its caller leaves."""
     _upstream: UpstreamConnection | None = None
@@ -290,10 +293,15 @@ class RelayExchange:
             return
         self._streaming = True
         self._done = self._caller.relay.loop.create_future()
-        self._tunnel = Tunnel(self._caller, self._upstream, self._finish)
+        if route.price.slice is not None and is_websocket(upgrade):
+            self._tunnel = WebSocketTunnel(self._caller, self._upstream, self._finish, self._ahead)
+        else:
+            self._tunnel = Tunnel(self._caller, self._upstream, self._finish)
         self._caller.open_tunnel(self._tunnel)
         self._upstream.pause_reading() if self._caller.is_full else self._upstream.resume_reading()
         await self._done
+        if self._meter is not None and self._meter.follower is not None:
+            self._meter.follower.end()  # time is counted no longer, and nobody pays for more
         if self._upstream is not None:
             self._upstream.finish()
             self._upstream = None
@@ -310,6 +318,10 @@ class RelayExchange:
 
     def end_early(self, refusal: Refusal) -> None:
         if not self._streaming:
+            return
+        if isinstance(self._tunnel, WebSocketTunnel) and self._tunnel.close(refusal, str(self.id)):
+            self.lingers = True
+            self._finish()
             return
         if self._upstream is not None:
             self._upstream.abandon()
