@@ -15,7 +15,7 @@ from gateway.core.money import Money
 from tests.callers import Funded, audited, funded
 from tests.conftest import StageMaker
 from tests.raw import RawUpstream, Visit
-from tests.relay.scenes import callers_connected
+from tests.relay.scenes import relay_of
 from tests.relay.wire import Wire, request
 
 PAID = 6_000_000
@@ -122,6 +122,7 @@ async def test_both_sides_are_told_goodbye_when_the_balance_ends(scene: Scene) -
 async def test_a_caller_has_time_to_say_goodbye_in_its_turn(scene: Scene, upstream: RawUpstream) -> None:
     async def talk(visit: Visit) -> None:
         visit.writer.write(SWITCH)
+        await visit.reader.readexactly(6)
         scene.seconds += 3 * 3600
         visit.writer.write(b"\x82\x02ok")
         await visit.reader.read()
@@ -131,8 +132,9 @@ async def test_a_caller_has_time_to_say_goodbye_in_its_turn(scene: Scene, upstre
     async with await Wire.to(scene.stage.url) as wire:
         await wire.send(request("/raw/x", *upgrade))
         assert (await wire.head()).status == 101
+        await wire.send(b"\x81\x80\0\0\0\0")
         assert (await wire.rest()).startswith(b"\x82\x02ok\x88")
-        assert callers_connected(scene.stage) == 1
+        assert [one._lingering for one in relay_of(scene.stage)._connections].count(True) == 1
     assert await scene.settled() == PAID
 
 
