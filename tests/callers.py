@@ -34,7 +34,7 @@ async def funded(stage: Stage, amount: str, *, count: int = 1) -> list[Funded]:
     """Callers whose balance was put there by hand, without the detour through a payment."""
     made = []
     for _ in range(count):
-        caller = stage.gateway.callers.fresh()
+        caller = stage.gateway.identity.callers.fresh()
         assert caller.fresh is not None
         made.append(Funded(caller.fresh.reveal(), caller.account))
     await asyncio.gather(
@@ -65,8 +65,8 @@ async def pay(stage: Stage, payment_url: str) -> dict[str, Any]:
     """Pay at an address that the gateway handed out, and wait until everybody has heard of it."""
     session = stage.stand_in.pay(payment_url, client_reference_id=reference_in(payment_url))
     await stage.stand_in.settled()
-    assert stage.gateway.webhooks is not None
-    await stage.gateway.webhooks.settled()
+    assert stage.gateway.paying.webhooks is not None
+    await stage.gateway.paying.webhooks.settled()
     return session
 
 

@@ -18,9 +18,11 @@ from gateway.adapters.interprocess.limits import Counting
 from gateway.adapters.interprocess.worker import Line, Reporter
 from gateway.adapters.metrics import Counts, Totals
 from gateway.adapters.system import SystemClock, SystemRandomness
+from gateway.app.addresses import admin_application
 from gateway.app.channel import ToParent, Word
-from gateway.app.gateway import Gateway, admin_application, keeper, records
+from gateway.app.gateway import Gateway
 from gateway.app.running import Running, front, refused
+from gateway.app.stores import keeper, records
 from gateway.core.ids import RequestId, RequestNumbers
 from gateway.core.keyring import Keyring
 from gateway.core.limits import Limiter

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from gateway.adapters.ratelimits import MemoryRateLimits
 from gateway.adapters.system import SystemClock, SystemRandomness
 from gateway.app import ways_to_pay
-from gateway.app.gateway import credit_lines, records
+from gateway.app.stores import credit_lines, records
 from gateway.app.ways_to_pay import RETURN_PATH, provider
 from gateway.core.keyring import Keyring
 from gateway.flows.follow import Aliases, Following

@@ -10,7 +10,8 @@ from typing import Any
 from aiohttp import web
 
 from gateway.adapters.metrics import Totals
-from gateway.app.gateway import Gateway, admin_application, url_of
+from gateway.app.addresses import admin_application
+from gateway.app.gateway import Gateway, url_of
 from gateway.core.refusals import RecordsUnavailable
 from gateway.core.targets import TARGET_BYTES_MAX
 from gateway.relay.listener import Relay
@@ -59,8 +60,8 @@ class Running:
             admin_application(
                 self.gateway.settings,
                 self.gateway.ledger,
-                self.gateway.aliases,
-                self.gateway.freezes,
+                self.gateway.identity.aliases,
+                self.gateway.identity.freezes,
                 self.gateway.clock,
                 reload=self.reload,
                 restart=_no_restart,
@@ -108,7 +109,7 @@ class Running:
         """Serve by these routes, upstreams and keys from now on; what has changed."""
         outcome = self.gateway.reload(settings)
         with suppress(RecordsUnavailable):
-            await self.gateway.call_in.now()
+            await self.gateway.identity.call_in.now()
         if self._relay is not None:
             self._relay.pools.watch(settings.upstreams.values())
         return outcome

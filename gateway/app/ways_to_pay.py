@@ -20,6 +20,7 @@ from gateway.ports import (
     Clock,
     FreezeBook,
     Freezer,
+    Mails,
     Orders,
     Randomness,
     RateLimits,
@@ -32,7 +33,7 @@ from gateway.ports import (
     Tells,
     Till,
 )
-from gateway.settings import Settings
+from gateway.settings import MailSettings, Settings
 
 RETURN_PATH = "/-/paid?session_id={CHECKOUT_SESSION_ID}"
 WALLET_PATH = "/-/wallet"
@@ -205,4 +206,20 @@ def replenish(
         randomness=randomness,
         report=report,
         root=roots.root,
+    )
+
+
+def mails(mail: MailSettings) -> Mails:
+    """Who sends letters. Raises StoreFailed without the extra that it needs."""
+    try:
+        from gateway.adapters.mail import SmtpMails
+    except ImportError:
+        raise StoreFailed("the setting mail needs more packages: pip install 'farebox[mail]'") from None
+    return SmtpMails(
+        host=mail.host,
+        port=mail.port,
+        user=mail.user,
+        password=mail.password,
+        sender=mail.sender,
+        starttls=mail.starttls,
     )

@@ -24,7 +24,7 @@ from gateway.adapters.sqlite.audit import AuditRefused, Report, Since, audit
 from gateway.adapters.sqlite.ledger import accept_head, read_available
 from gateway.adapters.system import SystemClock
 from gateway.app import HEAD_KEY_PURPOSE, ledger_store
-from gateway.app.gateway import records_path
+from gateway.app.stores import records_path
 from gateway.cli.admin import ask
 from gateway.cli.configuration import read
 from gateway.cli.hosts import accept_there, audit_database, balance_there, visiting_keeper

@@ -94,8 +94,8 @@ async def _walk(stage: Stage) -> int:
         [reference] = parse_qs(urlsplit(payment_url).query)["client_reference_id"]
         session = stage.stand_in.pay(payment_url, client_reference_id=reference)
         await stage.stand_in.settled()
-        if stage.gateway.webhooks is not None:
-            await stage.gateway.webhooks.settled()
+        if stage.gateway.paying.webhooks is not None:
+            await stage.gateway.paying.webhooks.settled()
         return session
 
     async def deliver_again(times: int) -> int:
@@ -103,8 +103,8 @@ async def _walk(stage: Stage) -> int:
             if event["type"] == "checkout.session.completed":
                 stage.stand_in.deliver_again(event["id"], times=times)
         await stage.stand_in.settled()
-        if stage.gateway.webhooks is not None:
-            await stage.gateway.webhooks.settled()
+        if stage.gateway.paying.webhooks is not None:
+            await stage.gateway.paying.webhooks.settled()
         return times
 
     async def proof() -> str:

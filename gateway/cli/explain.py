@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import click
 
 from gateway.adapters.system import SystemClock, SystemRandomness
-from gateway.app.gateway import statement_books
+from gateway.app.stores import statement_books
 from gateway.cli.accounts import available
 from gateway.cli.configuration import read
 from gateway.cli.records import Records, fail, opened, read_with_records, run

@@ -17,7 +17,7 @@ import click
 
 from gateway.adapters import logs
 from gateway.adapters.system import SystemClock, SystemFile
-from gateway.app.gateway import database, head_path, shared_store
+from gateway.app.stores import database, head_path, shared_store
 from gateway.cli.progress import Progress
 from gateway.core.folding import Folded
 from gateway.flows.keep import Keeper

@@ -21,7 +21,7 @@ from gateway.adapters.sqlite.bookkeeping import open_books
 from gateway.adapters.sqlite.ledger import Head, lock_books
 from gateway.adapters.sqlite.prune import Prune
 from gateway.adapters.system import SystemClock
-from gateway.app.gateway import HEAD_KEY_PURPOSE, database, head_path
+from gateway.app.stores import HEAD_KEY_PURPOSE, database, head_path
 from gateway.cli.admin import answers, ask
 from gateway.cli.records import Records, fail, opened, read_with_records, run
 from gateway.core.chain_head import ChainHead

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import click
 
 from gateway.adapters.system import SystemClock, SystemRandomness
-from gateway.app.gateway import records
+from gateway.app.stores import records
 from gateway.cli.configuration import read
 from gateway.cli.payments import fail, moment, run
 from gateway.core.keyring import Keyring

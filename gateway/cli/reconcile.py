@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from gateway.adapters.system import SystemClock
-from gateway.app.gateway import credit_lines
 from gateway.app.office import Office
+from gateway.app.stores import credit_lines
 from gateway.cli.configuration import read
 from gateway.cli.payments import ACT_SECONDS_MAX, NoEntries, books, fail, office, run
 from gateway.core.payments import PARKED, Payment

@@ -12,7 +12,7 @@ import click
 
 from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.adapters.system import SystemRandomness
-from gateway.app.gateway import records, records_path
+from gateway.app.stores import records, records_path
 from gateway.cli.configuration import read
 from gateway.core.keyring import Keyring
 from gateway.core.refusals import RecordsUnavailable

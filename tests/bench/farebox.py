@@ -104,7 +104,7 @@ async def _open_accounts(settings: Settings, count: int) -> tuple[str, ...]:
     gateway = Gateway(settings, report=lambda event, **fields: None)
     await gateway.open()
     try:
-        callers = [gateway.callers.fresh() for _ in range(count)]
+        callers = [gateway.identity.callers.fresh() for _ in range(count)]
         async with asyncio.TaskGroup() as together:
             for caller in callers:
                 credit = Credit(f"manual:{caller.account}", caller.account, _BALANCE, "manual", "for the bench")

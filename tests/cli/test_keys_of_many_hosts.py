@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from gateway.adapters.postgres.records import PostgresRecords
 from gateway.adapters.system import SystemClock, SystemRandomness
-from gateway.app.gateway import database
+from gateway.app.stores import database
 from gateway.cli import main
 from gateway.cli.hosts import visiting_keeper
 from gateway.cli.stage import free_port

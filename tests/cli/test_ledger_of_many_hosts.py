@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from gateway.adapters.postgres import prune as prune_module
 from gateway.adapters.postgres.audit import audit
 from gateway.adapters.system import SystemClock
-from gateway.app.gateway import database, keeper
+from gateway.app.stores import database, keeper
 from gateway.cli import main
 from gateway.cli.books import head_keys
 from gateway.core.keyring import Keyring

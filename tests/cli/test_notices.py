@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.adapters.system import SystemRandomness
-from gateway.app.gateway import records
+from gateway.app.stores import records
 from gateway.cli import main
 from gateway.core.keyring import Keyring
 from gateway.settings import load

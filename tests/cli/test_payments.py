@@ -54,8 +54,8 @@ async def lost(stage: Stage) -> dict[str, Any]:
 
 async def heard(stage: Stage) -> None:
     await stage.stand_in.settled()
-    assert stage.gateway.webhooks is not None
-    await stage.gateway.webhooks.settled()
+    assert stage.gateway.paying.webhooks is not None
+    await stage.gateway.paying.webhooks.settled()
 
 
 @pytest.mark.parametrize("runs", [True, False], ids=["beside a running gateway", "without one"])

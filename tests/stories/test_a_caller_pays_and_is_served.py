@@ -91,8 +91,8 @@ async def test_the_return_page_credits_when_the_webhook_is_late(stage: Stage) ->
                 assert "You have 5.00 USD" in await answer.text()
     stage.stand_in.release()
     await stage.stand_in.settled()
-    assert stage.gateway.webhooks is not None
-    await stage.gateway.webhooks.settled()
+    assert stage.gateway.paying.webhooks is not None
+    await stage.gateway.paying.webhooks.settled()
     assert audited(stage).totals["usd"].credited == 5_000_000
 
 
@@ -222,15 +222,15 @@ async def test_nobody_can_make_the_gateway_ask_the_provider_without_end(stage: S
 
 
 async def test_a_payment_in_another_currency_is_parked(stage: Stage) -> None:
-    link = await stage.gateway.payments.payment_link(  # type: ignore[union-attr]
+    link = await stage.gateway.paying.payments.payment_link(  # type: ignore[union-attr]
         Money.parse("5.00 eur"), stage.url + "/-/paid?session_id={CHECKOUT_SESSION_ID}"
     )
     async with ClientSession() as session:
         refused = await unpaid(stage, session)
     stage.stand_in.pay(link, client_reference_id=reference_in(refused["payment_url"]))
     await stage.stand_in.settled()
-    assert stage.gateway.webhooks is not None
-    await stage.gateway.webhooks.settled()
+    assert stage.gateway.paying.webhooks is not None
+    await stage.gateway.paying.webhooks.settled()
     assert audited(stage).credits == 0
     assert len(await stage.gateway.records.events("parked")) == 1
 
@@ -241,8 +241,8 @@ async def test_the_payer_of_the_link_may_choose_how_much(make_stage: StageMaker)
         refused = await unpaid(stage, session)
         stage.stand_in.pay(refused["payment_url"], client_reference_id=reference_in(refused["payment_url"]), amount=750)
         await stage.stand_in.settled()
-        assert stage.gateway.webhooks is not None
-        await stage.gateway.webhooks.settled()
+        assert stage.gateway.paying.webhooks is not None
+        await stage.gateway.paying.webhooks.settled()
         headers = {"Authorization": f"Bearer {refused['access_token']}"}
         async with session.get(stage.url + "/weather/oslo", headers=headers) as answer:
             assert answer.headers["Gateway-Balance"] == "7.498 usd"

@@ -43,7 +43,7 @@ async def test_a_holder_is_written_to_until_they_want_no_more(
         await bought(stage, session, method="link", email=ANN)
         async with session.get(stage.url + "/-/wallet") as page:
             [account] = set(re.findall("acct_[0-9a-f]{32}", await page.text()))
-        await stage.gateway.freezes.freeze(account, "a quarrel")
+        await stage.gateway.identity.freezes.freeze(account, "a quarrel")
         [letter] = await letters(server, 1)
         assert (letter["From"], letter["To"], letter["Subject"]) == ("shop@example.com", ANN, "Your account is frozen")
         assert letter["Auto-Submitted"] == "auto-generated"
@@ -66,8 +66,8 @@ async def test_a_holder_is_written_to_until_they_want_no_more(
             async with anybody.post(stage.url + action[1]) as page:
                 assert "Your address is erased" in await page.text()
         assert await stage.gateway.records.payers.addresses_of(account) == []
-        await stage.gateway.freezes.unfreeze(account, "sorted out")
-        await stage.gateway.freezes.freeze(account, "again")
+        await stage.gateway.identity.freezes.unfreeze(account, "sorted out")
+        await stage.gateway.identity.freezes.freeze(account, "again")
         async with asyncio.timeout(20):
             while (await stage.gateway.records.outbox.entries(None, count=1))[0].tries == 0:
                 await asyncio.sleep(0.02)

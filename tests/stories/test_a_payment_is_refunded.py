@@ -16,8 +16,8 @@ from tests.postgres_server import Server
 async def heard(stage: Stage) -> None:
     """Until the gateway has acted on everything that happened at the stand-in."""
     await stage.stand_in.settled()
-    assert stage.gateway.webhooks is not None
-    await stage.gateway.webhooks.settled()
+    assert stage.gateway.paying.webhooks is not None
+    await stage.gateway.paying.webhooks.settled()
 
 
 async def spend_half(stage: Stage, session: ClientSession, token: str) -> None:

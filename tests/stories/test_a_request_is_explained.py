@@ -103,7 +103,7 @@ async def test_a_stranger_is_quoted_without_a_token_being_made_and_a_bad_token_i
 
 async def test_nobodys_body_is_looked_at_who_never_paid(make_stage: StageMaker) -> None:
     stage = await make_stage(routes=ROUTES)
-    fresh = stage.gateway.callers.fresh()
+    fresh = stage.gateway.identity.callers.fresh()
     assert fresh.fresh is not None
     [ann] = await funded(stage, "1.00 usd")
     async with ClientSession() as session:
@@ -160,7 +160,7 @@ async def test_a_request_of_before_two_wallets_were_joined_is_explained_to_both(
         async with session.get(f"{stage.url}/weather/oslo", headers=ann.headers) as answer:
             id = answer.headers["Gateway-Request-Id"]
         await stage.gateway.ledger.durable()
-        assert await stage.gateway.aliases.add(ann.account, bob.account, "for a test") == "joined"
+        assert await stage.gateway.identity.aliases.add(ann.account, bob.account, "for a test") == "joined"
         for caller in (ann, bob):
             assert (await explained(session, stage, id, caller))[0] == 200
 

@@ -33,8 +33,8 @@ async def test_fifty_deliveries_at_once_credit_once(stage: Stage) -> None:
         stage.stand_in.deliver_again(event["id"], times=50)
         stage.stand_in.release()
         await stage.stand_in.settled()
-        assert stage.gateway.webhooks is not None
-        await stage.gateway.webhooks.settled()
+        assert stage.gateway.paying.webhooks is not None
+        await stage.gateway.paying.webhooks.settled()
     report = audited(stage)
     assert report.credits == 1
     assert report.totals["usd"].credited == 5_000_000
@@ -56,14 +56,14 @@ async def test_an_event_that_was_claimed_before_a_crash_is_acted_on_at_start(sta
     [event] = [event for event in stage.stand_in.events if event["type"] == "checkout.session.completed"]
     gateway = stage.gateway
     body = json.dumps(event).encode()
-    assert gateway.payments is not None
-    claimed = gateway.payments.verify(body, signed(body, stage.webhook_secret), now_seconds=int(time.time()))
+    assert gateway.paying.payments is not None
+    claimed = gateway.paying.payments.verify(body, signed(body, stage.webhook_secret), now_seconds=int(time.time()))
     await gateway.records.claim(claimed, now_ms=1)
     settings = stage.settings
     await stage.stop_gateway()
     await stage.start_gateway(settings)
-    assert stage.gateway.webhooks is not None
-    await stage.gateway.webhooks.settled()
+    assert stage.gateway.paying.webhooks is not None
+    await stage.gateway.paying.webhooks.settled()
     assert audited(stage).totals["usd"].credited == 5_000_000
     done = await stage.gateway.records.events("done")
     assert [found.id for found in done] == [event["id"]]
@@ -123,8 +123,8 @@ async def test_an_unknown_type_is_kept_and_ignored(stage: Stage) -> None:
                 headers={"Stripe-Signature": signed(body, stage.webhook_secret)},
             ) as answer:
                 assert answer.status == 200
-    assert stage.gateway.webhooks is not None
-    await stage.gateway.webhooks.settled()
+    assert stage.gateway.paying.webhooks is not None
+    await stage.gateway.paying.webhooks.settled()
     ignored = await stage.gateway.records.events("ignored")
     assert [event.type for event in ignored if event.id == "evt_1"] == ["customer.updated"]
 
@@ -134,8 +134,8 @@ async def test_a_payment_that_names_no_account_is_parked(stage: Stage) -> None:
         refused = await unpaid(stage, session)
     stage.stand_in.pay(refused["payment_url"], client_reference_id="nobody-knows-this-one")
     await stage.stand_in.settled()
-    assert stage.gateway.webhooks is not None
-    await stage.gateway.webhooks.settled()
+    assert stage.gateway.paying.webhooks is not None
+    await stage.gateway.paying.webhooks.settled()
     assert audited(stage).credits == 0
     parked = await stage.gateway.records.events("parked")
     assert [event.type for event in parked] == ["checkout.session.completed"]

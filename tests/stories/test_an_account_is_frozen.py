@@ -109,8 +109,8 @@ async def test_a_frozen_account_is_told_and_its_money_stays_and_grows(make_stage
         token = {"Authorization": f"Bearer {refused['access_token']}"}
         stage.stand_in.warn(bought["id"])
         await stage.stand_in.settled()
-        assert stage.gateway.webhooks is not None
-        await stage.gateway.webhooks.settled()
+        assert stage.gateway.paying.webhooks is not None
+        await stage.gateway.paying.webhooks.settled()
         async with session.get(stage.url + "/weather/oslo", headers=token) as answer:
             told = await answer.json()
             assert (answer.status, told["code"], told["charged"]) == (403, "account_frozen", False)
@@ -145,8 +145,8 @@ async def test_a_warning_freezes_nobody_if_it_shall_not(make_stage: StageMaker) 
         bought = await pay(stage, refused["payment_url"])
         stage.stand_in.warn(bought["id"])
         await stage.stand_in.settled()
-        assert stage.gateway.webhooks is not None
-        await stage.gateway.webhooks.settled()
+        assert stage.gateway.paying.webhooks is not None
+        await stage.gateway.paying.webhooks.settled()
         token = {"Authorization": f"Bearer {refused['access_token']}"}
         async with session.get(stage.url + "/weather/oslo", headers=token) as answer:
             assert answer.status == 200
@@ -156,7 +156,7 @@ async def test_a_token_that_a_command_put_on_record_is_known_to_the_gateway_that
     stage = await make_stage()
     async with ClientSession() as session:
         refused = await unpaid(stage, session)
-        caller = await stage.gateway.callers.known(refused["access_token"])
+        caller = await stage.gateway.identity.callers.known(refused["access_token"])
         assert caller is not None
         assert not caller.on_record
         command = type(stage.gateway)(stage.settings, report=lambda *_, **__: None).records
@@ -165,7 +165,7 @@ async def test_a_token_that_a_command_put_on_record_is_known_to_the_gateway_that
         await command.close()
 
         async def noticed() -> bool:
-            found = await stage.gateway.callers.known(refused["access_token"])
+            found = await stage.gateway.identity.callers.known(refused["access_token"])
             return found is not None and found.on_record
 
         await until_true(noticed)
@@ -183,8 +183,8 @@ async def test_a_dropped_event_that_comes_again_credits_nothing(make_stage: Stag
         assert await records.find_entry(event.id) is None
         stage.stand_in.deliver_again(event.id, times=3)
         await stage.stand_in.settled()
-        assert stage.gateway.webhooks is not None
-        await stage.gateway.webhooks.settled()
+        assert stage.gateway.paying.webhooks is not None
+        await stage.gateway.paying.webhooks.settled()
         assert [known.id for known in await records.events("done")] == [event.id]
         balance = await stage.gateway.ledger.balance(refused["account"], "usd")
         assert str(balance.available) == "5.00 usd"

@@ -54,7 +54,7 @@ async def test_an_owner_is_told_and_told_again_after_a_failure(
                 assert answer.status == 200
     async with asyncio.timeout(60):
         tries = [await receiver.got.get() for _ in range(2)]
-        await stage.gateway.freezes.freeze(ann.account, "a test")
+        await stage.gateway.identity.freezes.freeze(ann.account, "a test")
         frozen = json.loads((await receiver.got.get())[1])
     told = [json.loads(body) for _, body in tries]
     assert told[0] == told[1], "the first was answered 500"

@@ -99,13 +99,13 @@ async def test_two_hosts_on_one_database_notice_and_one_of_them_pays(make_stage:
             headers = await with_card(stage.url, stage.stand_in, client)
             urls = [stage.url, theirs.public_url]
             for host in (stage.gateway, other.gateway):
-                assert host.replenish is not None
-                await host.replenish.refresh()
+                assert host.paying.replenish is not None
+                await host.paying.replenish.refresh()
             await spend(urls, "/forecast/oslo", client, headers, 30)
             await until_journal(stage.stand_in, [600, 500])
             for host in (stage.gateway, other.gateway):
-                assert host.replenish is not None
-                await host.replenish.settled()
+                assert host.paying.replenish is not None
+                await host.paying.replenish.settled()
             assert [one.amount for one in stage.stand_in.journal] == [600, 500]
     finally:
         await other.stop()

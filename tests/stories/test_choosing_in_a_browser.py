@@ -27,8 +27,8 @@ async def test_a_person_chooses_an_amount_and_auto_top_up(make_stage: StageMaker
         await expect(page.get_by_role("heading", name="You have 7.50 USD")).to_be_visible()
         await page.get_by_role("link", name="Continue to /forecast/oslo").click()
         await stage.stand_in.settled()
-        assert stage.gateway.webhooks is not None
-        await stage.gateway.webhooks.settled()
+        assert stage.gateway.paying.webhooks is not None
+        await stage.gateway.paying.webhooks.settled()
 
         await page.goto(stage.url + "/-/wallet")
         await expect(page.get_by_text("visa 4242 pays")).to_be_visible()
@@ -39,7 +39,7 @@ async def test_a_person_chooses_an_amount_and_auto_top_up(make_stage: StageMaker
         await page.get_by_label("Card number").fill("5555 5555 5555 4444")
         await page.get_by_role("button", name="Save card").click()
         await stage.stand_in.settled()
-        await stage.gateway.webhooks.settled()
+        await stage.gateway.paying.webhooks.settled()
         await page.goto(stage.url + "/-/wallet")
         await expect(page.get_by_text("mastercard 4444 pays")).to_be_visible()
         await page.get_by_role("button", name="Switch off").click()

@@ -29,8 +29,8 @@ async def browser() -> AsyncIterator[ClientSession]:
 
 async def shop(make_stage: StageMaker, mode: str = "same_browser") -> Stage:
     stage = await make_stage(stripe={"login_by_payment": mode})
-    assert stage.gateway.log_in is not None
-    stage.gateway.log_in.grace_ms = HOUR_MS  # so that only `counts` lets anybody count
+    assert stage.gateway.paying.log_in is not None
+    stage.gateway.paying.log_in.grace_ms = HOUR_MS  # so that only `counts` lets anybody count
     return stage
 
 
@@ -45,8 +45,8 @@ async def buys(stage: Stage, url: str, **how: Any) -> str:
     """The id of a checkout that was paid."""
     session = stage.stand_in.pay(url, client_reference_id=reference_in(url), **how)
     await stage.stand_in.settled()
-    assert stage.gateway.webhooks is not None
-    await stage.gateway.webhooks.settled()
+    assert stage.gateway.paying.webhooks is not None
+    await stage.gateway.paying.webhooks.settled()
     return str(session["id"])
 
 
@@ -64,13 +64,13 @@ async def wallet(stage: Stage, session: ClientSession) -> str:
 
 async def counts(stage: Stage) -> None:
     """Whoever waits has waited for long enough."""
-    assert stage.gateway.log_in is not None
-    stage.gateway.log_in.grace_ms = -1
-    await stage.gateway.recognise()
-    stage.gateway.log_in.grace_ms = HOUR_MS
+    assert stage.gateway.paying.log_in is not None
+    stage.gateway.paying.log_in.grace_ms = -1
+    await stage.gateway.paying.recognise()
+    stage.gateway.paying.log_in.grace_ms = HOUR_MS
     async with asyncio.timeout(20):
         while await stage.gateway.records.aliases.unjoined():  # what a slow disk kept is joined at the next look
-            await stage.gateway.recognise()
+            await stage.gateway.paying.recognise()
 
 
 async def bought(stage: Stage, session: ClientSession, **how: Any) -> str:
@@ -114,8 +114,8 @@ async def test_a_third_and_a_fourth_browser_find_it_too_with_other_keys_in_betwe
         for number, session in enumerate((one, two, three)):
             await bought(stage, session, card=CARD)
             held = [Secret(f"{number}" * 40), *held]
-            stage.gateway.peppers.renew(held)
-            stage.gateway.callers.forget_all()
+            stage.gateway.identity.peppers.renew(held)
+            stage.gateway.identity.callers.forget_all()
         assert [await wallet(stage, session) for session in (one, two, three)] == ["15.00 USD"] * 3
 
 
@@ -211,7 +211,7 @@ async def test_it_counts_only_when_the_payer_has_had_time_to_come(make_stage: St
         await bought(stage, old, card=CARD)
         id = await buys(stage, await begin(stage, new), card=CARD)
         assert FOUND in await comes_back(stage, new, id)
-        await stage.gateway.recognise()
+        await stage.gateway.paying.recognise()
         assert await wallet(stage, new) == "5.00 USD"
         assert FOUND in await comes_back(stage, new, id)
         await counts(stage)

@@ -19,7 +19,7 @@ from aiohttp import ClientSession
 from gateway import settings as configuration
 from gateway.adapters.postgres.audit import audit
 from gateway.adapters.system import SystemClock, SystemRandomness
-from gateway.app.gateway import database
+from gateway.app.stores import database
 from gateway.cli.hosts import visiting_keeper
 from gateway.core.keyring import Keyring
 from gateway.core.ledger import Credit, Kind, Record

@@ -93,8 +93,8 @@ async def test_who_waits_for_a_payment_does_not_wait_for_a_stripe_that_is_down(
             async with session.get(stage.url + "/-/paid?session_id=cs_test_1") as page:
                 return await page.text()
 
-        assert stage.gateway._linking is not None
-        await stage.gateway._linking
+        assert stage.gateway.paying.linking is not None
+        await stage.gateway.paying.linking
         asked = -1
         while asked != len(stripe.visits):
             asked = len(stripe.visits)

@@ -35,11 +35,11 @@ async def shop(make_stage: StageMaker) -> Stage:
 
 async def heard(stage: Stage) -> None:
     """Until everything that happened was acted on, and what waits was asked for."""
-    assert stage.gateway.webhooks is not None
+    assert stage.gateway.paying.webhooks is not None
     for _ in range(2):
         await stage.stand_in.settled()
-        await stage.gateway.webhooks.settled()
-        await stage.gateway.webhooks.resume()
+        await stage.gateway.paying.webhooks.settled()
+        await stage.gateway.paying.webhooks.resume()
 
 
 async def begun(stage: Stage, client: ClientSession, plan: str = "monthly") -> tuple[dict[str, Any], dict[str, str]]:
@@ -118,8 +118,8 @@ async def test_webhooks_that_never_come_are_made_up_for(make_stage: StageMaker, 
     stage.stand_in.pay(told["payment_url"])
     [renewal] = stage.stand_in.advance(31)
     stage.stand_in.refund(renewal["id"], 500)
-    assert stage.gateway.reconcile is not None
-    await stage.gateway.reconcile.turn()
+    assert stage.gateway.paying.reconcile is not None
+    await stage.gateway.paying.reconcile.turn()
     await heard(stage)
     assert await left(stage, told["account"]) == "30.00 usd"
     audited(stage)
@@ -141,11 +141,11 @@ async def test_a_period_that_names_no_account_is_parked_and_assigned(shop: Stage
     lost = shop.stand_in.pay(shop.stand_in.checkout_of("price_month", "x", {"farebox_reference": "nobody"}))
     await heard(shop)
     [event] = await shop.gateway.records.events("parked")
-    assert shop.gateway.payments is not None
-    found = await shop.gateway.payments.find_payment(event.object["id"])
+    assert shop.gateway.paying.payments is not None
+    found = await shop.gateway.paying.payments.find_payment(event.object["id"])
     assert found is not None
-    assert await shop.gateway.top_up.assign(found, account) == ("credited", account)
-    assert await shop.gateway.top_up.assign(found, "acct_" + "2b" * 16) == ("repeated", account)
+    assert await shop.gateway.paying.top_up.assign(found, account) == ("credited", account)
+    assert await shop.gateway.paying.top_up.assign(found, "acct_" + "2b" * 16) == ("repeated", account)
     shop.stand_in.refund(lost["invoice"], 250)
     await heard(shop)
     assert await left(shop, account) == "35.00 usd", "20 and 20, less a quarter of the second"

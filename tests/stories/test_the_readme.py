@@ -101,7 +101,7 @@ def test_several_processes_are_started_as_it_stands(tmp_path: Path) -> None:
 
 async def test_payments_that_went_astray_are_dealt_with_as_it_stands(make_stage: StageMaker, tmp_path: Path) -> None:
     stage = await make_stage()
-    link = await stage.gateway.top_up.payment_url(stage.gateway.callers.fresh())
+    link = await stage.gateway.paying.top_up.payment_url(stage.gateway.identity.callers.fresh())
     assert link is not None
     session = stage.stand_in.pay(link.partition("?")[0])["id"]
     await stage.stand_in.settled()

@@ -22,8 +22,8 @@ STATEMENT = "/-/wallet/statement.csv"
 async def settled(stage: Stage) -> None:
     """Until everything that happened was acted on."""
     await stage.stand_in.settled()
-    assert stage.gateway.webhooks is not None
-    await stage.gateway.webhooks.settled()
+    assert stage.gateway.paying.webhooks is not None
+    await stage.gateway.paying.webhooks.settled()
 
 
 async def use(session: ClientSession, stage: Stage, caller: Funded, times: int) -> None:
@@ -110,9 +110,9 @@ async def test_a_statement_that_is_too_long_is_refused_whole_and_so_are_too_many
 
 async def test_a_receipt_is_its_payers_alone(stage: Stage) -> None:
     ann, bob = await funded(stage, "5.00 usd", count=2)
-    caller = await stage.gateway.callers.known(ann.token)
+    caller = await stage.gateway.identity.callers.known(ann.token)
     assert caller is not None
-    link = await stage.gateway.top_up.payment_url(caller)
+    link = await stage.gateway.paying.top_up.payment_url(caller)
     assert link is not None
     paid = stage.stand_in.pay(link.partition("?")[0], client_reference_id=link.partition("=")[2])
     await settled(stage)
@@ -152,7 +152,7 @@ async def test_a_frozen_accounts_wallet_says_so(stage: Stage) -> None:
     async with ClientSession() as session:
         async with session.get(f"{stage.url}/-/wallet", headers=ann.headers) as answer:
             assert "frozen" not in await answer.text()
-        await stage.gateway.freezes.freeze(ann.account, "a test")
+        await stage.gateway.identity.freezes.freeze(ann.account, "a test")
         async with session.get(f"{stage.url}/-/wallet", headers=ann.headers) as answer:
             assert "This account is frozen" in await answer.text()
 
@@ -164,7 +164,7 @@ async def test_the_page_after_a_payment_looks_again_for_some_minutes_and_then_no
         raise PaymentServiceUnavailable()
 
     stage = await make_stage(limits={"payment_looks": "100/second"})
-    monkeypatch.setattr(stage.gateway.top_up, "fulfil_session", away)
+    monkeypatch.setattr(stage.gateway.paying.top_up, "fulfil_session", away)
     path, waits = '/-/paid?session_id=cs_"><x>', []
     async with ClientSession() as session:
         for _ in range(100):
@@ -226,4 +226,4 @@ async def test_the_portal_is_for_a_holder_with_a_card_who_sends_our_own_form(mak
             text = await answer.text()
             assert "visa 4242" in text
             assert f'href="{wallet}"' in text
-    assert gateway.replenish is not None
+    assert gateway.paying.replenish is not None

@@ -47,7 +47,9 @@ async def test_a_person_pays_an_exact_amount_and_sees_it_in_the_wallet(make_stag
 async def test_the_wallet_works_by_keyboard_on_a_narrow_screen(stage: Stage) -> None:
     [ann] = await funded(stage, "5.00 usd")
     async with opened(java_script_enabled=False, viewport={"width": 360, "height": 740}) as page:
-        await page.context.add_cookies([{"name": stage.gateway.cookies.name, "value": ann.token, "url": stage.url}])
+        await page.context.add_cookies(
+            [{"name": stage.gateway.identity.cookies.name, "value": ann.token, "url": stage.url}]
+        )
         await page.goto(stage.url + "/weather/oslo")
         await stage.gateway.ledger.durable()
         await page.goto(stage.url + "/-/wallet")

@@ -93,7 +93,7 @@ async def test_a_card_that_is_tried_again_and_again_freezes_the_account_that_it_
     make_stage: StageMaker, client: ClientSession
 ) -> None:
     stage = await make_stage(stripe={"tries_per_card": "3/hour"})
-    assert stage.gateway.webhooks is not None
+    assert stage.gateway.paying.webhooks is not None
     made = [await ordered(stage, client, {}) for _ in range(2)]
     thief, victim = (told for _, told in made)
 
@@ -101,12 +101,12 @@ async def test_a_card_that_is_tried_again_and_again_freezes_the_account_that_it_
         with pytest.raises(PaymentDeclined):
             stage.stand_in.pay(told["payment_url"], card=card)
         await stage.stand_in.settled()
-        assert stage.gateway.webhooks is not None
-        await stage.gateway.webhooks.settled()
+        assert stage.gateway.paying.webhooks is not None
+        await stage.gateway.paying.webhooks.settled()
 
     stage.stand_in.pay(victim["payment_url"])
     await stage.stand_in.settled()
-    await stage.gateway.webhooks.settled()
+    await stage.gateway.paying.webhooks.settled()
     for _ in range(3):
         await tried(thief, DECLINED)
     assert await stage.gateway.records.freezes.freezes_of(thief["account"]) == []

@@ -163,7 +163,7 @@ async def test_the_admin_listener_joins_and_says_why_not(make_stage: StageMaker)
             async with session.post(f"{admin}/{first.account}/join", json=body) as answer:
                 assert answer.status == status
                 assert words in await answer.text()
-        await stage.gateway.recognise()
+        await stage.gateway.paying.recognise()
         credit = {"ref": "late", "amount": "1.00 usd", "reason": "for the old name"}
         async with session.post(f"{admin}/{first.account}/credit", json=credit) as answer:
             assert (await answer.json())["available"] == "11.00 usd"

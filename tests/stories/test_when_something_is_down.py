@@ -149,8 +149,8 @@ async def test_a_signed_event_with_an_odd_session_is_parked_and_closes_nothing(s
         headers = {"Stripe-Signature": signed(body, stage.webhook_secret)}
         async with session.post(stage.url + "/-/webhooks/stripe", data=body, headers=headers) as answer:
             assert answer.status == 200
-        assert stage.gateway.webhooks is not None
-        await stage.gateway.webhooks.settled()
+        assert stage.gateway.paying.webhooks is not None
+        await stage.gateway.paying.webhooks.settled()
         assert [event.id for event in await stage.gateway.records.events("parked")] == ["evt_odd"]
         async with session.get(stage.url + "/weather/oslo", headers=caller.headers) as answer:
             assert answer.status == 200

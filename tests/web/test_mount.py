@@ -34,7 +34,7 @@ async def test_one_call_mounts_it_and_the_hosts_own_routes_stay(tmp_path: Path, 
     answer = await client.get("/paid/oslo")
     refused = await answer.json()
     assert answer.status == 402
-    caller = await mounted.callers.known(refused["access_token"])
+    caller = await mounted.identity.callers.known(refused["access_token"])
     assert caller is not None
     await mounted.ledger.credit(Credit("manual:1", caller.account, Money.parse("1.00 usd"), "manual", "for a test"))
     answer = await client.get("/paid/oslo", headers={"Authorization": f"Bearer {refused['access_token']}"})

@@ -282,7 +282,7 @@ async def test_a_body_that_does_not_come_is_refused_and_nothing_is_held(shop: Sh
 
 
 async def test_a_stranger_is_refused_before_its_body_is_waited_for(shop: Shop) -> None:
-    made = shop.stage.gateway.callers.fresh().fresh
+    made = shop.stage.gateway.identity.callers.fresh().fresh
     assert made is not None
     request = shop.request("/bounded/x", "Content-Length: 30", method="POST")
     status, _, _ = split(await ask(shop.stage.url, request.replace(shop.caller.token.encode(), made.reveal().encode())))

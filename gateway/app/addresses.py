@@ -1,0 +1,277 @@
+"""Every address of our own, and the place that serves it.
+
+Where a route of the owner's may have come to serve an address that was ours (an alias at the root), the route wins.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from gateway.adapters.metrics import Totals, exposition
+from gateway.app.stores import credit_lines
+from gateway.core.letters import STOP_PATH
+from gateway.core.refusals import MethodNotAllowed, NoRoute
+from gateway.core.routes import RESERVED_PREFIXES
+from gateway.flows.follow import Aliases, FollowingDesk
+from gateway.flows.freeze import Freezes
+from gateway.flows.keep import Keeper
+from gateway.ports import Clock
+from gateway.settings import Settings
+from gateway.web.amounts import ChoosePlace
+from gateway.web.answers import drop_what_was_invented
+from gateway.web.auto_top_up import AutoPlace
+from gateway.web.codes import CodePlace
+from gateway.web.guard import Handler, continue_at_once, guarded
+from gateway.web.letters import LetterPlace
+from gateway.web.pages import Pages
+from gateway.web.price_list import PriceListPlace
+from gateway.web.proxy import continue_when_paid
+from gateway.web.quotes import QuotePlace
+from gateway.web.status import AdminPlace
+from gateway.web.subscriptions import SubscriptionPlace
+from gateway.web.visitors import Visitors
+from gateway.web.wallet import WalletPlace
+from gateway.web.webhooks import WebhookPlace
+
+if TYPE_CHECKING:
+    from gateway.app.gateway import Gateway
+
+_ANYTHING = r"[\s\S]*"  # aiohttp matches decoded paths, and its usual `.*` stops at an encoded line feed
+
+
+class Addresses:
+    """The places of one gateway, under their addresses in one aiohttp application."""
+
+    def __init__(self, gateway: "Gateway", app: web.Application) -> None:
+        self._gateway = gateway
+        self._app = app
+        self._settings = gateway.settings
+        self._visitors = Visitors(
+            callers=gateway.identity.callers,
+            cookies=gateway.identity.cookies,
+            keyring=gateway.keyring,
+            clock=gateway.clock,
+            randomness=gateway.randomness,
+            token_header=gateway.settings.tokens.header,
+        )
+
+    def add_proxy(self) -> None:
+        """The proxied ones: they catch what nothing else does."""
+        handle = self._gateway.proxy.handle
+        self._app.router.add_route("*", f"/{{target:{_ANYTHING}}}", handle, expect_handler=continue_when_paid)
+
+    def add_own(self) -> None:
+        """Our own, in the order in which aiohttp looks through them."""
+        self._app.on_response_prepare.append(drop_what_was_invented)
+        subscriptions = self._subscriptions()
+        auto = self._auto_top_up()
+        self._add_wallet(self._wallet(auto, subscriptions))
+        self._add_prices(offered=subscriptions.offered)
+        self._add_quotes()
+        self._add_payments()
+        self._add_letters()
+        if subscriptions.offered:
+            self._add_subscriptions(subscriptions)
+        self._add_codes()
+        if self._gateway.paying.replenish is not None:
+            self._add_auto_top_up(auto)
+        self._add_webhooks()
+        for prefix in RESERVED_PREFIXES:
+            self._add("*", f"{prefix}{{rest:{_ANYTHING}}}", _nothing_here)
+
+    # --- places -------------------------------------------------------------------------------------------------------
+
+    def _auto_top_up(self) -> AutoPlace:
+        gateway, paying = self._gateway, self._gateway.paying
+        portal = paying.payments if self._portal else None
+        return AutoPlace(self._visitors, paying.replenish, paying.check_out, gateway.ledger, gateway.templates, portal)
+
+    def _subscriptions(self) -> SubscriptionPlace:
+        paying = self._gateway.paying
+        return SubscriptionPlace(
+            self._visitors, paying.subscribe, paying.check_out, self._gateway.templates, payer_is_holder=self._portal
+        )
+
+    @property
+    def _portal(self) -> bool:
+        return bool(self._settings.stripe and self._settings.stripe.customer_portal)
+
+    def _wallet(self, auto: AutoPlace, subscriptions: SubscriptionPlace) -> WalletPlace:
+        gateway, paying, identity = self._gateway, self._gateway.paying, self._gateway.identity
+        return WalletPlace(
+            templates=gateway.templates,
+            cookies=identity.cookies,
+            visitors=self._visitors,
+            top_up=paying.top_up,
+            price=paying.price,
+            ledger=gateway.ledger,
+            look_back=gateway.look_back,
+            lines=credit_lines(self._settings),
+            provider=paying.payments,
+            limits=gateway.limits,
+            frozen=identity.freezes,
+            clock=gateway.clock,
+            routes=lambda: gateway.serve.routes,
+            auto=auto,
+            subscriptions=subscriptions,
+            codes=paying.log_in is not None and paying.log_in.mode == "on",
+            roots=identity.aliases,
+        )
+
+    def _add_wallet(self, wallet: WalletPlace) -> None:
+        gateway, paying, identity = self._gateway, self._gateway.paying, self._gateway.identity
+        pages = Pages(
+            templates=gateway.templates,
+            cookies=identity.cookies,
+            top_up=paying.top_up,
+            price=paying.price,
+            ledger=gateway.ledger,
+            limits=gateway.limits,
+            looks=self._settings.limits.payment_looks,
+            visitors=self._visitors,
+            roots=identity.aliases,
+            log_in=paying.log_in,
+        )
+        self._add("GET", "/-/", wallet.show)
+        self._add("GET", "/-/wallet", wallet.show)
+        self._add("GET", "/-/wallet/statement.csv", wallet.statement)
+        self._add("GET", "/-/paid", pages.paid)
+        self._add("GET", "/-/style.css", pages.style)
+        if paying.payments is not None:
+            self._add("GET", "/-/wallet/receipt", wallet.receipt)
+
+    def _add_prices(self, *, offered: bool) -> None:
+        gateway, settings, paying = self._gateway, self._settings, self._gateway.paying
+        prices = PriceListPlace(
+            templates=gateway.templates,
+            routes=lambda: gateway.serve.routes,
+            currency=settings.currency,
+            public_url=settings.public_url,
+            top_up=paying.price if paying.payments is not None else None,
+            plans=settings.plans if offered else (),
+            header=settings.tokens.header,
+        )
+        for path, (alias, handler) in prices.addresses().items():
+            self._add("GET", path, handler)
+            if alias in settings.price_list_aliases:
+                self._add("*", alias, self._unless_a_route_serves_it(handler))
+
+    def _add_quotes(self) -> None:
+        gateway, identity = self._gateway, self._gateway.identity
+        quotes = QuotePlace(
+            visitors=self._visitors,
+            routes=lambda: gateway.serve.routes,
+            ledger=gateway.ledger,
+            look_back=gateway.look_back,
+            limits=gateway.limits,
+            frozen=identity.freezes,
+            roots=identity.aliases,
+            currency=self._settings.currency,
+            public_url=self._settings.public_url,
+        )
+        self._add("GET", "/-/api/v1/quote", quotes.quote)
+        self._add("POST", "/-/api/v1/quote", quotes.quote)
+        self._add("GET", "/-/api/v1/requests/{id}", quotes.request)
+
+    def _add_payments(self) -> None:
+        stripe, paying = self._settings.stripe, self._gateway.paying
+        if paying.payments is None:
+            return
+        presets = stripe.choice.presets if stripe else ()
+        chooser = ChoosePlace(self._gateway.templates, self._visitors, paying.check_out, presets)
+        self._add("GET", "/-/top-up", chooser.show)
+        self._add("POST", "/-/top-up", chooser.choose)
+        self._add("POST", "/-/api/v1/top-ups", chooser.order)
+
+    def _add_letters(self) -> None:
+        written = self._gateway.paying.letters
+        if written is not None:
+            letters = LetterPlace(self._gateway.templates, written)
+            self._add("GET", STOP_PATH, letters.ask)
+            self._add("POST", STOP_PATH, letters.stop)
+
+    def _add_subscriptions(self, subscriptions: SubscriptionPlace) -> None:
+        self._add("POST", "/-/subscribe", subscriptions.choose)
+        self._add("POST", "/-/wallet/subscription", subscriptions.cancel)
+        self._add("GET", "/-/api/v1/subscriptions", subscriptions.tell)
+        self._add("POST", "/-/api/v1/subscriptions", subscriptions.begin)
+        self._add("DELETE", "/-/api/v1/subscriptions/{id}", subscriptions.stop)
+
+    def _add_codes(self) -> None:
+        log_in = self._gateway.paying.log_in
+        if log_in is not None and log_in.mode == "on":
+            codes = CodePlace(self._visitors, log_in, self._gateway.limits, self._settings.limits.payment_looks)
+            self._add("POST", "/-/wallet/code", codes.enter)
+            self._add("POST", "/-/api/v1/codes", codes.tell)
+
+    def _add_auto_top_up(self, auto: AutoPlace) -> None:
+        self._add("POST", "/-/wallet/auto-top-up", auto.change)
+        self._add("POST", "/-/wallet/portal", auto.portal)
+        self._add("GET", "/-/api/v1/auto-top-up", auto.tell)
+        self._add("PUT", "/-/api/v1/auto-top-up", auto.want)
+        self._add("DELETE", "/-/api/v1/auto-top-up", auto.stop)
+
+    def _add_webhooks(self) -> None:
+        webhooks, stripe = self._gateway.paying.webhooks, self._settings.stripe
+        if webhooks is not None and stripe is not None:
+            place = WebhookPlace(webhooks)
+            for path in ("/-/webhooks/stripe", *stripe.webhook_aliases):
+                self._add("POST", path, place.receive)
+
+    # --- how ----------------------------------------------------------------------------------------------------------
+
+    def _unless_a_route_serves_it(self, handler: Handler) -> Handler:
+        """Routes may have come with a reload that serve what was our alias before."""
+
+        async def either(request: web.Request) -> web.StreamResponse:
+            if request.path not in self._gateway.own_paths:
+                return await self._gateway.proxy.handle(request)
+            if request.method not in ("GET", "HEAD"):
+                raise MethodNotAllowed()
+            return await handler(request)
+
+        return either
+
+    def _add(self, method: str, path: str, handler: Handler) -> None:
+        gateway = self._gateway
+        bounded = guarded(handler, report=gateway.report, new_id=gateway.new_id, tell=gateway.refusals.tell)
+        if method == "GET":
+            self._app.router.add_get(path, bounded, expect_handler=continue_at_once)  # and HEAD
+        else:
+            self._app.router.add_route(method, path, bounded, expect_handler=continue_at_once)
+
+
+async def _nothing_here(request: web.Request) -> web.StreamResponse:
+    raise NoRoute()
+
+
+def admin_application(
+    settings: Settings,
+    ledger: Keeper,
+    aliases: Aliases,
+    freezes: Freezes,
+    clock: Clock,
+    *,
+    reload: Callable[[], Awaitable[dict[str, Any]]],
+    restart: Callable[[], Awaitable[dict[str, Any]]],
+    totals: Callable[[], Totals],
+    forgotten: Callable[[], int],
+) -> web.Application:
+    """What the admin listener serves."""
+    assert settings.secrets.operator_token is not None, "secrets are made before a gateway is built"
+    place = AdminPlace(
+        ledger=FollowingDesk(ledger, aliases),
+        aliases=aliases,
+        freezes=freezes,
+        ledger_stuck=lambda: ledger.stuck,
+        operator_token=settings.secrets.operator_token,
+        currency=settings.currency,
+        clock=clock,
+        reload=reload,
+        restart=restart,
+        metrics=lambda: exposition(totals(), ledger_stuck=lambda: ledger.stuck, forgotten=forgotten),
+    )
+    app = place.application()
+    app.on_response_prepare.append(drop_what_was_invented)
+    return app

@@ -1,0 +1,79 @@
+"""Who is calling, in one process: tokens, wallets that became one, frozen accounts, and the keys under all of them."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gateway.adapters.interprocess.worker import Line, News
+from gateway.app.stores import hears_of_others
+from gateway.core.keyring import Keyring
+from gateway.core.tokens import Peppers, TokenMint
+from gateway.flows.follow import Aliases
+from gateway.flows.freeze import Freezes
+from gateway.flows.identify import Callers
+from gateway.flows.rotate import CallIn
+from gateway.ports import Clock, Randomness
+from gateway.settings import Settings
+from gateway.web.cookies import Cookies
+
+if TYPE_CHECKING:
+    from gateway.app.stores import Records
+
+
+class Identity:
+    """The parts by name. Nothing here opens anything: `Upkeep` looks after what changes while the gateway runs."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        keyring: Keyring,
+        records: "Records",
+        *,
+        clock: Clock,
+        randomness: Randomness,
+        report: Callable[..., None],
+        line: Line | None,
+        slot: int,
+    ) -> None:
+        self.keyring = keyring
+        self.peppers = Peppers(settings.secrets.peppers)
+        self.cookies = Cookies(
+            name=settings.tokens.cookie,
+            secure=settings.public_url.startswith("https://"),
+            keyring=keyring,
+            randomness=randomness,
+        )
+        self.aliases = Aliases(book=records.aliases, clock=clock, report=report)
+        self.freezes = Freezes(book=records.freezes, clock=clock, report=report, root=self.aliases.root)
+        self.callers = Callers(
+            mint=TokenMint(keyring, settings.mode),
+            peppers=self.peppers,
+            credentials=records,
+            frozen=self.freezes,
+            clock=clock,
+            randomness=randomness,
+            header=settings.tokens.header,
+            cookie_names=(self.cookies.name,),
+            aliases=self.aliases,
+        )
+        hears_of_others(records, self.callers)
+        self.token_recorded = News(line, self.callers.forget).token_recorded if line else self.callers.forget
+        self.call_in = CallIn(
+            roll=records.key_roll,
+            holder=f"{settings.host_name} {slot}",
+            ids=lambda: {"sealing_key": [key.id for key in keyring.keys], "pepper": self.peppers.ids},
+            clock=clock,
+            report=report,
+        )
+
+    def renew(self, was: Settings, now: Settings) -> list[str]:
+        """Use these keys from now on; which of them are others than before."""
+        taken = []
+        if now.secrets.sealing_keys != was.secrets.sealing_keys:
+            self.keyring.renew(now.secrets.sealing_keys)
+            taken.append("sealing_keys")
+        if now.secrets.peppers != was.secrets.peppers:
+            self.peppers.renew(now.secrets.peppers)
+            taken.append("peppers")
+        if taken:
+            self.callers.forget_all()  # what a key made that is gone is not ours any more
+        return taken

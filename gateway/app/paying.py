@@ -1,0 +1,329 @@
+"""How money comes in and goes back, in one process: the provider, its webhooks, and every flow about payments.
+
+Without a provider most of it is not there. One of several workers, the `first`, does for all what has to be done once:
+joining wallets, looking for payments whose webhook never came, sending notices.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from gateway.adapters.outgoing import HttpSender
+from gateway.app import ways_to_pay
+from gateway.app.identity import Identity
+from gateway.app.stores import credit_lines
+from gateway.app.ways_to_pay import RETURN_PATH, mails, provider
+from gateway.core.money import Money
+from gateway.core.refusals import PaymentServiceUnavailable
+from gateway.core.reversals import Notice
+from gateway.flows.follow import FollowingDesk, JoinBooks
+from gateway.flows.keep import Keeper
+from gateway.flows.log_in import LogIn
+from gateway.flows.notify import Notify
+from gateway.flows.receive import Webhooks
+from gateway.flows.reconcile import Reconcile
+from gateway.flows.rounds import Rounds
+from gateway.flows.take_back import TakeBack
+from gateway.flows.top_up import TopUp
+from gateway.flows.write_letters import WriteLetters
+from gateway.ports import Clock, Hold, Randomness, RateLimits
+from gateway.settings import Settings, StripeSettings
+
+if TYPE_CHECKING:
+    from gateway.app.stores import Records
+
+_RECOGNISE_SECONDS = 1.0
+_FORGET_SECONDS = 3600.0
+
+
+class Paying:
+    """The parts by name, and their life."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        identity: Identity,
+        records: "Records",
+        ledger: Keeper,
+        limits: RateLimits,
+        *,
+        clock: Clock,
+        randomness: Randomness,
+        report: Callable[..., None],
+        first: bool,
+    ) -> None:
+        self._settings = settings
+        self._identity = identity
+        self._records = records
+        self._ledger = ledger
+        self._limits = limits
+        self._clock = clock
+        self._randomness = randomness
+        self._report = report
+        self._first = first
+        self._live = settings.mode == "live"
+        self._opened = AsyncExitStack()
+
+        stripe = settings.stripe
+        self.payments = provider(settings, report)
+        self.price = stripe.top_up if stripe else Money.zero(settings.currency)
+        self.desk = FollowingDesk(ledger, identity.aliases)
+        self.take_back = TakeBack(
+            receipts=records,
+            ledger=self.desk,
+            lines=credit_lines(settings),
+            live=self._live,
+            report=report,
+            warned=self._warned if stripe and stripe.freeze_on_fraud_warning else None,
+        )
+        self.join_books = self._join_books() if first else None
+        self.top_up = self._top_up()
+        self.screen = ways_to_pay.screen(settings)
+        self._orders()
+        self.log_in = self._log_in()
+        self.letters = self._letters()
+        self.notify = self._notify()
+        self.webhooks = self._webhooks()
+        self.reconcile = self._reconcile() if first else None
+        self.linking: asyncio.Task[None] | None = None
+        """The first attempt to make the payment link."""
+
+    # --- parts --------------------------------------------------------------------------------------------------------
+
+    async def _warned(self, account: str, notice: Notice) -> None:
+        """What is frozen is the account that it is by now. Raises RecordsUnavailable."""
+        await self._identity.aliases.look()
+        await self._identity.freezes.warned(account, notice)
+
+    def _join_books(self) -> JoinBooks:
+        return JoinBooks(
+            book=self._records.aliases,
+            aliases=self._identity.aliases,
+            ledger=self._ledger,
+            books=credit_lines(self._settings),
+            clock=self._clock,
+            report=self._report,
+        )
+
+    def _top_up(self) -> TopUp:
+        return TopUp(
+            payments=self.payments,
+            price=self.price,
+            bounds=ways_to_pay.link_bounds(self._settings),
+            return_url=self._settings.public_url + RETURN_PATH,
+            live=self._live,
+            keyring=self._identity.keyring,
+            ledger=self.desk,
+            credentials=self._records,
+            links=self._records,
+            receipts=self._records,
+            subscriptions=self._records.subscriptions,
+            inbox=self._records,
+            take_back=self.take_back,
+            clock=self._clock,
+            randomness=self._randomness,
+            token_recorded=self._identity.token_recorded,
+        )
+
+    def _orders(self) -> None:
+        """The ways to pay besides the link."""
+        settings, identity, report = self._settings, self._identity, self._report
+        self.check_out = ways_to_pay.check_out(
+            settings,
+            self.payments,
+            self._records.ways_to_pay,
+            keyring=identity.keyring,
+            limits=self._limits,
+            books=credit_lines(settings),
+            clock=self._clock,
+            randomness=self._randomness,
+            roots=identity.aliases,
+            screen=self.screen,
+        )
+        self.replenish = ways_to_pay.replenish(
+            settings,
+            self.payments,
+            self._records.ways_to_pay,
+            freezes=self._records.freezes,
+            receipts=self._records,
+            books=credit_lines(settings),
+            till=self.top_up,
+            reference=self.check_out.reference,
+            keyring=identity.keyring,
+            clock=self._clock,
+            randomness=self._randomness,
+            report=report,
+            roots=identity.aliases,
+        )
+        self.subscribe = ways_to_pay.subscribe(
+            settings,
+            self.payments,
+            self._records.subscriptions,
+            self._records.outbox,
+            roots=identity.aliases,
+            keyring=identity.keyring,
+            clock=self._clock,
+            report=report,
+        )
+        self.tries = ways_to_pay.tries(
+            settings,
+            self.payments,
+            freezes=identity.freezes,
+            limits=self._limits,
+            keyring=identity.keyring,
+            peppers=identity.peppers,
+            report=report,
+        )
+
+    def _log_in(self) -> LogIn | None:
+        stripe = self._settings.stripe
+        if self.payments is None or stripe is None:
+            return None
+        return LogIn(
+            mode=stripe.login_by_payment,
+            payments=self.payments,
+            book=self._records.payers,
+            aliases=self._identity.aliases,
+            outbox=self._records.outbox,
+            keyring=self._identity.keyring,
+            peppers=self._identity.peppers,
+            clock=self._clock,
+            randomness=self._randomness,
+            report=self._report,
+        )
+
+    def _letters(self) -> WriteLetters | None:
+        mail = self._settings.mail
+        if mail is None:
+            return None
+        return WriteLetters(
+            payers=self._records.payers,
+            mails=mails(mail),
+            roots=self._identity.aliases,
+            keyring=self._identity.keyring,
+            randomness=self._randomness,
+            public_url=self._settings.public_url,
+        )
+
+    def _notify(self) -> Notify | None:
+        told = self._settings.notices
+        if told is None:
+            return None
+        return Notify(
+            outbox=self._records.outbox,
+            books=credit_lines(self._settings),
+            sends=HttpSender(told.url, private=told.private_addresses),
+            secrets=told.secrets,
+            line=told.low_balance,
+            live=self._live,
+            clock=self._clock,
+            report=self._report,
+            letters=self.letters,
+        )
+
+    def _webhooks(self) -> Webhooks | None:
+        if self.payments is None:
+            return None
+        return Webhooks(
+            payments=self.payments,
+            inbox=self._records,
+            till=self.top_up,
+            take_back=self.take_back,
+            clock=self._clock,
+            report=self._report,
+            live=self._live,
+            replenish=self.replenish,
+            hears=[flow for flow in (self.subscribe, self.tries) if flow is not None],
+        )
+
+    def _reconcile(self) -> Reconcile | None:
+        stripe = self._settings.stripe
+        if self.payments is None or self.webhooks is None or stripe is None or not stripe.reconcile_seconds:
+            return None
+        return Reconcile(
+            payments=self.payments,
+            take=self.webhooks.take,
+            settled=self.webhooks.settled,
+            watermarks=self._records,
+            clock=self._clock,
+            report=self._report,
+            every_seconds=stripe.reconcile_seconds,
+        )
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Take up what a stop left, and go on with it in the background. The records are open by now."""
+        if self.replenish is not None:
+            self._opened.push_async_callback(self.replenish.close)
+            await self.replenish.open(sweeps=self._first)
+        if self.log_in is not None and self._first:
+            for work, seconds in ((self.recognise, _RECOGNISE_SECONDS), (self.log_in.forget, _FORGET_SECONDS)):
+                rounds = Rounds(work, every_seconds=seconds, name="login by payment")
+                self._opened.push_async_callback(rounds.close)
+                rounds.open()
+        if self.notify is not None:
+            self._opened.push_async_callback(self.notify.close)
+            await self.notify.open(delivers=self._first)
+        if self.webhooks is not None:
+            self._opened.push_async_callback(self.webhooks.close)
+            await self.webhooks.open()
+        if self.reconcile is not None:
+            self._opened.push_async_callback(self.reconcile.close)
+            self.reconcile.open()
+        self.linking = asyncio.create_task(self._prepare_link(), name="prepare payment link")
+        self._opened.push_async_callback(self._stop_linking)
+
+    async def close(self) -> None:
+        """End what is under way; the provider itself is closed by `leave`, when nothing can ask for it any more."""
+        await self._opened.aclose()
+
+    async def leave(self) -> None:
+        """Let go of the provider."""
+        if self.payments is not None:
+            await self.payments.close()
+
+    async def recognise(self) -> None:
+        """Whoever came back from a checkout and counts by now gets the wallet of before. Raises RecordsUnavailable."""
+        if self.log_in is not None and self.join_books is not None:
+            await self.log_in.settle()
+            await self.join_books.now()
+
+    def spent(self) -> Callable[[str, Hold], None]:
+        """Who is told of every request that was paid for."""
+        told = [flow.spent for flow in (self.replenish, self.notify) if flow is not None]
+
+        def spent(account: str, hold: Hold) -> None:
+            for one in told:
+                one(account, hold)
+
+        return spent
+
+    def renew(self, was: Settings, now: Settings) -> tuple[list[str], StripeSettings | None]:
+        """Use these secrets of the provider from now on; which are others than before, and what holds by now."""
+        taken, stripe = [], was.stripe
+        if self.payments is not None and stripe is not None and now.stripe is not None and now.mode == was.mode:
+            if now.stripe.webhook_secrets != stripe.webhook_secrets:
+                taken.append("stripe.webhook_secrets")
+            if now.stripe.secret_key != stripe.secret_key:
+                taken.append("stripe.secret_key")
+            keys: dict[str, Any] = {name: getattr(now.stripe, name) for name in ("secret_key", "webhook_secrets")}
+            self.payments.renew(**keys)
+            stripe = replace(stripe, **keys)
+        return taken, stripe
+
+    async def _stop_linking(self) -> None:
+        if self.linking is not None:
+            self.linking.cancel()
+            await asyncio.gather(self.linking, return_exceptions=True)
+
+    async def _prepare_link(self) -> None:
+        """Make the payment link before the first caller needs it; whoever needs it sooner shares the attempt."""
+        try:
+            await self.top_up.prepare()
+        except PaymentServiceUnavailable:
+            self._report("no payment link yet", why="the payment provider cannot be reached or refuses")
+        except Exception as error:
+            self._report("no payment link yet", why=type(error).__name__)
