@@ -25,6 +25,7 @@ TOKENS = {
 }
 ROUTES: dict[str, dict[str, Any]] = {
     "tokens": {"price": TOKENS},
+    "readable": {"price": TOKENS, "request_headers": {"set": {"Accept-Encoding": "identity"}}},
     "stream": {"price": {"per": {"answer_bytes": "0.001 usd"}, "slice": "0.50 usd", "maximum": "100.00 usd"}},
     "short": {"price": {"per": {"answer_bytes": "0.001 usd"}, "slice": "0.50 usd", "maximum": "2.00 usd"}},
     "time": {"price": {"per": {"seconds": "100 usd per second"}, "slice": "2.00 usd", "maximum": "1000.00 usd"}},

@@ -330,3 +330,16 @@ async def test_an_hour_of_an_open_connection_is_charged(shop: Shop) -> None:
     seconds[0] += 3600
     await closed(writer)
     assert await shop.charged() == 60 * 60_000
+
+
+async def test_an_upstream_can_be_asked_not_to_code_its_answers(shop: Shop) -> None:
+    shop.upstream.script = answering(answer(USED, "Content-Type: application/json"))
+    await shop.ask("/readable/x", "Accept-Encoding: br, gzip")
+    assert shop.upstream.visits[0].values(b"Accept-Encoding") == [b"identity"]
+    assert await shop.charged() == 1_405
+
+
+async def test_what_no_meter_reads_costs_the_maximum(shop: Shop) -> None:
+    shop.upstream.script = answering(answer(USED, "Content-Type: application/json", "Content-Encoding: br"))
+    await shop.ask("/tokens/x")
+    assert await shop.charged() == 500_000
