@@ -78,6 +78,15 @@ class MemoryKeyClaims:
             del self.rows[key]
         return len(old)
 
+    async def forget_answers(self, *, bytes_max: int, count: int) -> int:
+        kept = sorted((row for row in self.rows.values() if row.state == "kept"), key=lambda row: row.expires_ms)
+        too_much, forgotten = sum(len(row.answer) for row in kept) - bytes_max, 0
+        for row in kept[:count]:
+            if too_much > 0:
+                self.rows[row.account, row.key] = replace(row, state="not_kept", sealed_by="", answer=b"")
+                too_much, forgotten = too_much - len(row.answer), forgotten + 1
+        return forgotten
+
 
 def _is_over(claim: Claim, now_ms: int) -> bool:
     return claim.expires_ms <= now_ms and (claim.state != "open" or claim.lease_ms <= now_ms)

@@ -107,6 +107,7 @@ class Gateway:
             call_in=self.identity.call_in,
             clock=self.clock,
             events_days=settings.retention.events_days,
+            kept_bytes_max=settings.idempotency.answers_bytes_max,
             first=slot == 0,
         )
         self.numbers = RequestNumbers(slot=slot, start=int.from_bytes(self.randomness.bytes(4)))

@@ -42,6 +42,7 @@ class Upkeep:
         call_in: CallIn,
         clock: Clock,
         events_days: int,
+        kept_bytes_max: int,
         first: bool,
     ) -> None:
         self._records = records
@@ -53,6 +54,7 @@ class Upkeep:
         self._call_in = call_in
         self._clock = clock
         self._events_days = events_days
+        self._kept_bytes_max = kept_bytes_max
         self._first = first
         self._opened = AsyncExitStack()
 
@@ -78,7 +80,7 @@ class Upkeep:
             rounds.append(Rounds(self._join_books.now, every_seconds=follow.LOOK_SECONDS, name="joining wallets"))
         if self._first:
             rounds.append(Rounds(self.drop_events, every_seconds=_EVENTS_SECONDS, name="old events"))
-            rounds.append(Rounds(self.drop_keys, every_seconds=_KEYS_SECONDS, name="idempotency keys that expired"))
+            rounds.append(Rounds(self.drop_keys, every_seconds=_KEYS_SECONDS, name="idempotency keys"))
         if isinstance(self._records, SqliteRecords):
             rounds.append(Rounds(self._look_around, every_seconds=LOOK_SECONDS, name="what others wrote"))
         for one in rounds:
@@ -101,10 +103,16 @@ class Upkeep:
             await asyncio.sleep(_REST_SECONDS)
 
     async def drop_keys(self) -> None:
-        """A few at a time, as events. Raises RecordsUnavailable."""
+        """Those that have expired, and answers beyond their bound: a few at a time. Raises RecordsUnavailable."""
         now_ms, dropped = self._clock.now_ms(), _KEYS_A_STEP
         while dropped == _KEYS_A_STEP:
             dropped = await self._records.key_claims.drop_expired(now_ms=now_ms, count=_KEYS_A_STEP)
+            await asyncio.sleep(_REST_SECONDS)
+        forgotten = _KEYS_A_STEP
+        while forgotten == _KEYS_A_STEP:
+            forgotten = await self._records.key_claims.forget_answers(
+                bytes_max=self._kept_bytes_max, count=_KEYS_A_STEP
+            )
             await asyncio.sleep(_REST_SECONDS)
 
     async def _look_around(self) -> None:

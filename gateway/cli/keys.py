@@ -56,6 +56,8 @@ class KeyLine:
     tokens: int
     """On record, that need it. Of `None` in the id's place it is not known which they need."""
     events: int
+    answers: int
+    """Kept for who asks again with the same `Idempotency-Key`."""
     missing_at: list[str]
     needed: list[str]
 
@@ -80,7 +82,8 @@ def list_keys(config: Path, *, as_json: bool) -> None:
         return
     for line in lines:
         use = "newest" if line.seals else f"sealed until {line.sealed_until}" if line.sealed_until else "not used yet"
-        click.echo(f"{line.kind}  {line.id}  {use}; {line.tokens} tokens, {line.events} events")
+        seals = f"{line.tokens} tokens, {line.events} events, {line.answers} kept answers"
+        click.echo(f"{line.kind}  {line.id}  {use}; {seals}")
         for name in line.missing_at:
             click.echo(f"  missing at {name}")
         for reason in () if line.seals else line.needed:
@@ -100,6 +103,7 @@ async def _lines(settings: Settings, here: Records, kind: KeyKind) -> list[KeyLi
             day(use.sealed[id]) if id in use.sealed else None,
             use.tokens.get(id, 0),
             use.events.get(id, 0),
+            use.answers.get(id, 0),
             lacking(use, id, now_ms=now_ms),
             needed_for(use, id, ids, signs=await _signed_by(settings, kind, id), now_ms=now_ms),
         )

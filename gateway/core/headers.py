@@ -91,6 +91,21 @@ def agrees(max_price: str, price: Money) -> None:
         raise PriceTooHigh(price=price, limit=limit)
 
 
+def wants_cost_event(headers: Mapping[str, str]) -> bool:
+    """Whether a stream of events is to end with what it did cost: `Gateway-Final-Event: cost`. Raises BadRequest."""
+    wanted = headers.get("Gateway-Final-Event")
+    if wanted is None:
+        return False
+    if wanted.strip().lower() != "cost":
+        raise BadRequest("its Gateway-Final-Event is not one that there is: cost")
+    return True
+
+
+def last_cost(cost: Money) -> Fields:
+    """What a request did cost, behind the body of its answer."""
+    return [("Gateway-Cost", _text(cost))]
+
+
 def at_most(ceiling: Money) -> Fields:
     """What a request costs at most whose cost is not known when its answer begins."""
     return [("Gateway-Cost-Max", _text(ceiling))]

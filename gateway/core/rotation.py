@@ -42,13 +42,15 @@ class KeyUse:
     """What is on record about all keys of one kind, by their ids.
 
     `sealed` is until when each is known to have sealed. `tokens` counts those on record; under no id are those of
-    which it is not known. `events` are sealed with it and can be sealed anew.
+    which it is not known. `events` are sealed with it and can be sealed anew; `answers` are those that are kept
+    for who asks again with the same key, and are sealed as they stand.
     """
 
     holders: Sequence[Holder]
     sealed: Mapping[str, int]
     tokens: Mapping[str | None, int]
     events: Mapping[str, int] = field(default_factory=dict)
+    answers: Mapping[str, int] = field(default_factory=dict)
 
 
 def lacking(use: KeyUse, id: str, *, now_ms: int) -> list[str]:
@@ -71,6 +73,8 @@ def needed_for(use: KeyUse, id: str, ids: Sequence[str], *, signs: Sequence[str]
         reasons.append(f"{count} tokens on record need it")
     if count := use.tokens.get(None):
         reasons.append(f"{count} tokens on record were not used since it is counted, and may need it")
+    if count := use.answers.get(id):
+        reasons.append(f"{count} answers that are kept to be asked for again can be opened with nothing else")
     return reasons + [f"it has signed {what}" for what in signs]
 
 

@@ -1,8 +1,12 @@
-"""Streams of server-sent events that end before their time: the last event, and where there can be one."""
+"""The last event of a stream of server-sent events, where it is one of ours, and where there can be one.
+
+Whatever event was under way ends before it.
+"""
 
 import json
 from collections.abc import Iterable
 
+from gateway.core.money import Money
 from gateway.core.refusals import Refusal
 
 
@@ -22,6 +26,14 @@ def is_open_stream(fields: Iterable[tuple[str, str]]) -> bool:
 
 
 def last_event(refusal: Refusal, request: str) -> bytes:
-    """Says why there is no more. Whatever event was under way ends before it."""
-    data = json.dumps({"code": refusal.code, "status": refusal.status, "request_id": request})
-    return b"\n\nevent: error\ndata: %b\n\n" % data.encode()
+    """Says why there is no more."""
+    return _event("error", {"code": refusal.code, "status": refusal.status, "request_id": request})
+
+
+def cost_event(cost: Money, request: str) -> bytes:
+    """Says what it did cost."""
+    return _event("gateway.cost", {"cost": str(cost), "request_id": request})
+
+
+def _event(name: str, data: dict[str, object]) -> bytes:
+    return f"\n\nevent: {name}\ndata: {json.dumps(data)}\n\n".encode()

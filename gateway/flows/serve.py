@@ -13,7 +13,6 @@ from contextlib import suppress
 
 from gateway.core import headers, targets
 from gateway.core.callers import ANONYMOUS, Caller
-from gateway.core.headers import Fields
 from gateway.core.idempotency import FIELD
 from gateway.core.meters import Meter
 from gateway.core.money import Money
@@ -118,13 +117,14 @@ class Serve:
         max_price = exchange.headers.get("Gateway-Max-Price")
         if max_price is not None:
             headers.agrees(max_price, ceiling)
+        asks_event = headers.wants_cost_event(exchange.headers)
         held = ceiling if kept is not None else first_hold(price, ceiling)
         hold = await self._ledger.hold(
             caller.account, held, id=exchange.id, token=caller.token_tag, tariff=route.tariff, caps=caller.caps
         )
         meter = price.meter(self._now, held)
         paying: asyncio.Task[None] | None = None
-        begun, fields = False, exchange.fields
+        begun, open_ended, fields = False, False, exchange.fields
 
         def started() -> None:
             nonlocal begun, paying
@@ -142,7 +142,11 @@ class Serve:
                 # On a strict route this waits for the disk: no byte is answered before its price is on record.
                 due = price.cost(meter.units)
                 await self._ledger.start(hold, due, route.durability if kept is None else "strict")
-                exchange.fields = [*fields, *_receipt(meter, due, hold, held, ceiling)]
+                known = _is_known(meter, held, ceiling)
+                exchange.fields = fields + (headers.receipt(due, hold.balance) if known else headers.at_most(ceiling))
+                open_ended = asks_event or not known
+                if open_ended:
+                    exchange.leave_open(event=asks_event, trailer=not known)
                 await exchange.answer(meter, started if kept is None else await kept.keep(exchange, started))
                 if paying is not None:
                     await paying
@@ -158,8 +162,10 @@ class Serve:
                 paying.cancel()
             if meter.follower is not None:
                 meter.follower.close()
-            exchange.cost = self._ledger.settle(hold, price.cost(meter.units))
+            cost = exchange.cost = self._ledger.settle(hold, price.cost(meter.units))
             self._spent(caller.account, hold)
+        if open_ended:
+            await exchange.conclude(cost)
 
     async def _pay_on(self, exchange: Exchange, hold: Hold, meter: UseMeter, price: MeteredPrice, most: Money) -> None:
         """A long answer goes on for as long as it can be paid: a slice at a time, before the last one is used up.
@@ -210,11 +216,10 @@ async def _either(event: asyncio.Event, seconds: float | None) -> None:
             await event.wait()
 
 
-def _receipt(meter: Meter, due: Money, hold: Hold, held: Money, ceiling: Money) -> Fields:
-    """What the request costs, or, while that is not known, what it costs at most."""
-    if meter.follower is None or (meter.follower.is_over and (held is ceiling or not meter.follower.is_short)):
-        return headers.receipt(due, hold.balance)
-    return headers.at_most(ceiling)
+def _is_known(meter: Meter, held: Money, ceiling: Money) -> bool:
+    """Whether what a request costs is known before its answer begins."""
+    follower = meter.follower
+    return follower is None or (follower.is_over and (held is ceiling or not follower.is_short))
 
 
 def _unwatched(account: str, hold: Hold) -> None:

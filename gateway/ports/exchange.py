@@ -85,6 +85,16 @@ class Exchange(Protocol):
     async def replay(self, answer: Answer) -> None:
         """Answer with what was kept, in place of `forward` and `answer`. Raises AnswerCut."""
 
+    def leave_open(self, *, event: bool, trailer: bool) -> None:
+        """`answer` is to leave room at the end for what the request did cost.
+
+        For an `event`, if it is a stream of them that can have one more; for a `trailer`, if its caller takes trailers
+        and it is sent in chunks. After `forward`, before `answer`.
+        """
+
+    async def conclude(self, cost: Money) -> None:
+        """What it did cost: the end of an answer that was left open, if it was. After `answer`; raises AnswerCut."""
+
     async def answer(self, meter: Meter, started: "Started") -> None:
         """Pass the upstream's answer on, with back-pressure. Calls `started` once its first byte is written.
 

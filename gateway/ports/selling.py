@@ -86,3 +86,6 @@ class KeyClaims(Protocol):
 
     async def drop_expired(self, *, now_ms: int, count: int) -> int:
         """Drop so many that have expired, and are not open and leased; how many there were."""
+
+    async def forget_answers(self, *, bytes_max: int, count: int) -> int:
+        """Where more is kept than `bytes_max`, so many of the oldest become `not_kept`: no more than it takes."""

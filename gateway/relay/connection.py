@@ -70,6 +70,8 @@ class Current(Protocol):
     status: int
     carries_on: bool
     """Whether what it asked of an upstream outlives the connection."""
+    lingers: bool
+    """Whether its caller may still speak when it has ended, and be heard no more."""
 
     def upload_data(self, data: bytes) -> bytes: ...
     def upload_failed(self, refusal: Refusal) -> None: ...
@@ -302,7 +304,7 @@ class CallerConnection(asyncio.Protocol):
         if current.status == 0:
             self.cut(reset=True)
         elif current.closes or self.fault is not None:
-            if current.upload.done and self.fault is None and not self._unread:
+            if current.upload.done and self.fault is None and not self._unread and not current.lingers:
                 self._close()
             else:
                 self._linger()

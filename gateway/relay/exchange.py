@@ -9,20 +9,20 @@ made to look cut.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from gateway.core import context, targets
 from gateway.core.answers import Answer
 from gateway.core.callers import Caller
 from gateway.core.framing import BadFraming
-from gateway.core.headers import Fields, to_caller
+from gateway.core.headers import Fields, last_cost, to_caller
 from gateway.core.ids import RequestId
 from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.refusals import BodyTooLarge, Refusal, UpstreamFailed, UpstreamTimedOut
 from gateway.core.routes import Route, Server
-from gateway.core.streams import is_open_stream, last_event
+from gateway.core.streams import cost_event, is_open_stream, last_event
 from gateway.ports import AnswerCut, Started
 from gateway.relay import answers
 from gateway.relay.bodies import LAST_CHUNK, NO_UPLOAD, RequestBody, chunked
@@ -30,6 +30,7 @@ from gateway.relay.heads import AnswerHead, RequestBlock, encoded
 from gateway.relay.metering import Metering
 from gateway.relay.tunnel import Tunnel
 from gateway.relay.upstream import UpstreamConnection
+from gateway.relay.websockets import WebSocketTunnel, is_websocket
 
 if TYPE_CHECKING:
     from gateway.relay.connection import CallerConnection
@@ -49,6 +50,8 @@ class RelayExchange:
     upload_begun: bool = False
     """Whether the body may go up: not before the money is on hold."""
     sent: bool = False
+    lingers: bool = False
+    """Whether its caller may still speak when it has ended, and be heard no more."""
     carries_on: bool = False
     """Whether it goes on when its caller leaves."""
     _upstream: UpstreamConnection | None = None
@@ -70,6 +73,10 @@ class RelayExchange:
     _chunked: bool = False
     _spoken: bool = False
     """Whether a byte of an answer came before the connection broke."""
+    _open: bool = False
+    """Whether the end of the answer waits for what it did cost."""
+    _last_event: bool = False
+    _last_trailer: bool = False
     _tunnel: Tunnel | None = None
     _full_since: float | None = None
     _waited_seconds: float = 0.0
@@ -214,6 +221,22 @@ class RelayExchange:
     async def replay(self, answer: Answer) -> None:
         self._give(answer)
 
+    def leave_open(self, *, event: bool, trailer: bool) -> None:
+        head = self._head
+        if head is None or self.method == "HEAD" or head.framing.kind not in ("chunked", "until_close"):
+            return
+        self._last_event = event and is_open_stream(head.fields)
+        self._last_trailer = trailer and self._block.head.wants_trailers
+        self._open = self._last_event or self._last_trailer
+
+    async def conclude(self, cost: Money) -> None:
+        if not self._open or self._caller.is_gone:
+            return
+        last = cost_event(cost, str(self.id)) if self._last_event else b""
+        if self._chunked:
+            last = chunked([last]) + self._last_chunk(last_cost(cost) if self._last_trailer else [])
+        self._caller.write(last)
+
     async def answer(self, meter: Meter, started: Started) -> None:
         head, route = self._head, self._route
         if head is None or route is None:
@@ -251,6 +274,8 @@ class RelayExchange:
                 parts.append(b"Transfer-Encoding: chunked\r\n")
                 if self._block.head.wants_trailers:
                     parts.append(encoded([field for field in head.fields if field[0].lower() == "trailer"]))
+                if self._last_trailer:
+                    parts.append(b"Trailer: Gateway-Cost\r\n")
             elif not bodiless:
                 self.closes = True
         if not head.dated:
@@ -265,7 +290,7 @@ class RelayExchange:
         if self._ahead:
             parts.append(chunked(self._ahead) if self._chunked else b"".join(self._ahead))
             self._ahead = []
-        if self._answer_ended and self._chunked:
+        if self._answer_ended and self._chunked and not self._open:
             parts.append(self._last_chunk())
         return b"".join(parts)
 
@@ -290,10 +315,15 @@ class RelayExchange:
             return
         self._streaming = True
         self._done = self._caller.relay.loop.create_future()
-        self._tunnel = Tunnel(self._caller, self._upstream, self._finish)
+        if route.price.slice is not None and is_websocket(upgrade):
+            self._tunnel = WebSocketTunnel(self._caller, self._upstream, self._finish, self._ahead)
+        else:
+            self._tunnel = Tunnel(self._caller, self._upstream, self._finish)
         self._caller.open_tunnel(self._tunnel)
         self._upstream.pause_reading() if self._caller.is_full else self._upstream.resume_reading()
         await self._done
+        if self._meter is not None and self._meter.follower is not None:
+            self._meter.follower.end()  # time is counted no longer, and nobody pays for more
         if self._upstream is not None:
             self._upstream.finish()
             self._upstream = None
@@ -311,6 +341,10 @@ class RelayExchange:
     def end_early(self, refusal: Refusal) -> None:
         if not self._streaming:
             return
+        if isinstance(self._tunnel, WebSocketTunnel) and self._tunnel.close(refusal, str(self.id)):
+            self.lingers = True
+            self._finish()
+            return
         if self._upstream is not None:
             self._upstream.abandon()
             self._upstream = None
@@ -318,7 +352,9 @@ class RelayExchange:
             self._break_off(refusal)
             return
         event = last_event(refusal, str(self.id))
-        self._caller.write(chunked([event]) + LAST_CHUNK if self._chunked else event)
+        self._caller.write(chunked([event]) if self._chunked else event)
+        if self._chunked and not self._open:
+            self._caller.write(LAST_CHUNK)
         self._finish()
 
     async def refuse(self, refusal: Refusal, route: Route | None) -> None:
@@ -417,15 +453,14 @@ class RelayExchange:
         self._upstream = None
         self._has_more()
         if self._streaming:
-            if self._chunked:
+            if self._chunked and not self._open:
                 self._caller.write(self._last_chunk())
             self._finish()
 
-    def _last_chunk(self) -> bytes:
+    def _last_chunk(self, ours: Iterable[tuple[str, str]] = ()) -> bytes:
         """The end of a chunked body, with its trailers if the caller can use them (RFC 9110, section 6.5.1)."""
-        if not self._trailers or not self._block.head.wants_trailers:
-            return LAST_CHUNK
-        return b"0\r\n" + encoded(to_caller(_passing(self._trailers))) + b"\r\n"
+        theirs = to_caller(_passing(self._trailers)) if self._trailers and self._block.head.wants_trailers else []
+        return b"0\r\n" + encoded([*theirs, *ours]) + b"\r\n" if theirs or ours else LAST_CHUNK
 
     def broken(self, *, timed_out: bool, over: bool, begun: bool, stale: bool) -> None:
         self._upstream = None

@@ -49,7 +49,7 @@ class Lent:
         self.upload_begun = True
         self.closes = not block.head.keep_alive
         self.status = 0
-        self.carries_on = False
+        self.carries_on = self.lingers = False
         self._over = False
         self._refusal: Refusal | None = None
 

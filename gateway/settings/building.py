@@ -119,6 +119,7 @@ def _idempotency(shape: IdempotencyShape) -> IdempotencySettings:
     return IdempotencySettings(
         keep_seconds=forms.duration(shape.keep),
         answer_bytes_max=forms.body_size(shape.answer_max),
+        answers_bytes_max=forms.body_size(shape.answers_max),
         body_bytes_max=forms.body_size(shape.body_max),
         wait_seconds=forms.duration(shape.wait),
     )

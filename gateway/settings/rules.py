@@ -184,6 +184,13 @@ def notices_leave_by_https(draft: Draft) -> None:
         draft.report.add(path, f"this is in {line.currency}, but `currency` is {currency}")
 
 
+def one_answer_fits_among_all_that_are_kept(draft: Draft) -> None:
+    path = ("idempotency", "answers_max")
+    one, together = draft.read(forms.body_size, "idempotency", "answer_max"), draft.read(forms.body_size, *path)
+    if one is not None and together is not None and together < one:
+        draft.report.add(path, "this is less than idempotency.answer_max, so the largest answer would not be kept")
+
+
 def routes_have_names_of_their_own(draft: Draft) -> None:
     first: dict[str, int] = {}
     for number in draft.numbers("routes"):
@@ -284,6 +291,7 @@ ALL: tuple[Callable[[Draft], None], ...] = (
     ceilings_are_of_our_currency,
     plans_are_sold_in_our_currency,
     notices_leave_by_https,
+    one_answer_fits_among_all_that_are_kept,
     routes_have_names_of_their_own,
     upstreams_have_names_of_their_own,
     routes_lead_to_an_upstream,

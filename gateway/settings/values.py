@@ -138,6 +138,8 @@ class IdempotencySettings:
 
     keep_seconds: float
     answer_bytes_max: int
+    answers_bytes_max: int
+    """Of all answers together."""
     body_bytes_max: int
     wait_seconds: float
 

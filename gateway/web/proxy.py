@@ -30,6 +30,8 @@ from aiohttp import (
     HttpVersion11,
     web,
 )
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import StreamWriter
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -52,7 +54,7 @@ from gateway.core.refusals import (
     UpstreamTimedOut,
 )
 from gateway.core.routes import Route, Server
-from gateway.core.streams import is_event_stream, is_open_stream, last_event
+from gateway.core.streams import cost_event, is_event_stream, is_open_stream, last_event
 from gateway.flows.serve import Serve
 from gateway.ports import AnswerCut, Clock, Started
 from gateway.web.answers import RelayedAnswer, internal_error, log_failure
@@ -134,6 +136,9 @@ class AiohttpExchange:
         self._ahead = b""
         self._answer_ahead = bytearray()
         self._follower: Follows | None = None
+        self._writer: AbstractStreamWriter | None = None
+        self._last_event = self._last_trailer = False
+        """What stands at the end of the answer, once it is known what it did cost."""
         self.sent = False
         self._sent_bytes = 0
         self._waited_seconds = 0.0
@@ -343,6 +348,32 @@ class AiohttpExchange:
             self._hang_up()
             raise AnswerCut from None
 
+    def leave_open(self, *, event: bool, trailer: bool) -> None:
+        upstream = self._upstream
+        if upstream is None or self.method == "HEAD" or upstream.status in (204, 304):
+            return
+        if any(name.lower() == "content-length" for name, _ in self._upstream_fields):
+            return
+        self._last_event = event and is_open_stream(self._upstream_fields)
+        self._last_trailer = trailer and self._accepted.wants_trailers
+
+    async def conclude(self, cost: Money) -> None:
+        answer, writer = self._answer, self._writer
+        if answer is None or not (self._last_event or self._last_trailer):
+            return
+        try:
+            if self._last_event:
+                await answer.write(cost_event(cost, str(self.id)))
+            last = b""
+            if self._last_trailer and isinstance(writer, StreamWriter) and writer.chunked:
+                writer.chunked = False  # the library knows no fields behind the last chunk
+                lines = [f"{name}: {value}\r\n" for name, value in headers.last_cost(cost)]
+                last = "".join(["0\r\n", *lines, "\r\n"]).encode()
+            await answer.write_eof(last)
+        except ConnectionError:
+            self._hang_up()
+            raise AnswerCut from None
+
     async def answer(self, meter: Meter, started: Started) -> None:
         upstream = self._upstream
         if upstream is None:
@@ -352,7 +383,9 @@ class AiohttpExchange:
         if self._request.version < HttpVersion11 and "Content-Length" not in answer.headers:
             answer.force_close()  # its end is the connection's, also for a caller that would keep it
         try:
-            await answer.prepare(self._request)
+            if self._last_trailer:
+                answer.headers.add("Trailer", "Gateway-Cost")
+            self._writer = await answer.prepare(self._request)
             started()
             if self._answer_ahead:
                 await self._write(answer, bytes(self._answer_ahead))
@@ -361,7 +394,8 @@ class AiohttpExchange:
                 await self._write(answer, chunk)
             if self._early_end is not None:
                 await self._say_why(answer, self._early_end)
-            await answer.write_eof()
+            if not (self._last_event or self._last_trailer):
+                await answer.write_eof()
         except ConnectionError:
             self._hang_up()
             raise AnswerCut from None

@@ -1,7 +1,7 @@
 """What the port promises of idempotency keys, held against both databases, and what the tests of the flow run on."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -133,3 +133,44 @@ async def test_what_has_expired_is_dropped_a_few_at_a_time(claims: KeyClaims) ->
         await claims.claim(replace(OURS, key=b"%d" % number, expires_ms=NOW + number, lease_ms=NOW), now_ms=NOW - 1)
     assert [await claims.drop_expired(now_ms=NOW + 3, count=3) for _ in range(3)] == [3, 1, 0]
     assert await claims.claim(replace(OURS, key=b"4"), now_ms=NOW) is not None
+
+
+async def keeping(claims: KeyClaims, sizes: dict[int, int]) -> None:
+    """Answers of these sizes, by when they expire."""
+    for age, size in sizes.items():
+        one = replace(OURS, key=b"%d" % age)
+        await claims.claim(one, now_ms=NOW)
+        await claims.end(replace(KEPT, key=one.key, expires_ms=NOW + age, answer=b"x" * size))
+
+
+async def kept(claims: KeyClaims, ages: Iterable[int]) -> list[int]:
+    found = [await claims.claim(replace(OURS, key=b"%d" % age), now_ms=NOW) for age in ages]
+    for one in found:
+        assert one is not None
+        assert one.state == "kept" or (one.state, one.sealed_by, one.answer) == ("not_kept", "", b"")
+    return [age for age, one in zip(ages, found, strict=True) if one is not None and one.state == "kept"]
+
+
+@pytest.mark.parametrize(
+    ("bytes_max", "left"),
+    [(60, [3, 5, 7, 9]), (59, [5, 7, 9]), (50, [5, 7, 9]), (49, [7, 9]), (10, [9]), (9, []), (0, [])],
+)
+async def test_of_too_much_that_is_kept_the_oldest_is_forgotten(
+    claims: KeyClaims, bytes_max: int, left: list[int]
+) -> None:
+    await keeping(claims, {9: 10, 3: 10, 7: 20, 5: 20})
+    forgotten = await claims.forget_answers(bytes_max=bytes_max, count=9)
+    assert (await kept(claims, [3, 5, 7, 9]), forgotten) == (left, 4 - len(left))
+    assert await claims.forget_answers(bytes_max=bytes_max, count=9) == 0
+
+
+async def test_it_is_forgotten_a_few_at_a_time(claims: KeyClaims) -> None:
+    await keeping(claims, {1: 10, 2: 10, 3: 10, 4: 10})
+    assert [await claims.forget_answers(bytes_max=10, count=2) for _ in range(3)] == [2, 1, 0]
+    assert await kept(claims, [1, 2, 3, 4]) == [4]
+
+
+async def test_what_is_under_way_is_not_forgotten(claims: KeyClaims) -> None:
+    await claims.claim(OURS, now_ms=NOW)
+    assert await claims.forget_answers(bytes_max=0, count=9) == 0
+    assert await found(claims) == OURS

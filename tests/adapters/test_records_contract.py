@@ -14,6 +14,7 @@ from gateway.adapters.memory import MemoryRecords
 from gateway.adapters.postgres.records import PostgresRecords
 from gateway.adapters.postgres.sessions import Address
 from gateway.adapters.sqlite.records import SqliteRecords
+from gateway.core.idempotency import Claim
 from gateway.core.keyring import Keyring
 from gateway.core.money import Money
 from gateway.core.payments import Event
@@ -378,7 +379,13 @@ async def test_events_are_sealed_anew(tmp_path: Path, postgres: Server) -> None:
             await before.claim(Event(f"evt_{number}", "x", False, 1, {"number": number}), now_ms=1)
         ring.renew([new, old])
         was = Keyring([old]).newest.id
-        assert (await before.key_roll.use("sealing_key")).events == {was: 3}
+        claim = Claim("acct_1", b"k", b"asked", "req_1", "p", 9, 9)
+        await before.key_claims.claim(claim, now_ms=1)
+        assert (await before.key_roll.use("sealing_key")).answers == {}
+        await before.key_claims.end(replace(claim, state="kept", sealed_by=was, answer=b"sealed"))
+        use = await before.key_roll.use("sealing_key")
+        assert (use.events, use.answers) == ({was: 3}, {was: 1})
+        assert (await before.key_roll.use("pepper")).answers == {}
         assert [await before.reseal(was, count=2) for _ in range(3)] == [2, 1, 0]
         await before.key_roll.call_in("a 0", "sealing_key", [key.id for key in ring.keys], now_ms=1)
         await before.close()

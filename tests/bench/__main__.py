@@ -4,6 +4,7 @@
     python -m tests.bench --shapes      six minutes: that, and the same of other requests and answers
     python -m tests.bench --latency     a minute: one request's time while the gateway is not full
     python -m tests.bench --sse         half a minute: how late events are
+    python -m tests.bench --use         a minute: streams that are read along, and answers that are asked for again
     python -m tests.bench --bulk        half a minute: 100 MB down and up, speed and memory
     python -m tests.bench --all         eight minutes: all of these
     … --quick                           for a look; not for publishing
@@ -28,7 +29,7 @@ Also measured: `gateway --help`, start to first answer, and the memory of an idl
 `--shapes` asks the same of requests with 15 fields, of answers of 64 KB, and of requests one field of which (a
 `Traceparent`) never has the same value twice: whatever a proxy remembers of a head, it has not seen that one.
 `--fields 15`, `--answer-bytes 65536` and `--varied` make the first table of such requests. The other parts say in their
-modules what they measure: `latency` with `paced`, `sse` with `events`, `bulk` with `mass`.
+modules what they measure: `latency` with `paced`, `sse` with `events`, `use` with `used`, `bulk` with `mass`.
 
 **What makes it honest.** Every answer is compared whole. At the end the gateway is stopped, its books are audited, and
 the debits must be as many, and as much money, as the requests that were served; so must what is gone from the accounts
@@ -53,7 +54,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from tests.bench import bulk, contenders, handmade, latency, machine, rounds, sse, starts
+from tests.bench import bulk, contenders, handmade, latency, machine, rounds, sse, starts, use
 from tests.bench.contenders import Contender, Upstream
 from tests.bench.cores import pins
 from tests.bench.farebox import Farebox
@@ -115,6 +116,9 @@ def _sections(options: argparse.Namespace, processes: Processes) -> Iterator[tup
     if options.sse:
         folder, times = processes.within("sse"), Times(options.sse_seconds, options.warm_up)
         yield "sse", sse.measured(folder, times, count=count, progress=_progress)
+    if options.use:
+        folder, times = processes.within("use"), Times(options.use_seconds, options.warm_up)
+        yield "use", use.measured(folder, times, accounts=options.accounts, count=count, progress=_progress)
     if options.bulk:
         yield "bulk", bulk.measured(processes.within("bulk"), count=count, size=options.bulk_bytes, progress=_progress)
 

@@ -41,7 +41,10 @@ _ROUTES = {
     "relaxed": "gateway, priced, relaxed",
     "limited": "gateway, priced, strict, with a limit",
     "narrowed": "gateway, priced, relaxed, with two limits",
+    "used": "gateway, priced by tokens, strict",
+    "kept": "gateway, strict, asked with keys",
 }
+_COMPARED = ("free", "strict", "relaxed", "limited", "narrowed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,7 @@ def start_handmade(
     return built, Contender("handmade", title, built.nginx, built.port, beside=(built.redis,))
 
 
-def start_gateway(farebox: Farebox, routes: Iterable[str] = _ROUTES) -> Iterator[Contender]:
+def start_gateway(farebox: Farebox, routes: Iterable[str] = _COMPARED) -> Iterator[Contender]:
     """One gateway, and a contender for each of these routes."""
     child = farebox.start()
     child.wait_for(farebox.port)

@@ -20,8 +20,9 @@ from gateway.core.ledger import Credit
 from gateway.core.money import Money
 from gateway.settings import Settings, load
 from tests.bench.processes import BenchFailed, Child, Processes, free_port
+from tests.bench.used import WORDS
 
-PRICES = {"strict": 1_000, "relaxed": 2_000, "limited": 4_000, "narrowed": 8_000}
+PRICES = {"strict": 1_000, "relaxed": 2_000, "limited": 4_000, "narrowed": 8_000, "used": 16_000, "kept": 32_000}
 """What each priced route takes, in micros. They differ, so that the sum tells the routes apart."""
 
 _CURRENCY = "usd"
@@ -81,6 +82,8 @@ def _configuration(home: Path, port: int, admin_port: int, upstream_port: int) -
         {"name": "relaxed", "price": _price("relaxed"), "durability": "relaxed"},
         {"name": "limited", "price": _price("limited"), "limit": "1000000/minute"},
         {"name": "narrowed", "price": _price("narrowed"), "durability": "relaxed", "limits": _TWO_LIMITS},
+        {"name": "used", "price": _by_use("used")},
+        {"name": "kept", "price": _price("kept")},
     ]
     common = {"upstream": "answering", "strip_prefix": True}
     return {
@@ -97,6 +100,12 @@ def _configuration(home: Path, port: int, admin_port: int, upstream_port: int) -
 
 def _price(route: str) -> str:
     return str(Money(PRICES[route], _CURRENCY))
+
+
+def _by_use(route: str) -> Mapping[str, object]:
+    """The same for a stream of `used`, told by its words."""
+    word = str(Money(PRICES[route] // WORDS, _CURRENCY))
+    return {"per": {"output_tokens": word}, "maximum": f"1.00 {_CURRENCY}"}
 
 
 async def _open_accounts(settings: Settings, count: int) -> tuple[str, ...]:

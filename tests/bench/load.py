@@ -201,7 +201,8 @@ class _Connection(asyncio.Protocol):
 
     def _answered(self, answer: bytes, head_length: int) -> None:
         load = self._load
-        if answer[9:12] != b"200" or answer[head_length:] != load.body:
+        body = answer[head_length:]
+        if answer[9:12] != b"200" or (body != load.body and unchunked(body) != load.body):
             load.note_wrong(answer)
             return
         load.tally.served += 1
@@ -210,6 +211,7 @@ class _Connection(asyncio.Protocol):
 
 
 _UNKNOWN = sys.maxsize
+_LAST_CHUNK = b"\r\n0\r\n\r\n"
 
 
 def measure(data: bytes) -> tuple[int, int]:
@@ -219,9 +221,23 @@ def measure(data: bytes) -> tuple[int, int]:
         return _UNKNOWN, 0
     fields = data[: end + 2].lower()
     at = fields.find(b"\r\ncontent-length:")
+    if at < 0 and b"\r\ntransfer-encoding: chunked" in fields:
+        return (len(data) if data.endswith(_LAST_CHUNK) else _UNKNOWN), end + 4
     if at < 0:
         return 0, end + 4
     return end + 4 + int(fields[at + 17 : fields.find(b"\r\n", at + 17)]), end + 4
+
+
+def unchunked(data: bytes) -> bytes:
+    """A body in chunks, without what frames them; nothing of what is framed otherwise."""
+    pieces, at = [], 0
+    try:
+        while size := int(data[at : (end := data.index(b"\r\n", at))], 16):
+            pieces.append(data[end + 2 : end + 2 + size])
+            at = end + size + 4
+    except ValueError:
+        return b""
+    return b"".join(pieces) if data[at:] == _LAST_CHUNK[2:] else b""
 
 
 def head(plan: Plan, token: str) -> bytes:

@@ -10,7 +10,7 @@ FEWEST_FIELDS = 4
 
 _DISK = Path("/var/tmp")  # noqa: S108  # only a folder of a random name in it is used
 
-_PARTS = ("latency", "sse", "bulk")
+_PARTS = ("latency", "sse", "use", "bulk")
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -25,8 +25,9 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     if options.answer_bytes < contenders.SMALLEST_BODY:
         parser.error(f"an answer has at least {contenders.SMALLEST_BODY} bytes")
     options.shapes = options.shapes or options.all
-    options.latency, options.sse, options.bulk = (options.all or getattr(options, part) for part in _PARTS)
-    options.main = options.shapes or not (options.latency or options.sse or options.bulk)
+    for part in _PARTS:
+        setattr(options, part, options.all or getattr(options, part))
+    options.main = options.shapes or not any(getattr(options, part) for part in _PARTS)
     if options.shapes and (options.varied, options.fields, options.answer_bytes) != (False, FEWEST_FIELDS, 1024):
         parser.error("--shapes and --all choose the requests themselves: leave --fields, --answer-bytes, --varied out")
     _settle_parts(options)
@@ -38,6 +39,7 @@ def _add_parts(parser: argparse.ArgumentParser) -> None:
     parts.add_argument("--shapes", action="store_true", help="that, and of larger requests and answers, in one run")
     parts.add_argument("--latency", action="store_true", help="latency at 1,000 requests a second, on a fixed schedule")
     parts.add_argument("--sse", action="store_true", help="how late events are on 50 streams")
+    parts.add_argument("--use", action="store_true", help="streams priced by their use, and answers asked for again")
     parts.add_argument("--bulk", action="store_true", help="100 MB down and up: speed and memory")
     parts.add_argument("--all", action="store_true", help="all of it")
 
@@ -68,4 +70,5 @@ def _settle_parts(options: argparse.Namespace) -> None:
     options.shape_seconds = min(options.seconds, 3.0)
     options.latency_seconds = 0.2 if options.quick else options.seconds
     options.sse_seconds = 0.2 if options.quick else min(options.seconds, 3.0)
+    options.use_seconds = 0.2 if options.quick else min(options.seconds, 3.0)
     options.bulk_bytes = bulk.SIZE_BYTES // 20 if options.quick else bulk.SIZE_BYTES

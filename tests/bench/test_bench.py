@@ -124,6 +124,17 @@ async def test_a_varied_field_is_there_once_and_never_twice_the_same() -> None:
     assert all(b"Priority: u=1" in head for head in heads)
 
 
+async def test_an_answer_in_chunks_is_put_together() -> None:
+    head, half = RIGHT.split(b"\r\n\r\n")[0].partition(b"\r\nContent-Length")[0], len(BODY) // 2
+    framed = b"%x\r\n%b\r\n%x\r\n%b\r\n" % (half, BODY[:half], len(BODY) - half, BODY[half:])
+    right = head + b"\r\nTransfer-Encoding: chunked\r\n\r\n" + framed + b"0\r\n\r\n"
+    async with serving(right) as (port, asked):
+        tally = await load(port)
+    assert (tally.right, tally.served) == (True, asked())
+    async with serving(right, right.replace(b"x\r\n", b"y\r\n", 1)) as (port, _):
+        assert (await load(port)).wrong
+
+
 def test_a_percentile_is_one_of_the_values() -> None:
     values = [1.0, 2.0, 3.0, 4.0]
     assert [percentile(values, percent) for percent in (1, 25, 26, 50, 99, 100)] == [1, 1, 2, 2, 4, 4]
@@ -308,7 +319,7 @@ def test_a_difference_is_taken_within_a_round() -> None:
 
 def chosen(*arguments: str) -> set[str]:
     options = parsed(arguments)
-    return {part for part in ("main", "shapes", "latency", "sse", "bulk") if getattr(options, part)}
+    return {part for part in ("main", "shapes", "latency", "sse", "use", "bulk") if getattr(options, part)}
 
 
 def test_a_run_measures_what_it_was_asked_for() -> None:
@@ -317,7 +328,8 @@ def test_a_run_measures_what_it_was_asked_for() -> None:
     assert chosen("--shapes") == {"main", "shapes"}
     assert chosen("--sse", "--quick") == {"sse"}
     assert chosen("--latency", "--bulk") == {"latency", "bulk"}
-    assert chosen("--all") == {"main", "shapes", "latency", "sse", "bulk"}
+    assert chosen("--use") == {"use"}
+    assert chosen("--all") == {"main", "shapes", "latency", "sse", "use", "bulk"}
 
 
 @pytest.mark.parametrize("arguments", [["--all", "--varied"], ["--shapes", "--fields", "15"], ["--rounds", "0"]])
@@ -364,11 +376,18 @@ def signals() -> Iterator[None]:
 @pytest.mark.usefixtures("signals")
 def test_each_part_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With the gateway itself, as short as can be."""
-    code = main(["--latency", "--sse", "--bulk", "--quick", "--accounts", "8", "--json", "--home", str(tmp_path)])
+    parts = ["latency", "sse", "use", "bulk"]
+    options = [f"--{part}" for part in parts]
+    code = main([*options, "--quick", "--accounts", "8", "--json", "--home", str(tmp_path)])
     said = capsys.readouterr()
     assert code == 0, said.err
     found = json.loads(said.out)
-    assert found.keys() == {"machine", "latency", "sse", "bulk"}
+    assert found.keys() == {"machine", *parts}
+    [asked] = found["use"]["rounds"]
+    sold = min(8, asked["kept"]["sent"])
+    served = {name: asked[name]["served"] for name in ("streamed", "asked", "used")}
+    assert found["use"]["proof"]["requests"] == sum(served.values()) + sold
+    assert asked["kept"]["served"] > sold
     assert found["latency"]["proof"]["requests"] == found["latency"]["rounds"][0]["strict"]["served"] == 300
     assert found["sse"]["rounds"][0]["free"]["whole"] == events.STREAMS
     assert [tally["way"] for tally in found["bulk"]["rounds"][0]["free"]] == ["down", "up", "down", "up"]

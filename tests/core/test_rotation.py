@@ -30,7 +30,7 @@ def test_a_key_is_known_everywhere_when_every_process_that_is_there_has_it() -> 
 
 
 def test_a_key_that_nothing_needs_may_go() -> None:
-    assert reasons(use(here(NEW, OLD), tokens={NEW: 3})) == ""
+    assert reasons(use(here(NEW, OLD), tokens={NEW: 3}, answers={NEW: 2})) == ""
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,7 @@ def test_a_key_that_nothing_needs_may_go() -> None:
         (KeyUse([], {}, {}), OLD, (), "may still be paid"),
         (use(tokens={OLD: 2}), OLD, (), "2 tokens on record need it"),
         (use(tokens={None: 1}), OLD, (), "may need it"),
+        (use(answers={OLD: 4}), OLD, (), "4 answers that are kept"),
         (use(), OLD, ("the head",), "it has signed the head"),
     ],
 )

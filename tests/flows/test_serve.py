@@ -104,6 +104,12 @@ class FakeExchange:
         await asyncio.sleep(0)
         meter.head(self.upstream_status)
 
+    def leave_open(self, *, event: bool, trailer: bool) -> None:
+        pass
+
+    async def conclude(self, cost: Money) -> None:
+        pass
+
     async def answer(self, meter: Meter, started: Started) -> None:
         if self.cut_early:
             raise UpstreamFailed()

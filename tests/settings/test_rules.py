@@ -340,6 +340,14 @@ def test_notices_leave_by_https_and_to_the_internet(tmp_path: Path) -> None:
         assert (made.url, str(made.low_balance)) == (url, "1.00 usd")
 
 
+def test_all_answers_that_are_kept_have_room_for_one(tmp_path: Path) -> None:
+    found = wrong(tmp_path, idempotency={"answer_max": "2 KiB", "answers_max": "2047 B"})
+    assert (found.path, "less than idempotency.answer_max" in found.words) == ("idempotency.answers_max", True)
+    assert wrong(tmp_path, idempotency={"answer_max": "2 GiB"}).path == "idempotency.answers_max"
+    made = settings(tmp_path, full(idempotency={"answer_max": "2 KiB", "answers_max": "2 KiB"})).idempotency
+    assert (made.answer_bytes_max, made.answers_bytes_max) == (2048, 2048)
+
+
 def test_the_most_of_a_day_is_of_our_currency_and_at_least_one_payment(tmp_path: Path) -> None:
     stripe = full()["stripe"]
     most = {**stripe, "amount_max": "50.00 usd"}

@@ -101,6 +101,20 @@ async def test_the_same_again_is_replayed_with_its_receipt(shop: Shop) -> None:
     assert (shop.press.count, await shop.spent()) == (1, PRICE)
 
 
+@pytest.mark.parametrize("form", sorted(FORMS))
+async def test_of_more_than_is_kept_the_oldest_is_not_replayed_and_not_sold_again(form: str, tmp_path: Path) -> None:
+    kept = {"answer_max": "1 KiB", "answers_max": "2 KiB"}
+    async with shop_of(form, tmp_path, idempotency=kept) as shop:
+        shop.press.size = 1024
+        for key in ("k1", "k2"):
+            assert (await shop.ask(key))[0] == 200
+        await shop.stage.gateway.upkeep.drop_keys()
+        first, second = await shop.ask("k1"), await shop.ask("k2")
+        assert (first[0], first[1]["Gateway-Error"]) == (409, "answer_not_kept")
+        assert (second[0], second[1]["Idempotency-Replayed"]) == (200, "true")
+        assert (shop.press.count, await shop.spent()) == (2, 2 * PRICE)
+
+
 async def test_what_has_no_body_is_replayed_without_one(shop: Shop) -> None:
     first, again = [await shop.ask("k1", method="HEAD", body=b"") for _ in range(2)]
     assert first[1]["Content-Length"] == again[1]["Content-Length"] == "6"

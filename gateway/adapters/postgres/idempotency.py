@@ -2,7 +2,7 @@
 
 from gateway.adapters.postgres.keyroll import Do
 from gateway.core.idempotency import Claim
-from gateway.core.idempotency_columns import COLUMNS, claim_of, of_claim
+from gateway.core.idempotency_columns import COLUMNS, claim_of, forgetting, of_claim
 
 _SET = """fingerprint = $3, request = $4, holder = $5, lease = $6, expires = $7, state = $8, sealed_by = $9,
 answer = $10"""
@@ -21,6 +21,7 @@ _FREE = "DELETE FROM idempotency_key WHERE account = $1 AND key = $2 AND request
 _DROP = """DELETE FROM idempotency_key WHERE (account, key) IN
 (SELECT account, key FROM idempotency_key WHERE expires <= $1 AND (state <> 'open' OR lease <= $1)
 ORDER BY expires LIMIT $2) RETURNING request"""
+_FORGET = forgetting("$1::bigint", "$2", empty="''") + " RETURNING request"
 
 
 class PostgresKeyClaims:
@@ -51,3 +52,6 @@ class PostgresKeyClaims:
 
     async def drop_expired(self, *, now_ms: int, count: int) -> int:
         return len(await self._do(_DROP, now_ms, count))
+
+    async def forget_answers(self, *, bytes_max: int, count: int) -> int:
+        return len(await self._do(_FORGET, bytes_max, count))

@@ -16,6 +16,8 @@ _TOKENS = {
     "pepper": "SELECT pepper_id AS id, count(*) FROM token GROUP BY pepper_id",
     "sealing_key": "SELECT key_id AS id, count(*) FROM token GROUP BY key_id",
 }
+_EVENTS = "SELECT key_id AS id, count(*) FROM event GROUP BY key_id"
+_ANSWERS = "SELECT sealed_by AS id, count(*) FROM idempotency_key WHERE state = 'kept' GROUP BY sealed_by"
 
 
 class PostgresKeyRoll:
@@ -45,12 +47,13 @@ class PostgresKeyRoll:
     async def use(self, kind: KeyKind) -> KeyUse:
         holders = await self.holders(kind)
         sealed = await self._do("SELECT id, sealed FROM key_use WHERE kind = $1", kind)
-        tokens, events = await self._do(_TOKENS[kind]), []
-        if kind == "sealing_key":
-            events = list(await self._do("SELECT key_id AS id, count(*) FROM event GROUP BY key_id"))
+        tokens = await self._do(_TOKENS[kind])
+        seals = kind == "sealing_key"
+        events, answers = (await self._do(_EVENTS), await self._do(_ANSWERS)) if seals else ((), ())
         return KeyUse(
             holders,
             {row["id"]: row["sealed"] for row in sealed},
             {row["id"]: row["count"] for row in tokens},
             {row["id"]: row["count"] for row in events},
+            {row["id"]: row["count"] for row in answers},
         )

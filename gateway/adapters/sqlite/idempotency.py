@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from gateway.adapters.sqlite.keyroll import Read, Write
 from gateway.core.idempotency import Claim
-from gateway.core.idempotency_columns import COLUMNS, claim_of, of_claim
+from gateway.core.idempotency_columns import COLUMNS, claim_of, forgetting, of_claim
 
 Change = Callable[[str, tuple[object, ...]], Awaitable[int]]
 
@@ -22,6 +22,7 @@ _FREE = "DELETE FROM idempotency_key WHERE account = ? AND key = ? AND request =
 _DROP = """DELETE FROM idempotency_key WHERE (account, key) IN
 (SELECT account, key FROM idempotency_key WHERE expires <= ?1 AND (state <> 'open' OR lease <= ?1)
 ORDER BY expires LIMIT ?2)"""
+_FORGET = forgetting("?1", "?2", empty="x''")
 
 
 class SqliteKeyClaims:
@@ -55,3 +56,6 @@ class SqliteKeyClaims:
 
     async def drop_expired(self, *, now_ms: int, count: int) -> int:
         return await self._change(_DROP, (now_ms, count))
+
+    async def forget_answers(self, *, bytes_max: int, count: int) -> int:
+        return await self._change(_FORGET, (bytes_max, count))

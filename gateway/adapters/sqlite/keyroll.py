@@ -12,6 +12,7 @@ _TOKENS = {
     "sealing_key": "SELECT key_id, count(*) FROM token GROUP BY key_id",
 }
 _EVENTS = "SELECT key_id, count(*) FROM event GROUP BY key_id"
+_ANSWERS = "SELECT sealed_by, count(*) FROM idempotency_key WHERE state = 'kept' GROUP BY sealed_by"
 
 
 class SqliteKeyRoll:
@@ -49,5 +50,7 @@ class SqliteKeyRoll:
         rows = await self._read("SELECT id, sealed FROM key_use WHERE kind = ?", (kind,))
         sealed = {row[0]: row[1] for row in rows}
         tokens = {row[0]: row[1] for row in await self._read(_TOKENS[kind], ())}
-        counted = await self._read(_EVENTS, ()) if kind == "sealing_key" else ()
-        return KeyUse(holders, sealed, tokens, {row[0]: row[1] for row in counted})
+        if kind != "sealing_key":
+            return KeyUse(holders, sealed, tokens)
+        events, answers = await self._read(_EVENTS, ()), await self._read(_ANSWERS, ())
+        return KeyUse(holders, sealed, tokens, {row[0]: row[1] for row in events}, {row[0]: row[1] for row in answers})

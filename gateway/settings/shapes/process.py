@@ -104,6 +104,10 @@ class IdempotencyShape(Shape):
         BodySizeText,
         Field(description="The largest body of an answer that is kept. A larger one is passed on, and not replayed."),
     ] = "256 KiB"
+    answers_max: Annotated[
+        BodySizeText,
+        Field(description="How much all kept answers may take. Of what is more, the oldest can be replayed no longer."),
+    ] = "1 GiB"
     body_max: Annotated[
         BodySizeText, Field(description="The largest body that a request with a key may have. It is held in memory.")
     ] = "1 MiB"
