@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from gateway.core.caps import Cap
 from gateway.core.secrets import Secret
 
 
@@ -10,7 +11,7 @@ class Caller:
     """A caller as far as the request tells. `account` is empty for one without a credential on a free route.
 
     `on_record` says that a payment was made with this token. `fresh` is a token that was made for this very request.
-    `pepper_id` names what `token_digest` was made with.
+    `pepper_id` names what `token_digest` was made with. `caps` bind whatever it spends: its own first, then those above.
     """
 
     account: str = ""
@@ -19,6 +20,7 @@ class Caller:
     on_record: bool = False
     fresh: Secret | None = None
     pepper_id: str = "0000"
+    caps: tuple[Cap, ...] = ()
 
 
 ANONYMOUS = Caller()

@@ -1,0 +1,118 @@
+"""Caps: what may be spent under a node in a day, a month or at all.
+
+A *node* is whoever a cap is for: an account, a token of it, a member. A caller carries the caps of its token and of
+whatever stands above that; a request is held under each of them and on the account, or not at all.
+
+**A cap is a balance.** For each period it is an account of its own in the ledger, named by `Cap.name` and counted in
+the cap's own unit (`cap:usd`), so that no sum of money has it in it. What is credited to it is the cap; what its
+records take is what was spent under it. So what makes balances exact on many workers and hosts, and what voids and
+refunds give back, holds for caps as it stands. The period is that of the moment of the hold: a request that straddles
+midnight is charged to the day on which it was held.
+
+**Periods are calendar days and months** of a time zone. A day may have 23 or 25 hours; one begins at the first moment
+that its calendar shows, and ends where the next begins, so that each moment is of exactly one.
+"""
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import lru_cache
+from typing import Literal, get_args
+from zoneinfo import ZoneInfo
+
+from gateway.core.money import Money
+
+Period = Literal["day", "month", "total"]
+PERIODS: tuple[Period, ...] = get_args(Period)
+
+_PREFIX = "cap:"
+NODE_CHARS_MAX = 200
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """So much may be spent under a node in each period, as a calendar in `zone` has them.
+
+    `since_ms` is when it was set to this amount: of two that are known somewhere, the later one holds.
+    """
+
+    node: str
+    period: Period
+    amount: Money
+    zone: str = "UTC"
+    since_ms: int = 0
+
+    def __post_init__(self) -> None:
+        if self.period not in PERIODS:
+            raise ValueError(f"{self.period!r} is no period of a cap; write one of {', '.join(PERIODS)}")
+        if (
+            not self.node
+            or len(self.node) > NODE_CHARS_MAX
+            or not self.node.isprintable()
+            or set(self.node) & set(":#")
+        ):
+            raise ValueError(f"{self.node!r} is no node that could have a cap")
+        if self.amount.micros < 0:
+            raise ValueError(f"{self.amount} is no cap; write nothing less than 0")
+        if self.since_ms < 0:
+            raise ValueError(f"{self.since_ms} is no time at which a cap could be set")
+
+    def name(self, now_ms: int) -> str:
+        """The holder of its balance in the period of that moment: `cap:acct_x:day:2026-11-22`."""
+        begun = began(self.period, now_ms, self.zone)
+        return f"{_PREFIX}{self.node}:{self.period}" + (f":{begun}" if begun else "")
+
+    @property
+    def unit(self) -> str:
+        """The unit of its balance."""
+        return _PREFIX + self.amount.currency
+
+    def resets_ms(self, now_ms: int) -> int | None:
+        """When the next period begins; None if there is only one."""
+        return ends_ms(self.period, now_ms, self.zone)
+
+
+def began(period: Period, now_ms: int, zone: str) -> str:
+    """The day or the month of that moment, as it is written; nothing if there is only one period."""
+    if period == "total":
+        return ""
+    today = datetime.fromtimestamp(now_ms / 1000, zone_named(zone)).date()
+    return today.isoformat() if period == "day" else f"{today:%Y-%m}"
+
+
+def ends_ms(period: Period, now_ms: int, zone: str) -> int | None:
+    """When the period of that moment ends; None if it never does."""
+    if period == "total":
+        return None
+    today = datetime.fromtimestamp(now_ms / 1000, zone_named(zone)).date()
+    following = today + timedelta(days=1) if period == "day" else _next_month(today)
+    return _begins_ms(following, zone)
+
+
+@lru_cache(64)
+def zone_named(name: str) -> ZoneInfo:
+    """A time zone by its name. Raises ValueError."""
+    try:
+        return ZoneInfo(name)
+    except (OSError, ValueError, KeyError):
+        raise ValueError(f"{name!r} is no time zone; write one such as Europe/Berlin, or UTC") from None
+
+
+def is_cap(unit: str) -> bool:
+    """Whether a balance of this unit is a cap, and no money."""
+    return unit.startswith(_PREFIX)
+
+
+def _next_month(day: date) -> date:
+    return date(day.year + day.month // 12, day.month % 12 + 1, 1)
+
+
+@lru_cache(256)
+def _begins_ms(day: date, zone: str) -> int:
+    """The first moment of a day: where clocks jump over midnight it is the one at which they do."""
+    place = zone_named(zone)
+    # A midnight that clocks jump over is named by the offset before it, and may then be later than the jump.
+    midnight = int(datetime(day.year, day.month, day.day, tzinfo=place).timestamp() * 1000)
+    moments = range(midnight - DAY_MS, midnight)
+    return moments[0] + bisect_left(moments, day, key=lambda ms: datetime.fromtimestamp(ms / 1000, place).date())
