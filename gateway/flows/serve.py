@@ -64,7 +64,7 @@ class Serve:
             target = targets.read(exchange.target, method=exchange.method, host=exchange.host)
             route = self.routes.match(target).for_method(exchange.method)
             caller = await self._callers.identify(exchange, route)
-            if route.limits:
+            if route.limits or caller.limits:
                 # Before the hold: a request turned away must leave no money set aside.
                 leave = await self._limits.admit(exchange, caller, route)
             if route.price.free:
