@@ -26,6 +26,7 @@ from gateway.app.addresses import Addresses
 from gateway.app.identity import Identity
 from gateway.app.paying import Paying
 from gateway.app.stores import keeper, records, shared_limits, statement_books
+from gateway.app.tokens import hand_out
 from gateway.app.upkeep import Upkeep
 from gateway.core.ids import RequestId, RequestNumbers
 from gateway.core.keyring import Keyring
@@ -85,6 +86,19 @@ class Gateway:
             report=report,
             line=line,
             slot=slot,
+            limits=self.limits,
+        )
+        self.hand_out = hand_out(
+            settings,
+            self.records,
+            keyring=self.keyring,
+            peppers=self.identity.peppers,
+            roots=self.identity.aliases,
+            callers=self.identity.callers,
+            recorded=self.identity.token_recorded,
+            routes=lambda: {route.name for route in self.serve.routes.routes},
+            clock=self.clock,
+            randomness=self.randomness,
         )
         self.paying = Paying(
             settings,
@@ -104,6 +118,7 @@ class Gateway:
             aliases=self.identity.aliases,
             join_books=self.paying.join_books,
             call_in=self.identity.call_in,
+            follow_tokens=self.identity.follow_tokens,
             clock=self.clock,
             events_days=settings.retention.events_days,
             first=slot == 0,

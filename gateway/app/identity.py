@@ -7,11 +7,14 @@ from gateway.adapters.interprocess.worker import Line, News
 from gateway.app.stores import hears_of_others
 from gateway.core.keyring import Keyring
 from gateway.core.tokens import Peppers, TokenMint
+from gateway.flows.count_guesses import CountGuesses
 from gateway.flows.follow import Aliases
+from gateway.flows.follow_tokens import FollowTokens
 from gateway.flows.freeze import Freezes
 from gateway.flows.identify import Callers
+from gateway.flows.mask_address import MaskAddress
 from gateway.flows.rotate import CallIn
-from gateway.ports import Clock, Randomness
+from gateway.ports import Clock, Randomness, RateLimits
 from gateway.settings import Settings
 from gateway.web.cookies import Cookies
 
@@ -33,7 +36,9 @@ class Identity:
         report: Callable[..., None],
         line: Line | None,
         slot: int,
+        limits: RateLimits,
     ) -> None:
+        self.guesses = CountGuesses(limits=limits, rate=settings.limits.failed_credentials, clock=clock, report=report)
         self.keyring = keyring
         self.peppers = Peppers(settings.secrets.peppers)
         self.cookies = Cookies(
@@ -54,7 +59,10 @@ class Identity:
             header=settings.tokens.header,
             cookie_names=(self.cookies.name,),
             aliases=self.aliases,
+            guesses=self.guesses,
         )
+        self.follow_tokens = FollowTokens(book=records.grants, callers=self.callers, clock=clock)
+        self.email_masked = MaskAddress(payers=records.payers, roots=self.aliases, keyring=keyring).of
         hears_of_others(records, self.callers)
         self.token_recorded = News(line, self.callers.forget).token_recorded if line else self.callers.forget
         self.call_in = CallIn(

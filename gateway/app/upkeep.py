@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.core.refusals import RecordsUnavailable
 from gateway.core.rotation import SEEN_SECONDS
-from gateway.flows import follow
+from gateway.flows import follow, follow_tokens
 from gateway.flows.follow import Aliases, JoinBooks
+from gateway.flows.follow_tokens import FollowTokens
 from gateway.flows.freeze import LOOK_SECONDS, Freezes
 from gateway.flows.identify import Callers
 from gateway.flows.maintain import DAY_MS
@@ -38,6 +39,7 @@ class Upkeep:
         aliases: Aliases,
         join_books: JoinBooks | None,
         call_in: CallIn,
+        follow_tokens: FollowTokens,
         clock: Clock,
         events_days: int,
         first: bool,
@@ -48,6 +50,7 @@ class Upkeep:
         self._aliases = aliases
         self._join_books = join_books
         self._call_in = call_in
+        self._follow_tokens = follow_tokens
         self._clock = clock
         self._events_days = events_days
         self._first = first
@@ -59,6 +62,7 @@ class Upkeep:
         try:
             await self._aliases.look()
             await self._freezes.look()
+            await self._follow_tokens.begin()
             if self._join_books is not None:
                 await self._join_books.begin()
             await self._call_in.now()
@@ -67,12 +71,16 @@ class Upkeep:
         rounds = [
             Rounds(self._call_in.now, every_seconds=SEEN_SECONDS, name="keys in use"),
             Rounds(self._freezes.look, every_seconds=LOOK_SECONDS, name="frozen accounts"),
+            Rounds(self._follow_tokens.look, every_seconds=follow_tokens.LOOK_SECONDS, name="changes of tokens"),
+            Rounds(self._follow_tokens.note_used, every_seconds=follow_tokens.NOTE_SECONDS, name="tokens in use"),
             Rounds(self._aliases.look, every_seconds=follow.LOOK_SECONDS, name="aliases"),
         ]
         if self._join_books is not None:
             rounds.append(Rounds(self._join_books.now, every_seconds=follow.LOOK_SECONDS, name="joining wallets"))
         if self._first:
             rounds.append(Rounds(self.drop_events, every_seconds=_EVENTS_SECONDS, name="old events"))
+            drop = self._follow_tokens.drop_rotations
+            rounds.append(Rounds(drop, every_seconds=_EVENTS_SECONDS, name="rotations of tokens"))
             rounds.append(Rounds(self.drop_keys, every_seconds=_KEYS_SECONDS, name="idempotency keys that expired"))
         if isinstance(self._records, SqliteRecords):
             rounds.append(Rounds(self._look_around, every_seconds=LOOK_SECONDS, name="what others wrote"))
@@ -110,4 +118,5 @@ class Upkeep:
 
     async def _leave(self) -> None:
         with suppress(RecordsUnavailable):
+            await self._follow_tokens.note_used()
             await self._call_in.leave()

@@ -26,7 +26,7 @@ from gateway.settings import forms, limiting, payable, pricing, relay_forms, sec
 from gateway.settings.shapes import GatewayShape
 from gateway.settings.shapes.extras import GeoShape, MailShape
 from gateway.settings.shapes.payments import AutoTopUpShape, NoticesShape, PlanShape, StripeShape
-from gateway.settings.shapes.process import IdempotencyShape, TimeoutsShape
+from gateway.settings.shapes.process import IdempotencyShape, TimeoutsShape, TokensShape
 from gateway.settings.shapes.routes import RouteShape
 from gateway.settings.shapes.upstreams import CredentialShape, FieldRulesShape, UpstreamShape
 from gateway.settings.values import (
@@ -80,7 +80,7 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
         currency=shape.currency,
         stripe=_stripe(shape.stripe, shape.currency) if shape.stripe else None,
         plans=tuple(_plan(name, plan) for name, plan in shape.plans.items()),
-        tokens=TokenSettings(header=shape.tokens.header, cookie=shape.tokens.cookie),
+        tokens=_tokens(shape.tokens),
         secrets=_secrets(shape, files),
         upstreams=MappingProxyType(upstreams),
         routes=RouteTable(
@@ -98,6 +98,7 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
             checkouts=forms.rate(shape.limits.checkouts),
             checkouts_altogether=forms.rate(shape.limits.checkouts_altogether),
             payment_looks=forms.rate(shape.limits.payment_looks),
+            failed_credentials=forms.rate(shape.limits.failed_credentials),
             storage_url=Secret(shape.limits.storage) if forms.limits_storage(shape.limits.storage) else None,
             storage_seconds_max=forms.duration(shape.limits.storage_timeout),
             subjects_max=shape.limits.subjects_max,
@@ -165,6 +166,15 @@ def _host_name(listen: Listener) -> str:
 
 def _file(base: Path, text: str) -> Path:
     return (base / text).absolute()
+
+
+def _tokens(shape: TokensShape) -> TokenSettings:
+    return TokenSettings(
+        header=shape.header,
+        cookie=shape.cookie,
+        per_account_max=shape.per_account_max,
+        rotation_grace_seconds=forms.duration(shape.rotation_grace),
+    )
 
 
 def _timeouts(shape: TimeoutsShape) -> CallerTimeouts:
@@ -309,6 +319,7 @@ def _route(shape: RouteShape, upstreams: Mapping[str, Upstream], currency: str, 
         unpaid=shape.unpaid,
         durability=shape.durability,
         once=shape.idempotency == "gateway",
+        token_in_query=shape.token_in_query,
         owner=shape.owner,
         listed=shape.listed,
     )

@@ -78,6 +78,9 @@ class TokenSettings:
 
     header: str
     cookie: str
+    per_account_max: int
+    """Of those that are good."""
+    rotation_grace_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,7 @@ class LimitSettings:
     """Of one address, as `payment_looks`."""
     checkouts_altogether: Rate
     payment_looks: Rate
+    failed_credentials: Rate
     storage_url: Secret | None
     """Where hosts count together; None: in memory. It may hold a password."""
     storage_seconds_max: float

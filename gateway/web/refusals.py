@@ -61,6 +61,20 @@ WORDS: dict[type[Refusal], Words] = {
         lambda r: "The operator takes none from the country of this address. Nothing was charged.",
     ),
     no.NoRoute: Words("Not found", lambda r: "No route of this gateway has this address."),
+    no.TokenInQuery: Words(
+        "A token does not belong in an address",
+        lambda r: "Addresses are logged and passed on. Send it in a header; and rotate it, for it may be known by now.",
+    ),
+    no.CrossSite: Words(
+        "Another site sent this",
+        lambda r: "Nothing was done. Open the page here, and do it there, if it was you.",
+    ),
+    no.TokenOutOfScope: Words(
+        "This token is not for that",
+        lambda r: "It is good, but it was made for other routes or methods, or may not do this for its account.",
+    ),
+    no.NoSuchToken: Words("There is no such token", lambda r: "No token that you may know of has this id."),
+    no.TokenConflict: Words("That token is not what it was", lambda r: f"Refused because {r.why}."),
     no.UnknownRequest: Words(
         "There is no such request of yours",
         lambda r: (
