@@ -10,6 +10,7 @@ from aiohttp import web
 
 from gateway.adapters.metrics import Totals, exposition
 from gateway.app.stores import credit_lines
+from gateway.core import compat
 from gateway.core.letters import STOP_PATH
 from gateway.core.refusals import MethodNotAllowed, NoRoute
 from gateway.core.routes import RESERVED_PREFIXES
@@ -164,6 +165,9 @@ class Addresses:
         self._add("POST", "/-/api/v1/tokens/{id}/rotate", tokens.rotate)
         self._add("POST", "/-/rotate-token", tokens.rotate_own)
         self._add("GET", "/-/me", tokens.me)
+        if "stripeflare" in self._settings.compat:
+            self._add("*", compat.ME, self._unless_a_route_serves_it(tokens.me))
+            self._add("*", compat.ROTATE, self._unless_a_route_serves_it(tokens.rotate_own, ("POST",)))
         page = TokenPage(
             templates=gateway.templates,
             visitors=self._visitors,

@@ -28,6 +28,7 @@ from gateway.app.paying import Paying
 from gateway.app.stores import keeper, records, shared_limits, statement_books
 from gateway.app.tokens import hand_out
 from gateway.app.upkeep import Upkeep
+from gateway.core import compat
 from gateway.core.ids import RequestId, RequestNumbers
 from gateway.core.keyring import Keyring
 from gateway.core.limits import Limiter
@@ -135,6 +136,7 @@ class Gateway:
         self.own_paths = {
             *(settings.stripe.webhook_aliases if settings.stripe else ()),
             *settings.price_list_aliases,
+            *(path for path in self._compat_paths() if not settings.routes.serves(path)),
         }
         self.recovered = Recovered(0, 0)
         self._opened = AsyncExitStack()
@@ -180,7 +182,11 @@ class Gateway:
             spent=self.paying.spent(),
             screen=self.paying.screen.refusal,
             once=self.once,
+            also_told=compat.balance if "stripeflare" in self.settings.compat else None,
         )
+
+    def _compat_paths(self) -> tuple[str, ...]:
+        return (compat.ME, compat.ROTATE) if "stripeflare" in self.settings.compat else ()
 
     def _refusals(self) -> Refusals:
         stripe = self.settings.stripe
@@ -191,6 +197,7 @@ class Gateway:
             presets=stripe.choice.presets if stripe else (),
             recognises=stripe is not None and stripe.login_by_payment != "off",
             header=self.settings.tokens.header,
+            compat=self.settings.compat,
         )
 
     def _proxy(self) -> Proxy:
@@ -278,7 +285,8 @@ class Gateway:
         before = {route.name: route for route in self.serve.routes.routes}
         after = {route.name: route for route in settings.routes.routes}
         self.serve.routes = settings.routes
-        served = {path for path in self.settings.price_list_aliases if settings.routes.serves(path)}
+        aliases = (*self.settings.price_list_aliases, *self._compat_paths())
+        served = {path for path in aliases if settings.routes.serves(path)}
         self.own_paths -= served  # an upstream's from now on, whatever else waits for a restart
         keys = self._take_up(settings)
         return {

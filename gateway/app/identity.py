@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from gateway.adapters.interprocess.worker import Line, News
 from gateway.app.stores import hears_of_others
+from gateway.core import compat
 from gateway.core.keyring import Keyring
 from gateway.core.tokens import Peppers, TokenMint
 from gateway.flows.count_guesses import CountGuesses
@@ -46,6 +47,7 @@ class Identity:
             secure=settings.public_url.startswith("https://"),
             keyring=keyring,
             randomness=randomness,
+            also_read=(compat.COOKIE,) if "stripeflare" in settings.compat else (),
         )
         self.aliases = Aliases(book=records.aliases, clock=clock, report=report)
         self.freezes = Freezes(book=records.freezes, clock=clock, report=report, root=self.aliases.root)
@@ -57,7 +59,7 @@ class Identity:
             clock=clock,
             randomness=randomness,
             header=settings.tokens.header,
-            cookie_names=(self.cookies.name,),
+            cookie_names=self.cookies.read_names,
             aliases=self.aliases,
             guesses=self.guesses,
         )

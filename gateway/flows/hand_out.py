@@ -127,9 +127,12 @@ class HandOut:
 
     async def revoke(self, account: str, by: str, id: str) -> Shown:
         """Over, with all that came of it; harmless to repeat. Raises NoSuchToken, UnknownToken."""
-        _, mine = await self._seen(account, by)
-        grant = _of(mine, id)
-        await self._book.revoke_grant(id, now_ms=self._clock.now_ms())
+        family, mine = await self._seen(account, by)
+        grant, now_ms = _of(mine, id), self._clock.now_ms()
+        # The first of them ends all; the others are ended one by one so that they do not count as tokens any more.
+        below = [one.id for one in family.below(id) if one.id != id and one.revoked_ms is None]
+        for one in (id, *below):
+            await self._book.revoke_grant(one, now_ms=now_ms)
         self._callers.forget_grants([id])
         return Shown(grant, is_over=True, is_own=id == by)
 

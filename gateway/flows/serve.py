@@ -43,7 +43,9 @@ class Serve:
         spent: Callable[[str, Hold], None] | None = None,
         screen: Callable[[str], Refusal | None] | None = None,
         once: SellsOnce | None = None,
+        also_told: Callable[[Money], Fields] | None = None,
     ) -> None:
+        self._also_told = also_told
         self._once = once
         self._now = now
         self._spent = spent or _unwatched
@@ -139,6 +141,8 @@ class Serve:
                 due = price.cost(meter.units)
                 await self._ledger.start(hold, due, route.durability if kept is None else "strict")
                 exchange.fields = [*fields, *_receipt(meter, due, hold, held, ceiling)]
+                if self._also_told is not None:
+                    exchange.fields += self._also_told(hold.balance)
                 await exchange.answer(meter, started if kept is None else await kept.keep(exchange, started))
                 if paying is not None:
                     await paying

@@ -12,6 +12,7 @@ from gateway.core.countries import CountryRule
 from gateway.core.limits import Limit, Rate
 from gateway.core.money import Money
 from gateway.core.plans import Plan
+from gateway.core.pricing import AnyPrice, MeteredPrice
 from gateway.core.routes import (
     Ejection,
     FieldRules,
@@ -80,11 +81,12 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
         currency=shape.currency,
         stripe=_stripe(shape.stripe, shape.currency) if shape.stripe else None,
         plans=tuple(_plan(name, plan) for name, plan in shape.plans.items()),
+        compat=frozenset(shape.compat),
         tokens=_tokens(shape.tokens),
         secrets=_secrets(shape, files),
         upstreams=MappingProxyType(upstreams),
         routes=RouteTable(
-            _route(route, upstreams, shape.currency, limiting.limits(shape.limits.everywhere, ""))
+            _in_cents(_route(route, upstreams, shape.currency, limiting.limits(shape.limits.everywhere, "")), shape)
             for route in shape.routes
         ),
         price_list_aliases=tuple(dict.fromkeys(shape.price_list.aliases)),
@@ -325,6 +327,18 @@ def _route(shape: RouteShape, upstreams: Mapping[str, Upstream], currency: str, 
     )
     priced = {name: pricing.price(text, shape.charge_when, currency) for name, text in shape.methods.items()}
     return replace(made, methods={name: replace(made, price=price) for name, price in priced.items()})
+
+
+def _in_cents(route: Route, shape: GatewayShape) -> Route:
+    """An upstream may say what it reports as it is used to."""
+    if "stripeflare" not in shape.compat:
+        return route
+
+    def also(price: AnyPrice) -> AnyPrice:
+        return replace(price, in_cents=True) if isinstance(price, MeteredPrice) and price.reported else price
+
+    methods = {name: replace(variant, price=also(variant.price)) for name, variant in route.methods.items()}
+    return replace(route, price=also(route.price), methods=methods)
 
 
 def _field_rules(shape: FieldRulesShape, removed: frozenset[str] = frozenset()) -> FieldRules:

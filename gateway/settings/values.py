@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from gateway.core.auto_top_ups import Ceilings
+from gateway.core.compat import Compat
 from gateway.core.countries import CountryRule
 from gateway.core.limits import Rate
 from gateway.core.money import Money
@@ -227,6 +228,8 @@ class Settings:
     stripe: StripeSettings | None
     plans: tuple[Plan, ...]
     """Subscriptions that are sold."""
+    compat: frozenset[Compat]
+    """Whose callers and upstreams are served as they are used to."""
     tokens: TokenSettings
     secrets: SecretSettings
     upstreams: Mapping[str, Upstream]

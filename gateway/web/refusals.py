@@ -6,11 +6,12 @@ the payment link. Never `307` or `308`: a browser would send the caller's body o
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from shlex import quote
 from typing import Any, NamedTuple
 
 from gateway.core import refusals as no
+from gateway.core.compat import Compat, balance
 from gateway.core.headers import prefers_html
 from gateway.core.money import Money
 from gateway.core.refusals import PaymentRequired, Refusal
@@ -229,7 +230,9 @@ class Refusals:
         presets: Sequence[Money] = (),
         recognises: bool = False,
         header: str = "Authorization",
+        compat: Collection[Compat] = (),
     ) -> None:
+        self._compat = compat
         self._templates = templates
         self._cookies = cookies
         self._public_url = public_url
@@ -254,6 +257,10 @@ class Refusals:
             answer = self._page("refused.html", refusal, request_id)
         for name, value in exchange.fields:
             answer.headers[name] = value
+        if self._compat and isinstance(refusal, PaymentRequired):
+            answer.headers.update(balance(refusal.balance))
+            if refusal.payment_url:
+                answer.headers["x-payment-link"] = refusal.payment_url
         return answer
 
     def _ask_to_pay(self, refusal: PaymentRequired, exchange: Exchange, route: Route | None) -> OwnAnswer:

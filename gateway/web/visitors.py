@@ -92,7 +92,7 @@ class Visitors:
     def _candidates(self, request: web.Request) -> list[tokens.Credential]:
         return list(
             tokens.candidates(
-                request.headers, request.cookies, header=self._token_header, cookie_names=(self.cookies.name,)
+                request.headers, request.cookies, header=self._token_header, cookie_names=self.cookies.read_names
             )
         )
 

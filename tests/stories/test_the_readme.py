@@ -232,6 +232,7 @@ def test_every_piece_of_configuration_is_right(tmp_path: Path, block: str) -> No
     base = yaml.safe_load(re.findall(r"<<'YAML'\n(.*?)^YAML", README, re.MULTILINE | re.DOTALL)[0])
     environ = {"STRIPE_SECRET_KEY": "rk_test_" + "1a" * 20, "STRIPE_WEBHOOK_SECRET": "whsec_" + "2b" * 20}
     environ |= {"NOTICES_SECRET": "0f1e2d3c4b5a69788796a5b4c3d2e1f0a1b2c3d4", "MAIL_PASSWORD": "a-password"}
+    environ |= {"DB_SECRET": "b3c1e0d94f8a7726551c0b9d8e7f6a5b4c3d2e1f"}
     (tmp_path / "geo").mkdir()
     (tmp_path / "geo/country.mmdb").touch()
     added = yaml.safe_load(textwrap.dedent(block))
@@ -263,7 +264,7 @@ async def test_tokens_are_made_as_it_stands(make_stage: StageMaker, tmp_path: Pa
         "routes": [{"name": "forecast", "match": "/forecast/", "upstream": "toy", "price": "0.25 usd"}],
     }  # fmt: skip
     (tmp_path / "shop/gateway.yaml").write_text(json.dumps({"version": 1, **config}))
-    commands = "".join(blocks(section("### Several tokens", "## What the owner gets"), "sh"))
+    commands = "".join(blocks(section("### Several tokens", "### Coming from stripeflare"), "sh"))
     commands = commands.replace("http://127.0.0.1:8402", settings.public_url)
     first = f'export PATH="{path()}:$PATH" TOKEN={caller.token} ACCOUNT={caller.account}\n'
     ran = await asyncio.to_thread(

@@ -183,9 +183,33 @@ async def test_a_parent_that_is_revoked_ends_its_children(stage: Stage, session:
     for one in (parent, child, grandchild):
         assert (await one.asks(401))["code"] == "unknown_token"
         await one.says("GET", API, 401)
-    assert (await ann.says("GET", f"{API}/{childs['id']}", 200))["state"] == "parent is over"
+    assert (await ann.says("GET", f"{API}/{childs['id']}", 200))["state"] == "revoked"
     assert (await ann.says("POST", API, 409, {"parent": childs["id"]}))["code"] == "token_conflict"
     await ann.asks(200)
+
+
+async def test_a_parent_that_ends_ends_its_children(stage: Stage, session: ClientSession) -> None:
+    ann = await paid(stage, session)
+    parent, its = await ann.makes(expires="2m")
+    child, childs = await parent.makes()
+    await child.asks(200)
+    stage.gateway.clock.now_ms = later(stage, 180_000)  # type: ignore[method-assign]
+    for one in (parent, child):
+        await one.asks(401)
+    assert (await ann.says("GET", f"{API}/{its['id']}", 200))["state"] == "expired"
+    assert (await ann.says("GET", f"{API}/{childs['id']}", 200))["state"] == "parent is over"
+    await ann.asks(200)
+
+
+async def test_what_is_over_takes_no_place(make_stage: StageMaker, session: ClientSession) -> None:
+    stage = await make_stage(tokens={"per_account_max": 3})
+    ann = await paid(stage, session)
+    _, its = await ann.makes()
+    await ann.makes(parent=its["id"])
+    assert (await ann.says("POST", API, 409, {}))["code"] == "token_conflict"
+    await ann.says("DELETE", f"{API}/{its['id']}", 200)
+    await ann.makes()
+    await ann.makes()
 
 
 async def test_another_accounts_token_is_not_there(stage: Stage, session: ClientSession) -> None:
@@ -304,7 +328,7 @@ async def everywhere(file: Path, hosts: list[Any], caller: Funded) -> None:
     async with Asking(hosts, Funded(rotated["access_token"], caller.account)) as asking:
         await asking.only(401)
     listed = await types(file, "token", "list", caller.account)
-    assert [one["state"] for one in listed] == ["revoked", "parent is over"]
+    assert [one["state"] for one in listed] == ["revoked", "revoked"]
     assert [one["caps"] for one in listed] == [{"day": "5.00 usd"}, {}]
     for words, code in (
         (("rotate", caller.account, "tok_none"), 1),
