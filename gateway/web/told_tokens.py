@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway.core.grants import Grant
+from gateway.core.grants import LAST_CHARS
 from gateway.flows.hand_out import Made, Shown
 
 
@@ -30,7 +30,7 @@ def told(shown: Shown, now_ms: int) -> dict[str, Any]:
 def told_made(made: Made, now_ms: int) -> dict[str, Any]:
     """The one answer that holds a secret: it is shown once."""
     shown = told(Shown(made.grant, is_over=False, is_own=False), now_ms)
-    shown["last"] = made.secret.reveal()[-len(made.grant.last) or None :]
+    shown["last"] = made.secret.reveal()[-LAST_CHARS:]
     content: dict[str, Any] = {"access_token": made.secret.reveal(), "token": shown}
     if made.until_ms is not None:
         content["previous_valid_until"] = moment(made.until_ms)
@@ -45,7 +45,7 @@ def moment(at_ms: int | None) -> str | None:
 def _state(shown: Shown, now_ms: int) -> str:
     if not shown.is_over:
         return "good"
-    grant: Grant = shown.grant
+    grant = shown.grant
     if grant.revoked_ms is None and grant.expires_ms is not None and grant.expires_ms <= now_ms:
         return "expired"
     return "revoked" if grant.revoked_ms is not None else "parent is over"

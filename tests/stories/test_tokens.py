@@ -240,6 +240,7 @@ async def test_five_rotations_at_once_are_one(make_stage: StageMaker, session: C
     child, _ = await old.makes(parent=None, routes=["weather"])
     answers = await asyncio.gather(*(old.says("POST", "/-/rotate-token", 200, {}) for _ in range(5)))
     [token] = {answer["access_token"] for answer in answers}
+    assert {answer["token"]["last"] for answer in answers} == {token[-4:]}
     new = Program(stage, session, token)
     assert token != old.token
     for one in (old, new, child):
