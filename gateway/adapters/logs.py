@@ -31,6 +31,7 @@ from typing import TextIO
 from gateway.core.callers import Caller
 from gateway.core.money import Money
 from gateway.core.routes import Route
+from gateway.core.tokens import hidden
 from gateway.ports import Clock, Exchange
 
 WAITING_LINES_MAX = 10_000
@@ -96,7 +97,7 @@ class RequestLog:
         self._writer(
             f'{{"timestamp": "{self._second_text}.{ms:03d}Z", "level": "info", "event": "request"'
             f', "request_id": "{id}", "route": {_encode(route.name) if route else "null"}'
-            f', "method": {_encode(exchange.method)}, "path": {_encode(exchange.target.partition("?")[0])}'
+            f', "method": {_encode(exchange.method)}, "path": {_encode(hidden(exchange.target.partition("?")[0]))}'
             f', "status": {exchange.status:d}, "ms": {now_ms - id.at_ms:d}'
             f', "account": {_encode(caller.account) if caller.account else "null"}'
             f', "cost": {"null" if cost is None else _cost_text(cost.micros, cost.currency)}}}\n'

@@ -231,7 +231,9 @@ class MemoryRecords:
     async def find_any(self, digests: Sequence[bytes]) -> dict[bytes, TokenRow]:
         return {digest: self.tokens[digest] for digest in digests if digest in self.tokens}
 
-    async def redigest(self, digest: bytes, older: Sequence[bytes], *, pepper_id: str, key_id: str) -> None:
+    async def redigest(
+        self, digest: bytes, older: Sequence[bytes], *, pepper_id: str, key_id: str, last: str = ""
+    ) -> None:
         rows = [self.tokens.pop(known) for known in (digest, *older) if known in self.tokens]
         if rows:
             revoked = any(row.revoked for row in rows)

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from gateway.adapters.metrics import Totals, exposition
 from gateway.app.stores import credit_lines
+from gateway.core import compat
 from gateway.core.letters import STOP_PATH
 from gateway.core.refusals import MethodNotAllowed, NoRoute
 from gateway.core.routes import RESERVED_PREFIXES
@@ -22,7 +23,7 @@ from gateway.web.amounts import ChoosePlace
 from gateway.web.answers import drop_what_was_invented
 from gateway.web.auto_top_up import AutoPlace
 from gateway.web.codes import CodePlace
-from gateway.web.guard import Handler, continue_at_once, guarded
+from gateway.web.guard import Handler, continue_at_once, guarded, refuse_other_sites
 from gateway.web.letters import LetterPlace
 from gateway.web.pages import Pages
 from gateway.web.price_list import PriceListPlace
@@ -30,6 +31,8 @@ from gateway.web.proxy import continue_when_paid
 from gateway.web.quotes import QuotePlace
 from gateway.web.status import AdminPlace
 from gateway.web.subscriptions import SubscriptionPlace
+from gateway.web.token_page import TokenPage
+from gateway.web.tokens import TokenPlace
 from gateway.web.visitors import Visitors
 from gateway.web.wallet import WalletPlace
 from gateway.web.webhooks import WebhookPlace
@@ -67,6 +70,7 @@ class Addresses:
         subscriptions = self._subscriptions()
         auto = self._auto_top_up()
         self._add_wallet(self._wallet(auto, subscriptions))
+        self._add_tokens()
         self._add_prices(offered=subscriptions.offered)
         self._add_quotes()
         self._add_payments()
@@ -140,6 +144,40 @@ class Addresses:
         self._add("GET", "/-/style.css", pages.style)
         if paying.payments is not None:
             self._add("GET", "/-/wallet/receipt", wallet.receipt)
+
+    def _add_tokens(self) -> None:
+        gateway, paying = self._gateway, self._gateway.paying
+        tokens = TokenPlace(
+            visitors=self._visitors,
+            hand_out=gateway.hand_out,
+            ledger=gateway.ledger,
+            limits=gateway.limits,
+            clock=gateway.clock,
+            currency=self._settings.currency,
+            payment_url=paying.top_up.payment_url,
+            email_masked=gateway.identity.email_masked,
+        )
+        self._add("GET", "/-/api/v1/tokens", tokens.all)
+        self._add("POST", "/-/api/v1/tokens", tokens.create)
+        self._add("GET", "/-/api/v1/tokens/{id}", tokens.one)
+        self._add("PATCH", "/-/api/v1/tokens/{id}", tokens.change)
+        self._add("DELETE", "/-/api/v1/tokens/{id}", tokens.revoke)
+        self._add("POST", "/-/api/v1/tokens/{id}/rotate", tokens.rotate)
+        self._add("POST", "/-/rotate-token", tokens.rotate_own)
+        self._add("GET", "/-/me", tokens.me)
+        if "stripeflare" in self._settings.compat:
+            self._add("*", compat.ME, self._unless_a_route_serves_it(tokens.me))
+            self._add("*", compat.ROTATE, self._unless_a_route_serves_it(tokens.rotate_own, ("POST",)))
+        page = TokenPage(
+            templates=gateway.templates,
+            visitors=self._visitors,
+            tokens=tokens,
+            hand_out=gateway.hand_out,
+            clock=gateway.clock,
+            currency=self._settings.currency,
+        )
+        self._add("GET", "/-/wallet/tokens", page.show)
+        self._add("POST", "/-/wallet/tokens", page.act)
 
     def _add_prices(self, *, offered: bool) -> None:
         gateway, settings, paying = self._gateway, self._settings, self._gateway.paying
@@ -221,21 +259,28 @@ class Addresses:
 
     # --- how ----------------------------------------------------------------------------------------------------------
 
-    def _unless_a_route_serves_it(self, handler: Handler) -> Handler:
+    def _unless_a_route_serves_it(self, handler: Handler, methods: tuple[str, ...] = ("GET", "HEAD")) -> Handler:
         """Routes may have come with a reload that serve what was our alias before."""
 
         async def either(request: web.Request) -> web.StreamResponse:
             if request.path not in self._gateway.own_paths:
                 return await self._gateway.proxy.handle(request)
-            if request.method not in ("GET", "HEAD"):
+            if request.method not in methods:
                 raise MethodNotAllowed()
+            refuse_other_sites(request, self._settings.public_url)
             return await handler(request)
 
         return either
 
     def _add(self, method: str, path: str, handler: Handler) -> None:
         gateway = self._gateway
-        bounded = guarded(handler, report=gateway.report, new_id=gateway.new_id, tell=gateway.refusals.tell)
+        bounded = guarded(
+            handler,
+            report=gateway.report,
+            new_id=gateway.new_id,
+            tell=gateway.refusals.tell,
+            own_origin=None if method == "*" else self._settings.public_url,
+        )
         if method == "GET":
             self._app.router.add_get(path, bounded, expect_handler=continue_at_once)  # and HEAD
         else:

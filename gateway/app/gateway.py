@@ -26,7 +26,9 @@ from gateway.app.addresses import Addresses
 from gateway.app.identity import Identity
 from gateway.app.paying import Paying
 from gateway.app.stores import credit_lines, keeper, records, shared_limits, statement_books
+from gateway.app.tokens import hand_out
 from gateway.app.upkeep import Upkeep
+from gateway.core import compat
 from gateway.core.ids import RequestId, RequestNumbers
 from gateway.core.keyring import Keyring
 from gateway.core.limits import Limiter
@@ -85,6 +87,19 @@ class Gateway:
             report=report,
             line=line,
             slot=slot,
+            limits=self.limits,
+        )
+        self.hand_out = hand_out(
+            settings,
+            self.records,
+            keyring=self.keyring,
+            peppers=self.identity.peppers,
+            roots=self.identity.aliases,
+            callers=self.identity.callers,
+            recorded=self.identity.token_recorded,
+            routes=lambda: {route.name for route in self.serve.routes.routes},
+            clock=self.clock,
+            randomness=self.randomness,
         )
         self.paying = Paying(
             settings,
@@ -105,6 +120,7 @@ class Gateway:
             aliases=self.identity.aliases,
             join_books=self.paying.join_books,
             call_in=self.identity.call_in,
+            follow_tokens=self.identity.follow_tokens,
             clock=self.clock,
             events_days=settings.retention.events_days,
             kept_bytes_max=settings.idempotency.answers_bytes_max,
@@ -122,6 +138,7 @@ class Gateway:
         self.own_paths = {
             *(settings.stripe.webhook_aliases if settings.stripe else ()),
             *settings.price_list_aliases,
+            *(path for path in self._compat_paths() if not settings.routes.serves(path)),
         }
         self.recovered = Recovered(0, 0)
         self._opened = AsyncExitStack()
@@ -169,7 +186,11 @@ class Gateway:
             screen=self.paying.screen.refusal,
             once=self.once,
             capped=self.paying.watch_caps.reached if self.paying.watch_caps else None,
+            also_told=compat.balance if "stripeflare" in self.settings.compat else None,
         )
+
+    def _compat_paths(self) -> tuple[str, ...]:
+        return (compat.ME, compat.ROTATE) if "stripeflare" in self.settings.compat else ()
 
     def _refusals(self) -> Refusals:
         stripe = self.settings.stripe
@@ -180,6 +201,7 @@ class Gateway:
             presets=stripe.choice.presets if stripe else (),
             recognises=stripe is not None and stripe.login_by_payment != "off",
             header=self.settings.tokens.header,
+            compat=self.settings.compat,
         )
 
     def _proxy(self) -> Proxy:
@@ -267,7 +289,8 @@ class Gateway:
         before = {route.name: route for route in self.serve.routes.routes}
         after = {route.name: route for route in settings.routes.routes}
         self.serve.routes = settings.routes
-        served = {path for path in self.settings.price_list_aliases if settings.routes.serves(path)}
+        aliases = (*self.settings.price_list_aliases, *self._compat_paths())
+        served = {path for path in aliases if settings.routes.serves(path)}
         self.own_paths -= served  # an upstream's from now on, whatever else waits for a restart
         keys = self._take_up(settings)
         return {

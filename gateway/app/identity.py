@@ -5,14 +5,18 @@ from typing import TYPE_CHECKING
 
 from gateway.adapters.interprocess.worker import Line, News
 from gateway.app.stores import hears_of_others
+from gateway.core import compat
 from gateway.core.keyring import Keyring
 from gateway.core.tokens import Peppers, TokenMint
 from gateway.flows.cap import AccountCaps
+from gateway.flows.count_guesses import CountGuesses
 from gateway.flows.follow import Aliases
+from gateway.flows.follow_tokens import FollowTokens
 from gateway.flows.freeze import Freezes
 from gateway.flows.identify import Callers
+from gateway.flows.mask_address import MaskAddress
 from gateway.flows.rotate import CallIn
-from gateway.ports import Clock, Randomness
+from gateway.ports import Clock, Randomness, RateLimits
 from gateway.settings import Settings
 from gateway.web.cookies import Cookies
 
@@ -34,7 +38,9 @@ class Identity:
         report: Callable[..., None],
         line: Line | None,
         slot: int,
+        limits: RateLimits,
     ) -> None:
+        self.guesses = CountGuesses(limits=limits, rate=settings.limits.failed_credentials, clock=clock, report=report)
         self.keyring = keyring
         self.peppers = Peppers(settings.secrets.peppers)
         self.cookies = Cookies(
@@ -42,6 +48,7 @@ class Identity:
             secure=settings.public_url.startswith("https://"),
             keyring=keyring,
             randomness=randomness,
+            also_read=(compat.COOKIE,) if "stripeflare" in settings.compat else (),
         )
         self.aliases = Aliases(book=records.aliases, clock=clock, report=report)
         self.freezes = Freezes(book=records.freezes, clock=clock, report=report, root=self.aliases.root)
@@ -54,10 +61,13 @@ class Identity:
             clock=clock,
             randomness=randomness,
             header=settings.tokens.header,
-            cookie_names=(self.cookies.name,),
+            cookie_names=self.cookies.read_names,
             aliases=self.aliases,
             caps=self.caps,
+            guesses=self.guesses,
         )
+        self.follow_tokens = FollowTokens(book=records.grants, callers=self.callers, clock=clock)
+        self.email_masked = MaskAddress(payers=records.payers, roots=self.aliases, keyring=keyring).of
         hears_of_others(records, self.callers)
         self.token_recorded = News(line, self.callers.forget).token_recorded if line else self.callers.forget
         self.call_in = CallIn(

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.core.refusals import RecordsUnavailable
 from gateway.core.rotation import SEEN_SECONDS
-from gateway.flows import follow
+from gateway.flows import follow, follow_tokens
 from gateway.flows.cap import AccountCaps
 from gateway.flows.follow import Aliases, JoinBooks
+from gateway.flows.follow_tokens import FollowTokens
 from gateway.flows.freeze import LOOK_SECONDS, Freezes
 from gateway.flows.identify import Callers
 from gateway.flows.maintain import DAY_MS
@@ -40,6 +41,7 @@ class Upkeep:
         aliases: Aliases,
         join_books: JoinBooks | None,
         call_in: CallIn,
+        follow_tokens: FollowTokens,
         clock: Clock,
         events_days: int,
         kept_bytes_max: int,
@@ -52,6 +54,7 @@ class Upkeep:
         self._aliases = aliases
         self._join_books = join_books
         self._call_in = call_in
+        self._follow_tokens = follow_tokens
         self._clock = clock
         self._events_days = events_days
         self._kept_bytes_max = kept_bytes_max
@@ -65,6 +68,7 @@ class Upkeep:
             await self._aliases.look()
             await self._freezes.look()
             await self._caps.look()
+            await self._follow_tokens.begin()
             if self._join_books is not None:
                 await self._join_books.begin()
             await self._call_in.now()
@@ -74,6 +78,8 @@ class Upkeep:
             Rounds(self._call_in.now, every_seconds=SEEN_SECONDS, name="keys in use"),
             Rounds(self._freezes.look, every_seconds=LOOK_SECONDS, name="frozen accounts"),
             Rounds(self._caps.look, every_seconds=LOOK_SECONDS, name="spending caps"),
+            Rounds(self._follow_tokens.look, every_seconds=follow_tokens.LOOK_SECONDS, name="changes of tokens"),
+            Rounds(self._follow_tokens.note_used, every_seconds=follow_tokens.NOTE_SECONDS, name="tokens in use"),
             Rounds(self._aliases.look, every_seconds=follow.LOOK_SECONDS, name="aliases"),
         ]
         if self._join_books is not None:
@@ -81,6 +87,8 @@ class Upkeep:
         if self._first:
             rounds.append(Rounds(self.drop_events, every_seconds=_EVENTS_SECONDS, name="old events"))
             rounds.append(Rounds(self.drop_keys, every_seconds=_KEYS_SECONDS, name="idempotency keys"))
+            drop = self._follow_tokens.drop_rotations
+            rounds.append(Rounds(drop, every_seconds=_EVENTS_SECONDS, name="rotations of tokens"))
         if isinstance(self._records, SqliteRecords):
             rounds.append(Rounds(self._look_around, every_seconds=LOOK_SECONDS, name="what others wrote"))
         for one in rounds:
@@ -123,4 +131,5 @@ class Upkeep:
 
     async def _leave(self) -> None:
         with suppress(RecordsUnavailable):
+            await self._follow_tokens.note_used()
             await self._call_in.leave()

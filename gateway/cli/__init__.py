@@ -4,7 +4,9 @@ Exit codes: 0 done, 1 the answer is no (an audit with findings, a demo step that
 configuration is wrong, 3 the gateway cannot start or be reached.
 """
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -561,3 +563,85 @@ def show(account: str, config: Path, as_json: bool) -> None:
     from gateway.cli.accounts import show_account
 
     show_account(config, account, as_json=as_json)
+
+
+@main.group()
+def token() -> None:
+    """Tokens of an account: made, narrowed, rotated, revoked. Every gateway knows within two seconds."""
+
+
+def _terms(command: Callable[..., None]) -> Callable[..., None]:
+    """What a new token may be bound to."""
+    for option in reversed(
+        (
+            click.option("--name", default=None, help="What its holder calls it."),
+            click.option("--route", "routes", multiple=True, help="Only for this route, by its name; may be repeated."),
+            click.option("--method", "methods", multiple=True, help="Only for this method; may be repeated."),
+            click.option("--expires", default=None, help="30d, 12h or 90m, or a moment such as 2027-01-31T12:00:00Z."),
+            click.option("--limit", "limit", multiple=True, help="A limit of its own, such as 100/minute."),
+            click.option("--cap", "caps", multiple=True, help="Such as 'day=5.00 usd'; also month= and total=."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@token.command("list")
+@click.argument("account")
+@config_option
+@json_option
+def list_tokens(account: str, config: Path, as_json: bool) -> None:
+    """List the tokens of ACCOUNT (acct_…); never their secrets."""
+    from gateway.cli.tokens import list_tokens as listed
+
+    listed(config, account, as_json=as_json)
+
+
+@token.command("create")
+@click.argument("account")
+@_terms
+@config_option
+@json_option
+def create_token(account: str, config: Path, as_json: bool, **terms: Any) -> None:
+    """Make a token of ACCOUNT. It is printed this once."""
+    from gateway.cli import tokens
+
+    tokens.create_token(config, account, tokens.said(terms), as_json=as_json)
+
+
+@token.command("derive")
+@click.argument("account")
+@click.argument("parent")
+@_terms
+@config_option
+@json_option
+def derive_token(account: str, parent: str, config: Path, as_json: bool, **terms: Any) -> None:
+    """Make a child of the token PARENT (tok_…) of ACCOUNT: never wider than that, and over with it."""
+    from gateway.cli import tokens
+
+    tokens.create_token(config, account, {**tokens.said(terms), "parent": parent}, as_json=as_json)
+
+
+@token.command("rotate")
+@click.argument("account")
+@click.argument("id")
+@config_option
+@json_option
+def rotate_token(account: str, id: str, config: Path, as_json: bool) -> None:
+    """Give the token ID of ACCOUNT another secret. The one that it has is good for `tokens.rotation_grace`."""
+    from gateway.cli.tokens import rotate_token as rotated
+
+    rotated(config, account, id, as_json=as_json)
+
+
+@token.command("revoke")
+@click.argument("account")
+@click.argument("id")
+@click.option("--yes", is_flag=True, help="Do it. Without it, it is only said what would be done.")
+@config_option
+@json_option
+def revoke_token(account: str, id: str, yes: bool, config: Path, as_json: bool) -> None:
+    """End the token ID of ACCOUNT and all that came of it, for good."""
+    from gateway.cli.tokens import revoke_token as revoked
+
+    revoked(config, account, id, yes=yes, as_json=as_json)

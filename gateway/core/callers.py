@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from gateway.core.caps import Cap
+from gateway.core.grants import OwnLimit, Scope
 from gateway.core.secrets import Secret
 
 
@@ -22,6 +23,14 @@ class Caller:
     fresh: Secret | None = None
     pepper_id: str = "0000"
     caps: tuple[Cap, ...] = ()
+    scope: Scope | None = None
+    """Where its token may be used; None if everywhere."""
+    limits: tuple[OwnLimit, ...] = ()
+    """How often its token may be used, and those that it came of."""
+    is_narrowed: bool = False
+    """Whether its token does not stand for the account: what is of the holder alone is not for it."""
+    token_id: str = ""
+    """What its holder calls the token; empty if it is not on record."""
 
 
 ANONYMOUS = Caller()

@@ -46,3 +46,10 @@ class Homecoming:
     state: Standing
     key_id: str | None = None
     sealed: bytes | None = None
+
+
+def masked(address: str) -> str:
+    """`ann@example.org` as `a…@e….org`."""
+    local, _, host = address.rpartition("@")
+    name, dot, top = host.rpartition(".")
+    return f"{local[:1]}…@{name[:1]}…{dot}{top}"

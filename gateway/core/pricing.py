@@ -98,6 +98,8 @@ class MeteredPrice:
     rows_at: str = ""
     reported: bool = False
     """Whether what the upstream says in `Gateway-Price` is added."""
+    in_cents: bool = False
+    """Whether it may say so in cents, too, as `X-Price`."""
     unreported: Literal["maximum", "minimum"] = "maximum"
     slice: Money | None = None
     """What is held at a time, if an answer is paid for as it comes."""

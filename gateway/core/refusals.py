@@ -51,6 +51,14 @@ class BadRequest(Refusal):
 
 
 @dataclass(eq=False)
+class TokenInQuery(Refusal):
+    """A token stands in the address, and the route allows none there, or there are several."""
+
+    status = 400
+    code = "token_in_query"
+
+
+@dataclass(eq=False)
 class UnknownToken(Refusal):
     """A credential was presented that is not ours, was revoked or has expired."""
 
@@ -112,6 +120,21 @@ class CapReached(Refusal):
     """When the next period begins; None if there is only one."""
 
 
+class TokenOutOfScope(Refusal):
+    """The token is good, but not for this route or method."""
+
+    status = 403
+    code = "token_out_of_scope"
+
+
+@dataclass(eq=False)
+class CrossSite(Refusal):
+    """A browser sends this for a page of another site."""
+
+    status = 403
+    code = "cross_site"
+
+
 @dataclass(eq=False)
 class CountryRefused(Refusal):
     """No payments are taken from the country that the caller's address is of."""
@@ -134,6 +157,14 @@ class UnknownRequest(Refusal):
 
     status = 404
     code = "unknown_request"
+
+
+@dataclass(eq=False)
+class NoSuchToken(Refusal):
+    """There is no token of this id, or it is not one that the caller may know of."""
+
+    status = 404
+    code = "no_such_token"
 
 
 @dataclass(eq=False)
@@ -171,6 +202,15 @@ class AnswerNotKept(Refusal):
     code = "answer_not_kept"
     original: str
     """The id of that request, under which it was charged."""
+
+
+@dataclass(eq=False)
+class TokenConflict(Refusal):
+    """A token is not what the request takes it to be: it was rotated, is over, or was changed in between."""
+
+    status = 409
+    code = "token_conflict"
+    why: str
 
 
 @dataclass(eq=False)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gateway.core import targets
+from gateway.core import query_tokens, targets
 from gateway.core.ledger import Tariff
 from gateway.core.limits import Limit
 from gateway.core.pricing import AnyPrice
@@ -150,6 +150,8 @@ class Route:
     owner: str = "operator"
     listed: bool = True
     """Whether it is in the public price list."""
+    token_in_query: str | None = None
+    """The name under which a token may stand in the query; it goes no further. None: no token may."""
     methods: Mapping[str, "Route"] = field(default_factory=dict, hash=False)
     """The same route at another price, for the methods that have one; their names in capital letters."""
 
@@ -173,10 +175,14 @@ class Route:
         return self.methods.get(method.upper(), self) if self.methods else self
 
     def upstream_target(self, target: Target) -> str:
-        """The request target for the upstream: the caller's own bytes, its beginning replaced if the route says so."""
-        if self.rewrite is None or target.raw == "*":
-            return target.raw
-        return self.rewrite + target.raw[len(self.match) :]
+        """The request target for the upstream: the caller's own bytes, its beginning replaced if the route says so.
+
+        And without a token, if one may stand in it.
+        """
+        raw = target.raw if self.token_in_query is None else query_tokens.taken(target.raw, self.token_in_query)[1]
+        if self.rewrite is None or raw == "*":
+            return raw
+        return self.rewrite + raw[len(self.match) :]
 
 
 class RouteTable:

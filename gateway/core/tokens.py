@@ -3,7 +3,8 @@
 A token is `fb_` + mode + `_` + key id + identity + signature: `fb_test_1a2b` + 24 + 16 characters. The signature is a
 truncated HMAC by the keyring, so one of ours is recognised without a database row, and nobody can choose a token: a
 caller that has not paid yet costs no disk. The account of such a token is derived from it by the same key, so a payment
-and a retry agree on the account before any row exists.
+and a retry agree on the account before any row exists. A token that a holder had made for an account that is there
+already is *issued*: it is signed for that purpose, says nothing of its account, and is good only if it is on record.
 
 At rest a token is only ever `HMAC-SHA256(pepper, token)`. No password hashing: a token has 128 random bits, so there is
 nothing to guess, and an O(1) digest keeps it off the request's bill. The pepper is not the keyring's secret: who steals
@@ -25,16 +26,21 @@ Mode = Literal["test", "live"]
 
 PREFIX = "fb_"
 IDENTITY_BYTES = 18  # 6 of milliseconds, 12 random: 24 characters
+_FRESH, _ISSUED = "token", "issued token"
 _SIGNATURE_BYTES = 12  # 16 characters
 _SHAPE = re.compile(r"fb_(test|live)_([0-9a-f]{4})([A-Za-z0-9_-]{24})([A-Za-z0-9_-]{16})")
 
 
 @dataclass(frozen=True, slots=True)
 class Genuine:
-    """A token that one of our keys signed. `account` is the one it opens if no row says otherwise."""
+    """A token that one of our keys signed. `account` is the one it opens if no row says otherwise.
+
+    One that was `issued` opens none without a row.
+    """
 
     account: str
     key_id: str
+    issued: bool = False
 
 
 class TokenMint:
@@ -46,14 +52,14 @@ class TokenMint:
         self._keyring = keyring
         self._mode = mode
 
-    def mint(self, *, now_ms: int, random: bytes) -> Secret:
+    def mint(self, *, now_ms: int, random: bytes, issued: bool = False) -> Secret:
         """A fresh token. `random` has 12 bytes from a cryptographic source."""
         if len(random) != IDENTITY_BYTES - 6:
             raise ValueError(f"a token takes {IDENTITY_BYTES - 6} random bytes")
         key = self._keyring.newest
         identity = _text(now_ms.to_bytes(6, "big") + random)
         head = f"{PREFIX}{self._mode}_{key.id}{identity}"
-        return Secret(head + _signature(key.subkey("token"), head))
+        return Secret(head + _signature(key.subkey(_ISSUED if issued else _FRESH), head))
 
     def recognise(self, token: str) -> Genuine | None:
         """Whether one of our keys signed this token; in constant time once its shape fits."""
@@ -65,8 +71,10 @@ class TokenMint:
         except UnknownKey:
             return None
         head, signature = token[:-16], token[-16:]
-        if not hmac.compare_digest(_signature(key.subkey("token"), head), signature):
-            return None
+        if not hmac.compare_digest(_signature(key.subkey(_FRESH), head), signature):
+            if not hmac.compare_digest(_signature(key.subkey(_ISSUED), head), signature):
+                return None
+            return Genuine("", key.id, issued=True)
         at_ms = int.from_bytes(_bytes(found[3])[:6], "big")
         return Genuine(account_id(at_ms, hmac.digest(key.subkey("account"), head.encode(), "sha256")), key.id)
 
@@ -77,6 +85,11 @@ def holds_ours(text: str) -> bool:
     Such a text never reaches an upstream, however it is dressed up: parsers disagree about tabs, commas and quotes.
     """
     return PREFIX in text and _SHAPE.search(text) is not None
+
+
+def hidden(text: str) -> str:
+    """A text without whatever has the shape of our tokens."""
+    return _SHAPE.sub(f"{PREFIX}…", text) if PREFIX in text else text
 
 
 def digest(pepper: Secret, token: str) -> bytes:
@@ -134,7 +147,7 @@ class Credential:
     """Something in a request that may be a token, and where it stood."""
 
     value: str
-    place: Literal["header", "cookie"]
+    place: Literal["header", "cookie", "query"]
 
 
 def candidates(

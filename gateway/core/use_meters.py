@@ -11,6 +11,7 @@ left first costs no less than if it had stayed, as far as that can be known: wha
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from gateway.core import compat
 from gateway.core.json_paths import COUNT_MAX
 from gateway.core.money import MoneySyntax, money_in
 from gateway.core.usage import Reading
@@ -91,6 +92,8 @@ class UseMeter:
             self._reading = Reading(price.sought, kind, codings, separate_cached="cached_tokens" in price.units)
         if price.reported:
             self._reported = _micros(found.get("gateway-price", ""), price.maximum.currency)
+            if self._reported is None and price.in_cents:
+                self._reported = compat.cents(found.get(compat.PRICE, ""))
 
     def body(self, data: bytes) -> None:
         """More of the answer, or of what follows a `101`."""

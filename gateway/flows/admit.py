@@ -1,5 +1,8 @@
 """Holds a request against the limits of its route, before any money is set aside.
 
+A token may have limits of its own, and those of the tokens that it came of; they count on every priced route, under the
+token that has them.
+
 Money tells callers apart: anybody can have any number of tokens that nothing was paid for, so a limit for each token
 or account counts those callers by their address, and apart from those that have paid. What a window of money counts is
 the most that the request can cost, which is what will be held for it.
@@ -28,10 +31,11 @@ class Admit:
     async def admit(self, exchange: Exchange, caller: Caller, route: Route) -> Callable[[], None]:
         paid = await self._has_paid(caller, route) if route.tells_callers_apart else False
         limits, asks, places = [], [], []
-        for limit in route.limits:
-            if not limit.is_met(paid=paid):
+        own = () if route.price.free else caller.limits
+        for limit, subject in (*((limit, "") for limit in route.limits), *own):
+            if not limit.is_met(paid=paid or bool(subject)):
                 continue
-            key = f"{limit.name} {_subject(limit, exchange, caller, route, paid)}"
+            key = subject or f"{limit.name} {_subject(limit, exchange, caller, route, paid)}"
             if limit.rate is None:
                 places.append((limit, Place(key, limit.at_once)))
             else:

@@ -25,7 +25,7 @@ class AccountCaps:
         self._root = root
         self._book = book
         self._clock = clock
-        self._zone = zone
+        self.zone = zone
         self._caps: dict[str, dict[Period, tuple[int, Cap | None]]] = {}
         self._known: dict[str, tuple[Cap, ...]] = {}
         self._seen = 0
@@ -64,7 +64,7 @@ class AccountCaps:
         settings = self._caps.setdefault(row.account, {})
         if row.since_ms <= settings.get(row.period, (-1, None))[0]:
             return
-        settings[row.period] = row.since_ms, row.cap(self._zone)
+        settings[row.period] = row.since_ms, row.cap(self.zone)
         standing = tuple(cap for _, cap in settings.values() if cap is not None)
         if standing:
             self._known[row.account] = standing

@@ -5,6 +5,9 @@ decides. On a priced route a caller without any gets a fresh token, one whose cr
 expired gets 401, and a browser that comes with a stale cookie is treated as if it had none: a person cannot mend a
 cookie. A free route never refuses for a credential and never waits for the records.
 
+What a token may do by its terms is put together when it is looked up, and stands in the caller: its scope refuses
+here, its limits and caps where all of them are. A free route is open to every token.
+
 What was recognised is remembered, the oldest forgotten first: a token costs one short keyed hash from its second
 request on (an HMAC through OpenSSL takes 5 µs, a keyed BLAKE2 0.6). `forget` is called where a row was written, by
 this process or another. What is remembered is the account that the token was made for: an account that is an alias of
@@ -16,17 +19,18 @@ the token itself can tell: so it is known what each key is still needed for.
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import blake2b
 
-from gateway.core import tokens
+from gateway.core import grants, query_tokens, tokens
 from gateway.core.callers import ANONYMOUS, Caller
 from gateway.core.headers import prefers_html
-from gateway.core.refusals import AccountFrozen, RecordsUnavailable, UnknownToken
+from gateway.core.refusals import AccountFrozen, RecordsUnavailable, TokenOutOfScope, UnknownToken
 from gateway.core.routes import Route
-from gateway.core.tokens import Genuine, Peppers, TokenMint
-from gateway.ports import Caps, Clock, Credentials, Exchange, Frozen, Looks, Randomness, TokenRow
+from gateway.core.tokens import Credential, Genuine, Peppers, TokenMint
+from gateway.ports import Caps, Clock, Credentials, Exchange, Frozen, Guesses, Looks, Randomness, TokenRow
 
 _REMEMBERED_MAX = 100_000
 
@@ -47,8 +51,11 @@ class Callers:
         cookie_names: tuple[str, ...],
         aliases: Looks | None = None,
         caps: Caps | None = None,
+        guesses: Guesses | None = None,
     ) -> None:
         self._caps = caps
+        self._zone = caps.zone if caps is not None else "UTC"
+        self._guesses = guesses
         self._mint = mint
         self._peppers = peppers
         self._credentials = credentials
@@ -61,64 +68,100 @@ class Callers:
         self._memory_key = randomness.bytes(32)
         self._remembered: OrderedDict[bytes, _Known] = OrderedDict()
         self._keys: dict[bytes, bytes] = {}  # by the digest that goes with the newest pepper
+        self._of_grants: dict[str, set[bytes]] = {}  # by each grant of a line, the digests
+        self._used: list[_Known] = []
         self._forgotten = 0
 
     async def identify(self, exchange: Exchange, route: Route) -> Caller:
-        """The caller of this request. Raises UnknownToken, AccountFrozen on priced routes."""
+        """The caller of this request. Raises UnknownToken, AccountFrozen, TokenOutOfScope, RateLimited if it costs."""
         refused_place, free = None, route.price.free
-        for credential in tokens.candidates(
-            exchange.headers, exchange.cookies, header=self._header, cookie_names=self._cookie_names
-        ):
+        for credential in self._presented(exchange, route):
             key = self._key(credential.value)
             found = self._remembered.get(key)
             if found is None:
-                found = self._genuine(credential.value) if free else await self._look_up(credential.value, key)
+                if free:
+                    found = await self._on_a_free_route(credential.value, key)
+                else:
+                    found = await self._look_up(credential.value, key, exchange.peer)
             if found is not None and (caller := self._caller(found)) is not None:
-                if not free and self._frozen.holds(caller.account):
-                    raise AccountFrozen(caller.account)
+                if not free:
+                    if self._frozen.holds(caller.account):
+                        raise AccountFrozen(caller.account)
+                    if caller.scope is not None and not caller.scope.allows(route.name, exchange.method):
+                        raise TokenOutOfScope()
                 return caller
             refused_place = refused_place or credential.place
         if free:
             return ANONYMOUS
-        if refused_place == "header" or (refused_place and not prefers_html(exchange.headers)):
+        if refused_place and self._guesses is not None:
+            await self._guesses.failed(exchange.peer)
+        if refused_place in ("header", "query") or (refused_place and not prefers_html(exchange.headers)):
             raise UnknownToken()
         return self.fresh()
 
-    async def known(self, token: str) -> Caller | None:
-        """Who presents this token; None if it is not ours, was revoked or has expired."""
+    def _presented(self, exchange: Exchange, route: Route) -> list[Credential]:
+        """What may be a token. Raises TokenInQuery for one that stands in the address and may not."""
+        found, target = [], exchange.target
+        if route.token_in_query is not None:
+            value, target = query_tokens.taken(target, route.token_in_query)
+            found = [Credential(value, "query")] if value else []
+        query_tokens.refuse(target)
+        others = tokens.candidates(
+            exchange.headers, exchange.cookies, header=self._header, cookie_names=self._cookie_names
+        )
+        return found + others if found else others
+
+    async def known(self, token: str, peer: str = "") -> Caller | None:
+        """Who presents this token; None if it is not ours, was revoked or has expired.
+
+        Raises RateLimited where too many from the address of this `peer` were not good.
+        """
         key = self._key(token)
-        found = self._remembered.get(key) or await self._look_up(token, key)
-        return self._caller(found) if found else None
+        found = self._remembered.get(key) or await self._look_up(token, key, peer)
+        caller = self._caller(found) if found else None
+        if caller is None and self._guesses is not None:
+            await self._guesses.failed(peer)
+        return caller
 
     def _key(self, token: str) -> bytes:
         """Under what a token is remembered: a digest too, but of this process alone, and a tenth as dear as HMAC."""
         return blake2b(token.encode("utf-8", "surrogateescape"), key=self._memory_key, digest_size=16).digest()
 
-    async def _look_up(self, token: str, key: bytes) -> "_Known | None":
+    async def _look_up(self, token: str, key: bytes, peer: str) -> "_Known | None":
         """Recognise a token and read what is on record of it; then remember both."""
+        if self._guesses is not None:
+            self._guesses.check(peer)
         genuine = self._mint.recognise(token)
         if genuine is None:
             return None
         before, pepper_id = self._forgotten, self._peppers.newest_id
         digests = self._peppers.digests(token)
-        row = await self._row(genuine, digests, pepper_id)
-        known = _Known(_read(genuine, digests[0], pepper_id, row), row)
+        row = await self._row(genuine, token, digests, pepper_id)
+        if row is None and genuine.issued:
+            return None
+        known = _Known(_read(genuine, digests[0], pepper_id, row, self._zone), row)
         if before == self._forgotten:
             self._remember(key, digests[0], known)
         return known
 
-    def _genuine(self, token: str) -> "_Known | None":
-        """From the token alone: good enough where nothing is to be paid."""
+    async def _on_a_free_route(self, token: str, key: bytes) -> "_Known | None":
+        """From the token alone: good enough where nothing is to be paid, if it says whose it is."""
         genuine = self._mint.recognise(token)
         if genuine is None:
             return None
-        return _Known(_read(genuine, self._peppers.digest(token), self._peppers.newest_id, None), None)
+        if genuine.issued:
+            with suppress(RecordsUnavailable):
+                return await self._look_up(token, key, "")
+            return None
+        return _Known(_read(genuine, self._peppers.digest(token), self._peppers.newest_id, None, self._zone), None)
 
     def _caller(self, known: "_Known") -> Caller | None:
-        row, caller = known.row, known.caller
-        if row is not None and (row.revoked or (row.expires_ms is not None and row.expires_ms <= self._clock.now_ms())):
+        if known.until_ms is not None and known.until_ms <= self._clock.now_ms():
             return None
-        return self._by_now(caller)
+        if not known.used:
+            known.used = True
+            self._used.append(known)
+        return self._by_now(known.caller)
 
     def _by_now(self, caller: Caller) -> Caller:
         account = caller.account if self._aliases is None else self._aliases.root(caller.account)
@@ -139,14 +182,20 @@ class Callers:
         return self._by_now(replace(caller, caps=own))
 
     def _remember(self, key: bytes, digest: bytes, known: "_Known") -> None:
+        if key in self._remembered:
+            self._forget(key)
         self._remembered[key] = known
         self._keys[digest] = key
+        for grant in known.line:
+            self._of_grants.setdefault(grant.id, set()).add(digest)
         if len(self._remembered) > _REMEMBERED_MAX:
-            _, oldest = self._remembered.popitem(last=False)
-            self._keys.pop(oldest.caller.token_digest, None)
+            self._forget(next(iter(self._remembered)))
 
-    async def _row(self, genuine: Genuine, digests: list[bytes], pepper_id: str) -> TokenRow | None:
-        """What is on record of a token, under whichever pepper it was written down. Revoked once is revoked."""
+    async def _row(self, genuine: Genuine, token: str, digests: list[bytes], pepper_id: str) -> TokenRow | None:
+        """What is on record of a token, under whichever pepper it was written down.
+
+        Revoked once is revoked; and a payment that put it down anew does not make anything of what it was narrowed to.
+        """
         found = await self._credentials.find_any(digests)
         rows = [found[digest] for digest in digests if digest in found]
         if not rows:
@@ -154,8 +203,10 @@ class Callers:
         if list(found) != digests[:1] or rows[0].key_id != genuine.key_id:
             with suppress(RecordsUnavailable):  # it is found as it is, too
                 older = [digest for digest in digests[1:] if digest in found]
-                await self._credentials.redigest(digests[0], older, pepper_id=pepper_id, key_id=genuine.key_id)
-        return next((row for row in rows if row.revoked), rows[0])
+                await self._credentials.redigest(
+                    digests[0], older, pepper_id=pepper_id, key_id=genuine.key_id, last=token[-grants.LAST_CHARS :]
+                )
+        return min(rows, key=lambda row: (not row.revoked, row.line[0].created_ms if row.line else 0))
 
     def fresh(self) -> Caller:
         """A caller with a token that was just made. Nothing is written down."""
@@ -171,34 +222,83 @@ class Callers:
         What is remembered goes by the newest pepper; a digest by an older one may be of any of them.
         """
         self._forgotten += 1
-        key = self._keys.pop(digest, None)
+        key = self._keys.get(digest)
         if key is not None:
-            self._remembered.pop(key, None)
+            self._forget(key)
         elif len(self._peppers.ids) > 1:
             self.forget_all()
 
     def forget_unrecorded(self) -> None:
         """Tokens may have been put on record by somebody who could not tell."""
         self._forgotten += 1
-        for key, known in [(key, known) for key, known in self._remembered.items() if known.row is None]:
-            del self._remembered[key]
-            self._keys.pop(known.caller.token_digest, None)
+        for key in [key for key, known in self._remembered.items() if known.is_unrecorded]:
+            self._forget(key)
+
+    def forget_grants(self, ids: Sequence[str]) -> None:
+        """Something was changed about these tokens: all that came of them is out of date, too."""
+        self._forgotten += 1
+        for id in ids:
+            for digest in tuple(self._of_grants.get(id, ())):
+                self._forget(self._keys[digest])
+
+    def used(self) -> list[str]:
+        """The tokens on record that were used since this was last asked."""
+        used, self._used = self._used, []
+        for known in used:
+            known.used = False
+        return [known.line[0].id for known in used if known.line]
+
+    def _forget(self, key: bytes) -> None:
+        known = self._remembered.pop(key)
+        digest = known.caller.token_digest
+        del self._keys[digest]
+        for grant in known.line:
+            of_grant = self._of_grants[grant.id]
+            of_grant.discard(digest)
+            if not of_grant:
+                del self._of_grants[grant.id]
 
     def forget_all(self) -> None:
         """Rows may have been written that nobody told of."""
         self._forgotten += 1
         self._remembered.clear()
         self._keys.clear()
+        self._of_grants.clear()
 
 
-def _read(genuine: Genuine, digest: bytes, pepper_id: str, row: TokenRow | None) -> Caller:
-    account = row.account if row else genuine.account
-    return Caller(account, digest, tokens.tag(digest), on_record=row is not None, pepper_id=pepper_id)
+def _read(genuine: Genuine, digest: bytes, pepper_id: str, row: TokenRow | None, zone: str) -> Caller:
+    if row is None:
+        return Caller(genuine.account, digest, tokens.tag(digest), pepper_id=pepper_id)
+    line = row.line
+    return Caller(
+        row.account,
+        digest,
+        tokens.tag(digest),
+        on_record=True,
+        pepper_id=pepper_id,
+        caps=grants.caps_of(line, zone),
+        scope=grants.scope_of(line),
+        limits=grants.limits_of(line),
+        is_narrowed=bool(line) and not line[0].is_plain,
+        token_id=line[0].id if line else "",
+    )
 
 
-@dataclass(frozen=True, slots=True)
 class _Known:
-    """A token that was recognised: whose it is, and what is on record of it."""
+    """A token that was recognised: whose it is, what stands behind it, and until when it is good."""
 
-    caller: Caller
-    row: TokenRow | None
+    __slots__ = ("caller", "is_unrecorded", "line", "until_ms", "used")
+
+    def __init__(self, caller: Caller, row: TokenRow | None) -> None:
+        self.caller = caller
+        self.is_unrecorded = row is None
+        self.line = row.line if row else ()
+        self.until_ms = _until(row) if row else None
+        self.used = False
+
+
+def _until(row: TokenRow) -> int | None:
+    if row.revoked:
+        return 0
+    ends = [end for end in (row.expires_ms, grants.until(row.line)) if end is not None]
+    return min(ends, default=None)

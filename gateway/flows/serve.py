@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from gateway.core import headers, targets
 from gateway.core.callers import ANONYMOUS, Caller
+from gateway.core.headers import Fields
 from gateway.core.idempotency import FIELD
 from gateway.core.meters import Meter
 from gateway.core.money import Money
@@ -43,8 +44,10 @@ class Serve:
         screen: Callable[[str], Refusal | None] | None = None,
         once: SellsOnce | None = None,
         capped: Callable[[str, CapReached], None] | None = None,
+        also_told: Callable[[Money], Fields] | None = None,
     ) -> None:
         self._capped = capped or _unheard
+        self._also_told = also_told
         self._once = once
         self._now = now
         self._spent = spent or _unwatched
@@ -65,7 +68,7 @@ class Serve:
             target = targets.read(exchange.target, method=exchange.method, host=exchange.host)
             route = self.routes.match(target).for_method(exchange.method)
             caller = await self._callers.identify(exchange, route)
-            if route.limits:
+            if route.limits or caller.limits:
                 # Before the hold: a request turned away must leave no money set aside.
                 leave = await self._limits.admit(exchange, caller, route)
             if route.price.free:
@@ -147,6 +150,8 @@ class Serve:
                 open_ended = asks_event or not known
                 if open_ended:
                     exchange.leave_open(event=asks_event, trailer=not known)
+                if self._also_told is not None:
+                    exchange.fields += self._also_told(hold.balance)
                 await exchange.answer(meter, started if kept is None else await kept.keep(exchange, started))
                 if paying is not None:
                     await paying

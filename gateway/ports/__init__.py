@@ -22,7 +22,7 @@ from gateway.ports.identity import (
     TokenRow,
 )
 from gateway.ports.ledger import CapLines, Desk, Entries, Ledger, RequestUnderWay, RequestUnknown
-from gateway.ports.limits import Admits, Admitted, LimitsDown, RateLimits
+from gateway.ports.limits import Admits, Admitted, Guesses, LimitsDown, RateLimits
 from gateway.ports.payments import (
     AutoTopUps,
     CreditLine,
@@ -65,6 +65,7 @@ from gateway.ports.store import (
 )
 from gateway.ports.system import Clock, Randomness
 from gateway.ports.telling import Mails, NotSent, NotTaken, Outbox, Sends, Tells, WritesLetters
+from gateway.ports.tokens import ForgetsGrants, RemembersTokens, Rotation, TokenBook
 
 __all__ = [
     "Admits",
@@ -93,10 +94,12 @@ __all__ = [
     "Desk",
     "Entries",
     "Exchange",
+    "ForgetsGrants",
     "Freeze",
     "FreezeBook",
     "Freezer",
     "Frozen",
+    "Guesses",
     "Hears",
     "Hold",
     "HolderPages",
@@ -128,10 +131,12 @@ __all__ = [
     "RateLimits",
     "Receipts",
     "Refunds",
+    "RemembersTokens",
     "Replenishes",
     "RequestUnderWay",
     "RequestUnknown",
     "Roots",
+    "Rotation",
     "Sale",
     "Scratch",
     "Screens",
@@ -153,6 +158,7 @@ __all__ = [
     "Teller",
     "Tells",
     "Till",
+    "TokenBook",
     "TokenRow",
     "Watermarks",
     "WritesLetters",

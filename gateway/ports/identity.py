@@ -6,6 +6,7 @@ from typing import Protocol
 
 from gateway.core.aliases import Joined
 from gateway.core.caps import Cap, CapSetting, Period
+from gateway.core.grants import Grant
 from gateway.core.payers import Homecoming, Standing
 from gateway.core.rotation import Holder, KeyKind, KeyUse
 
@@ -19,6 +20,8 @@ class TokenRow:
     expires_ms: int | None
     key_id: str | None = None
     """The sealing key that made the token; None until it was used."""
+    line: tuple[Grant, ...] = ()
+    """What stands for the token before its holder, its parent, and so on up."""
 
 
 class Credentials(Protocol):
@@ -29,8 +32,12 @@ class Credentials(Protocol):
     async def find_any(self, digests: Sequence[bytes]) -> Mapping[bytes, TokenRow]:
         """The rows of those that are on record, as they are at one moment."""
 
-    async def redigest(self, digest: bytes, older: Sequence[bytes], *, pepper_id: str, key_id: str) -> None:
+    async def redigest(
+        self, digest: bytes, older: Sequence[bytes], *, pepper_id: str, key_id: str, last: str = ""
+    ) -> None:
         """Of one token: what stands under older digests stands under this one from now on. Harmless to repeat.
+
+        Its `last` characters are noted for its holder, if none were.
 
         At no moment is there no row of it. If any of them was revoked, what is left is.
         """
@@ -80,6 +87,10 @@ class CapBook(Protocol):
 
 class Caps(Protocol):
     """The caps of accounts, as far as this process knows: at most a second behind."""
+
+    @property
+    def zone(self) -> str:
+        """Whose calendar the periods are of, those of tokens, too."""
 
     def of(self, account: str) -> tuple[Cap, ...]:
         """Those of an account. Asks nobody."""

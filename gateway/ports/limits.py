@@ -46,3 +46,13 @@ class Admits(Protocol):
 
         Cancelled or refused, it leaves no place taken.
         """
+
+
+class Guesses(Protocol):
+    """Counts credentials that were not good, by the address that they came from."""
+
+    def check(self, peer: str) -> None:
+        """Raises RateLimited while there were too many. Asks nobody."""
+
+    async def failed(self, peer: str) -> None:
+        """One was not good. Raises RateLimited if that is one too many."""

@@ -12,6 +12,7 @@ from gateway.core.countries import CountryRule
 from gateway.core.limits import Limit, Rate
 from gateway.core.money import Money
 from gateway.core.plans import Plan
+from gateway.core.pricing import AnyPrice, MeteredPrice
 from gateway.core.routes import (
     Ejection,
     FieldRules,
@@ -26,7 +27,7 @@ from gateway.settings import forms, limiting, payable, pricing, relay_forms, sec
 from gateway.settings.shapes import GatewayShape
 from gateway.settings.shapes.extras import GeoShape, MailShape
 from gateway.settings.shapes.payments import AutoTopUpShape, NoticesShape, PlanShape, StripeShape
-from gateway.settings.shapes.process import IdempotencyShape, TimeoutsShape
+from gateway.settings.shapes.process import IdempotencyShape, TimeoutsShape, TokensShape
 from gateway.settings.shapes.routes import RouteShape
 from gateway.settings.shapes.upstreams import CredentialShape, FieldRulesShape, UpstreamShape
 from gateway.settings.values import (
@@ -81,11 +82,12 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
         currency=shape.currency,
         stripe=_stripe(shape.stripe, shape.currency) if shape.stripe else None,
         plans=tuple(_plan(name, plan) for name, plan in shape.plans.items()),
-        tokens=TokenSettings(header=shape.tokens.header, cookie=shape.tokens.cookie),
+        compat=frozenset(shape.compat),
+        tokens=_tokens(shape.tokens),
         secrets=_secrets(shape, files),
         upstreams=MappingProxyType(upstreams),
         routes=RouteTable(
-            _route(route, upstreams, shape.currency, limiting.limits(shape.limits.everywhere, ""))
+            _in_cents(_route(route, upstreams, shape.currency, limiting.limits(shape.limits.everywhere, "")), shape)
             for route in shape.routes
         ),
         price_list_aliases=tuple(dict.fromkeys(shape.price_list.aliases)),
@@ -99,6 +101,7 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
             checkouts=forms.rate(shape.limits.checkouts),
             checkouts_altogether=forms.rate(shape.limits.checkouts_altogether),
             payment_looks=forms.rate(shape.limits.payment_looks),
+            failed_credentials=forms.rate(shape.limits.failed_credentials),
             storage_url=Secret(shape.limits.storage) if forms.limits_storage(shape.limits.storage) else None,
             storage_seconds_max=forms.duration(shape.limits.storage_timeout),
             subjects_max=shape.limits.subjects_max,
@@ -168,6 +171,15 @@ def _host_name(listen: Listener) -> str:
 
 def _file(base: Path, text: str) -> Path:
     return (base / text).absolute()
+
+
+def _tokens(shape: TokensShape) -> TokenSettings:
+    return TokenSettings(
+        header=shape.header,
+        cookie=shape.cookie,
+        per_account_max=shape.per_account_max,
+        rotation_grace_seconds=forms.duration(shape.rotation_grace),
+    )
 
 
 def _timeouts(shape: TimeoutsShape) -> CallerTimeouts:
@@ -312,11 +324,24 @@ def _route(shape: RouteShape, upstreams: Mapping[str, Upstream], currency: str, 
         unpaid=shape.unpaid,
         durability=shape.durability,
         once=shape.idempotency == "gateway",
+        token_in_query=shape.token_in_query,
         owner=shape.owner,
         listed=shape.listed,
     )
     priced = {name: pricing.price(text, shape.charge_when, currency) for name, text in shape.methods.items()}
     return replace(made, methods={name: replace(made, price=price) for name, price in priced.items()})
+
+
+def _in_cents(route: Route, shape: GatewayShape) -> Route:
+    """An upstream may say what it reports as it is used to."""
+    if "stripeflare" not in shape.compat:
+        return route
+
+    def also(price: AnyPrice) -> AnyPrice:
+        return replace(price, in_cents=True) if isinstance(price, MeteredPrice) and price.reported else price
+
+    methods = {name: replace(variant, price=also(variant.price)) for name, variant in route.methods.items()}
+    return replace(route, price=also(route.price), methods=methods)
 
 
 def _field_rules(shape: FieldRulesShape, removed: frozenset[str] = frozenset()) -> FieldRules:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from gateway.core.auto_top_ups import Ceilings
+from gateway.core.compat import Compat
 from gateway.core.countries import CountryRule
 from gateway.core.limits import Rate
 from gateway.core.money import Money
@@ -78,6 +79,9 @@ class TokenSettings:
 
     header: str
     cookie: str
+    per_account_max: int
+    """Of those that are good."""
+    rotation_grace_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,7 @@ class LimitSettings:
     """Of one address, as `payment_looks`."""
     checkouts_altogether: Rate
     payment_looks: Rate
+    failed_credentials: Rate
     storage_url: Secret | None
     """Where hosts count together; None: in memory. It may hold a password."""
     storage_seconds_max: float
@@ -233,6 +238,8 @@ class Settings:
     stripe: StripeSettings | None
     plans: tuple[Plan, ...]
     """Subscriptions that are sold."""
+    compat: frozenset[Compat]
+    """Whose callers and upstreams are served as they are used to."""
     tokens: TokenSettings
     secrets: SecretSettings
     upstreams: Mapping[str, Upstream]

@@ -38,8 +38,12 @@ class Checkout:
 class Cookies:
     """Sets and reads our cookies. All their names begin with `name`."""
 
-    def __init__(self, *, name: str, secure: bool, keyring: Keyring, randomness: Randomness) -> None:
+    def __init__(
+        self, *, name: str, secure: bool, keyring: Keyring, randomness: Randomness, also_read: tuple[str, ...] = ()
+    ) -> None:
         self.name = f"__Host-{name}" if secure else name
+        self.read_names = (self.name, *also_read)
+        """Where a token may stand; ours first, which is the one that is set."""
         self._secure = secure
         self._keyring = keyring
         self._randomness = randomness

@@ -1,11 +1,20 @@
-"""The boundary around every handler of ours: a refusal is told in words, anything else that fails by an id alone."""
+"""The boundary around every handler of ours: a refusal is told in words, anything else that fails by an id alone.
+
+And what changes something is not done for a page of another site. A browser says so itself (`Sec-Fetch-Site`), or names
+the site (`Origin`); programs say neither. That is besides the mark that each of our forms carries (`visitors`): a form
+that needs none, and a call without a form, are safe by this alone. `Origin: null` says nothing: our own pages send it,
+because they tell nobody where they are.
+"""
 
 from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import HttpVersion11, web
 
-from gateway.core.refusals import Refusal
+from gateway.core.refusals import CrossSite, Refusal
 from gateway.web.answers import OwnAnswer, internal_error, log_failure
+
+_SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
+_OURS = frozenset(("same-origin", "none"))
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -17,17 +26,35 @@ async def continue_at_once(request: web.Request) -> None:
         request.writer.output_size = 0  # the answer has yet to begin
 
 
+def refuse_other_sites(request: web.Request, own_origin: str) -> None:
+    """Raises CrossSite for what a page of another site makes a browser send, if it could change something."""
+    if request.method in _SAFE:
+        return
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin", "null")
+    if site is not None:
+        if site not in _OURS:
+            raise CrossSite()
+    elif origin != "null" and origin != own_origin and origin.partition("://")[2] != request.host:
+        raise CrossSite()
+
+
 def guarded(
     handler: Handler,
     *,
     report: Callable[..., None],
     new_id: Callable[[], str],
     tell: Callable[[Refusal, Mapping[str, str], str], OwnAnswer],
+    own_origin: str | None,
 ) -> Handler:
-    """What is no answer becomes one, with an id that says which request it was."""
+    """What is no answer becomes one, with an id that says which request it was.
+
+    Without an `own_origin` the handler itself sees to other sites, where it is not a route that is asked.
+    """
 
     async def bounded(request: web.Request) -> web.StreamResponse:
         try:
+            if own_origin is not None:
+                refuse_other_sites(request, own_origin)
             return await handler(request)
         except web.HTTPException:
             raise

@@ -37,6 +37,14 @@ _QUOTE = {
     "method": "the request's method; the one that this is asked with if it is left out",
     "url": "the request's path with its query, or its whole address",
 }
+_TERMS = {
+    "name": "what its holder calls it",
+    "routes": "only for these, by their names",
+    "methods": "only these",
+    "expires": "such as 30d, or a moment",
+    "limit": "a list such as 100/minute",
+    "caps": "an object with `day`, `month`, `total`: what it may spend",
+}
 OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/-/api/v1/quote"): Operation(
         "What a request would cost at most; nothing is held, and no upstream is asked",
@@ -63,6 +71,17 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         needs_token=True,
     ),
     ("DELETE", "/-/api/v1/auto-top-up"): Operation("It does not any more", needs_token=True),
+    ("GET", "/-/api/v1/tokens"): Operation("The account's tokens that this one may know of", needs_token=True),
+    ("POST", "/-/api/v1/tokens"): Operation(
+        "Another token, or a child of one; its secret is in this answer only",
+        takes={**_TERMS, "parent": "the id of the token that it comes of"}, needs_token=True, answers="201",
+    ),
+    ("GET", "/-/api/v1/tokens/{id}"): Operation("One of them", needs_token=True),
+    ("PATCH", "/-/api/v1/tokens/{id}"): Operation("Another name, or narrower", takes=_TERMS, needs_token=True),
+    ("DELETE", "/-/api/v1/tokens/{id}"): Operation("It is over, with all that came of it", needs_token=True),
+    ("POST", "/-/api/v1/tokens/{id}/rotate"): Operation(
+        "Another secret for it; the older one is good for a while", needs_token=True
+    ),
     ("POST", "/-/api/v1/codes"): Operation(
         "The wallet that a code was shown for becomes one with this", takes={"code": "as it was shown"},
         needs_token=True, answers="202",
@@ -143,7 +162,7 @@ def _least(price: MeteredPrice) -> Money:
 def _of_ours(operation: Operation, method: str, path: str) -> dict[str, Any]:
     parameters = [_parameter("id", "path", "")] if "{id}" in path else []
     parameters += [_parameter(name, "query", words, required=name == "url") for name, words in operation.asks.items()]
-    name = path.removeprefix("/-/api/v1/").replace("/{id}", "-of-id")
+    name = path.removeprefix("/-/api/v1/").replace("/{id}", "-of-id").replace("/", "-")
     told: dict[str, Any] = {
         "operationId": f"gateway.{name}.{method.lower()}",
         "summary": operation.summary,

@@ -6,12 +6,13 @@ the payment link. Never `307` or `308`: a browser would send the caller's body o
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from shlex import quote
 from typing import Any, NamedTuple
 
 from gateway.core import refusals as no
+from gateway.core.compat import Compat, balance
 from gateway.core.headers import prefers_html
 from gateway.core.money import Money
 from gateway.core.refusals import PaymentRequired, Refusal
@@ -69,6 +70,20 @@ WORDS: dict[type[Refusal], Words] = {
         lambda r: "The operator takes none from the country of this address. Nothing was charged.",
     ),
     no.NoRoute: Words("Not found", lambda r: "No route of this gateway has this address."),
+    no.TokenInQuery: Words(
+        "A token does not belong in an address",
+        lambda r: "Addresses are logged and passed on. Send it in a header; and rotate it, for it may be known by now.",
+    ),
+    no.CrossSite: Words(
+        "Another site sent this",
+        lambda r: "Nothing was done. Open the page here, and do it there, if it was you.",
+    ),
+    no.TokenOutOfScope: Words(
+        "This token is not for that",
+        lambda r: "It is good, but it was made for other routes or methods, or may not do this for its account.",
+    ),
+    no.NoSuchToken: Words("There is no such token", lambda r: "No token that you may know of has this id."),
+    no.TokenConflict: Words("That token is not what it was", lambda r: f"Refused because {r.why}."),
     no.UnknownRequest: Words(
         "There is no such request of yours",
         lambda r: (
@@ -237,7 +252,9 @@ class Refusals:
         presets: Sequence[Money] = (),
         recognises: bool = False,
         header: str = "Authorization",
+        compat: Collection[Compat] = (),
     ) -> None:
+        self._compat = compat
         self._templates = templates
         self._cookies = cookies
         self._public_url = public_url
@@ -262,6 +279,10 @@ class Refusals:
             answer = self._page("refused.html", refusal, request_id)
         for name, value in exchange.fields:
             answer.headers[name] = value
+        if self._compat and isinstance(refusal, PaymentRequired):
+            answer.headers.update(balance(refusal.balance))
+            if refusal.payment_url:
+                answer.headers["x-payment-link"] = refusal.payment_url
         return answer
 
     def _ask_to_pay(self, refusal: PaymentRequired, exchange: Exchange, route: Route | None) -> OwnAnswer:

@@ -15,7 +15,7 @@ from aiohttp import web
 from gateway.core import tokens
 from gateway.core.callers import Caller
 from gateway.core.keyring import KEY_ID_CHARS, Keyring, NotOurs, UnknownKey
-from gateway.core.refusals import BadRequest, BodyTooLarge, UnknownToken
+from gateway.core.refusals import BadRequest, BodyTooLarge, TokenOutOfScope, UnknownToken
 from gateway.flows.identify import Callers
 from gateway.ports import Clock, Randomness
 from gateway.web.cookies import Cookies
@@ -49,17 +49,38 @@ class Visitors:
     async def known(self, request: web.Request) -> Caller | None:
         """Whoever this browser or program is, by the same rules as on a route; None for a stranger."""
         for credential in self._candidates(request):
-            caller = await self.callers.known(credential.value)
+            caller = await self.callers.known(credential.value, request.remote or "")
             if caller is not None:
                 return caller
         return None
 
-    async def holder(self, request: web.Request) -> Caller:
-        """The same, for what is of its holder alone. Raises UnknownToken."""
+    async def bearer(self, request: web.Request) -> Caller:
+        """The same, for what is of the token that is shown. Raises UnknownToken."""
         caller = await self.known(request)
         if caller is None:
             raise UnknownToken()
         return caller
+
+    async def holder(self, request: web.Request) -> Caller:
+        """The same, for what is of the account's holder alone: not of a token that was narrowed, or derived.
+
+        Raises UnknownToken, TokenOutOfScope.
+        """
+        caller = await self.whole(request)
+        if caller is None:
+            raise UnknownToken()
+        return caller
+
+    async def whole(self, request: web.Request) -> Caller | None:
+        """The same; None for a stranger. Raises TokenOutOfScope."""
+        caller = await self.known(request)
+        if caller is not None and caller.is_narrowed:
+            raise TokenOutOfScope()
+        return caller
+
+    def came_by_cookie(self, request: web.Request) -> bool:
+        """Whether what is shown is a cookie, and nothing in a header is."""
+        return all(credential.place == "cookie" for credential in self._candidates(request))
 
     async def program(self, request: web.Request) -> Caller | None:
         """The same, but a program whose token is not good is told so. Raises UnknownToken."""
@@ -71,7 +92,7 @@ class Visitors:
     def _candidates(self, request: web.Request) -> list[tokens.Credential]:
         return list(
             tokens.candidates(
-                request.headers, request.cookies, header=self._token_header, cookie_names=(self.cookies.name,)
+                request.headers, request.cookies, header=self._token_header, cookie_names=self.cookies.read_names
             )
         )
 

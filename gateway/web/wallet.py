@@ -96,7 +96,7 @@ class WalletPlace:
     async def show(self, request: web.Request) -> web.StreamResponse:
         """`GET /-/wallet`: the balance of this browser, a way to add to it, what was used, and what things cost."""
         try:
-            caller = await self._visitors.known(request)
+            caller = await self._visitors.whole(request)
             balance = await self._ledger.balance(caller.account, self._price.currency) if caller else None
             auto = await self._auto.shown(caller) if caller and self._auto.offered else None
             subscribed = await self._subscriptions.shown(caller) if caller and self._subscriptions.offered else None

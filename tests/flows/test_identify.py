@@ -7,10 +7,13 @@ import pytest
 
 from gateway.adapters.memory import MemoryRecords
 from gateway.core.callers import ANONYMOUS
+from gateway.core.caps import Cap
+from gateway.core.grants import Grant, OwnCap, Scope, Terms
 from gateway.core.keyring import Keyring
+from gateway.core.limits import Rate
 from gateway.core.money import Money
 from gateway.core.pricing import Price
-from gateway.core.refusals import UnknownToken
+from gateway.core.refusals import TokenOutOfScope, UnknownToken
 from gateway.core.routes import Route, Server, Upstream
 from gateway.core.secrets import Secret
 from gateway.core.tokens import Peppers, TokenMint, digest, pepper_id
@@ -231,3 +234,76 @@ async def test_who_has_moved_to_another_account_carries_the_caps_of_that_one(doo
     moved = await door.callers.moved(capped)
     assert moved is not None
     assert [(cap.node, cap.period) for cap in moved.caps] == [(into, "month")]
+
+
+# --- tokens that were made for an account that is there ---------------------------------------------------------------
+
+
+def issued(door: Door) -> str:
+    return door.mint.mint(now_ms=door.clock.now_ms(), random=bytes(12), issued=True).reveal()
+
+
+async def test_an_issued_token_is_good_only_if_it_is_on_record(door: Door) -> None:
+    token = issued(door)
+    with pytest.raises(UnknownToken):
+        await door.callers.identify(coming({"X-Api-Key": token}), PAID)
+    assert await door.callers.identify(coming({"X-Api-Key": token}), FREE) == ANONYMOUS
+    door.record(token)
+    for route in (FREE, PAID):
+        caller = await door.callers.identify(coming({"X-Api-Key": token}), route)
+        assert (caller.account, caller.on_record) == ("acct_recorded", True)
+
+
+def narrow(created_ms: int, **rest: Any) -> Grant:
+    terms = Terms(Scope(frozenset({"other"})))
+    return Grant(f"tok_{created_ms}", "acct_recorded", created_ms, terms=terms, **rest)
+
+
+async def test_a_narrowed_token_stays_so_when_a_payment_put_it_down_under_another_pepper(door: Door) -> None:
+    token = issued(door)
+    door.record(token, OLDER_PEPPER, line=(narrow(5),))
+    door.record(token, PEPPER, line=(Grant("tok_9", "acct_recorded", 9),))
+    with pytest.raises(TokenOutOfScope):
+        await door.callers.identify(coming({"X-Api-Key": token}), PAID)
+
+
+async def test_a_change_of_a_parent_is_looked_up_anew_and_nothing_else_is(door: Door) -> None:
+    token, other = issued(door), door.token()
+    parent = Grant("tok_1", "acct_recorded", 1)
+    door.record(token, line=(Grant("tok_2", "acct_recorded", 2, parent="tok_1"), parent))
+    door.record(other, line=(Grant("tok_3", "acct_recorded", 3),))
+    for one in (token, other):
+        assert (await door.callers.identify(coming({"X-Api-Key": one}), PAID)).on_record
+    door.record(token, line=(Grant("tok_2", "acct_recorded", 2, parent="tok_1"), replace(parent, revoked_ms=7)))
+    door.record(other, line=(Grant("tok_3", "acct_recorded", 3, revoked_ms=7),))
+    door.callers.forget_grants(["tok_1", "tok_none"])
+    with pytest.raises(UnknownToken):
+        await door.callers.identify(coming({"X-Api-Key": token}), PAID)
+    assert (await door.callers.identify(coming({"X-Api-Key": other}), PAID)).on_record
+    assert door.callers.used() == ["tok_2", "tok_3"]
+    assert door.callers.used() == []
+
+
+async def test_a_token_ends_when_the_first_of_its_line_does(door: Door) -> None:
+    token, now = issued(door), door.clock.now_ms()
+    ends = (now + 50, now + 10, None)
+    line = tuple(Grant(f"tok_{n}", "acct_recorded", n, expires_ms=end) for n, end in enumerate(ends))
+    door.record(token, line=line)
+    caller = await door.callers.identify(coming({"X-Api-Key": token}), PAID)
+    assert caller.is_narrowed
+    door.clock.pass_seconds(0.010)
+    with pytest.raises(UnknownToken):
+        await door.callers.identify(coming({"X-Api-Key": token}), PAID)
+
+
+async def test_a_caller_carries_the_caps_and_limits_of_its_line_its_own_first(door: Door) -> None:
+    token = issued(door)
+    cap, rate = Money(5, "usd"), Rate(3, 60, "3/minute")
+    line = tuple(
+        Grant(f"tok_{n}", "acct_recorded", n, terms=Terms(rates=(rate,), caps=(OwnCap("day", cap, n),))) for n in (1, 2)
+    )
+    door.record(token, line=line)
+    caller = await door.callers.identify(coming({"X-Api-Key": token}), PAID)
+    assert caller.caps == tuple(Cap(f"tok_{n}", "day", cap, since_ms=n) for n in (1, 2))
+    assert [limit.key for limit in caller.limits] == ["tok_1 3/minute", "tok_2 3/minute"]
+    assert caller.scope is None

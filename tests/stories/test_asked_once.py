@@ -272,7 +272,7 @@ async def test_what_is_metered_costs_what_it_did_though_nobody_was_there(
 async def test_the_readmes_example_works_as_it_stands(make_stage: StageMaker, tmp_path: Path) -> None:
     stage = await make_stage()
     [ann] = await funded(stage, "1.00 usd")
-    [commands] = blocks(section("### Asking again without paying again", "## What the owner gets"), "sh")
+    [commands] = blocks(section("### Asking again without paying again", "### Several tokens"), "sh")
     told = f"GATEWAY={stage.url} TOKEN={ann.token}\n{commands}"
     ran = await asyncio.create_subprocess_exec("bash", "-c", script(told), stdout=asyncio.subprocess.PIPE)
     shown, _ = await ran.communicate()

@@ -232,6 +232,7 @@ def test_every_piece_of_configuration_is_right(tmp_path: Path, block: str) -> No
     base = yaml.safe_load(re.findall(r"<<'YAML'\n(.*?)^YAML", README, re.MULTILINE | re.DOTALL)[0])
     environ = {"STRIPE_SECRET_KEY": "rk_test_" + "1a" * 20, "STRIPE_WEBHOOK_SECRET": "whsec_" + "2b" * 20}
     environ |= {"NOTICES_SECRET": "0f1e2d3c4b5a69788796a5b4c3d2e1f0a1b2c3d4", "MAIL_PASSWORD": "a-password"}
+    environ |= {"DB_SECRET": "b3c1e0d94f8a7726551c0b9d8e7f6a5b4c3d2e1f"}
     (tmp_path / "geo").mkdir()
     (tmp_path / "geo/country.mmdb").touch()
     added = yaml.safe_load(textwrap.dedent(block))
@@ -249,6 +250,28 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, block: str) -> None:
         [sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     assert ran.returncode == 0, ran.stderr
+
+
+async def test_tokens_are_made_as_it_stands(make_stage: StageMaker, tmp_path: Path) -> None:
+    """On a stage that has a forecast, too; the commands find its records by its own file."""
+    stage = await make_stage()
+    [caller] = await funded(stage, "5.00 usd")
+    (tmp_path / "shop").mkdir()
+    settings = stage.settings
+    config = {
+        "mode": "test", "listen": settings.public_url.partition("//")[2], "public_url": settings.public_url,
+        "store": f"sqlite:{settings.store_path}", "upstreams": {"toy": {"url": "http://127.0.0.1:9"}},
+        "routes": [{"name": "forecast", "match": "/forecast/", "upstream": "toy", "price": "0.25 usd"}],
+    }  # fmt: skip
+    (tmp_path / "shop/gateway.yaml").write_text(json.dumps({"version": 1, **config}))
+    commands = "".join(blocks(section("### Several tokens", "### Coming from stripeflare"), "sh"))
+    commands = commands.replace("http://127.0.0.1:8402", settings.public_url)
+    first = f'export PATH="{path()}:$PATH" TOKEN={caller.token} ACCOUNT={caller.account}\n'
+    ran = await asyncio.to_thread(
+        subprocess.run, ["bash", "-c", script(first + commands)],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 def test_keys_and_frozen_accounts_are_as_they_stand(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import asyncpg
 from gateway.adapters.postgres.aliases import PostgresAliases
 from gateway.adapters.postgres.caps import PostgresCapBook
 from gateway.adapters.postgres.freezes import PostgresFreezes
+from gateway.adapters.postgres.grants import PostgresGrants
 from gateway.adapters.postgres.idempotency import PostgresKeyClaims
 from gateway.adapters.postgres.keyroll import PostgresKeyRoll
 from gateway.adapters.postgres.migrations import MigrationRefused, apply
@@ -23,6 +24,7 @@ from gateway.adapters.postgres.payers import PostgresPayers
 from gateway.adapters.postgres.sessions import PROBLEMS, Address, Connection, Ear
 from gateway.adapters.postgres.subscriptions import PostgresSubscriptions
 from gateway.adapters.postgres.ways_to_pay import PostgresWaysToPay
+from gateway.core.grants import grant_id
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
 from gateway.core.money import Money
 from gateway.core.payments import Event
@@ -35,16 +37,21 @@ _EVENT_PURPOSE = "event"
 _KEY_GONE = "the key that sealed it is gone; look at it at the provider"
 CONNECTIONS_MAX = 4
 _NEW_ROW = """WITH added AS (
-    INSERT INTO token (access_token_hash, account, pepper_id, created) VALUES ($1, $2, $3, $4)
+    INSERT INTO token (access_token_hash, account, pepper_id, created, grant_id) VALUES ($1, $2, $3, $4, $6)
     ON CONFLICT DO NOTHING RETURNING access_token_hash
+), granted AS (
+    INSERT INTO token_grant (id, account, name, last, created) VALUES ($6, $2, '', '', $4) ON CONFLICT DO NOTHING
 ) SELECT pg_notify($5, encode(access_token_hash, 'hex')) FROM added"""
-_ROWS = """SELECT access_token_hash, account, revoked, expires, key_id FROM token
+_ROWS = """SELECT access_token_hash, account, revoked, expires, key_id, grant_id FROM token
 WHERE access_token_hash = ANY($1::bytea[])"""
-_REDIGEST = """INSERT INTO token (access_token_hash, account, pepper_id, created, expires, revoked, key_id)
-SELECT $1, account, $2, created, expires, revoked, $3 FROM token WHERE access_token_hash = ANY($4::bytea[])
+_REDIGEST = """INSERT INTO token (access_token_hash, account, pepper_id, created, expires, revoked, key_id, grant_id)
+SELECT $1, account, $2, created, expires, revoked, $3, grant_id FROM token WHERE access_token_hash = ANY($4::bytea[])
 ORDER BY revoked IS NULL, created LIMIT 1
 ON CONFLICT (access_token_hash) DO UPDATE
-SET key_id = excluded.key_id, revoked = coalesce(token.revoked, excluded.revoked)"""
+SET key_id = excluded.key_id, revoked = coalesce(token.revoked, excluded.revoked),
+grant_id = coalesce(excluded.grant_id, token.grant_id)"""
+_NOTE_LAST = """UPDATE token_grant SET last = $2 WHERE last = ''
+AND id = (SELECT grant_id FROM token WHERE access_token_hash = $1)"""
 _DROP_OLDER = """DELETE FROM token WHERE access_token_hash = ANY($1::bytea[]) AND (revoked IS NULL
 OR EXISTS (SELECT 1 FROM token WHERE access_token_hash = $2 AND revoked IS NOT NULL))"""
 _DROP_EVENTS = """DELETE FROM event WHERE id IN
@@ -98,6 +105,7 @@ class PostgresRecords:
         self.outbox = PostgresOutbox(self._do)
         self.ways_to_pay = PostgresWaysToPay(self._do)
         self.subscriptions = PostgresSubscriptions(self._do)
+        self.grants = PostgresGrants(self._do)
         self.key_claims = PostgresKeyClaims(self._do)
 
     async def open(self) -> None:
@@ -157,18 +165,23 @@ class PostgresRecords:
         return (await self.find_any([digest])).get(digest)
 
     async def find_any(self, digests: Sequence[bytes]) -> dict[bytes, TokenRow]:
+        rows = await self._do(_ROWS, list(digests))
+        lines = await self.grants.lines([row["grant_id"] for row in rows]) if rows else {}
         return {
-            digest: TokenRow(account, revoked=revoked is not None, expires_ms=expires, key_id=key_id)
-            for digest, account, revoked, expires, key_id in await self._do(_ROWS, list(digests))
+            digest: TokenRow(account, revoked is not None, expires, key_id, tuple(lines.get(id, ())))
+            for digest, account, revoked, expires, key_id, id in rows
         }
 
-    async def redigest(self, digest: bytes, older: Sequence[bytes], *, pepper_id: str, key_id: str) -> None:
+    async def redigest(
+        self, digest: bytes, older: Sequence[bytes], *, pepper_id: str, key_id: str, last: str = ""
+    ) -> None:
         await self._do(_REDIGEST, digest, pepper_id, key_id, [digest, *older])
         if older:
             await self._do(_DROP_OLDER, list(older), digest)  # one that was revoked in between stays
+        await self._do(_NOTE_LAST, digest, last)
 
     async def add(self, digest: bytes, *, account: str, pepper_id: str, now_ms: int) -> bool:
-        return bool(await self._do(_NEW_ROW, digest, account, pepper_id, now_ms, self._channel))
+        return bool(await self._do(_NEW_ROW, digest, account, pepper_id, now_ms, self._channel, grant_id(digest)))
 
     async def count_tokens(self, account: str) -> int:
         [row] = await self._do("SELECT count(*) FROM token WHERE account = $1", account)

@@ -18,6 +18,7 @@ import aiosqlite
 from gateway.adapters.sqlite.aliases import SqliteAliases
 from gateway.adapters.sqlite.caps import SqliteCapBook
 from gateway.adapters.sqlite.freezes import SqliteFreezes
+from gateway.adapters.sqlite.grants import SqliteGrants, marks
 from gateway.adapters.sqlite.idempotency import SqliteKeyClaims
 from gateway.adapters.sqlite.keyroll import SqliteKeyRoll
 from gateway.adapters.sqlite.migrations import MigrationRefused
@@ -26,6 +27,7 @@ from gateway.adapters.sqlite.payers import SqlitePayers
 from gateway.adapters.sqlite.subscriptions import SqliteSubscriptions
 from gateway.adapters.sqlite.upgrade import upgrade
 from gateway.adapters.sqlite.ways_to_pay import SqliteWaysToPay
+from gateway.core.grants import grant_id
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
 from gateway.core.money import Money
 from gateway.core.payments import Event
@@ -38,13 +40,20 @@ _BUSY_SECONDS_MAX = 5.0
 _RETRY_SECONDS = 0.02
 _EVENT_PURPOSE = "event"
 _EVENT = "SELECT id, type, live, created, object, key_id, status, received, error FROM event"
-_ROW = "SELECT access_token_hash, account, revoked, expires, key_id FROM token WHERE access_token_hash IN"
-_REDIGEST = """INSERT INTO token (access_token_hash, account, pepper_id, created, expires, revoked, key_id)
-SELECT ?, account, ?, created, expires, revoked, ? FROM token WHERE access_token_hash IN {}
+_ROW = "SELECT access_token_hash, account, revoked, expires, key_id, grant_id FROM token WHERE access_token_hash IN"
+_REDIGEST = """INSERT INTO token (access_token_hash, account, pepper_id, created, expires, revoked, key_id, grant_id)
+SELECT ?, account, ?, created, expires, revoked, ?, grant_id FROM token WHERE access_token_hash IN {}
 ORDER BY revoked IS NULL, created LIMIT 1
-ON CONFLICT DO UPDATE SET key_id = excluded.key_id, revoked = coalesce(revoked, excluded.revoked)"""
+ON CONFLICT DO UPDATE SET key_id = excluded.key_id, revoked = coalesce(revoked, excluded.revoked),
+grant_id = coalesce(excluded.grant_id, grant_id)"""
 _DROP_OLDER = """DELETE FROM token WHERE access_token_hash IN {} AND (revoked IS NULL
 OR EXISTS (SELECT 1 FROM token WHERE access_token_hash = ? AND revoked IS NOT NULL))"""
+_ADD_GRANT = """INSERT INTO token_grant (id, account, name, last, created) VALUES (?, ?, '', '', ?)
+ON CONFLICT DO NOTHING"""
+_ADD_ROW = """INSERT INTO token (access_token_hash, account, pepper_id, created, grant_id) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT DO NOTHING"""
+_NOTE_LAST = """UPDATE token_grant SET last = ? WHERE last = ''
+AND id = (SELECT grant_id FROM token WHERE access_token_hash = ?)"""
 _DROP_EVENTS = """DELETE FROM event WHERE id IN
 (SELECT id FROM event WHERE status IN ('done', 'ignored') AND received < ? LIMIT ?)"""
 _KEY_GONE = "the key that sealed it is gone; look at it at the provider"
@@ -70,6 +79,7 @@ class SqliteRecords:
         self.outbox = SqliteOutbox(self._read, self._write)
         self.ways_to_pay = SqliteWaysToPay(self._read, self._write)
         self.subscriptions = SqliteSubscriptions(self._read, self._write)
+        self.grants = SqliteGrants(self._read, self._write)
         self.key_claims = SqliteKeyClaims(self._read, self._write, self._change)
 
     async def open(self) -> None:
@@ -123,25 +133,27 @@ class SqliteRecords:
         return (await self.find_any([digest])).get(digest)
 
     async def find_any(self, digests: Sequence[bytes]) -> dict[bytes, TokenRow]:
-        rows = await self._read(f"{_ROW} {_marks(digests)}", tuple(digests))
+        rows = list(await self._read(f"{_ROW} {marks(digests)}", tuple(digests)))
+        lines = await self.grants.lines([id for *_, id in rows if id]) if rows else {}
         return {
-            digest: TokenRow(account, revoked=revoked is not None, expires_ms=expires, key_id=key_id)
-            for digest, account, revoked, expires, key_id in rows
+            digest: TokenRow(account, revoked is not None, expires, key_id, tuple(lines.get(id, ())))
+            for digest, account, revoked, expires, key_id, id in rows
         }
 
-    async def redigest(self, digest: bytes, older: Sequence[bytes], *, pepper_id: str, key_id: str) -> None:
+    async def redigest(
+        self, digest: bytes, older: Sequence[bytes], *, pepper_id: str, key_id: str, last: str = ""
+    ) -> None:
         among = (digest, *older)
-        await self._write(_REDIGEST.format(_marks(among)), (digest, pepper_id, key_id, *among))
+        await self._write(_REDIGEST.format(marks(among)), (digest, pepper_id, key_id, *among))
         if older:
             # One that was revoked in between stays: the next use finds both.
-            await self._write(_DROP_OLDER.format(_marks(older)), (*older, digest))
+            await self._write(_DROP_OLDER.format(marks(older)), (*older, digest))
+        await self._write(_NOTE_LAST, (last, digest))
 
     async def add(self, digest: bytes, *, account: str, pepper_id: str, now_ms: int) -> bool:
-        return await self._write(
-            "INSERT INTO token (access_token_hash, account, pepper_id, created) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT DO NOTHING",
-            (digest, account, pepper_id, now_ms),
-        )
+        id = grant_id(digest)
+        await self._write(_ADD_GRANT, (id, account, now_ms))
+        return await self._write(_ADD_ROW, (digest, account, pepper_id, now_ms, id))
 
     async def count_tokens(self, account: str) -> int:
         [(count,)] = await self._read("SELECT count(*) FROM token WHERE account = ?", (account,))
@@ -328,7 +340,3 @@ class SqliteRecords:
                 return cursor.rowcount
         except sqlite3.Error as error:
             raise RecordsUnavailable() from error
-
-
-def _marks(values: Sequence[object]) -> str:
-    return f"({', '.join('?' * len(values))})"

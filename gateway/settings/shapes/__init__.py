@@ -118,6 +118,13 @@ class GatewayShape(Shape):
     plans: Annotated[
         dict[Name, PlanShape], Field(max_length=20, description="Subscriptions that add balance each period, by name.")
     ] = Field(default_factory=dict)
+    compat: Annotated[
+        list[Literal["stripeflare"]],
+        Field(
+            description="Whose callers and upstreams are served as they are used to: `/me` and `/rotate-token` where "
+            "no route serves them, the cookie `access_token`, `X-Price`, `X-Balance` and `x-payment-link`."
+        ),
+    ] = Field(default_factory=list)
     tokens: Annotated[TokensShape, Field(description="How callers show who they are.")] = TokensShape()
     secrets: Annotated[
         SecretsShape, Field(description="Keys of our own, if they are not to be files beside the store.")

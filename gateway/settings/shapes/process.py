@@ -28,6 +28,12 @@ class TokensShape(Shape):
         Field(description="The header that programs send their token in. In Authorization it follows `Bearer `."),
     ] = "Authorization"
     cookie: Annotated[CookieName, Field(description="The cookie that browsers keep their token in.")] = "gateway_token"
+    per_account_max: Annotated[
+        Whole, Field(ge=1, le=10_000, description="The most tokens that an account may have, without those that ended.")
+    ] = 100
+    rotation_grace: Annotated[
+        DurationText, Field(description="For how long a token is still good that another took the place of.")
+    ] = "24h"
 
 
 class SecretsShape(Shape):
@@ -71,6 +77,13 @@ class LimitsShape(Shape):
         RateText,
         Field(description="How often one address may have Stripe asked about a payment, by the page after it."),
     ] = "20/minute"
+    failed_credentials: Annotated[
+        RateText,
+        Field(
+            description="How often one address may show a token that is not good. After that it is told 429, also for "
+            "tokens that it shows for the first time."
+        ),
+    ] = "30/minute"
     everywhere: Annotated[
         list[LimitShape],
         Field(max_length=16, description="Limits that all routes have, and count together unless `per` is route."),

@@ -19,6 +19,7 @@ from gateway.settings.texts import (
     OwnUnit,
     PercentText,
     PriceText,
+    QueryName,
     QuotaText,
     RateText,
     RewriteText,
@@ -238,6 +239,14 @@ class RouteShape(Shape):
             "key is sold once. upstream: only passed on, which it is in any case."
         ),
     ] = "gateway"
+    token_in_query: Annotated[
+        QueryName | None,
+        Otherwise("a token in an address is refused"),
+        Field(
+            description="The name under which a token may stand in the query, for callers that can send no header. "
+            "It is taken out before the upstream. Addresses are kept in many places: prefer a header."
+        ),
+    ] = None
     owner: Annotated[Name, Field(description="Who earns what this route takes.")] = "operator"
     listed: Annotated[Truth, Field(description="Whether it is in the public price list, and in the wallet's.")] = True
 

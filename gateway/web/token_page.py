@@ -1,0 +1,102 @@
+"""An account's tokens as a page: `/-/wallet/tokens`, and its forms. A secret is shown on the page that made it."""
+
+from typing import Any
+
+from aiohttp import web
+
+from gateway.core.callers import Caller
+from gateway.core.caps import PERIODS
+from gateway.core.refusals import BadRequest, NoSuchToken, Refusal, TokenConflict
+from gateway.flows.hand_out import HandOut, Made
+from gateway.ports import Clock
+from gateway.web.answers import OwnAnswer
+from gateway.web.refusals import WORDS
+from gateway.web.templates import Templates
+from gateway.web.tokens import TokenPlace
+from gateway.web.told_tokens import told, told_made
+from gateway.web.visitors import Visitors
+
+
+class TokenPage:
+    """The handlers for people."""
+
+    def __init__(
+        self,
+        *,
+        templates: Templates,
+        visitors: Visitors,
+        tokens: TokenPlace,
+        hand_out: HandOut,
+        clock: Clock,
+        currency: str,
+    ) -> None:
+        self._templates = templates
+        self._visitors = visitors
+        self._tokens = tokens
+        self._hand_out = hand_out
+        self._clock = clock
+        self._currency = currency
+
+    async def show(self, request: web.Request) -> web.StreamResponse:
+        """`GET /-/wallet/tokens`."""
+        return await self._page(await self._visitors.bearer(request))
+
+    async def act(self, request: web.Request) -> web.StreamResponse:
+        """`POST` to the same address: create, rename, rotate or revoke; and the page again."""
+        caller = await self._visitors.bearer(request)
+        fields = await self._visitors.form(request, caller)
+        try:
+            made = await self._done(caller, fields)
+        except (BadRequest, TokenConflict, NoSuchToken) as refusal:
+            return await self._page(caller, refusal=refusal)
+        id = fields.get("id", "")
+        if made is None and fields.get("action") == "revoke" and id == caller.token_id:
+            return OwnAnswer(status=303, headers={"Location": "/-/wallet"})
+        answer = await self._page(caller, made=made)
+        if made is not None and made.grant.id == caller.token_id and self._visitors.came_by_cookie(request):
+            self._visitors.cookies.set_token(answer, made.secret)
+        return answer
+
+    async def _done(self, caller: Caller, fields: dict[str, str]) -> Made | None:
+        action, id = fields.get("action"), fields.get("id", "")
+        whose = (caller.account, caller.token_id)
+        if action == "revoke":
+            await self._hand_out.revoke(*whose, id)
+            return None
+        await self._tokens.admit(caller)
+        if action == "create":
+            return await self._hand_out.create(*whose, _wish(fields))
+        if action == "rotate":
+            return await self._hand_out.rotate(*whose, id)
+        if action == "rename":
+            await self._hand_out.change(*whose, id, {"name": fields.get("name", "")})
+            return None
+        raise BadRequest("action: create, rename, rotate or revoke was expected")
+
+    async def _page(self, caller: Caller, *, made: Made | None = None, refusal: Refusal | None = None) -> OwnAnswer:
+        now_ms = self._clock.now_ms()
+        said = told_made(made, now_ms) if made else {}
+        return OwnAnswer(
+            status=refusal.status if refusal else 200,
+            text=self._templates.render(
+                "tokens.html",
+                tokens=[told(one, now_ms) for one in await self._hand_out.held(caller.account, caller.token_id)],
+                mark=self._visitors.mark(caller),
+                secret=said.get("access_token"),
+                made=said.get("token"),
+                previous=said.get("previous_valid_until"),
+                problem=WORDS[type(refusal)].detail(refusal) if refusal else None,
+                currency=self._currency,
+            ),
+            content_type="text/html",
+        )
+
+
+def _wish(fields: dict[str, str]) -> dict[str, Any]:
+    """What was typed; an empty field says nothing."""
+    wish: dict[str, Any] = {name: fields.get(name, "").strip() or None for name in ("name", "parent", "expires")}
+    for name in ("routes", "methods"):
+        wish[name] = fields.get(name, "").replace(",", " ").split() or None
+    limit = fields.get("limit", "").strip()
+    caps = {period: fields[period].strip() for period in PERIODS if fields.get(period, "").strip()}
+    return {**wish, "limit": [limit] if limit else None, "caps": caps or None}
