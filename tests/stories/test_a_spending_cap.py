@@ -120,6 +120,66 @@ async def test_two_hundred_at_once_get_exactly_what_the_caps_allow_from_two_host
     await test_many_hosts.audited(hosts[0][1])
 
 
+async def derive(host: Settings, caller: Funded, caps: dict[str, str], parent: str | None = None) -> tuple[str, Funded]:
+    """A token of the caller's account, under one of its tokens: its id, and it."""
+    assert isinstance(host.listen, tuple)
+    wanted = {"name": "agent", "caps": caps, **({} if parent is None else {"parent": parent})}
+    async with ClientSession() as session:
+        url = f"http://{host.listen[0]}:{host.listen[1]}/-/api/v1/tokens"
+        async with session.post(url, json=wanted, headers=caller.headers) as answer:
+            told = await answer.json()
+            assert answer.status == 201, told
+            return told["token"]["id"], Funded(told["access_token"], caller.account)
+
+
+async def family(hosts: list[Settings], caller: Funded) -> list[Funded]:
+    """A token that may spend 0.20, and two children of it that could spend 0.22 together."""
+    parent, elder = await derive(hosts[0], caller, {"total": "0.20 usd"})
+    children = [await derive(hosts[-1], elder, {"total": most}, parent) for most in ("0.13 usd", "0.09 usd")]
+    return [child for _, child in children]
+
+
+async def children_spend_exactly(hosts: list[Settings], children: list[Funded]) -> None:
+    """What their parent may, two hundred requests at once; and neither more than itself may."""
+    async with ClientSession(connector=TCPConnector(limit=200)) as session:
+        answers = await asyncio.gather(
+            *(definite(session, host, child) for child in children for host in hosts for _ in range(100 // len(hosts)))
+        )
+    elder, younger = Counter(answers[:100]), Counter(answers[100:])
+    assert elder[200, ""] + younger[200, ""] == 100
+    assert elder[200, ""] <= 65
+    assert younger[200, ""] <= 45
+    assert elder[403, "spend_cap_reached"] + younger[403, "spend_cap_reached"] == 100
+
+
+async def test_two_hundred_at_once_spend_exactly_their_parents_cap_on_four_workers(
+    tmp_path: Path, upstream: ToyUpstream
+) -> None:
+    file, settings = tmp_path / "gateway.yaml", write_config(tmp_path, upstream.url, workers=4)
+    [caller] = await fund(settings, "900.00 usd", count=1)
+    async with running(file) as process:
+        await children_spend_exactly([settings], await family([settings], caller))
+        assert await process.stop() == 0
+    assert upstream.calls == 100
+    assert test_many_workers.audited(settings) == 100 * 2000
+
+
+async def test_two_hundred_at_once_spend_exactly_their_parents_cap_on_two_hosts_with_two_workers_each(
+    tmp_path: Path, upstream: ToyUpstream, postgres: Server
+) -> None:
+    dsn = await postgres.schema()
+    files = [test_many_hosts.write(tmp_path, name, dsn, upstream.url, workers=2) for name in ("north", "south")]
+    hosts = [settings for _, settings in files]
+    [caller] = await test_many_hosts.fund(hosts[0], "900.00 usd", count=1)
+    async with AsyncExitStack() as stack:
+        processes = [await stack.enter_async_context(running(file)) for file, _ in files]
+        await children_spend_exactly(hosts, await family(hosts, caller))
+        for process in processes:
+            assert await process.stop() == 0
+    assert upstream.calls == 100
+    await test_many_hosts.audited(hosts[0])
+
+
 async def test_a_cap_is_set_raised_and_removed_while_the_gateway_runs(tmp_path: Path, upstream: ToyUpstream) -> None:
     file, settings = tmp_path / "gateway.yaml", write_config(tmp_path, upstream.url, workers=2)
     [caller] = await fund(settings, "900.00 usd", count=1)
