@@ -205,6 +205,7 @@ class Addresses:
             limits=gateway.limits,
             frozen=identity.freezes,
             roots=identity.aliases,
+            plans=identity.plans.of,
             currency=self._settings.currency,
             public_url=self._settings.public_url,
         )

@@ -253,3 +253,18 @@ async def test_an_invoice_waits_until_it_is_over_whichever_is_heard_first(record
     assert await kept.unpaid_of("sub_1") == ["https://pay.example/1"]
     await kept.unpaid_over("in_1", "sub_1")
     assert await kept.unpaid_of("sub_1") == []
+
+
+async def test_what_was_written_to_a_subscription_last_has_the_highest_number(records: Records) -> None:
+    kept = records.subscriptions
+    seen = max([0, *(number for number, _ in await kept.subscriptions_after(0, 1_000_000))])
+    for id in ("sub_n1", "sub_n2", "sub_n3"):
+        await kept.keep_subscription(replace(STANDS, id=id, account=""))
+    first = await kept.subscriptions_after(seen, 2)
+    assert [found.id for _, found in first] == ["sub_n1", "sub_n2"]
+    [(third, found)] = await kept.subscriptions_after(first[-1][0], 2)
+    assert found.id == "sub_n3"
+    await kept.keep_subscription(replace(STANDS, id="sub_n1", state="paused", at=6))
+    await kept.keep_subscription(replace(STANDS, id="sub_n2", state="paused", at=4, account=""))
+    [(_, found)] = await kept.subscriptions_after(third, 9)
+    assert (found.id, found.state, found.account) == ("sub_n1", "paused", "acct_1"), "its account counts as news, too"

@@ -162,6 +162,19 @@ PriceOfRoute = Annotated[
 ]
 
 
+class PlanPricesShape(Shape):
+    price: Annotated[
+        PriceOfRoute | None,
+        Otherwise("what it costs others"),
+        Field(description="What a call costs an account with this plan."),
+    ] = None
+    methods: Annotated[
+        dict[MethodName, PriceOfRoute],
+        Otherwise("what `methods` say for others, else `price`"),
+        Field(description="The same by its method."),
+    ] = Field(default_factory=dict)
+
+
 class RouteShape(Shape):
     name: Annotated[Name, Field(description="What it is called in statements, logs and metrics; unique.")]
     match: Annotated[
@@ -179,6 +192,14 @@ class RouteShape(Shape):
         dict[MethodName, PriceOfRoute],
         Otherwise("all cost the same"),
         Field(description="What a call costs by its method, such as `POST`; all others cost `price`."),
+    ] = Field(default_factory=dict)
+    plans: Annotated[
+        dict[Name, PlanPricesShape],
+        Otherwise("all cost the same"),
+        Field(
+            description="What a call costs an account that subscribes to one of `plans`, by the plan's name. Of "
+            "several that it has, the one that is written first counts."
+        ),
     ] = Field(default_factory=dict)
     charge_when: Annotated[ChargeShape, Field(description="Which answers are charged, and for what part.")] = (
         ChargeShape()
