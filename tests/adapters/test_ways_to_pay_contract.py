@@ -268,3 +268,7 @@ async def test_what_was_written_to_a_subscription_last_has_the_highest_number(re
     await kept.keep_subscription(replace(STANDS, id="sub_n2", state="paused", at=4, account=""))
     [(_, found)] = await kept.subscriptions_after(third, 9)
     assert (found.id, found.state, found.account) == ("sub_n1", "paused", "acct_1"), "its account counts as news, too"
+    [number] = [number for number, _ in await kept.subscriptions_after(third, 9)]
+    await kept.keep_subscription(replace(STANDS, id="sub_n3", at=4))
+    [(_, found)] = await kept.subscriptions_after(number, 9)
+    assert (found.id, found.at, found.account) == ("sub_n3", 5, "acct_1"), "older, but it says whose it is"

@@ -1,8 +1,8 @@
 """Routes: what is matched, what it costs, and how often it may be asked."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from gateway.settings.shapes.upstreams import FieldRulesShape
 from gateway.settings.texts import (
@@ -175,7 +175,14 @@ class PlanPricesShape(Shape):
     ] = Field(default_factory=dict)
 
 
+def _price_may_stand_elsewhere(schema: dict[str, Any]) -> None:
+    """In `prices_file`. That there is one is checked when both are read."""
+    schema["required"].remove("price")
+
+
 class RouteShape(Shape):
+    model_config = ConfigDict(json_schema_extra=_price_may_stand_elsewhere)
+
     name: Annotated[Name, Field(description="What it is called in statements, logs and metrics; unique.")]
     match: Annotated[
         MatchText,
