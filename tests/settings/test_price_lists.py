@@ -8,7 +8,7 @@ import pytest
 from gateway.settings import Settings
 from tests.settings.asking import FULL, full, mistakes, mistakes_in, route, settings
 
-SECRET = "whatever-else-this-file-was-for-1234567890"
+SECRET = "open sesame"
 
 
 @pytest.fixture(autouse=True)
