@@ -78,7 +78,9 @@ def test_a_file_that_is_not_there_is_one_mistake(tmp_path: Path) -> None:
     assert (found.where, "no such file" in found.words) == ("nowhere.yaml", True)
 
 
-@pytest.mark.parametrize("text", [f"weathr: {SECRET}\nweather: free", f"weather: free\nkeys: [{SECRET}", f"[{SECRET}]"])
+@pytest.mark.parametrize(
+    "text", [f"weathr: {SECRET}\nweather: free", f"weather: free\nkeys: [{SECRET}", f"[{SECRET}]", f"- @{SECRET}"]
+)
 def test_of_a_file_that_is_another_one_nothing_is_shown(text: str, tmp_path: Path) -> None:
     (tmp_path / "prices.yaml").write_text(text)
     found = mistakes(tmp_path, full(prices_file="prices.yaml", routes=[route(price=None)]))
