@@ -1,15 +1,28 @@
 """Subscribers pay another price, from the moment that they subscribe until they do not any more."""
 
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiohttp import ClientSession
 
+from gateway.cli.records import opened
 from gateway.cli.stage import Stage
-from tests.callers import audited
+from gateway.core.plans import State, Subscription
+from gateway.demo.upstreams import ToyUpstream, weather
+from gateway.settings import Settings, load
+from tests.callers import Funded, audited
 from tests.cli.test_payments import Operator
 from tests.forms import FORMS, staged
+from tests.gateway_process import fund, running, write_config
+from tests.postgres_server import Server
+from tests.stories import test_many_hosts
+from tests.stories.test_rotations import until_true
 from tests.stories.test_subscriptions import PLANS, begun, heard, subscribed
 
 ROUTES: list[dict[str, Any]] = [
@@ -114,3 +127,66 @@ async def test_everybody_can_read_what_subscribers_pay(tmp_path: Path) -> None:
         for page in ("/-/pricing", "/-/llms.txt"):
             async with client.get(stage.url + page) as answer:
                 assert "POST with monthly: 0.02" in await answer.text()
+
+
+STRIPE = {
+    "secret_key": "rk_test_" + "1a" * 20, "webhook_secrets": ["whsec_" + "2b" * 20], "api_url": "http://127.0.0.1:9",
+}  # fmt: skip
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[ToyUpstream]:
+    toy = ToyUpstream("toy", weather)
+    await toy.start()
+    yield toy
+    await toy.stop()
+
+
+def sold(file: Path) -> Settings:
+    """The same configuration, of a gateway that sells a plan, with which the first route costs half."""
+    config = {**json.loads(file.read_text()), "stripe": STRIPE, "plans": {"monthly": PLANS["monthly"]}}
+    config["routes"][0]["plans"] = {"monthly": {"price": "0.001 usd"}}
+    file.write_text(json.dumps(config))
+    return load(file, {}, make_secrets=False)
+
+
+async def every_process_hears_of_it(hosts: list[Settings], caller: Funded) -> None:
+    """Whoever wrote it down: nobody asks a database for a request, and everybody knows."""
+    stands = Subscription("sub_1", caller.account, "price_month", "cus_1", "active", 0, False, 1, "evt_1")
+
+    async def all_cost(expected: str) -> bool:
+        costs = set()
+        for number in range(20 * len(hosts)):
+            listen = hosts[number % len(hosts)].listen
+            assert isinstance(listen, tuple)
+            headers = {**caller.headers, "Connection": "close"}
+            async with session.get(f"http://{listen[0]}:{listen[1]}/paid/oslo", headers=headers) as answer:
+                assert answer.status == 200, await answer.text()
+                costs.add(answer.headers["Gateway-Cost"])
+        return costs == {expected}
+
+    async with ClientSession() as session, opened(hosts[0]) as records:
+        for at, (state, cost) in enumerate((("waiting", "0.002 usd"), ("active", "0.001 usd"), ("over", "0.002 usd"))):
+            newer = replace(stands, state=cast(State, state), at=at, event=f"evt_{at}")
+            await records.subscriptions.keep_subscription(newer)
+            await until_true(partial(all_cost, cost))
+
+
+async def test_every_worker_hears_of_a_subscription(tmp_path: Path, upstream: ToyUpstream) -> None:
+    write_config(tmp_path, upstream.url, workers=2)
+    settings = sold(tmp_path / "gateway.yaml")
+    [caller] = await fund(settings, "900.00 usd", count=1)
+    async with running(tmp_path / "gateway.yaml"):
+        await every_process_hears_of_it([settings], caller)
+
+
+async def test_every_host_hears_of_a_subscription(tmp_path: Path, upstream: ToyUpstream, postgres: Server) -> None:
+    dsn = await postgres.schema()
+    files = [test_many_hosts.write(tmp_path, name, dsn, upstream.url)[0] for name in ("one", "two")]
+    hosts = [sold(file) for file in files]
+    [caller] = await test_many_hosts.fund(hosts[0], "900.00 usd", count=1)
+    async with AsyncExitStack() as stack:
+        for file in files:
+            await stack.enter_async_context(running(file))
+        await every_process_hears_of_it(hosts, caller)
+    await test_many_hosts.audited(hosts[0])
