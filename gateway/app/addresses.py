@@ -175,6 +175,7 @@ class Addresses:
             hand_out=gateway.hand_out,
             clock=gateway.clock,
             currency=self._settings.currency,
+            routes=lambda: gateway.serve.routes,
         )
         self._add("GET", "/-/wallet/tokens", page.show)
         self._add("POST", "/-/wallet/tokens", page.act)
