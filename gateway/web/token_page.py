@@ -130,7 +130,8 @@ def _below(tokens: Sequence[dict[str, Any]], id: str) -> int:
 
 def _wish(fields: dict[str, str]) -> dict[str, Any]:
     """What was typed; an empty field says nothing."""
-    wish: dict[str, Any] = {name: fields.get(name, "").strip() or None for name in ("name", "parent", "expires")}
+    texts = ("name", "role", "parent", "expires")
+    wish: dict[str, Any] = {name: fields.get(name, "").strip() or None for name in texts}
     for name in ("routes", "methods"):
         wish[name] = fields.get(name, "").replace(",", " ").split() or None
     if ticked := [field.removeprefix(_ROUTE) for field in fields if field.startswith(_ROUTE)]:

@@ -43,6 +43,27 @@ async def test_a_person_makes_a_token_and_revokes_it(stage: Stage, scripts: bool
             assert answer.status == 401
 
 
+async def test_a_member_of_a_shared_wallet_enters_and_leaves(stage: Stage) -> None:
+    [ann] = await funded(stage, "5.00 usd")
+    async with ClientSession() as session:
+        url = stage.url + "/-/api/v1/tokens"
+        async with session.post(url, json={"role": "viewer"}, headers=ann.headers) as answer:
+            viewer = (await answer.json())["access_token"]
+    async with opened(java_script_enabled=False) as page:
+        await page.goto(stage.url + "/-/wallet")
+        await page.get_by_role("link", name="enter it with a token").click()
+        await page.get_by_label("Access token").fill("fb_test_wrong")
+        await page.get_by_role("button", name="Enter").click()
+        await expect(page.get_by_role("alert")).to_contain_text("not valid")
+        await page.get_by_label("Access token").fill(viewer)
+        await page.get_by_role("button", name="Enter").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("5.00 USD")
+        await page.get_by_role("button", name="Leave this wallet").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Enter with a token")
+        await page.goto(stage.url + "/-/wallet")
+        await expect(page.get_by_role("heading", level=1)).to_have_text("No wallet yet")
+
+
 @pytest.fixture
 async def other_site(stage: Stage) -> AsyncIterator[str]:
     """It has a form that a visitor is made to send here."""
