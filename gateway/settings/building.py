@@ -317,7 +317,7 @@ def _route(
         price=prices.price,
         rewrite="/" if shape.strip_prefix else shape.rewrite,
         host=relay_forms.host(shape.host),
-        request_fields=_field_rules(shape.request_headers, _METHOD_OVERRIDES if shape.methods else frozenset()),
+        request_fields=_field_rules(shape.request_headers, _METHOD_OVERRIDES if prices.methods else frozenset()),
         answer_fields=_field_rules(shape.answer_headers),
         concurrency_max=shape.concurrency,
         context_key=shape.context_key,

@@ -188,6 +188,12 @@ def test_every_price_of_a_plan_has_the_contract_of_its_route(tmp_path: Path) -> 
     assert made.for_method("GET").for_plans({"small"}).price.charge.cut == 50
 
 
+def test_where_a_plan_tells_methods_apart_none_poses_as_another(tmp_path: Path) -> None:
+    made = by_plan(tmp_path, {"small": {"methods": {"GET": "free"}}})
+    assert all("x-http-method-override" in one.request_fields.remove for one in made.variants)
+    assert not by_plan(tmp_path, {"small": {"price": "free"}}).request_fields.remove
+
+
 @pytest.mark.parametrize(
     ("plans", "path", "words"),
     [
