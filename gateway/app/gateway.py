@@ -187,6 +187,7 @@ class Gateway:
             once=self.once,
             capped=self.paying.watch_caps.reached if self.paying.watch_caps else None,
             also_told=compat.balance if "stripeflare" in self.settings.compat else None,
+            cors=self.settings.cors,
         )
 
     def _compat_paths(self) -> tuple[str, ...]:
@@ -199,7 +200,7 @@ class Gateway:
             cookies=self.identity.cookies,
             public_url=self.settings.public_url,
             presets=stripe.choice.presets if stripe else (),
-            recognises=stripe is not None and stripe.login_by_payment != "off",
+            recognises=self.paying.log_in is not None and self.paying.log_in.mode != "off",
             header=self.settings.tokens.header,
             compat=self.settings.compat,
         )
@@ -259,6 +260,7 @@ class Gateway:
         """
         self._opened.push_async_callback(asyncio.to_thread, self._request_log.close)
         self._opened.push_async_callback(self.proxy.close)
+        self._opened.push_async_callback(self.identity.close)
         self._opened.push_async_callback(self.look_back.close)
         self._opened.push_async_callback(self.paying.leave)
         self._opened.push_async_callback(self.limits.close)
