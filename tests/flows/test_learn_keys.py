@@ -4,6 +4,7 @@ import asyncio
 import json
 from typing import Any
 
+import jwt
 import pytest
 
 from gateway.core.jwts import Issuer
@@ -57,7 +58,7 @@ async def test_they_are_asked_for_once_by_all_who_wait_and_a_leaver_ends_nothing
     publisher.gate.set()
     found = await asyncio.gather(*waiting, return_exceptions=True)
     assert isinstance(found[0], asyncio.CancelledError)
-    assert None not in found
+    assert all(isinstance(key, jwt.PyJWK) for key in found[1:])
     assert len(publisher.asked) == 1
 
 
@@ -140,7 +141,7 @@ async def test_an_issuer_says_itself_where_they_are_and_only_of_itself() -> None
     publisher, oidc = Publisher(), Issuer("own", "https://login.example/", frozenset(("RS256",)))
     where = "https://login.example/.well-known/openid-configuration"
     answers: list[Any] = [
-        {"issuer": "https://evil.example"},
+        {"issuer": "https://evil.example", "jwks_uri": "https://keys.example/"},
         {"issuer": oidc.url},
         {"issuer": oidc.url, "jwks_uri": 7},
         [],

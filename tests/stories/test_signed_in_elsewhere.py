@@ -207,6 +207,19 @@ async def test_the_older_secret_of_supabase_is_a_verifier_of_its_own(tmp_path: P
         assert who.asked == 0
 
 
+async def test_a_project_that_moves_to_keys_may_have_both_and_neither_is_the_other(tmp_path: Path) -> None:
+    secret = "Kq3TzL8wN5vR2xK7mB4yH9cJ6dF1gS0pW8eT"
+    async with provider("supabase") as who:
+        issuers = [who.settings(name="older", hs256_secret=secret), who.settings()]
+        identity = {"private_addresses": True, "issuers": issuers}
+        async with staged("relay", tmp_path, identity=identity) as stage, ClientSession() as session:
+            for token, expected in (
+                (hs256(who.claims("user_ann"), secret.encode()), 402), (who.token(), 402),
+                (hs256(who.claims("user_ann"), pem(rsa_key(1))), 401),
+            ):  # fmt: skip
+                assert await status(session, f"{stage.url}/weather/x", bearer(token)) == expected
+
+
 # --- deny by default --------------------------------------------------------------------------------------------------
 
 
