@@ -23,6 +23,7 @@ from gateway.web.amounts import ChoosePlace
 from gateway.web.answers import drop_what_was_invented
 from gateway.web.auto_top_up import AutoPlace
 from gateway.web.codes import CodePlace
+from gateway.web.entrance import EntrancePlace
 from gateway.web.guard import Handler, continue_at_once, entered, guarded, preflights, refuse_other_sites
 from gateway.web.letters import LetterPlace
 from gateway.web.pages import Pages
@@ -33,6 +34,7 @@ from gateway.web.status import AdminPlace
 from gateway.web.subscriptions import SubscriptionPlace
 from gateway.web.token_page import TokenPage
 from gateway.web.tokens import TokenPlace
+from gateway.web.told_tokens import SpentOfCaps
 from gateway.web.visitors import Visitors
 from gateway.web.wallet import WalletPlace
 from gateway.web.webhooks import WebhookPlace
@@ -44,8 +46,8 @@ OPEN = frozenset(
     ("/-/style.css", STOP_PATH, "/-/paid", "/-/pricing", "/.well-known/pricing.json", "/-/llms.txt", "/-/openapi.json")
 )
 """For everybody, also where outside providers vouch for callers: what tells nothing of anybody, and what brings a proof
-of its own (besides webhooks: the page after a payment, with its sealed cookie, by
-when the provider's session may be over; the address in a letter). A test walks all others."""
+of its own (besides webhooks: the page after a payment, with its sealed cookie, by when the provider's session may be
+over; the address in a letter). A test walks all others."""
 _FOR_PROGRAMS = ("/-/api/", "/-/me", "/-/rotate-token")
 """Where these begin, pages of sites that `cors` lists may call."""
 _ANYTHING = r"[\s\S]*"  # aiohttp matches decoded paths, and its usual `.*` stops at an encoded line feed
@@ -133,6 +135,7 @@ class Addresses:
             subscriptions=subscriptions,
             codes=paying.log_in is not None and paying.log_in.mode == "on",
             roots=identity.aliases,
+            hand_out=gateway.hand_out,
         )
 
     def _add_wallet(self, wallet: WalletPlace) -> None:
@@ -154,6 +157,10 @@ class Addresses:
         self._add("GET", "/-/wallet/statement.csv", wallet.statement)
         self._add("GET", "/-/paid", pages.paid)
         self._add("GET", "/-/style.css", pages.style)
+        entrance = EntrancePlace(gateway.templates, self._visitors)
+        self._add("GET", "/-/wallet/enter", entrance.show)
+        self._add("POST", "/-/wallet/enter", entrance.enter)
+        self._add("POST", "/-/wallet/leave", entrance.leave)
         if paying.payments is not None:
             self._add("GET", "/-/wallet/receipt", wallet.receipt)
 
@@ -168,6 +175,7 @@ class Addresses:
             currency=self._settings.currency,
             payment_url=paying.top_up.payment_url,
             email_masked=gateway.identity.email_masked,
+            spent=SpentOfCaps(credit_lines(self._settings), gateway.clock, zone=self._settings.caps.time_zone),
         )
         self._add("GET", "/-/api/v1/tokens", tokens.all)
         self._add("POST", "/-/api/v1/tokens", tokens.create)
@@ -188,6 +196,7 @@ class Addresses:
             hand_out=gateway.hand_out,
             clock=gateway.clock,
             currency=self._settings.currency,
+            routes=lambda: gateway.serve.routes,
         )
         self._add("GET", "/-/wallet/tokens", page.show)
         self._add("POST", "/-/wallet/tokens", page.act)

@@ -204,7 +204,7 @@ def person(token: Unverified, issuer: Issuer, *, now: float) -> Person:
     subject = claims.get("sub")
     if not isinstance(subject, str) or not 0 < len(subject) <= _SUBJECT_CHARACTERS_MAX or not subject.isprintable():
         raise NotAccepted("its sub names nobody")
-    return Person(issuer.name, subject, until, MappingProxyType(dict(claims)))
+    return Person(issuer.url, subject, until, MappingProxyType(dict(claims)))
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------

@@ -209,6 +209,7 @@ async def test_the_older_secret_of_supabase_is_a_verifier_of_its_own(tmp_path: P
 
 async def test_a_project_that_moves_to_keys_may_have_both_and_neither_is_the_other(tmp_path: Path) -> None:
     secret = "Kq3TzL8wN5vR2xK7mB4yH9cJ6dF1gS0pW8eT"
+    accounts = set()
     async with provider("supabase") as who:
         issuers = [who.settings(name="older", hs256_secret=secret), who.settings()]
         identity = {"private_addresses": True, "issuers": issuers}
@@ -217,7 +218,10 @@ async def test_a_project_that_moves_to_keys_may_have_both_and_neither_is_the_oth
                 (hs256(who.claims("user_ann"), secret.encode()), 402), (who.token(), 402),
                 (hs256(who.claims("user_ann"), pem(rsa_key(1))), 401),
             ):  # fmt: skip
-                assert await status(session, f"{stage.url}/weather/x", bearer(token)) == expected
+                async with session.get(f"{stage.url}/weather/x", headers=bearer(token)) as answer:
+                    assert answer.status == expected
+                    accounts.add((await answer.json()).get("account"))
+    assert len(accounts - {None}) == 1, "and both speak of the same people"
 
 
 # --- deny by default --------------------------------------------------------------------------------------------------

@@ -25,14 +25,18 @@ Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256
 
 
 class IssuerShape(Shape):
-    name: Annotated[Name, Field(description="What routes call it; unique. Who a caller is hangs on it: keep it.")]
+    name: Annotated[Name, Field(description="What routes call it; unique.")]
     preset: Annotated[
         Literal["clerk", "auth0", "supabase"] | None,
         Otherwise("none"),
         Field(description="Whose ways are taken for what is not said here."),
     ] = None
     issuer: Annotated[
-        EndpointText, Field(description="What `iss` says in its tokens, exactly, with or without a slash at its end.")
+        EndpointText,
+        Field(
+            description="What `iss` says in its tokens, exactly, with or without a slash at its "
+            "end. With another, everybody is somebody else."
+        ),
     ]
     jwks_url: Annotated[
         EndpointText | None,
