@@ -24,7 +24,7 @@ from gateway.web.answers import drop_what_was_invented
 from gateway.web.auto_top_up import AutoPlace
 from gateway.web.codes import CodePlace
 from gateway.web.entrance import EntrancePlace
-from gateway.web.guard import Handler, continue_at_once, guarded, refuse_other_sites
+from gateway.web.guard import Handler, continue_at_once, entered, guarded, preflights, refuse_other_sites
 from gateway.web.letters import LetterPlace
 from gateway.web.pages import Pages
 from gateway.web.price_list import PriceListPlace
@@ -42,6 +42,14 @@ from gateway.web.webhooks import WebhookPlace
 if TYPE_CHECKING:
     from gateway.app.gateway import Gateway
 
+OPEN = frozenset(
+    ("/-/style.css", STOP_PATH, "/-/paid", "/-/pricing", "/.well-known/pricing.json", "/-/llms.txt", "/-/openapi.json")
+)
+"""For everybody, also where outside providers vouch for callers: what tells nothing of anybody, and what brings a proof
+of its own (besides webhooks: the page after a payment, with its sealed cookie, by when the provider's session may be
+over; the address in a letter). A test walks all others."""
+_FOR_PROGRAMS = ("/-/api/", "/-/me", "/-/rotate-token")
+"""Where these begin, pages of sites that `cors` lists may call."""
 _ANYTHING = r"[\s\S]*"  # aiohttp matches decoded paths, and its usual `.*` stops at an encoded line feed
 
 
@@ -83,6 +91,10 @@ class Addresses:
         if self._gateway.paying.replenish is not None:
             self._add_auto_top_up(auto)
         self._add_webhooks()
+        if self._settings.cors is not None:
+            for path in _FOR_PROGRAMS:
+                below = f"{{rest:{_ANYTHING}}}" if path.endswith("/") else ""
+                self._add("OPTIONS", path + below, preflights(self._settings.cors), open=True)
         for prefix in RESERVED_PREFIXES:
             self._add("*", f"{prefix}{{rest:{_ANYTHING}}}", _nothing_here)
 
@@ -174,8 +186,9 @@ class Addresses:
         self._add("POST", "/-/rotate-token", tokens.rotate_own)
         self._add("GET", "/-/me", tokens.me)
         if "stripeflare" in self._settings.compat:
-            self._add("*", compat.ME, self._unless_a_route_serves_it(tokens.me))
-            self._add("*", compat.ROTATE, self._unless_a_route_serves_it(tokens.rotate_own, ("POST",)))
+            me, rotate = self._entered(tokens.me), self._entered(tokens.rotate_own)
+            self._add("*", compat.ME, self._unless_a_route_serves_it(me), open=True)
+            self._add("*", compat.ROTATE, self._unless_a_route_serves_it(rotate, ("POST",)), open=True)
         page = TokenPage(
             templates=gateway.templates,
             visitors=self._visitors,
@@ -202,7 +215,7 @@ class Addresses:
         for path, (alias, handler) in prices.addresses().items():
             self._add("GET", path, handler)
             if alias in settings.price_list_aliases:
-                self._add("*", alias, self._unless_a_route_serves_it(handler))
+                self._add("*", alias, self._unless_a_route_serves_it(handler), open=True)
 
     def _add_quotes(self) -> None:
         gateway, identity = self._gateway, self._gateway.identity
@@ -265,7 +278,7 @@ class Addresses:
         if webhooks is not None and stripe is not None:
             place = WebhookPlace(webhooks)
             for path in ("/-/webhooks/stripe", *stripe.webhook_aliases):
-                self._add("POST", path, place.receive)
+                self._add("POST", path, place.receive, open=True)
 
     # --- how ----------------------------------------------------------------------------------------------------------
 
@@ -282,14 +295,19 @@ class Addresses:
 
         return either
 
-    def _add(self, method: str, path: str, handler: Handler) -> None:
+    def _entered(self, handler: Handler) -> Handler:
+        return entered(handler, self._gateway.identity.callers.require_outsider)
+
+    def _add(self, method: str, path: str, handler: Handler, *, open: bool = False) -> None:
+        """`open`: it needs nobody to vouch for who asks, or sees to that itself."""
         gateway = self._gateway
         bounded = guarded(
-            handler,
+            handler if open or path in OPEN else self._entered(handler),
             report=gateway.report,
             new_id=gateway.new_id,
             tell=gateway.refusals.tell,
             own_origin=None if method == "*" else self._settings.public_url,
+            cors=self._settings.cors if path.startswith(_FOR_PROGRAMS) else None,
         )
         if method == "GET":
             self._app.router.add_get(path, bounded, expect_handler=continue_at_once)  # and HEAD

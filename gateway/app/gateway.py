@@ -189,6 +189,7 @@ class Gateway:
             capped=self.paying.watch_caps.reached if self.paying.watch_caps else None,
             plans=self.identity.plans.of,
             also_told=compat.balance if "stripeflare" in self.settings.compat else None,
+            cors=self.settings.cors,
         )
 
     def _compat_paths(self) -> tuple[str, ...]:
@@ -201,7 +202,7 @@ class Gateway:
             cookies=self.identity.cookies,
             public_url=self.settings.public_url,
             presets=stripe.choice.presets if stripe else (),
-            recognises=stripe is not None and stripe.login_by_payment != "off",
+            recognises=self.paying.log_in is not None and self.paying.log_in.mode != "off",
             header=self.settings.tokens.header,
             compat=self.settings.compat,
         )
@@ -261,6 +262,7 @@ class Gateway:
         """
         self._opened.push_async_callback(asyncio.to_thread, self._request_log.close)
         self._opened.push_async_callback(self.proxy.close)
+        self._opened.push_async_callback(self.identity.close)
         self._opened.push_async_callback(self.look_back.close)
         self._opened.push_async_callback(self.paying.leave)
         self._opened.push_async_callback(self.limits.close)

@@ -1,9 +1,11 @@
 """Who is calling, in one process: tokens, wallets that became one, frozen accounts, and the keys under all of them."""
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gateway.adapters.interprocess.worker import Line, News
+from gateway.adapters.outgoing import HttpDocuments
 from gateway.app.stores import hears_of_others
 from gateway.core import compat
 from gateway.core.keyring import Keyring
@@ -15,11 +17,14 @@ from gateway.flows.follow_plans import FollowPlans
 from gateway.flows.follow_tokens import FollowTokens
 from gateway.flows.freeze import Freezes
 from gateway.flows.identify import Callers
+from gateway.flows.learn_keys import LearnKeys
 from gateway.flows.mask_address import MaskAddress
 from gateway.flows.rotate import CallIn
+from gateway.flows.vouch import Vouch
 from gateway.ports import Clock, Randomness, RateLimits
 from gateway.settings import Settings
 from gateway.web.cookies import Cookies
+from gateway.web.front import Sparing
 
 if TYPE_CHECKING:
     from gateway.app.stores import Records
@@ -55,6 +60,19 @@ class Identity:
         self.freezes = Freezes(book=records.freezes, clock=clock, report=report, root=self.aliases.root)
         self.caps = AccountCaps(book=records.caps, clock=clock, zone=settings.caps.time_zone, root=self.aliases.root)
         self.plans = FollowPlans(book=records.subscriptions, roots=self.aliases, plans=settings.plans)
+        self.documents = HttpDocuments(private=settings.identity.private_addresses)
+        self.keys = {
+            issuer.name: LearnKeys(issuer, documents=self.documents, now=time.monotonic, report=Sparing(report))
+            for issuer in settings.identity.issuers
+            if issuer.secret is None
+        }
+        self.vouch = Vouch(
+            settings.identity.issuers,
+            self.keys,
+            clock=clock,
+            memory_key=randomness.bytes(32),
+            report=Sparing(report),
+        )
         self.callers = Callers(
             mint=TokenMint(keyring, settings.mode),
             peppers=self.peppers,
@@ -67,6 +85,7 @@ class Identity:
             aliases=self.aliases,
             caps=self.caps,
             guesses=self.guesses,
+            vouches=self.vouch if settings.identity.issuers else None,
         )
         self.follow_tokens = FollowTokens(book=records.grants, callers=self.callers, clock=clock)
         self.email_masked = MaskAddress(payers=records.payers, roots=self.aliases, keyring=keyring).of
@@ -79,6 +98,12 @@ class Identity:
             clock=clock,
             report=report,
         )
+
+    async def close(self) -> None:
+        """No keys are fetched any more."""
+        for keys in self.keys.values():
+            await keys.close()
+        await self.documents.close()
 
     def renew(self, was: Settings, now: Settings) -> list[str]:
         """Use these keys from now on; which of them are others than before."""

@@ -181,8 +181,8 @@ class Paying:
 
     def _log_in(self) -> LogIn | None:
         stripe = self._settings.stripe
-        if self.payments is None or stripe is None:
-            return None
+        if self.payments is None or stripe is None or self._settings.identity.issuers:
+            return None  # who is vouched for elsewhere is known already, and two of them never become one by a card
         return LogIn(
             mode=stripe.login_by_payment,
             payments=self.payments,

@@ -1,6 +1,8 @@
 """Who sends a request."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from gateway.core.caps import Cap
 from gateway.core.grants import OwnLimit, Scope
@@ -32,6 +34,10 @@ class Caller:
     """Whether its token does not stand for the account: what is of the holder alone is not for it."""
     token_id: str = ""
     """What its holder calls the token; empty if it is not on record."""
+    claims: Mapping[str, Any] | None = None
+    """What an outside provider says of them; None where nobody is told of it."""
+    is_outside: bool = False
+    """Whether an outside provider says who it is, and not a token of ours."""
 
 
 ANONYMOUS = Caller()

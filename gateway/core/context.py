@@ -19,12 +19,13 @@ from gateway.core.secrets import Secret
 ISSUER = "farebox"
 """Who signs, where no address of ours is known."""
 CONTEXT_SECONDS = 60
+_CLAIM_CHARACTERS_MAX = 1024
 
 
 def fields(id: RequestId, caller: Caller, route: Route, *, issuer: str, traced: bool) -> Fields:
     """The fields of one request. `traced`: it brings a `traceparent` of its own."""
     text = str(id)
-    made = [("Gateway-Request-Id", text)]
+    made = [("Gateway-Request-Id", text), *_claimed(caller, route)]
     account = "" if caller.fresh else caller.account
     if account:
         made.append(("Gateway-Account", account))
@@ -33,6 +34,21 @@ def fields(id: RequestId, caller: Caller, route: Route, *, issuer: str, traced: 
     if not traced:
         moment, number = text[4:16], text[16:]
         made.append(("traceparent", f"00-{moment}0000{number}-{number}-00"))
+    return made
+
+
+def _claimed(caller: Caller, route: Route) -> Fields:
+    """What an outside provider says of the caller, where the route passes it on. What no field can hold is left out."""
+    if not route.pass_claims or caller.claims is None:
+        return []
+    made: Fields = []
+    for name, claim in route.pass_claims:
+        value = caller.claims.get(claim)
+        if isinstance(value, bool):
+            value = "true" if value else "false"
+        text = str(value) if isinstance(value, str | int) else ""
+        if text and len(text) <= _CLAIM_CHARACTERS_MAX and text.isascii() and text.isprintable():
+            made.append((name, text))
     return made
 
 

@@ -12,6 +12,7 @@ credential that the upstream wants of us.
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
+from gateway.core.jwts import holds_jwt
 from gateway.core.limits import Limit, Stand
 from gateway.core.money import Money, MoneySyntax, money_in
 from gateway.core.refusals import BadRequest, PriceTooHigh
@@ -42,20 +43,22 @@ def to_upstream(
     """The fields of a request as the upstream gets them, in the caller's order and spelling; then what the route adds.
 
     A field that holds a token of ours does not pass, whatever its name. Of `Cookie` only the parts that hold one, and
-    those whose name is `cookie` or begins with it and an underscore, are taken out.
+    those whose name is `cookie` or begins with it and an underscore, are taken out; so are, by the rules, the tokens of
+    outside providers.
     """
     fields = list(fields)
     dropped = _NEVER_UPSTREAM | _named_in_connection(fields)
+    cookies = (cookie, *rules.cookies)
     kept: Fields = []
     for name, value in fields:
         lower = name.lower()
         if lower in dropped or lower.startswith(_CLAIMS) or "_" in lower:
             continue
         if lower == "cookie":
-            value = _without_ours(value, cookie)
+            value = _without_ours(value, cookies)
             if not value:
                 continue
-        elif holds_ours(value):
+        elif holds_ours(value) or (lower in rules.jwts and holds_jwt(value)):
             continue
         kept.append((name, value))
     kept = _ruled(kept, rules)
@@ -174,13 +177,13 @@ def _named_in_connection(fields: Iterable[tuple[str, str]]) -> frozenset[str]:
     return frozenset(option.strip().lower() for value in named for option in value.split(",")) - _FRAMING
 
 
-def _without_ours(value: str, cookie: str) -> str:
+def _without_ours(value: str, cookies: Sequence[str]) -> str:
     """A Cookie field less our own cookies; untouched, byte for byte, when it holds none."""
     parts = value.split(";")
-    kept = [part for part in parts if not _is_ours(part, cookie)]
+    kept = [part for part in parts if not _is_ours(part, cookies)]
     return value if len(kept) == len(parts) else ";".join(kept).strip()
 
 
-def _is_ours(part: str, cookie: str) -> bool:
+def _is_ours(part: str, cookies: Sequence[str]) -> bool:
     name = part.partition("=")[0].strip()
-    return name == cookie or name.startswith(cookie + "_") or holds_ours(part)
+    return any(name == cookie or name.startswith(cookie + "_") for cookie in cookies) or holds_ours(part)

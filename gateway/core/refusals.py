@@ -66,6 +66,13 @@ class UnknownToken(Refusal):
     code = "unknown_token"
 
 
+class IdentityRequired(Refusal):
+    """No token of an identity provider was presented, or none that is good. Which, is not said."""
+
+    status = 401
+    code = "identity_required"
+
+
 @dataclass(frozen=True, slots=True)
 class AutoTopUpStands:
     """How the caller's auto top-up stands: why it does not pay just now, and where that can be mended."""
@@ -133,6 +140,14 @@ class CrossSite(Refusal):
 
     status = 403
     code = "cross_site"
+
+
+@dataclass(eq=False)
+class OriginRefused(Refusal):
+    """A page of a site that is not on the list asks a browser to be let in."""
+
+    status = 403
+    code = "origin_refused"
 
 
 @dataclass(eq=False)
@@ -365,6 +380,15 @@ class RecordsUnavailable(Refusal):
     status = 503
     code = "records_unavailable"
     retry_after_seconds: int = 1
+
+
+@dataclass(eq=False)
+class IdentityUnavailable(Refusal):
+    """A token may be good, and the keys of who issued it cannot be had just now."""
+
+    status = 503
+    code = "identity_unavailable"
+    retry_after_seconds: int = 2
 
 
 @dataclass(eq=False)

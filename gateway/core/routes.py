@@ -116,6 +116,10 @@ class FieldRules:
     set: tuple[tuple[str, str], ...] = ()
     add: tuple[tuple[str, str], ...] = ()
     remove: frozenset[str] = frozenset()
+    cookies: tuple[str, ...] = ()
+    """Cookies that are taken out, and those whose name is theirs, an underscore, and more."""
+    jwts: frozenset[str] = frozenset()
+    """Fields that do not pass if they hold a JWT; in small letters."""
 
 
 NO_RULES = FieldRules()
@@ -152,6 +156,14 @@ class Route:
     """Whether it is in the public price list."""
     token_in_query: str | None = None
     """The name under which a token may stand in the query; it goes no further. None: no token may."""
+    public: bool = False
+    """Whether it is open to callers whom no outside provider vouches for, where one is configured."""
+    issuers: tuple[str, ...] | None = None
+    """The outside providers that count here; None: all."""
+    pass_claims: tuple[tuple[str, str], ...] = ()
+    """Fields that the upstream gets, and which claim of an outside provider each holds."""
+    cors: Literal["gateway", "upstream"] = "gateway"
+    """Who tells browsers which pages may ask, where the gateway does at all."""
     methods: Mapping[str, "Route"] = field(default_factory=dict, hash=False)
     """The same route at another price, for the methods that have one; their names in capital letters."""
     plans: Mapping[str, "Route"] = field(default_factory=dict, hash=False)

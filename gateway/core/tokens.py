@@ -41,6 +41,8 @@ class Genuine:
     account: str
     key_id: str
     issued: bool = False
+    outside: bool = False
+    """Whether it is no token of ours, but what an outside provider calls somebody."""
 
 
 class TokenMint:
@@ -77,6 +79,16 @@ class TokenMint:
             return Genuine("", key.id, issued=True)
         at_ms = int.from_bytes(_bytes(found[3])[:6], "big")
         return Genuine(account_id(at_ms, hmac.digest(key.subkey("account"), head.encode(), "sha256")), key.id)
+
+    def outside(self, identity: str) -> Genuine:
+        """The same for somebody whom an outside provider vouches for.
+
+        Their account is derived by the oldest key: a new one must not make another account of somebody whose payment
+        is under way, and with the oldest go the payment links that it sealed.
+        """
+        oldest = self._keyring.keys[-1]
+        derived = hmac.digest(oldest.subkey("outside account"), identity.encode(), "sha256")
+        return Genuine(account_id(0, derived), self._keyring.newest.id, outside=True)
 
 
 def holds_ours(text: str) -> bool:

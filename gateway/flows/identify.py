@@ -8,6 +8,10 @@ cookie. A free route never refuses for a credential and never waits for the reco
 What a token may do by its terms is put together when it is looked up, and stands in the caller: its scope refuses
 here, its limits and caps where all of them are. A free route is open to every token.
 
+Where outside providers are configured, a route that is not `public` is only for whom one of them vouches; no token of
+ours is one. Such a caller has an account that is derived from who they are there, and from the first payment on a row,
+as a token has: so all that is true of tokens is true of them.
+
 What was recognised is remembered, the oldest forgotten first: a token costs one short keyed hash from its second
 request on (an HMAC through OpenSSL takes 5 µs, a keyed BLAKE2 0.6). `forget` is called where a row was written, by
 this process or another. What is remembered is the account that the token was made for: an account that is an alias of
@@ -19,7 +23,7 @@ the token itself can tell: so it is known what each key is still needed for.
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from hashlib import blake2b
@@ -27,10 +31,21 @@ from hashlib import blake2b
 from gateway.core import grants, query_tokens, tokens
 from gateway.core.callers import ANONYMOUS, Caller
 from gateway.core.headers import prefers_html
-from gateway.core.refusals import AccountFrozen, RecordsUnavailable, TokenOutOfScope, UnknownToken
+from gateway.core.refusals import AccountFrozen, IdentityRequired, RecordsUnavailable, TokenOutOfScope, UnknownToken
 from gateway.core.routes import Route
 from gateway.core.tokens import Credential, Genuine, Peppers, TokenMint
-from gateway.ports import Caps, Clock, Credentials, Exchange, Frozen, Guesses, Looks, Randomness, TokenRow
+from gateway.ports import (
+    Caps,
+    Clock,
+    Credentials,
+    Exchange,
+    Frozen,
+    Guesses,
+    Looks,
+    Randomness,
+    TokenRow,
+    Vouches,
+)
 
 _REMEMBERED_MAX = 100_000
 
@@ -52,7 +67,9 @@ class Callers:
         aliases: Looks | None = None,
         caps: Caps | None = None,
         guesses: Guesses | None = None,
+        vouches: Vouches | None = None,
     ) -> None:
+        self._vouches = vouches
         self._caps = caps
         self._zone = caps.zone if caps is not None else "UTC"
         self._guesses = guesses
@@ -73,8 +90,19 @@ class Callers:
         self._forgotten = 0
 
     async def identify(self, exchange: Exchange, route: Route) -> Caller:
-        """The caller of this request. Raises UnknownToken, AccountFrozen, TokenOutOfScope, RateLimited if it costs."""
+        """The caller of this request. Raises UnknownToken, AccountFrozen, TokenOutOfScope, RateLimited if it costs.
+
+        Raises IdentityRequired, IdentityUnavailable.
+        """
         refused_place, free = None, route.price.free
+        if self._vouches is not None and not (free and route.public):
+            outsider = await self.outsider(
+                exchange.headers, exchange.cookies, route.issuers, free=free, claims=bool(route.pass_claims)
+            )
+            if outsider is not None:
+                return outsider if free else self._admitted(outsider, exchange, route)
+            if not route.public:
+                raise IdentityRequired()
         for credential in self._presented(exchange, route):
             key = self._key(credential.value)
             found = self._remembered.get(key)
@@ -84,12 +112,7 @@ class Callers:
                 else:
                     found = await self._look_up(credential.value, key, exchange.peer)
             if found is not None and (caller := self._caller(found)) is not None:
-                if not free:
-                    if self._frozen.holds(caller.account):
-                        raise AccountFrozen(caller.account)
-                    if caller.scope is not None and not caller.scope.allows(route.name, exchange.method):
-                        raise TokenOutOfScope()
-                return caller
+                return caller if free else self._admitted(caller, exchange, route)
             refused_place = refused_place or credential.place
         if free:
             return ANONYMOUS
@@ -98,6 +121,49 @@ class Callers:
         if refused_place in ("header", "query") or (refused_place and not prefers_html(exchange.headers)):
             raise UnknownToken()
         return self.fresh()
+
+    def _admitted(self, caller: Caller, exchange: Exchange, route: Route) -> Caller:
+        """Where something is to be paid. Raises AccountFrozen, TokenOutOfScope."""
+        if self._frozen.holds(caller.account):
+            raise AccountFrozen(caller.account)
+        if caller.scope is not None and not caller.scope.allows(route.name, exchange.method):
+            raise TokenOutOfScope()
+        return caller
+
+    async def outsider(
+        self,
+        headers: Mapping[str, str],
+        cookies: Mapping[str, str],
+        issuers: Sequence[str] | None = None,
+        *,
+        free: bool = False,
+        claims: bool = False,
+    ) -> Caller | None:
+        """Whom an outside provider vouches for; None if none does. With their `claims`, where somebody is told of them.
+
+        Raises IdentityUnavailable, and RecordsUnavailable where it is not `free`.
+        """
+        person = await self._vouches.known(headers, cookies, issuers) if self._vouches is not None else None
+        if person is None:
+            return None
+        identity = person.identity
+        key = self._key(identity)
+        found = self._remembered.get(key)
+        if found is None:
+            genuine = self._mint.outside(identity)
+            try:
+                found = await self._read_up(genuine, identity, key)
+            except RecordsUnavailable:
+                if not free:
+                    raise
+                found = self._unread(genuine, identity)
+        caller = self._caller(found) if found is not None else None
+        return replace(caller, claims=person.claims) if caller is not None and claims else caller
+
+    async def require_outsider(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> None:
+        """Raises IdentityRequired where outside providers are configured and none of them vouches."""
+        if self._vouches is not None and await self.outsider(headers, cookies) is None:
+            raise IdentityRequired()
 
     def _presented(self, exchange: Exchange, route: Route) -> list[Credential]:
         """What may be a token. Raises TokenInQuery for one that stands in the address and may not."""
@@ -132,8 +198,9 @@ class Callers:
         if self._guesses is not None:
             self._guesses.check(peer)
         genuine = self._mint.recognise(token)
-        if genuine is None:
-            return None
+        return None if genuine is None else await self._read_up(genuine, token, key)
+
+    async def _read_up(self, genuine: Genuine, token: str, key: bytes) -> "_Known | None":
         before, pepper_id = self._forgotten, self._peppers.newest_id
         digests = self._peppers.digests(token)
         row = await self._row(genuine, token, digests, pepper_id)
@@ -153,6 +220,10 @@ class Callers:
             with suppress(RecordsUnavailable):
                 return await self._look_up(token, key, "")
             return None
+        return self._unread(genuine, token)
+
+    def _unread(self, genuine: Genuine, token: str) -> "_Known":
+        """As if nothing were on record of it."""
         return _Known(_read(genuine, self._peppers.digest(token), self._peppers.newest_id, None, self._zone), None)
 
     def _caller(self, known: "_Known") -> Caller | None:
@@ -203,8 +274,9 @@ class Callers:
         if list(found) != digests[:1] or rows[0].key_id != genuine.key_id:
             with suppress(RecordsUnavailable):  # it is found as it is, too
                 older = [digest for digest in digests[1:] if digest in found]
+                last = "" if genuine.outside else token[-grants.LAST_CHARS :]
                 await self._credentials.redigest(
-                    digests[0], older, pepper_id=pepper_id, key_id=genuine.key_id, last=token[-grants.LAST_CHARS :]
+                    digests[0], older, pepper_id=pepper_id, key_id=genuine.key_id, last=last
                 )
         return min(rows, key=lambda row: (not row.revoked, row.line[0].created_ms if row.line else 0))
 
@@ -268,7 +340,7 @@ class Callers:
 
 def _read(genuine: Genuine, digest: bytes, pepper_id: str, row: TokenRow | None, zone: str) -> Caller:
     if row is None:
-        return Caller(genuine.account, digest, tokens.tag(digest), pepper_id=pepper_id)
+        return Caller(genuine.account, digest, tokens.tag(digest), pepper_id=pepper_id, is_outside=genuine.outside)
     line = row.line
     return Caller(
         row.account,
@@ -282,6 +354,7 @@ def _read(genuine: Genuine, digest: bytes, pepper_id: str, row: TokenRow | None,
         is_narrowed=bool(line) and not line[0].is_plain,
         is_viewer=grants.sees_all(line),
         token_id=line[0].id if line else "",
+        is_outside=genuine.outside,
     )
 
 

@@ -10,16 +10,19 @@ When the ledger is down a priced request is refused before it reaches the upstre
 import asyncio
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from dataclasses import replace
 
 from gateway.core import headers, targets
+from gateway.core.answers import Answer
 from gateway.core.callers import ANONYMOUS, Caller
+from gateway.core.cors import Cors, is_preflight
 from gateway.core.headers import Fields
 from gateway.core.idempotency import FIELD
 from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.places import Places
-from gateway.core.pricing import LOOKED_AT_BYTES_MAX, AnyPrice, MeteredPrice, first_hold
-from gateway.core.refusals import CapReached, PaymentRequired, Refusal
+from gateway.core.pricing import LOOKED_AT_BYTES_MAX, AnyPrice, MeteredPrice, Price, first_hold
+from gateway.core.refusals import CapReached, OriginRefused, PaymentRequired, Refusal
 from gateway.core.routes import Route, RouteTable
 from gateway.core.targets import Target
 from gateway.core.use_meters import UseMeter
@@ -46,8 +49,10 @@ class Serve:
         capped: Callable[[str, CapReached], None] | None = None,
         also_told: Callable[[Money], Fields] | None = None,
         plans: Callable[[str], Collection[str]] | None = None,
+        cors: Cors | None = None,
     ) -> None:
         self._plans = plans or _no_plans
+        self._cors = cors
         self._capped = capped or _unheard
         self._also_told = also_told
         self._once = once
@@ -64,12 +69,23 @@ class Serve:
 
     async def serve(self, exchange: Exchange) -> None:
         """Serve one request from first byte to settled account; never raises a Refusal."""
-        caller, route, leave = ANONYMOUS, None, None
+        caller, route, leave, plain, asks_first = ANONYMOUS, None, None, exchange.fields, False
         try:
+            if self._cors is not None:
+                exchange.fields = plain + self._cors.fields(exchange.headers)
             exchange.check()
             target = targets.read(exchange.target, method=exchange.method, host=exchange.host)
             route = self.routes.match(target).for_method(exchange.method)
-            caller = await self._callers.identify(exchange, route)
+            if self._cors is not None:
+                if route.cors == "upstream":
+                    exchange.fields = plain
+                asks_first = is_preflight(exchange.method, exchange.headers)
+                if asks_first and route.cors == "gateway":
+                    await self._tell_browser(exchange, self._cors)
+                    return
+                if asks_first:
+                    route = _of_nobody(route)
+            caller = ANONYMOUS if asks_first else await self._callers.identify(exchange, route)
             if route.plans:
                 route = route.for_plans(self._plans(caller.account))
             if route.limits or caller.limits:
@@ -111,6 +127,14 @@ class Serve:
             await exchange.answer(meter, _nothing_to_record)
         finally:
             self._places.leave(route)
+
+    async def _tell_browser(self, exchange: Exchange, cors: Cors) -> None:
+        """A browser asks before it sends: nobody is asked who they are, and it costs nothing. Raises OriginRefused."""
+        allowed = cors.preflight(exchange.headers)
+        if allowed is None:
+            raise OriginRefused()
+        own = [field for field in exchange.fields if field[0] == "Gateway-Request-Id"]
+        await exchange.replay(Answer(204, [*own, *allowed], b""))
 
     async def _sell(
         self, exchange: Exchange, caller: Caller, route: Route, target: Target, kept: Keeps | None = None
@@ -216,6 +240,11 @@ class Serve:
         length = None if "Transfer-Encoding" in says else int(says.get("Content-Length", "0"))
         looks = price.looks_inside and says.get("Content-Encoding", "identity").lower() == "identity"
         return price.ceiling_for(length, await exchange.body_ahead(LOOKED_AT_BYTES_MAX) if looks else None)
+
+
+def _of_nobody(route: Route) -> Route:
+    """The same for a browser that asks before it sends, where the upstream tells it: free, and of nobody."""
+    return replace(route, price=Price(Money.zero(route.price.ceiling.currency)), methods={}, plans={}, pass_claims=())
 
 
 async def _either(event: asyncio.Event, seconds: float | None) -> None:

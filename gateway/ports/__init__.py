@@ -23,6 +23,7 @@ from gateway.ports.identity import (
 )
 from gateway.ports.ledger import CapLines, Desk, Entries, Ledger, RequestUnderWay, RequestUnknown
 from gateway.ports.limits import Admits, Admitted, Guesses, LimitsDown, RateLimits
+from gateway.ports.outside import Document, Documents, KeySets, NotFetched, Vouches
 from gateway.ports.payments import (
     AutoTopUps,
     CreditLine,
@@ -92,6 +93,8 @@ __all__ = [
     "CreditLine",
     "CreditLines",
     "Desk",
+    "Document",
+    "Documents",
     "Entries",
     "Exchange",
     "ForgetsGrants",
@@ -112,6 +115,7 @@ __all__ = [
     "KeptFile",
     "KeyClaims",
     "KeyRoll",
+    "KeySets",
     "Ledger",
     "LedgerStore",
     "Lender",
@@ -119,6 +123,7 @@ __all__ = [
     "Links",
     "Looks",
     "Mails",
+    "NotFetched",
     "NotSent",
     "NotTaken",
     "Offers",
@@ -160,6 +165,7 @@ __all__ = [
     "Till",
     "TokenBook",
     "TokenRow",
+    "Vouches",
     "Watermarks",
     "WritesLetters",
 ]

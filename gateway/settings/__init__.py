@@ -13,7 +13,7 @@ The way of a setting, one file each:
 - `building` turns the checked shape into `values`; `remarks` says what is allowed but worth a word.
 
 What concerns the relay has forms and rules of its own, `relay_forms` and `relay_rules`; all about limits
-is in `limiting`.
+is in `limiting`, and what is made of outside providers and of CORS in `identifying` and `identity_rules`.
 
 Mistakes are gathered on the way in a report (`mistakes`), which never shows a secret (`masking`), and raised together
 at the end. Secrets are made last, when all else is right, so that a mistake leaves nothing behind.
@@ -30,6 +30,7 @@ from gateway.settings import (
     environment,
     extras_rules,
     forms,
+    identity_rules,
     keys,
     limiting,
     price_lists,
@@ -155,7 +156,8 @@ def _settings(root: Node, environ: Mapping[str, str], report: Report, *, base: P
     shape = checking.check(root, report)
     draft = Draft(root, report, base)
     report.secrets.update(text for _, text in draft.secrets())
-    for rule in (*rules.ALL, *price_rules.ALL, *relay_rules.ALL, *limiting.ALL, *extras_rules.ALL, *keys.ALL):
+    every = (rules, price_rules, relay_rules, limiting, extras_rules, identity_rules, keys)
+    for rule in (rule for some in every for rule in some.ALL):
         rule(draft)
     if (url := draft.read(forms.database, "store")) and (password := forms.password_of(url)):
         report.secrets.add(password)

@@ -23,7 +23,7 @@ from gateway.core.routes import (
     UpstreamCredential,
 )
 from gateway.core.secrets import Secret
-from gateway.settings import forms, limiting, payable, pricing, relay_forms, secret_files
+from gateway.settings import forms, identifying, limiting, payable, pricing, relay_forms, secret_files
 from gateway.settings.shapes import GatewayShape
 from gateway.settings.shapes.extras import GeoShape, MailShape
 from gateway.settings.shapes.payments import AutoTopUpShape, NoticesShape, PlanShape, StripeShape
@@ -63,6 +63,7 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
     listen = relay_forms.listener(shape.listen)
     proxies = [relay_forms.proxy(text) for text in shape.trusted_proxies]
     upstreams = {name: _upstream(name, upstream, base) for name, upstream in shape.upstreams.items()}
+    everywhere = limiting.limits(shape.limits.everywhere, "")
     return Settings(
         mode=shape.mode,
         environment=shape.environment or ("production" if shape.mode == "live" else "development"),
@@ -84,10 +85,12 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
         plans=tuple(_plan(name, plan) for name, plan in shape.plans.items()),
         compat=frozenset(shape.compat),
         tokens=_tokens(shape.tokens),
+        identity=identifying.identity(shape.identity),
+        cors=identifying.cors(shape),
         secrets=_secrets(shape, files),
         upstreams=MappingProxyType(upstreams),
         routes=RouteTable(
-            _route(route, upstreams, _prices(route, shape), limiting.limits(shape.limits.everywhere, ""))
+            identifying.closed(_route(route, upstreams, _prices(route, shape), everywhere), shape)
             for route in shape.routes
         ),
         price_list_aliases=tuple(dict.fromkeys(shape.price_list.aliases)),
@@ -327,6 +330,10 @@ def _route(
         durability=shape.durability,
         once=shape.idempotency == "gateway",
         token_in_query=shape.token_in_query,
+        public=shape.public,
+        issuers=tuple(shape.issuers) or None,
+        pass_claims=tuple(shape.pass_claims.items()),
+        cors=shape.cors,
         owner=shape.owner,
         listed=shape.listed,
     )

@@ -379,6 +379,13 @@ def field_name(text: str) -> str:
     return text
 
 
+def claim(text: str) -> str:
+    """A name in a token, or what one says: of an audience, a party."""
+    if not 0 < len(text) <= 255 or not text.isprintable() or text != text.strip():
+        raise ValueError("it is of 1 to 255 printable characters, without blanks around them")
+    return text
+
+
 def cookie_name(text: str) -> str:
     if not _COOKIE_NAME.fullmatch(text):
         raise ValueError(f"{shown(text)} is not the name of a cookie: use letters, digits, `_` and `-`")

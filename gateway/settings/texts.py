@@ -195,6 +195,8 @@ RelayedValues = Annotated[
 ]
 QueryName = Annotated[str, _check(relay_forms.query_name), Form("query name", "api_key")]
 UserText = Annotated[str, _check(relay_forms.user), Form("user name", "gateway", private=True)]
+ClaimText = Annotated[str, _check(forms.claim), Form("text", "https://app.example.com")]
+ClaimName = Annotated[str, _check(forms.claim), Form("name of a claim", "sub")]
 FieldName = Annotated[str, _check(forms.field_name), Form("header name", "Authorization")]
 CookieName = Annotated[str, _check(forms.cookie_name), Form("cookie name", "gateway_token")]
 SecretText = Annotated[Secret, _hidden(forms.secret), Form("secret", "…", secret=True), _SECRET_SCHEMA]

@@ -8,7 +8,9 @@ from typing import Literal
 
 from gateway.core.auto_top_ups import Ceilings
 from gateway.core.compat import Compat
+from gateway.core.cors import Cors
 from gateway.core.countries import CountryRule
+from gateway.core.jwts import Issuer
 from gateway.core.limits import Rate
 from gateway.core.money import Money
 from gateway.core.plans import Plan
@@ -200,6 +202,14 @@ class GeoSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class IdentitySettings:
+    """Who vouches for callers. Without issuers, nobody needs to."""
+
+    issuers: tuple[Issuer, ...]
+    private_addresses: bool
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """How events that are not requests are written."""
 
@@ -241,6 +251,8 @@ class Settings:
     compat: frozenset[Compat]
     """Whose callers and upstreams are served as they are used to."""
     tokens: TokenSettings
+    identity: IdentitySettings
+    cors: Cors | None
     secrets: SecretSettings
     upstreams: Mapping[str, Upstream]
     routes: RouteTable

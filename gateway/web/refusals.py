@@ -43,6 +43,13 @@ WORDS: dict[type[Refusal], Words] = {
         "The access token is not valid",
         lambda r: "It was not made here, has expired, or was revoked. Send the request without it to get a new one.",
     ),
+    no.IdentityRequired: Words(
+        "Sign in first",
+        lambda r: (
+            "This address is only for who is signed in. Send a token of the identity provider that has not expired; "
+            "nothing was charged."
+        ),
+    ),
     no.PaymentRequired: Words(
         "Payment required",
         lambda r: (
@@ -64,6 +71,9 @@ WORDS: dict[type[Refusal], Words] = {
             f"This request costs up to {r.price}, and of {_cap(r)} {r.left} is left. Paying does not change that. "
             + (f"It begins anew at {_moment(r.resets_ms)}." if r.resets_ms is not None else "It does not begin anew.")
         ),
+    ),
+    no.OriginRefused: Words(
+        "This site may not call here", lambda r: "The operator has not listed it. Nothing was done or charged."
     ),
     no.CountryRefused: Words(
         "No payments are taken from here",
@@ -163,6 +173,10 @@ WORDS: dict[type[Refusal], Words] = {
     ),
     no.RecordsUnavailable: Words(
         "The gateway is not ready", lambda r: "Its records cannot be read just now. Nothing was charged; try again."
+    ),
+    no.IdentityUnavailable: Words(
+        "Nobody can be recognised just now",
+        lambda r: "The keys of the identity provider cannot be had. Nothing was charged; try again.",
     ),
     no.PaymentServiceUnavailable: Words(
         "Payment service temporarily unavailable", lambda r: "The payment page cannot be reached just now. Try again."

@@ -73,6 +73,8 @@ class TokenPage:
     async def _done(self, caller: Caller, fields: dict[str, str]) -> Made | None:
         action, id = fields.get("action"), fields.get("id", "")
         whose = (caller.account, caller.token_id)
+        if action in ("revoke", "rotate"):
+            self._tokens.keep_outside(caller, id)
         if action == "revoke":
             await self._hand_out.revoke(*whose, id)
             return None

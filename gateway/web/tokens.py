@@ -13,7 +13,7 @@ from aiohttp import web
 from gateway.core.callers import Caller
 from gateway.core.grant_wishes import MEMBERS
 from gateway.core.limits import Rate
-from gateway.core.refusals import BadRequest, PaymentServiceUnavailable, RateLimited
+from gateway.core.refusals import BadRequest, PaymentServiceUnavailable, RateLimited, TokenConflict
 from gateway.flows.hand_out import HandOut, Made
 from gateway.ports import Clock, Ledger, RateLimits
 from gateway.web.answers import OwnAnswer
@@ -86,6 +86,7 @@ class TokenPlace:
     async def revoke(self, request: web.Request) -> web.StreamResponse:
         """`DELETE /-/api/v1/tokens/{id}`."""
         caller = await self._visitors.bearer(request)
+        self.keep_outside(caller, request.match_info["id"])
         await self._hand_out.revoke(caller.account, caller.token_id, request.match_info["id"])
         shown = {"id": request.match_info["id"], "state": "revoked"}
         return _json(shown)
@@ -93,6 +94,7 @@ class TokenPlace:
     async def rotate(self, request: web.Request) -> web.StreamResponse:
         """`POST /-/api/v1/tokens/{id}/rotate`."""
         caller = await self._visitors.bearer(request)
+        self.keep_outside(caller, request.match_info["id"])
         await self.admit(caller)
         made = await self._hand_out.rotate(caller.account, caller.token_id, request.match_info["id"])
         return self._rotated(request, made, own=made.grant.id == caller.token_id)
@@ -100,6 +102,7 @@ class TokenPlace:
     async def rotate_own(self, request: web.Request) -> web.StreamResponse:
         """`POST /-/rotate-token`: another secret for the token that is presented; five at once get the same one."""
         caller = await self._visitors.bearer(request)
+        self.keep_outside(caller, caller.token_id)
         await self.admit(caller)
         return self._rotated(request, await self._hand_out.rotate_own(caller), own=True)
 
@@ -121,6 +124,11 @@ class TokenPlace:
                 "tokens": await self.held(caller),
             }
         )
+
+    def keep_outside(self, caller: Caller, id: str) -> None:
+        """Who is vouched for elsewhere has no token here that could be another, or end. Raises TokenConflict."""
+        if caller.is_outside and id == caller.token_id:
+            raise TokenConflict("it stands for how you signed in, and your provider sees to that")
 
     async def admit(self, caller: Caller) -> None:
         """Whoever has paid may change something, not too often. Raises BadRequest, RateLimited."""

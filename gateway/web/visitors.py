@@ -48,6 +48,9 @@ class Visitors:
 
     async def known(self, request: web.Request) -> Caller | None:
         """Whoever this browser or program is, by the same rules as on a route; None for a stranger."""
+        outsider = await self.callers.outsider(request.headers, request.cookies)
+        if outsider is not None:
+            return outsider
         for credential in self._candidates(request):
             caller = await self.callers.known(credential.value, request.remote or "")
             if caller is not None:

@@ -1,14 +1,16 @@
-"""Messages reach where they are meant to go, and nowhere inside."""
+"""Messages reach where they are meant to go, and documents come from where they are, and nothing from inside."""
 
+import asyncio
 import socket
+import zlib
 from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from gateway.adapters.outgoing import HttpSender, is_public
-from gateway.ports import NotSent
+from gateway.adapters.outgoing import DOCUMENT_SECONDS_MAX, HttpDocuments, HttpSender, is_public
+from gateway.ports import Document, NotFetched, NotSent
 from tests.ports import own_port
 
 
@@ -117,3 +119,97 @@ def test_what_is_inside(address: str) -> None:
 @pytest.mark.parametrize("address", ["93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c", "::ffff:93.184.215.14"])
 def test_what_is_outside(address: str) -> None:
     assert is_public(address)
+
+
+class Publisher:
+    """Answers with a document, as it is told to."""
+
+    def __init__(self) -> None:
+        self.headers: dict[str, str] = {}
+        self.body = b"{}"
+        self.status = 200
+        self.asked: list[str] = []
+        self.url = ""
+        self.hangs: asyncio.Event | None = None
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(request.path)
+        if self.hangs is not None:
+            await self.hangs.wait()
+        return web.Response(status=self.status, body=self.body, headers=self.headers)
+
+
+@pytest.fixture
+async def publisher() -> AsyncIterator[Publisher]:
+    made, app = Publisher(), web.Application()
+    app.router.add_get("/{any:.*}", made.answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}/keys"
+    yield made
+    if made.hangs is not None:
+        made.hangs.set()
+    await runner.cleanup()
+
+
+async def fetched(
+    url: str, *, private: bool = True, resolver: AbstractResolver | None = None, seconds: float = 60.0
+) -> Document:
+    documents = HttpDocuments(private=private, resolver=resolver, seconds=seconds)
+    try:
+        return await documents.fetch(url)
+    finally:
+        await documents.close()
+
+
+@pytest.mark.parametrize(
+    ("headers", "kept"),
+    [({}, None), ({"Cache-Control": "public, max-age=300"}, 300), ({"Cache-Control": "MAX-AGE=60", "Age": "20"}, 40),
+     ({"Cache-Control": "max-age=60", "Age": "90"}, 0), ({"Cache-Control": "no-store, max-age=60"}, 0),
+     ({"Cache-Control": "s-maxage=9"}, None), ({"Cache-Control": "max-age=x"}, None)],
+)  # fmt: skip
+async def test_a_document_says_how_long_it_is_good(
+    publisher: Publisher, headers: dict[str, str], kept: float | None
+) -> None:
+    publisher.headers = headers
+    assert await fetched(publisher.url) == Document(b"{}", kept)
+
+
+async def test_a_document_has_its_bound(publisher: Publisher) -> None:
+    publisher.body = b"x" * 65_536
+    assert len((await fetched(publisher.url)).content) == 65_536
+    publisher.body += b"x"
+    with pytest.raises(NotFetched, match="more than 65536"):
+        await fetched(publisher.url)
+
+
+async def test_a_small_document_that_unpacks_into_a_large_one_is_none(publisher: Publisher) -> None:
+    publisher.body, publisher.headers = zlib.compress(b"x" * 10_000_000), {"Content-Encoding": "deflate"}
+    with pytest.raises(NotFetched, match="packed"):
+        await fetched(publisher.url)
+
+
+@pytest.mark.parametrize("status", [204, 301, 302, 307, 404, 503])
+async def test_of_a_document_redirects_are_not_followed(publisher: Publisher, status: int) -> None:
+    publisher.status, publisher.headers = status, {"Location": "/elsewhere"}
+    with pytest.raises(NotFetched, match=f"it answered {status}"):
+        await fetched(publisher.url)
+    assert publisher.asked == ["/keys"]
+
+
+async def test_a_document_that_does_not_come_is_given_up(publisher: Publisher) -> None:
+    publisher.hangs = asyncio.Event()
+    with pytest.raises(NotFetched, match="TimeoutError"):
+        await fetched(publisher.url, seconds=0.2)
+    assert DOCUMENT_SECONDS_MAX == 5
+
+
+async def test_a_document_of_the_inside_is_not_fetched(publisher: Publisher) -> None:
+    named = publisher.url.replace("127.0.0.1", "keys.example")
+    with pytest.raises(NotFetched, match="not https"):
+        await fetched(publisher.url, private=False)
+    for url in (publisher.url, named):
+        with pytest.raises(NotFetched, match="private address"):
+            await fetched(url.replace("http:", "https:"), private=False, resolver=Says("127.0.0.1"))
+    assert publisher.asked == []

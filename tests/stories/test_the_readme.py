@@ -13,9 +13,10 @@ import yaml
 
 from gateway.settings import from_mapping
 from tests import programs
-from tests.callers import funded
+from tests.callers import funded, pay
 from tests.conftest import StageMaker
 from tests.ports import own_port
+from tests.providers import provider
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
@@ -264,7 +265,7 @@ async def test_tokens_are_made_as_it_stands(make_stage: StageMaker, tmp_path: Pa
         "routes": [{"name": "forecast", "match": "/forecast/", "upstream": "toy", "price": "0.25 usd"}],
     }  # fmt: skip
     (tmp_path / "shop/gateway.yaml").write_text(json.dumps({"version": 1, **config}))
-    commands = "".join(blocks(section("### Several tokens", "### Coming from stripeflare"), "sh"))
+    commands = "".join(blocks(section("### Several tokens", "### Clerk in front"), "sh"))
     commands = commands.replace("http://127.0.0.1:8402", settings.public_url)
     first = f'export PATH="{path()}:$PATH" TOKEN={caller.token} ACCOUNT={caller.account}\n'
     ran = await asyncio.to_thread(
@@ -319,3 +320,28 @@ def test_promotion_credit_is_given_as_it_stands(tmp_path: Path) -> None:
         cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+async def test_clerk_in_front_is_as_it_stands(make_stage: StageMaker, tmp_path: Path) -> None:
+    """With a provider of Clerk's shape on loopback, which rotates its keys in between."""
+    text = section("### Clerk in front", "### Pages of other sites")
+    said = yaml.safe_load(textwrap.dedent(blocks(text, "yaml")[0]))
+    before, after = blocks(text, "sh")
+    async with provider("clerk") as clerk:
+        [issuer] = said["identity"]["issuers"]
+        issuer["issuer"] = clerk.issuer
+        stage = await make_stage(**{**said, "identity": {**said["identity"], "private_addresses": True}})
+        (tmp_path / "shop").mkdir()
+        for commands in (before, after):
+            token = clerk.token("user_2abc", azp=issuer["azp"][0])
+            first = f"CLERK_TOKEN={token}\n"
+            ran = await asyncio.create_subprocess_exec(
+                "bash", "-c", script(first + commands.replace("http://127.0.0.1:8402", stage.url)), cwd=tmp_path,
+                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+            )  # fmt: skip
+            shown, _ = await asyncio.wait_for(ran.communicate(), 60)
+            assert ran.returncode == 0, shown.decode()
+            if commands is before:
+                await pay(stage, json.loads((tmp_path / "shop/pay.json").read_text())["payment_url"])
+                clerk.rotate("ins_2", 3)
+        assert clerk.asked == 2

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from gateway.settings.shapes.extras import GeoShape, MailShape
+from gateway.settings.shapes.identity import CorsShape, IdentityShape
 from gateway.settings.shapes.payments import NoticesShape, PlanShape, StripeShape, WebhooksShape
 from gateway.settings.shapes.process import (
     CapsShape,
@@ -127,6 +128,13 @@ class GatewayShape(Shape):
         ),
     ] = Field(default_factory=list)
     tokens: Annotated[TokensShape, Field(description="How callers show who they are.")] = TokensShape()
+    identity: Annotated[
+        IdentityShape, Field(description="Outside identity providers that vouch for callers: Clerk, Auth0, Supabase.")
+    ] = IdentityShape()
+    cors: Annotated[
+        CorsShape | None,
+        Field(description="Which pages of other sites may call. Without it, what the upstream says of that passes."),
+    ] = None
     secrets: Annotated[
         SecretsShape, Field(description="Keys of our own, if they are not to be files beside the store.")
     ] = SecretsShape()

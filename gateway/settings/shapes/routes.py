@@ -8,6 +8,7 @@ from gateway.settings.shapes.upstreams import FieldRulesShape
 from gateway.settings.texts import (
     AmountPerText,
     AmountText,
+    ClaimName,
     DurationText,
     HostText,
     JsonPath,
@@ -22,6 +23,7 @@ from gateway.settings.texts import (
     QueryName,
     QuotaText,
     RateText,
+    RelayedName,
     RewriteText,
     SecretText,
     Shape,
@@ -275,6 +277,29 @@ class RouteShape(Shape):
             "It is taken out before the upstream. Addresses are kept in many places: prefer a header."
         ),
     ] = None
+    public: Annotated[
+        Truth, Field(description="Whether it is open to callers whom none of `identity.issuers` vouches for.")
+    ] = False
+    issuers: Annotated[
+        list[Name],
+        Otherwise("all"),
+        Field(min_length=1, description="Which of `identity.issuers` count on this route."),
+    ] = Field(default_factory=list)
+    pass_claims: Annotated[
+        dict[RelayedName, ClaimName],
+        Otherwise("none"),
+        Field(
+            description="Headers that tell the upstream what an issuer says of the caller, such as `X-User: sub`. "
+            "From a caller they never pass."
+        ),
+    ] = Field(default_factory=dict)
+    cors: Annotated[
+        Literal["gateway", "upstream"],
+        Field(
+            description="Who tells browsers which sites may call, where `cors` is set. upstream: its answers pass as "
+            "they are, and a preflight reaches it free of charge."
+        ),
+    ] = "gateway"
     owner: Annotated[Name, Field(description="Who earns what this route takes.")] = "operator"
     listed: Annotated[Truth, Field(description="Whether it is in the public price list, and in the wallet's.")] = True
 
