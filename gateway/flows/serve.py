@@ -73,18 +73,17 @@ class Serve:
                 leave = await self._limits.admit(exchange, caller, route)
             if route.price.free:
                 await self._relay(exchange, caller, route, target)
-            elif self._once is not None and route.once and FIELD in exchange.headers:
-                await self._once.sell(exchange, caller, route, target, self._sell)
             else:
+                sell = self._sell_once if route.once and FIELD in exchange.headers else self._sell
                 try:
-                    await self._sell(exchange, caller, route, target)
+                    await sell(exchange, caller, route, target)
                 except PaymentRequired:
                     # Another process may have joined this wallet to another, and the money with it.
                     moved = await self._callers.moved(caller)
                     if moved is None:
                         raise
                     caller = moved
-                    await self._sell(exchange, caller, route, target)
+                    await sell(exchange, caller, route, target)
         except Refusal as refusal:
             if isinstance(refusal, PaymentRequired):
                 refusal = self._screen(exchange.peer) or await self._till.offer(refusal, caller)
@@ -107,6 +106,13 @@ class Serve:
             await exchange.answer(meter, _nothing_to_record)
         finally:
             self._places.leave(route)
+
+    async def _sell_once(self, exchange: Exchange, caller: Caller, route: Route, target: Target) -> None:
+        """The same for one who may ask for it again, with the same key."""
+        if self._once is None:
+            await self._sell(exchange, caller, route, target)
+        else:
+            await self._once.sell(exchange, caller, route, target, self._sell)
 
     async def _sell(
         self, exchange: Exchange, caller: Caller, route: Route, target: Target, kept: Keeps | None = None
