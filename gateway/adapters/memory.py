@@ -386,6 +386,9 @@ class MemorySubscriptions:
     async def subscriptions_of(self, account: str) -> list[Subscription]:
         return [self.rows[id] for id in sorted(self.rows) if self.rows[id].account == account]
 
+    async def subscriptions_after(self, id: str, *, count: int) -> list[Subscription]:
+        return [self.rows[one] for one in sorted(self.rows) if one > id][:count]
+
     async def keep_unpaid(self, invoice: str, subscription: str, url: str | None) -> bool:
         _, _, over = self.unpaid.setdefault(invoice, (subscription, url, False))
         return not over

@@ -219,6 +219,9 @@ class Subscriptions(Protocol):
     async def subscriptions_of(self, account: str) -> list[Subscription]:
         """Also those that are over, by their ids."""
 
+    async def subscriptions_after(self, id: str, *, count: int) -> list[Subscription]:
+        """So many of all, by their ids, that come after this one; also those that are over or nobody's."""
+
     async def keep_unpaid(self, invoice: str, subscription: str, url: str | None) -> bool:
         """An invoice waits to be paid. False, and nothing changes, if it is known to be over."""
 

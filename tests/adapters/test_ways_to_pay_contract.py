@@ -242,6 +242,16 @@ async def test_of_what_was_heard_of_a_subscription_the_newest_stays_and_what_is_
     assert await kept.subscriptions_of("acct_2") == []
 
 
+async def test_all_subscriptions_are_told_page_by_page(records: Records) -> None:
+    kept = records.subscriptions
+    all_three = [replace(STANDS, id="sub_1"), replace(STANDS, id="sub_2", state="over"), replace(STANDS, id="sub_3")]
+    for one in reversed(all_three):
+        await kept.keep_subscription(one)
+    assert await kept.subscriptions_after("", count=2) == all_three[:2]
+    assert await kept.subscriptions_after("sub_2", count=2) == all_three[2:]
+    assert await kept.subscriptions_after("sub_3", count=2) == []
+
+
 async def test_an_invoice_waits_until_it_is_over_whichever_is_heard_first(records: Records) -> None:
     kept = records.subscriptions
     assert await kept.keep_unpaid("in_1", "sub_1", "https://pay.example/1")

@@ -34,6 +34,10 @@ class PostgresSubscriptions:
         rows = await self._do(f"SELECT {SUBSCRIPTION} FROM subscription WHERE account = $1 ORDER BY id", account)
         return [subscription(tuple(row)) for row in rows]
 
+    async def subscriptions_after(self, id: str, *, count: int) -> list[Subscription]:
+        rows = await self._do(f"SELECT {SUBSCRIPTION} FROM subscription WHERE id > $1 ORDER BY id LIMIT $2", id, count)
+        return [subscription(tuple(row)) for row in rows]
+
     async def keep_unpaid(self, invoice: str, subscription: str, url: str | None) -> bool:
         return bool(await self._do(_KEEP_UNPAID, invoice, subscription, url))
 

@@ -32,6 +32,10 @@ class SqliteSubscriptions:
         query = f"SELECT {SUBSCRIPTION} FROM subscription WHERE account = ? ORDER BY id"
         return [subscription(row) for row in await self._read(query, (account,))]
 
+    async def subscriptions_after(self, id: str, *, count: int) -> list[Subscription]:
+        query = f"SELECT {SUBSCRIPTION} FROM subscription WHERE id > ? ORDER BY id LIMIT ?"
+        return [subscription(row) for row in await self._read(query, (id, count))]
+
     async def keep_unpaid(self, invoice: str, subscription: str, url: str | None) -> bool:
         return await self._write(_KEEP_UNPAID, (invoice, subscription, url))
 
