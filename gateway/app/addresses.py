@@ -23,6 +23,7 @@ from gateway.web.amounts import ChoosePlace
 from gateway.web.answers import drop_what_was_invented
 from gateway.web.auto_top_up import AutoPlace
 from gateway.web.codes import CodePlace
+from gateway.web.entrance import EntrancePlace
 from gateway.web.guard import Handler, continue_at_once, guarded, refuse_other_sites
 from gateway.web.letters import LetterPlace
 from gateway.web.pages import Pages
@@ -121,6 +122,7 @@ class Addresses:
             subscriptions=subscriptions,
             codes=paying.log_in is not None and paying.log_in.mode == "on",
             roots=identity.aliases,
+            hand_out=gateway.hand_out,
         )
 
     def _add_wallet(self, wallet: WalletPlace) -> None:
@@ -142,6 +144,10 @@ class Addresses:
         self._add("GET", "/-/wallet/statement.csv", wallet.statement)
         self._add("GET", "/-/paid", pages.paid)
         self._add("GET", "/-/style.css", pages.style)
+        entrance = EntrancePlace(gateway.templates, self._visitors)
+        self._add("GET", "/-/wallet/enter", entrance.show)
+        self._add("POST", "/-/wallet/enter", entrance.enter)
+        self._add("POST", "/-/wallet/leave", entrance.leave)
         if paying.payments is not None:
             self._add("GET", "/-/wallet/receipt", wallet.receipt)
 
@@ -175,6 +181,7 @@ class Addresses:
             hand_out=gateway.hand_out,
             clock=gateway.clock,
             currency=self._settings.currency,
+            routes=lambda: gateway.serve.routes,
         )
         self._add("GET", "/-/wallet/tokens", page.show)
         self._add("POST", "/-/wallet/tokens", page.act)

@@ -582,11 +582,20 @@ def token() -> None:
     """Tokens of an account: made, narrowed, rotated, revoked. Every gateway knows within two seconds."""
 
 
+_ROLES = ("owner", "spender", "viewer")
+
+
 def _terms(command: Callable[..., None]) -> Callable[..., None]:
     """What a new token may be bound to."""
     for option in reversed(
         (
             click.option("--name", default=None, help="What its holder calls it."),
+            click.option(
+                "--role",
+                type=click.Choice(("owner", "spender", "viewer")),
+                default=None,
+                help="As a member of a shared wallet.",
+            ),
             click.option("--route", "routes", multiple=True, help="Only for this route, by its name; may be repeated."),
             click.option("--method", "methods", multiple=True, help="Only for this method; may be repeated."),
             click.option("--expires", default=None, help="30d, 12h or 90m, or a moment such as 2027-01-31T12:00:00Z."),

@@ -74,7 +74,7 @@ def said(options: dict[str, Any]) -> dict[str, Any]:
     """The options of a command as the members of a wish; a cap is written `day=5.00 usd`."""
     caps = {period: amount for period, _, amount in (text.partition("=") for text in options["caps"])}
     lists = {name: list(options[name]) for name in ("routes", "methods", "limit")}
-    return {"name": options["name"], "expires": options["expires"], **lists, "caps": caps}
+    return {"name": options["name"], "role": options["role"], "expires": options["expires"], **lists, "caps": caps}
 
 
 def _done(config: Path, account: str, work: Callable[[HandOut, str], Awaitable[_T]]) -> _T:
@@ -129,6 +129,7 @@ def _say_made(made: Made, *, as_json: bool) -> None:
 
 def _line(one: dict[str, Any]) -> str:
     bounds = [
+        "" if one["role"] == "owner" else one["role"],
         f"of {one['parent']}" if one["parent"] else "",
         f"routes {' '.join(one['routes'])}" if one["routes"] else "",
         f"methods {' '.join(one['methods'])}" if one["methods"] else "",

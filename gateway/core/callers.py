@@ -28,6 +28,7 @@ class Caller:
     limits: tuple[OwnLimit, ...] = ()
     """How often its token may be used, and those that it came of."""
     is_narrowed: bool = False
+    is_viewer: bool = False
     """Whether its token does not stand for the account: what is of the holder alone is not for it."""
     token_id: str = ""
     """What its holder calls the token; empty if it is not on record."""

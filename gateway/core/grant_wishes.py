@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateway.core.caps import PERIODS
-from gateway.core.grants import NAME_CHARS_MAX, Grant, OwnCap, Scope, Terms, scope_of
+from gateway.core.grants import NAME_CHARS_MAX, ROLES, Grant, OwnCap, Role, Scope, Terms, scope_of
 from gateway.core.limits import Rate
 from gateway.core.money import Money, MoneySyntax
 from gateway.core.refusals import BadRequest
 
-MEMBERS = ("name", "routes", "methods", "expires", "limit", "caps")
+MEMBERS = ("name", "role", "routes", "methods", "expires", "limit", "caps")
 _SPANS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _SPAN = re.compile(r"([0-9]{1,5})([mhd])")
 _METHOD = re.compile(r"[A-Z][A-Z-]{0,19}")
@@ -44,6 +44,7 @@ class Wish:
     expires_ms: int | None = None
     rates: tuple[Rate, ...] | None = None
     caps: tuple[OwnCap, ...] | None = None
+    role: Role | None = None
 
     @classmethod
     def read(cls, said: dict[str, Any], known: Known) -> "Wish":
@@ -57,11 +58,14 @@ class Wish:
             None if expires is None else _moment(expires, known.now_ms),
             None if rates is None else _rates(rates, known),
             _caps(said["caps"], known) if said.get("caps") is not None else None,
+            _role(_text(said, "role")),
         )
 
     def new(self, id: str, account: str, *, last: str, now_ms: int, line: Sequence[Grant]) -> Grant:
         """A grant of its own, or one that comes of a line. Raises BadRequest if it would be wider than that."""
-        terms = Terms(Scope(self.routes, self.methods), self.rates or (), self.caps or ())
+        terms = Terms(
+            Scope(self.routes, self.methods), self.rates or (), self.caps or (), self.role or _inherited(line)
+        )
         parent = line[0].id if line else None
         made = Grant(id, account, now_ms, parent, self.name or "", last, self.expires_ms, terms=terms)
         _within(made, line)
@@ -77,6 +81,7 @@ class Wish:
             scope,
             was.terms.rates if self.rates is None else self.rates,
             was.terms.caps if self.caps is None else self.caps,
+            self.role or was.terms.role,
         )
         now = replace(
             was,
@@ -100,6 +105,8 @@ def _within(grant: Grant, above: Sequence[Grant]) -> None:
             if mine is not None and theirs is not None and not mine <= theirs:
                 raise BadRequest(f"{part}: its parent may not use {', '.join(sorted(mine - theirs))}")
     for parent in above:
+        if parent.terms.role not in ("owner", grant.terms.role):
+            raise BadRequest(f"role: its parent is a {parent.terms.role}")
         if parent.expires_ms is not None and (grant.expires_ms or 0) > parent.expires_ms:
             raise BadRequest("expires: its parent ends before that")
         for cap in grant.terms.caps:
@@ -115,6 +122,19 @@ def _text(said: dict[str, Any], member: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise BadRequest(f"{member}: a text was expected")
     return value
+
+
+def _role(text: str | None) -> Role | None:
+    if text is None:
+        return None
+    for role in ROLES:
+        if text == role:
+            return role
+    raise BadRequest(f"role: one of {', '.join(ROLES)} was expected")
+
+
+def _inherited(line: Sequence[Grant]) -> Role:
+    return line[0].terms.role if line else "owner"
 
 
 def _texts(said: dict[str, Any], member: str) -> list[str] | None:

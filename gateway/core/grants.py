@@ -7,12 +7,16 @@ A grant may be derived from another. Nothing that it says makes it wider than it
 allow, from itself up, and whoever narrows, revokes or outlives a parent does so to all that came of it. A line is
 short, and read whole when a token is looked up; what it comes to is kept with the caller, so that a request pays little
 for it, and nothing if no terms were written.
+
+A wallet is shared by giving its members tokens with a role. An *owner* may all: spend, see, and have others made. A
+*spender* spends, and sees what it spent; a *viewer* sees everything and spends nothing. Of a spender come only
+spenders, of a viewer only viewers; whoever comes of both may nothing.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from gateway.core.caps import Cap, Period
 from gateway.core.limits import Limit, Rate
@@ -43,6 +47,10 @@ class Scope:
 
 
 EVERYTHING = Scope()
+NOTHING = Scope(frozenset())
+
+Role = Literal["owner", "spender", "viewer"]
+ROLES: tuple[Role, ...] = get_args(Role)
 
 
 class OwnCap(NamedTuple):
@@ -55,17 +63,19 @@ class OwnCap(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a grant may do: where, how often, and for how much in a period."""
+    """What a grant may do: where, how often, for how much in a period, and as whom."""
 
     scope: Scope = EVERYTHING
     rates: tuple[Rate, ...] = ()
     caps: tuple[OwnCap, ...] = ()
+    role: Role = "owner"
 
     def is_within(self, other: "Terms") -> bool:
         """Whether these allow nothing that the others do not."""
         mine = {cap.period: cap.amount for cap in self.caps}
         return (
             self.scope.is_within(other.scope)
+            and other.role in ("owner", self.role)
             and set(other.rates) <= set(self.rates)
             and all(cap.period in mine and mine[cap.period] <= cap.amount for cap in other.caps)
         )
@@ -78,6 +88,7 @@ class Terms:
                 "methods": _sorted(self.scope.methods),
                 "rates": [[rate.amount, rate.seconds, rate.text, rate.currency] for rate in self.rates],
                 "caps": [[cap.period, cap.amount.micros, cap.amount.currency, cap.since_ms] for cap in self.caps],
+                "role": self.role,
             },
             separators=(",", ":"),
         )
@@ -90,6 +101,7 @@ class Terms:
             Scope(_set(kept["routes"]), _set(kept["methods"])),
             tuple(Rate(amount, seconds, said, currency=currency) for amount, seconds, said, currency in kept["rates"]),
             tuple(OwnCap(period, Money(micros, unit), since) for period, micros, unit, since in kept["caps"]),
+            kept.get("role", "owner"),
         )
 
 
@@ -126,6 +138,14 @@ def grant_id(digest: bytes) -> str:
     return f"tok_{digest[:10].hex()}"
 
 
+def tag_of(id: str) -> int:
+    """63 bits of its id: how the ledger's records name a grant, whichever secret was shown.
+
+    It is what `tokens.tag` makes of its first secret.
+    """
+    return int(id[4:20], 16) >> 1
+
+
 class OwnLimit(NamedTuple):
     """A limit of a grant, and what it is counted under: the same for all that came of it."""
 
@@ -137,7 +157,7 @@ def scope_of(line: Iterable[Grant]) -> Scope | None:
     """Where a grant may be used; None if everywhere."""
     scope = EVERYTHING
     for grant in line:
-        scope &= grant.terms.scope
+        scope &= NOTHING if grant.terms.role == "viewer" else grant.terms.scope
     return None if scope == EVERYTHING else scope
 
 
@@ -155,6 +175,12 @@ def caps_of(line: Iterable[Grant], zone: str) -> tuple[Cap, ...]:
     return tuple(
         Cap(grant.id, cap.period, cap.amount, zone, cap.since_ms) for grant in line for cap in grant.terms.caps
     )
+
+
+def sees_all(line: Sequence[Grant]) -> bool:
+    """Whether a grant may see all of its account, be it that it may do nothing else."""
+    roles = {grant.terms.role for grant in line}
+    return "viewer" in roles and "spender" not in roles
 
 
 def until(line: Iterable[Grant]) -> int | None:

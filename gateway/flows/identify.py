@@ -273,13 +273,14 @@ def _read(genuine: Genuine, digest: bytes, pepper_id: str, row: TokenRow | None,
     return Caller(
         row.account,
         digest,
-        tokens.tag(digest),
+        grants.tag_of(line[0].id) if line else tokens.tag(digest),
         on_record=True,
         pepper_id=pepper_id,
         caps=grants.caps_of(line, zone),
         scope=grants.scope_of(line),
         limits=grants.limits_of(line),
         is_narrowed=bool(line) and not line[0].is_plain,
+        is_viewer=grants.sees_all(line),
         token_id=line[0].id if line else "",
     )
 

@@ -13,7 +13,7 @@ Lines of one host come in the order of its batches; of several, in the order of 
 
 import asyncio
 import heapq
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -284,9 +284,14 @@ class LookBack:
         except BooksSlow:
             return await self._read(lambda: self._history(account, unit, to_the_hour=True))
 
-    async def lines(self, account: str, period: Period, *, by_request: bool) -> list[Line]:
-        """A statement; none for an account that nobody ever paid into. Raises BooksSlow, BooksRefused, TooManyLines."""
-        return await self._read(lambda: self._lines(account, period, by_request=by_request))
+    async def lines(
+        self, account: str, period: Period, *, by_request: bool, tokens: Collection[int] | None = None
+    ) -> list[Line]:
+        """A statement; none for an account that nobody ever paid into. With `tokens`, their requests alone.
+
+        Raises BooksSlow, BooksRefused, TooManyLines.
+        """
+        return await self._read(lambda: self._lines(account, period, by_request=by_request, tokens=tokens))
 
     async def explained(self, request: RequestId, holders: Sequence[str]) -> Explained | None:
         """What is on record of a request of theirs, if it is. Raises BooksSlow, BooksRefused."""
@@ -327,12 +332,12 @@ class LookBack:
         with self._books.open(seconds=_STATEMENT_SECONDS_MAX) as source:
             return explained(source, request, holders)
 
-    def _lines(self, account: str, period: Period, *, by_request: bool) -> list[Line]:
+    def _lines(self, account: str, period: Period, *, by_request: bool, tokens: Collection[int] | None) -> list[Line]:
         with self._books.open(seconds=_STATEMENT_SECONDS_MAX) as source:
             if not source.accounts(account):
                 return []
             statement = Statement(source, period, account=account, scratch=self._scratch)
-            found = list(islice(statement.requests() if by_request else statement.summary(), LINES_MAX + 1))
+            found = list(islice(_of(statement, tokens, by_request=by_request), LINES_MAX + 1))
         if len(found) > LINES_MAX:
             raise TooManyLines
         return found
@@ -340,3 +345,11 @@ class LookBack:
 
 class TooManyLines(Exception):
     """A statement is longer than one may be."""
+
+
+def _of(statement: Statement, tokens: Collection[int] | None, *, by_request: bool) -> Iterator[Line]:
+    """All lines, or the requests of these tokens."""
+    if tokens is None:
+        return statement.requests() if by_request else statement.summary()
+    named = {f"{token:016x}" for token in tokens}
+    return (line for line in statement.requests() if line.type == "request" and line.token in named)

@@ -51,6 +51,11 @@ class Cookies:
     def set_token(self, answer: web.StreamResponse, token: Secret) -> None:
         self._set(answer, self.name, token.reveal(), _TOKEN_SECONDS)
 
+    def drop_token(self, answer: web.StreamResponse) -> None:
+        """This browser forgets whose wallet it showed."""
+        for name in self.read_names:
+            answer.del_cookie(name, path="/", secure=self._secure, httponly=True, samesite="Lax")
+
     def set_checkout(self, answer: web.StreamResponse, token_digest: bytes, checkout: Checkout) -> None:
         """Remember what a browser set out with."""
         fits = checkout.address is not None and len(checkout.address) <= _ADDRESS_CHARS_MAX

@@ -39,6 +39,7 @@ _QUOTE = {
 }
 _TERMS = {
     "name": "what its holder calls it",
+    "role": "owner, spender or viewer",
     "routes": "only for these, by their names",
     "methods": "only these",
     "expires": "such as 30d, or a moment",

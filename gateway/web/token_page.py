@@ -1,5 +1,9 @@
-"""An account's tokens as a page: `/-/wallet/tokens`, and its forms. A secret is shown on the page that made it."""
+"""An account's tokens as a page: `/-/wallet/tokens`, and its forms. A secret is shown on the page that made it.
 
+Revoking is asked for twice: the first time the page says what would end.
+"""
+
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -7,6 +11,7 @@ from aiohttp import web
 from gateway.core.callers import Caller
 from gateway.core.caps import PERIODS
 from gateway.core.refusals import BadRequest, NoSuchToken, Refusal, TokenConflict
+from gateway.core.routes import RouteTable
 from gateway.flows.hand_out import HandOut, Made
 from gateway.ports import Clock
 from gateway.web.answers import OwnAnswer
@@ -15,6 +20,10 @@ from gateway.web.templates import Templates
 from gateway.web.tokens import TokenPlace
 from gateway.web.told_tokens import told, told_made
 from gateway.web.visitors import Visitors
+
+_ROUTE = "route:"
+_CHOICES_MAX = 24
+"""More routes than that are typed, not ticked."""
 
 
 class TokenPage:
@@ -29,7 +38,9 @@ class TokenPage:
         hand_out: HandOut,
         clock: Clock,
         currency: str,
+        routes: Callable[[], RouteTable],
     ) -> None:
+        self._routes = routes
         self._templates = templates
         self._visitors = visitors
         self._tokens = tokens
@@ -45,6 +56,8 @@ class TokenPage:
         """`POST` to the same address: create, rename, rotate or revoke; and the page again."""
         caller = await self._visitors.bearer(request)
         fields = await self._visitors.form(request, caller)
+        if fields.get("action") == "revoke" and not fields.get("sure"):
+            return await self._page(caller, doomed=fields.get("id", ""))
         try:
             made = await self._done(caller, fields)
         except (BadRequest, TokenConflict, NoSuchToken) as refusal:
@@ -73,14 +86,26 @@ class TokenPage:
             return None
         raise BadRequest("action: create, rename, rotate or revoke was expected")
 
-    async def _page(self, caller: Caller, *, made: Made | None = None, refusal: Refusal | None = None) -> OwnAnswer:
+    async def _page(
+        self, caller: Caller, *, made: Made | None = None, refusal: Refusal | None = None, doomed: str | None = None
+    ) -> OwnAnswer:
         now_ms = self._clock.now_ms()
         said = told_made(made, now_ms) if made else {}
+        tokens = [told(one, now_ms) for one in await self._hand_out.held(caller.account, caller.token_id)]
+        good = [one for one in tokens if one["state"] == "good"]
+        asked = next((one for one in good if one["id"] == doomed), None)
+        if doomed is not None and asked is None:
+            refusal = NoSuchToken()
         return OwnAnswer(
             status=refusal.status if refusal else 200,
             text=self._templates.render(
                 "tokens.html",
-                tokens=[told(one, now_ms) for one in await self._hand_out.held(caller.account, caller.token_id)],
+                tokens=tokens,
+                names={one["id"]: one["name"] for one in tokens},
+                parents=good,
+                routes=self._choices(),
+                doomed=asked,
+                below=_below(good, asked["id"]) if asked else 0,
                 mark=self._visitors.mark(caller),
                 secret=said.get("access_token"),
                 made=said.get("token"),
@@ -91,12 +116,26 @@ class TokenPage:
             content_type="text/html",
         )
 
+    def _choices(self) -> Sequence[str]:
+        """The routes that can be ticked: those that cost something, if they are not too many."""
+        priced = [route.name for route in self._routes().routes if route.listed and not route.price.free]
+        return priced if len(priced) <= _CHOICES_MAX else ()
+
+
+def _below(tokens: Sequence[dict[str, Any]], id: str) -> int:
+    """How many came of it, and of those."""
+    children = [one["id"] for one in tokens if one["parent"] == id]
+    return len(children) + sum(_below(tokens, child) for child in children)
+
 
 def _wish(fields: dict[str, str]) -> dict[str, Any]:
     """What was typed; an empty field says nothing."""
-    wish: dict[str, Any] = {name: fields.get(name, "").strip() or None for name in ("name", "parent", "expires")}
+    texts = ("name", "role", "parent", "expires")
+    wish: dict[str, Any] = {name: fields.get(name, "").strip() or None for name in texts}
     for name in ("routes", "methods"):
         wish[name] = fields.get(name, "").replace(",", " ").split() or None
+    if ticked := [field.removeprefix(_ROUTE) for field in fields if field.startswith(_ROUTE)]:
+        wish["routes"] = ticked
     limit = fields.get("limit", "").strip()
     caps = {period: fields[period].strip() for period in PERIODS if fields.get(period, "").strip()}
     return {**wish, "limit": [limit] if limit else None, "caps": caps or None}

@@ -13,6 +13,7 @@ def told(shown: Shown, now_ms: int) -> dict[str, Any]:
     return {
         "id": grant.id,
         "name": grant.name,
+        "role": grant.terms.role,
         "last": grant.last,
         "state": _state(shown, now_ms),
         "current": shown.is_own,

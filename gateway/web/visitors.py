@@ -78,6 +78,13 @@ class Visitors:
             raise TokenOutOfScope()
         return caller
 
+    async def seer(self, request: web.Request) -> Caller | None:
+        """Who may see all of the account: its holder, or a viewer; None for a stranger. Raises TokenOutOfScope."""
+        caller = await self.known(request)
+        if caller is not None and caller.is_narrowed and not caller.is_viewer:
+            raise TokenOutOfScope()
+        return caller
+
     def came_by_cookie(self, request: web.Request) -> bool:
         """Whether what is shown is a cookie, and nothing in a header is."""
         return all(credential.place == "cookie" for credential in self._candidates(request))

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from aiohttp import web
 
 from gateway.core.callers import Caller
+from gateway.core.grants import tag_of
 from gateway.core.limits import Rate
 from gateway.core.money import Money
 from gateway.core.refusals import (
@@ -24,6 +25,7 @@ from gateway.core.refusals import (
 )
 from gateway.core.routes import RouteTable
 from gateway.core.statements import COLUMNS, DAY_MS, History, Period, columns
+from gateway.flows.hand_out import HandOut
 from gateway.flows.statement import HISTORY_DAYS, LINES_MAX, LookBack, TooManyLines
 from gateway.flows.top_up import TopUp
 from gateway.ports import (
@@ -74,7 +76,9 @@ class WalletPlace:
         subscriptions: SubscriptionPlace,
         codes: bool,
         roots: Roots,
+        hand_out: HandOut,
     ) -> None:
+        self._hand_out = hand_out
         self._roots = roots
         self._codes = codes
         self._templates = templates
@@ -96,10 +100,11 @@ class WalletPlace:
     async def show(self, request: web.Request) -> web.StreamResponse:
         """`GET /-/wallet`: the balance of this browser, a way to add to it, what was used, and what things cost."""
         try:
-            caller = await self._visitors.whole(request)
+            caller = await self._visitors.seer(request)
+            holder = caller if caller and not caller.is_viewer else None
             balance = await self._ledger.balance(caller.account, self._price.currency) if caller else None
-            auto = await self._auto.shown(caller) if caller and self._auto.offered else None
-            subscribed = await self._subscriptions.shown(caller) if caller and self._subscriptions.offered else None
+            auto = await self._auto.shown(holder) if holder and self._auto.offered else None
+            subscribed = await self._subscriptions.shown(holder) if holder and self._subscriptions.offered else None
         except (LedgerUnavailable, RecordsUnavailable):
             return again(self._templates, request, "Your balance cannot be read just now")
         payer = caller or self._visitors.callers.fresh()
@@ -118,10 +123,12 @@ class WalletPlace:
             routes=self._routes().listed,
             auto=auto,
             subscribed=subscribed,
-            mark=self._visitors.mark(caller) if caller and self._codes else None,
+            mark=self._visitors.mark(holder) if holder and self._codes else None,
             history=history,
             bars=chart.bars(history.days) if history else (),
-            receipts=self._provider is not None,
+            receipts=self._provider is not None and holder is not None,
+            viewer=caller is not None and caller.is_viewer,
+            leave=self._visitors.mark(caller) if caller else None,
         )
         if payment_url and payer.fresh:
             self._cookies.set_token(answer, payer.fresh)
@@ -136,15 +143,21 @@ class WalletPlace:
             return None
 
     async def statement(self, request: web.Request) -> web.StreamResponse:
-        """`GET /-/wallet/statement.csv?from=&to=&by=`: whole, or refused."""
-        caller = await self._visitors.holder(request)
-        by = request.query.get("by", "hour")
+        """`GET /-/wallet/statement.csv?from=&to=&by=&token=`: whole, or refused; of one token, or of all.
+
+        Who may not see all of the account has the statement of its own token, and of those that came of it.
+        """
+        caller = await self._visitors.bearer(request)
+        tokens = await self._tokens(caller, request.query.get("token"))
+        by = request.query.get("by", "hour" if tokens is None else "request")
         if by not in ("hour", "request"):
             raise BadRequest("by: hour or request was expected")
+        if tokens is not None and by != "request":
+            raise BadRequest("by: request was expected; hours are told of the whole account only")
         period = self._period(request)
         await self._admit(caller)
         try:
-            found = await self._look_back.lines(caller.account, period, by_request=by == "request")
+            found = await self._look_back.lines(caller.account, period, by_request=by == "request", tokens=tokens)
         except (BooksSlow, TooManyLines):
             raise BadRequest(
                 f"this is more than {LINES_MAX:,} lines, or too much to read at once; ask for less"
@@ -157,6 +170,17 @@ class WalletPlace:
         writer.writerows(map(columns, found))
         named = f'attachment; filename="statement-{_date(self._clock.now_ms())}.csv"'
         return OwnAnswer(text=table.getvalue(), content_type="text/csv", headers={"Content-Disposition": named})
+
+    async def _tokens(self, caller: Caller, id: str | None) -> frozenset[int] | None:
+        """By which tags the records of a token name it and what came of it; None for all that there are.
+
+        Raises NoSuchToken, UnknownToken.
+        """
+        if id is None and (caller.is_viewer or not caller.is_narrowed):
+            return None
+        by = "" if caller.is_viewer else caller.token_id
+        shown = await self._hand_out.below(caller.account, by, id or caller.token_id)
+        return frozenset(tag_of(one.grant.id) for one in shown)
 
     def _period(self, request: web.Request) -> Period:
         tomorrow = (self._clock.now_ms() // DAY_MS + 1) * DAY_MS

@@ -4,8 +4,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core import query_tokens
-from gateway.core.grants import EVERYTHING, Family, Grant, OwnCap, Scope, Terms, scope_of, until
+from gateway.core import query_tokens, tokens
+from gateway.core.grants import (
+    EVERYTHING,
+    ROLES,
+    Family,
+    Grant,
+    OwnCap,
+    Role,
+    Scope,
+    Terms,
+    grant_id,
+    scope_of,
+    sees_all,
+    tag_of,
+    until,
+)
 from gateway.core.limits import Rate
 from gateway.core.money import Money
 from gateway.core.refusals import TokenInQuery
@@ -16,7 +30,7 @@ RATES = st.builds(Rate, st.integers(1, 3), st.just(60), st.just("x"))
 CAPS = st.dictionaries(st.sampled_from(["day", "total"]), st.integers(0, 3)).map(
     lambda caps: tuple(OwnCap(period, Money(micros, "usd"), 7) for period, micros in caps.items())  # type: ignore[arg-type]
 )
-TERMS = st.builds(Terms, SCOPES, st.lists(RATES, unique=True, max_size=2).map(tuple), CAPS)
+TERMS = st.builds(Terms, SCOPES, st.lists(RATES, unique=True, max_size=2).map(tuple), CAPS, st.sampled_from(ROLES))
 
 
 @given(st.lists(SCOPES, max_size=4), st.sampled_from("abcd"), st.sampled_from("abcd"))
@@ -33,7 +47,24 @@ def test_terms_are_kept_as_they_were_and_are_within_themselves(one: Terms, other
     assert one.is_within(one)
     if one.is_within(other) and other.is_within(one):
         assert one.scope == other.scope
-        assert set(one.rates) == set(other.rates)
+        assert (set(one.rates), one.role) == (set(other.rates), other.role)
+
+
+@given(st.lists(st.sampled_from(ROLES), min_size=1, max_size=4))
+def test_each_role_of_a_line_takes_something_away(roles: list[Role]) -> None:
+    line = [Grant(str(n), "a", 1, terms=Terms(role=role)) for n, role in enumerate(roles)]
+    found = scope_of(line)
+    assert (found is None or found.allows("a", "GET")) == ("viewer" not in roles)
+    assert sees_all(line) == ("viewer" in roles and "spender" not in roles)
+
+
+def test_terms_that_were_kept_before_there_were_roles_are_an_owners() -> None:
+    assert Terms.read('{"routes":null,"methods":["GET"],"rates":[],"caps":[]}').role == "owner"
+
+
+@given(st.binary(min_size=32, max_size=32))
+def test_a_grant_is_in_the_records_what_its_first_secret_was(digest: bytes) -> None:
+    assert tag_of(grant_id(digest)) == tokens.tag(digest)
 
 
 @given(TERMS, TERMS, st.sampled_from("abcd"), st.sampled_from("abcd"))

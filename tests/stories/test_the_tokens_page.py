@@ -56,12 +56,14 @@ async def test_a_person_has_tokens_made_on_a_page(stage: Stage) -> None:
         page = await browser.sees()
         assert secrets_on(page) == []
         assert "Only for echo, weather." in page
-        assert "At most 1.00 usd per day." in page
+        assert "At most 1.00 usd a day." in page
         [id] = set(re.findall(r"tok_[0-9a-f]{20}", page))
         assert 'value="bot"' in await browser.sends(action="rename", id=id, name="bot")
         [renewed] = secrets_on(await browser.sends(action="rotate", id=id))
         assert renewed != secret
-        assert "Revoked." in await browser.sends(action="revoke", id=id)
+        asked = await browser.sends(action="revoke", id=id)
+        assert ("Revoke <strong>bot</strong>?" in asked, "Revoked." in asked) == (True, False)
+        assert "Revoked." in await browser.sends(action="revoke", id=id, sure="1")
         for token in (secret, renewed):
             async with session.get(f"{stage.url}/weather/x", headers=Funded(token, "").headers) as answer:
                 assert answer.status == 401
@@ -76,9 +78,11 @@ async def test_what_cannot_be_done_is_said_on_the_page(stage: Stage) -> None:
         page = await browser.sends(action="create")
         [id] = set(re.findall(r"tok_[0-9a-f]{20}", page))
         for action in ("rename", "rotate", "revoke"):
-            assert "No token that you may know of" in await other.sends(action=action, id=id, status=404)
+            for sure in ("", "1"):
+                told = await other.sends(action=action, id=id, sure=sure, status=404)
+                assert "No token that you may know of" in told
         [sealed, *_] = re.findall(r'name="mark" value="([^"]+)"', await other.sees())
-        await browser.sends(mark=sealed, action="revoke", id=id, status=400)
+        await browser.sends(mark=sealed, action="revoke", id=id, sure="1", status=400)
         assert "Revoked." not in await browser.sees()
 
 
@@ -92,4 +96,26 @@ async def test_a_browser_that_rotates_its_own_token_goes_on_with_the_new_one(sta
         before = browser.token
         [shown] = secrets_on(await browser.sends(action="rotate", id=id))
         assert browser.token == shown != before
-        await browser.sends(action="revoke", id=id, status=303)
+        assert "This browser uses it." in await browser.sends(action="revoke", id=id)
+        await browser.sends(action="revoke", id=id, sure="1", status=303)
+
+
+async def test_before_a_token_is_revoked_the_page_counts_what_came_of_it(stage: Stage) -> None:
+    [ann] = await funded(stage, "5.00 usd")
+    async with ClientSession() as session:
+        browser = Browser(stage, session, ann.token)
+        first = newest(await browser.sends(action="create", name="first"))
+        second = newest(await browser.sends(action="create", name="second", parent=first), first)
+        newest(await browser.sends(action="create", name="third", parent=second, routes="weather"), first, second)
+        assert "Only for weather." in await browser.sees()
+        assert "and the 2 tokens that came of it?" in words(await browser.sends(action="revoke", id=first))
+        assert "and the token that came of it?" in words(await browser.sends(action="revoke", id=second))
+
+
+def newest(page: str, *known: str) -> str:
+    ids: set[str] = set(re.findall(r"tok_[0-9a-f]{20}", page)) - set(known)
+    return ids.pop()
+
+
+def words(page: str) -> str:
+    return " ".join(page.split())

@@ -22,8 +22,9 @@ async def test_a_person_makes_a_token_and_revokes_it(stage: Stage, scripts: bool
         await page.goto(stage.url + "/-/wallet")
         await page.get_by_role("link", name="Access tokens").click()
         making = page.locator("form", has=page.get_by_role("button", name="Make a token"))
-        await making.get_by_label("Name", exact=True).fill("agent")
-        await making.get_by_label("Only for these routes").fill("weather")
+        await making.get_by_label("Name").fill("agent")
+        await making.get_by_text("Narrow what it may").click()
+        await making.get_by_label("weather").check()
         await making.get_by_role("button").click()
         await expect(page.get_by_text("It is shown this once")).to_be_visible()
         agent = Funded(await page.locator("dd.id").inner_text(), ann.account)
@@ -31,10 +32,36 @@ async def test_a_person_makes_a_token_and_revokes_it(stage: Stage, scripts: bool
             assert answer.status == 200
         await page.goto(stage.url + "/-/wallet/tokens")
         await expect(page.get_by_text(agent.token)).to_have_count(0)
-        await page.get_by_role("button", name="Revoke it").click()
+        await page.get_by_text("Change agent").click()
+        await page.get_by_role("button", name="Revoke …").click()
+        await expect(page.get_by_text("Revoke agent?")).to_be_visible()
+        async with session.get(f"{stage.url}/weather/oslo", headers=agent.headers) as answer:
+            assert answer.status == 200, "nothing ends before it was said twice"
+        await page.get_by_role("button", name="Yes, revoke it").click()
         await expect(page.get_by_text("Revoked.")).to_be_visible()
         async with session.get(f"{stage.url}/weather/oslo", headers=agent.headers) as answer:
             assert answer.status == 401
+
+
+async def test_a_member_of_a_shared_wallet_enters_and_leaves(stage: Stage) -> None:
+    [ann] = await funded(stage, "5.00 usd")
+    async with ClientSession() as session:
+        url = stage.url + "/-/api/v1/tokens"
+        async with session.post(url, json={"role": "viewer"}, headers=ann.headers) as answer:
+            viewer = (await answer.json())["access_token"]
+    async with opened(java_script_enabled=False) as page:
+        await page.goto(stage.url + "/-/wallet")
+        await page.get_by_role("link", name="enter it with a token").click()
+        await page.get_by_label("Access token").fill("fb_test_wrong")
+        await page.get_by_role("button", name="Enter").click()
+        await expect(page.get_by_role("alert")).to_contain_text("not valid")
+        await page.get_by_label("Access token").fill(viewer)
+        await page.get_by_role("button", name="Enter").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("5.00 USD")
+        await page.get_by_role("button", name="Leave this wallet").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Enter with a token")
+        await page.goto(stage.url + "/-/wallet")
+        await expect(page.get_by_role("heading", level=1)).to_have_text("No wallet yet")
 
 
 @pytest.fixture
