@@ -373,12 +373,16 @@ class MemorySubscriptions:
 
     def __init__(self) -> None:
         self.rows: dict[str, Subscription] = {}
+        self.numbers: dict[str, int] = {}
         self.unpaid: dict[str, tuple[str, str | None, bool]] = {}
 
     async def keep_subscription(self, found: Subscription) -> None:
         known = self.rows.get(found.id, found)
         newest = max(known, found, key=lambda one: one.recency)
-        self.rows[found.id] = replace(newest, account=known.account or found.account)
+        kept = replace(newest, account=known.account or found.account)
+        if self.rows.get(found.id) != kept:
+            self.numbers[found.id] = max(self.numbers.values(), default=0) + 1
+        self.rows[found.id] = kept
 
     async def find_subscription(self, id: str) -> Subscription | None:
         return self.rows.get(id)
@@ -386,8 +390,9 @@ class MemorySubscriptions:
     async def subscriptions_of(self, account: str) -> list[Subscription]:
         return [self.rows[id] for id in sorted(self.rows) if self.rows[id].account == account]
 
-    async def subscriptions_after(self, id: str, *, count: int) -> list[Subscription]:
-        return [self.rows[one] for one in sorted(self.rows) if one > id][:count]
+    async def subscriptions_after(self, number: int, count: int) -> list[tuple[int, Subscription]]:
+        later = sorted((own, id) for id, own in self.numbers.items() if own > number)
+        return [(own, self.rows[id]) for own, id in later[:count]]
 
     async def keep_unpaid(self, invoice: str, subscription: str, url: str | None) -> bool:
         _, _, over = self.unpaid.setdefault(invoice, (subscription, url, False))

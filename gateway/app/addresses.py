@@ -34,6 +34,7 @@ from gateway.web.status import AdminPlace
 from gateway.web.subscriptions import SubscriptionPlace
 from gateway.web.token_page import TokenPage
 from gateway.web.tokens import TokenPlace
+from gateway.web.told_tokens import SpentOfCaps
 from gateway.web.visitors import Visitors
 from gateway.web.wallet import WalletPlace
 from gateway.web.webhooks import WebhookPlace
@@ -162,6 +163,7 @@ class Addresses:
             currency=self._settings.currency,
             payment_url=paying.top_up.payment_url,
             email_masked=gateway.identity.email_masked,
+            spent=SpentOfCaps(credit_lines(self._settings), gateway.clock, zone=self._settings.caps.time_zone),
         )
         self._add("GET", "/-/api/v1/tokens", tokens.all)
         self._add("POST", "/-/api/v1/tokens", tokens.create)
@@ -212,6 +214,7 @@ class Addresses:
             limits=gateway.limits,
             frozen=identity.freezes,
             roots=identity.aliases,
+            plans=identity.plans.of,
             currency=self._settings.currency,
             public_url=self._settings.public_url,
         )

@@ -118,6 +118,7 @@ class Gateway:
             freezes=self.identity.freezes,
             caps=self.identity.caps,
             aliases=self.identity.aliases,
+            plans=self.identity.plans,
             join_books=self.paying.join_books,
             call_in=self.identity.call_in,
             follow_tokens=self.identity.follow_tokens,
@@ -187,6 +188,7 @@ class Gateway:
             screen=self.paying.screen.refusal,
             once=self.once,
             capped=self.paying.watch_caps.reached if self.paying.watch_caps else None,
+            plans=self.identity.plans.of,
             also_told=compat.balance if "stripeflare" in self.settings.compat else None,
         )
 

@@ -11,6 +11,7 @@ from gateway.core.tokens import Peppers, TokenMint
 from gateway.flows.cap import AccountCaps
 from gateway.flows.count_guesses import CountGuesses
 from gateway.flows.follow import Aliases
+from gateway.flows.follow_plans import FollowPlans
 from gateway.flows.follow_tokens import FollowTokens
 from gateway.flows.freeze import Freezes
 from gateway.flows.identify import Callers
@@ -53,6 +54,7 @@ class Identity:
         self.aliases = Aliases(book=records.aliases, clock=clock, report=report)
         self.freezes = Freezes(book=records.freezes, clock=clock, report=report, root=self.aliases.root)
         self.caps = AccountCaps(book=records.caps, clock=clock, zone=settings.caps.time_zone, root=self.aliases.root)
+        self.plans = FollowPlans(book=records.subscriptions, roots=self.aliases, plans=settings.plans)
         self.callers = Callers(
             mint=TokenMint(keyring, settings.mode),
             peppers=self.peppers,

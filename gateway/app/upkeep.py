@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.core.refusals import RecordsUnavailable
 from gateway.core.rotation import SEEN_SECONDS
-from gateway.flows import follow, follow_tokens
+from gateway.flows import follow, follow_plans, follow_tokens
 from gateway.flows.cap import AccountCaps
 from gateway.flows.follow import Aliases, JoinBooks
+from gateway.flows.follow_plans import FollowPlans
 from gateway.flows.follow_tokens import FollowTokens
 from gateway.flows.freeze import LOOK_SECONDS, Freezes
 from gateway.flows.identify import Callers
@@ -39,6 +40,7 @@ class Upkeep:
         freezes: Freezes,
         caps: AccountCaps,
         aliases: Aliases,
+        plans: FollowPlans,
         join_books: JoinBooks | None,
         call_in: CallIn,
         follow_tokens: FollowTokens,
@@ -52,6 +54,7 @@ class Upkeep:
         self._freezes = freezes
         self._caps = caps
         self._aliases = aliases
+        self._plans = plans
         self._join_books = join_books
         self._call_in = call_in
         self._follow_tokens = follow_tokens
@@ -68,6 +71,7 @@ class Upkeep:
             await self._aliases.look()
             await self._freezes.look()
             await self._caps.look()
+            await self._plans.look()
             await self._follow_tokens.begin()
             if self._join_books is not None:
                 await self._join_books.begin()
@@ -78,6 +82,7 @@ class Upkeep:
             Rounds(self._call_in.now, every_seconds=SEEN_SECONDS, name="keys in use"),
             Rounds(self._freezes.look, every_seconds=LOOK_SECONDS, name="frozen accounts"),
             Rounds(self._caps.look, every_seconds=LOOK_SECONDS, name="spending caps"),
+            Rounds(self._plans.look, every_seconds=follow_plans.LOOK_SECONDS, name="plans of accounts"),
             Rounds(self._follow_tokens.look, every_seconds=follow_tokens.LOOK_SECONDS, name="changes of tokens"),
             Rounds(self._follow_tokens.note_used, every_seconds=follow_tokens.NOTE_SECONDS, name="tokens in use"),
             Rounds(self._aliases.look, every_seconds=follow.LOOK_SECONDS, name="aliases"),

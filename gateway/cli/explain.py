@@ -5,7 +5,9 @@ It reads the files alone, so a price can be tried before the gateway is started 
 
 import json
 import sys
+from collections.abc import Collection
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +26,7 @@ from gateway.core.quotes import Quote, quote
 from gateway.core.refusals import Refusal
 from gateway.core.tokens import Peppers, TokenMint
 from gateway.flows.follow import Aliases
+from gateway.flows.follow_plans import FollowPlans
 from gateway.flows.freeze import Freezes
 from gateway.flows.identify import Callers
 from gateway.flows.statement import explained
@@ -55,11 +58,13 @@ def _explain_price(
 ) -> None:
     settings = read(config, make_secrets=False) if token is None else read_with_records(config)
     host = urlsplit(settings.public_url).netloc
+    known = None if token is None else _who(settings, token)
+    plans = known.plans if known is not None else ()
     try:
-        found = quote(settings.routes, method, url, hosts_of_ours=(host,), length=length)
+        found = quote(settings.routes, method, url, hosts_of_ours=(host,), plans=plans, length=length)
     except Refusal as refusal:
         _refused(refusal, as_json=as_json)
-    caller = None if token is None else _standing(settings, found, token)
+    caller = None if known is None else _standing(settings, found, known)
     paid = None if caller is None else bool(caller.pop("paid"))
     told = {**told_quote(found, paid=paid), "caller": caller}
     if as_json:
@@ -83,26 +88,40 @@ def _refused(refusal: Refusal, *, as_json: bool) -> None:
     sys.exit(1)
 
 
-def _standing(settings: Settings, found: Quote, token: str) -> dict[str, Any]:
-    async def look() -> tuple[Caller | None, bool]:
+def _who(settings: Settings, token: str) -> "_Known":
+    async def look() -> "_Known | None":
         async with opened(settings) as here:
             return await _caller(settings, here, token)
 
-    caller, frozen = run(look())
-    if caller is None:
+    known = run(look())
+    if known is None:
         fail("the token is not one of this gateway's, was revoked or has expired", code=1)
+    return known
+
+
+def _standing(settings: Settings, found: Quote, known: "_Known") -> dict[str, Any]:
+    caller = known.caller
     balance = available(settings, caller.account)
     return {
         "account": caller.account,
         "balance": str(balance),
         "covers_it": found.held <= balance,
-        "frozen": frozen,
+        "frozen": known.frozen,
         "paid": caller.on_record or _is_known(settings, caller.account),
     }
 
 
-async def _caller(settings: Settings, here: Records, token: str) -> tuple[Caller | None, bool]:
-    """Whose token it is, and whether that account is frozen."""
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Whose a token is, whether that account is frozen, and the plans that it has."""
+
+    caller: Caller
+    frozen: bool
+    plans: Collection[str]
+
+
+async def _caller(settings: Settings, here: Records, token: str) -> "_Known | None":
+    """Whose token it is; None if it is none of ours, or is over."""
     clock = SystemClock()
     aliases = Aliases(book=here.aliases, clock=clock, report=_unheard)
     await aliases.look()
@@ -119,8 +138,12 @@ async def _caller(settings: Settings, here: Records, token: str) -> tuple[Caller
         aliases=aliases,
     )
     caller = await callers.known(token)
-    last = [] if caller is None else (await here.freezes.freezes_of(caller.account))[-1:]
-    return caller, any(row.frozen for row in last)
+    if caller is None:
+        return None
+    last = (await here.freezes.freezes_of(caller.account))[-1:]
+    plans = FollowPlans(book=here.subscriptions, roots=aliases, plans=settings.plans)
+    await plans.look()
+    return _Known(caller, any(row.frozen for row in last), plans.of(caller.account))
 
 
 def _is_known(settings: Settings, account: str) -> bool:

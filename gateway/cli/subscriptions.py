@@ -67,8 +67,11 @@ async def _of(here: Records, account: str) -> AsyncIterator[Subscription]:
 
 
 async def _all(here: Records) -> AsyncIterator[Subscription]:
-    after = ""
-    while page := await here.subscriptions.subscriptions_after(after, count=_PAGE):
-        for one in page:
-            yield one
-        after = page[-1].id
+    """By their ids. One that changes while they are read comes once more, later: as it is then."""
+    found: dict[str, Subscription] = {}
+    after = 0
+    while page := await here.subscriptions.subscriptions_after(after, _PAGE):
+        found |= {one.id: one for _, one in page}
+        after = page[-1][0]
+    for id in sorted(found):
+        yield found[id]

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from gateway.adapters.system import SystemClock, SystemRandomness
+from gateway.app.stores import credit_lines
 from gateway.app.tokens import Nobody, hand_out
 from gateway.cli.records import fail, opened, read_with_records, run
 from gateway.core.keyring import Keyring
@@ -22,7 +23,7 @@ from gateway.flows.follow import Aliases
 from gateway.flows.hand_out import HandOut, Made, Shown
 from gateway.settings import Settings
 from gateway.web.by_hand import is_account
-from gateway.web.told_tokens import told, told_made
+from gateway.web.told_tokens import SpentOfCaps, told, told_made
 
 _OPERATOR = ""
 _T = TypeVar("_T")
@@ -30,8 +31,14 @@ _T = TypeVar("_T")
 
 def list_tokens(config: Path, account: str, *, as_json: bool) -> None:
     """`gateway token list`."""
-    shown = _done(config, account, lambda tokens, root: tokens.held(root, _OPERATOR))
-    content = [told(one, SystemClock().now_ms()) for one in shown]
+    clock = SystemClock()
+
+    async def look(tokens: HandOut, root: str, settings: Settings) -> list[dict[str, Any]]:
+        spent = SpentOfCaps(credit_lines(settings), clock, zone=settings.caps.time_zone)
+        shown = await tokens.held(root, _OPERATOR)
+        return [told(one, clock.now_ms(), None if one.is_over else await spent.of(one.grant)) for one in shown]
+
+    content = _done(config, account, look)
     if as_json:
         click.echo(json.dumps(content))
         return
@@ -44,18 +51,18 @@ def list_tokens(config: Path, account: str, *, as_json: bool) -> None:
 def create_token(config: Path, account: str, said: dict[str, Any], *, as_json: bool) -> None:
     """`gateway token create` and `gateway token derive`, which names a parent."""
     wanted = {name: value for name, value in said.items() if value}
-    _say_made(_done(config, account, lambda tokens, root: tokens.create(root, _OPERATOR, wanted)), as_json=as_json)
+    _say_made(_done(config, account, lambda tokens, root, _: tokens.create(root, _OPERATOR, wanted)), as_json=as_json)
 
 
 def rotate_token(config: Path, account: str, id: str, *, as_json: bool) -> None:
     """`gateway token rotate`."""
-    _say_made(_done(config, account, lambda tokens, root: tokens.rotate(root, _OPERATOR, id)), as_json=as_json)
+    _say_made(_done(config, account, lambda tokens, root, _: tokens.rotate(root, _OPERATOR, id)), as_json=as_json)
 
 
 def revoke_token(config: Path, account: str, id: str, *, yes: bool, as_json: bool) -> None:
     """`gateway token revoke`: without --yes it is only said what would be done."""
 
-    async def revoke(tokens: HandOut, root: str) -> list[Shown]:
+    async def revoke(tokens: HandOut, root: str, settings: Settings) -> list[Shown]:
         below = await tokens.below(root, _OPERATOR, id)
         if yes:
             await tokens.revoke(root, _OPERATOR, id)
@@ -77,14 +84,14 @@ def said(options: dict[str, Any]) -> dict[str, Any]:
     return {"name": options["name"], "role": options["role"], "expires": options["expires"], **lists, "caps": caps}
 
 
-def _done(config: Path, account: str, work: Callable[[HandOut, str], Awaitable[_T]]) -> _T:
+def _done(config: Path, account: str, work: Callable[[HandOut, str, Settings], Awaitable[_T]]) -> _T:
     settings = read_with_records(config)
     if not is_account(account):
         fail(f"{account} is not an account: acct_ and 32 hexadecimal digits", code=2)
 
     async def all_of_it() -> _T:
         async with _handing_out(settings) as (tokens, aliases):
-            return await work(tokens, aliases.root(account))
+            return await work(tokens, aliases.root(account), settings)
 
     try:
         return run(all_of_it())
@@ -134,9 +141,13 @@ def _line(one: dict[str, Any]) -> str:
         f"routes {' '.join(one['routes'])}" if one["routes"] else "",
         f"methods {' '.join(one['methods'])}" if one["methods"] else "",
         " ".join(one["limit"]),
-        ", ".join(f"{amount} per {period}" for period, amount in one["caps"].items()),
+        ", ".join(f"{_spent(one, period)}{amount} per {period}" for period, amount in one["caps"].items()),
         f"until {one['expires']}" if one["expires"] else "",
         f"last used {one['last_used']}" if one["last_used"] else "",
     ]
     last = f"…{one['last']}" if one["last"] else ""
     return "  ".join(part for part in (one["id"], last, one["state"], one["name"], *bounds) if part)
+
+
+def _spent(one: dict[str, Any], period: str) -> str:
+    return f"{one['spent'][period]} of " if one.get("spent") else ""

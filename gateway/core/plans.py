@@ -97,6 +97,8 @@ def _purse(plan: Plan, line: Line) -> Purse:
 
 State = Literal["trial", "active", "unpaid", "paused", "waiting", "over"]
 """`unpaid`: a renewal failed and is tried again. `waiting`: its first payment is not made yet."""
+COUNTS: frozenset[State] = frozenset(("active", "trial"))
+"""The states in which an account has the prices of its plan."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ What a quote is not told cannot lower it. A price that depends on the request's 
 quoted at the route's `maximum` until it is told these; nobody ever pays more than was quoted, and often less.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from gateway.core import hosts, targets
@@ -50,10 +50,11 @@ def quote(
     url: str,
     *,
     hosts_of_ours: Iterable[str] = (),
+    plans: Collection[str] = (),
     length: int | None = None,
     body: bytes | None = None,
 ) -> Quote:
-    """Of a request with a body of this length, and this body; None is what is not known.
+    """Of a request with a body of this length, and this body, of who has these plans; None is what is not known.
 
     `url` is a path with its query, or whole and then of one of our hosts. Raises the refusal that the request would
     meet: NoRoute, AmbiguousTarget, BadTarget, TargetTooLong, BadRequest, MethodNotAllowed.
@@ -61,7 +62,7 @@ def quote(
     ours = tuple(hosts_of_ours)
     read_request(method, 11, [("Host", ours[0] if ours else "localhost")])
     target = _target(url, method, ours)
-    route = routes.match(target).for_method(method)
+    route = routes.match(target).for_method(method).for_plans(plans)
     if length is None and method in _BODILESS:
         length = 0
     price = route.price

@@ -5,7 +5,7 @@ matter, and two routes can only shadow one another by having the same match. A r
 flight keeps the route, and so the price, that it was quoted.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -154,6 +154,10 @@ class Route:
     """The name under which a token may stand in the query; it goes no further. None: no token may."""
     methods: Mapping[str, "Route"] = field(default_factory=dict, hash=False)
     """The same route at another price, for the methods that have one; their names in capital letters."""
+    plans: Mapping[str, "Route"] = field(default_factory=dict, hash=False)
+    """The same route at another price, for accounts that subscribe to a plan. Of several the first counts."""
+    condition: str = ""
+    """For whom its price is, if not for everybody: `plan monthly`."""
 
     tariff: Tariff = field(init=False, compare=False, repr=False)
     """What the ledger keeps of this route's price; made once, not with every request."""
@@ -162,17 +166,33 @@ class Route:
     """Whether any of its limits asks who has paid."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tariff", Tariff(self.name, self.owner, 0, str(self.price)))
+        object.__setattr__(self, "tariff", Tariff(self.name, self.owner, 0, self.rule))
         object.__setattr__(self, "tells_callers_apart", any(limit.tells_callers_apart for limit in self.limits))
 
     @property
+    def rule(self) -> str:
+        """Its price, as it stands in the books: `0.002 usd`, or `0.001 usd (plan monthly)`."""
+        return f"{self.price} ({self.condition})" if self.condition else str(self.price)
+
+    @property
     def variants(self) -> tuple["Route", ...]:
-        """Itself, and what it is for the methods that have a price of their own."""
-        return (self, *self.methods.values())
+        """Itself, and what it is for the methods and plans that have a price of their own."""
+        below = (variant for one in self.methods.values() for variant in one.variants)
+        return (self, *self.plans.values(), *below)
+
+    @property
+    def by_plan(self) -> Iterator[tuple[str | None, str, "Route"]]:
+        """What it is for those who subscribe, with the method, None for all that have no price of their own."""
+        methods: list[tuple[str | None, Route]] = [(None, self), *self.methods.items()]
+        return ((method, plan, variant) for method, one in methods for plan, variant in one.plans.items())
 
     def for_method(self, method: str) -> "Route":
         """What it is for this method, however that is spelt: an upstream may not tell `post` from `POST`."""
         return self.methods.get(method.upper(), self) if self.methods else self
+
+    def for_plans(self, held: Collection[str]) -> "Route":
+        """What it is for an account with these plans. After `for_method`."""
+        return next((variant for name, variant in self.plans.items() if name in held), self)
 
     def upstream_target(self, target: Target) -> str:
         """The request target for the upstream: the caller's own bytes, its beginning replaced if the route says so.

@@ -8,7 +8,7 @@ When the ledger is down a priced request is refused before it reaches the upstre
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 
 from gateway.core import headers, targets
@@ -45,7 +45,9 @@ class Serve:
         once: SellsOnce | None = None,
         capped: Callable[[str, CapReached], None] | None = None,
         also_told: Callable[[Money], Fields] | None = None,
+        plans: Callable[[str], Collection[str]] | None = None,
     ) -> None:
+        self._plans = plans or _no_plans
         self._capped = capped or _unheard
         self._also_told = also_told
         self._once = once
@@ -68,6 +70,8 @@ class Serve:
             target = targets.read(exchange.target, method=exchange.method, host=exchange.host)
             route = self.routes.match(target).for_method(exchange.method)
             caller = await self._callers.identify(exchange, route)
+            if route.plans:
+                route = route.for_plans(self._plans(caller.account))
             if route.limits or caller.limits:
                 # Before the hold: a request turned away must leave no money set aside.
                 leave = await self._limits.admit(exchange, caller, route)
@@ -239,6 +243,11 @@ def _unwatched(account: str, hold: Hold) -> None:
 
 def _unheard(account: str, refusal: CapReached) -> None:
     """Nobody is told of caps."""
+
+
+def _no_plans(account: str) -> Collection[str]:
+    """Nobody subscribes to anything."""
+    return ()
 
 
 def _from_anywhere(peer: str) -> None:

@@ -219,8 +219,11 @@ class Subscriptions(Protocol):
     async def subscriptions_of(self, account: str) -> list[Subscription]:
         """Also those that are over, by their ids."""
 
-    async def subscriptions_after(self, id: str, *, count: int) -> list[Subscription]:
-        """So many of all, by their ids, that come after this one; also those that are over or nobody's."""
+    async def subscriptions_after(self, number: int, count: int) -> list[tuple[int, Subscription]]:
+        """As many that were written after the one of that number, as they stand, each with its own, in order.
+
+        Whoever reads from the highest that it has seen misses none.
+        """
 
     async def keep_unpaid(self, invoice: str, subscription: str, url: str | None) -> bool:
         """An invoice waits to be paid. False, and nothing changes, if it is known to be over."""

@@ -6,6 +6,7 @@ The way of a setting, one file each:
 
 - `reading` parses the YAML into a tree in which everything knows its line and column (`nodes`, `source`);
 - `environment` replaces `${NAME}` and lays `GATEWAY_…` variables over it;
+- `price_lists` lays prices in that have a file of their own;
 - `checking` holds the tree against the `shape`, in which each setting is described, made of `texts` that have `forms`;
 - `rules` and `keys` compare settings with one another, on a `draft` that passes over what is wrong already;
 - `secret_files` reads, or makes at the first start, the secrets that no setting gives;
@@ -31,6 +32,7 @@ from gateway.settings import (
     forms,
     keys,
     limiting,
+    price_lists,
     price_rules,
     reading,
     relay_rules,
@@ -119,16 +121,20 @@ def with_its_keys(settings: Settings) -> Settings:
     return settings
 
 
-def _read(path: Path, report: Report) -> Node | None:
-    place = Place(str(path))
+def _read(path: Path, report: Report, other: price_lists.Other | None = None) -> Node | None:
+    """The tree of a file: the configuration, or one that is laid into it."""
+    place = Place(str(path) if other is None else other.label)
     try:
         with path.open("rb") as opened:
             content = opened.read(reading.BYTES_MAX + 1)
         if len(content) > reading.BYTES_MAX:
             raise reading.Unreadable(place, "the file is larger than 1 MiB")
         text = content.decode("utf-8-sig")
-        report.source = Source.of(place.label, text)
-        return reading.compose(text, place, report, report.source)
+        if other is None:
+            source = report.source = Source.of(place.label, text)
+        else:
+            source = report.others[place.label] = Source.of(place.label, text, other.setting)
+        return reading.compose(text, place, report, source)
     except UnicodeDecodeError as wrong:
         line = content[: wrong.start].count(b"\n") + 1
         report.add_at(place, (), f"the file is not UTF-8 in line {line}")
@@ -144,6 +150,8 @@ def _settings(root: Node, environ: Mapping[str, str], report: Report, *, base: P
     report.root = root
     root = environment.substitute(root, environ, report)
     root = environment.overlay(root, environ, report)
+    report.root = root
+    root = price_lists.laid_in(root, environ, report, base, lambda file, other: _read(file, report, other))
     shape = checking.check(root, report)
     draft = Draft(root, report, base)
     report.secrets.update(text for _, text in draft.secrets())

@@ -12,7 +12,7 @@ from gateway.core.countries import CountryRule
 from gateway.core.limits import Limit, Rate
 from gateway.core.money import Money
 from gateway.core.plans import Plan
-from gateway.core.pricing import AnyPrice, MeteredPrice
+from gateway.core.pricing import AnyPrice
 from gateway.core.routes import (
     Ejection,
     FieldRules,
@@ -87,7 +87,7 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
         secrets=_secrets(shape, files),
         upstreams=MappingProxyType(upstreams),
         routes=RouteTable(
-            _in_cents(_route(route, upstreams, shape.currency, limiting.limits(shape.limits.everywhere, "")), shape)
+            _route(route, upstreams, _prices(route, shape), limiting.limits(shape.limits.everywhere, ""))
             for route in shape.routes
         ),
         price_list_aliases=tuple(dict.fromkeys(shape.price_list.aliases)),
@@ -306,16 +306,18 @@ def _credential(shape: CredentialShape) -> UpstreamCredential | None:
     return None
 
 
-def _route(shape: RouteShape, upstreams: Mapping[str, Upstream], currency: str, everywhere: tuple[Limit, ...]) -> Route:
+def _route(
+    shape: RouteShape, upstreams: Mapping[str, Upstream], prices: pricing.RoutePrices, everywhere: tuple[Limit, ...]
+) -> Route:
     plain = (limiting.plain(shape.limit, shape.name),) if shape.limit else ()
     made = Route(
         name=shape.name,
         match=shape.match,
         upstream=upstreams[shape.upstream],
-        price=pricing.price(shape.price, shape.charge_when, currency),
+        price=prices.price,
         rewrite="/" if shape.strip_prefix else shape.rewrite,
         host=relay_forms.host(shape.host),
-        request_fields=_field_rules(shape.request_headers, _METHOD_OVERRIDES if shape.methods else frozenset()),
+        request_fields=_field_rules(shape.request_headers, _METHOD_OVERRIDES if prices.methods else frozenset()),
         answer_fields=_field_rules(shape.answer_headers),
         concurrency_max=shape.concurrency,
         context_key=shape.context_key,
@@ -328,20 +330,20 @@ def _route(shape: RouteShape, upstreams: Mapping[str, Upstream], currency: str, 
         owner=shape.owner,
         listed=shape.listed,
     )
-    priced = {name: pricing.price(text, shape.charge_when, currency) for name, text in shape.methods.items()}
-    return replace(made, methods={name: replace(made, price=price) for name, price in priced.items()})
+    made = replace(made, plans=_by_plan(made, prices.plans))
+    methods = {
+        name: replace(made, price=one.price, plans=_by_plan(made, one.plans)) for name, one in prices.methods.items()
+    }
+    return replace(made, methods=methods)
 
 
-def _in_cents(route: Route, shape: GatewayShape) -> Route:
+def _by_plan(route: Route, prices: Mapping[str, AnyPrice]) -> dict[str, Route]:
+    return {plan: replace(route, price=price, plans={}, condition=f"plan {plan}") for plan, price in prices.items()}
+
+
+def _prices(route: RouteShape, shape: GatewayShape) -> pricing.RoutePrices:
     """An upstream may say what it reports as it is used to."""
-    if "stripeflare" not in shape.compat:
-        return route
-
-    def also(price: AnyPrice) -> AnyPrice:
-        return replace(price, in_cents=True) if isinstance(price, MeteredPrice) and price.reported else price
-
-    methods = {name: replace(variant, price=also(variant.price)) for name, variant in route.methods.items()}
-    return replace(route, price=also(route.price), methods=methods)
+    return pricing.of_route(route, shape.currency, in_cents="stripeflare" in shape.compat)
 
 
 def _field_rules(shape: FieldRulesShape, removed: frozenset[str] = frozenset()) -> FieldRules:

@@ -73,9 +73,15 @@ class Draft:
         return range(len(node.value)) if node is not None and isinstance(node.value, tuple) else range(0)
 
     def prices(self, route: int) -> list[Path]:
-        """Where the prices of a route stand: for all methods, and for single ones."""
-        each = [("routes", route, "methods", method) for method in self.names("routes", route, "methods")]
-        return [("routes", route, "price"), *each]
+        """Where the prices of a route stand: for all methods and for single ones, for everybody and by plan."""
+        places: list[Path] = [("routes", route)]
+        places += [("routes", route, "plans", plan) for plan in self.names("routes", route, "plans")]
+        found: list[Path] = []
+        for place in places:
+            if len(place) == 2 or self.given(*place, "price"):
+                found.append((*place, "price"))
+            found += [(*place, "methods", method) for method in self.names(*place, "methods")]
+        return found
 
     def paths(self, pattern: Pattern) -> Iterator[Path]:
         """Every path in the tree that falls under a pattern of the catalogue."""

@@ -62,6 +62,8 @@ class Report:
     secrets: set[str] = field(default_factory=set)
     broken: bool = False
     """Whether the file could not be read to its end, so that nobody knows where its secrets stand."""
+    others: dict[str, Source] = field(default_factory=dict)
+    """The texts of further files, by their labels."""
     _found: dict[tuple[Place, Path, str], None] = field(default_factory=dict)
     _bad: set[Path] = field(default_factory=set)
     _more: int = 0
@@ -81,6 +83,10 @@ class Report:
             self._more += 1
             return
         self._found.setdefault((place, path, words))
+
+    def excuse(self, path: Path) -> None:
+        """Nothing further need be said about it: a mistake elsewhere may be why it is as it is."""
+        self._bad.add(path)
 
     def is_bad(self, path: Path) -> bool:
         """Whether a mistake was found here or above, so that nothing further need be said about it."""
@@ -104,8 +110,10 @@ class Report:
             raise SettingsInvalid(self.mistakes(), self._more)
 
     def _excerpt(self, place: Place) -> str:
-        quoted = self.source if self.source and place.label == self.source.label else None
-        return _excerpt(quoted, place, self.broken) if quoted else ""
+        quoted = self.source if self.source and place.label == self.source.label else self.others.get(place.label)
+        if quoted is None or (self.broken and quoted is not self.source):
+            return ""
+        return _excerpt(quoted, place, self.broken)
 
     def _without_secrets(self, text: str) -> str:
         for secret in sorted(self.secrets, key=len, reverse=True):
@@ -114,8 +122,8 @@ class Report:
         return text
 
 
-def _in_file_order(place: Place, label: str) -> tuple[bool, int, int]:
-    return place.label != label, place.line, place.column
+def _in_file_order(place: Place, label: str) -> tuple[bool, str, int, int]:
+    return place.label != label, place.label, place.line, place.column
 
 
 def _excerpt(source: Source, place: Place, broken: bool) -> str:

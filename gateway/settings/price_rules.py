@@ -92,6 +92,31 @@ def what_is_free_is_not_charged(draft: Draft) -> None:
             draft.report.add(("routes", number, "charge_when"), "the route is free, so nothing is charged when")
 
 
+def prices_by_plan_are_of_plans(draft: Draft) -> None:
+    """They name plans that are sold, and something that others pay for."""
+    sold = draft.names("plans")
+    for number in draft.numbers("routes"):
+        route = ("routes", number)
+        methods = draft.names(*route, "methods")
+        for plan in draft.names(*route, "plans"):
+            place = (*route, "plans", plan)
+            if draft.report.is_bad(place):
+                continue
+            if plan not in sold:
+                hint = did_you_mean(plan, sold) or "; plans are sold by `plans`"
+                draft.report.add(place, f"there is no plan {shown(plan)}{hint}", at_key=True)
+            own = draft.names(*place, "methods")
+            if not draft.names(*place):
+                draft.report.add(place, "this changes nothing; give it a `price`, or `methods`")
+            prices: list[tuple[Path, Path]] = [((*place, "price"), (*route, "price"))]
+            for one in own:
+                same: Path = ("methods", one) if one in methods else ("price",)
+                prices.append(((*place, "methods", one), (*route, *same)))
+            for path, others in prices:
+                if draft.given(*path) and draft.text(*others) == forms.FREE != draft.text(*path):
+                    draft.report.add(path, "others have this for nothing, so nobody would say that they have a plan")
+
+
 _KNOWN = ", ".join(UNITS)
 
 ALL: tuple[Callable[[Draft], None], ...] = (
@@ -99,4 +124,5 @@ ALL: tuple[Callable[[Draft], None], ...] = (
     metered_prices_are_bounded,
     metered_units_are_known,
     what_is_free_is_not_charged,
+    prices_by_plan_are_of_plans,
 )

@@ -1,12 +1,49 @@
 """From the checked shapes of a price and its `charge_when` to the price of a route."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from gateway.core.charging import ChargeWhen
 from gateway.core.money import Money
 from gateway.core.pricing import AnyPrice, MeteredPrice, Price, UnitPrice
 from gateway.settings import forms, price_forms
-from gateway.settings.shapes.routes import ChargeShape, MeteredPriceShape
+from gateway.settings.shapes.routes import ChargeShape, MeteredPriceShape, PlanPricesShape, RouteShape
+
+
+@dataclass(frozen=True, slots=True)
+class MethodPrices:
+    """What a method costs, and what it costs by plan."""
+
+    price: AnyPrice
+    plans: Mapping[str, AnyPrice]
+
+
+@dataclass(frozen=True, slots=True)
+class RoutePrices(MethodPrices):
+    """All prices of a route: of the methods without one of their own, and of those that have one."""
+
+    methods: Mapping[str, MethodPrices]
+
+
+def of_route(route: RouteShape, currency: str, *, in_cents: bool) -> RoutePrices:
+    """What a plan does not name costs its accounts what it costs others."""
+
+    def made(shape: str | MeteredPriceShape) -> AnyPrice:
+        found = price(shape, route.charge_when, currency)
+        return replace(found, in_cents=in_cents) if isinstance(found, MeteredPrice) and found.reported else found
+
+    def of_method(method: str) -> MethodPrices:
+        plans = {name: found for name, plan in route.plans.items() if (found := of_plan(method, plan)) is not None}
+        return MethodPrices(made(route.methods.get(method, route.price)), plans)
+
+    def of_plan(method: str, plan: PlanPricesShape) -> AnyPrice | None:
+        shape = plan.methods.get(method, None if method in route.methods else plan.price)
+        return None if shape is None else made(shape)
+
+    others = of_method("")
+    methods = dict.fromkeys([*route.methods, *(method for plan in route.plans.values() for method in plan.methods)])
+    return RoutePrices(others.price, others.plans, {method: of_method(method) for method in methods})
 
 
 def price(shape: str | MeteredPriceShape, charge: ChargeShape, currency: str) -> AnyPrice:

@@ -20,7 +20,7 @@ def _on_payments(settings: Settings) -> Iterator[str]:
     top_up = settings.stripe.top_up
     for route in priced:
         if top_up < route.price.ceiling:
-            yield f"routes.{route.name}.price: one payment of {top_up} does not buy one call at {route.price}."
+            yield f"routes.{route.name}.price: one payment of {top_up} does not buy one call at {route.rule}."
 
 
 def _on_addresses(settings: Settings) -> Iterator[str]:

@@ -26,6 +26,8 @@ class Span:
 class Source:
     label: str
     lines: Sequence[str]
+    setting: Callable[[Path], Path] = lambda path: path
+    """Where in the configuration a path of this file is, if it is laid in there."""
     _scalars: dict[int, list[Span]] = field(default_factory=dict)
 
     def add(self, span: Span) -> None:
@@ -33,8 +35,8 @@ class Source:
             self._scalars.setdefault(number, []).append(span)
 
     @classmethod
-    def of(cls, label: str, text: str) -> "Source":
-        return cls(label, _BREAK.split(text))
+    def of(cls, label: str, text: str, setting: Callable[[Path], Path] = lambda path: path) -> "Source":
+        return cls(label, _BREAK.split(text), setting)
 
     def hidden_spans(self, line: int, left: int, right: int, is_public: Callable[[Path], bool]) -> Spans:
         """Which parts of a line (from 1) between two columns are secret values, or values of no known setting."""
@@ -44,7 +46,7 @@ class Source:
         for span in self._scalars.get(number, ()):
             start = span.start[1] if span.start[0] == number else 0
             end = span.end[1] if span.end[0] == number else len(text)
-            if start > right or end <= left or is_public(span.path):
+            if start > right or end <= left or is_public(self.setting(span.path)):
                 continue
             if not _REFERENCE.fullmatch(text[start:end].strip()):
                 hidden.append((start, end))

@@ -31,7 +31,7 @@ def told_quote(quote: Quote, *, paid: bool | None) -> dict[str, Any]:
         "method": quote.method,
         "target": quote.target.raw,
         "route": quote.route.name,
-        "rule": str(price),
+        "rule": quote.route.rule,
         "charged_when": "" if price.free else str(price.charge),
         "free": price.free,
         "exact": quote.exact,
@@ -45,13 +45,15 @@ def told_quote(quote: Quote, *, paid: bool | None) -> dict[str, Any]:
 def quote_sentence(quote: Quote) -> str:
     """One sentence: what it costs, by which rule, and when."""
     asked, price = f"{quote.method} {quote.target.raw}", quote.route.price
+    condition = f" ({quote.route.condition})" if quote.route.condition else ""
     if price.free:
-        return f"{asked} is free."
+        return f"{asked} is free{condition}."
     if quote.exact:
-        return f"{asked} costs {quote.at_most} if its answer is charged ({price.charge}), else nothing."
+        return f"{asked} costs {quote.at_most}{condition} if its answer is charged ({price.charge}), else nothing."
+    rule = quote.route.rule
     held = f", of which {quote.held} must be there at first" if quote.held != quote.at_most else ""
     return (
-        f"{asked} costs at most {quote.at_most}{held}, by the rule {price}; nothing if its answer is not charged"
+        f"{asked} costs at most {quote.at_most}{held}, by the rule {rule}; nothing if its answer is not charged"
         f" ({price.charge})."
     )
 
@@ -92,13 +94,16 @@ def told_route(route: Route) -> dict[str, Any]:
         "and_below": route.match.endswith("/"),
         "price": told_price(route.price),
         "prices_by_method": {method: told_price(one.price) for method, one in route.methods.items()},
+        "prices_by_plan": [
+            {"plan": plan, "method": method, "price": told_price(one.price)} for method, plan, one in route.by_plan
+        ],
         "limits": told_limits(route.limits),
     }
 
 
 def told_request(found: Explained, route: Route | None) -> dict[str, Any]:
     """What is on record of a request. `route` is the one of that name today, if there still is one."""
-    same = next((one for one in (route.variants if route else ()) if str(one.price) == found.rule), None)
+    same = next((one for one in (route.variants if route else ()) if one.rule == found.rule), None)
     return {
         "request": str(found.id),
         "at": moment(found.id.at_ms, _MOMENT),

@@ -134,7 +134,7 @@ def _of_route(route: Route, method: str) -> dict[str, Any]:
     if not price.free:
         told["responses"]["402"] = {"description": "The balance does not cover it.", "content": _PROBLEM}
         told["security"] = [{"token": []}]
-        told["x-payment-info"] = payment_info(price)
+        told["x-payment-info"] = payment_info(price) | _with_plans(route)
     if route.limits:
         told["responses"]["429"] = {"description": "A limit was met.", "content": _PROBLEM}
     return told
@@ -153,6 +153,11 @@ def payment_info(price: AnyPrice) -> dict[str, Any]:
     else:
         told |= {"mode": "dynamic", "min": _least(price).number, "max": most.number}
     return {"price": told, "rule": str(price), "charged_when": str(price.charge), "protocols": [{"farebox": {}}]}
+
+
+def _with_plans(route: Route) -> dict[str, Any]:
+    """What it costs those who subscribe."""
+    return {"plans": {plan: one.rule for plan, one in route.plans.items()}} if route.plans else {}
 
 
 def _least(price: MeteredPrice) -> Money:

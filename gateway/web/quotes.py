@@ -7,7 +7,7 @@ else it is not there, whether it exists or not.
 
 import json
 from asyncio import IncompleteReadError
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -44,6 +44,7 @@ class QuotePlace:
         limits: RateLimits,
         frozen: Frozen,
         roots: Roots,
+        plans: Callable[[str], Collection[str]],
         currency: str,
         public_url: str,
     ) -> None:
@@ -54,6 +55,7 @@ class QuotePlace:
         self._limits = limits
         self._frozen = frozen
         self._roots = roots
+        self._plans = plans
         self._currency = currency
         self._host = urlsplit(public_url).netloc
 
@@ -67,7 +69,9 @@ class QuotePlace:
         who = caller.account if caller is not None and paid else network(request.remote or "")
         await self._admit(_QUOTES, f"quotes {who}")
         length, body = await _body(request, looks=paid)
-        found = quote(self._routes(), method, url, hosts_of_ours=(request.host, self._host), length=length, body=body)
+        plans = self._plans(caller.account) if caller is not None else ()
+        ours = (request.host, self._host)
+        found = quote(self._routes(), method, url, hosts_of_ours=ours, plans=plans, length=length, body=body)
         told = told_quote(found, paid=paid)
         told["caller"] = await self._standing(caller, found.held.micros) if caller is not None else None
         return _json(told)

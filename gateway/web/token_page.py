@@ -18,7 +18,7 @@ from gateway.web.answers import OwnAnswer
 from gateway.web.refusals import WORDS
 from gateway.web.templates import Templates
 from gateway.web.tokens import TokenPlace
-from gateway.web.told_tokens import told, told_made
+from gateway.web.told_tokens import told_made
 from gateway.web.visitors import Visitors
 
 _ROUTE = "route:"
@@ -91,7 +91,7 @@ class TokenPage:
     ) -> OwnAnswer:
         now_ms = self._clock.now_ms()
         said = told_made(made, now_ms) if made else {}
-        tokens = [told(one, now_ms) for one in await self._hand_out.held(caller.account, caller.token_id)]
+        tokens = await self._tokens.held(caller)
         good = [one for one in tokens if one["state"] == "good"]
         asked = next((one for one in good if one["id"] == doomed), None)
         if doomed is not None and asked is None:

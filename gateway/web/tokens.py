@@ -17,7 +17,7 @@ from gateway.core.refusals import BadRequest, PaymentServiceUnavailable, RateLim
 from gateway.flows.hand_out import HandOut, Made
 from gateway.ports import Clock, Ledger, RateLimits
 from gateway.web.answers import OwnAnswer
-from gateway.web.told_tokens import told, told_made
+from gateway.web.told_tokens import SpentOfCaps, told, told_made
 from gateway.web.visitors import Visitors, read_json
 
 _MAKING = Rate(10, 60, "10/minute")
@@ -41,7 +41,9 @@ class TokenPlace:
         currency: str,
         payment_url: PayLink,
         email_masked: Email,
+        spent: SpentOfCaps,
     ) -> None:
+        self._spent = spent
         self._visitors = visitors
         self._hand_out = hand_out
         self._ledger = ledger
@@ -54,13 +56,13 @@ class TokenPlace:
     async def all(self, request: web.Request) -> web.StreamResponse:
         """`GET /-/api/v1/tokens`: those that the caller may know of, oldest first."""
         caller = await self._visitors.bearer(request)
-        return _json({"tokens": await self._told(caller)})
+        return _json({"tokens": await self.held(caller)})
 
     async def one(self, request: web.Request) -> web.StreamResponse:
         """`GET /-/api/v1/tokens/{id}`."""
         caller = await self._visitors.bearer(request)
         shown = await self._hand_out.find(caller.account, caller.token_id, request.match_info["id"])
-        return _json(told(shown, self._clock.now_ms()))
+        return _json(told(shown, self._clock.now_ms(), await self._spent.of(shown.grant)))
 
     async def create(self, request: web.Request) -> web.StreamResponse:
         """`POST /-/api/v1/tokens {"name", "routes", "methods", "expires", "limit", "caps", "parent"}`, all optional."""
@@ -79,7 +81,7 @@ class TokenPlace:
         caller = await self._visitors.bearer(request)
         await self.admit(caller)
         shown = await self._hand_out.change(caller.account, caller.token_id, request.match_info["id"], content)
-        return _json(told(shown, self._clock.now_ms()))
+        return _json(told(shown, self._clock.now_ms(), await self._spent.of(shown.grant)))
 
     async def revoke(self, request: web.Request) -> web.StreamResponse:
         """`DELETE /-/api/v1/tokens/{id}`."""
@@ -116,7 +118,7 @@ class TokenPlace:
                 "currency": self._currency,
                 "payment_url": payment_url,
                 "email_masked": None if caller.is_narrowed else await self._email_masked(caller.account),
-                "tokens": await self._told(caller),
+                "tokens": await self.held(caller),
             }
         )
 
@@ -128,9 +130,11 @@ class TokenPlace:
         if not window.allowed:
             raise RateLimited(policy=_MAKING.text, retry_after_seconds=max(1, window.reset_seconds))
 
-    async def _told(self, caller: Caller) -> list[dict[str, Any]]:
+    async def held(self, caller: Caller) -> list[dict[str, Any]]:
+        """All that the caller may know of. Raises UnknownToken."""
         now_ms = self._clock.now_ms()
-        return [told(shown, now_ms) for shown in await self._hand_out.held(caller.account, caller.token_id)]
+        shown = await self._hand_out.held(caller.account, caller.token_id)
+        return [told(one, now_ms, None if one.is_over else await self._spent.of(one.grant)) for one in shown]
 
     def _rotated(self, request: web.Request, made: Made, *, own: bool) -> OwnAnswer:
         answer = _json(told_made(made, self._clock.now_ms()))

@@ -3,12 +3,35 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway.core.grants import LAST_CHARS
+from gateway.core.grants import LAST_CHARS, Grant, caps_of
+from gateway.core.money import Money
 from gateway.flows.hand_out import Made, Shown
+from gateway.ports import CapLines, Clock, StoreFailed
 
 
-def told(shown: Shown, now_ms: int) -> dict[str, Any]:
-    """How a token stands."""
+class SpentOfCaps:
+    """Reads what was spent under a token's own caps, in the periods that are now."""
+
+    def __init__(self, lines: CapLines, clock: Clock, *, zone: str) -> None:
+        self._lines = lines
+        self._clock = clock
+        self._zone = zone
+
+    async def of(self, grant: Grant) -> dict[str, str] | None:
+        """By period, as committed; None while the books cannot be read."""
+        spent: dict[str, str] = {}
+        now_ms = self._clock.now_ms()
+        try:
+            for cap in caps_of([grant], self._zone):
+                line = await self._lines.cap_line(cap.name(now_ms), cap.unit)
+                spent[cap.period] = str(Money(line.spent, cap.amount.currency))
+        except StoreFailed:
+            return None
+        return spent
+
+
+def told(shown: Shown, now_ms: int, spent: dict[str, str] | None = None) -> dict[str, Any]:
+    """How a token stands; `spent` under its caps, where it is known."""
     grant = shown.grant
     return {
         "id": grant.id,
@@ -25,12 +48,14 @@ def told(shown: Shown, now_ms: int) -> dict[str, Any]:
         "methods": _names(grant.terms.scope.methods),
         "limit": [rate.text for rate in grant.terms.rates],
         "caps": {cap.period: str(cap.amount) for cap in grant.terms.caps},
+        "spent": spent,
     }
 
 
 def told_made(made: Made, now_ms: int) -> dict[str, Any]:
     """The one answer that holds a secret: it is shown once."""
     shown = told(Shown(made.grant, is_over=False, is_own=False), now_ms)
+    del shown["spent"]  # a token that was rotated may have spent much
     shown["last"] = made.secret.reveal()[-LAST_CHARS:]
     content: dict[str, Any] = {"access_token": made.secret.reveal(), "token": shown}
     if made.until_ms is not None:

@@ -242,16 +242,6 @@ async def test_of_what_was_heard_of_a_subscription_the_newest_stays_and_what_is_
     assert await kept.subscriptions_of("acct_2") == []
 
 
-async def test_all_subscriptions_are_told_page_by_page(records: Records) -> None:
-    kept = records.subscriptions
-    all_three = [replace(STANDS, id="sub_1"), replace(STANDS, id="sub_2", state="over"), replace(STANDS, id="sub_3")]
-    for one in reversed(all_three):
-        await kept.keep_subscription(one)
-    assert await kept.subscriptions_after("", count=2) == all_three[:2]
-    assert await kept.subscriptions_after("sub_2", count=2) == all_three[2:]
-    assert await kept.subscriptions_after("sub_3", count=2) == []
-
-
 async def test_an_invoice_waits_until_it_is_over_whichever_is_heard_first(records: Records) -> None:
     kept = records.subscriptions
     assert await kept.keep_unpaid("in_1", "sub_1", "https://pay.example/1")
@@ -263,3 +253,22 @@ async def test_an_invoice_waits_until_it_is_over_whichever_is_heard_first(record
     assert await kept.unpaid_of("sub_1") == ["https://pay.example/1"]
     await kept.unpaid_over("in_1", "sub_1")
     assert await kept.unpaid_of("sub_1") == []
+
+
+async def test_what_was_written_to_a_subscription_last_has_the_highest_number(records: Records) -> None:
+    kept = records.subscriptions
+    seen = max([0, *(number for number, _ in await kept.subscriptions_after(0, 1_000_000))])
+    for id in ("sub_n1", "sub_n2", "sub_n3"):
+        await kept.keep_subscription(replace(STANDS, id=id, account=""))
+    first = await kept.subscriptions_after(seen, 2)
+    assert [found.id for _, found in first] == ["sub_n1", "sub_n2"]
+    [(third, found)] = await kept.subscriptions_after(first[-1][0], 2)
+    assert found.id == "sub_n3"
+    await kept.keep_subscription(replace(STANDS, id="sub_n1", state="paused", at=6))
+    await kept.keep_subscription(replace(STANDS, id="sub_n2", state="paused", at=4, account=""))
+    [(_, found)] = await kept.subscriptions_after(third, 9)
+    assert (found.id, found.state, found.account) == ("sub_n1", "paused", "acct_1"), "its account counts as news, too"
+    [number] = [number for number, _ in await kept.subscriptions_after(third, 9)]
+    await kept.keep_subscription(replace(STANDS, id="sub_n3", at=4))
+    [(_, found)] = await kept.subscriptions_after(number, 9)
+    assert (found.id, found.at, found.account) == ("sub_n3", 5, "acct_1"), "older, but it says whose it is"

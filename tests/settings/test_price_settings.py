@@ -8,6 +8,7 @@ import pytest
 from gateway.core.charging import ChargeWhen
 from gateway.core.money import Money
 from gateway.core.pricing import MeteredPrice, Price, UnitPrice
+from gateway.core.routes import Route
 from gateway.settings import price_forms
 from tests.settings.asking import full, mistakes, route, settings
 
@@ -150,3 +151,74 @@ def test_what_is_charged_for_a_method_may_be_limited_and_have_a_contract(tmp_pat
     assert "the route is free" in mistakes(tmp_path, full(routes=[free]))[0].words
     dear = route(price="free", methods={"POST": "9.00 usd"}, limits=limits)
     assert "nobody could ever call it" in mistakes(tmp_path, full(routes=[dear]))[0].words
+
+
+PLANS = {name: {"price": f"price_{name}", "costs": "10.00 usd"} for name in ("small", "large")}
+
+
+def by_plan(tmp_path: Path, plans: Any, **changes: Any) -> Route:
+    values = full(routes=[route(plans=plans, **changes)], plans=PLANS)
+    return settings(tmp_path, values).routes.routes[0]
+
+
+def test_plans_have_prices_of_their_own_and_the_first_that_is_held_counts(tmp_path: Path) -> None:
+    plans = {
+        "large": {"price": "free"},
+        "small": {"price": TOKENS, "methods": {"GET": "0.003 usd", "PUT": "0.004 usd"}},
+    }
+    made = by_plan(tmp_path, plans, price="0.01 usd", methods={"POST": "0.05 usd"})
+    rules = {
+        (method, plans): made.for_method(method).for_plans(plans).rule
+        for method in ("HEAD", "GET", "POST", "PUT")
+        for plans in ((), ("small",), ("small", "large"), ("other",))
+    }
+    assert [rules[method, ()] for method in ("HEAD", "GET", "POST")] == ["0.01 usd", "0.01 usd", "0.05 usd"]
+    assert [rules[method, ("other",)] for method in ("HEAD", "GET")] == ["0.01 usd"] * 2
+    assert rules["HEAD", ("small",)].endswith("at most 0.50 usd (plan small)")
+    assert rules["GET", ("small",)] == "0.003 usd (plan small)"
+    assert rules["PUT", ("small",)] == "0.004 usd (plan small)"
+    assert rules["POST", ("small",)] == "0.05 usd", "what it does not name costs its accounts what it costs others"
+    assert rules["HEAD", ("small", "large")] == "free (plan large)"
+    assert {one.tariff.price for one in made.variants} >= set(rules.values())
+    assert len({(one.name, one.match, one.limits) for one in made.variants}) == 1
+
+
+def test_every_price_of_a_plan_has_the_contract_of_its_route(tmp_path: Path) -> None:
+    made = by_plan(tmp_path, {"small": {"methods": {"GET": "0.01 usd"}}}, charge_when={"cut": "50%"})
+    assert made.for_method("GET").for_plans({"small"}).price.charge.cut == 50
+
+
+def test_where_a_plan_tells_methods_apart_none_poses_as_another(tmp_path: Path) -> None:
+    made = by_plan(tmp_path, {"small": {"methods": {"GET": "free"}}})
+    assert all("x-http-method-override" in one.request_fields.remove for one in made.variants)
+    assert not by_plan(tmp_path, {"small": {"price": "free"}}).request_fields.remove
+
+
+@pytest.mark.parametrize(
+    ("plans", "path", "words"),
+    [
+        ({"smal": {"price": "free"}}, "plans.smal", "did you mean `small`?"),
+        ({"other": {"price": "free"}}, "plans.other", "plans are sold by `plans`"),
+        ({"small": {}}, "plans.small", "give it a `price`, or `methods`"),
+        ({"small": {"price": "0.01 eur"}}, "plans.small.price", "the price is in eur"),
+        ({"small": {"methods": {"GET": "0.01 eur"}}}, "plans.small.methods.GET", "the price is in eur"),
+        ({"small": {"price": {"per": {"rows": "1 usd"}}}}, "plans.small.price.maximum", "say in `maximum`"),
+        ({"small": {"price": {"base": "1 eur"}}}, "plans.small.price.base", "this is in eur"),
+        ({"small": {"methods": {"DELETE": "0.01 usd"}}}, "plans.small.methods.DELETE", "others have this for nothing"),
+        ({"small": {"prices": "free"}}, "plans.small.prices", "there is no setting"),
+        ({"small": {"price": 0.01}}, "plans.small.price", "write it quoted"),
+    ],
+)
+def test_what_is_wrong_with_the_price_of_a_plan_is_said_where_it_stands(
+    plans: dict[str, Any], path: str, words: str, tmp_path: Path
+) -> None:
+    values = full(routes=[route(plans=plans, methods={"DELETE": "free"})], plans=PLANS)
+    found = mistakes(tmp_path, values)
+    assert [one.path for one in found] == [f"routes[0].{path}"], found
+    assert words in found[0].words
+
+
+def test_what_everybody_has_for_nothing_costs_no_plan(tmp_path: Path) -> None:
+    plans = {"small": {"price": "0.01 usd", "methods": {"GET": "free"}}}
+    [found] = mistakes(tmp_path, full(routes=[route(price="free", plans=plans)], plans=PLANS))
+    assert (found.path, "nobody would say" in found.words) == ("routes[0].plans.small.price", True)

@@ -53,6 +53,30 @@ def price(config: dict[str, Any], text: str) -> None:
     config["routes"][0]["price"] = text
 
 
+async def test_prices_in_a_file_of_their_own_are_read_again_and_a_mistake_there_changes_nothing(
+    tmp_path: Path, upstream: RawUpstream
+) -> None:
+    shop, prices = Shop(tmp_path, upstream), tmp_path / "prices.yaml"
+
+    def without_prices(config: dict[str, Any]) -> None:
+        config["prices_file"] = str(prices)
+        for route in config["routes"]:
+            del route["price"]
+
+    names = [route["name"] for route in json.loads(shop.file.read_text())["routes"]]
+    prices.write_text("".join(f'{name}: "0.03 usd"\n' for name in names))
+    shop.change(without_prices)
+    [caller] = await fund(shop.settings, "1.00 usd", count=1)
+    async with running(shop.file):
+        for text, code, cost in (("0.03 usd", 0, "0.03 usd"), ("0.04 usd", 0, "0.04 usd"), ("0.05 eur", 1, "0.04 usd")):
+            prices.write_text("".join(f'{name}: "{text}"\n' for name in names))
+            done, words = await shop.reload()
+            assert (done != 0) == (code != 0), words
+            _, fields, _ = split(await ask(shop.url, get("/paid/x", caller.token)))
+            assert dict(fields)["Gateway-Cost"] == cost
+        assert f"{prices}:1:" in words
+
+
 async def test_a_new_price_holds_for_the_next_request_and_not_for_one_under_way(
     tmp_path: Path, upstream: RawUpstream
 ) -> None:

@@ -53,9 +53,15 @@ async def wallet(stage: Stage) -> Any:
 
 
 async def test_a_spender_spends_up_to_its_cap_and_a_viewer_not_at_all(wallet: Wallet) -> None:
-    _, spender = await wallet.member("spender", caps={"total": "0.005 usd"})
+    id, spender = await wallet.member("spender", caps={"total": "0.005 usd", "month": "1.00 usd"})
     _, viewer = await wallet.member("viewer")
     assert await wallet.spends(spender, times=3) == [200, 200, 403]
+    await wallet.stage.gateway.ledger.durable()
+    _, told = await wallet.asks(wallet.owner, f"{TOKENS}/{id}")
+    assert told["spent"] == {"total": "0.004 usd", "month": "0.004 usd"}
+    assert (
+        "At most 0.005 usd at all, 0.004 usd of it spent." in (await wallet.asks(wallet.owner, "/-/wallet/tokens"))[1]
+    )
     status, told = await wallet.asks(viewer, "/weather/oslo")
     assert (status, told["code"]) == (403, "token_out_of_scope")
     assert (await wallet.asks(viewer, "/status/oslo"))[0] == 200, "what is free is free for all"
@@ -132,7 +138,8 @@ async def test_a_member_enters_by_its_token_and_only_by_one_that_was_made_here(w
                 return answer.status, cookie, answer.headers.get("Location", "")
 
         assert await enters(f" {viewer.token} ") == (303, viewer.token, "/-/wallet")
-        for chosen in ("mine", "", viewer.token[:-1] + "x", "fb_test_" + "A" * 44):
+        other = viewer.token[:-8] + viewer.token[-8:].swapcase()
+        for chosen in ("mine", "", other, "fb_test_" + "A" * 44):
             assert await enters(chosen) == (401, "", "")
         assert await enters(viewer.token, **{"Sec-Fetch-Site": "cross-site"}) == (403, "", "")
     async with ClientSession() as session, session.get(f"{wallet.stage.url}/-/wallet/enter") as answer:

@@ -294,6 +294,19 @@ def test_keys_and_frozen_accounts_are_as_they_stand(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
+def test_prices_in_a_file_of_their_own_are_as_they_stand(tmp_path: Path) -> None:
+    (config,) = re.findall(r"<<'YAML'\n(.*?)^YAML", README, re.MULTILINE | re.DOTALL)
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop/gateway.yaml").write_text(config)
+    text = section("### Prices in a file of their own", "### Inside your own aiohttp application")
+    first = f'export PATH="{path()}:$PATH"\n'
+    ran = subprocess.run(
+        ["bash", "-c", script(first + "".join(blocks(text, "sh")))],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
 def test_promotion_credit_is_given_as_it_stands(tmp_path: Path) -> None:
     (config,) = re.findall(r"<<'YAML'\n(.*?)^YAML", README, re.MULTILINE | re.DOTALL)
     (tmp_path / "shop").mkdir()

@@ -56,7 +56,7 @@ async def test_a_person_has_tokens_made_on_a_page(stage: Stage) -> None:
         page = await browser.sees()
         assert secrets_on(page) == []
         assert "Only for echo, weather." in page
-        assert "At most 1.00 usd a day." in page
+        assert "At most 1.00 usd a day, 0.00 usd of it spent." in page
         [id] = set(re.findall(r"tok_[0-9a-f]{20}", page))
         assert 'value="bot"' in await browser.sends(action="rename", id=id, name="bot")
         [renewed] = secrets_on(await browser.sends(action="rotate", id=id))

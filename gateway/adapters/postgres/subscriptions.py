@@ -9,6 +9,7 @@ from gateway.core.subscription_columns import NEWER, SUBSCRIPTION, of_subscripti
 
 _KEEP = f"INSERT INTO subscription ({SUBSCRIPTION}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) {NEWER}"
 _WHOSE = "UPDATE subscription SET account = $1 WHERE id = $2 AND account = ''"
+_AFTER = f"SELECT {SUBSCRIPTION}, number FROM subscription WHERE number > $1 ORDER BY number LIMIT $2"
 _UNPAID = "SELECT url FROM unpaid_invoice WHERE subscription = $1 AND NOT is_over AND url IS NOT NULL ORDER BY invoice"
 _KEEP_UNPAID = """INSERT INTO unpaid_invoice VALUES ($1, $2, $3, false)
 ON CONFLICT (invoice) DO UPDATE SET url = excluded.url WHERE NOT unpaid_invoice.is_over RETURNING invoice"""
@@ -34,9 +35,8 @@ class PostgresSubscriptions:
         rows = await self._do(f"SELECT {SUBSCRIPTION} FROM subscription WHERE account = $1 ORDER BY id", account)
         return [subscription(tuple(row)) for row in rows]
 
-    async def subscriptions_after(self, id: str, *, count: int) -> list[Subscription]:
-        rows = await self._do(f"SELECT {SUBSCRIPTION} FROM subscription WHERE id > $1 ORDER BY id LIMIT $2", id, count)
-        return [subscription(tuple(row)) for row in rows]
+    async def subscriptions_after(self, number: int, count: int) -> list[tuple[int, Subscription]]:
+        return [(row["number"], subscription(tuple(row)[:-1])) for row in await self._do(_AFTER, number, count)]
 
     async def keep_unpaid(self, invoice: str, subscription: str, url: str | None) -> bool:
         return bool(await self._do(_KEEP_UNPAID, invoice, subscription, url))

@@ -6,6 +6,7 @@ from gateway.core.subscription_columns import NEWER, SUBSCRIPTION, of_subscripti
 
 _KEEP = f"INSERT INTO subscription ({SUBSCRIPTION}) VALUES ({','.join('?' * 11)}) {NEWER}"
 _WHOSE = "UPDATE subscription SET account = ? WHERE id = ? AND account = ''"
+_AFTER = f"SELECT {SUBSCRIPTION}, number FROM subscription WHERE number > ? ORDER BY number LIMIT ?"
 _KEEP_UNPAID = """INSERT INTO unpaid_invoice VALUES (?, ?, ?, 0)
 ON CONFLICT (invoice) DO UPDATE SET url = excluded.url WHERE NOT unpaid_invoice.is_over"""
 _OVER = """INSERT INTO unpaid_invoice VALUES (?, ?, NULL, 1)
@@ -32,9 +33,8 @@ class SqliteSubscriptions:
         query = f"SELECT {SUBSCRIPTION} FROM subscription WHERE account = ? ORDER BY id"
         return [subscription(row) for row in await self._read(query, (account,))]
 
-    async def subscriptions_after(self, id: str, *, count: int) -> list[Subscription]:
-        query = f"SELECT {SUBSCRIPTION} FROM subscription WHERE id > ? ORDER BY id LIMIT ?"
-        return [subscription(row) for row in await self._read(query, (id, count))]
+    async def subscriptions_after(self, number: int, count: int) -> list[tuple[int, Subscription]]:
+        return [(row[-1], subscription(row[:-1])) for row in await self._read(_AFTER, (number, count))]
 
     async def keep_unpaid(self, invoice: str, subscription: str, url: str | None) -> bool:
         return await self._write(_KEEP_UNPAID, (invoice, subscription, url))

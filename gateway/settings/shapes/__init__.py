@@ -28,6 +28,7 @@ from gateway.settings.shapes.upstreams import UpstreamShape
 from gateway.settings.texts import (
     AddressText,
     CurrencyText,
+    FileText,
     HostLabel,
     ListenerText,
     Name,
@@ -135,6 +136,15 @@ class GatewayShape(Shape):
     routes: Annotated[list[RouteShape], Field(description="Which path goes to which upstream, at what price.")] = Field(
         default_factory=list
     )
+    prices_file: Annotated[
+        FileText | None,
+        Otherwise("each route says what it costs"),
+        Field(
+            description="A YAML file with the prices of routes by their names: a price, or `price`, `methods`, `plans` "
+            "and `charge_when`, which the route itself then leaves out. A reload reads it again. A relative path "
+            "starts at the working directory."
+        ),
+    ] = None
     price_list: Annotated[PriceListShape, Field(description="What is told of prices to everybody.")] = PriceListShape()
     timeouts: Annotated[TimeoutsShape, Field(description="How long callers, and the books, may take.")] = (
         TimeoutsShape()

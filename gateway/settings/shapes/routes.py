@@ -1,8 +1,8 @@
 """Routes: what is matched, what it costs, and how often it may be asked."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from gateway.settings.shapes.upstreams import FieldRulesShape
 from gateway.settings.texts import (
@@ -162,7 +162,27 @@ PriceOfRoute = Annotated[
 ]
 
 
+class PlanPricesShape(Shape):
+    price: Annotated[
+        PriceOfRoute | None,
+        Otherwise("what it costs others"),
+        Field(description="What a call costs an account with this plan."),
+    ] = None
+    methods: Annotated[
+        dict[MethodName, PriceOfRoute],
+        Otherwise("what `methods` say for others, else `price`"),
+        Field(description="The same by its method."),
+    ] = Field(default_factory=dict)
+
+
+def _price_may_stand_elsewhere(schema: dict[str, Any]) -> None:
+    """In `prices_file`. That there is one is checked when both are read."""
+    schema["required"].remove("price")
+
+
 class RouteShape(Shape):
+    model_config = ConfigDict(json_schema_extra=_price_may_stand_elsewhere)
+
     name: Annotated[Name, Field(description="What it is called in statements, logs and metrics; unique.")]
     match: Annotated[
         MatchText,
@@ -179,6 +199,14 @@ class RouteShape(Shape):
         dict[MethodName, PriceOfRoute],
         Otherwise("all cost the same"),
         Field(description="What a call costs by its method, such as `POST`; all others cost `price`."),
+    ] = Field(default_factory=dict)
+    plans: Annotated[
+        dict[Name, PlanPricesShape],
+        Otherwise("all cost the same"),
+        Field(
+            description="What a call costs an account that subscribes to one of `plans`, by the plan's name. Of "
+            "several that it has, the one that is written first counts."
+        ),
     ] = Field(default_factory=dict)
     charge_when: Annotated[ChargeShape, Field(description="Which answers are charged, and for what part.")] = (
         ChargeShape()
