@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 from gateway.core.idempotency import Claim
@@ -39,10 +40,15 @@ class MemoryKeyClaims:
     async def claim(self, claim: Claim, *, now_ms: int) -> Claim | None:
         await asyncio.sleep(0)
         there = self.rows.get((claim.account, claim.key))
-        if there is None or _is_over(there, now_ms):
+        if there is None or there.is_over(now_ms):
             self.rows[claim.account, claim.key], there = claim, None
         await asyncio.sleep(0)
         return there
+
+    async def used_by(self, accounts: Sequence[str], key: bytes, *, now_ms: int) -> str | None:
+        await asyncio.sleep(0)
+        there = (self.rows.get((account, key)) for account in accounts)
+        return next((row.account for row in there if row is not None and not row.is_over(now_ms)), None)
 
     async def take_over(self, claim: Claim, *, of: str, now_ms: int) -> bool:
         return await self._change(claim, of=of, lapsed_ms=now_ms)
@@ -73,7 +79,7 @@ class MemoryKeyClaims:
             del self.rows[claim.account, claim.key]
 
     async def drop_expired(self, *, now_ms: int, count: int) -> int:
-        old = [key for key, row in self.rows.items() if _is_over(row, now_ms)][:count]
+        old = [key for key, row in self.rows.items() if row.is_over(now_ms)][:count]
         for key in old:
             del self.rows[key]
         return len(old)
@@ -86,7 +92,3 @@ class MemoryKeyClaims:
                 self.rows[row.account, row.key] = replace(row, state="not_kept", sealed_by="", answer=b"")
                 too_much, forgotten = too_much - len(row.answer), forgotten + 1
         return forgotten
-
-
-def _is_over(claim: Claim, now_ms: int) -> bool:
-    return claim.expires_ms <= now_ms and (claim.state != "open" or claim.lease_ms <= now_ms)

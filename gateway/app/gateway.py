@@ -171,6 +171,7 @@ class Gateway:
             bounds=Bounds(int(kept.keep_seconds * 1000), kept.answer_bytes_max, kept.body_bytes_max, kept.wait_seconds),
             clock=self.clock,
             randomness=self.randomness,
+            roots=self.identity.aliases,
         )
 
     def _serve(self, served: Served) -> Serve:

@@ -324,6 +324,18 @@ def assign(id: str, account: str, yes: bool, config: Path, as_json: bool) -> Non
     assign_payment(config, id, account, yes=yes, as_json=as_json)
 
 
+@main.command("subscriptions")
+@click.argument("account", required=False)
+@click.option("--all", "also_over", is_flag=True, help="Also those that are over.")
+@config_option
+@json_option
+def who_subscribes(account: str | None, also_over: bool, config: Path, as_json: bool) -> None:
+    """Who has which plan, and how it stands: of ACCOUNT (acct_…), or of all."""
+    from gateway.cli.subscriptions import list_subscriptions
+
+    list_subscriptions(config, account, also_over=also_over, as_json=as_json)
+
+
 @main.group("auto-top-up")
 def auto_top_up() -> None:
     """Saved cards that pay when a balance runs low."""

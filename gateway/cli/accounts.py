@@ -4,6 +4,8 @@ They write to the records, which every process of every gateway reads within a s
 """
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +17,7 @@ from gateway.cli.caps import CapStanding, standings
 from gateway.cli.hosts import balance_there
 from gateway.cli.payments import moment
 from gateway.cli.records import aliases_of, fail, opened, read_for, read_with_records, run, unheard
+from gateway.cli.subscriptions import said, subscriptions_of, told
 from gateway.core.aliases import NOT_JOINED, Joined
 from gateway.core.money import Money
 from gateway.flows.freeze import Freezes
@@ -117,32 +120,68 @@ def show_account(config: Path, account: str, *, as_json: bool) -> None:
     """`gateway account show`."""
     settings = read_for(config, account)
 
-    async def look() -> tuple[list[Freeze], int, list[str], str, list[CapStanding]]:
+    async def look() -> _Seen:
         async with opened(settings) as here:
-            rows = await here.freezes.freezes_of(account)
             root = (await aliases_of(here)).root(account)
-            caps = await standings(settings, here, root)
-            return rows, await here.count_tokens(account), await here.payments_of(account), root, caps
+            rule = await here.ways_to_pay.find_rule(account)
+            return _Seen(
+                root=root,
+                tokens=await here.count_tokens(account),
+                paid=await here.payments_of(account),
+                freezes=await here.freezes.freezes_of(account),
+                caps=await standings(settings, here, root),
+                plans=[told(settings, one) for one in await subscriptions_of(here, account)],
+                card=rule.card.label if rule is not None and rule.card is not None else None,
+            )
 
-    rows, tokens, paid, root, caps = run(look())
-    frozen = bool(rows) and rows[-1].frozen
-    balance = str(available(settings, account))
+    seen, balance = run(look()), str(available(settings, account))
     if as_json:
-        told = {"account": account, "available": balance, "frozen": frozen, "tokens": tokens, "payments": paid}
-        if root != account:
-            told["alias_of"] = root
-        told["caps"] = [cap.told() for cap in caps]
-        click.echo(json.dumps({**told, "freezes": [_told(row) for row in rows]}))
+        click.echo(json.dumps({"account": account, "available": balance, **seen.told(account)}))
         return
-    click.echo(f"{account}  balance {balance}; {tokens} tokens on record; {'FROZEN' if frozen else 'not frozen'}")
-    if root != account:
-        click.echo(f"  an alias: it is {root} now")
-    for cap in caps:
-        click.echo(f"  {cap.said()}")
-    for row in rows:
-        click.echo(f"  {moment(row.at_ms)}  {'frozen' if row.frozen else 'unfrozen'}: {row.reason}")
-    for payment in paid:
-        click.echo(f"  paid by {payment}")
+    frozen = "FROZEN" if seen.frozen else "not frozen"
+    click.echo(f"{account}  balance {balance}; {seen.tokens} tokens on record; {frozen}")
+    for line in seen.said(account):
+        click.echo(f"  {line}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the records have of an account. `card` is saved for auto top-up."""
+
+    root: str
+    tokens: int
+    paid: list[str]
+    freezes: list[Freeze]
+    caps: list[CapStanding]
+    plans: list[dict[str, Any]]
+    card: str | None
+
+    @property
+    def frozen(self) -> bool:
+        return bool(self.freezes) and self.freezes[-1].frozen
+
+    def told(self, account: str) -> dict[str, Any]:
+        return {
+            "frozen": self.frozen,
+            "tokens": self.tokens,
+            "payments": self.paid,
+            **({"alias_of": self.root} if self.root != account else {}),
+            "caps": [cap.told() for cap in self.caps],
+            "subscriptions": self.plans,
+            "saved_card": self.card,
+            "freezes": [_told(row) for row in self.freezes],
+        }
+
+    def said(self, account: str) -> Iterator[str]:
+        if self.root != account:
+            yield f"an alias: it is {self.root} now"
+        yield from (cap.said() for cap in self.caps)
+        for row in self.freezes:
+            yield f"{moment(row.at_ms)}  {'frozen' if row.frozen else 'unfrozen'}: {row.reason}"
+        yield from (f"paid by {payment}" for payment in self.paid)
+        yield from (f"subscribed: {said(plan)}" for plan in self.plans)
+        if self.card is not None:
+            yield f"saved card: {self.card}"
 
 
 def _told(row: Freeze) -> dict[str, Any]:

@@ -46,6 +46,10 @@ class Claim:
     answer: bytes = b""
     """Sealed; of a claim that is `kept`."""
 
+    def is_over(self, now_ms: int) -> bool:
+        """Whether the key is free again."""
+        return self.expires_ms <= now_ms and (self.state != "open" or self.lease_ms <= now_ms)
+
 
 def digest(value: str) -> bytes:
     """What a key is known by. Raises BadRequest for what is none."""

@@ -21,6 +21,10 @@ pays for the two commits.
 the process is dead or as good as: should it wake up, it finds its claim gone and does not answer. The clocks of hosts
 that share records must not differ by more than the lease.
 
+**Two wallets may have become one** since a key was used. Then what was claimed under the old account is found and goes
+on under it. A process that has not heard of the join, for a second, may sell once more what another sells at that very
+time.
+
 **Twins wait**, for a bounded time: those of one process are woken, those elsewhere look again and again.
 
 **A caller that leaves** does not end it: that is when a key is needed. What runs is a task of its own; whoever asked
@@ -52,7 +56,7 @@ from gateway.core.refusals import (
 )
 from gateway.core.routes import Route
 from gateway.core.targets import Target
-from gateway.ports import Clock, Exchange, KeyClaims, Ledger, Randomness, Sale, Started
+from gateway.ports import Clock, Exchange, KeyClaims, Ledger, Randomness, Roots, Sale, Started
 
 LEASE_MS = 30_000
 RENEW_SECONDS = 8.0
@@ -85,7 +89,9 @@ class Once:
         bounds: Bounds,
         clock: Clock,
         randomness: Randomness,
+        roots: Roots,
     ) -> None:
+        self._roots = roots
         self.claims = claims
         self.bounds = bounds
         self.clock = clock
@@ -137,7 +143,8 @@ class Once:
         self, exchange: Exchange, caller: Caller, route: Route, target: Target, sale: Sale, key: bytes, asked: bytes
     ) -> None:
         now_ms = self.clock.now_ms()
-        ours = Claim(caller.account, key, asked, str(exchange.id), self._holder, now_ms, now_ms)
+        account = await self._account(caller.account, key, now_ms)
+        ours = Claim(account, key, asked, str(exchange.id), self._holder, now_ms, now_ms)
         try:
             claim = await self._claimed(exchange, ours)
         except asyncio.CancelledError:
@@ -156,6 +163,13 @@ class Once:
         finally:
             del self._under_way[claim.account, claim.key]
             done.set()
+
+    async def _account(self, account: str, key: bytes, now_ms: int) -> str:
+        """Under which account the key is claimed: one that became this one may have used it before."""
+        own, *others = self._roots.names(account)
+        if not others:
+            return own
+        return await self.claims.used_by(others, key, now_ms=now_ms) or own
 
     async def _give_up(self, kept: "Kept", exchange: Exchange) -> None:
         """It was not answered. Without records its lease will end, which says the same, but for what was not sent."""

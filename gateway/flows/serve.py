@@ -69,7 +69,7 @@ class Serve:
 
     async def serve(self, exchange: Exchange) -> None:
         """Serve one request from first byte to settled account; never raises a Refusal."""
-        caller, route, leave, plain, asks_first = ANONYMOUS, None, None, exchange.fields, False
+        caller, route, leave, plain = ANONYMOUS, None, None, exchange.fields
         try:
             if self._cors is not None:
                 exchange.fields = plain + self._cors.fields(exchange.headers)
@@ -79,13 +79,10 @@ class Serve:
             if self._cors is not None:
                 if route.cors == "upstream":
                     exchange.fields = plain
-                asks_first = is_preflight(exchange.method, exchange.headers)
-                if asks_first and route.cors == "gateway":
-                    await self._tell_browser(exchange, self._cors)
+                if is_preflight(exchange.method, exchange.headers):
+                    await self._tell_browser(exchange, route, target, self._cors)
                     return
-                if asks_first:
-                    route = _of_nobody(route)
-            caller = ANONYMOUS if asks_first else await self._callers.identify(exchange, route)
+            caller = await self._callers.identify(exchange, route)
             if route.plans:
                 route = route.for_plans(self._plans(caller.account))
             if route.limits or caller.limits:
@@ -93,18 +90,17 @@ class Serve:
                 leave = await self._limits.admit(exchange, caller, route)
             if route.price.free:
                 await self._relay(exchange, caller, route, target)
-            elif self._once is not None and route.once and FIELD in exchange.headers:
-                await self._once.sell(exchange, caller, route, target, self._sell)
             else:
+                sell = self._sell_once if route.once and FIELD in exchange.headers else self._sell
                 try:
-                    await self._sell(exchange, caller, route, target)
+                    await sell(exchange, caller, route, target)
                 except PaymentRequired:
                     # Another process may have joined this wallet to another, and the money with it.
                     moved = await self._callers.moved(caller)
                     if moved is None:
                         raise
                     caller = moved
-                    await self._sell(exchange, caller, route, target)
+                    await sell(exchange, caller, route, target)
         except Refusal as refusal:
             if isinstance(refusal, PaymentRequired):
                 refusal = self._screen(exchange.peer) or await self._till.offer(refusal, caller)
@@ -128,13 +124,29 @@ class Serve:
         finally:
             self._places.leave(route)
 
-    async def _tell_browser(self, exchange: Exchange, cors: Cors) -> None:
+    async def _tell_browser(self, exchange: Exchange, route: Route, target: Target, cors: Cors) -> None:
         """A browser asks before it sends: nobody is asked who they are, and it costs nothing. Raises OriginRefused."""
+        if route.cors == "upstream":
+            route = _of_nobody(route)
+            leave = await self._limits.admit(exchange, ANONYMOUS, route) if route.limits else None
+            try:
+                await self._relay(exchange, ANONYMOUS, route, target)
+            finally:
+                if leave is not None:
+                    leave()
+            return
         allowed = cors.preflight(exchange.headers)
         if allowed is None:
             raise OriginRefused()
         own = [field for field in exchange.fields if field[0] == "Gateway-Request-Id"]
         await exchange.replay(Answer(204, [*own, *allowed], b""))
+
+    async def _sell_once(self, exchange: Exchange, caller: Caller, route: Route, target: Target) -> None:
+        """The same for one who may ask for it again, with the same key."""
+        if self._once is None:
+            await self._sell(exchange, caller, route, target)
+        else:
+            await self._once.sell(exchange, caller, route, target, self._sell)
 
     async def _sell(
         self, exchange: Exchange, caller: Caller, route: Route, target: Target, kept: Keeps | None = None

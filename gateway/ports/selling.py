@@ -69,6 +69,9 @@ class KeyClaims(Protocol):
     async def claim(self, claim: KeyClaim, *, now_ms: int) -> KeyClaim | None:
         """Write it down, unless the key has one that has not expired, or is open and leased: that one."""
 
+    async def used_by(self, accounts: Sequence[str], key: bytes, *, now_ms: int) -> str | None:
+        """The first of these accounts that has a claim of the key which a `claim` would find."""
+
     async def take_over(self, claim: KeyClaim, *, of: str, now_ms: int) -> bool:
         """Put it in place of that of request `of`, if that is open and its lease is over."""
 

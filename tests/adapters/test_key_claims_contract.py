@@ -57,6 +57,14 @@ async def test_a_key_is_claimed_once(claims: KeyClaims) -> None:
     assert await claims.claim(replace(THEIRS, key=b"k2"), now_ms=NOW) is None
 
 
+async def test_it_is_told_who_of_several_has_used_a_key(claims: KeyClaims) -> None:
+    await claims.claim(OURS, now_ms=NOW)
+    assert await claims.used_by(["acct_2", "acct_1"], b"k1", now_ms=NOW) == "acct_1"
+    assert await claims.used_by(["acct_2", "acct_1"], b"k2", now_ms=NOW) is None
+    assert await claims.used_by(["acct_1"], b"k1", now_ms=OURS.expires_ms) is None
+    assert await claims.used_by([], b"k1", now_ms=NOW) is None
+
+
 async def test_of_many_at_once_one_has_it(claims: KeyClaims) -> None:
     many = [replace(OURS, request=f"req_{number}") for number in range(12)]
     answers = await asyncio.gather(*(claims.claim(one, now_ms=NOW) for one in many))

@@ -9,7 +9,8 @@ from gateway.core import idempotency
 from gateway.core.answers import Answer
 from gateway.core.idempotency import Claim
 from gateway.core.keyring import Keyring
-from gateway.core.ledger import Kind
+from gateway.core.ledger import Credit, Kind, Reversal
+from gateway.core.money import Money
 from gateway.core.refusals import (
     AnswerNotKept,
     KeyInFlight,
@@ -20,6 +21,7 @@ from gateway.core.refusals import (
 )
 from gateway.core.routes import RouteTable
 from gateway.core.secrets import Secret
+from gateway.flows.follow import Aliases
 from gateway.flows.once import LEASE_MS, Bounds, Once
 from tests.fakes import FakeClock, MemoryKeyClaims, SeededRandomness
 from tests.flows.test_serve import ROUTES, FakeExchange, Shop
@@ -47,6 +49,7 @@ class KeyedShop(Shop):
             bounds=Bounds(wait_seconds=0),
             clock=self.clock,
             randomness=SeededRandomness(seed),
+            roots=self.aliases,
         )
         self.serve._once = self.once
         return self.once
@@ -90,6 +93,38 @@ async def test_the_same_again_is_answered_with_what_was_kept(shop: KeyedShop, ta
     assert again.replayed == Answer(200, [("X-Upstream", "toy"), *RECEIPT, ("Idempotency-Replayed", "true")], b"whole")
     assert (again.forwarded, again.cost, await shop.spent()) == (0, None, PRICE)
     assert [record.kind for _, record in shop.store.records] == [Kind.GATED_CAPTURE], "a crash voids what is not kept"
+
+
+async def _joined(shop: KeyedShop) -> str:
+    """The caller's wallet has become another's, with all that was in it; another process says so."""
+    other = "acct_" + "2b" * 16
+    left, _ = await shop.balance()
+    await shop.keeper.reverse(Reversal("out", shop.account, Money(left, "usd"), "join", ""))
+    await shop.keeper.credit(Credit("in", other, Money(left, "usd"), "join", ""))
+    elsewhere = Aliases(book=shop.records.aliases, clock=FakeClock(), report=lambda *_, **__: None)
+    assert await elsewhere.add(shop.account, other, "asked") == "joined"
+    return other
+
+
+async def test_a_key_is_served_from_the_wallet_that_its_own_has_become(shop: KeyedShop) -> None:
+    """This process has not heard of the join when it is asked."""
+    other = await _joined(shop)
+    first = await shop.ask()
+    assert (first.status, first.forwarded) == (200, 1)
+    assert (await shop.keeper.balance(other, "usd")).available == Money(1_000_000 - PRICE, "usd")
+    assert (await shop.ask()).replayed is not None
+
+
+async def test_a_key_of_before_two_wallets_became_one_is_known(shop: KeyedShop) -> None:
+    await shop.ask()
+    other = await _joined(shop)
+    await shop.aliases.look()
+    again = await shop.ask()
+    assert (again.replayed is not None, again.forwarded) == (True, 0)
+    assert (await shop.keeper.balance(other, "usd")).available == Money(1_000_000 - PRICE, "usd")
+    shop.clock.ms += 10 * Bounds().keep_ms  # then the key is free again, and the new account's
+    assert (await shop.ask()).forwarded == 1
+    assert (other, idempotency.digest("k1")) in shop.claims.rows
 
 
 async def test_who_never_paid_writes_nothing_down(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,11 +32,11 @@ def seeds(count: int, torture: int) -> list[int]:
     return [int(told)] if told else list(range(torture if TORTURE else count))
 
 
-def tell(ground: Ground, seed: int, count: int, *, without: tuple[str, ...] = ()) -> int:
+def tell(ground: Ground, seed: int, count: int) -> int:
     """One long story; how many operations it took."""
     chance = random.Random(seed)
     story = Story(ground, chance, accounts_max=chance.choice([1, 2, 1000]), every=4)
-    asyncio.run(story.tell(sentences(chance, count, without=without)))
+    asyncio.run(story.tell(sentences(chance, count)))
     return story.operations
 
 
@@ -57,12 +57,8 @@ def test_a_long_story_in_sqlite(tmp_path: Path, seed: int, record_property: Call
 
 @pytest.mark.parametrize("seed", seeds(2, 50))
 def test_a_long_story_in_postgresql(postgres: Server, seed: int, record_property: Callable[[str, Any], None]) -> None:
-    """With the plain purse alone. In a database that hosts share, what comes back to an empty purse is known a moment
-    later, so that which purse a request draws on is a question of time; what several purses promise there is shown by
-    `tests/adapters/test_ledger_purses.py` and, for hosts and workers in simulated time, `test_slices_are_exact.py`.
-    """
     count = SENTENCES // 10
-    operations = tell(PostgresGround(asyncio.run(postgres.schema())), seed, count, without=("grant",))
+    operations = tell(PostgresGround(asyncio.run(postgres.schema())), seed, count)
     record_property("operations", operations)
     assert operations > count // 2
 

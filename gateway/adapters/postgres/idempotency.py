@@ -1,5 +1,7 @@
 """Claims of idempotency keys, by all hosts together. Implements `ports.KeyClaims`."""
 
+from collections.abc import Sequence
+
 from gateway.adapters.postgres.keyroll import Do
 from gateway.core.idempotency import Claim
 from gateway.core.idempotency_columns import COLUMNS, claim_of, forgetting, of_claim
@@ -34,6 +36,13 @@ class PostgresKeyClaims:
         while not await self._do(_CLAIM, *of_claim(claim), now_ms):
             for row in await self._do(_FIND, claim.account, claim.key):
                 return claim_of(tuple(row))
+        return None
+
+    async def used_by(self, accounts: Sequence[str], key: bytes, *, now_ms: int) -> str | None:
+        for account in accounts:
+            for row in await self._do(_FIND, account, key):
+                if not claim_of(tuple(row)).is_over(now_ms):
+                    return account
         return None
 
     async def take_over(self, claim: Claim, *, of: str, now_ms: int) -> bool:

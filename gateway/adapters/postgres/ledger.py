@@ -59,6 +59,8 @@ _ACCOUNTS = """SELECT
 FROM account JOIN unnest($2::text[], $3::text[]) AS wanted (name, unit) USING (name, unit)
 LEFT JOIN lease ON lease.account = account.id AND lease.keeper = $1"""
 _TELL = "SELECT pg_notify($1, $2)"
+_TELL_PURSES = """SELECT pg_notify($1, json_build_object('changed', json_build_array(holder, unit))::text)
+FROM account WHERE id = ANY ($2) AND (priority <> 0 OR expires <> 0)"""
 Rows = list[asyncpg.Record]
 
 
@@ -108,6 +110,7 @@ class PostgresLedgerStore:
         self._started = 0
         self._kept = self._kept_as = 0  # the keeper's last draft, by its number and by ours
         self._in_doubt: tuple[Draft, int] | None = None
+        self._filled: set[int] = set()  # accounts that were empty, and have something again: the others do not know yet
         self._closed = False
 
     # --- the books ----------------------------------------------------------------------------------------------------
@@ -153,6 +156,7 @@ class PostgresLedgerStore:
             elif draft.writes:
                 entries, elsewhere = await self._write(draft, kept=draft.seq)
                 credited, reversed = entries.credited, entries.reversed
+            await self._tell_of_filled()
             await self._renew_head(now=draft.quiet or bool(draft.credits or draft.reversals))
             return Committed(credited, await self._accounts(draft), elsewhere, reversed)
 
@@ -227,11 +231,19 @@ class PostgresLedgerStore:
             lines = note_lines(origin.note() for origin in draft.origins)
             entries, hash = Entries(), chain(self._hash, draft, lines)
             rows = await self._desk.do(lambda found: self._write_batch(found, draft, lines, hash))
-        self._wrote(draft, kept, hash)
-        return entries, {row["account"]: row["elsewhere"] for row in rows}
+        elsewhere = {row["account"]: row["elsewhere"] for row in rows}
+        self._wrote(draft, kept, hash, elsewhere)
+        return entries, elsewhere
 
-    def _wrote(self, draft: Draft, kept: int, hash: bytes) -> None:
-        """It is in the books."""
+    async def _tell_of_filled(self) -> None:
+        """Other hosts do not ask after a purse that was empty when they last asked. Again if this is cut off."""
+        if self._filled:
+            filled = sorted(self._filled)
+            await self._desk.do(lambda found: found.fetch(_TELL_PURSES, self._desk.channel, filled))
+            self._filled.difference_update(filled)
+
+    def _wrote(self, draft: Draft, kept: int, hash: bytes, left: Mapping[int, int]) -> None:
+        """It is in the books; so much is left elsewhere of what it moved, if that is known."""
         self._in_doubt = None
         self._seq, self._hash = draft.seq, hash
         self._next, self._started = draft.first + draft.count, draft.started
@@ -239,6 +251,8 @@ class PostgresLedgerStore:
             self._kept, self._kept_as = kept, draft.seq
         for row, micros in draft.spent.items():
             self._desk.move(row, -micros)
+            if micros < 0 and left.get(row, 0) + self._desk.known.get(row, 0) <= -micros:
+                self._filled.add(row)
 
     async def _renew_head(self, *, now: bool) -> None:
         if self._head is not None and not self._desk.fenced:
@@ -299,7 +313,7 @@ class PostgresLedgerStore:
         draft, kept = self._in_doubt
         if last["payload"] != draft.payload or hash != chain(self._hash, draft, last["notes"]):
             raise StoreDamaged(f"{self._address.name}: batch {draft.seq} of {self._desk.name} is not what was written")
-        self._wrote(draft, kept, hash)
+        self._wrote(draft, kept, hash, {})
 
     # --- the heart ----------------------------------------------------------------------------------------------------
 

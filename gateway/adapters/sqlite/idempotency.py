@@ -1,6 +1,6 @@
 """Claims of idempotency keys, in the records' file. Implements `ports.KeyClaims`."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from gateway.adapters.sqlite.keyroll import Read, Write
 from gateway.core.idempotency import Claim
@@ -37,6 +37,13 @@ class SqliteKeyClaims:
         while not await self._write(_CLAIM, (*of_claim(claim), now_ms)):
             for row in await self._read(_FIND, (claim.account, claim.key)):
                 return claim_of(row)
+        return None
+
+    async def used_by(self, accounts: Sequence[str], key: bytes, *, now_ms: int) -> str | None:
+        for account in accounts:
+            for row in await self._read(_FIND, (account, key)):
+                if not claim_of(row).is_over(now_ms):
+                    return account
         return None
 
     async def take_over(self, claim: Claim, *, of: str, now_ms: int) -> bool:

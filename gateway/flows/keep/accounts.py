@@ -8,6 +8,7 @@ from gateway.core.caps import CapUse
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Committed
 from gateway.core.money import Money
+from gateway.core.purses import PLAIN, purse_named
 from gateway.core.refusals import LedgerUnavailable, PaymentRequired
 
 Key = tuple[str, str]
@@ -17,8 +18,8 @@ Key = tuple[str, str]
 class Account:
     """One account in memory. `row` is 0 while nobody has paid into it.
 
-    It is `alone` if it is all that its holder has of the unit; else `purses` are the names of the others, or None if
-    they have to be asked for again.
+    It is `alone` if it is all that its holder has of the unit, and owes nothing; else `purses` are the names of the
+    others, or None if they have to be asked for again.
     Of a keeper that lends: `lent` is what workers have in their slices, and `pins` counts those slices, and the records
     for whose answers a worker still stands: while there are any, it stays in the memory. Of one that borrows: `slice`
     is what is on loan to us, `elsewhere` what the others might still have, and `parted` counts how often we gave
@@ -37,6 +38,7 @@ class Account:
         "lent",
         "parted",
         "pins",
+        "plain",
         "purses",
         "reversing",
         "row",
@@ -61,6 +63,7 @@ class Account:
         self.used = 0  # the last look-round in which it was used
         self.alone = True
         self.purses: Sequence[str] | None = ()
+        self.plain = purse_named(holder)[1] == PLAIN
 
     @property
     def key(self) -> Key:
@@ -72,9 +75,9 @@ class Account:
         return self.available + self.lent + self.elsewhere
 
     def beside(self, purses: Sequence[str] | None) -> None:
-        """Its holder has these, too."""
+        """Its holder has these, too. Of one that owes, what a request has given back is nobody's to spend."""
         self.purses = purses
-        self.alone = purses is not None and not purses
+        self.alone = purses is not None and not purses and self.worth >= 0
 
     def hold(self, micros: int) -> None:
         self.available -= micros

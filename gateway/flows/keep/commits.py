@@ -79,6 +79,10 @@ class Commits(ABC):
         """What a draft has spent is spent in the books, too."""
 
     @abstractmethod
+    def _comes_back(self, account: Account) -> None:
+        """Something comes back to an account that is no plain one, and so may have been empty."""
+
+    @abstractmethod
     def _wake(self, draft: Draft, done: Committed, waiting: Waiting) -> None:
         """Tell the accounts, and whoever waits for this draft."""
 
@@ -103,6 +107,8 @@ class Commits(ABC):
         account.draft = draft.seq
         if draft.count == self._pace.enough - 1:
             self._full.set()
+        if micros < 0 and not account.plain:
+            self._comes_back(account)
         return draft.write(kind, tariff, account.row, token, micros, request)
 
     def gate(self, number: int) -> None:

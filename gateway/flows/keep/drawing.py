@@ -16,6 +16,7 @@ from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Claim, Committed, Draft, Drawn
@@ -46,6 +47,8 @@ class Drawing(Commits):
         self._rows: dict[int, Account] = {}  # of a keeper that borrows
         self._kept: list[Account] = []  # on loan from before, until the workers have said what of it is theirs
         self._drawing: dict[Key, list[Asker]] = {}
+        self._outdated: set[Key] = set()  # of those: what is on its way may not say which purses there are by now
+        self._coming_back: dict[Account, int] = {}  # purses, and the last draft that gives something back to them
         self._draws: set[asyncio.Task[None]] = set()
         self._round = 0
         self._rounds: asyncio.TimerHandle | None = None
@@ -59,8 +62,8 @@ class Drawing(Commits):
     async def account(self, key: Key, *, beside: bool = False) -> Account:
         """An account, as it stands in the memory; surely with what is `beside` it. Raises LedgerUnavailable."""
         found = self._accounts.get(key) if self._lender is None else None
-        if found is None or (beside and found.purses is None):
-            return (await self._ask(key, None)).found
+        while found is None or (beside and found.purses is None):
+            found = (await self._ask(key, None)).found
         return found
 
     def in_hand(self, key: Key) -> Account | None:
@@ -111,18 +114,20 @@ class Drawing(Commits):
                 missing = max(0, wanted - self._remains(key, lender)) if wanted else 0
                 try:
                     async with asyncio.timeout(self._pace.give_up_after):
+                        self._outdated.discard(key)
                         drawn = await lender.draw(*key, missing)
                 except (StoreFailed, TimeoutError):
                     for asker in askers:
                         asker.refuse()
                     continue
-                account = self._receive(key, drawn)
+                account = self._receive(key, drawn if key not in self._outdated else replace(drawn, purses=None))
                 for asker in askers:
                     if asker.lacks(account) and missing and drawn.micros >= missing:
                         self._drawing[key].append(asker)  # some was recalled meanwhile: ask for that, too
                     else:
                         asker.serve(account, doubtful=drawn.doubtful)
         finally:
+            self._outdated.discard(key)
             for asker in (*askers, *self._drawing.pop(key)):
                 asker.refuse()
 
@@ -175,8 +180,11 @@ class Drawing(Commits):
     async def kept(self, key: Key) -> Account:
         """An account, pinned, and with what is beside it. Raises LedgerUnavailable."""
         account = self._accounts.get(key)
-        if account is None or account.purses is None:
-            return (await self._ask(key, None, keeps=True)).found
+        while account is None or account.purses is None:
+            account = (await self._ask(key, None, keeps=True)).found
+            if account.purses is not None:
+                return account
+            account.pins -= 1  # it is not what it was when it was asked for
         account.pins += 1
         return account
 
@@ -220,10 +228,28 @@ class Drawing(Commits):
         return self._part_with(account)
 
     def changed(self, holder: str, unit: str) -> None:
-        account = self._accounts.get((holder, unit))
+        key = (holder, unit)
+        if key in self._drawing:
+            self._outdated.add(key)
+        account = self._accounts.get(key)
         if account is not None:
             account.beside(None)
         self._tell_changed(holder, unit)
+
+    def _comes_back(self, account: Account) -> None:
+        self._coming_back[account] = self._draft.seq
+        self._look_for(account)
+
+    def _look_for(self, purse: Account) -> None:
+        """If the holder's other purses were last asked for while this one was empty, they are to be asked for again."""
+        holder, unit = purse_named(purse.holder)[0], purse.currency
+        plain = self._accounts.get((holder, unit))
+        if plain is None or (plain.purses is not None and purse.holder not in plain.purses):
+            self.changed(holder, unit)
+
+    def coming_back(self, holder: str, unit: str) -> Sequence[str]:
+        """The purses of a holder to which something comes back that the store does not know of."""
+        return [one.holder for one in self._coming_back if (purse_named(one.holder)[0], one.currency) == (holder, unit)]
 
     @asynccontextmanager
     async def called_in(self, row: int) -> AsyncIterator[bool]:
@@ -272,6 +298,9 @@ class Drawing(Commits):
             self._kept.append(account)
 
     def _landed(self, draft: Draft) -> None:
+        for purse in [purse for purse, seq in self._coming_back.items() if seq <= draft.seq]:
+            del self._coming_back[purse]
+            self._look_for(purse)
         if self._lender is None:
             return
         voided = {}

@@ -323,9 +323,12 @@ class Keeper(Drawing):
             raise NotImplementedError("nothing can be taken back from these books")
         try:
             async with asyncio.timeout(2 * self._pace.give_up_after):
-                return await self._teller.reverse(reversal)
+                made = await self._teller.reverse(reversal)
         except (StoreFailed, TimeoutError):
             raise LedgerUnavailable() from None
+        if made:
+            self.changed(reversal.account, reversal.amount.currency)  # whoever tells the others may be a moment later
+        return made
 
     async def join(self, account: str, into: str, currency: str) -> bool:
         self._refuse_if_stuck()
@@ -356,14 +359,19 @@ class Keeper(Drawing):
         if not found or not all(charge.captured for charge in found):
             raise RequestUnknown(str(request))
         refunds = [Refund(request, charge, reason) for charge in found if charge.micros > 0]
-        for refund in refunds:
-            charge = refund.charge
-            account = await self.account((charge.name, charge.unit))
-            self.write(Kind.CORRECTION, charge.tariff, account, charge.token, -charge.micros, request)
-            account.available += charge.micros
-            self._draft.refunds.append(refund)
-            if charge.name != charge.holder:
-                self.changed(charge.holder, charge.unit)
+        accounts: list[Account] = []
+        try:
+            for refund in refunds:
+                accounts.append(await self.kept((refund.charge.name, refund.charge.unit)))
+            # One batch has all of it: what a cap gets back is proved by what is paid back there.
+            for refund, account in zip(refunds, accounts, strict=True):
+                charge = refund.charge
+                self.write(Kind.CORRECTION, charge.tariff, account, charge.token, -charge.micros, request)
+                account.available += charge.micros
+                self._draft.refunds.append(refund)
+        finally:
+            for account in accounts:
+                account.pins -= 1
         if refunds:
             await self.durable()
         return [refund.charge for refund in refunds]

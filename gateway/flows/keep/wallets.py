@@ -144,6 +144,7 @@ class Wallets:
         ours = [account.holder for account in known if account is not None and (account.worth or account.held)]
         held = (part.account for hold in self._open.get(plain.key, ()) for part in hold.parts)
         ours += [account.holder for account in held if account.key != plain.key]
+        ours += self._keeper.coming_back(*plain.key)
         return tuple(dict.fromkeys((*stored, *ours))) if ours else stored
 
     async def accounts(self, key: Key) -> Sequence[Account]:
