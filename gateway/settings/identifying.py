@@ -85,5 +85,11 @@ def closed(route: Route, shape: GatewayShape) -> Route:
 
 
 def _everywhere(route: Route, asked: FieldRules, answered: FieldRules) -> Route:
-    methods = {name: replace(one, request_fields=asked, answer_fields=answered) for name, one in route.methods.items()}
-    return replace(route, request_fields=asked, answer_fields=answered, methods=methods)
+    """For whichever method and plan it is."""
+    return replace(
+        route,
+        request_fields=asked,
+        answer_fields=answered,
+        methods={name: _everywhere(one, asked, answered) for name, one in route.methods.items()},
+        plans={name: _everywhere(one, asked, answered) for name, one in route.plans.items()},
+    )

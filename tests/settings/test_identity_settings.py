@@ -42,6 +42,19 @@ def test_presets_fill_in_what_is_not_said(tmp_path: Path) -> None:
     assert (clerk.cookie, clerk.jwks_url, set(clerk.algorithms)) == ("other", "https://keys.example/", {"ES256"})
 
 
+def test_no_token_reaches_the_upstream_whatever_the_method_and_the_plan(tmp_path: Path) -> None:
+    priced = {**ROUTE, "price": "0.02 usd", "plans": {"pro": {"price": "0.01 usd", "methods": {"POST": "0.03 usd"}}}}
+    plans = {"pro": {"price": "price_1abc", "costs": "10.00 usd", "grants": "10.00 usd"}}
+    made = given(tmp_path, CLERK, {**OWN, "header": "X-Login"}, routes=[priced], plans=plans, cors={"origins": {}})
+    [route] = made.routes.routes
+    variants = [route.for_method(method).for_plans(held) for method in ("GET", "POST") for held in ((), ("pro",))]
+    assert [one.rule for one in variants] == ["0.02 usd", "0.01 usd (plan pro)", "0.02 usd", "0.03 usd (plan pro)"]
+    for one in variants:
+        assert "x-login" in one.request_fields.remove
+        assert (one.request_fields.cookies, one.request_fields.jwts) == (("__session",), frozenset({"authorization"}))
+        assert "access-control-allow-origin" in one.answer_fields.remove
+
+
 @pytest.mark.parametrize(
     ("changes", "path", "words"),
     [
