@@ -225,6 +225,7 @@ class Serve:
                 if not (meter.is_short if meter.is_over else meter.is_low):
                     if meter.is_over:
                         return
+                    low.clear()  # it may be of before the slice that has just been paid for
                     await _either(low, meter.seconds_left)
                     continue
                 low.clear()
