@@ -85,6 +85,17 @@ def restart(config: Path, as_json: bool) -> None:
     restart_gateway(config, as_json=as_json)
 
 
+@main.command()
+@click.option("--live", is_flag=True, help="Only whether it is alive, not whether it is ready to serve.")
+@config_option
+@json_option
+def health(live: bool, config: Path, as_json: bool) -> None:
+    """Whether the gateway on this host is ready to serve: exit code 0, else 1. For containers and load balancers."""
+    from gateway.cli.health import ask_health
+
+    ask_health(config, live=live, as_json=as_json)
+
+
 @main.group()
 def config() -> None:
     """The configuration's schema and reference."""
@@ -193,7 +204,10 @@ def db() -> None:
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @json_option
 def migrate(config: Path, dry_run: bool, as_json: bool) -> None:
-    """Bring the files up to date, after a copy of each. `gateway run` does it by itself when it starts."""
+    """Bring the files up to date, after a copy of each. `gateway run` does it by itself when it starts.
+
+    In PostgreSQL, the tables: with the login of their owner, if the gateway's may not.
+    """
     from gateway.cli.db import migrate_stores
 
     migrate_stores(config, dry_run=dry_run, as_json=as_json)

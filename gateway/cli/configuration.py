@@ -21,14 +21,6 @@ def read(config: Path, *, make_secrets: bool) -> Settings:
         sys.exit(2)
 
 
-def of_a_file(settings: Settings) -> Settings:
-    """The settings of a store that is a file; the command ends if it is a database."""
-    if settings.store_url is not None:
-        click.echo("gateway: this command is for a store that is a file; yours is a PostgreSQL database", err=True)
-        sys.exit(2)
-    return settings
-
-
 def existing(config: Path) -> Path | None:
     """The file; none when it is the default one and is not there, so that the environment alone may configure."""
     return None if config == CONFIG_DEFAULT and not config.exists() else config

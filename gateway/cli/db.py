@@ -21,16 +21,19 @@ from gateway.adapters.sqlite.migrations import MigrationRefused
 from gateway.adapters.sqlite.upgrade import Upgrade, plan, upgrade
 from gateway.app import records_path
 from gateway.cli.books import head_keys
-from gateway.cli.configuration import of_a_file, read
-from gateway.cli.hosts import NO_SECRETS, back_up_there
+from gateway.cli.configuration import read
+from gateway.cli.hosts import NO_SECRETS, back_up_there, migrate_there
 from gateway.cli.progress import Progress
 from gateway.ports import BackupRefused, StoreLocked
 from gateway.settings import Settings
 
 
 def migrate_stores(config: Path, *, dry_run: bool, as_json: bool) -> None:
-    """`gateway db migrate`: both files, in the order in which `gateway run` opens them."""
-    settings = of_a_file(read(config, make_secrets=False))
+    """`gateway db migrate`: both files, in the order in which `gateway run` opens them; or the tables of a database."""
+    settings = read(config, make_secrets=False)
+    if settings.store_url is not None:
+        migrate_there(settings, dry_run=dry_run, as_json=as_json)
+        return
     try:
         upgrades = _plan(settings) if dry_run else _migrate(settings)
     except (MigrationRefused, StoreLocked, sqlite3.Error, OSError) as error:

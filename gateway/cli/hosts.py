@@ -95,6 +95,30 @@ async def _accept(settings: Settings, file: SystemFile, key: bytes) -> int:
         raise StoreFailed(address.told(error)) from error
 
 
+def migrate_there(settings: Settings, *, dry_run: bool, as_json: bool) -> None:
+    """`gateway db migrate` of a database: with the login of who owns its tables."""
+    try:
+        address = database(settings)
+        from gateway.adapters.postgres.migrations import MigrationRefused
+        from gateway.adapters.postgres.migrations.by_hand import migrate
+
+        try:
+            parts = asyncio.run(migrate(address, dry_run=dry_run))
+        except MigrationRefused as refused:
+            _fail(f"{address.name}: {refused}")
+    except StoreFailed as failed:
+        _fail(str(failed))
+    if as_json:
+        click.echo(json.dumps({"dry_run": dry_run, "parts": [asdict(part) for part in parts]}, indent=2))
+        return
+    for part in parts:
+        names = ", ".join(part.files)
+        done = f"{'pending' if dry_run else 'applied'} {names}" if names else f"up to date (schema {part.schema:04d})"
+        click.echo(f"{address.name}, {part.name}: {done}")
+    if dry_run and any(part.files for part in parts):
+        click.echo("Nothing was changed. Before it is: `gateway db backup`")
+
+
 def back_up_there(settings: Settings, folder: Path, *, as_json: bool) -> None:
     """`gateway db backup` of a database."""
     try:

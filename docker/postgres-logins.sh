@@ -1,0 +1,8 @@
+#!/bin/sh
+# Run once by PostgreSQL's image, after postgres-roles.sql: the logins, with the passwords that were made for them.
+set -eu
+psql -v ON_ERROR_STOP=1 -U postgres -d "$POSTGRES_DB" -v owner="$(cat /shared/owner)" -v app="$(cat /shared/app)" <<'SQL'
+CREATE ROLE gateway_migrate LOGIN PASSWORD :'owner' IN ROLE farebox_owner;
+ALTER ROLE gateway_migrate SET role = 'farebox_owner';
+CREATE ROLE gateway LOGIN PASSWORD :'app' IN ROLE farebox_app;
+SQL
