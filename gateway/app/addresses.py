@@ -29,6 +29,7 @@ from gateway.web.letters import LetterPlace
 from gateway.web.pages import Pages
 from gateway.web.price_list import PriceListPlace
 from gateway.web.proxy import continue_when_paid
+from gateway.web.published_keys import JWKS_PATH, PublishedKeys
 from gateway.web.quotes import QuotePlace
 from gateway.web.status import AdminPlace
 from gateway.web.subscriptions import SubscriptionPlace
@@ -43,7 +44,16 @@ if TYPE_CHECKING:
     from gateway.app.gateway import Gateway
 
 OPEN = frozenset(
-    ("/-/style.css", STOP_PATH, "/-/paid", "/-/pricing", "/.well-known/pricing.json", "/-/llms.txt", "/-/openapi.json")
+    (
+        "/-/style.css",
+        STOP_PATH,
+        "/-/paid",
+        "/-/pricing",
+        "/.well-known/pricing.json",
+        "/-/llms.txt",
+        "/-/openapi.json",
+        JWKS_PATH,
+    )
 )
 """For everybody, also where outside providers vouch for callers: what tells nothing of anybody, and what brings a proof
 of its own (besides webhooks: the page after a payment, with its sealed cookie, by when the provider's session may be
@@ -82,6 +92,7 @@ class Addresses:
         self._add_wallet(self._wallet(auto, subscriptions))
         self._add_tokens()
         self._add_prices(offered=subscriptions.offered)
+        self._add("GET", JWKS_PATH, PublishedKeys(self._gateway.identity.signs).show)
         self._add_quotes()
         self._add_payments()
         self._add_letters()

@@ -459,7 +459,7 @@ def list_keys(config: Path, as_json: bool) -> None:
     listed(config, as_json=as_json)
 
 
-_kind = click.argument("kind", type=click.Choice(["sealing_key", "pepper", "webhook_secret", "stripe_key"]))
+_kind = click.argument("kind", type=click.Choice(["sealing_key", "pepper", "jwt", "webhook_secret", "stripe_key"]))
 
 
 @keys.command()

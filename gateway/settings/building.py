@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
+from gateway.core import jwt_keys
 from gateway.core.auto_top_ups import Ceilings
 from gateway.core.countries import CountryRule
 from gateway.core.limits import Limit, Rate
@@ -270,6 +271,9 @@ def _secrets(shape: GatewayShape, files: Mapping[str, Sequence[str]]) -> SecretS
     return SecretSettings(
         sealing_keys=tuple(given.sealing_keys) or of_file("sealing_key"),
         peppers=tuple(given.peppers) or of_file("pepper"),
+        jwt_keys=tuple(Secret(pem) for pem in jwt_keys.blocks(given.jwt_keys.reveal()))
+        if given.jwt_keys
+        else of_file("jwt.pem"),
         operator_token=given.operator_token or (tokens[0] if tokens else None),
     )
 

@@ -92,6 +92,8 @@ class SecretSettings:
 
     sealing_keys: tuple[Secret, ...]
     peppers: tuple[Secret, ...]
+    jwt_keys: tuple[Secret, ...]
+    """Each in PEM."""
     operator_token: Secret | None
 
 
