@@ -183,6 +183,27 @@ async def test_a_change_of_plan_grants_the_difference_of_what_is_left(shop: Stag
     audited(shop)
 
 
+async def test_an_invoice_of_many_lines_is_read_whole_and_each_line_goes_into_its_own_purse(
+    shop: Stage, client: ClientSession
+) -> None:
+    headers, account = await subscribed(shop, client)
+    subscription = shop.stand_in.subscriptions[0]["id"]
+    shop.stand_in.add_to_next_invoice(subscription, "price_ends", times=120)
+    shop.stand_in.advance(31)
+    await heard(shop)
+    assert await left(shop, account) == "3640.00 usd", "20 of each month, and 120 times 30"
+    [ending] = [line async for line in _purses(shop, account) if line[1]]
+    assert ending[0] == -5
+    invoice = shop.stand_in.invoices[-1]
+    assert len(invoice["lines"]["data"]) == 10
+    shop.stand_in.refund(invoice["id"], invoice["amount_paid"])
+    await heard(shop)
+    assert await left(shop, account) == "20.00 usd"
+    assert [line async for line in _purses(shop, account) if line[1]] == []
+    await spend(shop, client, headers)
+    audited(shop)
+
+
 async def test_a_trial_is_recorded_and_grants_nothing(shop: Stage, client: ClientSession) -> None:
     shop.stand_in.coupon(100)
     headers, account = await subscribed(shop, client)
