@@ -298,7 +298,21 @@ def debit(account: str, amount: str, reason: str, ref: str | None, config: Path,
 
 @main.group()
 def payments() -> None:
-    """Payments that reached no account."""
+    """Payments: all of them, and those that reached no account."""
+
+
+@payments.command("list")
+@click.argument("account", required=False)
+@click.option(
+    "--since", metavar="DATE", default=None, help="Credited from then on (UTC): 2026-01-31, 2026-01-31T12:00."
+)
+@config_option
+@json_option
+def paid_payments(account: str | None, since: str | None, config: Path, as_json: bool) -> None:
+    """List what was paid, oldest first: all of it, or of ACCOUNT (acct_…) and what was joined to it."""
+    from gateway.cli.paid import list_paid
+
+    list_paid(config, account, since=since, as_json=as_json)
 
 
 @payments.command("parked")

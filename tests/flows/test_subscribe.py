@@ -109,12 +109,14 @@ async def test_what_lines_give_back_is_first_taken_off_what_the_invoice_itself_g
 
 
 async def test_a_refund_takes_out_of_each_purse_the_part_that_it_got() -> None:
-    both = invoice(line(), line("price_ends"))
-    for amount, left in ((2000, 0), (500, 30)):
+    later: dict[str, Any] = {"period": {"start": PERIOD_ENDS, "end": 2 * PERIOD_ENDS}}
+    both = invoice(line("price_ends"), line("price_ends", **later))
+    purses = Purse(0, PERIOD_ENDS * 1000), Purse(0, 2 * PERIOD_ENDS * 1000)
+    for amount, left in ((2000, 0), (500, 15)):
         till = await till_of(both, refund("re_1", amount, at=5), knows=both)
-        assert await till.available() == left * DOLLAR
-        plain = sum(one.amount.micros for one in till.store.credits.values() if one.purse == PLAIN)
-        assert plain
+        assert await till.available() == 2 * left * DOLLAR
+        accounts = [till.store.accounts[purse.named(ACCOUNT), "usd"] for purse in purses]
+        assert [one.credited - one.spent for one in accounts] == [left * DOLLAR] * 2
         await till.ledger.close()
 
 
