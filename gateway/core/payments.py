@@ -58,6 +58,7 @@ class Attempt:
     card: Payer
     intent: str | None
     live: bool
+    declined: bool = False
 
 
 Bounds = tuple[Money, Money]

@@ -52,6 +52,7 @@ from gateway.settings.values import (
 )
 
 _TRIES = "10/hour"
+_DECLINES = "20/hour"
 _METHOD_OVERRIDES = frozenset(("x-http-method-override", "x-http-method", "x-method-override"))
 """Fields by which some upstreams take a request for one of another method, which has another price."""
 _DAY_MAX_TIMES = 5
@@ -212,15 +213,16 @@ def _stripe(shape: StripeShape, currency: str) -> StripeSettings:
         top_up=top_up,
         payer_chooses=shape.payment_link == "choose",
         choice=_choice(shape, top_up),
-        tries_per_card=_tries(shape),
+        tries_per_card=_tries(shape, shape.tries_per_card, _TRIES),
+        declines_per_account=_tries(shape, shape.declines_per_account, _DECLINES),
         auto_top_up=_ceilings(shape.auto_top_up, top_up) if shape.auto_top_up else None,
         api_url=str(forms.origin(shape.api_url)),
     )
 
 
-def _tries(shape: StripeShape) -> Rate | None:
+def _tries(shape: StripeShape, given: str | None, usual: str) -> Rate | None:
     live = forms.stripe_key_is_live(shape.secret_key.reveal())
-    return forms.rate(shape.tries_per_card or _TRIES) if live or shape.tries_per_card else None
+    return forms.rate(given or usual) if live or given else None
 
 
 def _plan(name: str, shape: PlanShape) -> Plan:
