@@ -118,8 +118,9 @@ class Addresses:
 
     def _subscriptions(self) -> SubscriptionPlace:
         paying = self._gateway.paying
+        portal = paying.payments if self._portal else None
         return SubscriptionPlace(
-            self._visitors, paying.subscribe, paying.check_out, self._gateway.templates, payer_is_holder=self._portal
+            self._visitors, paying.subscribe, paying.check_out, self._gateway.templates, portal=portal
         )
 
     @property
@@ -266,6 +267,7 @@ class Addresses:
     def _add_subscriptions(self, subscriptions: SubscriptionPlace) -> None:
         self._add("POST", "/-/subscribe", subscriptions.choose)
         self._add("POST", "/-/wallet/subscription", subscriptions.cancel)
+        self._add("POST", "/-/wallet/subscription/portal", subscriptions.portal)
         self._add("GET", "/-/api/v1/subscriptions", subscriptions.tell)
         self._add("POST", "/-/api/v1/subscriptions", subscriptions.begin)
         self._add("DELETE", "/-/api/v1/subscriptions/{id}", subscriptions.stop)

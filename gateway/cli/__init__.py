@@ -42,13 +42,14 @@ def run(config: Path) -> None:
 
 
 @main.command()
+@click.option("--online", is_flag=True, help="Also ask Stripe whether plans cost there what the settings say.")
 @config_option
 @json_option
-def check(config: Path, as_json: bool) -> None:
+def check(online: bool, config: Path, as_json: bool) -> None:
     """Say whether the configuration is right, without starting."""
     from gateway.cli.configuration import check_configuration
 
-    check_configuration(config, as_json=as_json)
+    check_configuration(config, online=online, as_json=as_json)
 
 
 @main.command()

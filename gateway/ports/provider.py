@@ -108,6 +108,9 @@ class Sells(Protocol):
     def unpaid(self, event: Event) -> Unpaid | None:
         """What an event says of money that did not come, if it does. Raises ValueError when it cannot be read."""
 
+    async def differs(self, plan: Plan) -> str | None:
+        """In words, what is otherwise of its price there than the plan says. Raises PaymentServiceUnavailable."""
+
     async def cancel_subscription(self, id: str) -> None:
         """It ends with the period under way. Raises PaymentServiceUnavailable."""
 

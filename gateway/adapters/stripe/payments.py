@@ -173,6 +173,12 @@ class StripePayments:
         reference = found.data[0].client_reference_id if found and found.data else None
         return str(reference) if reference else None
 
+    async def differs(self, plan: Plan) -> str | None:
+        found = await self._ask(lambda stripe: stripe.v1.prices.retrieve_async(plan.price))
+        if found is None:
+            return f"Stripe has no price {plan.price} in this mode"
+        return subscriptions.difference(plan, _plain(found.to_dict()))
+
     async def cancel_subscription(self, id: str) -> None:
         ends: Any = {"cancel_at_period_end": True}
         if await self._ask(lambda stripe: stripe.v1.subscriptions.update_async(id, ends)) is None:

@@ -64,6 +64,21 @@ def session_of(order: Order, plan: Plan, *, return_url: str, wallet_url: str) ->
     return asked if order.customer is None else {**asked, "customer": order.customer}
 
 
+def difference(plan: Plan, price: Mapping[str, Any]) -> str | None:
+    """In words, what is otherwise of a price at Stripe than the plan says."""
+    recurring, amount, currency = _mapping(price.get("recurring")), price.get("unit_amount"), str(price.get("currency"))
+    if not isinstance(amount, int) or isinstance(amount, bool) or not recurring:
+        return f"{plan.price} is not one amount in each period at Stripe"
+    if price.get("active") is not True:
+        return f"{plan.price} is not on sale at Stripe any more"
+    costs = from_minor(amount, currency)
+    if costs != plan.costs:
+        return f"costs says {plan.costs}, and {plan.price} costs {costs} at Stripe"
+    count = recurring.get("interval_count", 1)
+    every = str(recurring.get("interval")) if count == 1 else f"{count} {recurring.get('interval')}s"
+    return None if every == plan.every else f"every says {plan.every}, and {plan.price} is paid every {every} at Stripe"
+
+
 def has_more(invoice: Mapping[str, Any]) -> bool:
     """Whether it has more lines than it shows: ten, https://docs.stripe.com/api/invoices/object#invoice_object-lines."""
     return _mapping(invoice.get("lines")).get("has_more") is True
