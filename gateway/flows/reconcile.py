@@ -137,8 +137,7 @@ async def audit_payments(
     seen = set[str]()
     async for payment in payments.checkouts(begin=begin, end=end):
         if payment.live == live and payment.settled and payment.amount.micros > 0:
-            whole = await lines.credit_of(f"stripe:{payment.id}")
-            entries = {payment.id: payment.amount} if whole else payment.entries
+            entries = _entries(payment, await lines.credit_of(f"stripe:{payment.id}"))
             seen.update(entries)
             for name, amount in entries.items():
                 yield _compare(name, amount, await lines.credit_of(f"stripe:{name}")), payment
@@ -150,7 +149,13 @@ async def audit_payments(
                 what = "credited here, not paid at Stripe"
                 yield Difference(session, what, None, line.amount, line.account), found
             else:
-                yield _compare(session, found.entries.get(session, found.amount), line), found
+                yield _compare(session, _entries(found, line).get(session, found.amount), line), found
+
+
+def _entries(payment: Payment, line: CreditLine | None) -> dict[str, Money]:
+    """What a payment comes to in the books, where `line` is under its own name: all of it, or one for each purse."""
+    whole = line is not None and line.ref == f"stripe:{payment.id}" and line.amount == payment.amount
+    return {payment.id: payment.amount} if whole else payment.entries
 
 
 def _compare(name: str, amount: Money, line: CreditLine | None) -> Difference | None:
