@@ -262,7 +262,7 @@ class MemoryRecords:
         return KeyUse(
             await self.holders(kind),
             {id: at for (of, id), at in self.sealed.items() if of == kind},
-            Counter(keys if kind == "sealing_key" else (self.pepper_ids.get(digest) for digest in self.tokens)),
+            Counter({"sealing_key": keys, "pepper": (self.pepper_ids.get(one) for one in self.tokens)}.get(kind, ())),
         )
 
     async def add_freeze(

@@ -29,6 +29,7 @@ from gateway.web.letters import LetterPlace
 from gateway.web.pages import Pages
 from gateway.web.price_list import PriceListPlace
 from gateway.web.proxy import continue_when_paid
+from gateway.web.published_keys import JWKS_PATH, PublishedKeys
 from gateway.web.quotes import QuotePlace
 from gateway.web.status import AdminPlace
 from gateway.web.subscriptions import SubscriptionPlace
@@ -43,7 +44,16 @@ if TYPE_CHECKING:
     from gateway.app.gateway import Gateway
 
 OPEN = frozenset(
-    ("/-/style.css", STOP_PATH, "/-/paid", "/-/pricing", "/.well-known/pricing.json", "/-/llms.txt", "/-/openapi.json")
+    (
+        "/-/style.css",
+        STOP_PATH,
+        "/-/paid",
+        "/-/pricing",
+        "/.well-known/pricing.json",
+        "/-/llms.txt",
+        "/-/openapi.json",
+        JWKS_PATH,
+    )
 )
 """For everybody, also where outside providers vouch for callers: what tells nothing of anybody, and what brings a proof
 of its own (besides webhooks: the page after a payment, with its sealed cookie, by when the provider's session may be
@@ -82,6 +92,7 @@ class Addresses:
         self._add_wallet(self._wallet(auto, subscriptions))
         self._add_tokens()
         self._add_prices(offered=subscriptions.offered)
+        self._add("GET", JWKS_PATH, PublishedKeys(self._gateway.identity.signs).show)
         self._add_quotes()
         self._add_payments()
         self._add_letters()
@@ -107,8 +118,9 @@ class Addresses:
 
     def _subscriptions(self) -> SubscriptionPlace:
         paying = self._gateway.paying
+        portal = paying.payments if self._portal else None
         return SubscriptionPlace(
-            self._visitors, paying.subscribe, paying.check_out, self._gateway.templates, payer_is_holder=self._portal
+            self._visitors, paying.subscribe, paying.check_out, self._gateway.templates, portal=portal
         )
 
     @property
@@ -255,6 +267,7 @@ class Addresses:
     def _add_subscriptions(self, subscriptions: SubscriptionPlace) -> None:
         self._add("POST", "/-/subscribe", subscriptions.choose)
         self._add("POST", "/-/wallet/subscription", subscriptions.cancel)
+        self._add("POST", "/-/wallet/subscription/portal", subscriptions.portal)
         self._add("GET", "/-/api/v1/subscriptions", subscriptions.tell)
         self._add("POST", "/-/api/v1/subscriptions", subscriptions.begin)
         self._add("DELETE", "/-/api/v1/subscriptions/{id}", subscriptions.stop)

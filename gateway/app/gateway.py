@@ -327,7 +327,12 @@ class Gateway:
         was = self.settings
         taken = self.identity.renew(was, settings)
         others, stripe = self.paying.renew(was, settings)
-        secrets = replace(was.secrets, sealing_keys=settings.secrets.sealing_keys, peppers=settings.secrets.peppers)
+        secrets = replace(
+            was.secrets,
+            sealing_keys=settings.secrets.sealing_keys,
+            peppers=settings.secrets.peppers,
+            jwt_keys=settings.secrets.jwt_keys,
+        )
         self.settings = replace(was, secrets=secrets, stripe=stripe)
         return taken + others
 

@@ -8,6 +8,7 @@ from gateway.adapters.interprocess.worker import Line, News
 from gateway.adapters.outgoing import HttpDocuments
 from gateway.app.stores import hears_of_others
 from gateway.core import compat
+from gateway.core.jwt_keys import JwtKeys
 from gateway.core.keyring import Keyring
 from gateway.core.tokens import Peppers, TokenMint
 from gateway.flows.cap import AccountCaps
@@ -20,6 +21,7 @@ from gateway.flows.identify import Callers
 from gateway.flows.learn_keys import LearnKeys
 from gateway.flows.mask_address import MaskAddress
 from gateway.flows.rotate import CallIn
+from gateway.flows.sign import Sign
 from gateway.flows.vouch import Vouch
 from gateway.ports import Clock, Randomness, RateLimits, Witnesses
 from gateway.settings import Settings
@@ -51,6 +53,8 @@ class Identity:
         self.keyring = keyring
         self.witness = witness
         self.peppers = Peppers(settings.secrets.peppers)
+        self.jwt_keys = JwtKeys(settings.secrets.jwt_keys)
+        self.signs = Sign(self.jwt_keys, issuer=settings.public_url, clock=clock)
         self.cookies = Cookies(
             name=settings.tokens.cookie,
             secure=settings.public_url.startswith("https://"),
@@ -97,7 +101,11 @@ class Identity:
         self.call_in = CallIn(
             roll=records.key_roll,
             holder=f"{settings.host_name} {slot}",
-            ids=lambda: {"sealing_key": [key.id for key in keyring.keys], "pepper": self.peppers.ids},
+            ids=lambda: {
+                "sealing_key": [key.id for key in keyring.keys],
+                "pepper": self.peppers.ids,
+                "jwt": [key.id for key in self.jwt_keys.all],
+            },
             clock=clock,
             report=report,
         )
@@ -119,4 +127,7 @@ class Identity:
             taken.append("peppers")
         if taken:
             self.callers.forget_all()  # what a key made that is gone is not ours any more
+        if now.secrets.jwt_keys != was.secrets.jwt_keys:
+            self.jwt_keys.renew(now.secrets.jwt_keys)
+            taken.append("jwt_keys")
         return taken

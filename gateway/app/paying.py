@@ -18,6 +18,7 @@ from gateway.app.ways_to_pay import RETURN_PATH, mails, provider
 from gateway.core.money import Money
 from gateway.core.refusals import PaymentServiceUnavailable
 from gateway.core.reversals import Notice
+from gateway.flows.compare_plans import report_differences
 from gateway.flows.follow import FollowingDesk, JoinBooks
 from gateway.flows.keep import Keeper
 from gateway.flows.log_in import LogIn
@@ -89,6 +90,7 @@ class Paying:
         self.watch_caps = self._watch_caps()
         self.webhooks = self._webhooks()
         self.reconcile = self._reconcile() if first else None
+        self._comparing: asyncio.Task[None] | None = None
         self.linking: asyncio.Task[None] | None = None
         """The first attempt to make the payment link."""
 
@@ -290,6 +292,9 @@ class Paying:
             self.reconcile.open()
         self.linking = asyncio.create_task(self._prepare_link(), name="prepare payment link")
         self._opened.push_async_callback(self._stop_linking)
+        if self._first and self.payments is not None and self._settings.plans:
+            compared = report_differences(self.payments, self._settings.plans, self._report)
+            self._comparing = asyncio.create_task(compared, name="compare plans")
 
     async def close(self) -> None:
         """End what is under way; the provider itself is closed by `leave`, when nothing can ask for it any more."""
@@ -330,9 +335,10 @@ class Paying:
         return taken, stripe
 
     async def _stop_linking(self) -> None:
-        if self.linking is not None:
-            self.linking.cancel()
-            await asyncio.gather(self.linking, return_exceptions=True)
+        tasks = [task for task in (self.linking, self._comparing) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _prepare_link(self) -> None:
         """Make the payment link before the first caller needs it; whoever needs it sooner shares the attempt."""

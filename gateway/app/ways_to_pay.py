@@ -94,11 +94,12 @@ def tries(
 ) -> Tries | None:
     """Who counts how often a card is tried; there is none without a provider, or where that is not bounded."""
     stripe = settings.stripe
-    if payments is None or stripe is None or stripe.tries_per_card is None:
+    if payments is None or stripe is None or not (stripe.tries_per_card or stripe.declines_per_account):
         return None
     return Tries(
         attempts=payments,
         per_card=stripe.tries_per_card,
+        per_account=stripe.declines_per_account,
         freezes=freezes if stripe.freeze_on_fraud_warning else None,
         limits=limits,
         keyring=keyring,

@@ -42,13 +42,14 @@ def run(config: Path) -> None:
 
 
 @main.command()
+@click.option("--online", is_flag=True, help="Also ask Stripe whether plans cost there what the settings say.")
 @config_option
 @json_option
-def check(config: Path, as_json: bool) -> None:
+def check(online: bool, config: Path, as_json: bool) -> None:
     """Say whether the configuration is right, without starting."""
     from gateway.cli.configuration import check_configuration
 
-    check_configuration(config, as_json=as_json)
+    check_configuration(config, online=online, as_json=as_json)
 
 
 @main.command()
@@ -348,7 +349,21 @@ def debit(account: str, amount: str, reason: str, ref: str | None, config: Path,
 
 @main.group()
 def payments() -> None:
-    """Payments that reached no account."""
+    """Payments: all of them, and those that reached no account."""
+
+
+@payments.command("list")
+@click.argument("account", required=False)
+@click.option(
+    "--since", metavar="DATE", default=None, help="Credited from then on (UTC): 2026-01-31, 2026-01-31T12:00."
+)
+@config_option
+@json_option
+def paid_payments(account: str | None, since: str | None, config: Path, as_json: bool) -> None:
+    """List what was paid, oldest first: all of it, or of ACCOUNT (acct_…) and what was joined to it."""
+    from gateway.cli.paid import list_paid
+
+    list_paid(config, account, since=since, as_json=as_json)
 
 
 @payments.command("parked")
@@ -509,7 +524,7 @@ def list_keys(config: Path, as_json: bool) -> None:
     listed(config, as_json=as_json)
 
 
-_kind = click.argument("kind", type=click.Choice(["sealing_key", "pepper", "webhook_secret", "stripe_key"]))
+_kind = click.argument("kind", type=click.Choice(["sealing_key", "pepper", "jwt", "webhook_secret", "stripe_key"]))
 
 
 @keys.command()

@@ -13,6 +13,7 @@ import click
 
 from gateway.adapters.sqlite.ledger import read_available
 from gateway.adapters.system import SystemClock
+from gateway.app.stores import statement_books
 from gateway.cli.caps import CapStanding, standings
 from gateway.cli.hosts import balance_there
 from gateway.cli.payments import moment
@@ -20,10 +21,14 @@ from gateway.cli.records import aliases_of, fail, opened, read_for, read_with_re
 from gateway.cli.subscriptions import said, subscriptions_of, told
 from gateway.core.aliases import NOT_JOINED, Joined
 from gateway.core.money import Money
+from gateway.core.purses import Purse
+from gateway.core.statements import PurseRow
 from gateway.flows.freeze import Freezes
-from gateway.ports import Freeze
+from gateway.ports import BooksRefused, BooksSlow, Freeze
 from gateway.settings import Settings
 from gateway.web.by_hand import read_reason
+
+_LOOK_SECONDS_MAX = 10.0
 
 
 def freeze_account(config: Path, account: str, *, reason: str, frozen: bool, as_json: bool) -> None:
@@ -138,13 +143,38 @@ def show_account(config: Path, account: str, *, as_json: bool) -> None:
             )
 
     seen, balance = run(look()), str(available(settings, account))
+    purses = _purses(settings, seen.root)
     if as_json:
-        click.echo(json.dumps({"account": account, "available": balance, **seen.told(account)}))
+        told_purses = [_told_purse(purse) for purse in purses]
+        click.echo(json.dumps({"account": account, "available": balance, "purses": told_purses, **seen.told(account)}))
         return
     frozen = "FROZEN" if seen.frozen else "not frozen"
     click.echo(f"{account}  balance {balance}; {seen.tokens} tokens on record; {frozen}")
+    for purse in purses:
+        click.echo(f"  {_said_purse(purse)}")
     for line in seen.said(account):
         click.echo(f"  {line}")
+
+
+def _purses(settings: Settings, holder: str) -> list[PurseRow]:
+    """What is left of it, in the order in which it is spent; of a currency or named unit that is over, nothing."""
+    try:
+        with statement_books(settings).open(seconds=_LOOK_SECONDS_MAX) as source:
+            found = [purse for purse in source.purses(holder) if purse.left]
+    except (BooksRefused, BooksSlow) as error:
+        fail(str(error) or "the books cannot be read just now")
+    return sorted(found, key=lambda one: (one.unit, *Purse(one.priority, one.expires_ms).order))
+
+
+def _told_purse(purse: PurseRow) -> dict[str, Any]:
+    expires = moment(purse.expires_ms) if purse.expires_ms else None
+    left = str(Money(purse.left, purse.unit))
+    return {"unit": purse.unit, "priority": purse.priority, "expires": expires, "left": left}
+
+
+def _said_purse(purse: PurseRow) -> str:
+    until = f"until {moment(purse.expires_ms)}" if purse.expires_ms else "for ever"
+    return f"purse {Money(purse.left, purse.unit)}  priority {purse.priority}, {until}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Reading the configuration for a command, and `gateway check`."""
 
+import asyncio
 import json
 import os
 import sys
@@ -26,8 +27,8 @@ def existing(config: Path) -> Path | None:
     return None if config == CONFIG_DEFAULT and not config.exists() else config
 
 
-def check_configuration(config: Path, *, as_json: bool) -> None:
-    """`gateway check`."""
+def check_configuration(config: Path, *, online: bool, as_json: bool) -> None:
+    """`gateway check`: exit code 1 if what is asked for online is otherwise, or cannot be."""
     try:
         found = settings.load(existing(config), os.environ, make_secrets=False)
     except SettingsInvalid as invalid:
@@ -37,10 +38,35 @@ def check_configuration(config: Path, *, as_json: bool) -> None:
             click.echo(str(invalid), err=True)
         sys.exit(2)
     notes = settings.notes(found)
+    wrong = _asked_online(found) if online else []
     if as_json:
-        click.echo(json.dumps({"ok": True, "mode": found.mode, "environment": found.environment, "notes": notes}))
-        return
+        told = {"ok": not wrong, "mode": found.mode, "environment": found.environment, "notes": notes}
+        click.echo(json.dumps(told | ({"online": wrong} if online else {})))
+        sys.exit(1 if wrong else 0)
     where = config if existing(config) else f"there is no {config}; the environment alone"
     click.echo(f"{where}: right; {len(found.routes.routes)} routes, {found.environment}, mode {found.mode}")
     for note in notes:
         click.echo(f"  note: {note}")
+    for words in wrong:
+        click.echo(f"  wrong: {words}")
+    sys.exit(1 if wrong else 0)
+
+
+def _asked_online(found: Settings) -> list[str]:
+    """What Stripe has otherwise than the settings say."""
+    from gateway.app.ways_to_pay import provider
+    from gateway.core.refusals import PaymentServiceUnavailable
+    from gateway.flows.compare_plans import differences
+
+    async def ask() -> list[str]:
+        payments = provider(found, lambda *_, **__: None)
+        if payments is None:
+            return ["stripe: not set, so there is nothing to ask"]
+        try:
+            return await differences(payments, found.plans)
+        except PaymentServiceUnavailable:
+            return ["stripe: it cannot be reached, or refuses the key"]
+        finally:
+            await payments.close()
+
+    return asyncio.run(ask())

@@ -9,7 +9,7 @@ anywhere, what it leaves is right, and `--activate` goes on.
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,18 +25,32 @@ from gateway.app.stores import HEAD_KEY_PURPOSE, database, head_path
 from gateway.cli.admin import answers, ask
 from gateway.cli.records import Records, fail, opened, read_with_records, run, write_down
 from gateway.core.chain_head import ChainHead
+from gateway.core.jwt_keys import JwtKey
 from gateway.core.keyring import Key, Keyring
 from gateway.core.rotation import KINDS, KeyKind, day, lacking, needed_for
 from gateway.core.secrets import Secret
 from gateway.core.tokens import pepper_id
 from gateway.ports import StoreLocked
 from gateway.settings import Settings
-from gateway.settings.secret_files import new_secret, rewrite
+from gateway.settings.secret_files import FILES, SecretFile, rewrite
 
 _RESEALED_AT_ONCE = 100
+_FILES: dict[KeyKind, SecretFile] = {
+    kind: next(file for file in FILES if file.name in (kind, f"{kind}.pem")) for kind in KINDS
+}
+_OF_STRANGERS = (
+    "Tokens that are not on record (of accounts that were only ever credited by hand) stop working if it made them."
+)
+_LOST: dict[KeyKind, str] = {
+    "sealing_key": _OF_STRANGERS,
+    "pepper": _OF_STRANGERS,
+    "jwt": "A licence that it signed and that has ended can no longer be renewed by showing it.",
+}
+"""What nobody wrote down, and is over with a key that nothing needs."""
 BY_HAND = {
     "sealing_key": "put the new key second in `secrets.sealing_keys` on every host and reload, then first, and reload",
     "pepper": "put the new one second in `secrets.peppers` on every host and reload, then first, and reload",
+    "jwt": "put the new key pair second in `secrets.jwt_keys` on every host and reload, then first, and reload",
     "webhook_secret": "roll the endpoint's secret at Stripe (keep the old one for a day), put the new one first in"
     " `stripe.webhook_secrets`, reload; after that day remove the old one, reload",
     "stripe_key": "make another key of the same account at Stripe, put it into `stripe.secret_key`, reload every host,"
@@ -105,7 +119,7 @@ async def _lines(settings: Settings, here: Records, kind: KeyKind) -> list[KeyLi
             use.events.get(id, 0),
             use.answers.get(id, 0),
             lacking(use, id, now_ms=now_ms),
-            needed_for(use, id, ids, signs=await _signed_by(settings, kind, id), now_ms=now_ms),
+            needed_for(use, id, ids, kind=kind, signs=await _signed_by(settings, kind, id), now_ms=now_ms),
         )
         for id in ids
     ]
@@ -153,10 +167,11 @@ def rotate_key(config: Path, kind: str, *, prepare: bool, activate: str | None, 
 async def _prepare(settings: Settings, kind: KeyKind, here: Records) -> str:
     """Put a new key second: everybody who reads the file from now on can open with it. Its id was never used."""
     known = set((await here.key_roll.use(kind)).sealed)
-    secret = new_secret()
+    file = _FILES[kind]
+    secret = file.new()
     while _id(kind, secret) in known.union(_ids(settings, kind)):
-        secret = new_secret()
-    rewrite(_path(settings, kind), lambda lines: [lines[0], secret, *lines[1:]])
+        secret = file.new()
+    rewrite(settings.secrets_path, file, lambda lines: [lines[0], secret, *lines[1:]])
     return _id(kind, secret)
 
 
@@ -167,7 +182,7 @@ def _first(settings: Settings, kind: KeyKind, id: str) -> None:
             raise ValueError(f"{id}: it is not in {_path(settings, kind)} any more")
         return [*chosen, *(line for line in lines if line != chosen[0])]
 
-    rewrite(_path(settings, kind), change)
+    rewrite(settings.secrets_path, _FILES[kind], change)
 
 
 async def _known_everywhere(here: Records, kind: KeyKind, id: str) -> None:
@@ -197,7 +212,7 @@ def retire_key(config: Path, kind: str, id: str, *, yes: bool, as_json: bool) ->
             await write_down(settings, here, "key.retire", f"{ours} {id}")
             while ours == "sealing_key" and await here.reseal(id, count=_RESEALED_AT_ONCE):
                 pass
-            rewrite(_path(settings, ours), lambda lines: [one for one in lines if _id(ours, one) != id])
+            rewrite(settings.secrets_path, _FILES[ours], lambda lines: [one for one in lines if _id(ours, one) != id])
             await here.key_roll.retired(ours, id)
             return {"kind": kind, "id": id, "retired": True, "needed": [], "reloaded": await _reload(settings)}
 
@@ -207,17 +222,14 @@ def retire_key(config: Path, kind: str, id: str, *, yes: bool, as_json: bool) ->
     elif done["retired"]:
         words = f"{kind} {id} is retired"
     else:
-        words = (
-            f"{kind} {id} may go. Tokens that are not on record (of accounts that were only ever credited by hand)"
-            " stop working if it made them. Repeat it with --yes"
-        )
+        words = f"{kind} {id} may go. {_LOST[ours]} Repeat it with --yes"
     _say(done, as_json, words)
     sys.exit(1 if done["needed"] else 0)
 
 
 async def _signed_by(settings: Settings, kind: KeyKind, id: str) -> list[str]:
     """What of the books nobody could prove any more without this key."""
-    if kind == "pepper":
+    if kind != "sealing_key":
         return []
     rest = [key.subkey(HEAD_KEY_PURPOSE) for key in Keyring(settings.secrets.sealing_keys).keys if key.id != id]
     if settings.store_url is not None:
@@ -257,28 +269,38 @@ def _is_signed(head: Path, keys: Sequence[bytes]) -> bool:
 
 def _ids(settings: Settings, kind: KeyKind) -> list[str]:
     """Newest first."""
-    secrets = settings.secrets.sealing_keys if kind == "sealing_key" else settings.secrets.peppers
-    return [_id(kind, secret.reveal()) for secret in secrets]
+    ours = settings.secrets
+    lists = {"sealing_key": ours.sealing_keys, "pepper": ours.peppers, "jwt": ours.jwt_keys}
+    return [_id(kind, secret.reveal()) for secret in lists[kind]]
 
 
 def _id(kind: KeyKind, text: str) -> str:
-    return Key(Secret(text)).id if kind == "sealing_key" else pepper_id(Secret(text))
+    makers: dict[KeyKind, Callable[[Secret], str]] = {
+        "sealing_key": lambda secret: Key(secret).id,
+        "pepper": pepper_id,
+        "jwt": lambda secret: JwtKey(secret).id,
+    }
+    return makers[kind](Secret(text))
 
 
 def _path(settings: Settings, kind: KeyKind) -> Path:
-    return settings.secrets_path / kind
+    return settings.secrets_path / _FILES[kind].name
 
 
 def _is_file(settings: Settings, kind: KeyKind) -> bool:
     """Whether the keys in use are those of our file, and not of a setting or a variable."""
     try:
-        return [_id(kind, line) for line in _path(settings, kind).read_text().split()] == _ids(settings, kind)
-    except OSError:
+        return [_id(kind, part) for part in _FILES[kind].parts(_path(settings, kind).read_text())] == _ids(
+            settings, kind
+        )
+    except (OSError, ValueError):
         return False
 
 
 def _of_a_file(settings: Settings, kind: str) -> KeyKind:
     ours = next((one for one in KINDS if one == kind), None)
+    if ours is not None and not _ids(settings, ours):
+        fail(f"{kind}: there is none yet; it is made when the gateway starts", code=2)
     if ours is None or not _is_file(settings, ours):
         fail(f"{kind}: it is given by the settings, so this is done by hand: {BY_HAND[kind]}", code=2)
     return ours

@@ -260,9 +260,10 @@ async def _find(here: Office, id: str) -> tuple[Payment, list[InboxEntry]]:
 
 def _payment_in(here: Office, entry: InboxEntry) -> Payment | None:
     try:
-        return here.payments.payment(entry.event)
+        found = here.payments.payment(entry.event)
     except ValueError:
         return None
+    return None if found is None or found.partial else found  # which is to be asked for
 
 
 # --- webhooks ---------------------------------------------------------------------------------------------------------

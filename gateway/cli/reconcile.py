@@ -35,8 +35,8 @@ class Found:
 
 def reconcile_payments(config: Path, *, begin: str, end: str | None, dry_run: bool, as_json: bool) -> None:
     """`gateway reconcile`: exit code 1 if a difference is left."""
-    first = _seconds(begin, "--from")
-    last = _seconds(end, "--to") if end is not None else SystemClock().now_ms() // 1000 + 1
+    first = seconds_of(begin, "--from")
+    last = seconds_of(end, "--to") if end is not None else SystemClock().now_ms() // 1000 + 1
     if last <= first:
         fail("--to: it must be after --from", code=2)
     settings = read(config, make_secrets=False)
@@ -102,8 +102,8 @@ def _left(found: list[Found]) -> int:
     return sum(not one.settled for one in found)
 
 
-def _seconds(text: str, option: str) -> int:
-    """`2026-11-01` or `2026-11-01T12:00` in UTC (or with an offset)."""
+def seconds_of(text: str, option: str) -> int:
+    """A moment that was typed: `2026-11-01` or `2026-11-01T12:00` in UTC (or with an offset)."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

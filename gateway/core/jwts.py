@@ -106,8 +106,8 @@ def is_jwt(text: str) -> bool:
     return len(text) <= TOKEN_CHARACTERS_MAX and _SHAPE.fullmatch(text) is not None
 
 
-def read(token: str) -> Unverified:
-    """The parts of a token. Raises NotAccepted."""
+def read(token: str, *, kinds: frozenset[str] = _TYPES) -> Unverified:
+    """The parts of a token whose `typ` is one of these, in small letters. Raises NotAccepted."""
     if len(token) > TOKEN_CHARACTERS_MAX:
         raise NotAccepted("it is too long")
     found = _SHAPE.fullmatch(token)
@@ -117,8 +117,8 @@ def read(token: str) -> Unverified:
     algorithm, key_id, kind = header.get("alg"), header.get("kid"), header.get("typ", "JWT")
     if "crit" in header:
         raise NotAccepted("something in its header is critical")
-    if not isinstance(algorithm, str) or not isinstance(kind, str) or kind.lower() not in _TYPES:
-        raise NotAccepted("its header is not that of an access token")
+    if not isinstance(algorithm, str) or not isinstance(kind, str) or kind.lower() not in kinds:
+        raise NotAccepted("its header is not that of such a token")
     if not (key_id is None or isinstance(key_id, str)):
         raise NotAccepted("its kid is no text")
     issuer = claims.get("iss")
@@ -188,13 +188,13 @@ def person(token: Unverified, issuer: Issuer, *, now: float) -> Person:
     claims = token.claims
     if claims.get("iss") != issuer.url:
         raise NotAccepted("its iss is another")
-    until = _moment(claims, "exp") + issuer.leeway_seconds
+    until = moment(claims, "exp") + issuer.leeway_seconds
     if until <= now:
         raise NotAccepted("it has expired")
     for name in ("nbf", "iat"):
-        if name in claims and _moment(claims, name) > now + issuer.leeway_seconds:
+        if name in claims and moment(claims, name) > now + issuer.leeway_seconds:
             raise NotAccepted(f"its {name} is in the future")
-    if issuer.audiences and not issuer.audiences.intersection(_texts(claims.get("aud"))):
+    if issuer.audiences and not issuer.audiences.intersection(texts(claims.get("aud"))):
         raise NotAccepted("its aud is another")
     party = claims.get("azp")
     if issuer.parties and not (isinstance(party, str) and party in issuer.parties):
@@ -231,14 +231,16 @@ def _bytes(part: str) -> bytes:
     return urlsafe_b64decode(part + "=" * (-len(part) % 4))
 
 
-def _moment(claims: Mapping[str, Any], name: str) -> float:
+def moment(claims: Mapping[str, Any], name: str) -> float:
+    """A time that a token says. Raises NotAccepted."""
     value = claims.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _FAR:
         raise NotAccepted(f"its {name} is no time")
     return value
 
 
-def _texts(value: object) -> list[str]:
+def texts(value: object) -> list[str]:
+    """What is said as one text or as a list of them."""
     return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
 
 

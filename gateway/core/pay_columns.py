@@ -1,4 +1,4 @@
-"""Orders, rules and refills as flat columns, the same in every database that keeps them."""
+"""Orders, rules, refills and what was credited as flat columns, the same in every database that keeps them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,6 +6,8 @@ from typing import Any
 from gateway.core.auto_top_ups import Ceilings, Refill, Rule, SavedCard, Wish
 from gateway.core.money import Money
 from gateway.core.orders import Order
+from gateway.core.purses import Purse, Share
+from gateway.core.reversals import Credited
 
 ORDER = "id, account, currency, amount, reference, created, threshold, adds, customer, url, plan"
 RULE = "account, currency, threshold, adds, day, month, customer, method, label, paused, wanted, changed, expires"
@@ -28,6 +30,27 @@ def of_order(order: Order) -> tuple[object, ...]:
 def of_refill(refill: Refill) -> tuple[object, ...]:
     money, card = (refill.amount.currency, refill.amount.micros), (refill.customer, refill.method)
     return refill.account, refill.number, refill.key, *money, *card, refill.reference, refill.created_ms
+
+
+def of_credited(credited: Credited) -> tuple[object, ...]:
+    """From `payment` to `shares`."""
+    money = credited.paid.currency, credited.paid.micros, credited.credit.micros
+    purse = credited.purse.priority, credited.purse.expires_ms
+    shares = [f"{one.purse.priority}@{one.purse.expires_ms}={one.amount.micros}" for one in credited.shares]
+    return credited.payment, credited.session, credited.account, *money, *purse, " ".join(shares) or None
+
+
+def credited(row: Sequence[Any]) -> Credited:
+    payment, session, account, currency, paid, credit, priority, expires, shares = row
+    money = Money(paid, currency), Money(credit, currency)
+    parts = tuple(_share(text, currency) for text in (shares or "").split())
+    return Credited(payment, session, account, *money, Purse(priority, expires), parts)
+
+
+def _share(text: str, currency: str) -> Share:
+    purse, _, micros = text.partition("=")
+    priority, _, expires = purse.partition("@")
+    return Share(Purse(int(priority), int(expires)), Money(int(micros), currency))
 
 
 def order(row: Sequence[Any]) -> Order:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from gateway.core.money import Money
 from gateway.core.payers import Payer
-from gateway.core.purses import PLAIN, Purse
+from gateway.core.purses import PLAIN, Purse, Share, parted
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,9 @@ class Payment:
     checkout session: the money key. `amount` is what is credited, without tax; `paid` is all of it. `intent` is by what
     name refunds and disputes speak of it.
 
-    A paid invoice of a `subscription` is a payment, too: of what it grants, in the `purse` of its plan. That is less
-    than nothing if it gives back more than it asks for.
+    A paid invoice of a `subscription` is a payment, too: of what it grants, in the `purse` of its plan, or in the
+    `shares` of several. That is less than nothing if it gives back more than it asks for. `partial`: the event does not
+    hold all of it, so what it grants is not known before the provider is asked.
     """
 
     id: str
@@ -41,6 +42,13 @@ class Payment:
     paid: Money | None = None
     purse: Purse = PLAIN
     subscription: str | None = None
+    shares: tuple[Share, ...] = ()
+    partial: bool = False
+
+    @property
+    def entries(self) -> dict[str, Money]:
+        """What is credited for it, by money key."""
+        return parted(self.id, self.amount, self.shares)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,7 @@ class Attempt:
     card: Payer
     intent: str | None
     live: bool
+    declined: bool = False
 
 
 Bounds = tuple[Money, Money]

@@ -7,8 +7,10 @@ that invoice alone: no order of events, and no event that is missing, can change
 **A line grants the part of a period that it pays for**: `grants` times what it comes to (after its discount), by what
 a period costs. So two places grant twice as much, a coupon of half the price half, a part of a month that part, and
 what is given back for the unused rest of a plan that was left takes that much back. A trial or a full coupon comes to
-nothing and grants nothing, unless the plan says otherwise. All lines of one invoice are one grant, under one money key:
-rounded down once, in the purse of the line that weighs most.
+nothing and grants nothing, unless the plan says otherwise. All lines of one invoice together are rounded down once.
+Each goes into the purse of its own plan and period; what lines give back is first taken off what the invoice itself
+grants, of the purse that gets most, so that nobody is in debt between one entry and the next. An invoice that grants
+nothing in the end, or less, is one entry, in the purse of the line that weighs most.
 
 How a subscription stands is what its newest event says; of one second, the one of the later period, then by the order
 of states below. Being over is final.
@@ -16,10 +18,11 @@ of states below. Being over is final.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 from gateway.core.money import Money
-from gateway.core.purses import PLAIN, Purse
+from gateway.core.purses import PLAIN, Purse, Share
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +59,11 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What an invoice grants; less than nothing if it takes back more."""
+    """What an invoice grants; less than nothing if it takes back more. `shares` are of several purses, most first."""
 
     amount: Money
     purse: Purse
+    shares: tuple[Share, ...] = ()
 
 
 def granted(plans: Mapping[str, Plan], lines: Iterable[Line]) -> Grant | None:
@@ -71,22 +75,39 @@ def granted(plans: Mapping[str, Plan], lines: Iterable[Line]) -> Grant | None:
     if not ours:
         return None
     weights = [_weight(plan, line) for plan, line in ours]
-    # Over one denominator, so that it is rounded once.
-    whole = 1
-    for _, below in weights:
-        whole *= below
-    over_whole = sum(above * (whole // below) for above, below in weights)
+    over_whole = sum(weights, Fraction())
     sign = -1 if over_whole < 0 else 1
-    total = sign * (abs(over_whole) // whole)
-    plan, line = max(zip(ours, weights, strict=True), key=lambda one: sign * one[1][0] / one[1][1])[0]
-    return Grant(Money(total, plan.grants.currency), _purse(plan, line))
+    total = sign * int(abs(over_whole))
+    plan, line = max(zip(ours, weights, strict=True), key=lambda one: sign * one[1])[0]
+    shares = _shares([_purse(*one) for one in ours], weights, total, plan.grants.currency)
+    return Grant(Money(total, plan.grants.currency), shares[0].purse if shares else _purse(plan, line), shares)
 
 
-def _weight(plan: Plan, line: Line) -> tuple[int, int]:
-    """What a line grants in micros, as a fraction."""
+def _weight(plan: Plan, line: Line) -> Fraction:
+    """What a line grants in micros, not yet rounded."""
     if plan.grants_unpaid and not line.part:
-        return plan.grants.micros * line.quantity, 1
-    return plan.grants.micros * line.amount.micros, plan.costs.micros
+        return Fraction(plan.grants.micros * line.quantity)
+    return Fraction(plan.grants.micros * line.amount.micros, plan.costs.micros)
+
+
+def _shares(purses: Sequence[Purse], weights: Sequence[Fraction], total: int, unit: str) -> tuple[Share, ...]:
+    """What goes into each purse, whole micros that are `total` together; none if it is one purse's alone."""
+    if total <= 0:
+        return ()
+    weighed = dict.fromkeys(purses, Fraction())
+    for purse, weight in zip(purses, weights, strict=True):
+        weighed[purse] += weight
+    most_first = sorted(weighed, key=lambda purse: (-weighed[purse], purse.order))
+    back = -sum((weight for weight in weighed.values() if weight < 0), Fraction())
+    micros = []
+    for purse in most_first:
+        off = min(back, max(weighed[purse], Fraction()))
+        back -= off
+        micros.append(int(max(weighed[purse], Fraction()) - off))
+    richest = micros.index(max(micros))
+    micros[richest] += total - sum(micros)
+    shares = tuple(Share(purse, Money(one, unit)) for purse, one in zip(most_first, micros, strict=True) if one)
+    return shares if len(shares) > 1 else ()
 
 
 def _purse(plan: Plan, line: Line) -> Purse:

@@ -11,6 +11,8 @@ Wherever an account is named by holder and unit, a purse's *name* stands for the
 
 from dataclasses import dataclass
 
+from gateway.core.money import Money
+
 PRIORITY_MAX = 1000
 EXPIRES_MS_MAX = 2**53
 
@@ -44,6 +46,19 @@ class Purse:
 
 PLAIN = Purse()
 """Where payments go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What of a credit goes into one purse of several."""
+
+    purse: Purse
+    amount: Money
+
+
+def parted(name: str, amount: Money, shares: "tuple[Share, ...]") -> dict[str, Money]:
+    """The entries of a credit by their names: one of all of it, or one for each purse."""
+    return {share.purse.named(name): share.amount for share in shares} or {name: amount}
 
 
 def purse_named(name: str) -> tuple[str, Purse]:

@@ -20,6 +20,8 @@ may be less than what was paid (tax is not credited), so a part of a payment tak
 once, over all of them together. **The remainder, less than a millionth, stays with the account** until all is taken,
 which is exactly what was credited.
 
+**What went into several purses** comes out of each by the part that it got.
+
 **What went into a purse of its own** is taken back in three entries, so that each has one amount for ever: all of it
 from the plain purse, where debts stand; then out of the other purse what is still there, at most as much; then exactly
 that into the plain purse. Together they take the amount, whoever makes them and how often. What is given back again
@@ -32,7 +34,7 @@ from typing import Literal
 
 from gateway.core.ledger import Credit, Reversal
 from gateway.core.money import Money
-from gateway.core.purses import PLAIN, Purse
+from gateway.core.purses import PLAIN, Purse, Share, parted
 
 NoticeKind = Literal["refund", "refunded", "dispute", "warning"]
 
@@ -70,6 +72,15 @@ class Credited:
     paid: Money
     credit: Money
     purse: Purse = PLAIN
+    shares: tuple[Share, ...] = ()
+    """Where it went, if into several purses."""
+
+    @property
+    def credits(self) -> list[tuple[str, Purse, Money]]:
+        """What was credited: under which name, into which purse, how much."""
+        purses = [share.purse for share in self.shares] or [self.purse]
+        entries = parted(self.session, self.credit, self.shares)
+        return [(name, purse, amount) for (name, amount), purse in zip(entries.items(), purses, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +118,19 @@ def entry(credited: Credited, move: Move) -> Credit | Reversal:
     if move.micros > 0:
         return Reversal(ref, credited.account, Money(move.micros, credited.credit.currency), move.kind, reason)
     return Credit(ref, credited.account, Money(-move.micros, credited.credit.currency), "restored", reason)
+
+
+def parts(credited: Credited, whole: Reversal) -> list[tuple[Purse, Reversal]]:
+    """By purse, what is to come out of each: of several the part that it got, the remainder out of the first."""
+    if not credited.shares:
+        return [(credited.purse, whole)]
+    micros = [whole.amount.micros * share.amount.micros // credited.credit.micros for share in credited.shares]
+    micros[0] += whole.amount.micros - sum(micros)
+    return [
+        (share.purse, replace(whole, ref=share.purse.named(whole.ref), amount=Money(part, whole.amount.currency)))
+        for share, part in zip(credited.shares, micros, strict=True)
+        if part
+    ]
 
 
 def out_of(purse: Purse, whole: Reversal) -> Reversal:

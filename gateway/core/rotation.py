@@ -8,6 +8,9 @@ A key that goes takes with it whatever only it can open. A token on record may h
 long as there is one; so does that of a token that has not been used since, for nobody knows whose it is. A payment link
 says no end, but a page that was left open for longer than `LINK_DAYS` is not paid any more; should it be, the payment
 is parked, not lost.
+
+A key pair that signs tokens for others to verify (`jwt`) opens nothing of ours: it stays until the last token that it
+signed has ended, and each ends.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,11 +18,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
 
-KeyKind = Literal["sealing_key", "pepper"]
-KINDS: tuple[KeyKind, ...] = ("sealing_key", "pepper")
+from gateway.core.jwt_keys import LIFE_DAYS
+
+KeyKind = Literal["sealing_key", "pepper", "jwt"]
+KINDS: tuple[KeyKind, ...] = ("sealing_key", "pepper", "jwt")
 LINK_DAYS = 30
 SEEN_SECONDS = 60
 """How often a process says which keys it has."""
+_OUTLIVED_BY: Mapping[KeyKind, tuple[int, str]] = {
+    "sealing_key": (LINK_DAYS, "payment links that it sealed may still be paid"),
+    "pepper": (LINK_DAYS, "payment links that it sealed may still be paid"),
+    "jwt": (LIFE_DAYS, "licences and sessions that it signed may still be shown"),
+}
+"""For how many days something of a key may still come that nobody wrote down, and what."""
 _GONE_MS = 3 * SEEN_SECONDS * 1000
 _DAY_MS = 86_400_000
 
@@ -58,7 +69,9 @@ def lacking(use: KeyUse, id: str, *, now_ms: int) -> list[str]:
     return [holder.name for holder in use.holders if holder.is_there(now_ms) and id not in holder.ids]
 
 
-def needed_for(use: KeyUse, id: str, ids: Sequence[str], *, signs: Sequence[str], now_ms: int) -> list[str]:
+def needed_for(
+    use: KeyUse, id: str, ids: Sequence[str], *, kind: KeyKind, signs: Sequence[str], now_ms: int
+) -> list[str]:
     """Why a key of `ids` must stay, each in words; nothing if it may go. `signs` is what only it has signed."""
     reasons = []
     if ids[0] == id:
@@ -66,9 +79,10 @@ def needed_for(use: KeyUse, id: str, ids: Sequence[str], *, signs: Sequence[str]
     sealing = [holder.name for holder in use.holders if holder.is_there(now_ms) and holder.ids[:1] == (id,)]
     if sealing and ids[0] != id:
         reasons.append(f"{', '.join(sealing)} still use it as the newest: reload there")
-    until = use.sealed.get(id, now_ms) + LINK_DAYS * _DAY_MS
+    days, what = _OUTLIVED_BY[kind]
+    until = use.sealed.get(id, now_ms) + days * _DAY_MS
     if until > now_ms:
-        reasons.append(f"payment links that it sealed may still be paid until {day(until)}")
+        reasons.append(f"{what} until {day(until)}")
     if count := use.tokens.get(id):
         reasons.append(f"{count} tokens on record need it")
     if count := use.tokens.get(None):

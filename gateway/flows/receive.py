@@ -8,6 +8,9 @@ tried again.
 A refund or dispute may come before its payment. Then it waits: every minute and then ever less often the provider is
 asked which checkout made the payment, which also heals a payment whose webhook was lost. After a day it is parked, for
 an operator to look at. Waiting or parked, it takes effect when the payment arrives.
+
+An event shows ten lines of an invoice at most: of a longer one the provider is asked for all of it, again and again
+until it answers.
 """
 
 import asyncio
@@ -131,6 +134,8 @@ class Webhooks:
             self._report("event parked", id=event.id, type=event.type, why=PARKED["wrong mode"])
             return await self._closed(event, "parked", PARKED["wrong mode"])
         payment = self._payments.payment(event)
+        if payment is not None and payment.partial:
+            payment = await self._payments.find_payment(payment.id)
         if payment is not None:
             return await self._paid(event, payment)
         notice = self._payments.notice(event)

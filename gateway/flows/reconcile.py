@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from gateway.core.money import Money
 from gateway.core.payments import Event, Payment
+from gateway.core.purses import purse_named
 from gateway.core.refusals import LedgerUnavailable, PaymentServiceUnavailable, RecordsUnavailable
 from gateway.ports import Clock, CreditLine, CreditLines, Payments, Watermarks
 
@@ -133,25 +134,33 @@ async def audit_payments(
     First every checkout that was begun then, against its credit whenever that was; then every credit of then, against
     its checkout whenever that was. Raises PaymentServiceUnavailable, StoreFailed.
     """
-    seen = set()
+    seen = set[str]()
     async for payment in payments.checkouts(begin=begin, end=end):
         if payment.live == live and payment.settled and payment.amount.micros > 0:
-            seen.add(payment.id)
-            yield _compare(payment, await lines.credit_of(f"stripe:{payment.id}")), payment
+            entries = _entries(payment, await lines.credit_of(f"stripe:{payment.id}"))
+            seen.update(entries)
+            for name, amount in entries.items():
+                yield _compare(name, amount, await lines.credit_of(f"stripe:{name}")), payment
     for line in await lines.credits_between(begin * 1000, end * 1000):
         session = line.ref.removeprefix("stripe:")
         if session not in seen:
-            found = await payments.find_payment(session)
+            found = await payments.find_payment(purse_named(session)[0])
             if found is None or not found.settled:
                 what = "credited here, not paid at Stripe"
                 yield Difference(session, what, None, line.amount, line.account), found
             else:
-                yield _compare(found, line), found
+                yield _compare(session, _entries(found, line).get(session, found.amount), line), found
 
 
-def _compare(payment: Payment, line: CreditLine | None) -> Difference | None:
+def _entries(payment: Payment, line: CreditLine | None) -> dict[str, Money]:
+    """What a payment comes to in the books, where `line` is under its own name: all of it, or one for each purse."""
+    whole = line is not None and line.ref == f"stripe:{payment.id}" and line.amount == payment.amount
+    return {payment.id: payment.amount} if whole else payment.entries
+
+
+def _compare(name: str, amount: Money, line: CreditLine | None) -> Difference | None:
     if line is None:
-        return Difference(payment.id, "paid at Stripe, not credited here", payment.amount, None)
-    if line.amount != payment.amount:
-        return Difference(payment.id, "another amount was credited", payment.amount, line.amount, line.account)
+        return Difference(name, "paid at Stripe, not credited here", amount, None)
+    if line.amount != amount:
+        return Difference(name, "another amount was credited", amount, line.amount, line.account)
     return None

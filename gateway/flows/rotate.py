@@ -31,7 +31,7 @@ class CallIn:
 
     async def now(self) -> None:
         """Raises RecordsUnavailable."""
-        for kind, ids in self._ids().items():
+        for kind, ids in ((kind, ids) for kind, ids in self._ids().items() if ids):
             now_ms = self._clock.now_ms()
             await self._roll.call_in(self._holder, kind, ids, now_ms=now_ms)
             holders = await self._roll.holders(kind)

@@ -21,7 +21,7 @@ from gateway.core.ledger import Credit, Reversal
 from gateway.core.payments import NoticeOutcome
 from gateway.core.purses import PLAIN, Purse
 from gateway.core.refusals import LedgerUnavailable
-from gateway.core.reversals import Credited, Move, Notice, entry, into_plain, next_move, out_of
+from gateway.core.reversals import Credited, Move, Notice, entry, into_plain, next_move, out_of, parts
 from gateway.ports import CreditLines, Entries, Receipts, StoreFailed
 
 
@@ -87,7 +87,8 @@ class TakeBack:
             new = await self._ledger.credit(what)
         else:
             new = await self._ledger.reverse(what)
-            await self._out_of(credited.purse, what)
+            for purse, part in parts(credited, what):
+                await self._out_of(purse, part)
         if not new:
             await self._believe_the_books(move, what.ref)
         await self._receipts.move_made(move.payment, move.number)

@@ -242,12 +242,13 @@ class TopUp:
         first = await self._known(payment)
         if first is None:
             paid = payment.paid or payment.amount
-            first = Credited(_key(payment), payment.id, account, paid, payment.amount, payment.purse)
+            first = Credited(_key(payment), payment.id, account, paid, payment.amount, payment.purse, payment.shares)
         known = await self._receipts.keep_credited(replace(first, payment=_key(payment)))
         how = "subscription" if payment.subscription else "checkout"
         how = "auto top-up" if known.session == payment.intent else how
-        credit = Credit(f"stripe:{known.session}", known.account, known.credit, "payment", how, known.purse)
-        new = await self._ledger.credit(credit)
+        new = False
+        for name, purse, amount in known.credits:
+            new |= await self._ledger.credit(Credit(f"stripe:{name}", known.account, amount, "payment", how, purse))
         for event in await self._take_back.settle(known):
             await self._inbox.close_event(event, "done")
         return new

@@ -23,7 +23,7 @@ from gateway.ports.identity import (
 )
 from gateway.ports.ledger import CapLines, Desk, Entries, Ledger, RequestUnderWay, RequestUnknown
 from gateway.ports.limits import Admits, Admitted, Guesses, LimitsDown, RateLimits
-from gateway.ports.outside import Document, Documents, KeySets, NotFetched, Vouches
+from gateway.ports.outside import Document, Documents, KeySets, NotFetched, Signs, Vouches
 from gateway.ports.payments import (
     AutoTopUps,
     CreditLine,
@@ -150,6 +150,7 @@ __all__ = [
     "SellsOnce",
     "Sends",
     "Served",
+    "Signs",
     "Standings",
     "Started",
     "StatementBooks",

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import jwt
 
@@ -36,6 +36,35 @@ class KeySets(Protocol):
 
         A caller that is cancelled while it waits leaves what others wait for.
         """
+
+
+class Signs(Protocol):
+    """Tokens of ours that others can verify: licences, sessions, what services tell each other. Awaits nothing.
+
+    `kind` is the token's `typ`, such as `licence+jwt`: give each use one of its own. One that was signed as one kind is
+    refused as any other.
+    """
+
+    def sign(self, claims: Mapping[str, Any], *, kind: str = "JWT") -> str:
+        """A token that says this, signed by the newest key. `exp` is required and at most 90 days away; `iat` is added,
+        and `iss`, unless the claims say another. Raises ValueError.
+        """
+
+    def verify(
+        self,
+        token: str,
+        *,
+        kind: str = "JWT",
+        audience: str | None = None,
+        issuer: str | None = None,
+        even_ended: bool = False,
+    ) -> Mapping[str, Any]:
+        """What it says, if any of our keys signed it, it is of this kind and issuer (None: we ourselves), for this
+        audience (None: whichever), and has not ended, or may have. Raises `core.jwts.NotAccepted`.
+        """
+
+    def jwks(self) -> dict[str, Any]:
+        """The public keys of all, as they are published."""
 
 
 class Vouches(Protocol):

@@ -1,6 +1,6 @@
 """What is on record about payments, and who acts on them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from gateway.core.auto_top_ups import Ceilings, Pause, Refill, RefillState, Rule, SavedCard, Wish
@@ -90,6 +90,8 @@ class CreditLine:
     ref: str
     account: str
     amount: Money
+    at_ms: int = field(default=0, compare=False)
+    """When it was credited; 0 where that is not known."""
 
 
 class CreditLines(Protocol):

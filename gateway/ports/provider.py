@@ -33,7 +33,10 @@ class Payments(Protocol):
         """The event that a webhook brings. Raises WebhookRefused for whatever the provider did not sign just now."""
 
     def payment(self, event: Event) -> Payment | None:
-        """The payment that an event reports, if it is one. Raises ValueError when it cannot be read."""
+        """The payment that an event reports, if it is one. Raises ValueError when it cannot be read.
+
+        A `partial` one is to be found by its id before it is acted on.
+        """
 
     def notice(self, event: Event) -> Notice | None:
         """What an event says of a payment that was made, if it does. Raises ValueError when it cannot be read."""
@@ -104,6 +107,9 @@ class Sells(Protocol):
 
     def unpaid(self, event: Event) -> Unpaid | None:
         """What an event says of money that did not come, if it does. Raises ValueError when it cannot be read."""
+
+    async def differs(self, plan: Plan) -> str | None:
+        """In words, what is otherwise of its price there than the plan says. Raises PaymentServiceUnavailable."""
 
     async def cancel_subscription(self, id: str) -> None:
         """It ends with the period under way. Raises PaymentServiceUnavailable."""

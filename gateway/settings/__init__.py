@@ -115,7 +115,7 @@ def with_its_keys(settings: Settings) -> Settings:
     Raises SettingsInvalid.
     """
     secrets, words = settings.secrets, "it is missing; put it back: the gateway goes on with the keys that it has"
-    missing = {"sealing_key": not secrets.sealing_keys, "pepper": not secrets.peppers}
+    missing = {"sealing_key": not secrets.sealing_keys, "pepper": not secrets.peppers, "jwt.pem": not secrets.jwt_keys}
     mistakes = [Mistake(str(settings.secrets_path / name), "", words) for name, gone in missing.items() if gone]
     if mistakes:
         raise SettingsInvalid(mistakes)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
+from gateway.core import jwt_keys
 from gateway.core.auto_top_ups import Ceilings
 from gateway.core.countries import CountryRule
 from gateway.core.limits import Limit, Rate
@@ -51,6 +52,7 @@ from gateway.settings.values import (
 )
 
 _TRIES = "10/hour"
+_DECLINES = "20/hour"
 _METHOD_OVERRIDES = frozenset(("x-http-method-override", "x-http-method", "x-method-override"))
 """Fields by which some upstreams take a request for one of another method, which has another price."""
 _DAY_MAX_TIMES = 5
@@ -211,15 +213,16 @@ def _stripe(shape: StripeShape, currency: str) -> StripeSettings:
         top_up=top_up,
         payer_chooses=shape.payment_link == "choose",
         choice=_choice(shape, top_up),
-        tries_per_card=_tries(shape),
+        tries_per_card=_tries(shape, shape.tries_per_card, _TRIES),
+        declines_per_account=_tries(shape, shape.declines_per_account, _DECLINES),
         auto_top_up=_ceilings(shape.auto_top_up, top_up) if shape.auto_top_up else None,
         api_url=str(forms.origin(shape.api_url)),
     )
 
 
-def _tries(shape: StripeShape) -> Rate | None:
+def _tries(shape: StripeShape, given: str | None, usual: str) -> Rate | None:
     live = forms.stripe_key_is_live(shape.secret_key.reveal())
-    return forms.rate(shape.tries_per_card or _TRIES) if live or shape.tries_per_card else None
+    return forms.rate(given or usual) if live or given else None
 
 
 def _plan(name: str, shape: PlanShape) -> Plan:
@@ -270,6 +273,9 @@ def _secrets(shape: GatewayShape, files: Mapping[str, Sequence[str]]) -> SecretS
     return SecretSettings(
         sealing_keys=tuple(given.sealing_keys) or of_file("sealing_key"),
         peppers=tuple(given.peppers) or of_file("pepper"),
+        jwt_keys=tuple(Secret(pem) for pem in jwt_keys.blocks(given.jwt_keys.reveal()))
+        if given.jwt_keys
+        else of_file("jwt.pem"),
         operator_token=given.operator_token or (tokens[0] if tokens else None),
     )
 

@@ -9,11 +9,12 @@ import re
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
-from gateway.core import targets
+from gateway.core import jwt_keys, targets
 from gateway.core.caps import zone_named
 from gateway.core.limits import Rate
 from gateway.core.money import Money, MoneySyntax
 from gateway.core.refusals import BadTarget, TargetTooLong
+from gateway.core.secrets import Secret
 from gateway.settings.masking import shown
 from gateway.settings.suggestions import did_you_mean
 
@@ -402,6 +403,17 @@ def secret(text: str) -> str:
         raise ValueError(f"a secret needs {SECRET_CHARACTERS_MIN} characters or more, this has {len(text)}")
     if len(set(text)) < _SECRET_DIFFERENT_MIN:
         raise ValueError(f"this is too easy to guess; {_HOW_TO_MAKE_ONE}")
+    return text
+
+
+def key_pairs(text: str) -> str:
+    """Private RSA keys in PEM, one after the other."""
+    pems = jwt_keys.blocks(text)
+    if not pems:
+        raise ValueError("there is no key in PEM here (-----BEGIN PRIVATE KEY-----, …)")
+    ids = [jwt_keys.JwtKey(Secret(pem)).id for pem in pems]
+    if len(set(ids)) < len(ids):
+        raise ValueError("one key stands here twice; each must be another")
     return text
 
 

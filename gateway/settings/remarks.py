@@ -59,6 +59,7 @@ def _on_secrets(settings: Settings) -> Iterator[str]:
     missing = {
         "sealing_key": not ours.sealing_keys,
         "pepper": not ours.peppers,
+        "jwt.pem": not ours.jwt_keys,
         "operator_token": ours.operator_token is None,
     }
     for name, is_missing in missing.items():

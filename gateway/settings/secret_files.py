@@ -4,9 +4,9 @@ Nobody should have to invent a pepper to try a gateway out, and nobody should lo
 digests are worthless without the key that made them. So each file is made once and never written again. It is written
 under another name, synced, and then linked to its own: the link fails if the name is taken, so of several processes
 that start together one wins and all read the same, whole text. A crash leaves at most a file under a name that
-nothing reads. A file may hold several lines, newest first.
+nothing reads. A file may hold several secrets, newest first: texts in lines, or key pairs in PEM blocks.
 
-`rewrite` changes the lines of one: under a lock, as a whole new file under another name that is synced and then takes
+`rewrite` changes the secrets of one: under a lock, as a whole new file under another name that is synced and then takes
 the old one's place. A reader finds the old text or the new one, a crash leaves one of the two, and its owner stays.
 """
 
@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.core import jwt_keys
 from gateway.settings import forms
 from gateway.settings.environment import SECRET_FILE_BYTES_MAX
 from gateway.settings.mistakes import Report
@@ -37,16 +38,34 @@ class SecretFile:
     name: str
     setting: SettingPath
     many: bool
+    pem: bool = False
 
     @property
     def opens_what_is_kept(self) -> bool:
-        """Whether something in the store can only be read with it, which is why older ones may stay beside it."""
-        return self.many
+        """Whether something in the store can only be read with it. What key pairs have signed is kept by others."""
+        return self.many and not self.pem
+
+    def parts(self, text: str) -> list[str]:
+        """The secrets in it. Raises ValueError for what cannot be one."""
+        return jwt_keys.blocks(text) if self.pem else [line.strip() for line in text.splitlines() if line.strip()]
+
+    def check(self, parts: Sequence[str]) -> None:
+        """Raises ValueError for what is not good enough."""
+        if self.pem:
+            forms.key_pairs("\n".join(parts))
+        else:
+            for part in parts:
+                forms.secret(part)
+
+    def new(self) -> str:
+        """One that nobody can guess."""
+        return jwt_keys.new_pem() if self.pem else secrets.token_urlsafe(_RANDOM_BYTES)
 
 
 FILES = (
     SecretFile("sealing_key", ("secrets", "sealing_keys"), many=True),
     SecretFile("pepper", ("secrets", "peppers"), many=True),
+    SecretFile("jwt.pem", ("secrets", "jwt_keys"), many=True, pem=True),
     SecretFile("operator_token", ("secrets", "operator_token"), many=False),
 )
 
@@ -72,7 +91,7 @@ def read(folder: Path, file: SecretFile, report: Report) -> Sequence[str] | None
         content = opened.read(SECRET_FILE_BYTES_MAX + 1)
     if mode & _OTHERS_MAY_READ:
         report.add_at(place, (), f"others than its owner may read it; mend it with: chmod 600 {path}")
-    return _lines(content, file, place, report)
+    return _parts(content, file, place, report)
 
 
 def make(folder: Path, file: SecretFile, report: Report) -> Sequence[str]:
@@ -81,27 +100,23 @@ def make(folder: Path, file: SecretFile, report: Report) -> Sequence[str]:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
-        _make_once(path, new_secret())
+        _make_once(path, file.new())
     except OSError as wrong:
         report.add_at(Place(str(path)), (), f"it cannot be made: {wrong.strerror}")
         return ()
     return read(folder, file, report) or ()
 
 
-def new_secret() -> str:
-    """One that nobody can guess."""
-    return secrets.token_urlsafe(_RANDOM_BYTES)
-
-
-def rewrite(path: Path, change: Callable[[list[str]], list[str]]) -> None:
-    """Give a file the lines that `change` makes of those it has. Raises ValueError, OSError."""
+def rewrite(folder_path: Path, file: SecretFile, change: Callable[[list[str]], list[str]]) -> None:
+    """Give a file the secrets that `change` makes of those it has. Raises ValueError, OSError."""
+    path = folder_path / file.name
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)  # one that rewrites at a time
         if path.is_symlink():
             raise ValueError(f"{path} is a link: change the file that it leads to where that is made")
         was = path.stat()
-        lines = change(path.read_text().split())
+        lines = change(file.parts(path.read_text()))
         text = "".join(f"{line}\n" for line in lines)
         if not lines or len(text) > SECRET_FILE_BYTES_MAX:
             raise ValueError(f"{path} would be empty or too large; retire older keys first")
@@ -155,20 +170,19 @@ def _check_folder(folder: Path, report: Report) -> None:
         report.add_at(Place(str(folder)), (), words)
 
 
-def _lines(content: bytes, file: SecretFile, place: Place, report: Report) -> Sequence[str]:
+def _parts(content: bytes, file: SecretFile, place: Place, report: Report) -> Sequence[str]:
     try:
-        lines = [line.strip() for line in content.decode().splitlines() if line.strip()]
-        if not lines:
+        parts = file.parts(content.decode())
+        if not parts:
             raise ValueError("it is empty; put the secret back, or move the file away and a new one is made")
-        if len(content) > SECRET_FILE_BYTES_MAX or (len(lines) > 1 and not file.many):
+        if len(content) > SECRET_FILE_BYTES_MAX or (len(parts) > 1 and not file.many):
             raise ValueError("it holds more than one secret")
-        report.secrets.update(lines)
-        for line in lines:
-            forms.secret(line)
+        report.secrets.update(line for part in parts for line in part.splitlines() if not line.startswith("-----"))
+        file.check(parts)
     except UnicodeDecodeError:
         report.add_at(place, (), "it does not hold text")
     except ValueError as wrong:
         report.add_at(place, (), str(wrong))
     else:
-        return lines
+        return parts
     return ()

@@ -65,6 +65,7 @@ class StripeSettings:
     """Whether its payer chooses another amount, within the bounds of `choice`."""
     choice: ChoiceSettings
     tries_per_card: Rate | None
+    declines_per_account: Rate | None
     auto_top_up: Ceilings | None
     """What a saved card may be charged at most without its owner; None: no cards are saved."""
     api_url: str
@@ -92,6 +93,8 @@ class SecretSettings:
 
     sealing_keys: tuple[Secret, ...]
     peppers: tuple[Secret, ...]
+    jwt_keys: tuple[Secret, ...]
+    """Each in PEM."""
     operator_token: Secret | None
 
 

@@ -2,7 +2,8 @@
 
 Anybody may subscribe for an account, as anybody may pay into it: then the provider knows the payer, who need not be
 the holder. So the address of an unpaid invoice, which shows whom it is for, is told only where the operator says that
-the two are the same (`stripe.customer_portal`); the message to the operator always has it.
+the two are the same (`stripe.customer_portal`), and so is the way to the provider's own page; the message to the
+operator always has it.
 """
 
 import json
@@ -17,6 +18,7 @@ from gateway.core.plans import Plan, Subscription
 from gateway.core.refusals import BadRequest
 from gateway.flows.check_out import CheckOut
 from gateway.flows.subscribe import Subscribe
+from gateway.ports import HolderPages
 from gateway.web.answers import OwnAnswer
 from gateway.web.templates import Templates
 from gateway.web.visitors import Visitors, read_form, read_json, text_of
@@ -40,13 +42,13 @@ class SubscriptionPlace:
         check_out: CheckOut,
         templates: Templates,
         *,
-        payer_is_holder: bool,
+        portal: HolderPages | None,
     ) -> None:
         self._visitors = visitors
         self._subscribe = subscribe
         self._check_out = check_out
         self._templates = templates
-        self._payer_is_holder = payer_is_holder
+        self._portal = portal
 
     @property
     def offered(self) -> bool:
@@ -112,6 +114,18 @@ class SubscriptionPlace:
         await self._cancel(caller, fields.get("id", ""), request)
         return OwnAnswer(status=303, headers={"Location": "/-/wallet"})
 
+    async def portal(self, request: web.Request) -> web.StreamResponse:
+        """`POST /-/wallet/subscription/portal`: on to the provider's own page about it: invoices, the card, its end."""
+        caller = await self._visitors.holder(request)
+        fields = await self._visitors.form(request, caller)
+        id = fields.get("id", "")
+        one = next((one for one in await self._all.of(caller.account) if one.id == id), None)
+        if one is None or self._portal is None:
+            raise BadRequest("this account has no such subscription")
+        await self._check_out.admit(request.remote or "", caller.account)
+        url = await self._portal.portal_url(one.customer)
+        return OwnAnswer(text=self._templates.render("onward.html", url=url, amount=None), content_type="text/html")
+
     async def _cancel(self, caller: Caller, id: str, request: web.Request) -> None:
         await self._check_out.admit(request.remote or "", caller.account)
         await self._all.cancel(caller.account, id)
@@ -121,7 +135,8 @@ class SubscriptionPlace:
         held = [await self._told(one) for one in await self._all.of(caller.account)]
         if not held:
             return None
-        return {"mark": self._visitors.mark(caller), "held": held, "states": STATES}
+        portal = self._portal is not None
+        return {"mark": self._visitors.mark(caller), "held": held, "states": STATES, "portal": portal}
 
     async def _told(self, one: Subscription) -> dict[str, Any]:
         plan = next((plan for plan in self._check_out.plans if plan.price == one.price), None)
@@ -132,7 +147,7 @@ class SubscriptionPlace:
             "period_ends": datetime.fromtimestamp(one.ends_ms / 1000, UTC).isoformat().replace("+00:00", "Z"),
             "ends_with_its_period": one.leaves,
         }
-        if self._payer_is_holder:
+        if self._portal is not None:
             told["unpaid"] = await self._all.unpaid_of(one)
         return told
 

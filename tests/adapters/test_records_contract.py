@@ -18,7 +18,7 @@ from gateway.core.idempotency import Claim
 from gateway.core.keyring import Keyring
 from gateway.core.money import Money
 from gateway.core.payments import Event
-from gateway.core.purses import Purse
+from gateway.core.purses import Purse, Share
 from gateway.core.refusals import RecordsUnavailable
 from gateway.core.reversals import Credited, Move, Notice
 from gateway.core.secrets import Secret
@@ -120,6 +120,9 @@ async def test_whose_a_payment_is_stays_as_it_was_written_first(records: Records
     assert await records.keep_credited(other) == CREDITED
     gift = Credited("in_1", "in_1", "acct_1", Money(0, "usd"), Money(7, "usd"), Purse(-10, 1_900_000_000_000))
     assert await records.keep_credited(gift) == gift
+    shares = Share(Purse(), Money(5, "usd")), Share(Purse(-10, 1_900_000_000_000), Money(2, "usd"))
+    parted = replace(gift, payment="in_2", session="in_2", shares=shares)
+    assert await records.keep_credited(parted) == parted
     assert await records.find_credited("pi_1") == CREDITED
 
 

@@ -85,7 +85,7 @@ def test_a_key_seals_on_many_hosts_when_all_of_them_have_it_and_goes_when_none_n
     assert (prepared["activated"], prepared["reloaded"]) == (False, False)
     lines, id = file.read_text().split(), prepared["id"]
     assert (lines[0], len(lines)) == (old, 2)
-    [first, second, _] = types("keys", "list")["keys"]
+    [first, second, *_] = types("keys", "list")["keys"]
     assert (first["id"], first["seals"], first["events"]) == (was, True, 1)
     assert (second["id"], second["missing_at"]) == (id, ["there 0"])
     assert "there 0 cannot open with" in types("keys", "rotate", "sealing_key", "--activate", id, code=3)

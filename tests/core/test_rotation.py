@@ -2,7 +2,8 @@
 
 import pytest
 
-from gateway.core.rotation import LINK_DAYS, Holder, KeyUse, lacking, needed_for
+from gateway.core.jwt_keys import LIFE_DAYS
+from gateway.core.rotation import LINK_DAYS, Holder, KeyKind, KeyUse, lacking, needed_for
 
 DAY_MS = 86_400_000
 NOW = 1_000 * DAY_MS
@@ -17,8 +18,8 @@ def use(*holders: Holder, sealed: int = NOW - LINK_DAYS * DAY_MS, **more: object
     return KeyUse(holders, {OLD: sealed}, **{"tokens": {}, **more})  # type: ignore[arg-type]
 
 
-def reasons(found: KeyUse, id: str = OLD, signs: tuple[str, ...] = ()) -> str:
-    return "; ".join(needed_for(found, id, [NEW, OLD], signs=signs, now_ms=NOW))
+def reasons(found: KeyUse, id: str = OLD, signs: tuple[str, ...] = (), kind: KeyKind = "sealing_key") -> str:
+    return "; ".join(needed_for(found, id, [NEW, OLD], kind=kind, signs=signs, now_ms=NOW))
 
 
 def test_a_key_is_known_everywhere_when_every_process_that_is_there_has_it() -> None:
@@ -48,3 +49,9 @@ def test_a_key_that_nothing_needs_may_go() -> None:
 )
 def test_a_key_that_is_needed_stays_and_says_why(found: KeyUse, id: str, signs: tuple[str, ...], why: str) -> None:
     assert why in reasons(found, id, signs)
+
+
+def test_a_key_pair_stays_until_the_last_token_that_it_signed_has_ended() -> None:
+    held = use(sealed=NOW - LIFE_DAYS * DAY_MS + 1)
+    assert reasons(held, kind="jwt") == "licences and sessions that it signed may still be shown until 1972-09-27"
+    assert reasons(use(sealed=NOW - LIFE_DAYS * DAY_MS), kind="jwt") == ""

@@ -1,12 +1,14 @@
 """Missed webhooks are found, whatever stops the search on the way."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from gateway.core.money import Money
 from gateway.core.payments import Payment
+from gateway.core.purses import PLAIN, Purse, Share
 from gateway.flows.reconcile import KEPT_SECONDS, OVERLAP_SECONDS, PIECE_SECONDS, Difference, Reconcile, audit_payments
 from gateway.ports import CreditLine
 from tests.tills import FIVE, MemoryTill, paid, refund
@@ -184,3 +186,29 @@ async def test_both_directions_of_difference_are_named(till: MemoryTill) -> None
         Difference("cs_unpaid", "credited here, not paid at Stripe", None, FIVE, "acct_1"),
         Difference("cs_nowhere", "credited here, not paid at Stripe", None, FIVE, "acct_1"),
     ]
+
+
+async def test_a_payment_of_several_purses_is_compared_purse_by_purse_and_one_of_before_as_a_whole(
+    till: MemoryTill,
+) -> None:
+    one, ending = Money.parse("1.00 usd"), Purse(0, 2_000_000_000_000)
+    shares = Share(ending, Money.parse("4.00 usd")), Share(PLAIN, one)
+    till.provider.known = {id: checkout(id, shares=shares) for id in ("in_new", "in_half", "in_before")}
+    parts = [
+        CreditLine(f"stripe:{share.purse.named(id)}", "acct_1", share.amount)
+        for id in ("in_new", "in_half")
+        for share in shares
+    ]
+    lines = Lines(*parts[:-1], line("in_before"))
+    found = [one async for one, _ in audit_payments(till.provider, lines, begin=1, end=2, live=False) if one]
+    assert found == [Difference("in_half", "paid at Stripe, not credited here", one, None)]
+
+    class Elsewhen(type(till.provider)):  # type: ignore[misc]
+        """Nothing was begun then: each credit of then is looked up by its own name."""
+
+        async def checkouts(self, *, begin: int, end: int) -> AsyncIterator[Payment]:
+            for payment in list[Payment]():
+                yield payment
+
+    till.provider.__class__ = Elsewhen
+    assert [one async for one, _ in audit_payments(till.provider, lines, begin=1, end=2, live=False) if one] == []

@@ -86,13 +86,14 @@ def sealed(account: str) -> str:
 
 
 class Watch:
-    def __init__(self, *, freezes: bool = True) -> None:
+    def __init__(self, *, freezes: bool = True, per_card: Rate | None = THREE, per_account: Rate | None = None) -> None:
         self.clock, self.bank, self.told = FakeClock(), Bank(), list[tuple[str, str]]()
         self.freezes = Freezes(book=MemoryRecords().freezes, clock=self.clock, report=lambda *_, **__: None)
         self.limiter = Limiter()
         self.tries = Tries(
             attempts=self.bank,
-            per_card=THREE,
+            per_card=per_card,
+            per_account=per_account,
             freezes=self.freezes if freezes else None,
             limits=MemoryRateLimits(self.clock, self.limiter),
             keyring=KEYRING,
@@ -164,4 +165,36 @@ async def test_without_freezing_it_is_only_told() -> None:
 
 
 def test_a_charge_names_its_card() -> None:
-    assert attempt_of(charge(1)) == Attempt(Payer("card", "f1"), "pi_1", False)
+    assert attempt_of(charge(1)) == Attempt(Payer("card", "f1"), "pi_1", False, declined=True)
+    assert attempt_of(charge(1, type="charge.succeeded")) == Attempt(Payer("card", "f1"), "pi_1", False)
+
+
+async def test_a_card_that_is_tried_once_on_each_of_many_links_is_tried_many_times() -> None:
+    watch = Watch()
+    accounts = [f"acct_{number:032x}" for number in range(5)]
+    watch.bank.names = {f"pi_{number}": sealed(account) for number, account in enumerate(accounts)}
+    await watch.hear(*(charge(number) for number in range(5)))
+    assert [watch.freezes.holds(account) for account in accounts] == [False, False, False, True, True]
+
+
+async def test_many_cards_that_are_refused_once_each_for_one_account_freeze_it() -> None:
+    watch = Watch(per_card=None, per_account=THREE)
+    taken = [charge(number, card=f"ok{number}", type="charge.succeeded") for number in range(10, 20)]
+    await watch.hear(*taken)
+    assert watch.bank.asked == [], "of what the bank takes nobody is asked"
+    await watch.hear(*(charge(number, card=f"f{number}") for number in range(3)))
+    assert watch.told == []
+    watch.bank.names["pi_3"] = sealed(BOB)
+    await watch.hear(charge(3, card="f3"))
+    assert watch.told == [], "another account is another account"
+    await watch.hear(charge(4, card="f4"))
+    assert watch.told == [("cards are refused too often", ANN)]
+    [row] = await watch.freezes._book.freezes_of(ANN)
+    assert row.reason == "cards were refused more often than 3/hour"
+
+
+async def test_refusals_that_nobody_can_be_asked_about_are_counted_for_their_card() -> None:
+    watch = Watch(per_account=THREE)
+    watch.bank.down = True
+    await watch.hear(*(charge(number) for number in range(4)))
+    assert watch.told == [("a card is tried too often", "")]

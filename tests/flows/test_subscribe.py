@@ -12,6 +12,7 @@ from gateway.core.payments import Event
 from gateway.core.plans import Subscription
 from gateway.core.purses import PLAIN, Purse
 from gateway.core.refusals import BadRequest
+from gateway.core.reversals import Credited
 from gateway.ports import StoreFailed
 from tests.tills import (
     ACCOUNT,
@@ -82,6 +83,74 @@ LINES: dict[str, tuple[list[dict[str, Any]], int]] = {
 async def test_a_line_grants_the_part_of_a_period_that_it_pays_for(what: str) -> None:
     lines, micros = LINES[what]
     assert await granted(*lines) == micros
+
+
+async def test_each_line_goes_into_the_purse_of_its_own_plan_and_period() -> None:
+    later: dict[str, Any] = {"period": {"start": PERIOD_ENDS, "end": 2 * PERIOD_ENDS}}
+    lines = line(), line("price_ends"), line("price_ends", **later), line("price_month", 500)
+    till = await till_of(invoice(*lines), invoice(*lines, at=3))
+    ends = [Purse(0, PERIOD_ENDS * 1000), Purse(0, 2 * PERIOD_ENDS * 1000)]
+    assert {ref: (one.purse, one.amount.micros) for ref, one in till.store.credits.items()} == {
+        "stripe:in_1": (PLAIN, 30 * DOLLAR),
+        **{purse.named("stripe:in_1"): (purse, 20 * DOLLAR) for purse in ends},
+    }
+    await till.ledger.close()
+
+
+async def test_what_lines_give_back_is_first_taken_off_what_the_invoice_itself_grants() -> None:
+    """So there is no moment in which the account owes and is refused."""
+    till = await till_of(
+        invoice(part("price_month", -500), part("price_month", 100), line("price_ends"), line("price_gift", 0))
+    )
+    got = {one.purse: one.amount.micros for one in till.store.credits.values()}
+    assert sum(got.values()) == (20 + 20 - 10 + 2) * DOLLAR
+    assert (await till.ledger.balance(ACCOUNT, "usd")).available.micros == sum(got.values())
+    await till.ledger.close()
+
+
+async def test_a_refund_takes_out_of_each_purse_the_part_that_it_got() -> None:
+    later: dict[str, Any] = {"period": {"start": PERIOD_ENDS, "end": 2 * PERIOD_ENDS}}
+    both = invoice(line("price_ends"), line("price_ends", **later))
+    purses = Purse(0, PERIOD_ENDS * 1000), Purse(0, 2 * PERIOD_ENDS * 1000)
+    for amount, left in ((2000, 0), (500, 15)):
+        till = await till_of(both, refund("re_1", amount, at=5), knows=both)
+        assert await till.available() == 2 * left * DOLLAR
+        accounts = [till.store.accounts[purse.named(ACCOUNT), "usd"] for purse in purses]
+        assert [one.credited - one.spent for one in accounts] == [left * DOLLAR] * 2
+        await till.ledger.close()
+
+
+async def test_an_invoice_of_one_purse_keeps_the_money_key_that_it_always_had() -> None:
+    till = await till_of(invoice(line(), line(amount=500), part("price_month", -100)))
+    assert list(till.store.credits) == ["stripe:in_1"]
+    await till.ledger.close()
+
+
+async def test_what_was_credited_as_a_whole_before_is_not_credited_again_by_purse() -> None:
+    both = invoice(line(), line("price_ends"))
+    found = payment_of(both.object, BY_PRICE)
+    assert found is not None
+    till = await till_of()
+    before = Credited("in_1", "in_1", ACCOUNT, found.paid or found.amount, found.amount, found.purse)
+    await till.records.keep_credited(before)
+    await till.hear(both)
+    assert {ref: one.amount for ref, one in till.store.credits.items()} == {"stripe:in_1": found.amount}
+    await till.ledger.close()
+
+
+async def test_an_invoice_that_an_event_does_not_hold_whole_is_asked_for_and_not_credited_by_halves() -> None:
+    whole = invoice(line(), line("price_ends"))
+    cut = invoice(line(), lines={"data": [line()], "has_more": True})
+    till = await till_of(cut)
+    assert till.store.credits == {}, "the provider knows no such invoice"
+    await till.ledger.close()
+    till = await till_of()
+    found = payment_of(whole.object, BY_PRICE)
+    assert found is not None
+    till.provider.known[found.id] = found
+    await till.hear(cut)
+    assert await till.available() == 40 * DOLLAR
+    await till.ledger.close()
 
 
 async def test_what_is_of_no_plan_grants_nothing_and_is_kept() -> None:

@@ -1,5 +1,6 @@
 """What the tests of the settings share: a configuration that is right, and ways to spoil it."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from gateway.core import jwt_keys
 from gateway.settings import Mistake, Settings, SettingsInvalid, from_mapping, load
 
 STRIPE_KEY = "sk_test_51Nq8JkLmPzRtVwXyAbCdEf"
@@ -16,6 +18,7 @@ OLDER_WEBHOOK_SECRET = "whsec_4dG7jW1uSaE5oI0zMb6XqN9t"
 SEALING_KEY = "b3f1c0a97e5d4286910fedc8ba7654321"
 PEPPER = "0c9d8e7f6a5b4c3d2e1f0a9b8c7d6e5f"
 OPERATOR_TOKEN = "Zq3TzL8wN5vR2xK7mB4yH9cJ6dF1gS0p"
+PAIR = json.dumps(jwt_keys.new_pem())
 SECRETS = (STRIPE_KEY, WEBHOOK_SECRET, OLDER_WEBHOOK_SECRET, SEALING_KEY, PEPPER, OPERATOR_TOKEN)
 
 FULL = f"""\
@@ -32,7 +35,7 @@ stripe:
     - {WEBHOOK_SECRET}
     - "{OLDER_WEBHOOK_SECRET}"
   top_up: "5.00 usd"
-secrets: {{sealing_keys: ["{SEALING_KEY}"], peppers: [{PEPPER}], operator_token: {OPERATOR_TOKEN}}}
+secrets: {{sealing_keys: ["{SEALING_KEY}"], peppers: [{PEPPER}], operator_token: {OPERATOR_TOKEN}, jwt_keys: {PAIR}}}
 tokens: {{header: Authorization, cookie: gateway_token}}
 upstreams:
   weather: {{url: http://127.0.0.1:9001, connect_timeout: 5s, connections: 256}}

@@ -87,3 +87,8 @@ def test_cards_are_counted_in_live_mode_or_where_it_is_said(base: Path) -> None:
         stripe = settings(base, full(**changes)).stripe
         assert stripe is not None
         assert (stripe.tries_per_card.text if stripe.tries_per_card else None) == rate
+        assert (stripe.declines_per_account is None) == (changes.get("mode") != "live")
+    stripe = settings(base, full(stripe={"declines_per_account": "4/day"})).stripe
+    assert stripe is not None
+    assert stripe.declines_per_account is not None
+    assert (stripe.declines_per_account.text, stripe.tries_per_card) == ("4/day", None)

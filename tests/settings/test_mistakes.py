@@ -130,7 +130,8 @@ def test_no_mistake_shows_a_secret(what: str, tmp_path: Path) -> None:
 def test_the_values_beside_a_mistake_are_masked_too(tmp_path: Path) -> None:
     text = FULL.replace(f"operator_token: {SECRETS[5]}", "operator_tokken: x")
     found = only(mistakes_in(text, tmp_path))
-    assert found.excerpt.splitlines()[0] == "  secrets: {sealing_keys: […], peppers: […], operator_tokken: …}"
+    line = "  secrets: {sealing_keys: […], peppers: […], operator_tokken: …, jwt_keys: …}"
+    assert found.excerpt.splitlines()[0] == line
 
 
 def test_the_name_of_a_variable_is_shown_where_its_value_would_be_masked(tmp_path: Path) -> None:

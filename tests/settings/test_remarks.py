@@ -45,6 +45,6 @@ def test_routes_that_may_not_be_meant_are_remarked_upon(tmp_path: Path) -> None:
 def test_secrets_that_are_yet_to_be_made_are_announced(tmp_path: Path) -> None:
     values = full(secrets=None)
     announced = [note for note in notes(settings(tmp_path, values)) if note.startswith("secrets: ")]
-    assert len(announced) == 3
+    assert len(announced) == 4
     made = from_mapping(values, base=tmp_path, make_secrets=True)
     assert notes(made) == []

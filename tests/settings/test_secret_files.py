@@ -5,14 +5,16 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from gateway.core import jwt_keys
 from gateway.settings import Settings, SettingsInvalid, from_mapping
 from tests.settings.asking import PEPPER, SEALING_KEY, full
 
-NAMES = ["operator_token", "pepper", "sealing_key"]
+NAMES = ["jwt.pem", "operator_token", "pepper", "sealing_key"]
 
 
 def made(base: Path, *, make_secrets: bool = True) -> Settings:
@@ -198,15 +200,17 @@ def test_processes_that_start_together_agree_on_one_secret(tmp_path: Path) -> No
 
 
 def test_a_quicker_process_wins_and_its_secret_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    link = os.link
+    link, pem = os.link, jwt_keys.new_pem()
 
     def beaten(draft: Path, path: Path) -> None:
-        path.write_text("the-secret-of-the-quicker-process-0123456789\n")
+        path.write_text(pem if path.suffix == ".pem" else "the-secret-of-the-quicker-process-0123456789\n")
         path.chmod(0o600)
         link(draft, path)
 
     monkeypatch.setattr(os, "link", beaten)
-    assert {"the-secret-of-the-quicker-process-0123456789"} == set(revealed(made(tmp_path)))
+    settings = made(tmp_path)
+    assert {"the-secret-of-the-quicker-process-0123456789"} == set(revealed(settings))
+    assert [secret.reveal() for secret in settings.secrets.jwt_keys] == [pem]
     assert sorted(os.listdir(tmp_path / "data/secrets")) == NAMES
 
 
@@ -220,3 +224,42 @@ def test_a_crash_before_the_link_leaves_no_half_written_secret(tmp_path: Path, m
             made(tmp_path)
     assert os.listdir(tmp_path / "data/secrets") == []
     made(tmp_path)
+
+
+def test_key_pairs_are_made_where_there_are_books_already(tmp_path: Path) -> None:
+    """Nothing in the store needs them: they came with a later version than it."""
+    first = made(tmp_path)
+    (tmp_path / "data/gateway.db").touch()
+    (first.secrets_path / "jwt.pem").unlink()
+    assert made(tmp_path).secrets.jwt_keys != first.secrets.jwt_keys
+
+
+def test_key_pairs_are_given_in_one_text_newest_first(tmp_path: Path) -> None:
+    newest, older = jwt_keys.new_pem(), jwt_keys.new_pem()
+    settings = from_mapping(full(secrets={"jwt_keys": f"{newest}\n{older}\n"}), base=tmp_path, make_secrets=True)
+    assert [secret.reveal() for secret in settings.secrets.jwt_keys] == [newest, older]
+    assert not settings.secrets_path.exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda pem: pem + pem, "twice"),
+        (lambda pem: pem[: len(pem) // 2], "PEM blocks"),
+        (lambda pem: pem.replace("PRIVATE", "PUBLIC"), "no private key"),
+    ],
+)
+def test_a_damaged_key_pair_is_a_mistake_that_quotes_nothing_of_it(
+    spoil: Callable[[str], str], words: str, tmp_path: Path
+) -> None:
+    file = made(tmp_path).secrets_path / "jwt.pem"
+    pem = file.read_text()
+    file.write_text(spoil(pem))
+    [mistake] = refused(tmp_path)
+    assert mistake.startswith(f"{file}: ")
+    assert words in mistake
+    assert not [line for line in pem.splitlines()[1:-1] if line in mistake]
+    with pytest.raises(SettingsInvalid) as raised:
+        from_mapping(full(secrets={"jwt_keys": spoil(pem)}), base=tmp_path / "given", make_secrets=False)
+    assert words in str(raised.value)
+    assert not [line for line in pem.splitlines()[1:-1] if line in str(raised.value)]

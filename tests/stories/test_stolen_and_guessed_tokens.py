@@ -182,7 +182,7 @@ async def test_nothing_is_changed_for_a_page_of_another_site(make_stage: StageMa
 
 
 FORMS_OF_HOLDERS = ("/-/wallet/auto-top-up", "/-/wallet/portal", "/-/wallet/code", "/-/wallet/subscription",
-                    "/-/wallet/tokens")  # fmt: skip
+                    "/-/wallet/subscription/portal", "/-/wallet/tokens")  # fmt: skip
 
 
 @pytest.mark.parametrize("path", FORMS_OF_HOLDERS)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from aiohttp import ClientSession, CookieJar
 
 from gateway.cli.stage import Stage
 from tests.callers import BROWSER, audited
+from tests.cli.test_payments import Operator
 from tests.conftest import StageMaker
 
 SUBSCRIPTIONS = "/-/api/v1/subscriptions"
@@ -183,6 +185,27 @@ async def test_a_change_of_plan_grants_the_difference_of_what_is_left(shop: Stag
     audited(shop)
 
 
+async def test_an_invoice_of_many_lines_is_read_whole_and_each_line_goes_into_its_own_purse(
+    shop: Stage, client: ClientSession
+) -> None:
+    headers, account = await subscribed(shop, client)
+    subscription = shop.stand_in.subscriptions[0]["id"]
+    shop.stand_in.add_to_next_invoice(subscription, "price_ends", times=120)
+    shop.stand_in.advance(31)
+    await heard(shop)
+    assert await left(shop, account) == "3640.00 usd", "20 of each month, and 120 times 30"
+    [ending] = [line async for line in _purses(shop, account) if line[1]]
+    assert ending[0] == -5
+    invoice = shop.stand_in.invoices[-1]
+    assert len(invoice["lines"]["data"]) == 10
+    shop.stand_in.refund(invoice["id"], invoice["amount_paid"])
+    await heard(shop)
+    assert await left(shop, account) == "20.00 usd"
+    assert [line async for line in _purses(shop, account) if line[1]] == []
+    await spend(shop, client, headers)
+    audited(shop)
+
+
 async def test_a_trial_is_recorded_and_grants_nothing(shop: Stage, client: ClientSession) -> None:
     shop.stand_in.coupon(100)
     headers, account = await subscribed(shop, client)
@@ -251,6 +274,92 @@ async def test_a_person_subscribes_and_ends_it_on_the_pages(shop: Stage, client:
     async with client.post(shop.url + "/-/wallet/subscription", data=form, headers=BROWSER) as answer:
         assert answer.status == 200
     assert shop.stand_in.subscriptions[0]["cancel_at_period_end"]
+
+
+async def test_a_subscriber_is_led_to_stripes_own_page_about_it_and_nobody_else_is(
+    shop: Stage, client: ClientSession
+) -> None:
+    headers, _ = await subscribed(shop, client)
+    other, _ = await subscribed(shop, client)
+    address = shop.url + "/-/wallet/subscription/portal"
+    [one] = await held(shop, client, headers)
+    marks = []
+    for who in (headers, other):
+        async with client.get(shop.url + "/-/wallet", headers={**who, **BROWSER}) as answer:
+            page = await answer.text()
+        assert 'action="/-/wallet/subscription/portal"' in page
+        marks.append(_hidden(page, "mark"))
+    for who, mark, status in ((other, marks[1], 400), (headers, marks[1], 400), (headers, marks[0], 200)):
+        form = {"mark": mark, "id": one["id"]}
+        async with client.post(address, data=form, headers={**who, **BROWSER}) as answer:
+            assert answer.status == status
+            page = await answer.text()
+    [url] = re.findall(r'href="([^"]*/portal/bps_[^"]*)"', page)
+    async with client.get(url) as answer:
+        assert "4242" in await answer.text()
+
+
+async def test_without_the_setting_no_subscriber_is_led_to_the_portal(
+    make_stage: StageMaker, client: ClientSession
+) -> None:
+    stage = await make_stage(plans=PLANS, stripe={"reconcile_seconds": 0})
+    stage.stand_in.recurring_price("price_month", 1000)
+    headers, _ = await subscribed(stage, client)
+    async with client.get(stage.url + "/-/wallet", headers={**headers, **BROWSER}) as answer:
+        page = await answer.text()
+    assert "/-/wallet/subscription" in page
+    assert "portal" not in page
+    [one] = await held(stage, client, headers)
+    form = {"mark": _hidden(page, "mark"), "id": one["id"]}
+    async with client.post(
+        stage.url + "/-/wallet/subscription/portal", data=form, headers={**headers, **BROWSER}
+    ) as got:
+        assert got.status == 400
+
+
+async def test_a_plan_that_costs_something_else_at_stripe_is_said_and_blocks_nothing(
+    make_stage: StageMaker, tmp_path: Path, client: ClientSession
+) -> None:
+    stage = await make_stage(plans=PLANS, stripe={"reconcile_seconds": 0})
+    operator = Operator(stage, tmp_path / "stage0")
+    told = await operator.asks("check", "--online", code=1)
+    assert told["online"] == [
+        "plans.monthly: Stripe has no price price_month in this mode",
+        "plans.ending: Stripe has no price price_ends in this mode",
+    ]
+    stage.stand_in.recurring_price("price_month", 1200)
+    stage.stand_in.recurring_price("price_ends", 3000, interval="year")
+    told = await operator.asks("check", "--online", code=1)
+    assert told["online"] == [
+        "plans.monthly: costs says 10.00 usd, and price_month costs 12.00 usd at Stripe",
+        "plans.ending: every says month, and price_ends is paid every year at Stripe",
+    ]
+    reported: list[str] = []
+    stage._report = lambda what, **more: reported.append(f"{what}: {more.get('why')}")
+    await stage.stop_gateway()
+    await stage.start_gateway(stage.settings)
+    await compared(stage)
+    assert [line for line in reported if "plan" in line] == [
+        f"a plan is not what is sold: {one}" for one in told["online"]
+    ]
+    assert "wrong: plans.monthly: costs" in await operator.types("check", "--online", code=1)
+    assert (await operator.asks("check"))["ok"], "only where it is asked for"
+    await begun(stage, client)
+    for price, amount, interval in (("price_month", 1000, "month"), ("price_ends", 3000, "month")):
+        stage.stand_in._world.forget(stage.stand_in._world.get("price", price))
+        stage.stand_in.recurring_price(price, amount, interval=interval)
+    assert await operator.asks("check", "--online") == {**told, "ok": True, "online": []}
+    reported.clear()
+    await stage.stop_gateway()
+    stage.stand_in.fail_requests(50, 500)
+    await stage.start_gateway(stage.settings)
+    await compared(stage)
+    assert [line.partition(":")[0] for line in reported if "plan" in line] == ["plans are not compared"]
+
+
+async def compared(stage: Stage) -> None:
+    assert stage.gateway.paying._comparing is not None
+    await stage.gateway.paying._comparing
 
 
 def _hidden(page: str, name: str) -> str:

@@ -12,11 +12,12 @@ from click.testing import CliRunner
 from gateway.cli import main
 from gateway.cli.stage import Stage
 from gateway.demo.standin.till import PaymentDeclined
-from tests.callers import BROWSER, funded
+from tests.callers import BROWSER, funded, reference_in, unpaid
 from tests.conftest import StageMaker
 from tests.geo_database import write
 
 DECLINED = "4000000000000002"
+REFUSED = (DECLINED, "4000000000009995", "4000000000000069")
 NORWAY, SWEDEN, NOWHERE = "192.0.2.7", "198.51.100.7", "203.0.113.7"
 TOP_UPS = "/-/api/v1/top-ups"
 
@@ -116,6 +117,23 @@ async def test_a_card_that_is_tried_again_and_again_freezes_the_account_that_it_
     of_thief, of_victim = ({"Authorization": f"Bearer {told['access_token']}"} for told in (thief, victim))
     assert (await asked(stage, client, of_victim))[0] == 200
     assert (await asked(stage, client, of_thief))[:2] == (403, "account_frozen")
+
+
+async def test_many_cards_that_are_tried_once_each_at_one_payment_link_freeze_its_account(
+    make_stage: StageMaker, client: ClientSession
+) -> None:
+    stage = await make_stage(stripe={"declines_per_account": "2/hour"})
+    refused = await unpaid(stage, client)
+    assert stage.gateway.paying.webhooks is not None
+    for card in REFUSED:
+        with pytest.raises(PaymentDeclined):
+            stage.stand_in.pay(
+                refused["payment_url"], client_reference_id=reference_in(refused["payment_url"]), card=card
+            )
+        await stage.stand_in.settled()
+        await stage.gateway.paying.webhooks.settled()
+    [row] = await stage.gateway.records.freezes.freezes_of(refused["account"])
+    assert (row.frozen, row.reason) == (True, "cards were refused more often than 2/hour")
 
 
 def test_a_file_that_is_no_database_stops_the_start_with_plain_words(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from gateway.core.caps import CapLine
 from gateway.core.money import Money
 from gateway.ports import CreditLine, StoreFailed
 
-_LINES = "SELECT ref, holder, unit, micros FROM credit JOIN account ON credit.account = account.id WHERE "
+_LINES = "SELECT ref, holder, unit, micros, at FROM credit JOIN account ON credit.account = account.id WHERE "
 _TAKEN = "SELECT micros FROM reversal WHERE ref = $1 UNION ALL SELECT -micros FROM credit WHERE ref = $1"
 
 _STANDING = """SELECT coalesce(sum(credited - spent - debt), 0) AS micros FROM account
@@ -68,7 +68,7 @@ class PostgresCreditLines:
 
     async def _read(self, condition: str, *values: object) -> list[CreditLine]:
         rows = await self._rows(_LINES + condition, *values)
-        return [CreditLine(row["ref"], row["holder"], Money(row["micros"], row["unit"])) for row in rows]
+        return [CreditLine(row["ref"], row["holder"], Money(row["micros"], row["unit"]), row["at"]) for row in rows]
 
     async def _rows(self, query: str, *values: object) -> Sequence[asyncpg.Record]:
         try:

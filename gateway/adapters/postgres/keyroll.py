@@ -47,7 +47,7 @@ class PostgresKeyRoll:
     async def use(self, kind: KeyKind) -> KeyUse:
         holders = await self.holders(kind)
         sealed = await self._do("SELECT id, sealed FROM key_use WHERE kind = $1", kind)
-        tokens = await self._do(_TOKENS[kind])
+        tokens = await self._do(_TOKENS[kind]) if kind in _TOKENS else ()
         seals = kind == "sealing_key"
         events, answers = (await self._do(_EVENTS), await self._do(_ANSWERS)) if seals else ((), ())
         return KeyUse(

@@ -25,11 +25,11 @@ from gateway.adapters.postgres.sessions import PROBLEMS, Address, Connection, Ea
 from gateway.adapters.postgres.subscriptions import PostgresSubscriptions
 from gateway.adapters.postgres.trail import PostgresTrail
 from gateway.adapters.postgres.ways_to_pay import PostgresWaysToPay
+from gateway.core import pay_columns
 from gateway.core.grants import grant_id
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
 from gateway.core.money import Money
 from gateway.core.payments import Event
-from gateway.core.purses import Purse
 from gateway.core.refusals import RecordsUnavailable
 from gateway.core.reversals import Credited, Move, Notice
 from gateway.ports import InboxEntry, InboxStatus, Randomness, StoreDamaged, StoreFailed, TokenRow
@@ -61,8 +61,10 @@ _ADD_EVENT = """INSERT INTO event (id, type, live, created, received, object, ke
 VALUES ($1, $2, $3, $4, $5, $6, $7, 'waiting') ON CONFLICT DO NOTHING RETURNING id"""
 _KEEP_LINK = "INSERT INTO payment_link VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET url = excluded.url"
 _EVENT = "SELECT id, type, live, created, object, key_id, status, received, error FROM event"
-_ADD_CREDITED = """INSERT INTO credited (payment, session, account, currency, paid, credit, priority, expires)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING"""
+_ADD_CREDITED = """INSERT INTO credited (payment, session, account, currency, paid, credit, priority, expires, shares)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING"""
+_CREDITED = """SELECT payment, session, account, currency, paid, credit, priority, expires, shares
+FROM credited WHERE payment = $1"""
 _ADD_NOTICE = """INSERT INTO notice (event, payment, kind, about, micros, currency, stands, at, live)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING"""
 _ADD_MOVE = """INSERT INTO move (payment, number, micros, kind) VALUES ($1, $2, $3, $4)
@@ -260,18 +262,12 @@ class PostgresRecords:
     # --- receipts -----------------------------------------------------------------------------------------------------
 
     async def keep_credited(self, credited: Credited) -> Credited:
-        paid, credit, purse = credited.paid, credited.credit, credited.purse
-        names = (credited.payment, credited.session, credited.account)
-        money = (paid.currency, paid.micros, credit.micros)
-        await self._do(_ADD_CREDITED, *names, *money, purse.priority, purse.expires_ms)
+        await self._do(_ADD_CREDITED, *pay_columns.of_credited(credited))
         return await self.find_credited(credited.payment) or credited
 
     async def find_credited(self, payment: str) -> Credited | None:
-        query = "SELECT session, account, currency, paid, credit, priority, expires FROM credited WHERE payment = $1"
-        for row in await self._do(query, payment):
-            paid, credit = Money(row["paid"], row["currency"]), Money(row["credit"], row["currency"])
-            purse = Purse(row["priority"], row["expires"])
-            return Credited(payment, row["session"], row["account"], paid, credit, purse)
+        for row in await self._do(_CREDITED, payment):
+            return pay_columns.credited(tuple(row))
         return None
 
     async def payments_of(self, account: str) -> list[str]:

@@ -10,7 +10,7 @@ from gateway.core.caps import CapLine
 from gateway.core.money import Money
 from gateway.ports import CreditLine, StoreFailed
 
-_LINES = "SELECT ref, holder, unit, micros FROM credit JOIN account ON account = id WHERE "
+_LINES = "SELECT ref, holder, unit, micros, at FROM credit JOIN account ON account = id WHERE "
 _TAKEN = "SELECT micros FROM reversal WHERE ref = ?1 UNION ALL SELECT -micros FROM credit WHERE ref = ?1"
 
 _STANDING = "SELECT coalesce(sum(credited - spent - debt), 0) FROM account WHERE holder = ? AND unit = ?"
@@ -71,7 +71,7 @@ class SqliteCreditLines:
 
     def _read(self, condition: str, *values: object) -> list[CreditLine]:
         rows = self._rows(_LINES + condition, values)
-        return [CreditLine(ref, holder, Money(micros, unit)) for ref, holder, unit, micros in rows]
+        return [CreditLine(ref, holder, Money(micros, unit), at) for ref, holder, unit, micros, at in rows]
 
     def _rows(self, query: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
         try:

@@ -49,7 +49,7 @@ class SqliteKeyRoll:
         holders = await self.holders(kind)
         rows = await self._read("SELECT id, sealed FROM key_use WHERE kind = ?", (kind,))
         sealed = {row[0]: row[1] for row in rows}
-        tokens = {row[0]: row[1] for row in await self._read(_TOKENS[kind], ())}
+        tokens = {row[0]: row[1] for row in await self._read(_TOKENS[kind], ())} if kind in _TOKENS else {}
         if kind != "sealing_key":
             return KeyUse(holders, sealed, tokens)
         events, answers = await self._read(_EVENTS, ()), await self._read(_ANSWERS, ())

@@ -28,11 +28,11 @@ from gateway.adapters.sqlite.subscriptions import SqliteSubscriptions
 from gateway.adapters.sqlite.trail import SqliteTrail
 from gateway.adapters.sqlite.upgrade import upgrade
 from gateway.adapters.sqlite.ways_to_pay import SqliteWaysToPay
+from gateway.core import pay_columns
 from gateway.core.grants import grant_id
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
 from gateway.core.money import Money
 from gateway.core.payments import Event
-from gateway.core.purses import Purse
 from gateway.core.refusals import RecordsUnavailable
 from gateway.core.reversals import Credited, Move, Notice
 from gateway.ports import InboxEntry, InboxStatus, Randomness, StoreDamaged, TokenRow
@@ -58,6 +58,8 @@ AND id = (SELECT grant_id FROM token WHERE access_token_hash = ?)"""
 _DROP_EVENTS = """DELETE FROM event WHERE id IN
 (SELECT id FROM event WHERE status IN ('done', 'ignored') AND received < ? LIMIT ?)"""
 _KEY_GONE = "the key that sealed it is gone; look at it at the provider"
+_CREDITED = """SELECT payment, session, account, currency, paid, credit, priority, expires, shares
+FROM credited WHERE payment = ?"""
 
 
 class SqliteRecords:
@@ -236,26 +238,15 @@ class SqliteRecords:
 
     async def keep_credited(self, credited: Credited) -> Credited:
         await self._write(
-            "INSERT INTO credited (payment, session, account, currency, paid, credit, priority, expires)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (
-                credited.payment,
-                credited.session,
-                credited.account,
-                credited.paid.currency,
-                credited.paid.micros,
-                credited.credit.micros,
-                credited.purse.priority,
-                credited.purse.expires_ms,
-            ),
+            "INSERT INTO credited (payment, session, account, currency, paid, credit, priority, expires, shares)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            pay_columns.of_credited(credited),
         )
         return await self.find_credited(credited.payment) or credited
 
     async def find_credited(self, payment: str) -> Credited | None:
-        query = "SELECT session, account, currency, paid, credit, priority, expires FROM credited WHERE payment = ?"
-        for session, account, currency, paid, credit, *purse in await self._read(query, (payment,)):
-            money = Money(paid, currency), Money(credit, currency)
-            return Credited(payment, session, account, *money, Purse(*purse))
+        for row in await self._read(_CREDITED, (payment,)):
+            return pay_columns.credited(row)
         return None
 
     async def payments_of(self, account: str) -> list[str]:

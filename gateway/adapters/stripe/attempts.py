@@ -9,7 +9,8 @@ from gateway.adapters.stripe import cards
 from gateway.core.payers import Payer
 from gateway.core.payments import Attempt, Event
 
-TYPES: Final = frozenset(("charge.succeeded", "charge.failed"))
+DECLINED: Final = "charge.failed"
+TYPES: Final = frozenset(("charge.succeeded", DECLINED))
 
 
 def attempt_of(event: Event) -> Attempt | None:
@@ -21,4 +22,5 @@ def attempt_of(event: Event) -> Attempt | None:
     fingerprint, intent = card.get("fingerprint"), charge.get("payment_intent")
     if not (isinstance(fingerprint, str) and fingerprint) or cards.KEY in cards.mapping(charge.get("metadata")):
         return None
-    return Attempt(Payer("card", fingerprint), intent if isinstance(intent, str) else None, event.live)
+    intent = intent if isinstance(intent, str) else None
+    return Attempt(Payer("card", fingerprint), intent, event.live, declined=event.type == DECLINED)

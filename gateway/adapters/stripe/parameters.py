@@ -88,6 +88,7 @@ REQUESTS: Final[Mapping[tuple[str, str], tuple[str, str]]] = {
     ("DELETE", "/v1/subscriptions/{id}"): ("_subscription_cancel_params", "SubscriptionCancelParams"),
     ("GET", "/v1/invoices"): ("_invoice_list_params", "InvoiceListParams"),
     ("GET", "/v1/invoices/{id}"): ("_invoice_retrieve_params", "InvoiceRetrieveParams"),
+    ("GET", "/v1/invoices/{id}/lines"): ("_invoice_line_item_list_params", "InvoiceLineItemListParams"),
     ("GET", "/v1/invoice_payments"): ("_invoice_payment_list_params", "InvoicePaymentListParams"),
     ("POST", "/v1/customers"): ("_customer_create_params", "CustomerCreateParams"),
     ("GET", "/v1/customers"): ("_customer_list_params", "CustomerListParams"),

@@ -146,7 +146,15 @@ class StripePayments:
     async def _invoice(self, id: str, intent: str | None = None) -> Payment | None:
         found = await self._ask(lambda stripe: stripe.v1.invoices.retrieve_async(id))
         read = lambda invoice: subscriptions.payment_of(invoice, self._plans, intent)  # noqa: E731
-        return None if found is None else self._readable(found.to_dict(), read)
+        return None if found is None else self._readable(await self._whole(_plain(found.to_dict())), read)
+
+    async def _whole(self, invoice: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The same with all of its lines: it shows ten."""
+        if not subscriptions.has_more(invoice):
+            return invoice
+        id, asked = str(invoice.get("id")), {"limit": _PAGE}
+        pages = self._pages(lambda stripe, more: stripe.v1.invoices.line_items.list_async(id, {**asked, **more}))
+        return {**invoice, "lines": {"data": [line async for line in pages], "has_more": False}}
 
     async def _invoice_of(self, intent: str) -> Payment | None:
         """The invoice that a payment intent paid, if it is one of ours."""
@@ -164,6 +172,12 @@ class StripePayments:
         found = await self._ask(lambda stripe: stripe.v1.checkout.sessions.list_async(of))
         reference = found.data[0].client_reference_id if found and found.data else None
         return str(reference) if reference else None
+
+    async def differs(self, plan: Plan) -> str | None:
+        found = await self._ask(lambda stripe: stripe.v1.prices.retrieve_async(plan.price))
+        if found is None:
+            return f"Stripe has no price {plan.price} in this mode"
+        return subscriptions.difference(plan, _plain(found.to_dict()))
 
     async def cancel_subscription(self, id: str) -> None:
         ends: Any = {"cancel_at_period_end": True}
@@ -272,7 +286,8 @@ class StripePayments:
         if self._plans:
             paid: Any = {"created": bounds["created"], "status": "paid", "limit": _PAGE}
             async for item in self._pages(lambda stripe, more: stripe.v1.invoices.list_async({**paid, **more})):
-                payment = self._readable(item, lambda invoice: subscriptions.payment_of(invoice, self._plans))
+                whole = await self._whole(item)
+                payment = self._readable(whole, lambda invoice: subscriptions.payment_of(invoice, self._plans))
                 if payment is not None:
                     yield payment
         if not self._keeps_cards:

@@ -13,10 +13,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal
 
-from gateway.core.money import from_minor
+from gateway.core.money import Money, from_minor
 from gateway.core.orders import Order
 from gateway.core.payments import Event, Payment
-from gateway.core.plans import Line, Plan, State, Subscription, SubscriptionNotice, Unpaid, granted
+from gateway.core.plans import Grant, Line, Plan, State, Subscription, SubscriptionNotice, Unpaid, granted
+from gateway.core.purses import PLAIN
 
 REFERENCE: Final = "farebox_reference"
 PAID: Final = "invoice.paid"
@@ -63,16 +64,35 @@ def session_of(order: Order, plan: Plan, *, return_url: str, wallet_url: str) ->
     return asked if order.customer is None else {**asked, "customer": order.customer}
 
 
+def difference(plan: Plan, price: Mapping[str, Any]) -> str | None:
+    """In words, what is otherwise of a price at Stripe than the plan says."""
+    recurring, amount, currency = _mapping(price.get("recurring")), price.get("unit_amount"), str(price.get("currency"))
+    if not isinstance(amount, int) or isinstance(amount, bool) or not recurring:
+        return f"{plan.price} is not one amount in each period at Stripe"
+    if price.get("active") is not True:
+        return f"{plan.price} is not on sale at Stripe any more"
+    costs = from_minor(amount, currency)
+    if costs != plan.costs:
+        return f"costs says {plan.costs}, and {plan.price} costs {costs} at Stripe"
+    count = recurring.get("interval_count", 1)
+    every = str(recurring.get("interval")) if count == 1 else f"{count} {recurring.get('interval')}s"
+    return None if every == plan.every else f"every says {plan.every}, and {plan.price} is paid every {every} at Stripe"
+
+
+def has_more(invoice: Mapping[str, Any]) -> bool:
+    """Whether it has more lines than it shows: ten, https://docs.stripe.com/api/invoices/object#invoice_object-lines."""
+    return _mapping(invoice.get("lines")).get("has_more") is True
+
+
 def payment_of(invoice: Mapping[str, Any], plans: Mapping[str, Plan], intent: str | None = None) -> Payment | None:
     """A paid invoice as a payment of what it grants; None if it is of no plan of ours. Raises ValueError."""
-    lines = _mapping(invoice.get("lines"))
     if invoice.get("status") != "paid" or not _subscription_of(invoice):
         return None
-    grant = granted(plans, _lines(lines.get("data")))
+    partial, grant = has_more(invoice), granted(plans, _lines(_mapping(invoice.get("lines")).get("data")))
+    if grant is None and partial and plans:
+        grant = Grant(Money(0, next(iter(plans.values())).grants.currency), PLAIN)
     if grant is None:
         return None
-    if lines.get("has_more"):
-        raise ValueError("the invoice has more lines than an event holds")
     id, live, currency = invoice.get("id"), invoice.get("livemode"), invoice.get("currency")
     if not (isinstance(id, str) and INVOICE_ID.fullmatch(id) and isinstance(live, bool) and isinstance(currency, str)):
         raise ValueError("the invoice has no id, mode or currency")
@@ -86,6 +106,8 @@ def payment_of(invoice: Mapping[str, Any], plans: Mapping[str, Plan], intent: st
         intent=intent,
         paid=paid,
         purse=grant.purse,
+        shares=grant.shares if paid.currency == grant.amount.currency else (),
+        partial=partial,
         subscription=_subscription_of(invoice),
     )
 
@@ -141,7 +163,9 @@ def unpaid(event: Event, plans: Mapping[str, Plan]) -> Unpaid | None:
         amount, reference = from_minor(_whole(about, "amount_total"), currency), _text(about.get("client_reference_id"))
         return Unpaid("bank_debit_failed", id, None, reference, amount, 1, None, event.live)
     why, subscription = _UNPAID.get(event.type), _subscription_of(about)
-    if why is None or subscription is None or granted(plans, _lines(_mapping(about.get("lines")).get("data"))) is None:
+    if why is None or subscription is None:
+        return None
+    if granted(plans, _lines(_mapping(about.get("lines")).get("data"))) is None and not (plans and has_more(about)):
         return None
     return Unpaid(
         why=why,

@@ -80,6 +80,9 @@ def item(id: str, at: int, subscription: str, price: Json, quantity: int, period
     }
 
 
+LINES_SHOWN = 10
+
+
 def line(id: str, invoice: str, item: Json, amount: int, off: int, *, proration: bool) -> Json:
     return {
         "id": id,
@@ -169,7 +172,12 @@ def invoice(id: str, at: int, subscription: Json, lines: Sequence[Json], reason:
         "issuer": {"type": "self"},
         "last_finalization_error": None,
         "latest_revision": None,
-        "lines": {"object": "list", "data": list(lines), "has_more": False, "url": f"/v1/invoices/{id}/lines"},
+        "lines": {
+            "object": "list",
+            "data": list(lines[:LINES_SHOWN]),
+            "has_more": len(lines) > LINES_SHOWN,
+            "url": f"/v1/invoices/{id}/lines",
+        },
         "livemode": False,
         "metadata": {},
         "next_payment_attempt": None,

@@ -47,6 +47,10 @@ def _items_of(kind: str) -> Call:
     return lambda world, id, params: views.line_items(world, world.get(kind, id), params)
 
 
+def _lines_of_invoice(world: World, id: str, params: Params) -> Json:
+    return views.page(world.lines[world.get("invoice", id)["id"]], params, f"/v1/invoices/{id}/lines", "line_item")
+
+
 def _matches(item: Json, params: Params) -> bool:
     return all(_FILTERS[name](item, value) for name, value in params.items() if name in _FILTERS)
 
@@ -143,6 +147,7 @@ ROUTES: tuple[Route, ...] = (
     Route("DELETE", "/v1/subscriptions/{id}", played.CANCEL_SUBSCRIPTION, subscriptions.cancel),
     Route("GET", "/v1/invoices", played.LIST_INVOICES, _lists("invoice", "/v1/invoices")),
     Route("GET", "/v1/invoices/{id}", played.RETRIEVE, _retrieves("invoice")),
+    Route("GET", "/v1/invoices/{id}/lines", played.LIST_ITEMS, _lines_of_invoice),
     Route(
         "GET", "/v1/invoice_payments", played.LIST_INVOICE_PAYMENTS, _lists("invoice_payment", "/v1/invoice_payments")
     ),

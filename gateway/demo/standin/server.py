@@ -328,6 +328,11 @@ class StandIn:
         made, price = self._world.get("subscription", subscription_id), self._world.get("price", price_id)
         return copy.deepcopy(subscriptions.change(self._world, made, price, part))
 
+    def add_to_next_invoice(self, subscription_id: str, price_id: str, *, times: int) -> None:
+        """So many lines more of another price on the invoice of the next period."""
+        made, price = self._world.get("subscription", subscription_id), self._world.get("price", price_id)
+        subscriptions.add_item(self._world, made, price, times)
+
     def pay_invoice(self, invoice_id: str) -> Json:
         """Its payer pays an open invoice after all."""
         return copy.deepcopy(subscriptions.pay_invoice(self._world, self._world.get("invoice", invoice_id)))

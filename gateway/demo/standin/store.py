@@ -117,6 +117,10 @@ class World:
     subscribers: dict[str, str | None] = field(init=False, default_factory=dict)
     #: How far the clock of subscriptions is ahead of the other.
     ahead: int = field(init=False, default=0)
+    #: What the next invoice of a subscription asks for besides: item, amount and whether it is a part of a period.
+    pending: dict[str, list[tuple[Json, int, bool]]] = field(init=False, default_factory=dict)
+    #: All lines of each invoice.
+    lines: dict[str, list[Json]] = field(init=False, default_factory=dict)
     #: What a coupon takes off the invoices of subscriptions.
     off_percent: int = field(init=False, default=0)
     #: When sessions are due to expire: a heap of times and ids.

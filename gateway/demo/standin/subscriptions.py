@@ -74,6 +74,14 @@ def change(world: World, made: Json, price: Json, part: int) -> Json:
     return invoice
 
 
+def add_item(world: World, made: Json, price: Json, times: int) -> None:
+    """So many lines more on the next invoice, each of this price for the period that begins then."""
+    item, ends = made["items"]["data"][0], made["items"]["data"][0]["current_period_end"]
+    period = {"current_period_start": ends, "current_period_end": ends + _length(price)}
+    more = {**item, "price": price, "quantity": 1, **period}
+    world.pending.setdefault(made["id"], []).extend([(more, _full(more), False)] * times)
+
+
 def pay_invoice(world: World, invoice: Json) -> Json:
     """Its payer pays an open invoice after all. Raises `ApiError` if it is not open."""
     if invoice["status"] != "open":
@@ -120,6 +128,7 @@ def _renew(world: World, made: Json) -> Json | None:
         item["current_period_start"] = item["current_period_end"]
         item["current_period_end"] += _length(item["price"])
     amounts = [(item, _full(item), False) for item in made["items"]["data"]]
+    amounts += world.pending.pop(made["id"], [])
     invoice = _invoiced(world, made, amounts, "subscription_cycle")
     decline = _decline(world, made)
     _charge(world, made, invoice, decline)
@@ -133,6 +142,7 @@ def _invoiced(world: World, made: Json, amounts: Sequence[tuple[Json, int, bool]
     for item, amount, part in amounts:
         off = amount * world.off_percent // 100 if amount > 0 else 0
         lines.append(made_of.line(world.id("il"), id, item, amount, off, proration=part))
+    world.lines[id] = lines
     invoice = world.keep(made_of.invoice(id, at, made, lines, reason, f"{world.origin}/invoices/{id}"))
     made["latest_invoice"] = id
     world.emit("invoice.created", invoice)

@@ -135,6 +135,14 @@ class StripeShape(Shape):
             "count. After that `freeze_on_fraud_warning` freezes the account that it is tried for."
         ),
     ] = None
+    declines_per_account: Annotated[
+        RateText | None,
+        Otherwise("`20/hour` in mode live; not bounded in mode test"),
+        Field(
+            description="How often banks may refuse cards, whichever they are, that are tried for one account. After "
+            "that `freeze_on_fraud_warning` freezes it. Each refusal is a call to Stripe."
+        ),
+    ] = None
     auto_top_up: Annotated[
         AutoTopUpShape | None,
         Otherwise("no cards are saved"),

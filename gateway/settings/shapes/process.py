@@ -12,6 +12,7 @@ from gateway.settings.texts import (
     FieldName,
     FileText,
     HeadSizeText,
+    KeyPairsText,
     Otherwise,
     RateText,
     SecretText,
@@ -47,6 +48,14 @@ class SecretsShape(Shape):
         Otherwise("made at the first start: `secrets/pepper`"),
         Field(min_length=1, description="Key the digests of tokens. Newest first: it digests, all are still known."),
     ] = Field(default_factory=list)
+    jwt_keys: Annotated[
+        KeyPairsText | None,
+        Otherwise("made at the first start: `secrets/jwt.pem`"),
+        Field(
+            description="RSA private keys in PEM, of 2048 bits or more, that sign what others verify. Newest first: it "
+            "signs; the public halves of all are at `/.well-known/jwks.json`."
+        ),
+    ] = None
     operator_token: Annotated[
         SecretText | None,
         Otherwise("made at the first start: `secrets/operator_token`"),
