@@ -247,3 +247,26 @@ async def test_a_hold_that_is_cancelled_keeps_no_call(books: Books) -> None:
             keeper.settle(task.result(), usd(0))
         await spend(keeper, 100, one)
     assert await available(keeper) == 8000
+
+
+async def test_who_borrows_keeps_in_mind_for_a_while_that_a_count_is_used_up(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper, watched = await books.open()
+    await keeper.credit(paid("p", 1000))
+    requests = [await spend(keeper, 1, THREE) for _ in range(3)]
+    key = (THREE.name(books.clock.now), THREE.unit)
+    monkeypatch.setattr("gateway.flows.keep.caps._USED_UP_SECONDS", 600.0)
+    for _ in range(3):
+        with pytest.raises(CapReached):
+            await hold(keeper, 1, THREE)
+        asked = watched.draws.count(key)
+        await commit(keeper)
+        await keeper.refund(requests.pop(), "it was wrong")
+        if books.lends:
+            with pytest.raises(CapReached):
+                await hold(keeper, 1, THREE)
+            assert watched.draws.count(key) == asked
+            keeper._caps._used_up[key] = 0.0  # the while is over
+        await spend(keeper, 1, THREE)
+        await commit(keeper)

@@ -133,6 +133,15 @@ async def test_a_call_that_may_not_cost_so_much_is_refused_at_its_step_alone(tmp
         assert await costs(stage, client, ann, headers=careful) == "0.001 usd"
 
 
+async def test_a_call_that_a_cap_leaves_no_room_for_is_not_sold_at_the_next_price(tmp_path: Path) -> None:
+    async with staged("relay", tmp_path, routes=[WEATHER]) as stage, ClientSession() as client:
+        [ann] = await funded(stage, "1.00 usd")
+        await stage.gateway.identity.caps.set(ann.account, "total", Money.parse("0.005 usd"))
+        found = [await costs(stage, client, ann) for _ in range(6)]
+        assert found == ["0.00 usd"] * 3 + ["0.003 usd"] + ["403 spend_cap_reached"] * 2
+        audited(stage)
+
+
 async def test_asked_twice_with_one_key_it_is_one_call(tmp_path: Path) -> None:
     async with staged("relay", tmp_path, routes=[ECHO]) as stage, ClientSession() as client:
         [ann] = await funded(stage, "1.00 usd")
