@@ -50,10 +50,12 @@ class Serve:
         also_told: Callable[[Money], Fields] | None = None,
         plans: Callable[[str], Collection[str]] | None = None,
         cors: Cors | None = None,
+        measured: Callable[[Exchange, UseMeter], None] | None = None,
     ) -> None:
         self._plans = plans or _no_plans
         self._cors = cors
         self._capped = capped or _unheard
+        self._measured = measured
         self._also_told = also_told
         self._once = once
         self._now = now
@@ -230,6 +232,8 @@ class Serve:
             counted = counter is not None and meter.units > 0
             cost = exchange.cost = self._ledger.settle(hold, price.cost(meter.units), counted=counted)
             self._spent(caller.account, hold)
+            if self._measured is not None and cost and isinstance(meter, UseMeter) and not price.flat:
+                self._measured(exchange, meter)
         if open_ended:
             await exchange.conclude(cost)
 

@@ -113,7 +113,10 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
         idempotency=_idempotency(shape.idempotency),
         caps=CapSettings(time_zone=shape.caps.time_zone, tell_at_percent=shape.caps.tell_at_percent),
         retention=RetentionSettings(
-            batches_days=shape.retention.batches_days, events_days=forms.days(shape.webhooks.keep_events)
+            batches_days=shape.retention.batches_days,
+            events_days=forms.days(shape.webhooks.keep_events),
+            readings_days=shape.retention.readings_days,
+            readings_max=shape.retention.readings_max,
         ),
         notices=_notices(shape.notices) if shape.notices else None,
         mail=_mail(shape.mail) if shape.mail else None,
