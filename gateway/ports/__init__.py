@@ -67,6 +67,7 @@ from gateway.ports.store import (
 from gateway.ports.system import Clock, Randomness
 from gateway.ports.telling import Mails, NotSent, NotTaken, Outbox, Sends, Tells, WritesLetters
 from gateway.ports.tokens import ForgetsGrants, RemembersTokens, Rotation, TokenBook
+from gateway.ports.trail import TrailBook, Witnesses
 
 __all__ = [
     "Admits",
@@ -166,7 +167,9 @@ __all__ = [
     "Till",
     "TokenBook",
     "TokenRow",
+    "TrailBook",
     "Vouches",
     "Watermarks",
+    "Witnesses",
     "WritesLetters",
 ]

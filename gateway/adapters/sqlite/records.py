@@ -26,6 +26,7 @@ from gateway.adapters.sqlite.outbox import SqliteOutbox
 from gateway.adapters.sqlite.payers import SqlitePayers
 from gateway.adapters.sqlite.readings import SqliteMeterBook
 from gateway.adapters.sqlite.subscriptions import SqliteSubscriptions
+from gateway.adapters.sqlite.trail import SqliteTrail
 from gateway.adapters.sqlite.upgrade import upgrade
 from gateway.adapters.sqlite.ways_to_pay import SqliteWaysToPay
 from gateway.core.grants import grant_id
@@ -82,6 +83,7 @@ class SqliteRecords:
         self.subscriptions = SqliteSubscriptions(self._read, self._write)
         self.grants = SqliteGrants(self._read, self._write)
         self.readings = SqliteMeterBook(self._read, self._write, self._change)
+        self.trail = SqliteTrail(self._read, self._write)
         self.key_claims = SqliteKeyClaims(self._read, self._write, self._change)
 
     async def open(self) -> None:
