@@ -182,11 +182,14 @@ async def test_a_quote_and_the_command_say_which_step_a_call_is_of_and_what_is_l
 async def test_a_request_is_explained_by_the_step_that_it_was_of(tmp_path: Path) -> None:
     async with staged("relay", tmp_path, routes=[ECHO]) as stage, ClientSession() as client:
         [ann] = await funded(stage, "1.00 usd")
-        for _ in range(3):
-            await costs(stage, client, ann, "/echo/x")
-        async with client.get(f"{stage.url}/echo/x", headers=ann.headers) as answer:
-            id = answer.headers["Gateway-Request-Id"]
+        free = id = ""
+        for _ in range(4):
+            async with client.get(f"{stage.url}/echo/x", headers=ann.headers) as answer:
+                free, id = id, answer.headers["Gateway-Request-Id"]
         await stage.gateway.ledger.durable()
+        async with client.get(f"{stage.url}/-/api/v1/requests/{free}", headers=ann.headers) as answer:
+            assert (answer.status, (await answer.json())["code"]) == (404, "unknown_request")
+            assert "a free call of a quota, too" in await answer.text()
         async with client.get(f"{stage.url}/-/api/v1/requests/{id}", headers=ann.headers) as answer:
             told = await answer.json()
         assert (told["cost"], told["rule"]) == ("0.003 usd", "0.003 usd (calls 4 to 5 of a month)")
