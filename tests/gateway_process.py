@@ -37,7 +37,13 @@ def patiently(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_config(
-    folder: Path, upstream: str, *, price: str = "0.002 usd", workers: int = 1, ledger: str = PATIENT, **route: object
+    folder: Path,
+    upstream: str,
+    *,
+    price: object = "0.002 usd",
+    workers: int = 1,
+    ledger: str = PATIENT,
+    **route: object,
 ) -> Settings:
     """A configuration with one priced and one free route, its secrets made."""
     port = own_port()

@@ -49,6 +49,7 @@ VERBS = {
 }  # fmt: skip
 """Of each: how often it is said in a long story, the most micros, and the most that its last number is."""
 NODES = ["child", "parent"]
+CALLS = 5
 KEY = b"k" * 32
 _DAY_MS = 86_400_000
 
@@ -163,7 +164,11 @@ class SqliteGround:
 
     async def purses(self) -> dict[int, Purse]:
         with closing(sqlite3.connect(self._path)) as connection:
-            rows = list(connection.execute("SELECT id, priority, expires FROM account WHERE unit NOT GLOB 'cap:*'"))
+            rows = list(
+                connection.execute(
+                    "SELECT id, priority, expires FROM account WHERE unit NOT GLOB 'cap:*' AND unit NOT GLOB 'quota:*'"
+                )
+            )
         return {id: Purse(priority, expires) for id, priority, expires in rows}
 
     async def prove(self) -> None:
@@ -221,7 +226,9 @@ class PostgresGround:
     async def purses(self) -> dict[int, Purse]:
         connection = await asyncpg.connect(self._dsn)
         try:
-            rows = await connection.fetch("SELECT id, priority, expires FROM account WHERE unit NOT LIKE 'cap:%'")
+            rows = await connection.fetch(
+                "SELECT id, priority, expires FROM account WHERE unit NOT LIKE 'cap:%' AND unit NOT LIKE 'quota:%'"
+            )
         finally:
             await connection.close()
         return {row["id"]: Purse(row["priority"], row["expires"]) for row in rows}
@@ -242,6 +249,7 @@ class Story:
         self._accounts_max = accounts_max
         self._books = Books()
         self._caps: dict[str, Cap] = {}
+        self._counts: dict[str, Cap] = {}
         self._open: dict[RequestId, Hold] = {}
         self._ended: list[RequestId] = []
         self._numbers = 0
@@ -274,11 +282,13 @@ class Story:
             await self._agree(balance.available.micros, account)
             assert balance.held.micros == self._books.held(account)
         for cap in self._caps.values():
-            await self._agree_on(cap)
+            await self._agree_on(cap, self._books.left([cap.node]))
+        for cap in list(self._counts.values())[-2:]:
+            await self._agree_on(cap, self._books.calls_left(cap.node))
 
-    async def _agree_on(self, cap: Cap) -> None:
+    async def _agree_on(self, cap: Cap, left: int | None) -> None:
         """As `_agree`, of what a cap leaves."""
-        name, left = cap.name(0), self._books.left([cap.node])
+        name = cap.name(0)
         told = (await self.keeper.balance(name, cap.unit)).available.micros
         if told != left and self._ground.lags:
             await self.keeper.durable()
@@ -347,26 +357,44 @@ class Story:
         binding = [cap.node for cap in caps if account[1] == "usd"]
         left = self._books.left(binding)
         self.operations += 1
-        granted = self._books.hold(id, account, micros, binding)
+        count = self._count() if which % 2 else None
+        calls = CALLS if count is None else self._books.calls_left(count.node)
         try:
             hold = await self.keeper.hold(
-                account[0], Money(micros, account[1]), id=id, token=3, tariff=TARIFFS[tariff % 2], caps=caps
+                account[0],
+                Money(micros, account[1]),
+                id=id,
+                token=3,
+                tariff=TARIFFS[tariff % 2],
+                caps=caps if count is None else [*caps, count],
             )
         except CapReached as reached:
+            if reached.cap.counts_calls:
+                assert self._ground.lags or calls < 1  # who borrows keeps it in mind for a while
+                return
             told = reached.left.micros
+            assert calls >= 1
             assert left is not None
             assert left < micros
             assert self._ground.lags or told == max(0, left)
             return
         except PaymentRequired as refusal:
+            assert calls >= 1
             assert left is None or left >= micros
-            assert not granted
+            assert not self._books.hold(id, account, micros, binding)
             told = refusal.balance.micros
         else:
-            assert granted
+            assert self._books.hold(id, account, micros, binding, count=count.node if count is not None else "")
             told = hold.balance.micros - micros
             self._open[id] = hold
         await self._agree(told, account)
+
+    def _count(self) -> Cap:
+        """Some requests after one another are counted together, and not all of them fit."""
+        count = Cap(f"count{self._numbers // 32}", "total", Money(CALLS, "quota:search:1"))
+        self._counts[count.node] = count
+        self._books.cap(count.node, CALLS)
+        return count
 
     async def start(self, which: int, micros: int, how: int) -> None:
         waiting = [id for id in self._open if not self._books.request(id).due]

@@ -215,6 +215,7 @@ class MemoryRecords:
         self.key_roll, self.freezes = self, self
         self.trail = MemoryTrail()
         self.caps = MemoryCapBook()
+        self.readings = MemoryMeterBook()
         self.ways_to_pay = MemoryWaysToPay(self)
         self.subscriptions = MemorySubscriptions()
         self.aliases = MemoryAliases(self, self.ways_to_pay)
@@ -368,6 +369,28 @@ class MemoryCapBook:
 
     async def caps_of(self, account: str) -> list[CapSetting]:
         return [row for row in self.rows if row.account == account]
+
+
+class MemoryMeterBook:
+    """Implements `ports.MeterBook`."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, tuple[int, str]] = {}
+
+    async def keep(self, rows: Sequence[tuple[str, int, str]]) -> None:
+        for request, at_ms, contents in rows:
+            self.rows.setdefault(request, (at_ms, contents))
+
+    async def of(self, requests: Sequence[str]) -> dict[str, str]:
+        return {request: self.rows[request][1] for request in requests if request in self.rows}
+
+    async def drop(self, *, before_ms: int, rows_max: int, count: int) -> int:
+        oldest = sorted(self.rows, key=lambda request: self.rows[request][0])
+        beyond = max(0, len(oldest) - rows_max)
+        old = [one for place, one in enumerate(oldest) if place < beyond or self.rows[one][0] < before_ms]
+        for request in old[:count]:
+            del self.rows[request]
+        return len(old[:count])
 
 
 class MemorySubscriptions:

@@ -14,6 +14,7 @@ from gateway.core import compat
 from gateway.core.letters import STOP_PATH
 from gateway.core.refusals import MethodNotAllowed, NoRoute
 from gateway.core.routes import RESERVED_PREFIXES
+from gateway.flows.count_calls import CountCalls
 from gateway.flows.follow import Aliases, FollowingDesk
 from gateway.flows.freeze import Freezes
 from gateway.flows.keep import Keeper
@@ -240,6 +241,7 @@ class Addresses:
             frozen=identity.freezes,
             roots=identity.aliases,
             plans=identity.plans.of,
+            calls=CountCalls(credit_lines(self._settings), gateway.clock),
             currency=self._settings.currency,
             public_url=self._settings.public_url,
         )

@@ -36,8 +36,10 @@ from gateway.core.places import Places
 from gateway.core.refusals import GatewayBusy, RecordsUnavailable
 from gateway.flows.admit import Admit
 from gateway.flows.keep import Keeper, Pace, Recovered
+from gateway.flows.maintain import DAY_MS
 from gateway.flows.note_prices import NotePrices
 from gateway.flows.once import RENEW_SECONDS, Bounds, Once
+from gateway.flows.record_meters import RecordMeters
 from gateway.flows.rounds import Rounds
 from gateway.flows.serve import Serve
 from gateway.flows.statement import LookBack
@@ -118,6 +120,7 @@ class Gateway:
             report=report,
             first=slot == 0,
         )
+        self.record_meters = self._record_meters()
         self.upkeep = Upkeep(
             records=self.records,
             callers=self.identity.callers,
@@ -131,6 +134,7 @@ class Gateway:
             clock=self.clock,
             events_days=settings.retention.events_days,
             kept_bytes_max=settings.idempotency.answers_bytes_max,
+            meters=self.record_meters,
             first=slot == 0,
         )
         self.numbers = RequestNumbers(slot=slot, start=int.from_bytes(self.randomness.bytes(4)))
@@ -197,7 +201,15 @@ class Gateway:
             plans=self.identity.plans.of,
             also_told=compat.balance if "stripeflare" in self.settings.compat else None,
             cors=self.settings.cors,
+            measured=self.record_meters.ended if self.record_meters is not None else None,
         )
+
+    def _record_meters(self) -> RecordMeters | None:
+        kept = self.settings.retention
+        if not kept.readings_days:
+            return None
+        keep_ms = kept.readings_days * DAY_MS
+        return RecordMeters(book=self.records.readings, clock=self.clock, keep_ms=keep_ms, rows_max=kept.readings_max)
 
     def _compat_paths(self) -> tuple[str, ...]:
         return (compat.ME, compat.ROTATE) if "stripeflare" in self.settings.compat else ()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.core.refusals import RecordsUnavailable
 from gateway.core.rotation import SEEN_SECONDS
-from gateway.flows import follow, follow_plans, follow_tokens
+from gateway.flows import follow, follow_plans, follow_tokens, record_meters
 from gateway.flows.cap import AccountCaps
 from gateway.flows.follow import Aliases, JoinBooks
 from gateway.flows.follow_plans import FollowPlans
@@ -15,6 +15,7 @@ from gateway.flows.follow_tokens import FollowTokens
 from gateway.flows.freeze import LOOK_SECONDS, Freezes
 from gateway.flows.identify import Callers
 from gateway.flows.maintain import DAY_MS
+from gateway.flows.record_meters import RecordMeters
 from gateway.flows.rotate import CallIn
 from gateway.flows.rounds import Rounds
 from gateway.ports import Clock, StoreFailed
@@ -47,6 +48,7 @@ class Upkeep:
         clock: Clock,
         events_days: int,
         kept_bytes_max: int,
+        meters: RecordMeters | None,
         first: bool,
     ) -> None:
         self._records = records
@@ -61,6 +63,7 @@ class Upkeep:
         self._clock = clock
         self._events_days = events_days
         self._kept_bytes_max = kept_bytes_max
+        self._record_meters = meters
         self._first = first
         self._opened = AsyncExitStack()
 
@@ -94,6 +97,12 @@ class Upkeep:
             rounds.append(Rounds(self.drop_keys, every_seconds=_KEYS_SECONDS, name="idempotency keys"))
             drop = self._follow_tokens.drop_rotations
             rounds.append(Rounds(drop, every_seconds=_EVENTS_SECONDS, name="rotations of tokens"))
+        if self._record_meters is not None:
+            self._opened.push_async_callback(self._record_meters.leave)
+            write = self._record_meters.write
+            rounds.append(Rounds(write, every_seconds=record_meters.EVERY_SECONDS, name="what meters read"))
+            if self._first:
+                rounds.append(Rounds(self.drop_readings, every_seconds=_EVENTS_SECONDS, name="old readings"))
         if isinstance(self._records, SqliteRecords):
             rounds.append(Rounds(self._look_around, every_seconds=LOOK_SECONDS, name="what others wrote"))
         for one in rounds:
@@ -113,6 +122,14 @@ class Upkeep:
         more = True
         while more:
             more = await self._records.outbox.drop(before_ms=before_ms, count=_EVENTS_A_STEP)
+            await asyncio.sleep(_REST_SECONDS)
+
+    async def drop_readings(self) -> None:
+        """Those that are old enough, or too many, a few at a time. Raises RecordsUnavailable."""
+        assert self._record_meters is not None
+        dropped = _EVENTS_A_STEP
+        while dropped == _EVENTS_A_STEP:
+            dropped = await self._record_meters.drop(_EVENTS_A_STEP)
             await asyncio.sleep(_REST_SECONDS)
 
     async def drop_keys(self) -> None:

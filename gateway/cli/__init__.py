@@ -389,6 +389,23 @@ def assign(id: str, account: str, yes: bool, config: Path, as_json: bool) -> Non
     assign_payment(config, id, account, yes=yes, as_json=as_json)
 
 
+@main.group()
+def prices() -> None:
+    """What other prices would do."""
+
+
+@prices.command("replay")
+@click.option("--since", metavar="DATE", required=True, help="From then on (UTC): 2026-01-31, 2026-01-31T12:00.")
+@click.option("--to", "until", metavar="DATE", default=None, help="Up to then, without it.  [default: now]")
+@config_option
+@json_option
+def replay_under_prices(since: str, until: str | None, config: Path, as_json: bool) -> None:
+    """What the requests on record would have earned by the prices of this configuration. Changes nothing."""
+    from gateway.cli.prices import replay_prices
+
+    replay_prices(config, since=since, until=until, as_json=as_json)
+
+
 @main.command("subscriptions")
 @click.argument("account", required=False)
 @click.option("--all", "also_over", is_flag=True, help="Also those that are over.")

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import click
 
 from gateway.adapters.system import SystemClock, SystemRandomness
-from gateway.app.stores import statement_books
+from gateway.app.stores import credit_lines, statement_books
 from gateway.cli.accounts import available
 from gateway.cli.configuration import read
 from gateway.cli.records import Records, fail, opened, read_with_records, run
@@ -25,6 +25,7 @@ from gateway.core.keyring import Keyring
 from gateway.core.quotes import Quote, quote
 from gateway.core.refusals import Refusal
 from gateway.core.tokens import Peppers, TokenMint
+from gateway.flows.count_calls import CountCalls
 from gateway.flows.follow import Aliases
 from gateway.flows.follow_plans import FollowPlans
 from gateway.flows.freeze import Freezes
@@ -65,6 +66,11 @@ def _explain_price(
     except Refusal as refusal:
         _refused(refusal, as_json=as_json)
     caller = None if known is None else _standing(settings, found, known)
+    if known is not None and caller is not None and caller["paid"] and found.steps:
+        counts = CountCalls(credit_lines(settings), SystemClock())
+        made = run(counts.made(found.route, known.caller.account))
+        found = found if made is None else found.at_step(made)
+        caller["covers_it"] = found.held <= available(settings, known.caller.account)
     paid = None if caller is None else bool(caller.pop("paid"))
     told = {**told_quote(found, paid=paid), "caller": caller}
     if as_json:

@@ -57,7 +57,7 @@ def export_statement(
     """`gateway ledger export`: lines on standard output as they are found."""
     if (account is None) == (owner is None):
         _fail("say whose statement it is: --account or --owner", code=2)
-    period = Period(_moment(begin, "--from", 0), _moment(end, "--to", FAR_MS))
+    period = Period(moment_of(begin, "--from", 0), moment_of(end, "--to", FAR_MS))
     try:
         with _source(config, store) as source:
             statement = Statement(
@@ -133,7 +133,7 @@ def prune_books(config: Path, *, before: str | None, keep_days: int | None, dry_
     keys = head_keys(settings)
     if not keys:
         _fail("there is no sealing key to sign with; put secrets/sealing_key back")
-    before_ms = SystemClock().now_ms() - (days or 0) * DAY_MS if before is None else _moment(before, "--before", 0)
+    before_ms = SystemClock().now_ms() - (days or 0) * DAY_MS if before is None else moment_of(before, "--before", 0)
     if settings.store_url is not None:
         try:
             there = prune_there(settings, keys, before_ms=before_ms, dry_run=dry_run)
@@ -187,7 +187,7 @@ def _step_by_step(path: Path, step: Callable[[sqlite3.Connection], bool]) -> Non
         _fail(f"{path}: {error}" if isinstance(error, sqlite3.Error) else str(error))
 
 
-def _moment(text: str | None, option: str, otherwise: int) -> int:
+def moment_of(text: str | None, option: str, otherwise: int) -> int:
     """`2026-11-01` or `2026-11-01T12:00` in UTC (or with an offset), in milliseconds."""
     if text is None:
         return otherwise

@@ -20,6 +20,8 @@ came from. A debt stands in the plain one and closes all. Purses last for ever h
 **A cap** is a limit on what all requests under it may have come to or have held together, whichever account they are
 of. A request is set aside under all of its caps and of its wallet, or not at all; what comes back comes back to each.
 
+**A count of calls** is a limit on how many requests under it may be under way or have come to something.
+
 Ids come from whoever tells the story; there is no clock here and no chance, so a failing story is told again by its
 seed alone.
 """
@@ -53,6 +55,8 @@ class Request:
     """The purses that its gated records are of: what it comes to of others is charged after, and is not gated."""
     begun: bool = False
     settled: bool = False
+    count: str = ""
+    """The count of calls that it is under."""
 
     @property
     def held(self) -> int:
@@ -99,6 +103,7 @@ class Books:
         self._held: dict[Key, int] = {}
         self._limits: dict[str, int] = {}
         self._used: dict[str, int] = {}
+        self._calls: dict[str, list[Request]] = {}
         self._refs: set[str] = set()
         self._requests: dict[RequestId, Request] = {}
         self._doubtful: dict[RequestId, Request] = {}
@@ -132,6 +137,11 @@ class Books:
     def used(self, cap: str) -> int:
         """What requests under it have come to, or have held."""
         return self._used.get(cap, 0)
+
+    def calls_left(self, count: str) -> int:
+        """How many more requests may be under it."""
+        calls = self._calls.get(count, ())
+        return self._limits[count] - sum(not call.settled or call.due > 0 for call in calls)
 
     def held(self, account: Key) -> int:
         return self._held.get(account, 0)
@@ -170,12 +180,16 @@ class Books:
         """From now on, so much may be spent under it."""
         self._limits[name] = micros
 
-    def hold(self, id: RequestId, account: Key, micros: int, caps: Sequence[str] = ()) -> bool:
-        """Whether there is so much, of the account and under the caps; if so, it is set aside."""
+    def hold(self, id: RequestId, account: Key, micros: int, caps: Sequence[str] = (), *, count: str = "") -> bool:
+        """Whether there is so much, of the account and under the caps, and a call left; if so, it is set aside."""
         left = self.left(caps)
         if self.available(account) < micros or (left is not None and left < micros):
             return False
-        self._requests[id] = self._doubtful[id] = Request(account, [], caps)
+        if count and self.calls_left(count) < 1:
+            return False
+        self._requests[id] = self._doubtful[id] = Request(account, [], caps, count=count)
+        if count:
+            self._calls.setdefault(count, []).append(self._requests[id])
         self._set_aside(self._requests[id], micros)
         return True
 

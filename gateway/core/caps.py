@@ -9,8 +9,12 @@ records take is what was spent under it. So what makes balances exact on many wo
 refunds give back, holds for caps as it stands. The period is that of the moment of the hold: a request that straddles
 midnight is charged to the day on which it was held.
 
-**Periods are calendar days and months** of a time zone. A day may have 23 or 25 hours; one begins at the first moment
-that its calendar shows, and ends where the next begins, so that each moment is of exactly one.
+**A count of calls** is a cap, too: one whose amount is so many of a unit of its own (`quota:forecast:1`, see
+`core/steps.py`). Each request that is charged takes one of it, whatever it costs.
+
+**Periods are calendar days, weeks and months** of a time zone; a week begins on a Monday. A day may have 23 or 25
+hours; one begins at the first moment that its calendar shows, and ends where the next begins, so that each moment is of
+exactly one.
 """
 
 from bisect import bisect_left
@@ -24,8 +28,12 @@ from gateway.core.money import Money
 
 Period = Literal["day", "month", "total"]
 PERIODS: tuple[Period, ...] = get_args(Period)
+Span = Literal["day", "week", "month", "total"]
+"""Of a count of calls, a week, too."""
+SPANS: tuple[Span, ...] = get_args(Span)
 
 _PREFIX = "cap:"
+QUOTA_PREFIX = "quota:"
 NODE_CHARS_MAX = 200
 DAY_MS = 86_400_000
 
@@ -57,14 +65,15 @@ class Cap:
     """
 
     node: str
-    period: Period
+    period: Span
     amount: Money
     zone: str = "UTC"
     since_ms: int = 0
 
     def __post_init__(self) -> None:
-        if self.period not in PERIODS:
-            raise ValueError(f"{self.period!r} is no period of a cap; write one of {', '.join(PERIODS)}")
+        periods = SPANS if self.counts_calls else PERIODS
+        if self.period not in periods:
+            raise ValueError(f"{self.period!r} is no period of a cap; write one of {', '.join(periods)}")
         if (
             not self.node
             or len(self.node) > NODE_CHARS_MAX
@@ -80,12 +89,22 @@ class Cap:
     def name(self, now_ms: int) -> str:
         """The holder of its balance in the period of that moment: `cap:acct_x:day:2026-11-22`."""
         begun = began(self.period, now_ms, self.zone)
-        return f"{_PREFIX}{self.node}:{self.period}" + (f":{begun}" if begun else "")
+        prefix = QUOTA_PREFIX if self.counts_calls else _PREFIX
+        return f"{prefix}{self.node}:{self.period}" + (f":{begun}" if begun else "")
 
     @property
     def unit(self) -> str:
         """The unit of its balance."""
-        return _PREFIX + self.amount.currency
+        return self.amount.currency if self.counts_calls else _PREFIX + self.amount.currency
+
+    @property
+    def counts_calls(self) -> bool:
+        """Whether it counts requests, and not what they cost."""
+        return self.amount.currency.startswith(QUOTA_PREFIX)
+
+    def takes(self, micros: int) -> int:
+        """What has to be set aside under it for a request that costs so much at most."""
+        return 1 if self.counts_calls else micros
 
     def resets_ms(self, now_ms: int) -> int | None:
         """When the next period begins; None if there is only one."""
@@ -110,21 +129,24 @@ class CapSetting:
         return Cap(self.account, self.period, Money(self.micros, self.unit), zone, self.since_ms)
 
 
-def began(period: Period, now_ms: int, zone: str) -> str:
-    """The day or the month of that moment, as it is written; nothing if there is only one period."""
+def began(period: Span, now_ms: int, zone: str) -> str:
+    """The day, week or month of that moment, as it is written; nothing if there is only one period."""
     if period == "total":
         return ""
     today = datetime.fromtimestamp(now_ms / 1000, zone_named(zone)).date()
+    if period == "week":
+        return f"{today:%G-W%V}"
     return today.isoformat() if period == "day" else f"{today:%Y-%m}"
 
 
-def ends_ms(period: Period, now_ms: int, zone: str) -> int | None:
+def ends_ms(period: Span, now_ms: int, zone: str) -> int | None:
     """When the period of that moment ends; None if it never does."""
     if period == "total":
         return None
     today = datetime.fromtimestamp(now_ms / 1000, zone_named(zone)).date()
-    following = today + timedelta(days=1) if period == "day" else _next_month(today)
-    return _begins_ms(following, zone)
+    if period == "month":
+        return _begins_ms(_next_month(today), zone)
+    return _begins_ms(today + timedelta(days=1 if period == "day" else 7 - today.weekday()), zone)
 
 
 @lru_cache(64)
@@ -139,8 +161,8 @@ def zone_named(name: str) -> tzinfo:
 
 
 def is_cap(unit: str) -> bool:
-    """Whether a balance of this unit is a cap, and no money."""
-    return unit.startswith(_PREFIX)
+    """Whether a balance of this unit is a cap or a count of calls, and no money."""
+    return unit.startswith((_PREFIX, QUOTA_PREFIX))
 
 
 def _next_month(day: date) -> date:

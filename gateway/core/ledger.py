@@ -75,6 +75,10 @@ class Tariff:
 
 CAP_TARIFF = Tariff("", "", 0, "cap")
 """What the records of a cap's balance name: nobody's route, and nobody is paid by them."""
+QUOTA_TARIFF = Tariff("", "", 0, "quota")
+"""The same of a count of calls that cost something."""
+FREE_TARIFF = Tariff("", "", 0, "free quota")
+"""And of one of calls that cost nothing: what it counts is all that the books have of them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,6 +151,12 @@ class MeteredPrice:
         return frozenset(self._weights)
 
     @property
+    def looked_for(self) -> tuple[str, ...]:
+        """What answers are read for, whether all of it has a price or not."""
+        tokens = usage.TOKENS if any(unit in usage.TOKENS for unit in self._weights) else ()
+        return (*tokens, *((usage.ROWS,) if usage.ROWS in self._weights else ()), *self.fields)
+
+    @property
     def micros_of_time(self) -> Fraction:
         """What a second costs."""
         return Fraction(self._weights.get(SECONDS, 0) * MILLISECONDS, self._denominator)

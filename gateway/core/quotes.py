@@ -1,11 +1,13 @@
 """What a request would cost at most, said before it is sent: by the same steps that hold its money when it comes.
 
 What a quote is not told cannot lower it. A price that depends on the request's length, or on what its body says, is
-quoted at the route's `maximum` until it is told these; nobody ever pays more than was quoted, and often less.
+quoted at the route's `maximum` until it is told these; nobody ever pays more than was quoted, and often less. One that
+goes by steps is quoted at the dearest of them, unless it is known how many calls were made; then it is the step of the
+next call, and requests that come in between may use that up.
 """
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 from gateway.core import hosts, targets
 from gateway.core.heads import read_request
@@ -14,6 +16,7 @@ from gateway.core.money import Money
 from gateway.core.pricing import first_hold
 from gateway.core.refusals import BadRequest, BadTarget
 from gateway.core.routes import Route, RouteTable
+from gateway.core.steps import place_of
 from gateway.core.targets import Target
 
 _BODILESS = frozenset(("GET", "HEAD", "DELETE", "OPTIONS"))
@@ -27,7 +30,14 @@ class Quote:
     method: str
     target: Target
     route: Route
+    """At the step that the next call is of, if that is known."""
     at_most: Money
+    stepped: Route | None = None
+    """The route with all its steps, if it has some and it is known which one this is."""
+    left: int | None = None
+    """How many calls that step has left; None if it has no end."""
+    length: int | None = None
+    body: bytes | None = field(default=None, repr=False)
 
     @property
     def held(self) -> Money:
@@ -35,9 +45,23 @@ class Quote:
         return first_hold(self.route.price, self.at_most)
 
     @property
+    def steps(self) -> tuple[Route, ...]:
+        """Of the route, if its price goes by them."""
+        return (self.stepped or self.route).steps
+
+    @property
     def exact(self) -> bool:
         """Whether every answer that is charged costs just this."""
-        return self.route.price.flat and self.route.price.charge.whole
+        return self.route.price.flat and self.route.price.charge.whole and not self.route.steps
+
+    def at_step(self, made: Sequence[int]) -> "Quote":
+        """The same for who has made so many calls of each step that has an end."""
+        steps = self.route.steps
+        calls = [one.step.calls or 0 for one in steps[:-1] if one.step is not None]
+        place = place_of(list(zip(calls, made, strict=True)))
+        left = calls[place] - made[place] if place < len(calls) else None
+        at_most = _at_most(steps[place], self.length, self.body)
+        return replace(self, route=steps[place], at_most=at_most, stepped=self.route, left=left)
 
     def limits(self, *, paid: bool | None) -> tuple[Limit, ...]:
         """Those that a caller meets who has paid or has not; all if that is not known."""
@@ -65,8 +89,13 @@ def quote(
     route = routes.match(target).for_method(method).for_plans(plans)
     if length is None and method in _BODILESS:
         length = 0
+    most = max((_at_most(one, length, body) for one in route.steps or (route,)), key=lambda amount: amount.micros)
+    return Quote(method, target, route, most, length=length, body=body)
+
+
+def _at_most(route: Route, length: int | None, body: bytes | None) -> Money:
     price = route.price
-    return Quote(method, target, route, price.ceiling_for(length, body) if price.looks_ahead else price.ceiling)
+    return price.ceiling_for(length, body) if price.looks_ahead else price.ceiling
 
 
 def read_length(text: str | None) -> int | None:

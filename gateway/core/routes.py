@@ -15,6 +15,7 @@ from gateway.core.limits import Limit
 from gateway.core.pricing import AnyPrice
 from gateway.core.refusals import AmbiguousTarget, NoRoute
 from gateway.core.secrets import Secret
+from gateway.core.steps import Step, SteppedPrice
 from gateway.core.targets import Target
 
 RESERVED_PREFIXES = ("/-/", "/.well-known/")
@@ -170,6 +171,12 @@ class Route:
     """The same route at another price, for accounts that subscribe to a plan. Of several the first counts."""
     condition: str = ""
     """For whom its price is, if not for everybody: `plan monthly`."""
+    stepped: SteppedPrice | None = None
+    """How its price goes by the calls of a period; `price` is the dearest then."""
+    steps: tuple["Route", ...] = ()
+    """The same route at the price of each step."""
+    step: Step | None = None
+    """Which of them it is."""
 
     tariff: Tariff = field(init=False, compare=False, repr=False)
     """What the ledger keeps of this route's price; made once, not with every request."""
@@ -184,13 +191,19 @@ class Route:
     @property
     def rule(self) -> str:
         """Its price, as it stands in the books: `0.002 usd`, or `0.001 usd (plan monthly)`."""
-        return f"{self.price} ({self.condition})" if self.condition else str(self.price)
+        under = ", ".join(filter(None, (self.condition, str(self.step or ""))))
+        return f"{self.costs} ({under})" if under else self.costs
+
+    @property
+    def costs(self) -> str:
+        """What a call costs, in one sentence: `0.002 usd`, or `1,000 free a month, then 0.002 usd`."""
+        return str(self.stepped or self.price)
 
     @property
     def variants(self) -> tuple["Route", ...]:
-        """Itself, and what it is for the methods and plans that have a price of their own."""
-        below = (variant for one in self.methods.values() for variant in one.variants)
-        return (self, *self.plans.values(), *below)
+        """Itself, and what it is at its steps, and for the methods and plans that have a price of their own."""
+        others = (*self.plans.values(), *self.methods.values())
+        return (self, *self.steps, *(variant for one in others for variant in one.variants))
 
     @property
     def by_plan(self) -> Iterator[tuple[str | None, str, "Route"]]:

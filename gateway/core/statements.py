@@ -32,9 +32,11 @@ class Line:
     unit: str
     token: str
     state: str
+    rule: str = ""
+    """By which a request or an hour was priced. It stands in no table."""
 
 
-COLUMNS = ["time" if field.name == "at_ms" else field.name for field in fields(Line)]
+COLUMNS = ["time" if field.name == "at_ms" else field.name for field in fields(Line) if field.name != "rule"]
 
 
 def columns(line: Line) -> dict[str, Any]:

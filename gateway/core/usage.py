@@ -80,12 +80,16 @@ class Reading:
 
     @property
     def values(self) -> dict[str, int]:
+        return self.values_with(separate_cached=self._separate_cached)
+
+    def values_with(self, *, separate_cached: bool) -> dict[str, int]:
+        """The same where what came from a cache is no input, or is."""
         if self._text is None:
             return {}
         found = self._text.values
         rows = {} if self._text.rows is None else {ROWS: self._text.rows}
         own = {unit: number for unit, number in found.items() if not unit.startswith(_OWN)}
-        return {**_tokens(found, separate_cached=self._separate_cached), **rows, **own}
+        return {**_tokens(found, separate_cached=separate_cached), **rows, **own}
 
 
 class _Document:

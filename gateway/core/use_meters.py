@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from gateway.core import compat
 from gateway.core.json_paths import COUNT_MAX
+from gateway.core.measured import Measured
 from gateway.core.money import MoneySyntax, money_in
 from gateway.core.usage import Reading
 
@@ -154,14 +155,35 @@ class UseMeter:
     @property
     def used(self) -> Mapping[str, int]:
         """How much of each unit that has a price, so far; one that the answer did not speak of is not in it."""
+        said = self._reading.values if self._reading is not None else {}
+        return {unit: min(n, COUNT_MAX) for unit, n in (self._counted | said).items() if unit in self._price.units}
+
+    @property
+    def _counted(self) -> dict[str, int]:
         until = self._over if self._over >= 0 else self.now()
-        counted = {
+        return {
             "request_bytes": self._request_bytes(),
             "answer_bytes": self._answer_bytes,
             "seconds": max(0, round((until - self._begun) * _MILLISECONDS)) if self._begun >= 0 else 0,
         }
-        said = self._reading.values if self._reading is not None else {}
-        return {unit: min(n, COUNT_MAX) for unit, n in (counted | said).items() if unit in self._price.units}
+
+    def measured(self, method: str) -> Measured:
+        """What was read of it, now that it is over: also what has no price."""
+        reading = self._reading
+        said = reading.values_with(separate_cached=False) if reading is not None else {}
+        apart = reading.values_with(separate_cached=True) if reading is not None else {}
+        return Measured(
+            method=method,
+            status=self._status,
+            used={unit: min(number, COUNT_MAX) for unit, number in (self._counted | said).items()},
+            looked_for=self._price.looked_for,
+            input_without_cached=apart.get("input_tokens"),
+            reported=self._reported,
+            empty=not (self._answer_bytes or self._bodiless or self._cut),
+            cut=self._cut,
+            bodiless=self._bodiless,
+            waited_ms=max(0, round((self._begun - self._asked) * _MILLISECONDS)),
+        )
 
     @property
     def units(self) -> int:

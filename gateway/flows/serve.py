@@ -50,10 +50,12 @@ class Serve:
         also_told: Callable[[Money], Fields] | None = None,
         plans: Callable[[str], Collection[str]] | None = None,
         cors: Cors | None = None,
+        measured: Callable[[Exchange, UseMeter], None] | None = None,
     ) -> None:
         self._plans = plans or _no_plans
         self._cors = cors
         self._capped = capped or _unheard
+        self._measured = measured
         self._also_told = also_told
         self._once = once
         self._now = now
@@ -151,21 +153,38 @@ class Serve:
     async def _sell(
         self, exchange: Exchange, caller: Caller, route: Route, target: Target, kept: Keeps | None = None
     ) -> None:
-        """A priced route: hold, forward, record, answer, settle. `kept`: for who may ask for the same again."""
-        price = route.price
-        if caller.fresh:
+        """A priced route, at the first of its steps that has a call left. `kept`: for who may ask for it again."""
+        most = route.price.ceiling
+        if caller.fresh or (route.steps and not await self._ledger.funded(caller.account, most.currency)):
             # Nobody can have paid for a token that was made a moment ago: strangers do not reach the ledger.
-            raise PaymentRequired(price=price.ceiling, balance=Money.zero(price.ceiling.currency))
+            raise PaymentRequired(price=most, balance=Money.zero(most.currency))
+        for step in route.steps[:-1]:
+            try:
+                await self._sell_at(exchange, caller, step, target, kept)
+                return
+            except CapReached as reached:
+                if not reached.cap.counts_calls:
+                    raise
+        await self._sell_at(exchange, caller, route.steps[-1] if route.steps else route, target, kept)
+
+    async def _sell_at(
+        self, exchange: Exchange, caller: Caller, route: Route, target: Target, kept: Keeps | None
+    ) -> None:
+        """At this price: hold, forward, record, answer, settle."""
+        price = route.price
         ceiling = await self._ceiling(exchange, caller, price) if price.looks_ahead else price.ceiling
         max_price = exchange.headers.get("Gateway-Max-Price")
-        if max_price is not None:
+        if max_price is not None and route.step is None:
             headers.agrees(max_price, ceiling)
         asks_event = headers.wants_cost_event(exchange.headers)
         held = ceiling if kept is not None else first_hold(price, ceiling)
+        count = route.step.cap(caller.account) if route.step is not None else None
+        caps = caller.caps if count is None else (*caller.caps, count)
         hold = await self._ledger.hold(
-            caller.account, held, id=exchange.id, token=caller.token_tag, tariff=route.tariff, caps=caller.caps
+            caller.account, held, id=exchange.id, token=caller.token_tag, tariff=route.tariff, caps=caps
         )
-        meter = price.meter(self._now, held)
+        counter = route.step.counter if price.free and route.step is not None else None
+        meter = price.meter(self._now, held) if counter is None else counter.meter(self._now, counter.ceiling)
         paying: asyncio.Task[None] | None = None
         begun, open_ended, fields = False, False, exchange.fields
 
@@ -177,14 +196,17 @@ class Serve:
                 paying = asyncio.create_task(self._pay_on(exchange, hold, meter, price, ceiling))
 
         try:
+            if max_price is not None:
+                headers.agrees(max_price, ceiling)  # of steps it is known only now which one it is
             self._places.take(route)
             try:
                 await exchange.forward(route, route.upstream_target(target), meter, caller)
                 if kept is not None:
                     await kept.collect(exchange)
                 # On a strict route this waits for the disk: no byte is answered before its price is on record.
-                due = price.cost(meter.units)
-                await self._ledger.start(hold, due, route.durability if kept is None else "strict")
+                due, counted = price.cost(meter.units), counter is not None and meter.units > 0
+                durability = route.durability if kept is None else "strict"
+                await self._ledger.start(hold, due, durability, counted=counted)
                 known = _is_known(meter, held, ceiling)
                 exchange.fields = fields + (headers.receipt(due, hold.balance) if known else headers.at_most(ceiling))
                 open_ended = asks_event or not known
@@ -207,8 +229,11 @@ class Serve:
                 paying.cancel()
             if meter.follower is not None:
                 meter.follower.close()
-            cost = exchange.cost = self._ledger.settle(hold, price.cost(meter.units))
+            counted = counter is not None and meter.units > 0
+            cost = exchange.cost = self._ledger.settle(hold, price.cost(meter.units), counted=counted)
             self._spent(caller.account, hold)
+            if self._measured is not None and cost and isinstance(meter, UseMeter) and not price.flat:
+                self._measured(exchange, meter)
         if open_ended:
             await exchange.conclude(cost)
 

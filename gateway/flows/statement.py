@@ -78,6 +78,7 @@ class Statement:
                 raise BooksRefused(f"there is no account {account}: nobody ever paid into it")
         elif not self._tariffs:
             raise BooksRefused(f"there is no owner {owner}: no route of theirs ever took money")
+        self._rules: dict[tuple[int, int], str] = {}
         self._chains = list(source.chains())
         self._several = len(self._chains) > 1
 
@@ -216,7 +217,10 @@ class Statement:
         state: str,
     ) -> Line:
         (owner, route), (holder, unit) = self._tariffs[tariff], self._account(account)
-        return Line(type, id, at_ms, holder, owner, route, requests, cost, 0, unit, token, state)
+        rule = self._rules.get(tariff)
+        if rule is None:
+            rule = self._rules[tariff] = self._source.rule(*tariff)
+        return Line(type, id, at_ms, holder, owner, route, requests, cost, 0, unit, token, state, rule)
 
     def _account(self, id: int) -> tuple[str, str]:
         return self._source.account(id) if self._accounts is None else self._accounts[id]

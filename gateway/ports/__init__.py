@@ -45,7 +45,7 @@ from gateway.ports.payments import (
 )
 from gateway.ports.provider import Attempts, Cards, Countries, Freezer, HolderPages, Payers, Payments, Screens, Sells
 from gateway.ports.selling import Hold, Keeps, KeyClaims, Sale, SellsOnce
-from gateway.ports.statements import BooksSlow, Scratch, StatementBooks, StatementSource
+from gateway.ports.statements import BooksSlow, MeterBook, Scratch, StatementBooks, StatementSource
 from gateway.ports.store import (
     Archive,
     BackupRefused,
@@ -124,6 +124,7 @@ __all__ = [
     "Links",
     "Looks",
     "Mails",
+    "MeterBook",
     "NotFetched",
     "NotSent",
     "NotTaken",

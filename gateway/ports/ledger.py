@@ -35,17 +35,18 @@ class Ledger(Protocol):
     async def hold(
         self, account: str, ceiling: Money, *, id: RequestId, token: int, tariff: Tariff, caps: Sequence[Cap] = ()
     ) -> Hold:
-        """Set `ceiling` aside, of the account and under each cap, or nothing of any.
+        """Set `ceiling` aside, of the account and under each cap, or nothing of any; one of each count of calls.
 
         Raises PaymentRequired, CapReached, or LedgerUnavailable when the store cannot commit.
 
         A caller that is cancelled while it waits leaves nothing on hold.
         """
 
-    async def start(self, hold: Hold, due: Money, durability: Durability) -> None:
+    async def start(self, hold: Hold, due: Money, durability: Durability, *, counted: bool = False) -> None:
         """Record what is due. `strict`: returns when it is durable. Raises LedgerUnavailable; then nothing is charged.
 
-        Cancelled, the record stands until `settle` corrects it.
+        Cancelled, the record stands until `settle` corrects it. `counted`: it is one of the calls that are counted
+        though nothing was held; what costs something is one by itself.
         """
 
     async def renew(self, hold: Hold, due: Money, ahead: Money) -> None:
@@ -58,7 +59,7 @@ class Ledger(Protocol):
         still has the last word.
         """
 
-    def settle(self, hold: Hold, cost: Money) -> Money:
+    def settle(self, hold: Hold, cost: Money, *, counted: bool = False) -> Money:
         """Capture what the request did cost, at most what was held, and release the rest. Awaits nothing.
 
         Returns what was captured. Settling twice is settling once. A hold whose `start` failed costs nothing, whatever

@@ -81,3 +81,16 @@ class Scratch(Protocol):
         """What was added up, in order."""
 
     def close(self) -> None: ...
+
+
+class MeterBook(Protocol):
+    """What meters read, for a while. Every call may raise RecordsUnavailable."""
+
+    async def keep(self, rows: Sequence[tuple[str, int, str]]) -> None:
+        """Requests, when they began, and what was read of each; of one that is there already, the first stays."""
+
+    async def of(self, requests: Sequence[str]) -> dict[str, str]:
+        """What is kept of these."""
+
+    async def drop(self, *, before_ms: int, rows_max: int, count: int) -> int:
+        """Drop so many of those from before then, or beyond the newest `rows_max`, the oldest first; how many."""

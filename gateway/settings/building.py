@@ -24,6 +24,7 @@ from gateway.core.routes import (
     UpstreamCredential,
 )
 from gateway.core.secrets import Secret
+from gateway.core.steps import SteppedPrice
 from gateway.settings import forms, identifying, limiting, payable, pricing, relay_forms, secret_files
 from gateway.settings.shapes import GatewayShape
 from gateway.settings.shapes.extras import GeoShape, MailShape
@@ -114,7 +115,10 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
         idempotency=_idempotency(shape.idempotency),
         caps=CapSettings(time_zone=shape.caps.time_zone, tell_at_percent=shape.caps.tell_at_percent),
         retention=RetentionSettings(
-            batches_days=shape.retention.batches_days, events_days=forms.days(shape.webhooks.keep_events)
+            batches_days=shape.retention.batches_days,
+            events_days=forms.days(shape.webhooks.keep_events),
+            readings_days=shape.retention.readings_days,
+            readings_max=shape.retention.readings_max,
         ),
         notices=_notices(shape.notices) if shape.notices else None,
         mail=_mail(shape.mail) if shape.mail else None,
@@ -323,7 +327,7 @@ def _route(
         name=shape.name,
         match=shape.match,
         upstream=upstreams[shape.upstream],
-        price=prices.price,
+        price=prices.counter,  # until it is known whose it is
         rewrite="/" if shape.strip_prefix else shape.rewrite,
         host=relay_forms.host(shape.host),
         request_fields=_field_rules(shape.request_headers, _METHOD_OVERRIDES if prices.methods else frozenset()),
@@ -343,20 +347,34 @@ def _route(
         owner=shape.owner,
         listed=shape.listed,
     )
-    made = replace(made, plans=_by_plan(made, prices.plans))
-    methods = {
-        name: replace(made, price=one.price, plans=_by_plan(made, one.plans)) for name, one in prices.methods.items()
+    methods = {name: _priced(made, one, prices.counter, name) for name, one in prices.methods.items()}
+    return replace(_priced(made, prices, prices.counter, ""), methods=methods)
+
+
+def _priced(route: Route, prices: pricing.MethodPrices, counter: AnyPrice, method: str) -> Route:
+    """At what one of its methods costs, and with what that costs by plan."""
+    name = ".".join(filter(None, (route.name, method)))
+    plans = {
+        plan: _at(replace(route, condition=f"plan {plan}"), price, counter, f"{name}@{plan}")
+        for plan, price in prices.plans.items()
     }
-    return replace(made, methods=methods)
+    return replace(_at(route, prices.price, counter, name), plans=plans)
 
 
-def _by_plan(route: Route, prices: Mapping[str, AnyPrice]) -> dict[str, Route]:
-    return {plan: replace(route, price=price, plans={}, condition=f"plan {plan}") for plan, price in prices.items()}
+def _at(route: Route, price: pricing.RoutePrice, counter: AnyPrice, name: str) -> Route:
+    """At this price; if that has steps, their calls are counted by this name."""
+    if not isinstance(price, SteppedPrice):
+        return replace(route, price=price)
+    steps = [
+        replace(route, price=one.price, step=price.step(place, name, counter)) for place, one in enumerate(price.steps)
+    ]
+    return replace(route, price=price.dearest, stepped=price, steps=tuple(steps))
 
 
 def _prices(route: RouteShape, shape: GatewayShape) -> pricing.RoutePrices:
     """An upstream may say what it reports as it is used to."""
-    return pricing.of_route(route, shape.currency, in_cents="stripeflare" in shape.compat)
+    zone = shape.caps.time_zone
+    return pricing.of_route(route, shape.currency, in_cents="stripeflare" in shape.compat, zone=zone)
 
 
 def _field_rules(shape: FieldRulesShape, removed: frozenset[str] = frozenset()) -> FieldRules:

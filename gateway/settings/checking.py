@@ -11,7 +11,7 @@ from gateway.settings.masking import shown
 from gateway.settings.mistakes import Report
 from gateway.settings.nodes import Node, Path, find, plain, walk
 from gateway.settings.shapes import GatewayShape
-from gateway.settings.shapes.routes import FLAT, METERED
+from gateway.settings.shapes.routes import FLAT, METERED, STEPPED
 from gateway.settings.suggestions import did_you_mean
 
 _PLAIN_TEXTS = ("name", "secret", "header name", "header value", "query name", "user name")
@@ -36,7 +36,7 @@ def check(root: Node, report: Report) -> GatewayShape | None:
 
 
 def _explain(error: Any, root: Node, report: Report) -> None:
-    path, at_key = _path(tuple(part for part in error["loc"] if part not in (FLAT, METERED)))
+    path, at_key = _path(tuple(part for part in error["loc"] if part not in (FLAT, METERED, STEPPED)))
     if path and isinstance(path[-1], int) and find(root, path) is None:
         path = path[:-1]  # one text may stand for a list of one
     if report.is_bad(path):

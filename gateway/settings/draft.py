@@ -73,7 +73,15 @@ class Draft:
         return range(len(node.value)) if node is not None and isinstance(node.value, tuple) else range(0)
 
     def prices(self, route: int) -> list[Path]:
-        """Where the prices of a route stand: for all methods and for single ones, for everybody and by plan."""
+        """Where the prices of a route stand, each of those that go by steps."""
+        return [
+            step
+            for path in self.whole_prices(route)
+            for step in ([(*path, "steps", one, "price") for one in self.numbers(*path, "steps")] or [path])
+        ]
+
+    def whole_prices(self, route: int) -> list[Path]:
+        """The same with their steps: for all methods and for single ones, for everybody and by plan."""
         places: list[Path] = [("routes", route)]
         places += [("routes", route, "plans", plan) for plan in self.names("routes", route, "plans")]
         found: list[Path] = []

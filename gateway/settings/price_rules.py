@@ -85,6 +85,31 @@ def metered_units_are_known(draft: Draft) -> None:
             draft.report.add((*path, "rows"), "rows have no price in `per`, so they are not counted")
 
 
+def steps_follow_one_another(draft: Draft) -> None:
+    for number in draft.numbers("routes"):
+        for path in draft.whole_prices(number):
+            places = [(*path, "steps", one) for one in draft.numbers(*path, "steps")]
+            if len(places) == 1:
+                draft.report.add((*path, "steps"), "one step alone is a price without steps; write it as that")
+                continue
+            before = 0
+            for place in places[:-1]:
+                up_to = draft.number(*place, "up_to")
+                if draft.report.is_bad(place) or draft.report.is_bad((*place, "up_to")):
+                    continue
+                if up_to is None:
+                    draft.report.add((*place, "up_to"), "another step follows, so say up to which call this one holds")
+                elif up_to <= before:
+                    draft.report.add((*place, "up_to"), f"this is not more than that of the step before, {before}")
+                before = up_to or before
+            for last in places[-1:]:
+                if draft.given(*last, "up_to"):
+                    draft.report.add((*last, "up_to"), "the last step has no end: what would more calls cost?")
+                if draft.text(*last, "price") == forms.FREE:
+                    words = "the last step cannot be free: then all would be; write more with less, or `free`"
+                    draft.report.add((*last, "price"), words)
+
+
 def what_is_free_is_not_charged(draft: Draft) -> None:
     for number in draft.numbers("routes"):
         is_free = all(draft.text(*path) == forms.FREE for path in draft.prices(number))
@@ -123,6 +148,7 @@ ALL: tuple[Callable[[Draft], None], ...] = (
     metered_amounts_are_of_one_currency,
     metered_prices_are_bounded,
     metered_units_are_known,
+    steps_follow_one_another,
     what_is_free_is_not_charged,
     prices_by_plan_are_of_plans,
 )

@@ -7,16 +7,25 @@ from types import MappingProxyType
 from gateway.core.charging import ChargeWhen
 from gateway.core.money import Money
 from gateway.core.pricing import AnyPrice, MeteredPrice, Price, UnitPrice
+from gateway.core.steps import PriceStep, SteppedPrice
 from gateway.settings import forms, price_forms
-from gateway.settings.shapes.routes import ChargeShape, MeteredPriceShape, PlanPricesShape, RouteShape
+from gateway.settings.shapes.routes import (
+    ChargeShape,
+    MeteredPriceShape,
+    PlanPricesShape,
+    RouteShape,
+    SteppedPriceShape,
+)
+
+RoutePrice = AnyPrice | SteppedPrice
 
 
 @dataclass(frozen=True, slots=True)
 class MethodPrices:
     """What a method costs, and what it costs by plan."""
 
-    price: AnyPrice
-    plans: Mapping[str, AnyPrice]
+    price: RoutePrice
+    plans: Mapping[str, RoutePrice]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +33,20 @@ class RoutePrices(MethodPrices):
     """All prices of a route: of the methods without one of their own, and of those that have one."""
 
     methods: Mapping[str, MethodPrices]
+    counter: AnyPrice
+    """By whose meter it is known whether an answer at no price would be charged."""
 
 
-def of_route(route: RouteShape, currency: str, *, in_cents: bool) -> RoutePrices:
+def of_route(route: RouteShape, currency: str, *, in_cents: bool, zone: str) -> RoutePrices:
     """What a plan does not name costs its accounts what it costs others."""
 
-    def made(shape: str | MeteredPriceShape) -> AnyPrice:
+    def made(shape: str | MeteredPriceShape | SteppedPriceShape) -> RoutePrice:
+        if isinstance(shape, SteppedPriceShape):
+            steps = tuple(PriceStep(single(step.price), step.up_to) for step in shape.steps)
+            return SteppedPrice(shape.period, zone, steps)
+        return single(shape)
+
+    def single(shape: str | MeteredPriceShape) -> AnyPrice:
         found = price(shape, route.charge_when, currency)
         return replace(found, in_cents=in_cents) if isinstance(found, MeteredPrice) and found.reported else found
 
@@ -37,13 +54,14 @@ def of_route(route: RouteShape, currency: str, *, in_cents: bool) -> RoutePrices
         plans = {name: found for name, plan in route.plans.items() if (found := of_plan(method, plan)) is not None}
         return MethodPrices(made(route.methods.get(method, route.price)), plans)
 
-    def of_plan(method: str, plan: PlanPricesShape) -> AnyPrice | None:
+    def of_plan(method: str, plan: PlanPricesShape) -> RoutePrice | None:
         shape = plan.methods.get(method, None if method in route.methods else plan.price)
         return None if shape is None else made(shape)
 
     others = of_method("")
     methods = dict.fromkeys([*route.methods, *(method for plan in route.plans.values() for method in plan.methods)])
-    return RoutePrices(others.price, others.plans, {method: of_method(method) for method in methods})
+    counter = price(f"0.000001 {currency}", route.charge_when, currency)
+    return RoutePrices(others.price, others.plans, {method: of_method(method) for method in methods}, counter)
 
 
 def price(shape: str | MeteredPriceShape, charge: ChargeShape, currency: str) -> AnyPrice:

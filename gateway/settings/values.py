@@ -170,6 +170,9 @@ class RetentionSettings:
     """For how long single requests stay on record; None: for ever."""
     events_days: int
     """For how long webhook events do that were acted on."""
+    readings_days: int
+    """For how long what meters read does; 0: it is not kept at all."""
+    readings_max: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 The addresses of ours and the commands say the same, so they all take it from here.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from gateway.core.ledger import Kind
@@ -37,6 +38,8 @@ def told_quote(quote: Quote, *, paid: bool | None) -> dict[str, Any]:
         "exact": quote.exact,
         "at_most": str(quote.at_most),
         "held": str(quote.held),
+        "steps": told_steps(quote.steps),
+        "step": told_step(quote),
         "says": quote_sentence(quote),
         "limits": told_limits(quote.limits(paid=paid)),
     }
@@ -45,6 +48,11 @@ def told_quote(quote: Quote, *, paid: bool | None) -> dict[str, Any]:
 def quote_sentence(quote: Quote) -> str:
     """One sentence: what it costs, by which rule, and when."""
     asked, price = f"{quote.method} {quote.target.raw}", quote.route.price
+    if quote.stepped is not None:
+        left = "" if quote.left is None else f", of which {quote.left:,} {'is' if quote.left == 1 else 'are'} left"
+        at_step = replace(quote, route=replace(quote.route, step=None), stepped=None)
+        under = f"the next call is of this step: {quote.route.step}{left}"
+        return f"{quote_sentence(at_step)} By the rule {quote.stepped.rule}; {under}."
     condition = f" ({quote.route.condition})" if quote.route.condition else ""
     if price.free:
         return f"{asked} is free{condition}."
@@ -71,6 +79,35 @@ def limit_words(limit: Limit) -> str:
     return f"{limit.text} for each {limit.per}{_WHOM[limit.callers]}"
 
 
+def told_steps(steps: Sequence[Route]) -> list[dict[str, Any]]:
+    """Each step of a price: from which call of a period on, up to which (None: all that follow), and its price."""
+    return [
+        {
+            "from": one.step.before + 1,
+            "up_to": None if one.step.calls is None else one.step.before + one.step.calls,
+            "per": one.step.period,
+            "price": told_price(one.price),
+        }
+        for one in steps
+        if one.step is not None
+    ]
+
+
+def told_step(quote: Quote) -> dict[str, Any] | None:
+    """The step that the next call is of; None if that is not known, or there are no steps."""
+    step = quote.route.step
+    return None if step is None else {"from": step.before + 1, "left": quote.left}
+
+
+def told_costs(route: Route) -> dict[str, Any]:
+    """What a route of the price list costs, with its steps if it has some: `amount` is of no single one then."""
+    if not route.steps:
+        return told_price(route.price)
+    most, charge = route.price.ceiling, route.price.charge
+    told: dict[str, Any] = {"mode": "stepped", "rule": route.costs, "at_most": str(most), "charged_when": str(charge)}
+    return {**told, "steps": told_steps(route.steps)}
+
+
 def told_price(price: AnyPrice) -> dict[str, Any]:
     """A price of the price list. `fixed`: each charged answer costs `amount`; `metered`: what the parts come to."""
     if price.free:
@@ -92,10 +129,10 @@ def told_route(route: Route) -> dict[str, Any]:
         "name": route.name,
         "path": route.match,
         "and_below": route.match.endswith("/"),
-        "price": told_price(route.price),
-        "prices_by_method": {method: told_price(one.price) for method, one in route.methods.items()},
+        "price": told_costs(route),
+        "prices_by_method": {method: told_costs(one) for method, one in route.methods.items()},
         "prices_by_plan": [
-            {"plan": plan, "method": method, "price": told_price(one.price)} for method, plan, one in route.by_plan
+            {"plan": plan, "method": method, "price": told_costs(one)} for method, plan, one in route.by_plan
         ],
         "limits": told_limits(route.limits),
     }

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.core.money import Money
-from gateway.core.pricing import AnyPrice, MeteredPrice, Price
+from gateway.core.pricing import AnyPrice, Price
 from gateway.core.routes import Route
 from gateway.web.explaining import limit_words
 
@@ -123,7 +123,7 @@ _ABOUT = (
 def _of_route(route: Route, method: str) -> dict[str, Any]:
     price, limits = route.price, "; ".join(map(limit_words, route.limits))
     below = [_parameter(_REST, "path", "Everything below, slashes too.")] if route.match.endswith("/") else []
-    costs = "Free." if price.free else f"Costs {price}."
+    costs = "Free." if price.free else f"Costs {route.costs}."
     told: dict[str, Any] = {
         "operationId": f"{route.name}.{method}",
         "summary": route.name,
@@ -134,7 +134,7 @@ def _of_route(route: Route, method: str) -> dict[str, Any]:
     if not price.free:
         told["responses"]["402"] = {"description": "The balance does not cover it.", "content": _PROBLEM}
         told["security"] = [{"token": []}]
-        told["x-payment-info"] = payment_info(price) | _with_plans(route)
+        told["x-payment-info"] = payment_info(price) | _with_steps(route) | _with_plans(route)
     if route.limits:
         told["responses"]["429"] = {"description": "A limit was met.", "content": _PROBLEM}
     return told
@@ -155,13 +155,25 @@ def payment_info(price: AnyPrice) -> dict[str, Any]:
     return {"price": told, "rule": str(price), "charged_when": str(price.charge), "protocols": [{"farebox": {}}]}
 
 
+def _with_steps(route: Route) -> dict[str, Any]:
+    """Which step of its price a call is of, only its caller can know."""
+    if not route.steps:
+        return {}
+    least = min((_least(one.price) for one in route.steps), key=lambda amount: amount.micros)
+    most = route.price.ceiling
+    told = {"currency": most.currency.upper(), "mode": "dynamic", "min": least.number, "max": most.number}
+    return {"price": told, "rule": route.costs}
+
+
 def _with_plans(route: Route) -> dict[str, Any]:
     """What it costs those who subscribe."""
     return {"plans": {plan: one.rule for plan, one in route.plans.items()}} if route.plans else {}
 
 
-def _least(price: MeteredPrice) -> Money:
+def _least(price: AnyPrice) -> Money:
     """What a charged answer costs at least, if all of it is due."""
+    if isinstance(price, Price):
+        return price.per_call
     return price.base if price.minimum is None or price.minimum < price.base else price.minimum
 
 

@@ -111,9 +111,9 @@ class PriceListPlace:
         for route in self._routes().listed:
             below = " and everything below" if route.match.endswith("/") else ""
             limits = "".join(f"; {limit_words(limit)}" for limit in route.limits)
-            others = "".join(f"; {method}: {one.price}" for method, one in route.methods.items())
-            others += "".join(f"; {method or 'all'} with {plan}: {one.price}" for method, plan, one in route.by_plan)
-            lines.append(f"- [{route.name}]({self._url}{route.match}){below}: {route.price}{others}{limits}")
+            others = "".join(f"; {method}: {one.costs}" for method, one in route.methods.items())
+            others += "".join(f"; {method or 'all'} with {plan}: {one.costs}" for method, plan, one in route.by_plan)
+            lines.append(f"- [{route.name}]({self._url}{route.match}){below}: {route.costs}{others}{limits}")
         lines += [
             "", "## More", "",
             f"- [Prices as JSON]({self._url}/.well-known/pricing.json): the same, for programs",

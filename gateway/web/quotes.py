@@ -19,6 +19,7 @@ from gateway.core.pricing import LOOKED_AT_BYTES_MAX
 from gateway.core.quotes import quote, read_length
 from gateway.core.refusals import BadRequest, LedgerUnavailable, RateLimited, UnknownRequest
 from gateway.core.routes import RouteTable
+from gateway.flows.count_calls import CountCalls
 from gateway.flows.statement import LookBack
 from gateway.ports import BooksRefused, BooksSlow, Frozen, Ledger, RateLimits, Roots
 from gateway.web.answers import OwnAnswer
@@ -45,6 +46,7 @@ class QuotePlace:
         frozen: Frozen,
         roots: Roots,
         plans: Callable[[str], Collection[str]],
+        calls: CountCalls,
         currency: str,
         public_url: str,
     ) -> None:
@@ -56,6 +58,7 @@ class QuotePlace:
         self._frozen = frozen
         self._roots = roots
         self._plans = plans
+        self._calls = calls
         self._currency = currency
         self._host = urlsplit(public_url).netloc
 
@@ -72,6 +75,9 @@ class QuotePlace:
         plans = self._plans(caller.account) if caller is not None else ()
         ours = (request.host, self._host)
         found = quote(self._routes(), method, url, hosts_of_ours=ours, plans=plans, length=length, body=body)
+        if found.steps and caller is not None and paid:
+            made = await self._calls.made(found.route, caller.account)
+            found = found if made is None else found.at_step(made)
         told = told_quote(found, paid=paid)
         told["caller"] = await self._standing(caller, found.held.micros) if caller is not None else None
         return _json(told)

@@ -97,8 +97,9 @@ WORDS: dict[type[Refusal], Words] = {
     no.UnknownRequest: Words(
         "There is no such request of yours",
         lambda r: (
-            "The books hold nothing of it: it cost nothing, is too old, or is not of this token. Nothing was charged "
-            "for asking."
+            "The books hold nothing of it. That is so of a request that was free, a free call of a quota, too, or that "
+            "was refused before anything was set aside; of one that was charged a moment ago or too long ago; and of "
+            "one that is not of this token's account. Nothing was charged for asking."
         ),
     ),
     no.MethodNotAllowed: Words("Method not allowed", lambda r: "This gateway does not serve this method."),

@@ -443,3 +443,27 @@ async def test_only_events_that_are_over_and_old_are_dropped(records: Records) -
     assert left == [2, 3, 4]
     assert await records.drop_events(before_ms=201, count=5) == 1
     assert await records.claim(Event("evt_0", "x", False, 1, {}), now_ms=300), "what was dropped is new again"
+
+
+async def test_readings_are_kept_once_and_found_by_their_request(records: Records) -> None:
+    await records.readings.keep([("req_1", 10, '{"a": "é"}'), ("req_2", 20, "two")])
+    await records.readings.keep([("req_2", 20, "again"), ("req_3", 30, "three")])
+    assert await records.readings.of(["req_1", "req_2", "req_9"]) == {"req_1": '{"a": "é"}', "req_2": "two"}
+    assert await records.readings.of([]) == {}
+
+
+async def test_readings_go_that_are_too_old_or_too_many_the_oldest_first(records: Records) -> None:
+    rows = [(f"req_{number}", number, "x") for number in range(1, 8)]
+    await records.readings.keep(rows)
+
+    async def left() -> list[int]:
+        found = await records.readings.of([request for request, _, _ in rows])
+        return sorted(int(request.removeprefix("req_")) for request in found)
+
+    assert await records.readings.drop(before_ms=3, rows_max=100, count=100) == 2
+    assert await left() == [3, 4, 5, 6, 7]
+    assert await records.readings.drop(before_ms=0, rows_max=2, count=2) == 2
+    assert await left() == [5, 6, 7]
+    assert await records.readings.drop(before_ms=0, rows_max=2, count=2) == 1
+    assert await records.readings.drop(before_ms=0, rows_max=2, count=2) == 0
+    assert await left() == [6, 7]

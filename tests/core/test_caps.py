@@ -88,7 +88,7 @@ def test_what_cannot_be_a_node_is_refused(node: str) -> None:
 
 def test_what_is_no_cap_is_refused() -> None:
     with pytest.raises(ValueError, match="no period"):
-        Cap("acct_x", "week", USD)  # type: ignore[arg-type]
+        Cap("acct_x", "week", USD)
     with pytest.raises(ValueError, match="no cap"):
         Cap("acct_x", "day", -USD)
     with pytest.raises(ValueError, match="no time zone"):

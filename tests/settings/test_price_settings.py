@@ -222,3 +222,52 @@ def test_what_everybody_has_for_nothing_costs_no_plan(tmp_path: Path) -> None:
     plans = {"small": {"price": "0.01 usd", "methods": {"GET": "free"}}}
     [found] = mistakes(tmp_path, full(routes=[route(price="free", plans=plans)], plans=PLANS))
     assert (found.path, "nobody would say" in found.words) == ("routes[0].plans.small.price", True)
+
+
+STEPS = {"period": "week", "steps": [{"price": "free", "up_to": 10}, {"price": TOKENS, "up_to": 30}, {"price": "0.002 usd"}]}  # fmt: skip  # noqa: E501
+
+
+def test_a_price_may_go_by_the_calls_of_a_period(tmp_path: Path) -> None:
+    values = full(routes=[route(price=STEPS, methods={"POST": STEPS})], caps={"time_zone": "Europe/Berlin"})
+    [made] = settings(tmp_path, values).routes.routes
+    assert made.price.ceiling == Money(500_000, "usd")
+    assert [step.rule for step in made.steps] == [
+        "free (the first 10 calls of a week)",
+        "0.001 usd + 3.00 usd per 1M (input_tokens), at most 0.50 usd (calls 11 to 30 of a week)",
+        "0.002 usd (from the 31st call of a week)",
+    ]
+    caps = [step.step.cap("acct_a") for step in made.steps if step.step is not None]
+    assert [(cap.amount, cap.zone) for cap in caps if cap is not None] == [
+        (Money(10, "quota:weather:1"), "Europe/Berlin"),
+        (Money(20, "quota:weather:2"), "Europe/Berlin"),
+    ]
+    counted = [step.step.unit for step in made.for_method("POST").steps if step.step is not None]
+    assert counted == ["quota:weather.POST:1", "quota:weather.POST:2", "quota:weather.POST:3"]
+    assert {one.rule for one in made.variants} > {step.rule for step in made.steps}
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        ([{"price": "free", "up_to": 10}], "one step alone"),
+        ([{"price": "free", "up_to": 10}, {"price": "0.002 usd", "up_to": 20}], "the last step has no end"),
+        ([{"price": "free"}, {"price": "0.002 usd"}], "say up to which call this one holds"),
+        (
+            [{"price": "free", "up_to": 10}, {"price": "0.01 usd", "up_to": 10}, {"price": "0.002 usd"}],
+            "not more than that of the step before, 10",
+        ),
+        ([{"price": "0.01 usd", "up_to": 10}, {"price": "free"}], "the last step cannot be free"),
+        ([{"price": "free", "up_to": 10}, {"price": "0.002 eur"}], "the price is in eur"),
+        ([{"price": "free", "up_to": 10}, {"price": {"base": "0.002 eur"}}], "this is in eur"),
+        ([{"price": "free", "up_to": 10}, {"price": STEPS}], "steps"),
+        ([{"price": "free", "up_to": 0}, {"price": "0.002 usd"}], "it must be 1 or more"),
+    ],
+)
+def test_steps_that_do_not_follow_one_another_are_refused(tmp_path: Path, steps: list[Any], words: str) -> None:
+    values = full(routes=[route(price={"period": "day", "steps": steps})])
+    assert words in str(mistakes(tmp_path, values))
+
+
+def test_a_price_by_steps_needs_a_period(tmp_path: Path) -> None:
+    found = str(mistakes(tmp_path, full(routes=[route(price={"steps": STEPS["steps"]})])))
+    assert "period" in found

@@ -21,6 +21,7 @@ from gateway.adapters.postgres.keyroll import PostgresKeyRoll
 from gateway.adapters.postgres.migrations import MigrationRefused, apply
 from gateway.adapters.postgres.outbox import PostgresOutbox
 from gateway.adapters.postgres.payers import PostgresPayers
+from gateway.adapters.postgres.readings import PostgresMeterBook
 from gateway.adapters.postgres.sessions import PROBLEMS, Address, Connection, Ear
 from gateway.adapters.postgres.subscriptions import PostgresSubscriptions
 from gateway.adapters.postgres.trail import PostgresTrail
@@ -109,6 +110,7 @@ class PostgresRecords:
         self.ways_to_pay = PostgresWaysToPay(self._do)
         self.subscriptions = PostgresSubscriptions(self._do)
         self.grants = PostgresGrants(self._do)
+        self.readings = PostgresMeterBook(self._do)
         self.trail = PostgresTrail(self._do)
         self.key_claims = PostgresKeyClaims(self._do)
 

@@ -24,6 +24,7 @@ from gateway.adapters.sqlite.keyroll import SqliteKeyRoll
 from gateway.adapters.sqlite.migrations import MigrationRefused
 from gateway.adapters.sqlite.outbox import SqliteOutbox
 from gateway.adapters.sqlite.payers import SqlitePayers
+from gateway.adapters.sqlite.readings import SqliteMeterBook
 from gateway.adapters.sqlite.subscriptions import SqliteSubscriptions
 from gateway.adapters.sqlite.trail import SqliteTrail
 from gateway.adapters.sqlite.upgrade import upgrade
@@ -83,6 +84,7 @@ class SqliteRecords:
         self.ways_to_pay = SqliteWaysToPay(self._read, self._write)
         self.subscriptions = SqliteSubscriptions(self._read, self._write)
         self.grants = SqliteGrants(self._read, self._write)
+        self.readings = SqliteMeterBook(self._read, self._write, self._change)
         self.trail = SqliteTrail(self._read, self._write)
         self.key_claims = SqliteKeyClaims(self._read, self._write, self._change)
 

@@ -15,6 +15,11 @@ begins, and one for every change. Whoever first comes with a later setting than 
 numbered behind those that it has seen, and one number is one entry for ever: of several who come at once one is heard,
 and the others look again. A cap that is lowered below what was spent owes the difference, and refuses until it is
 raised again or a new period begins.
+
+**A count of calls** (`core/steps.py`) is held the same way, and takes one of each request that is charged. Counts come
+before all other caps: a request that finds one used up is tried at another price, so nothing else may refuse it first.
+Who borrows keeps in mind for a few seconds that one is used up, or every request would have all the others asked.
+What is given back meanwhile is seen when these are over.
 """
 
 import asyncio
@@ -25,7 +30,7 @@ from weakref import WeakValueDictionary
 
 from gateway.core.caps import Cap, CapUse
 from gateway.core.ids import RequestId
-from gateway.core.ledger import CAP_TARIFF, Credit, Reversal, Tariff
+from gateway.core.ledger import CAP_TARIFF, FREE_TARIFF, QUOTA_TARIFF, Credit, Reversal, Tariff
 from gateway.core.money import Money
 from gateway.core.refusals import CapReached, LedgerUnavailable
 from gateway.flows.keep.accounts import Account, Holding, Key
@@ -37,6 +42,7 @@ if TYPE_CHECKING:
 
 _KNOWN_MAX = 100_000
 _TRIES = 100
+_USED_UP_SECONDS = 5.0
 
 
 class CappedHold:
@@ -71,25 +77,27 @@ class CappedHold:
 
     @property
     def caps(self) -> Sequence[CapUse]:
-        return [
-            CapUse(cap, part.account.holder, part.balance.micros)
-            for cap, part in zip(self._caps, self.parts, strict=True)
-        ]
+        return [CapUse(cap, part.account.holder, part.balance.micros) for cap, part in self.of_money()]
 
-    def bound(self) -> Iterator[tuple[Cap, Account]]:
-        """The caps, and their balances."""
-        return zip(self._caps, (part.account for part in self.parts), strict=True)
+    def of_money(self) -> Iterator[tuple[Cap, Holding]]:
+        """The caps on what may be spent, without counts of calls."""
+        both = zip(self._caps, self.parts, strict=True)
+        return ((cap, part) for cap, part in both if not cap.counts_calls)
 
     def started(self) -> None:
         self.money.started()
         for part in self.parts:
             part.started()
 
-    def spread(self, micros: int) -> Iterator[tuple[Holding, Money]]:
-        """What its purses pay of so much; and each cap counts all of it."""
+    def spread(self, micros: int, *, counted: bool = False) -> Iterator[tuple[Holding, Money]]:
+        """What its purses pay of so much; and each cap counts all of it.
+
+        A count of calls counts one for whatever costs something, and for what is `counted` though it costs nothing.
+        """
         yield from self.money.spread(micros)
-        for part in self.parts:
-            yield part, Money(micros, part.account.currency)
+        for cap, part in zip(self._caps, self.parts, strict=True):
+            counts = int(counted or micros > 0) if cap.counts_calls else micros
+            yield part, Money(counts, part.account.currency)
 
 
 class Caps:
@@ -102,27 +110,31 @@ class Caps:
         self._settings: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
         self._known: OrderedDict[Key, int] = OrderedDict()  # since when a cap is set as the books have it, at least
         self._named: dict[Cap, tuple[int | None, Key]] = {}  # until when the balance of a cap is this one
+        self._used_up: OrderedDict[Key, float] = OrderedDict()  # until when a count is taken for it, of the loop's time
 
     async def hold(
         self, account: str, ceiling: Money, *, id: RequestId, token: int, tariff: Tariff, caps: Sequence[Cap]
     ) -> Hold:
-        """As `Ledger.hold`. Only caps in the unit of the price bind."""
+        """As `Ledger.hold`. Only caps in the unit of the price bind, and counts of calls."""
         keeper, now = self._keeper, self._keeper.now_ms()
-        binding = [(self._key(cap, now), cap) for cap in caps if cap.amount.currency == ceiling.currency]
-        binding.sort(key=lambda bound: bound[0])
+        binding = [
+            (self._key(cap, now), cap) for cap in caps if cap.counts_calls or cap.amount.currency == ceiling.currency
+        ]
+        binding.sort(key=lambda bound: (not bound[1].counts_calls, bound[0]))
         bound = [cap for _, cap in binding]
         accounts = self._at_hand(binding, ceiling.micros)
         if accounts is not None and keeper.holds_at_once((account, ceiling.currency), ceiling.micros):
             money = await keeper.hold(account, ceiling, id=id, token=token, tariff=tariff)
-            for one in accounts:
-                one.hold(ceiling.micros)
+            for one, cap in zip(accounts, bound, strict=True):
+                one.hold(cap.takes(ceiling.micros))
             return self._held(money, accounts, bound)
-        taking = _Taking(ceiling.micros)
+        self._check_in_mind(binding, ceiling, now)
+        taking = _Taking()
         try:
             async with asyncio.timeout(keeper.patience), self._turn((account, ceiling.currency)):
                 for key, cap in binding:
                     await self._set(key, cap)
-                    await taking.take(keeper, await keeper.kept(key))
+                    await taking.take(keeper, await keeper.kept(key), cap.takes(ceiling.micros))
                 self._check(taking, bound, ceiling, now)
                 money = await keeper.hold(account, ceiling, id=id, token=token, tariff=tariff)
                 return self._held(money, taking.handed_over(), bound)
@@ -134,28 +146,29 @@ class Caps:
 
     async def set_aside(self, hold: CappedHold, micros: int) -> None:
         """So much more for a hold. Raises CapReached, PaymentRequired, LedgerUnavailable."""
-        keeper, taking = self._keeper, _Taking(micros)
-        bound = list(hold.bound())
+        keeper, taking = self._keeper, _Taking()
+        bound = list(hold.of_money())
         currency = hold.balance.currency
         try:
             async with self._turn((_wallet_of(hold.money), currency)):
-                for _, account in bound:
-                    account.pins += 1
-                    await taking.take(keeper, account)
+                for _, part in bound:
+                    part.account.pins += 1
+                    await taking.take(keeper, part.account, micros)
                 self._check(taking, [cap for cap, _ in bound], Money(micros, currency), keeper.now_ms())
                 await keeper.set_aside(hold.money, micros)
                 taking.handed_over()
-                for part in hold.parts:
+                for _, part in bound:
                     part.ceiling += micros
         finally:
             taking.end()
             keeper.decided()
 
-    def settle(self, hold: CappedHold, cost: Money) -> Money:
+    def settle(self, hold: CappedHold, cost: Money, *, counted: bool) -> Money:
         """As `Ledger.settle`. A cap counts what the account was charged."""
         charged = self._keeper.settle(hold.money, cost)
-        for part in hold.parts:
-            self._keeper.settle(part, Money(charged.micros, part.account.currency))
+        for part, share in hold.spread(charged.micros, counted=counted and not hold.money.ceiling):
+            if part in hold.parts:
+                self._keeper.settle(part, share)
         return charged
 
     # --- deciding -----------------------------------------------------------------------------------------------------
@@ -179,7 +192,8 @@ class Caps:
         accounts = []
         for key, cap in binding:
             account = self._keeper.known(key)
-            if account is None or account.available < micros or self._known.get(key, -1) < cap.since_ms:
+            short = account is None or account.available < cap.takes(micros)
+            if account is None or short or self._known.get(key, -1) < cap.since_ms:
                 return None
             accounts.append(account)
         for account in accounts:
@@ -190,11 +204,28 @@ class Caps:
         assert isinstance(money, Holding | SplitHold)
         if not caps:
             return money
-        keeper, tariff = self._keeper, self._keeper.tariff(CAP_TARIFF)
-        parts = [
-            Holding(account, money.ceiling, money.id, money.token, tariff, keeper.answer_begun) for account in accounts
-        ]
+        keeper = self._keeper
+        counts = QUOTA_TARIFF if money.ceiling else FREE_TARIFF
+        parts = []
+        for account, cap in zip(accounts, caps, strict=True):
+            tariff = keeper.tariff(counts if cap.counts_calls else CAP_TARIFF)
+            held = cap.takes(money.ceiling)
+            parts.append(Holding(account, held, money.id, money.token, tariff, keeper.answer_begun))
         return keeper.opened(CappedHold(money, parts, caps))
+
+    def _check_in_mind(self, binding: Sequence[tuple[Key, Cap]], wanted: Money, now_ms: int) -> None:
+        """Refuse for a count that was used up a moment ago, and ask nobody."""
+        for key, cap in binding:
+            if cap.counts_calls and self._used_up.get(key, 0.0) > asyncio.get_running_loop().time():
+                left = Money.zero(wanted.currency)
+                raise CapReached(price=wanted, left=left, cap=cap, resets_ms=cap.resets_ms(now_ms))
+
+    def _keep_in_mind(self, account: Account) -> None:
+        if self._keeper.borrows:
+            self._used_up[account.key] = asyncio.get_running_loop().time() + _USED_UP_SECONDS
+            self._used_up.move_to_end(account.key)
+            if len(self._used_up) > _KNOWN_MAX:
+                self._used_up.popitem(last=False)
 
     def _check(self, taking: "_Taking", caps: Sequence[Cap], wanted: Money, now_ms: int) -> None:
         """Refuse for the first cap that is short; what is left is what all of them leave."""
@@ -204,8 +235,11 @@ class Caps:
         if not taking.sure:
             raise LedgerUnavailable()
         taking.give_back()
-        left = min(account.worth for account in taking.accounts)
         cap = caps[short]
+        if cap.counts_calls:
+            self._keep_in_mind(taking.accounts[short])
+        alike = zip(taking.accounts, caps, strict=True)
+        left = min(account.worth for account, other in alike if other.counts_calls == cap.counts_calls)
         raise CapReached(
             price=wanted, left=Money(max(0, left), wanted.currency), cap=cap, resets_ms=cap.resets_ms(now_ms)
         )
@@ -236,7 +270,8 @@ class Caps:
             more = cap.amount.micros - line.limit
             if line.since_ms >= cap.since_ms or not more:
                 return
-            ref, since = f"{key[0]}:{line.changes + 1}", str(cap.since_ms)
+            name = f"{key[0]}:{key[1]}" if cap.counts_calls else key[0]
+            ref, since = f"{name}:{line.changes + 1}", str(cap.since_ms)
             amount = Money(abs(more), key[1])
             if more > 0:
                 new = await self._keeper.credit(Credit(ref, key[0], amount, "cap", since))
@@ -250,25 +285,27 @@ class Caps:
 class _Taking:
     """A decision under way: what it has taken of which balances. None of it is parted with before it is made."""
 
-    def __init__(self, micros: int) -> None:
-        self._micros = micros
+    def __init__(self) -> None:
         self.sure = True
         self.accounts: list[Account] = []
+        self._wanted: list[int] = []
         self._taken: list[int] = []
 
-    async def take(self, keeper: "Keeper", account: Account) -> None:
+    async def take(self, keeper: "Keeper", account: Account, micros: int) -> None:
         """So much of an account that is pinned, or all there is."""
         self.accounts.append(account)
+        self._wanted.append(micros)
         self._taken.append(0)
         keeper.used(account)
         if self.short() not in (None, len(self._taken) - 1):
             return  # it is decided already
-        self._taken[-1], sure = await keeper.taken(account, self._micros)
+        self._taken[-1], sure = await keeper.taken(account, micros)
         self.sure = self.sure and sure
 
     def short(self) -> int | None:
         """The first that has not enough."""
-        return next((place for place, micros in enumerate(self._taken) if micros < self._micros), None)
+        both = zip(self._taken, self._wanted, strict=True)
+        return next((place for place, (taken, wanted) in enumerate(both) if taken < wanted), None)
 
     def give_back(self) -> None:
         for account, micros in zip(self.accounts, self._taken, strict=True):

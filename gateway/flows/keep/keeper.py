@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from gateway.core.caps import Cap, is_cap
 from gateway.core.ids import RequestId
 from gateway.core.ledger import (
-    CAP_TARIFF,
     Balance,
     Charge,
     Committed,
@@ -140,8 +139,8 @@ class Keeper(Drawing):
                     account.available -= micros
         else:
             self._stored_started = min(tail.first - 1, self._started())
-        capped = self._tariffs.get(CAP_TARIFF)  # what a cap gets back is no money
-        given_away = [-record.micros for record in undo if record.tariff != capped]
+        capped = {number for tariff, number in self._tariffs.items() if not tariff.route}  # it is no money
+        given_away = [-record.micros for record in undo if record.tariff not in capped]
         return Recovered(len(given_away), sum(given_away))
 
     # --- requests -----------------------------------------------------------------------------------------------------
@@ -174,11 +173,12 @@ class Keeper(Drawing):
         hold = self._open[id.number] = Holding(found, micros, id, token, priced, self.answer_begun)
         return hold
 
-    async def start(self, hold: Hold, due: Money, durability: Durability) -> None:
-        if not due:
+    async def start(self, hold: Hold, due: Money, durability: Durability, *, counted: bool = False) -> None:
+        if not due and not counted:
             return
         if isinstance(hold, SplitHold | CappedHold):
-            gates = [self.record(part, share, durability) for part, share in hold.spread(due.micros) if share]
+            shares = hold.spread(due.micros, counted=counted)
+            gates = [self.record(part, share, durability) for part, share in shares if share]
             await asyncio.gather(*(gate for gate in gates if gate is not None))
         elif (gate := self.record(hold, due, durability)) is not None:
             await gate
@@ -256,9 +256,9 @@ class Keeper(Drawing):
             account.hold(micros)
         hold.ceiling += micros
 
-    def settle(self, hold: Hold, cost: Money) -> Money:
+    def settle(self, hold: Hold, cost: Money, *, counted: bool = False) -> Money:
         if isinstance(hold, CappedHold):
-            return self._caps.settle(hold, cost)
+            return self._caps.settle(hold, cost, counted=counted)
         if isinstance(hold, SplitHold):
             self._open.pop(hold.id.number, None)
             return self._wallets.settle(hold, cost)

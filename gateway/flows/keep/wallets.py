@@ -75,7 +75,7 @@ class SplitHold:
         for part in self.parts:
             part.started()
 
-    def spread(self, micros: int) -> Iterator[tuple[Holding, Money]]:
+    def spread(self, micros: int, *, counted: bool = False) -> Iterator[tuple[Holding, Money]]:
         """What each part pays of so much."""
         for part in self.parts:
             share = min(micros, part.ceiling)

@@ -187,6 +187,18 @@ class RetentionShape(Shape):
             "credit stay for ever.",
         ),
     ] = None
+    readings_days: Annotated[
+        Whole,
+        Field(
+            ge=0,
+            le=36_500,
+            description="For how many days it stays on record what meters read of requests with a price by use, for "
+            "`gateway prices replay`: numbers, never a body. 0: nothing is recorded.",
+        ),
+    ] = 30
+    readings_max: Annotated[
+        Whole, Field(ge=1, le=10**9, description="Of how many requests at most; the oldest go first.")
+    ] = 1_000_000
 
 
 class LogShape(Shape):

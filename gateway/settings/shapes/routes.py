@@ -128,6 +128,46 @@ class MeteredPriceShape(Shape):
     ] = "maximum"
 
 
+def _kind_of_step(value: object) -> str:
+    return METERED if isinstance(value, dict | MeteredPriceShape) else FLAT
+
+
+FLAT, METERED, STEPPED = "flat price", "metered price", "stepped price"
+
+
+PriceOfStep = Annotated[
+    Annotated[PriceText, Tag(FLAT)] | Annotated[MeteredPriceShape, Tag(METERED)], Discriminator(_kind_of_step)
+]
+
+
+class StepShape(Shape):
+    price: Annotated[PriceOfStep, Field(description="What a call of this step costs, as a price without steps.")]
+    up_to: Annotated[
+        Whole | None,
+        Otherwise("all that follow; only of the last step"),
+        Field(ge=1, le=10**12, description="The last call of a period that is of this step."),
+    ] = None
+
+
+class SteppedPriceShape(Shape):
+    period: Annotated[
+        Literal["day", "week", "month"],
+        Field(
+            description="With `steps`: in what a caller's calls are counted, by the calendar of `caps.time_zone`; "
+            "weeks begin on a Monday."
+        ),
+    ]
+    steps: Annotated[
+        list[StepShape],
+        Field(
+            min_length=1,
+            max_length=16,
+            description="Prices by how many calls an account has made in the period. Counted are those that are "
+            "charged; free ones are for accounts that somebody paid into.",
+        ),
+    ]
+
+
 class LateShape(Shape):
     after: Annotated[DurationText, Field(description="How long the upstream may take until its answer begins.")]
     due: Annotated[PercentText, Field(description="The part of its price that a later answer costs.")] = "free"
@@ -153,14 +193,15 @@ class ChargeShape(Shape):
 
 
 def _kind_of_price(value: object) -> str:
-    return METERED if isinstance(value, dict | MeteredPriceShape) else FLAT
-
-
-FLAT, METERED = "flat price", "metered price"
+    is_stepped = isinstance(value, SteppedPriceShape) or (isinstance(value, dict) and "steps" in value)
+    return STEPPED if is_stepped else _kind_of_step(value)
 
 
 PriceOfRoute = Annotated[
-    Annotated[PriceText, Tag(FLAT)] | Annotated[MeteredPriceShape, Tag(METERED)], Discriminator(_kind_of_price)
+    Annotated[PriceText, Tag(FLAT)]
+    | Annotated[MeteredPriceShape, Tag(METERED)]
+    | Annotated[SteppedPriceShape, Tag(STEPPED)],
+    Discriminator(_kind_of_price),
 ]
 
 

@@ -7,11 +7,19 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from gateway.core.money import Money
+from gateway.core.routes import Route
 
 
 def moment(at_ms: int, form: str = "%Y-%m-%d") -> str:
     """A time in UTC as people read it."""
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime(form)
+
+
+def costs(route: Route) -> str:
+    """What a route costs, for people."""
+    if route.price.free:
+        return "free"
+    return route.costs if route.steps or not route.price.flat else in_words(route.price.ceiling)
 
 
 def in_words(money: Money) -> str:
@@ -33,6 +41,7 @@ class Templates:
             lstrip_blocks=True,
         )
         self._environment.filters["money"] = in_words
+        self._environment.filters["costs"] = costs
         self._environment.filters["moment"] = moment
         self._environment.filters["micros"] = lambda micros, currency: in_words(Money(micros, currency))
 

@@ -230,7 +230,8 @@ class _Audit:
         for line in notes.splitlines():
             self._note(chain, at, json.loads(line))
         tariffs = self._tariffs.items()
-        caps = {id for (keeper, id), noted in tariffs if keeper == chain.keeper and noted.get("route") == ""}
+        ours = {id: noted for (keeper, id), noted in tariffs if keeper == chain.keeper}
+        caps = {id: str(noted.get("price")) for id, noted in ours.items() if noted.get("route") == ""}
         if caps and len(payload) % _RECORD.size == 0:
             for what in miscounted(_RECORD.iter_unpack(payload), caps):
                 self._find("batch", at, None, what)
