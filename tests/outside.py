@@ -53,6 +53,8 @@ class Outside:
     """Reached, by cursor; and `go` lets it go on."""
     let_go: asyncio.Event = field(default_factory=asyncio.Event)
     stop_at: str | None = None
+    asked_token: asyncio.Event = field(default_factory=asyncio.Event)
+    """While it is `slow`, somebody has asked for tokens."""
 
     def settings(self, **more: Any) -> dict[str, Any]:
         own: dict[str, Any] = {"name": self.preset or "own", "client_id": CLIENT, "client_secret": SECRET}
@@ -89,6 +91,7 @@ class Outside:
 
     async def token(self, request: web.Request) -> web.StreamResponse:
         if self.trouble == "slow":
+            self.asked_token.set()
             await self.let_go.wait()
         if self.trouble == "huge":
             return web.Response(text="{" + " " * 100_000 + "}")

@@ -1,16 +1,28 @@
 """What is done for people who signed in: their tokens are kept fresh and lent, and what is theirs is read, once."""
 
 import asyncio
-from contextlib import closing
+import json
+import sqlite3
+import time
+from contextlib import AsyncExitStack, closing
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from gateway.core.jobs import GIVEN_UP_MS
+from gateway.core.keyring import Keyring
+from gateway.core.refusals import SignInUnavailable
+from gateway.core.secrets import Secret
+from gateway.core.sign_ins import Provider
+from gateway.flows.lend_tokens import LendTokens
 from gateway.flows.work import LEASE_MS, Work
+from tests.gateway_process import running
 from tests.outside import outside
-from tests.stories.test_signing_in import Browser, Shop, shop
+from tests.ports import own_port
+from tests.stories.test_signing_in import COOKIE, Browser, Shop, shop
 
 SYNC = {"sync": True}
 
@@ -206,6 +218,136 @@ async def test_a_token_is_renewed_before_it_ends_once_for_all_who_ask(tmp_path: 
         said = await asyncio.gather(*(told_upstream(browser, "/free/x") for _ in range(10)))
         [access] = {one["x-amz-access-token"] for one in said}
         assert (here.who.renewals, access in before) == (1, False)
+
+
+async def person(here: Shop) -> tuple[LendTokens, str, Provider]:
+    """Whoever signed in, and another process that lends their tokens."""
+    gateway = here.stage.gateway
+    lending = gateway.identity.lending
+    other = LendTokens(
+        vault=lending.people,
+        calls=lending.calls,
+        discover=lending.discover,
+        keyring=gateway.keyring,
+        clock=gateway.clock,
+        randomness=gateway.randomness,
+        report=lambda *_, **__: None,
+        now=time.monotonic,
+    )
+    with closing(here.records) as records:
+        [(user,)] = records.execute("SELECT id FROM users")
+    return other, user, lending.settings.providers["amazon"]
+
+
+async def test_two_processes_renew_a_token_once(tmp_path: Path) -> None:
+    async with shop(tmp_path) as here:
+        here.who.seconds = 59
+        await here.browser().sign_in()
+        here.who.seconds = 3600
+        other, user, amazon = await person(here)
+        lend = here.stage.gateway.identity.lending.lend
+        found = await asyncio.gather(*(one.access(user, amazon) for one in (lend, other) * 5))
+        assert len({one.reveal() for one in found}) == 1
+        assert found[0].reveal() in here.who.access
+        assert here.who.renewals == 1
+
+
+async def test_what_was_renewed_is_kept_when_who_asked_has_left(tmp_path: Path) -> None:
+    async with shop(tmp_path) as here:
+        await here.browser().sign_in()
+        lend, user, amazon = await person(here)
+        here.who.trouble = "slow"
+        asked = asyncio.create_task(lend.access(user, amazon, fresh=True))
+        await here.who.asked_token.wait()
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        here.who.trouble = None
+        here.who.let_go.set()
+        await lend.close()
+        assert (await lend.access(user, amazon)).reveal() in here.who.access
+        assert here.who.renewals == 1
+
+
+async def test_a_provider_in_trouble_takes_no_consent_away(tmp_path: Path) -> None:
+    async with shop(tmp_path) as here:
+        await here.browser().sign_in()
+        lend, user, amazon = await person(here)
+        for trouble in ("error", "huge", "junk", "redirect"):
+            here.who.trouble = trouble
+            with closing(here.records) as records, records:
+                records.execute("UPDATE oauth_tokens SET held = 0")
+            with pytest.raises(SignInUnavailable):
+                await lend.access(user, amazon, fresh=True)
+        assert (await lend.access(user, amazon)).reveal() in here.who.access
+
+
+async def test_a_key_that_sealed_tokens_goes_when_they_are_sealed_anew(tmp_path: Path) -> None:
+    async with shop(tmp_path, **INJECTING) as here:
+        browser = here.browser()
+        await browser.sign_in()
+        stage = here.stage
+        secrets = stage.settings.secrets
+        both = replace(secrets, sealing_keys=(Secret("n" * 40), *secrets.sealing_keys))
+        await stage.stop_gateway()
+        await stage.start_gateway(replace(stage.settings, secrets=both))
+        await told_upstream(browser, "/free/x")
+        old = Keyring(secrets.sealing_keys).newest.id
+        lending = stage.gateway.identity.lending
+        before = (await stage.gateway.records.key_roll.use("sealing_key")).events[old]
+        assert await lending.people.reseal(old, Keyring(both.sealing_keys), stage.gateway.randomness, count=9) == 2
+        assert (await stage.gateway.records.key_roll.use("sealing_key")).events[old] == before - 2
+        newest = replace(secrets, sealing_keys=both.sealing_keys[:1])
+        await stage.stop_gateway()
+        await stage.start_gateway(replace(stage.settings, secrets=newest))
+        assert await browser.account() is None, "its session was signed with the key that is gone"
+        await browser.sign_in()
+        await told_upstream(browser, "/free/x")
+        _, page, _ = await browser.get("/-/wallet/sessions")
+        assert "ann@example.com" in page
+
+
+async def test_killed_in_mid_job_it_goes_on_and_a_session_ends_on_every_worker(tmp_path: Path) -> None:
+    async with outside("amazon") as who, AsyncExitStack() as opened:
+        port, admin = own_port(), own_port()
+        config = {
+            "listen": f"127.0.0.1:{port}", "admin": f"127.0.0.1:{admin}", "workers": 2,
+            "store": f"sqlite:{tmp_path}/gateway.db",
+            "sign_in": {"providers": [who.settings(sync=who.sync())], "private_addresses": True},
+        }  # fmt: skip
+        (tmp_path / "gateway.yaml").write_text(json.dumps(config))
+        reached = who.at_page.setdefault("3", asyncio.Event())
+        who.stop_at = "3"
+        browser = Browser(SimpleNamespace(url=f"http://127.0.0.1:{port}"))  # type: ignore[arg-type]
+        opened.push_async_callback(browser.session.close)
+        async with running(tmp_path / "gateway.yaml") as process:
+            await browser.sign_in()
+            await reached.wait()
+            await process.kill()
+        who.stop_at = None
+        who.let_go.set()
+        with closing(sqlite3.connect(tmp_path / "gateway.records.db", timeout=5)) as records, records:
+            assert records.execute("SELECT state, progress FROM sync_jobs").fetchall() == [
+                ("running", '{"pages": 3, "items": 3, "cursor": "3"}')
+            ]
+            records.execute("UPDATE sync_jobs SET due = 0")  # its lease is over
+        async with running(tmp_path / "gateway.yaml"):
+            job = await job_of(browser)
+            async with asyncio.timeout(60):
+                while job["state"] != "done":
+                    await asyncio.sleep(0.05)
+                    job = await job_of(browser)
+            assert job["progress"] == {"pages": 5, "items": 5}
+            assert who.asked_pages == ["0", "1", "2", "3", "3", "4"]
+            mark, kept = await browser.mark(), str(browser.cookie())
+            many = [Browser(browser.stage) for _ in range(8)]  # each a connection of its own, on either worker
+            for one in many:
+                opened.push_async_callback(one.session.close)
+                one.plant({COOKIE: kept})
+                assert await one.account() is not None
+            await browser.post("/-/auth/logout", mark=mark)
+            async with asyncio.timeout(30):
+                while [await one.account() for one in many] != [None] * 8:
+                    await asyncio.sleep(0.05)
 
 
 async def test_what_is_taken_back_is_gone_at_the_provider_too(tmp_path: Path) -> None:
