@@ -165,7 +165,7 @@ class Outside:
             self.at_page.setdefault(at, asyncio.Event()).set()
             await self.let_go.wait()
         if self.page_statuses:
-            return web.Response(status=self.page_statuses.pop(0), headers={"Retry-After": "7"})
+            return web.Response(status=self.page_statuses.pop(0), headers={"Retry-After": "30"})
         number = int(at)
         payload: dict[str, Any] = {"orders": self.pages[number]}
         if number + 1 < len(self.pages):

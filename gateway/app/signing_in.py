@@ -26,7 +26,7 @@ from gateway.flows.rounds import Rounds
 from gateway.flows.sign_in import FIRST_SYNC, SignIn
 from gateway.flows.stay import Stays
 from gateway.flows.synchronise import Synchronise
-from gateway.flows.work import ROUND_SECONDS, Work
+from gateway.flows.work import AT_ONCE, ROUND_SECONDS, Work
 from gateway.ports import Clock, Randomness
 from gateway.settings import Settings
 from gateway.web.front import Sparing
@@ -140,10 +140,8 @@ class SigningIn:
     async def open(self) -> None:
         """Begin; the records are open."""
         if self._first and self.lending.settings.providers:
-            for one in (
-                Rounds(self.work.now, every_seconds=ROUND_SECONDS, name="jobs"),
-                Rounds(self.drop_old, every_seconds=_OLD_SECONDS, name="sessions that are over"),
-            ):
+            at_work = [Rounds(self.work.now, every_seconds=ROUND_SECONDS, name="jobs") for _ in range(AT_ONCE)]
+            for one in (*at_work, Rounds(self.drop_old, every_seconds=_OLD_SECONDS, name="sessions that are over")):
                 self._opened.push_async_callback(one.close)
                 one.open()
 

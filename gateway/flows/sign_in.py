@@ -159,7 +159,7 @@ class SignIn:
         if "error" in said:
             raise SignInRefused("it was not allowed at the provider")
         code = said.get("code" if provider.application_id is None else "spapi_oauth_code", "")
-        if not 0 < len(code) <= _CODE_CHARACTERS_MAX:
+        if not 0 < len(code) <= _CODE_CHARACTERS_MAX or not (code.isascii() and code.isprintable()):
             raise SignInRefused("the provider sent no code")
         if away.user != user and provider.kind == "consent":
             raise SignInRefused("somebody else is signed in by now")
@@ -182,7 +182,7 @@ class SignIn:
         away, now_ms = Away.opened(self._keyring, cookie), self._clock.now_ms()
         if away is None or away.provider != name or not 0 <= away.until - now_ms / 1000 <= AWAY_SECONDS:
             raise SignInRefused("it was not begun in this browser, or too long ago")
-        if not hmac.compare_digest(away.state.encode(), said.get("state", "").encode()):
+        if not _is_same(said.get("state", ""), away.state):
             raise SignInRefused("it was not begun here")
         digest = self._peppers.digest(f"way back {away.state}")
         if not await self._people.use_once(digest, until_ms=(away.until + AWAY_SECONDS) * 1000):
@@ -246,7 +246,7 @@ class SignIn:
             several = isinstance(claims.get("aud"), list) and len(claims["aud"]) > 1
             if claims.get("azp", None if several else provider.client_id) != provider.client_id:
                 raise NotAccepted("its azp is another")
-            if not hmac.compare_digest(str(claims.get("nonce", "")).encode(), away.nonce.encode()):
+            if not _is_same(str(claims.get("nonce", "")), away.nonce):
                 raise NotAccepted("its nonce is another")
         except NotAccepted as refused:
             self._report("an ID token was refused", provider=provider.name, why=str(refused))
@@ -360,3 +360,7 @@ class SignIn:
         except NoReply as failed:
             self._report("a provider did not answer", provider=provider.name, why=str(failed))
             raise SignInUnavailable() from None
+
+
+def _is_same(said: str, meant: str) -> bool:
+    return hmac.compare_digest(said.encode("utf-8", "surrogatepass"), meant.encode())

@@ -7,7 +7,6 @@ fails is tried again after twice as long each time, for three days, and then is 
 person themselves with a new sign-in, has it tried anew.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -17,7 +16,8 @@ from gateway.ports import Clock, Jobs
 
 LEASE_MS = 60_000
 ROUND_SECONDS = 1.0
-_AT_ONCE = 4
+AT_ONCE = 4
+"""So many of a process are at it, so that a long job keeps none waiting."""
 
 Note = Callable[[Mapping[str, Any]], Awaitable[None]]
 Kind = Callable[[Job, Note], Awaitable[None]]
@@ -29,7 +29,7 @@ class Lost(Exception):
 
 
 class Work:
-    """Does the jobs of one process, a few at a time."""
+    """Does the jobs of one process."""
 
     def __init__(self, jobs: Jobs, kinds: Mapping[str, Kind], *, clock: Clock, report: Callable[..., None]) -> None:
         self._jobs = jobs
@@ -38,10 +38,7 @@ class Work:
         self._report = report
 
     async def now(self) -> None:
-        """All that is due. Raises RecordsUnavailable."""
-        await asyncio.gather(*(self._drain() for _ in range(_AT_ONCE)))
-
-    async def _drain(self) -> None:
+        """All that is due, one after another; several may be at it. Raises RecordsUnavailable."""
         while (job := await self._jobs.take_job(now_ms=self._clock.now_ms(), lease_ms=LEASE_MS)) is not None:
             await self._do(job)
 

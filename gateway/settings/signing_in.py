@@ -107,8 +107,7 @@ def closed(route: Route, shape: SignInShape) -> Route:
     if route.inject is None:
         return route
     [provider] = [_provider(one) for one in shape.providers if one.name == route.inject]
-    asked = replace(route.request_fields, remove=route.request_fields.remove | {provider.header.lower()})
-    return _everywhere(route, asked.remove)
+    return _everywhere(route, route.request_fields.remove | {provider.header.lower()})
 
 
 def _everywhere(route: Route, removed: frozenset[str]) -> Route:

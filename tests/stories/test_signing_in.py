@@ -1,5 +1,6 @@
 """People sign in through an outside provider: they keep their wallet, find it again, and nobody takes their place."""
 
+import asyncio
 import json
 import re
 import sqlite3
@@ -19,6 +20,7 @@ from gateway.core.keyring import Keyring
 from tests.callers import BROWSER, audited, pay
 from tests.forms import FORMS, staged
 from tests.outside import CLIENT, Outside, outside
+from tests.postgres_server import Server
 from tests.providers import pem, rsa_key, segment
 from tests.stories.test_signed_in_elsewhere import hs256
 
@@ -33,8 +35,8 @@ class Browser:
         self.stage = stage
         self.session = ClientSession(cookie_jar=CookieJar(unsafe=True))
 
-    async def get(self, path: str, **rest: Any) -> tuple[int, str, ClientResponse]:
-        url = path if "://" in path else self.stage.url + path
+    async def get(self, path: str | URL, **rest: Any) -> tuple[int, str, ClientResponse]:
+        url = path if isinstance(path, URL) or "://" in path else self.stage.url + path
         async with self.session.get(url, headers=BROWSER, allow_redirects=False, **rest) as answer:
             return answer.status, await answer.text(), answer
 
@@ -175,6 +177,22 @@ async def test_a_wallet_of_somebody_who_signed_in_never_goes_to_somebody_else(tm
         assert await other.account() == anns
 
 
+async def test_an_older_token_of_somebodys_wallet_takes_nobody_into_it(tmp_path: Path) -> None:
+    async with shop(tmp_path) as here:
+        ann, bob = here.browser(), here.browser()
+        _, page, _ = await ann.get("/forecast/oslo")
+        await pay(here.stage, re.findall(r'href="([^"]+client_reference_id[^"]+)"', page)[0].replace("&amp;", "&"))
+        older = str(ann.cookie())
+        await ann.sign_in()
+        bob.plant({COOKIE: older})
+        assert await bob.account() == await ann.account(), "the token itself is as good as before"
+        here.who.person = {"user_id": "amzn1.account.BOB"}
+        await bob.sign_in()
+        assert await bob.account() not in (None, await ann.account())
+        status, _, answer = await ann.get("/forecast/oslo")
+        assert (status, answer.headers["Gateway-Balance"]) == (200, "4.75 usd")
+
+
 async def test_nothing_of_a_person_is_at_rest_in_clear(tmp_path: Path) -> None:
     async with shop(tmp_path) as here:
         browser = here.browser()
@@ -231,6 +249,17 @@ async def test_a_way_back_counts_once_in_its_browser_with_its_state(tmp_path: Pa
         other_code = parse_qs(urlsplit(await here.browser().out()).query)["code"][0]
         status, text, _ = await browser.get(changed(back, code=other_code))
         assert (status, "did not take the code" in refused(text)) == (400, True), "PKCE: a code of another's way out"
+
+
+@pytest.mark.parametrize("code", ["%ff%fe", "%00", "%ed%a0%80", "a%0d%0ab", ""])
+async def test_junk_for_a_code_is_refused(code: str, tmp_path: Path) -> None:
+    async with shop(tmp_path) as here:
+        browser = here.browser()
+        back = re.sub(r"code=[^&]*", f"code={code}", await browser.out())
+        status, _, answer = await browser.get(URL(back, encoded=True))
+        assert (status, answer.headers["Gateway-Error"]) == (400, "sign_in_refused")
+        status, _, _ = await browser.get(URL(re.sub(r"state=[^&]*", "state=%ff", await browser.out()), encoded=True))
+        assert status == 400
 
 
 async def test_a_code_that_was_used_is_none(tmp_path: Path) -> None:
@@ -445,3 +474,25 @@ async def test_a_session_ends_when_nobody_is_there_and_in_any_case(tmp_path: Pat
         assert browser.cookie() not in (None, stale), "who is here is not idle"
         status, _, answer = await browser.post("/-/auth/refresh")
         assert (status, COOKIE in answer.cookies) == (204, True)
+
+
+async def test_one_address_comes_back_so_often_at_most(tmp_path: Path) -> None:
+    async with shop(tmp_path) as here:
+        browser = here.browser()
+        codes = [(await browser.get("/-/auth/amazon/callback?state=x&code=y"))[0] for _ in range(21)]
+        assert codes == [400] * 20 + [429]
+        assert (await browser.get("/-/auth/nobody/start"))[0] == 404
+
+
+async def test_somebody_signs_in_where_hosts_share_a_database(tmp_path: Path, postgres: Server) -> None:
+    async with shop(tmp_path, provider={"sync": True}, store=await postgres.schema()) as here:
+        first, second = here.browser(), here.browser()
+        await first.sign_in()
+        await second.sign_in()
+        assert await first.account() == await second.account() is not None
+        async with asyncio.timeout(60):
+            while (await first.api("/-/api/v1/jobs"))[1]["jobs"][0]["state"] != "done":
+                await asyncio.sleep(0.05)
+        assert here.who.asked_pages == ["0", "1", "2", "3", "4"]
+        await first.post("/-/auth/logout-everywhere", mark=await first.mark())
+        assert await second.account() is None
