@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from gateway.core.idempotency import Claim
+from gateway.core.trail import Act
 
 
 class FakeClock:
@@ -19,6 +20,16 @@ class FakeClock:
 
     def pass_seconds(self, seconds: float) -> None:
         self.ms += int(seconds * 1000)
+
+
+class Trail:
+    """Implements `ports.Witnesses`; what was written is looked at."""
+
+    def __init__(self) -> None:
+        self.acts: list[Act] = []
+
+    async def write(self, act: Act) -> None:
+        self.acts.append(act)
 
 
 class SeededRandomness:

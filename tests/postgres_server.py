@@ -149,7 +149,7 @@ def running() -> Iterator[Server]:
         server.start()
         yield server
     finally:
-        server.stop()
+        server.stop(how=signal.SIGQUIT)  # nothing of it is needed any more, so nothing is written out
         shutil.rmtree(folder, ignore_errors=True)
 
 

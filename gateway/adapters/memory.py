@@ -29,6 +29,7 @@ from gateway.core.plans import Subscription
 from gateway.core.purses import PLAIN, purse_named
 from gateway.core.reversals import Credited, Move, Notice
 from gateway.core.rotation import Holder, KeyKind, KeyUse
+from gateway.core.trail import Step
 from gateway.ports import Alias, CreditLine, Freeze, FreezeBook, InboxEntry, InboxStatus, TokenRow
 
 
@@ -212,6 +213,7 @@ class MemoryRecords:
         self.pepper_ids: dict[bytes, str] = {}
         self.freeze_rows: list[tuple[Freeze, str | None]] = []
         self.key_roll, self.freezes = self, self
+        self.trail = MemoryTrail()
         self.caps = MemoryCapBook()
         self.ways_to_pay = MemoryWaysToPay(self)
         self.subscriptions = MemorySubscriptions()
@@ -631,3 +633,30 @@ class _StoredEvent:
 
     def entry(self) -> InboxEntry:
         return InboxEntry(self.event, self.status, self.received_ms, self.error)
+
+
+class MemoryTrail:
+    """Implements `ports.TrailBook`."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+
+    async def last_step(self) -> Step | None:
+        return self.steps[-1] if self.steps else None
+
+    async def add_step(self, step: Step, *, action: str, object: str) -> bool:
+        if step.number <= len(self.steps):
+            return False
+        self.steps.append(step)
+        return True
+
+    async def steps_after(self, number: int, *, count: int) -> Sequence[Step]:
+        return [step for step in self.steps if step.number > number][:count]
+
+    async def steps_before(
+        self, number: int, *, count: int, object: str | None = None, action: str | None = None
+    ) -> Sequence[Step]:
+        newest = [step for step in reversed(self.steps) if step.number < number]
+        return [step for step in newest if object in (None, step.act.object) and action in (None, step.act.action)][
+            :count
+        ]

@@ -20,7 +20,7 @@ class SystemRandomness:
 
 
 class SystemFile:
-    """Implements `ports.KeptFile`; readable by its owner only."""
+    """Implements `ports.KeptFile`; readable by its owner only. Its folder is made when it is first written."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -36,6 +36,7 @@ class SystemFile:
             return None
 
     def write(self, contents: bytes) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         beside = self._path.with_name(self._path.name + ".new")
         with os.fdopen(os.open(beside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
             file.write(contents)

@@ -17,7 +17,7 @@ from gateway.core.routes import RESERVED_PREFIXES
 from gateway.flows.follow import Aliases, FollowingDesk
 from gateway.flows.freeze import Freezes
 from gateway.flows.keep import Keeper
-from gateway.ports import Clock
+from gateway.ports import Clock, Witnesses
 from gateway.settings import Settings
 from gateway.web.amounts import ChoosePlace
 from gateway.web.answers import drop_what_was_invented
@@ -394,6 +394,7 @@ def admin_application(
     freezes: Freezes,
     clock: Clock,
     *,
+    witness: Witnesses,
     reload: Callable[[], Awaitable[dict[str, Any]]],
     restart: Callable[[], Awaitable[dict[str, Any]]],
     totals: Callable[[], Totals],
@@ -405,6 +406,7 @@ def admin_application(
         ledger=FollowingDesk(ledger, aliases),
         aliases=aliases,
         freezes=freezes,
+        witness=witness,
         ledger_stuck=lambda: ledger.stuck,
         operator_token=settings.secrets.operator_token,
         currency=settings.currency,

@@ -25,7 +25,7 @@ from gateway.adapters.system import SystemClock, SystemRandomness
 from gateway.app.addresses import OLDER_PATH, Addresses
 from gateway.app.identity import Identity
 from gateway.app.paying import Paying
-from gateway.app.stores import credit_lines, keeper, records, shared_limits, statement_books
+from gateway.app.stores import credit_lines, keeper, records, shared_limits, statement_books, witness
 from gateway.app.tokens import hand_out
 from gateway.app.upkeep import Upkeep
 from gateway.core import compat
@@ -33,14 +33,15 @@ from gateway.core.ids import RequestId, RequestNumbers
 from gateway.core.keyring import Keyring
 from gateway.core.limits import Limiter
 from gateway.core.places import Places
-from gateway.core.refusals import GatewayBusy
+from gateway.core.refusals import GatewayBusy, RecordsUnavailable
 from gateway.flows.admit import Admit
 from gateway.flows.keep import Keeper, Pace, Recovered
+from gateway.flows.note_prices import NotePrices
 from gateway.flows.once import RENEW_SECONDS, Bounds, Once
 from gateway.flows.rounds import Rounds
 from gateway.flows.serve import Serve
 from gateway.flows.statement import LookBack
-from gateway.ports import RateLimits, Served
+from gateway.ports import RateLimits, Served, StoreFailed
 from gateway.relay.lending import Borrower
 from gateway.relay.listener import Relay
 from gateway.settings import Settings, load
@@ -75,6 +76,8 @@ class Gateway:
         self.randomness = SystemRandomness()
         self.keyring = Keyring(settings.secrets.sealing_keys)
         self.records = records(settings, self.keyring, self.randomness)
+        self.witness = witness(settings, self.keyring, self.records, self.clock, report)
+        self.note_prices = NotePrices(book=self.records.trail, witness=self.witness, first=slot == 0)
         self.ledger = self._ledger(line)
         self.limiter = Limiter(settings.limits.subjects_max)
         self.limits = self._limits(line)
@@ -88,6 +91,7 @@ class Gateway:
             line=line,
             slot=slot,
             limits=self.limits,
+            witness=self.witness,
         )
         self.hand_out = hand_out(
             settings,
@@ -100,6 +104,8 @@ class Gateway:
             routes=lambda: {route.name for route in self.serve.routes.routes},
             clock=self.clock,
             randomness=self.randomness,
+            witness=self.witness,
+            origin="api",
         )
         self.paying = Paying(
             settings,
@@ -276,6 +282,7 @@ class Gateway:
         self.recovered = await self.ledger.open()  # first: its lock keeps a second gateway away from all files
         self._opened.push_async_callback(self.records.close)
         await self.records.open()
+        self._opened.push_async_callback(self.witness.close)
         renewing = Rounds(self.once.renew, every_seconds=RENEW_SECONDS, name="idempotency claims")
         renewing.open()
         self._opened.push_async_callback(renewing.close)
@@ -286,6 +293,10 @@ class Gateway:
         await self.upkeep.open()
         self._opened.push_async_callback(self.paying.close)
         await self.paying.open()
+        try:
+            await self.note_prices.begin(self.settings.routes.routes)
+        except RecordsUnavailable as unavailable:
+            raise StoreFailed("the trail cannot be written") from unavailable
         self._opened.push_async_callback(self.identity.signing_in.leave)
         await self.identity.signing_in.open()
 

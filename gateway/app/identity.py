@@ -22,7 +22,7 @@ from gateway.flows.learn_keys import LearnKeys
 from gateway.flows.mask_address import MaskAddress
 from gateway.flows.rotate import CallIn
 from gateway.flows.vouch import Vouch
-from gateway.ports import Clock, Randomness, RateLimits
+from gateway.ports import Clock, Randomness, RateLimits, Witnesses
 from gateway.settings import Settings
 from gateway.web.cookies import Cookies
 from gateway.web.front import Sparing
@@ -46,9 +46,11 @@ class Identity:
         line: Line | None,
         slot: int,
         limits: RateLimits,
+        witness: Witnesses,
     ) -> None:
         self.guesses = CountGuesses(limits=limits, rate=settings.limits.failed_credentials, clock=clock, report=report)
         self.keyring = keyring
+        self.witness = witness
         self.peppers = Peppers(settings.secrets.peppers)
         self.cookies = Cookies(
             name=settings.tokens.cookie,
@@ -58,8 +60,9 @@ class Identity:
             also_read=(compat.COOKIE,) if "stripeflare" in settings.compat else (),
         )
         self.aliases = Aliases(book=records.aliases, clock=clock, report=report)
-        self.freezes = Freezes(book=records.freezes, clock=clock, report=report, root=self.aliases.root)
-        self.caps = AccountCaps(book=records.caps, clock=clock, zone=settings.caps.time_zone, root=self.aliases.root)
+        root = self.aliases.root
+        self.freezes = Freezes(book=records.freezes, clock=clock, report=report, root=root, witness=witness)
+        self.caps = AccountCaps(book=records.caps, clock=clock, zone=settings.caps.time_zone, root=root)
         self.plans = FollowPlans(book=records.subscriptions, roots=self.aliases, plans=settings.plans)
         self.documents = HttpDocuments(private=settings.identity.private_addresses)
         self.keys = {

@@ -22,7 +22,7 @@ from gateway.app.addresses import admin_application
 from gateway.app.channel import ToParent, Word
 from gateway.app.gateway import Gateway
 from gateway.app.running import Running, front, refused
-from gateway.app.stores import keeper, records
+from gateway.app.stores import keeper, records, witness
 from gateway.core.ids import RequestId, RequestNumbers
 from gateway.core.keyring import Keyring
 from gateway.core.limits import Limiter
@@ -146,6 +146,7 @@ class KeeperMember(Member):
         self._aliases = Aliases(book=self._records.aliases, clock=self._clock, report=post.report)
         root = self._aliases.root
         self._freezes = Freezes(book=self._records.freezes, clock=self._clock, report=post.report, root=root)
+        self._witness = witness(post.settings, self._keyring, self._records, self._clock, post.report)
 
     async def take_up(self, settings: Settings) -> dict[str, Any]:
         """Only keys: they sign the books."""
@@ -176,6 +177,7 @@ class KeeperMember(Member):
                     self._aliases,
                     self._freezes,
                     self._clock,
+                    witness=self._witness,
                     reload=lambda: self._ask("reload"),
                     restart=lambda: self._ask("restart"),
                     totals=lambda: self._totals,
@@ -189,6 +191,7 @@ class KeeperMember(Member):
             await admin.cleanup()
         finally:
             await counter.close()
+            await self._witness.close()
             await self._records.close()
             await ledger.close()
         self.parent.close()

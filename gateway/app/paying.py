@@ -194,6 +194,7 @@ class Paying:
             clock=self._clock,
             randomness=self._randomness,
             report=self._report,
+            witness=self._identity.witness,
         )
 
     def _letters(self) -> WriteLetters | None:

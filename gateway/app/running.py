@@ -63,6 +63,7 @@ class Running:
                 self.gateway.identity.aliases,
                 self.gateway.identity.freezes,
                 self.gateway.clock,
+                witness=self.gateway.witness,
                 reload=self.reload,
                 restart=_no_restart,
                 totals=self._totals,
@@ -107,6 +108,11 @@ class Running:
 
     async def apply(self, settings: Settings) -> dict[str, Any]:
         """Serve by these routes, upstreams and keys from now on; what has changed."""
+        before, after = self.gateway.serve.routes.routes, settings.routes.routes
+        try:
+            await self.gateway.note_prices.changed(before, after)
+        except RecordsUnavailable:
+            self.gateway.report("trail", problem="it cannot be written, so it does not say that prices have changed")
         outcome = self.gateway.reload(settings)
         with suppress(RecordsUnavailable):
             await self.gateway.identity.call_in.now()

@@ -19,6 +19,7 @@ from gateway.core.secrets import Secret
 from gateway.flows.identify import Callers
 from gateway.flows.keep import Keeper, Pace
 from gateway.flows.maintain import Housekept, Maintain
+from gateway.flows.witness import Witness
 from gateway.ports import Clock, Randomness, RateLimits, StatementBooks, StoreFailed
 from gateway.settings import Settings
 
@@ -136,6 +137,19 @@ def records(settings: Settings, keyring: Keyring, randomness: Randomness) -> "Re
 
     share = max(1, CONNECTIONS_MAX // settings.workers)
     return PostgresRecords(address, keyring=keyring, randomness=randomness, connections_max=share)
+
+
+def witness(
+    settings: Settings, keyring: Keyring, records: "Records", clock: Clock, report: Callable[..., None]
+) -> Witness:
+    """Who writes down what is done, beside these records."""
+    head = SystemFile(trail_head_path(settings))
+    return Witness(book=records.trail, keyring=keyring, head=head, host=settings.host_name, clock=clock, report=report)
+
+
+def trail_head_path(settings: Settings) -> Path:
+    """Where this host keeps the head of the trail: beside its secrets, out of reach of who writes the records."""
+    return settings.secrets_path.with_name(f"{settings.host_name}.trail.head")
 
 
 def records_path(store_path: Path) -> Path:

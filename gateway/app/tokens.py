@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 from gateway.core.grant_wishes import Known
 from gateway.core.keyring import Keyring
 from gateway.core.tokens import Peppers, TokenMint
+from gateway.core.trail import Origin
 from gateway.flows.hand_out import HandOut
-from gateway.ports import Clock, ForgetsGrants, Randomness, Roots
+from gateway.ports import Clock, ForgetsGrants, Randomness, Roots, Witnesses
 from gateway.settings import Settings, forms
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ def hand_out(
     routes: Callable[[], Collection[str]],
     clock: Clock,
     randomness: Randomness,
+    witness: Witnesses,
+    origin: Origin,
 ) -> HandOut:
     """By these settings; `routes` are the names of those that there are by then."""
     return HandOut(
@@ -40,6 +43,8 @@ def hand_out(
         callers=callers,
         recorded=recorded,
         known=lambda: Known(forms.quota, routes(), settings.currency, clock.now_ms()),
+        witness=witness,
+        origin=origin,
         alive_max=settings.tokens.per_account_max,
         grace_ms=int(settings.tokens.rotation_grace_seconds * 1000),
     )

@@ -122,7 +122,7 @@ def demo(script: bool, data: Path | None, port: int) -> None:
     run_demo(script=script, data=data, port=port)
 
 
-@main.command()
+@main.group(invoke_without_command=True)
 @config_option
 @click.option("--store", type=click.Path(path_type=Path), default=None, help="Another ledger file, such as a copy.")
 @click.option(
@@ -136,15 +136,51 @@ def demo(script: bool, data: Path | None, port: int) -> None:
 )
 @click.option("--accept-head", is_flag=True, help="Sign the books as they end now, after a loss that was understood.")
 @json_option
+@click.pass_context
 def audit(
-    config: Path, store: Path | None, head: Path | None, since: str | None, accept_head: bool, as_json: bool
+    context: click.Context,
+    config: Path,
+    store: Path | None,
+    head: Path | None,
+    since: str | None,
+    accept_head: bool,
+    as_json: bool,
 ) -> None:
-    """Prove from the files alone that the books are right. Reads only; works while the gateway runs."""
+    """Prove from the files alone that the books are right. Reads only; works while the gateway runs.
+
+    With LOG or VERIFY it is about the trail: what operators, holders and Stripe did besides spending.
+    """
+    if context.invoked_subcommand is not None:
+        return
     from gateway.cli.books import accept_books, audit_books
 
     if accept_head:
         accept_books(config, store)
     audit_books(config, store, head, since=since, as_json=as_json)
+
+
+@audit.command("log")
+@click.option("--of", "object", metavar="ID", default=None, help="What was done to this account, token, payment, key …")
+@click.option("--action", default=None, help="Only this, such as account.freeze.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="The newest so many.")
+@config_option
+@json_option
+def audit_log(object: str | None, action: str | None, limit: int, config: Path, as_json: bool) -> None:
+    """Who did what, when, why and by which door."""
+    from gateway.cli.trail import list_trail
+
+    list_trail(config, object=object, action=action, limit=limit, as_json=as_json)
+
+
+@audit.command("verify")
+@click.option("--head", type=click.Path(path_type=Path), default=None, help="Its head.  [default: beside the secrets]")
+@config_option
+@json_option
+def audit_verify(head: Path | None, config: Path, as_json: bool) -> None:
+    """Prove that nobody has changed, dropped, added or cut off an entry of the log. Exit code 1 if somebody has."""
+    from gateway.cli.trail import verify_trail
+
+    verify_trail(config, head, as_json=as_json)
 
 
 @main.group()

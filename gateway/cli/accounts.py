@@ -16,7 +16,7 @@ from gateway.adapters.system import SystemClock
 from gateway.cli.caps import CapStanding, standings
 from gateway.cli.hosts import balance_there
 from gateway.cli.payments import moment
-from gateway.cli.records import aliases_of, fail, opened, read_for, read_with_records, run, unheard
+from gateway.cli.records import aliases_of, fail, opened, read_for, read_with_records, run, unheard, write_down
 from gateway.cli.subscriptions import said, subscriptions_of, told
 from gateway.core.aliases import NOT_JOINED, Joined
 from gateway.core.money import Money
@@ -38,6 +38,8 @@ def freeze_account(config: Path, account: str, *, reason: str, frozen: bool, as_
         async with opened(settings) as here:
             aliases = await aliases_of(here)
             freezes = Freezes(book=here.freezes, clock=SystemClock(), report=unheard, root=aliases.root)
+            action = "account.freeze" if frozen else "account.unfreeze"
+            await write_down(settings, here, action, account, reason=reason)
             return await (freezes.freeze if frozen else freezes.unfreeze)(account, reason)
 
     changed = run(change())
@@ -70,6 +72,7 @@ def join_accounts(config: Path, account: str, into: str, *, reason: str, yes: bo
 
     async def join() -> str | None:
         async with opened(settings) as here:
+            await write_down(settings, here, "account.join", account, reason=reason, into=into)
             outcome = await (await aliases_of(here)).add(account, into, reason)
             return None if outcome == "joined" else outcome
 

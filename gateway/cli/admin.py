@@ -1,6 +1,7 @@
 """Asking the gateway that runs, by its admin listener."""
 
 import asyncio
+import getpass
 import json
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import click
 
 from gateway.cli.configuration import read
 from gateway.settings import Settings
+from gateway.web.status import OPERATOR_FIELD
 
 _ANSWER_SECONDS_MAX = 120  # a restart waits for each worker in turn
 
@@ -23,7 +25,7 @@ async def ask(settings: Settings, path: str, body: dict[str, Any]) -> tuple[int,
     url = f"http://[{host}]:{port}{path}" if ":" in host else f"http://{host}:{port}{path}"
     if settings.secrets.operator_token is None:
         _nobody(f"there is no operator token beside {settings.store_path}: no gateway has run there")
-    token = {"Authorization": f"Bearer {settings.secrets.operator_token.reveal()}"}
+    token = {"Authorization": f"Bearer {settings.secrets.operator_token.reveal()}", OPERATOR_FIELD: login()}
     try:
         async with (
             ClientSession(timeout=ClientTimeout(total=_ANSWER_SECONDS_MAX)) as session,
@@ -33,6 +35,14 @@ async def ask(settings: Settings, path: str, body: dict[str, Any]) -> tuple[int,
     except (ClientError, TimeoutError, ValueError) as error:
         _nobody(f"no gateway answers on {host}:{port} ({type(error).__name__})")
     return answer.status, content
+
+
+def login() -> str:
+    """Who types, by the system; empty if it does not know."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
 
 
 async def answers(settings: Settings) -> bool:

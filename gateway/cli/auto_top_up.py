@@ -9,6 +9,7 @@ import click
 from gateway.app.office import Office
 from gateway.cli.configuration import read
 from gateway.cli.payments import NoEntries, fail, moment, office, run
+from gateway.cli.records import write_down
 from gateway.core.auto_top_ups import DAY_MS, MONTH_MS, Rule
 from gateway.core.money import Money
 from gateway.web.by_hand import is_account
@@ -32,6 +33,7 @@ def _tell(config: Path, account: str, *, off: bool, as_json: bool) -> None:
     async def act() -> dict[str, Any]:
         async with office(settings, NoEntries()) as here:
             if off:
+                await write_down(settings, here.records, "auto_top_up.off", account)
                 await here.records.ways_to_pay.drop_rule(account, now_ms=here.clock.now_ms())
             return await _stands(here, account)
 

@@ -24,24 +24,24 @@ from gateway.adapters.sqlite.audit import AuditRefused, Report, Since, audit
 from gateway.adapters.sqlite.ledger import accept_head, read_available
 from gateway.adapters.system import SystemClock
 from gateway.app import HEAD_KEY_PURPOSE, ledger_store
-from gateway.app.stores import records_path
 from gateway.cli.admin import ask
 from gateway.cli.configuration import read
 from gateway.cli.hosts import accept_there, audit_database, balance_there, visiting_keeper
 from gateway.cli.progress import Progress
-from gateway.cli.records import opened
+from gateway.cli.records import Scribe, opened
 from gateway.core.caps import is_cap
 from gateway.core.ids import RequestId
 from gateway.core.keyring import Keyring
 from gateway.core.ledger import Credit, Reversal
 from gateway.core.money import Money, MoneySyntax, written
 from gateway.core.refusals import LedgerUnavailable, RecordsUnavailable
+from gateway.core.trail import Act
 from gateway.flows.follow import Aliases, FollowingDesk
 from gateway.flows.keep import Keeper
 from gateway.ports import Desk, RequestUnknown, StoreDamaged, StoreFailed, StoreLocked
 from gateway.settings import Settings
 from gateway.web.by_hand import credited, debited, manual_credit, manual_debit, read_reason
-from gateway.web.status import UNKNOWN, refunded
+from gateway.web.status import UNKNOWN, entry_facts, refunded
 
 if TYPE_CHECKING:  # an extra
     from gateway.adapters.postgres.audit import Report as DatabaseReport
@@ -220,7 +220,13 @@ def refund_request(config: Path, request: str, *, reason: str, as_json: bool) ->
     except ValueError as error:
         _fail(str(error), code=2)
     done = asyncio.run(
-        _do(settings, lambda keeper: refunded(keeper, id, reason), f"/requests/{id}/refund", {"reason": reason})
+        _do(
+            settings,
+            lambda keeper: refunded(keeper, id, reason),
+            f"/requests/{id}/refund",
+            {"reason": reason},
+            Act("operator", "operator", "request.refund", str(id), "command", reason),
+        )
     )
     if as_json:
         click.echo(json.dumps(done))
@@ -253,13 +259,18 @@ def _by_hand(
         _fail(f"amount: this gateway's currency is {settings.currency}", code=2)
     body = {"ref": ref, "amount": str(entry.amount), "reason": entry.reason, **more}
     path = f"/accounts/{entry.account}/{verb}"
-    return entry, asyncio.run(_do(settings, lambda keeper: move(keeper, entry), path, body))
+    act = Act("operator", "operator", f"account.{verb}", account, "command", entry.reason, entry_facts(entry))
+    return entry, asyncio.run(_do(settings, lambda keeper: move(keeper, entry), path, body, act))
 
 
 async def _do(
-    settings: Settings, work: Callable[[Desk], Awaitable[dict[str, Any]]], path: str, body: dict[str, Any]
+    settings: Settings,
+    work: Callable[[Desk], Awaitable[dict[str, Any]]],
+    path: str,
+    body: dict[str, Any],
+    act: Act,
 ) -> dict[str, Any]:
-    """With our own keeper if the books are free, else through the gateway that keeps them."""
+    """With our own keeper if the books are free, else through the gateway that keeps them, which writes it down."""
     if settings.store_url is not None:
         keeper = visiting_keeper(settings)
     else:
@@ -272,7 +283,7 @@ async def _do(
     except (StoreDamaged, StoreFailed) as error:
         _fail(str(error))
     try:
-        async with _desk(settings, keeper) as desk:
+        async with _desk(settings, keeper, act) as desk:
             return await work(desk)
     except RequestUnknown as unknown:
         _fail(f"{unknown}: {UNKNOWN}")
@@ -285,14 +296,12 @@ async def _do(
 
 
 @asynccontextmanager
-async def _desk(settings: Settings, keeper: Keeper) -> AsyncIterator[Desk]:
-    """These books, at which an account that is an alias is found as the one that it is now."""
-    if settings.store_url is None and not records_path(settings.store_path).exists():
-        yield keeper
-        return
+async def _desk(settings: Settings, keeper: Keeper, act: Act) -> AsyncIterator[Desk]:
+    """These books, at which an account that is an alias is found as the one that it is now; the act is on the trail."""
     async with opened(settings) as here:
         aliases = Aliases(book=here.aliases, clock=SystemClock(), report=lambda *_, **__: None)
         await aliases.look()
+        await Scribe(settings, here).write(act)
         yield FollowingDesk(keeper, aliases)
 
 

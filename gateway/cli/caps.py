@@ -14,7 +14,7 @@ import click
 from gateway.adapters.system import SystemClock
 from gateway.app.stores import credit_lines
 from gateway.cli.payments import moment
-from gateway.cli.records import Records, aliases_of, fail, opened, read_for, run
+from gateway.cli.records import Records, aliases_of, fail, opened, read_for, run, write_down
 from gateway.core.caps import Cap, CapLine, Period
 from gateway.core.money import Money, MoneySyntax
 from gateway.flows.cap import AccountCaps
@@ -48,6 +48,8 @@ def set_cap(config: Path, account: str, amount: str | None, *, per: str, dry_run
         async with opened(settings) as here:
             root = (await aliases_of(here)).root(account)
             caps = AccountCaps(book=here.caps, clock=SystemClock(), zone=settings.caps.time_zone)
+            if not dry_run:
+                await write_down(settings, here, "account.cap", root, per=period, amount=str(wanted or "none"))
             if dry_run:
                 changed = False
             elif wanted is None:

@@ -24,7 +24,7 @@ from gateway.adapters.sqlite.prune import Prune
 from gateway.adapters.system import SystemClock, SystemRandomness
 from gateway.app.stores import HEAD_KEY_PURPOSE, database, head_path
 from gateway.cli.admin import answers, ask
-from gateway.cli.records import Records, fail, opened, read_with_records, run
+from gateway.cli.records import Records, fail, opened, read_with_records, run, write_down
 from gateway.core.chain_head import ChainHead
 from gateway.core.keyring import Key, Keyring
 from gateway.core.rotation import KINDS, KeyKind, day, lacking, needed_for
@@ -130,6 +130,8 @@ def rotate_key(config: Path, kind: str, *, prepare: bool, activate: str | None, 
 
     async def rotate() -> dict[str, Any]:
         async with opened(settings) as here:
+            step = "prepare" if prepare else f"activate {activate}" if activate else "all"
+            await write_down(settings, here, "key.rotate", ours, step=step)
             id = activate or await _prepare(settings, ours, here)
             if prepare:
                 return {"kind": kind, "id": id, "activated": False, "reloaded": await _reload(settings)}
@@ -193,6 +195,7 @@ def retire_key(config: Path, kind: str, id: str, *, yes: bool, as_json: bool) ->
             [line] = [line for line in await _lines(settings, here, ours) if line.id == id]
             if line.needed or not yes:
                 return {"kind": kind, "id": id, "retired": False, "needed": line.needed}
+            await write_down(settings, here, "key.retire", f"{ours} {id}")
             while ours == "sealing_key" and await here.reseal(id, count=_RESEALED_AT_ONCE):
                 pass
             people, ring = PeopleBook(here.ask), Keyring(settings.secrets.sealing_keys)

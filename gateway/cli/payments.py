@@ -23,6 +23,7 @@ from gateway.app.office import Office
 from gateway.cli.admin import ask
 from gateway.cli.configuration import read
 from gateway.cli.hosts import visiting_keeper
+from gateway.cli.records import write_down
 from gateway.core.keyring import Keyring
 from gateway.core.ledger import Credit, Reversal
 from gateway.core.payments import PARKED, Payment
@@ -229,6 +230,8 @@ async def _would_assign(here: Office, id: str, account: str) -> Assigned:
 
 async def _assign(here: Office, id: str, account: str) -> Assigned:
     payment, entries = await _find(here, id)
+    facts = {"account": account, "amount": str(payment.amount)}
+    await write_down(here.settings, here.records, "payment.assign", payment.id, **facts)
     outcome, owner = await here.top_up.assign(payment, account)
     if outcome in ("credited", "repeated"):
         for entry in entries:
@@ -313,6 +316,7 @@ async def _replay(here: Office, id: str) -> InboxEntry:
     if entry is None:
         raise ValueError(f"{id}: no such event was ever delivered; `gateway reconcile` asks Stripe for what is missing")
     if entry.readable:
+        await write_down(here.settings, here.records, "webhook.replay", id)
         async with asyncio.timeout(ACT_SECONDS_MAX):
             await here.webhooks.act(entry.event, entry)
     return await here.records.find_entry(id) or entry

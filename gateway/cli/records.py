@@ -5,6 +5,7 @@ import sqlite3
 import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
@@ -12,14 +13,17 @@ import click
 
 from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.adapters.system import SystemClock, SystemRandomness
-from gateway.app.stores import records, records_path
+from gateway.app.stores import records, records_path, witness
+from gateway.cli.admin import login
 from gateway.cli.configuration import read
 from gateway.core.keyring import Keyring
 from gateway.core.refusals import RecordsUnavailable
+from gateway.core.trail import Act
 from gateway.flows.follow import Aliases
 from gateway.ports import BooksRefused, StoreDamaged, StoreFailed
 from gateway.settings import Settings
 from gateway.web.by_hand import is_account
+from gateway.web.status import operator_named
 
 if TYPE_CHECKING:  # an extra
     from gateway.adapters.postgres.records import PostgresRecords
@@ -54,6 +58,30 @@ async def opened(settings: Settings) -> AsyncIterator[Records]:
         yield here
     finally:
         await here.close()
+
+
+class Scribe:
+    """What a command is about to do goes on the trail. Implements `ports.Witnesses`."""
+
+    def __init__(self, settings: Settings, here: Records) -> None:
+        keyring = Keyring(settings.secrets.sealing_keys)
+        self._trail = witness(settings, keyring, here, SystemClock(), _complain)
+
+    async def write(self, act: Act) -> None:
+        """With whoever types it as the actor, and the head renewed: a command ends soon."""
+        await self._trail.write(replace(act, actor=operator_named(login()), role="operator", origin="command"))
+        await self._trail.close()
+
+
+async def write_down(
+    settings: Settings, here: Records, action: str, object: str, *, reason: str = "", **facts: str
+) -> None:
+    """On the trail before it is done. Raises RecordsUnavailable."""
+    await Scribe(settings, here).write(Act("operator", "operator", action, object, "command", reason, facts))
+
+
+def _complain(_: str, *, problem: str) -> None:
+    click.echo(f"gateway: {problem}", err=True)
 
 
 async def aliases_of(here: Records) -> Aliases:

@@ -15,7 +15,7 @@ import click
 from gateway.adapters.system import SystemClock, SystemRandomness
 from gateway.app.stores import credit_lines
 from gateway.app.tokens import Nobody, hand_out
-from gateway.cli.records import fail, opened, read_with_records, run
+from gateway.cli.records import Scribe, fail, opened, read_with_records, run
 from gateway.core.keyring import Keyring
 from gateway.core.refusals import BadRequest, NoSuchToken, TokenConflict
 from gateway.core.tokens import Peppers
@@ -118,6 +118,8 @@ async def _handing_out(settings: Settings) -> AsyncIterator[tuple[HandOut, Alias
             routes=lambda: {route.name for route in settings.routes.routes},
             clock=clock,
             randomness=SystemRandomness(),
+            witness=Scribe(settings, here),
+            origin="command",
         )
         yield tokens, aliases
 

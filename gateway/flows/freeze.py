@@ -9,7 +9,8 @@ what was known stays true. Who freezes an alias freezes the account that it is n
 from collections.abc import Callable
 
 from gateway.core.reversals import Notice
-from gateway.ports import Clock, FreezeBook
+from gateway.core.trail import Act
+from gateway.ports import Clock, FreezeBook, Witnesses
 
 LOOK_SECONDS = 1.0
 _OVERLAP = 64
@@ -26,7 +27,9 @@ class Freezes:
         clock: Clock,
         report: Callable[..., None],
         root: Callable[[str], str] = lambda account: account,
+        witness: Witnesses | None = None,
     ) -> None:
+        self._witness = witness
         self._root = root
         self._book = book
         self._clock = clock
@@ -55,6 +58,8 @@ class Freezes:
     async def warned(self, account: str, notice: Notice) -> None:
         """The provider says that a payment of this account is likely a fraud. Raises RecordsUnavailable."""
         reason = f"warning of fraud {notice.about} about {notice.payment}"
+        if self._witness is not None:
+            await self._witness.write(Act("stripe", "provider", "account.freeze", account, "webhook", reason))
         if await self._set(account, reason, frozen=True, cause=f"stripe:{notice.about}"):
             self._report("account frozen", account=self._root(account), why="warning of fraud", payment=notice.payment)
 

@@ -25,7 +25,8 @@ from gateway.core.keyring import Keyring, NotOurs, UnknownKey
 from gateway.core.refusals import BadRequest, NoSuchToken, TokenConflict, UnknownToken
 from gateway.core.secrets import Secret
 from gateway.core.tokens import Peppers, TokenMint
-from gateway.ports import Clock, Credentials, ForgetsGrants, Randomness, Roots, Rotation, TokenBook
+from gateway.core.trail import Act, Origin, Role
+from gateway.ports import Clock, Credentials, ForgetsGrants, Randomness, Roots, Rotation, TokenBook, Witnesses
 
 _PURPOSE = "rotated token"
 AGAIN_MS = 10_000
@@ -67,6 +68,8 @@ class HandOut:
         callers: ForgetsGrants,
         recorded: Callable[[bytes], None],
         known: Callable[[], Known],
+        witness: Witnesses,
+        origin: Origin,
         alive_max: int,
         grace_ms: int,
     ) -> None:
@@ -81,6 +84,8 @@ class HandOut:
         self._callers = callers
         self._recorded = recorded
         self._known = known
+        self._witness = witness
+        self._origin: Origin = origin
         self._alive_max = alive_max
         self._grace_ms = grace_ms
 
@@ -110,6 +115,7 @@ class HandOut:
         now_ms, secret = self._clock.now_ms(), self._new_secret()
         digest = self._peppers.digest(secret.reveal())
         grant = wish.new(grant_id(digest), account, last=_last(secret), now_ms=now_ms, line=line)
+        await self._write("token.create", grant.id, account, by, parent=line[-1].id if line else "")
         made = await self._book.add_grant(grant, digest, pepper_id=self._peppers.newest_id, alive_max=self._alive_max)
         if not made:
             raise TokenConflict(f"there are {self._alive_max} tokens already; revoke one first")
@@ -120,6 +126,8 @@ class HandOut:
         family, mine = await self._seen(account, by)
         was = self._alive(family, _of(mine, id))
         now = Wish.read({name: said.get(name) for name in MEMBERS}, self._known()).narrowed(was, family.line(id))
+        if now != was:
+            await self._write("token.change", id, account, by)
         if now != was and not await self._book.change_grant(was, now):
             raise TokenConflict("it was changed in between; look at it again")
         self._callers.forget_grants([id])
@@ -130,6 +138,7 @@ class HandOut:
         family, mine = await self._seen(account, by)
         grant, now_ms = _of(mine, id), self._clock.now_ms()
         # The first of them ends all; the others are ended one by one so that they do not count as tokens any more.
+        await self._write("token.revoke", id, account, by)
         below = [one.id for one in family.below(id) if one.id != id and one.revoked_ms is None]
         for one in (id, *below):
             await self._book.revoke_grant(one, now_ms=now_ms)
@@ -145,7 +154,7 @@ class HandOut:
         digest = await self._book.newest_secret(id)
         if digest is None:
             raise NoSuchToken()
-        return await self._rotated(grant, digest)
+        return await self._rotated(grant, digest, by)
 
     async def rotate_own(self, caller: Caller) -> Made:
         """Another secret for the token that asks. It is put on record if it was not: so it must be one that has paid.
@@ -159,14 +168,15 @@ class HandOut:
         row = await self._credentials.find(digest)
         if row is None or not row.line:
             raise UnknownToken()
-        return await self._rotated(row.line[0], digest)
+        return await self._rotated(row.line[0], digest, row.line[0].id)
 
-    async def _rotated(self, grant: Grant, digest: bytes) -> Made:
+    async def _rotated(self, grant: Grant, digest: bytes, by: str) -> Made:
         rotation = await self._book.find_rotation(digest)
         if rotation is None or not await self._is_given_again(rotation):
             if rotation is not None:
                 raise TokenConflict("this token was rotated before; use the one that took its place")
             rotation = self._next()
+            await self._write("token.rotate", grant.id, grant.account, by)
         rotation = await self._book.rotate(digest, rotation)
         self._callers.forget_grants([grant.id])
         try:
@@ -186,6 +196,13 @@ class HandOut:
         sealed = self._keyring.seal(_PURPOSE, secret.reveal().encode(), nonce=self._randomness.bytes(12))
         digest = self._peppers.digest(secret.reveal())
         return Rotation(digest, self._peppers.newest_id, _last(secret), *sealed, now_ms, now_ms + self._grace_ms)
+
+    async def _write(self, action: str, id: str, account: str, by: str, **facts: str) -> None:
+        """On the trail before it is done. Raises RecordsUnavailable."""
+        role: Role = "operator" if self._origin == "command" else "consumer"
+        actor = f"token:{by}" if by else account if role == "consumer" else "operator"
+        facts = {"account": account} | {name: value for name, value in facts.items() if value}
+        await self._witness.write(Act(actor, role, action, id, self._origin, facts=facts))
 
     # --- who may ------------------------------------------------------------------------------------------------------
 

@@ -36,7 +36,8 @@ from gateway.core.payments import Payment
 from gateway.core.references import Reference
 from gateway.core.refusals import BadRequest
 from gateway.core.tokens import Peppers
-from gateway.ports import Clock, Joins, Outbox, PayerBook, Payers, Randomness
+from gateway.core.trail import Act
+from gateway.ports import Clock, Joins, Outbox, PayerBook, Payers, Randomness, Witnesses
 
 Mode = Literal["off", "same_browser", "on"]
 Who = Literal["own", "holder", "stranger"]
@@ -76,6 +77,7 @@ class LogIn:
         clock: Clock,
         randomness: Randomness,
         report: Callable[..., None],
+        witness: Witnesses,
         grace_ms: int = GRACE_MS,
     ) -> None:
         self.mode = mode
@@ -89,6 +91,7 @@ class LogIn:
         self._clock = clock
         self._randomness = randomness
         self._report = report
+        self._witness = witness
 
     # --- a browser comes back -----------------------------------------------------------------------------------------
 
@@ -195,8 +198,12 @@ class LogIn:
         elif await self._book.has_payer(account):
             self._report("two wallets stay apart: both have a payer", level="info", account=account, payer_of=owner)
             return "nobody"
-        elif await self._aliases.add(account, owner, why) not in ("joined", "one already"):
-            return "nobody"
+        else:
+            facts = {"into": owner, "by": payer.kind}
+            act = Act(account, "consumer", "account.join", account, "page", f"login by payment {coming.session}", facts)
+            await self._witness.write(act)
+            if await self._aliases.add(account, owner, why) not in ("joined", "one already"):
+                return "nobody"
         await self._tell(owner, coming, payer)
         return "joined"
 

@@ -83,6 +83,7 @@ from gateway.ports.store import (
 from gateway.ports.system import Clock, Randomness
 from gateway.ports.telling import Mails, NotSent, NotTaken, Outbox, Sends, Tells, WritesLetters
 from gateway.ports.tokens import ForgetsGrants, RemembersTokens, Rotation, TokenBook
+from gateway.ports.trail import TrailBook, Witnesses
 
 __all__ = [
     "Admits",
@@ -194,8 +195,10 @@ __all__ = [
     "TokenBook",
     "TokenRow",
     "TokenVault",
+    "TrailBook",
     "User",
     "Vouches",
     "Watermarks",
+    "Witnesses",
     "WritesLetters",
 ]

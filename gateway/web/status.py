@@ -6,6 +6,7 @@ time. The listener is on the loopback by default.
 
 import hmac
 import json
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -17,10 +18,20 @@ from gateway.core.ledger import Credit, Reversal
 from gateway.core.money import Money
 from gateway.core.refusals import LedgerUnavailable, RecordsUnavailable
 from gateway.core.secrets import Secret
+from gateway.core.trail import Act
 from gateway.flows.freeze import Freezes
-from gateway.ports import Clock, Desk, Joins, RequestUnderWay, RequestUnknown
+from gateway.ports import Clock, Desk, Joins, RequestUnderWay, RequestUnknown, Witnesses
 from gateway.web.answers import OwnAnswer
-from gateway.web.by_hand import Entry, check_account, credited, debited, manual_credit, manual_debit, read_reason
+from gateway.web.by_hand import (
+    Entry,
+    check_account,
+    credited,
+    debited,
+    manual_credit,
+    manual_debit,
+    purse_told,
+    read_reason,
+)
 from gateway.web.refusals import as_problem
 
 _BODY_BYTES_MAX = 16 * 1024
@@ -37,6 +48,7 @@ class AdminPlace:
         ledger: Desk,
         aliases: Joins,
         freezes: Freezes,
+        witness: Witnesses,
         ledger_stuck: Callable[[], bool],
         operator_token: Secret,
         currency: str,
@@ -49,6 +61,7 @@ class AdminPlace:
         self._ledger = ledger
         self._aliases = aliases
         self._freezes = freezes
+        self._witness = witness
         self._reload = reload
         self._restart = restart
         self._metrics = metrics
@@ -119,7 +132,9 @@ class AdminPlace:
         try:
             check_account(account)
             await self._aliases.look()
-            changed = await set(account, read_reason(str((await request.json())["reason"])))
+            reason = read_reason(str((await request.json())["reason"]))
+            await self._write(request, "account.freeze" if frozen else "account.unfreeze", account, reason)
+            changed = await set(account, reason)
         except (ValueError, KeyError, TypeError) as error:
             return _json({"code": "bad_request", "detail": str(error), "charged": False}, status=400)
         except RecordsUnavailable as refusal:
@@ -135,6 +150,7 @@ class AdminPlace:
             for one in (account, into):
                 check_account(one)
             await self._aliases.look()
+            await self._write(request, "account.join", account, reason, into=into)
             outcome = await self._aliases.add(account, into, reason)
         except (ValueError, KeyError, TypeError) as error:
             return _json({"code": "bad_request", "detail": str(error), "charged": False}, status=400)
@@ -148,8 +164,10 @@ class AdminPlace:
         """`{"reason"}`: give back what it did cost, once. 404 if the books hold nothing of it, 409 while it runs."""
         try:
             reason = read_reason(str((await request.json())["reason"]))
+            id = RequestId.parse(request.match_info["request"])
             await self._aliases.look()
-            return _json(await refunded(self._ledger, RequestId.parse(request.match_info["request"]), reason))
+            await self._write(request, "request.refund", str(id), reason)
+            return _json(await refunded(self._ledger, id, reason))
         except RequestUnknown as unknown:
             return _json({"code": "unknown_request", "detail": f"{unknown}: {UNKNOWN}"}, status=404)
         except RequestUnderWay as early:
@@ -169,6 +187,7 @@ class AdminPlace:
             if entry.amount.currency != self._currency:
                 raise ValueError(f"amount: this gateway's currency is {self._currency}")
             await self._aliases.look()
+            await self._write(request, f"account.{read_verb(entry)}", entry.account, entry.reason, **entry_facts(entry))
             write = self._ledger.credit(entry) if isinstance(entry, Credit) else self._ledger.reverse(entry)
             return _json({"new": await write})
         except (ValueError, KeyError, TypeError) as error:
@@ -192,6 +211,7 @@ class AdminPlace:
             entry = read(account, content["amount"], ref=content["ref"], reason=content["reason"], now_ms=now, **named)
             if not entry.amount.named and entry.amount.currency != self._currency:
                 raise ValueError(f"amount: this gateway's currency is {self._currency}")
+            await self._write(request, f"account.{read_verb(entry)}", account, entry.reason, **entry_facts(entry))
             return _json(await move(entry))
         except (ValueError, KeyError, TypeError) as error:
             return _json({"code": "bad_request", "detail": str(error), "charged": False}, status=400)
@@ -200,13 +220,26 @@ class AdminPlace:
 
     async def reload(self, request: web.Request) -> web.StreamResponse:
         """Serve by the configuration as it is now. 422 with every mistake if it is wrong; then nothing has changed."""
+        try:
+            await self._write(request, "configuration.reload", "configuration", "")
+        except RecordsUnavailable as refusal:
+            return as_problem(refusal)
         outcome = await self._reload()
         return _json(outcome, status=200 if outcome["reloaded"] else 422)
 
     async def restart(self, request: web.Request) -> web.StreamResponse:
         """Replace the workers, one by one, by ones of the configuration as it is now. 422 if that is not possible."""
+        try:
+            await self._write(request, "workers.restart", "workers", "")
+        except RecordsUnavailable as refusal:
+            return as_problem(refusal)
         outcome = await self._restart()
         return _json(outcome, status=200 if outcome["restarted"] else 422)
+
+    async def _write(self, request: web.Request, action: str, object: str, reason: str, **facts: str) -> None:
+        """On the trail before it is done. Raises RecordsUnavailable."""
+        actor = operator_named(request.headers.get(OPERATOR_FIELD, ""))
+        await self._witness.write(Act(actor, "operator", action, object, "admin", reason, facts))
 
     @web.middleware
     async def _operators_only(
@@ -218,6 +251,25 @@ class AdminPlace:
         if not hmac.compare_digest(presented, self._operator_token.reveal().encode()):
             return _json({"code": "operators_only", "charged": False}, status=401)
         return await handler(request)
+
+
+OPERATOR_FIELD = "Gateway-Operator"
+"""Who of the operators it is; said by whoever holds their token, and believed."""
+
+
+def operator_named(name: str) -> str:
+    """An operator as the trail names them."""
+    return f"operator:{name}" if re.fullmatch(r"[A-Za-z0-9._@-]{1,64}", name) else "operator"
+
+
+def read_verb(entry: Credit | Reversal) -> str:
+    """What an entry is called on the trail."""
+    return "credit" if isinstance(entry, Credit) else "debit"
+
+
+def entry_facts(entry: Credit | Reversal) -> dict[str, str]:
+    """What the trail says of an entry."""
+    return {"amount": str(entry.amount), "ref": entry.ref, **{k: str(v) for k, v in purse_told(entry.purse).items()}}
 
 
 UNKNOWN = "the books hold nothing of it: it cost nothing, or its batch was pruned"

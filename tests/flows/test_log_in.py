@@ -18,7 +18,7 @@ from gateway.core.secrets import Secret
 from gateway.core.tokens import Peppers
 from gateway.flows.follow import Aliases
 from gateway.flows.log_in import CODE_MS, GRACE_MS, LogIn, Mode, Welcome, Who
-from tests.fakes import FakeClock, SeededRandomness
+from tests.fakes import FakeClock, SeededRandomness, Trail
 
 OLD, NEW, THIRD = (f"acct_{letter * 32}" for letter in "123")
 CARD, LINK = Payer("card", "f1"), Payer("link", "Ann@Example.org")
@@ -63,6 +63,7 @@ class Desk:
         self.records, self.clock, self.provider, self.outbox = MemoryRecords(), FakeClock(), Provider(), Told()
         self.keyring, self.peppers = Keyring([Secret("k" * 40)]), Peppers([Secret("p" * 40)])
         self.randomness = SeededRandomness()
+        self.trail = Trail()
         self.log_in = self.process()
 
     def process(self) -> LogIn:
@@ -78,6 +79,7 @@ class Desk:
             clock=self.clock,
             randomness=self.randomness,
             report=report,
+            witness=self.trail,
         )
 
     async def back(

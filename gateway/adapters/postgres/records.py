@@ -23,6 +23,7 @@ from gateway.adapters.postgres.outbox import PostgresOutbox
 from gateway.adapters.postgres.payers import PostgresPayers
 from gateway.adapters.postgres.sessions import PROBLEMS, Address, Connection, Ear
 from gateway.adapters.postgres.subscriptions import PostgresSubscriptions
+from gateway.adapters.postgres.trail import PostgresTrail
 from gateway.adapters.postgres.ways_to_pay import PostgresWaysToPay
 from gateway.core.grants import grant_id
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
@@ -106,6 +107,7 @@ class PostgresRecords:
         self.ways_to_pay = PostgresWaysToPay(self._do)
         self.subscriptions = PostgresSubscriptions(self._do)
         self.grants = PostgresGrants(self._do)
+        self.trail = PostgresTrail(self._do)
         self.key_claims = PostgresKeyClaims(self._do)
 
     async def open(self) -> None:

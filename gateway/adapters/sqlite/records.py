@@ -25,6 +25,7 @@ from gateway.adapters.sqlite.migrations import MigrationRefused
 from gateway.adapters.sqlite.outbox import SqliteOutbox
 from gateway.adapters.sqlite.payers import SqlitePayers
 from gateway.adapters.sqlite.subscriptions import SqliteSubscriptions
+from gateway.adapters.sqlite.trail import SqliteTrail
 from gateway.adapters.sqlite.upgrade import upgrade
 from gateway.adapters.sqlite.ways_to_pay import SqliteWaysToPay
 from gateway.core.grants import grant_id
@@ -80,6 +81,7 @@ class SqliteRecords:
         self.ways_to_pay = SqliteWaysToPay(self._read, self._write)
         self.subscriptions = SqliteSubscriptions(self._read, self._write)
         self.grants = SqliteGrants(self._read, self._write)
+        self.trail = SqliteTrail(self._read, self._write)
         self.key_claims = SqliteKeyClaims(self._read, self._write, self._change)
 
     async def open(self) -> None:
