@@ -10,7 +10,7 @@ import click
 from gateway.adapters.jobs import JobBook
 from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.adapters.system import SystemClock
-from gateway.cli.records import Records, fail, opened, read_with_records, run
+from gateway.cli.records import Records, fail, opened, read_with_records, run, write_down
 from gateway.core.jobs import STATES, Job
 from gateway.web.people import told_job
 
@@ -58,6 +58,7 @@ def retry_jobs(config: Path, ids: tuple[str, ...], *, all_failed: bool, dry_run:
             for id in chosen:
                 await _found(book, id)  # first of all: none is tried again if one of them is not there
             for id in () if dry_run else chosen:
+                await write_down(settings, here, "job.retry", id)
                 await book.again_job(id, now_ms=SystemClock().now_ms())
             return [await _found(book, id) for id in chosen]
 

@@ -31,9 +31,8 @@ class InTheirName:
         return people[0] if len(people) == 1 else None
 
     async def field(self, caller: Caller, provider: str) -> tuple[str, Secret]:
-        user = await self.user_of(caller)
-        if user is None:
+        user, known = await self.user_of(caller), self._providers.get(provider)
+        if user is None or known is None:  # a route may have come with a reload, and its provider waits for a restart
             raise NotConnected(provider)
-        known = self._providers[provider]
         name, value = known.shows(await self._lend.access(user.id, known))
         return name, Secret(value)

@@ -68,6 +68,8 @@ def test_dead_letters_are_listed_shown_and_tried_again(config: Path) -> None:
     code, text = ran(config, "retry", "--failed")
     assert (code, "job_1" in text, "job_2" in text) == (0, True, False)
     assert states(config)[1] == ("job_1", "waiting")
+    log = CliRunner().invoke(main, ["audit", "log", "--json", "--config", str(config)])
+    assert ("job.retry" in log.output, "job_1" in log.output) == (True, True), log.output
     assert "there are none" in ran(config, "retry", "--failed")[1]
 
 

@@ -15,6 +15,7 @@ import pytest
 from gateway.core.jobs import GIVEN_UP_MS
 from gateway.core.keyring import Keyring
 from gateway.core.refusals import SignInUnavailable
+from gateway.core.routes import RouteTable
 from gateway.core.secrets import Secret
 from gateway.core.sign_ins import Provider
 from gateway.flows.lend_tokens import LendTokens
@@ -206,6 +207,17 @@ async def test_an_upstream_acts_in_the_name_of_who_signed_in_and_of_nobody_else(
         bob = here.browser()
         await bob.sign_in()
         assert (await told_upstream(bob, "/free/x"))["x-amz-access-token"] != said["x-amz-access-token"]
+
+
+async def test_a_route_that_came_with_a_reload_waits_for_its_provider(tmp_path: Path) -> None:
+    async with shop(tmp_path, **INJECTING) as here:
+        browser = here.browser()
+        await browser.sign_in()
+        gateway = here.stage.gateway
+        routes = [replace(route, inject="google") for route in gateway.settings.routes.routes]
+        gateway.reload(replace(gateway.settings, routes=RouteTable(routes)))
+        status, told = await browser.api("/free/x")
+        assert (status, told["code"]) == (403, "not_connected")
 
 
 async def test_a_token_is_renewed_before_it_ends_once_for_all_who_ask(tmp_path: Path) -> None:
