@@ -163,6 +163,8 @@ class Route:
     """The outside providers that count here; None: all."""
     pass_claims: tuple[tuple[str, str], ...] = ()
     """Fields that the upstream gets, and which claim of an outside provider each holds."""
+    inject: str | None = None
+    """The outside provider at which the upstream acts in the caller's name; None: nobody's."""
     cors: Literal["gateway", "upstream"] = "gateway"
     """Who tells browsers which pages may ask, where the gateway does at all."""
     methods: Mapping[str, "Route"] = field(default_factory=dict, hash=False)

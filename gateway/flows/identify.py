@@ -31,10 +31,19 @@ from hashlib import blake2b
 from gateway.core import grants, query_tokens, tokens
 from gateway.core.callers import ANONYMOUS, Caller
 from gateway.core.headers import prefers_html
-from gateway.core.refusals import AccountFrozen, IdentityRequired, RecordsUnavailable, TokenOutOfScope, UnknownToken
+from gateway.core.refusals import (
+    AccountFrozen,
+    IdentityRequired,
+    NotConnected,
+    RecordsUnavailable,
+    TokenOutOfScope,
+    UnknownToken,
+)
 from gateway.core.routes import Route
-from gateway.core.tokens import Credential, Genuine, Peppers, TokenMint
+from gateway.core.sessions import SessionMint
+from gateway.core.tokens import Credential, Genuine, Peppers, Place, TokenMint
 from gateway.ports import (
+    CallsInTheirName,
     Caps,
     Clock,
     Credentials,
@@ -68,8 +77,12 @@ class Callers:
         caps: Caps | None = None,
         guesses: Guesses | None = None,
         vouches: Vouches | None = None,
+        sessions: SessionMint | None = None,
+        outside: CallsInTheirName | None = None,
     ) -> None:
         self._vouches = vouches
+        self._sessions = sessions
+        self._outside = outside
         self._caps = caps
         self._zone = caps.zone if caps is not None else "UTC"
         self._guesses = guesses
@@ -92,8 +105,16 @@ class Callers:
     async def identify(self, exchange: Exchange, route: Route) -> Caller:
         """The caller of this request. Raises UnknownToken, AccountFrozen, TokenOutOfScope, RateLimited if it costs.
 
-        Raises IdentityRequired, IdentityUnavailable.
+        Raises IdentityRequired, IdentityUnavailable; NotConnected, SignInUnavailable where it is done in their name.
         """
+        caller = await self._identified(exchange, route)
+        if route.inject is None or self._outside is None:
+            return caller
+        if caller.fresh:
+            raise NotConnected(route.inject)  # before they pay for what they cannot have
+        return replace(caller, injected=await self._outside.field(caller, route.inject))
+
+    async def _identified(self, exchange: Exchange, route: Route) -> Caller:
         refused_place, free = None, route.price.free
         if self._vouches is not None and not (free and route.public):
             outsider = await self.outsider(
@@ -108,9 +129,9 @@ class Callers:
             found = self._remembered.get(key)
             if found is None:
                 if free:
-                    found = await self._on_a_free_route(credential.value, key)
+                    found = await self._on_a_free_route(credential, key)
                 else:
-                    found = await self._look_up(credential.value, key, exchange.peer)
+                    found = await self._look_up(credential.value, key, exchange.peer, credential.place)
             if found is not None and (caller := self._caller(found)) is not None:
                 return caller if free else self._admitted(caller, exchange, route)
             refused_place = refused_place or credential.place
@@ -177,13 +198,15 @@ class Callers:
         )
         return found + others if found else others
 
-    async def known(self, token: str, peer: str = "") -> Caller | None:
+    async def known(self, token: str, peer: str = "", *, place: Place = "header") -> Caller | None:
         """Who presents this token; None if it is not ours, was revoked or has expired.
+
+        A session is one in a cookie only: nobody plants or carries off one elsewhere.
 
         Raises RateLimited where too many from the address of this `peer` were not good.
         """
         key = self._key(token)
-        found = self._remembered.get(key) or await self._look_up(token, key, peer)
+        found = self._remembered.get(key) or await self._look_up(token, key, peer, place)
         caller = self._caller(found) if found else None
         if caller is None and self._guesses is not None:
             await self._guesses.failed(peer)
@@ -193,12 +216,25 @@ class Callers:
         """Under what a token is remembered: a digest too, but of this process alone, and a tenth as dear as HMAC."""
         return blake2b(token.encode("utf-8", "surrogateescape"), key=self._memory_key, digest_size=16).digest()
 
-    async def _look_up(self, token: str, key: bytes, peer: str) -> "_Known | None":
+    async def _look_up(self, token: str, key: bytes, peer: str, place: Place = "header") -> "_Known | None":
         """Recognise a token and read what is on record of it; then remember both."""
         if self._guesses is not None:
             self._guesses.check(peer)
         genuine = self._mint.recognise(token)
-        return None if genuine is None else await self._read_up(genuine, token, key)
+        if genuine is not None:
+            return await self._read_up(genuine, token, key)
+        return await self._stay(token) if place == "cookie" else None
+
+    async def _stay(self, cookie: str) -> "_Known | None":
+        """Somebody who is signed in; remembered by the session's name, for its cookie is made anew now and then."""
+        if self._sessions is None:
+            return None
+        session = self._sessions.recognise(cookie, now=self._clock.now_ms() / 1000)
+        if session is None:
+            return None
+        key = self._key(session.identity)
+        genuine = Genuine("", session.key_id, issued=True, outside=True)
+        return self._remembered.get(key) or await self._read_up(genuine, session.identity, key)
 
     async def _read_up(self, genuine: Genuine, token: str, key: bytes) -> "_Known | None":
         before, pepper_id = self._forgotten, self._peppers.newest_id
@@ -211,10 +247,13 @@ class Callers:
             self._remember(key, digests[0], known)
         return known
 
-    async def _on_a_free_route(self, token: str, key: bytes) -> "_Known | None":
+    async def _on_a_free_route(self, credential: Credential, key: bytes) -> "_Known | None":
         """From the token alone: good enough where nothing is to be paid, if it says whose it is."""
+        token = credential.value
         genuine = self._mint.recognise(token)
         if genuine is None:
+            with suppress(RecordsUnavailable):
+                return await self._stay(token) if credential.place == "cookie" else None
             return None
         if genuine.issued:
             with suppress(RecordsUnavailable):

@@ -25,7 +25,7 @@ from gateway.core.routes import (
 )
 from gateway.core.secrets import Secret
 from gateway.core.steps import SteppedPrice
-from gateway.settings import forms, identifying, limiting, payable, pricing, relay_forms, secret_files
+from gateway.settings import forms, identifying, limiting, payable, pricing, relay_forms, secret_files, signing_in
 from gateway.settings.shapes import GatewayShape
 from gateway.settings.shapes.extras import GeoShape, MailShape
 from gateway.settings.shapes.payments import AutoTopUpShape, NoticesShape, PlanShape, StripeShape
@@ -89,11 +89,14 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
         compat=frozenset(shape.compat),
         tokens=_tokens(shape.tokens),
         identity=identifying.identity(shape.identity),
+        sign_in=signing_in.sign_in(shape.sign_in),
         cors=identifying.cors(shape),
         secrets=_secrets(shape, files),
         upstreams=MappingProxyType(upstreams),
         routes=RouteTable(
-            identifying.closed(_route(route, upstreams, _prices(route, shape), everywhere), shape)
+            signing_in.closed(
+                identifying.closed(_route(route, upstreams, _prices(route, shape), everywhere), shape), shape.sign_in
+            )
             for route in shape.routes
         ),
         price_list_aliases=tuple(dict.fromkeys(shape.price_list.aliases)),
@@ -343,6 +346,7 @@ def _route(
         public=shape.public,
         issuers=tuple(shape.issuers) or None,
         pass_claims=tuple(shape.pass_claims.items()),
+        inject=shape.inject.removeprefix(signing_in.INJECTED) if shape.inject else None,
         cors=shape.cors,
         owner=shape.owner,
         listed=shape.listed,

@@ -159,7 +159,7 @@ def test_other_kinds_of_answers_say_nothing() -> None:
 @pytest.mark.parametrize("ascii", [True, False])
 def test_a_key_is_found_in_a_stream_however_it_is_written(key: str, ascii: bool) -> None:
     reading = Reading(
-        sought({"size": f"a.{key}"}, tokens=False, rows=None), "text/event-stream", "", separate_cached=False
+        usage.sought({"size": f"a.{key}"}, tokens=False, rows=None), "text/event-stream", "", separate_cached=False
     )
     event = json.dumps({"a": {key: 7}}, ensure_ascii=ascii)
     reading.feed(f"data: {{}}\n\ndata: {event}\n\ndata: {{}}\n\n".encode())
@@ -172,7 +172,7 @@ def test_events_of_any_length_in_pieces_of_any_length_say_the_same(size: int) ->
     words = [json.dumps({"text": "x" * length}) for length in (1, 2000, 2040, 2048, 3000, 9000)]
     said = json.dumps({"usage": {"total_tokens": 7}, "text": "y" * 3000})
     text = "".join(f"data: {event}\n\n" for event in [*words, said, *words]).encode()
-    reading = Reading(sought({}, tokens=True, rows=None), "text/event-stream", "", separate_cached=False)
+    reading = Reading(usage.sought({}, tokens=True, rows=None), "text/event-stream", "", separate_cached=False)
     for at in range(0, len(text), size):
         reading.feed(text[at : at + size])
     reading.end()

@@ -325,6 +325,10 @@ class PostgresRecords:
     async def keep_watermark(self, name: str, value: int) -> None:
         await self._do(_KEEP_WATERMARK, name, value)
 
+    async def ask(self, statement: str, *values: object) -> Sequence[Any]:
+        """One committed statement, its parameters written `$1`; what it returns."""
+        return [tuple(row) for row in await self._do(statement, *values)]
+
     async def _do(self, statement: str, *values: object) -> Sequence[asyncpg.Record]:
         """One committed statement; what it returns."""
         if self._pool is None:

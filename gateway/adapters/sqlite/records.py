@@ -318,6 +318,10 @@ class SqliteRecords:
             (name, value),
         )
 
+    async def ask(self, statement: str, *values: object) -> Sequence[Any]:
+        """One committed statement, its parameters written `$1`; what it returns."""
+        return list(await self._read(statement.replace("$", "?"), values))
+
     async def _read(self, statement: str, values: tuple[object, ...]) -> Iterable[sqlite3.Row]:
         try:
             return await self._sql.execute_fetchall(statement, values)

@@ -25,6 +25,7 @@ from gateway.settings.shapes.process import (
     TokensShape,
 )
 from gateway.settings.shapes.routes import PriceListShape, RouteShape
+from gateway.settings.shapes.sign_in import SignInShape
 from gateway.settings.shapes.upstreams import UpstreamShape
 from gateway.settings.texts import (
     AddressText,
@@ -131,6 +132,9 @@ class GatewayShape(Shape):
     identity: Annotated[
         IdentityShape, Field(description="Outside identity providers that vouch for callers: Clerk, Auth0, Supabase.")
     ] = IdentityShape()
+    sign_in: Annotated[
+        SignInShape, Field(description="People sign in through an outside provider: Amazon, Google, GitHub, any other.")
+    ] = SignInShape()
     cors: Annotated[
         CorsShape | None,
         Field(description="Which pages of other sites may call. Without it, what the upstream says of that passes."),
