@@ -77,7 +77,7 @@ def _cover(paths: Iterable[str]) -> list[bytes]:
         name, _ = max(sorted(names.items()), key=lambda item: item[1])
         left = [path for path in left if name not in path]
         # What is not ASCII, or needs an escape, can be written in several ways: then everything is read.
-        signs.append(b'"%b"' % name.encode() if name.isascii() and json.dumps(name) == f'"{name}"' else b"")
+        signs.append(b'"%b"' % name.encode() if json.dumps(name) == f'"{name}"' else b"")
     return signs
 
 
