@@ -356,6 +356,33 @@ async def test_who_takes_anothers_address_gets_nothing_of_theirs(
     assert (said["customerId"], said["sub"] == victims["sub"]) == (mallorys, False)
 
 
+async def test_who_subscribes_with_anothers_address_gets_their_own_licence_back(
+    shop: Stage, client: ClientSession
+) -> None:
+    victims = await verified(client, shop, await subscribed(client, shop))
+    async with browser() as mallory:
+        session = shop.stand_in.pay(await begun(mallory, shop, ANN, return_to=APP))
+        back = f"{shop.url}/-/licensed?session_id={session['id']}&to={APP}"
+        shop.stand_in.advance(31)  # theirs began later, and both go on as long
+        await heard(shop)
+        async with mallory.get(back, allow_redirects=False) as answer:
+            code = answer.headers["Location"].partition("=")[2]
+        got = await told(mallory, shop, ENTITLEMENT + "/exchange", code=code)
+    said = await verified(client, shop, got["license"])
+    assert said["customerId"] == session["customer"]
+    assert said["sub"] != victims["sub"]
+
+
+async def test_the_issuer_is_what_the_settings_say(
+    make_stage: StageMaker, mail: MailServer, client: ClientSession
+) -> None:
+    shop = await opened(make_stage, mail, issuer="https://shop.example")
+    licence = await subscribed(client, shop)
+    assert jwt.decode(licence, options={"verify_signature": False})["iss"] == "https://shop.example"
+    await heard(shop)
+    assert await status_with(client, shop, licence) == 200
+
+
 async def rename(stage: Stage, customer: str, email: str) -> None:
     """As the customer does at the provider's page."""
     assert stage.settings.stripe is not None
