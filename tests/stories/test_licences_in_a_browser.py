@@ -44,7 +44,10 @@ async def shop(make_stage: StageMaker) -> AsyncIterator[tuple[Stage, MailServer]
             plans=asked["plans"],
             licences=asked["licences"],
             mail={"host": "127.0.0.1", "port": mail.port, "sender": asked["mail"]["sender"], "starttls": False},
-            routes=[route, {"name": "app", "match": "/app/", "upstream": "app", "price": "free"}],
+            routes=[
+                {**route, "upstream": "app"},
+                {"name": "app", "match": "/app/", "upstream": "app", "price": "free"},
+            ],
             upstreams=upstream,
             stripe={"reconcile_seconds": 0},
         )
