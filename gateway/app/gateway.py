@@ -149,6 +149,7 @@ class Gateway:
         self.own_paths = {
             *(settings.stripe.webhook_aliases if settings.stripe else ()),
             *settings.price_list_aliases,
+            *(settings.licences.aliases if settings.licences else ()),
             *(path for path in self._older_paths() if not settings.routes.serves(path)),
         }
         self.recovered = Recovered(0, 0)

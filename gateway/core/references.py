@@ -36,7 +36,8 @@ class Reference:
 
 def of_caller(caller: Caller, *, now_seconds: int) -> Reference:
     """What travels with a payment that this caller is asked for."""
-    return Reference(caller.account, caller.token_digest, caller.pepper_id, now_seconds + JOIN_SECONDS)
+    digest = NO_TOKEN if caller.is_licence else caller.token_digest
+    return Reference(caller.account, digest, caller.pepper_id, now_seconds + JOIN_SECONDS)
 
 
 def seal(keyring: Keyring, reference: Reference, *, nonce: bytes) -> str:

@@ -66,6 +66,13 @@ class UnknownToken(Refusal):
     code = "unknown_token"
 
 
+class NoLicence(Refusal):
+    """There is none of this code or customer, or not any more."""
+
+    status = 404
+    code = "no_licence"
+
+
 class IdentityRequired(Refusal):
     """No token of an identity provider was presented, or none that is good. Which, is not said."""
 

@@ -31,6 +31,7 @@ from hashlib import blake2b
 from gateway.core import grants, query_tokens, tokens
 from gateway.core.callers import ANONYMOUS, Caller
 from gateway.core.headers import prefers_html
+from gateway.core.jwts import NotAccepted, is_jwt
 from gateway.core.refusals import (
     AccountFrozen,
     IdentityRequired,
@@ -52,6 +53,7 @@ from gateway.ports import (
     Guesses,
     Looks,
     Randomness,
+    ReadsLicences,
     TokenRow,
     Vouches,
 )
@@ -79,7 +81,9 @@ class Callers:
         vouches: Vouches | None = None,
         sessions: SessionMint | None = None,
         outside: CallsInTheirName | None = None,
+        licences: ReadsLicences | None = None,
     ) -> None:
+        self._licences = licences
         self._vouches = vouches
         self._sessions = sessions
         self._outside = outside
@@ -223,7 +227,7 @@ class Callers:
         genuine = self._mint.recognise(token)
         if genuine is not None:
             return await self._read_up(genuine, token, key)
-        return await self._stay(token) if place == "cookie" else None
+        return self._licensed(token, key) or (await self._stay(token) if place == "cookie" else None)
 
     async def _stay(self, cookie: str) -> "_Known | None":
         """Somebody who is signed in; remembered by the session's name, for its cookie is made anew now and then."""
@@ -235,6 +239,27 @@ class Callers:
         key = self._key(session.identity)
         genuine = Genuine("", session.key_id, issued=True, outside=True)
         return self._remembered.get(key) or await self._read_up(genuine, session.identity, key)
+
+    def _licensed(self, token: str, key: bytes) -> "_Known | None":
+        """A licence spends from its wallet, and may do nothing else with it. Nothing is on record of it."""
+        if self._licences is None or not is_jwt(token):
+            return None
+        try:
+            said = self._licences.read(token)
+        except NotAccepted:
+            return None
+        digest = self._peppers.digest(token)
+        caller = Caller(
+            said["sub"],
+            digest,
+            tokens.tag(digest),
+            pepper_id=self._peppers.newest_id,
+            is_narrowed=True,
+            is_licence=True,
+        )
+        known = _Known(caller, None, until_ms=int(said["exp"] * 1000))
+        self._remember(key, digest, known)
+        return known
 
     async def _read_up(self, genuine: Genuine, token: str, key: bytes) -> "_Known | None":
         before, pepper_id = self._forgotten, self._peppers.newest_id
@@ -252,6 +277,8 @@ class Callers:
         token = credential.value
         genuine = self._mint.recognise(token)
         if genuine is None:
+            if (licensed := self._licensed(token, key)) is not None:
+                return licensed
             with suppress(RecordsUnavailable):
                 return await self._stay(token) if credential.place == "cookie" else None
             return None
@@ -402,11 +429,11 @@ class _Known:
 
     __slots__ = ("caller", "is_unrecorded", "line", "until_ms", "used")
 
-    def __init__(self, caller: Caller, row: TokenRow | None) -> None:
+    def __init__(self, caller: Caller, row: TokenRow | None, *, until_ms: int | None = None) -> None:
         self.caller = caller
         self.is_unrecorded = row is None
         self.line = row.line if row else ()
-        self.until_ms = _until(row) if row else None
+        self.until_ms = _until(row) if row else until_ms
         self.used = False
 
 

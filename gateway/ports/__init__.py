@@ -22,6 +22,7 @@ from gateway.ports.identity import (
     TokenRow,
 )
 from gateway.ports.ledger import CapLines, Desk, Entries, Ledger, RequestUnderWay, RequestUnknown
+from gateway.ports.licences import Entitles, KnowsSubscribers, LicenseeBook, LicenseeRow, ReadsLicences
 from gateway.ports.limits import Admits, Admitted, Guesses, LimitsDown, RateLimits
 from gateway.ports.outside import Document, Documents, KeySets, NotFetched, Signs, Vouches
 from gateway.ports.payments import (
@@ -115,6 +116,7 @@ __all__ = [
     "Discovers",
     "Document",
     "Documents",
+    "Entitles",
     "Entries",
     "Exchange",
     "ForgetsGrants",
@@ -140,10 +142,13 @@ __all__ = [
     "KeyClaims",
     "KeyRoll",
     "KeySets",
+    "KnowsSubscribers",
     "Ledger",
     "LedgerStore",
     "Lender",
     "LendsTokens",
+    "LicenseeBook",
+    "LicenseeRow",
     "LimitsDown",
     "Links",
     "Looks",
@@ -162,6 +167,7 @@ __all__ = [
     "People",
     "Randomness",
     "RateLimits",
+    "ReadsLicences",
     "Receipts",
     "Refunds",
     "RemembersTokens",

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from gateway.core import jwt_keys
 from gateway.core.auto_top_ups import Ceilings
 from gateway.core.countries import CountryRule
+from gateway.core.licences import STATUSES, Terms
 from gateway.core.limits import Limit, Rate
 from gateway.core.money import Money
 from gateway.core.plans import Plan
@@ -38,6 +39,7 @@ from gateway.settings.values import (
     ChoiceSettings,
     GeoSettings,
     IdempotencySettings,
+    LicenceSettings,
     LimitSettings,
     Listener,
     LogSettings,
@@ -52,6 +54,7 @@ from gateway.settings.values import (
     UnixSocket,
 )
 
+_EXPORT_CREDIT = "unit:export"
 _TRIES = "10/hour"
 _DECLINES = "20/hour"
 _METHOD_OVERRIDES = frozenset(("x-http-method-override", "x-http-method", "x-method-override"))
@@ -76,7 +79,7 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
         trusted_proxies=tuple(dict.fromkeys(proxy for proxy in proxies if proxy is not None)),
         trust_unix=None in proxies,
         admin=forms.address(shape.admin),
-        public_url=str(forms.origin(shape.public_url)) if shape.public_url else _own_url(listen, shape),
+        public_url=_public_url(listen, shape),
         public_url_given=shape.public_url is not None,
         store_path=store_path,
         store_url=Secret(shape.store) if forms.database(shape.store) else None,
@@ -86,6 +89,7 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
         currency=shape.currency,
         stripe=_stripe(shape.stripe, shape.currency) if shape.stripe else None,
         plans=tuple(_plan(name, plan) for name, plan in shape.plans.items()),
+        licences=_licences(shape, listen) if shape.licences else None,
         compat=frozenset(shape.compat),
         tokens=_tokens(shape.tokens),
         identity=identifying.identity(shape.identity),
@@ -167,6 +171,33 @@ def _geo(base: Path, shape: GeoShape) -> GeoSettings:
         rule=CountryRule(frozenset(shape.allow), frozenset(shape.deny), unknown=unknown == "allow"),
         per_country=forms.rate(shape.checkouts) if shape.checkouts else None,
     )
+
+
+def _licences(shape: GatewayShape, listen: Listener) -> LicenceSettings:
+    given = shape.licences
+    assert given is not None
+    public_url = _public_url(listen, shape)
+    named = given.plans or list(shape.plans)
+    return LicenceSettings(
+        terms=Terms(
+            issuer=given.issuer or public_url,
+            audience=given.audience or public_url,
+            days=given.days,
+            prices=frozenset(shape.plans[name].price for name in named),
+            counts=frozenset(state for state, status in STATUSES.items() if status in given.pro_statuses),
+            credit=_EXPORT_CREDIT,
+        ),
+        origins=frozenset(str(forms.origin(text)) for text in given.origins),
+        restore_proof=given.restore_proof,
+        restores_per_address=forms.rate(given.restores_per_address),
+        restores_per_client=forms.rate(given.restores_per_client),
+        devices=given.devices,
+        aliases=tuple(dict.fromkeys(given.aliases)),
+    )
+
+
+def _public_url(listen: Listener, shape: GatewayShape) -> str:
+    return str(forms.origin(shape.public_url)) if shape.public_url else _own_url(listen, shape)
 
 
 def _own_url(listen: Listener, shape: GatewayShape) -> str:

@@ -45,6 +45,10 @@ WORDS: dict[type[Refusal], Words] = {
         "The access token is not valid",
         lambda r: "It was not made here, has expired, or was revoked. Send the request without it to get a new one.",
     ),
+    no.NoLicence: Words(
+        "There is no licence",
+        lambda r: "The code was used before, is older than ten minutes, or is not ours; ask for a new one.",
+    ),
     no.IdentityRequired: Words(
         "Sign in first",
         lambda r: (

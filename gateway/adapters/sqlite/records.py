@@ -21,6 +21,7 @@ from gateway.adapters.sqlite.freezes import SqliteFreezes
 from gateway.adapters.sqlite.grants import SqliteGrants, marks
 from gateway.adapters.sqlite.idempotency import SqliteKeyClaims
 from gateway.adapters.sqlite.keyroll import SqliteKeyRoll
+from gateway.adapters.sqlite.licences import SqliteLicensees
 from gateway.adapters.sqlite.migrations import MigrationRefused
 from gateway.adapters.sqlite.outbox import SqliteOutbox
 from gateway.adapters.sqlite.payers import SqlitePayers
@@ -83,6 +84,7 @@ class SqliteRecords:
         self.outbox = SqliteOutbox(self._read, self._write)
         self.ways_to_pay = SqliteWaysToPay(self._read, self._write)
         self.subscriptions = SqliteSubscriptions(self._read, self._write)
+        self.licensees = SqliteLicensees(self._read, self._write)
         self.grants = SqliteGrants(self._read, self._write)
         self.readings = SqliteMeterBook(self._read, self._write, self._change)
         self.trail = SqliteTrail(self._read, self._write)
@@ -221,7 +223,8 @@ class SqliteRecords:
                 values = (*self._sealed(content), row[0])
                 await self._write("UPDATE event SET key_id = ?, object = ? WHERE id = ?", values)
                 sealed += 1
-        return sealed or await self.payers.reseal(key_id, self._keyring, self._randomness, count=count)
+        sealed = sealed or await self.payers.reseal(key_id, self._keyring, self._randomness, count=count)
+        return sealed or await self.licensees.reseal(key_id, self._keyring, self._randomness, count=count)
 
     async def drop_events(self, *, before_ms: int, count: int) -> int:
         return await self._change(_DROP_EVENTS, (before_ms, count))

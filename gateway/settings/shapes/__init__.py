@@ -12,6 +12,7 @@ from pydantic import Field
 
 from gateway.settings.shapes.extras import GeoShape, MailShape
 from gateway.settings.shapes.identity import CorsShape, IdentityShape
+from gateway.settings.shapes.licences import LicencesShape
 from gateway.settings.shapes.payments import NoticesShape, PlanShape, StripeShape, WebhooksShape
 from gateway.settings.shapes.process import (
     CapsShape,
@@ -121,6 +122,10 @@ class GatewayShape(Shape):
     plans: Annotated[
         dict[Name, PlanShape], Field(max_length=20, description="Subscriptions that add balance each period, by name.")
     ] = Field(default_factory=dict)
+    licences: Annotated[
+        LicencesShape | None,
+        Field(description="Signed proofs of a subscription, which an application verifies by itself. `{}` is enough."),
+    ] = None
     compat: Annotated[
         list[Literal["stripeflare"]],
         Field(
