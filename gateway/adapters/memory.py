@@ -30,7 +30,17 @@ from gateway.core.purses import PLAIN, purse_named
 from gateway.core.reversals import Credited, Move, Notice
 from gateway.core.rotation import Holder, KeyKind, KeyUse
 from gateway.core.trail import Step
-from gateway.ports import Alias, CreditLine, Freeze, FreezeBook, InboxEntry, InboxStatus, LicenseeRow, TokenRow
+from gateway.ports import (
+    Alias,
+    CreditLine,
+    Freeze,
+    FreezeBook,
+    InboxEntry,
+    InboxStanding,
+    InboxStatus,
+    LicenseeRow,
+    TokenRow,
+)
 
 
 @dataclass(slots=True)
@@ -301,6 +311,12 @@ class MemoryRecords:
 
     async def find_entry(self, id: str) -> InboxEntry | None:
         return self.inbox[id].entry() if id in self.inbox else None
+
+    async def inbox_standing(self) -> InboxStanding:
+        waiting = [stored.received_ms for stored in self.inbox.values() if stored.status == "waiting"]
+        parked = sum(stored.status == "parked" for stored in self.inbox.values())
+        newest = max((stored.received_ms for stored in self.inbox.values()), default=None)
+        return InboxStanding(newest, len(waiting), min(waiting, default=None), parked)
 
     async def reseal(self, key_id: str, *, count: int) -> int:
         return 0  # nothing is sealed here

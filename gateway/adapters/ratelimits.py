@@ -24,6 +24,10 @@ class MemoryRateLimits:
         [stand] = self._limiter.admit([Ask(rate, subject)], [], self._clock.now_ms())
         return stand
 
+    @property
+    def down(self) -> bool:
+        return False
+
     async def close(self) -> None:
         """There is nothing to let go of."""
 

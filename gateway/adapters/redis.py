@@ -83,6 +83,10 @@ class RedisRateLimits:
             return Stand(True, rate.amount - 1, rate.seconds * 1000)
         return stand
 
+    @property
+    def down(self) -> bool:
+        return self._down_ms is not None
+
     async def close(self) -> None:
         await self._pool.disconnect()
         await self._near.close()

@@ -3,7 +3,7 @@
 Where a route of the owner's may have come to serve an address that was ours (an alias at the root), the route wins.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -14,13 +14,15 @@ from gateway.app.stores import credit_lines
 from gateway.core import compat
 from gateway.core.cors import Cors, is_preflight
 from gateway.core.letters import STOP_PATH
+from gateway.core.readiness import Check
 from gateway.core.refusals import MethodNotAllowed, NoRoute
 from gateway.core.routes import RESERVED_PREFIXES
+from gateway.flows.check_up import SECONDS_MAX, CheckUp
 from gateway.flows.count_calls import CountCalls
 from gateway.flows.follow import Aliases, FollowingDesk
 from gateway.flows.freeze import Freezes
 from gateway.flows.keep import Keeper
-from gateway.ports import Clock, Witnesses
+from gateway.ports import Clock, Inbox, Witnesses
 from gateway.settings import Settings
 from gateway.web.amounts import ChoosePlace
 from gateway.web.answers import drop_what_was_invented
@@ -454,9 +456,12 @@ def admin_application(
     restart: Callable[[], Awaitable[dict[str, Any]]],
     totals: Callable[[], Totals],
     forgotten: Callable[[], int],
+    inbox: Inbox,
+    parts: Callable[[], Mapping[str, Check]],
 ) -> web.Application:
     """What the admin listener serves."""
     assert settings.secrets.operator_token is not None, "secrets are made before a gateway is built"
+    check_up = CheckUp(parts=parts, inbox=inbox, hears=settings.stripe is not None, clock=clock, seconds=SECONDS_MAX)
     place = AdminPlace(
         ledger=FollowingDesk(ledger, aliases),
         aliases=aliases,
@@ -469,6 +474,7 @@ def admin_application(
         reload=reload,
         restart=restart,
         metrics=lambda: exposition(totals(), ledger_stuck=lambda: ledger.stuck, forgotten=forgotten),
+        checks=check_up.checks,
     )
     app = place.application()
     app.on_response_prepare.append(drop_what_was_invented)

@@ -18,6 +18,7 @@ from gateway.adapters.interprocess.limits import Counting
 from gateway.adapters.interprocess.worker import Line, Reporter
 from gateway.adapters.metrics import Counts, Totals
 from gateway.adapters.system import SystemClock, SystemRandomness
+from gateway.app import seen
 from gateway.app.addresses import admin_application
 from gateway.app.channel import ToParent, Word
 from gateway.app.gateway import Gateway
@@ -26,6 +27,7 @@ from gateway.app.stores import keeper, records, witness
 from gateway.core.ids import RequestId, RequestNumbers
 from gateway.core.keyring import Keyring
 from gateway.core.limits import Limiter
+from gateway.core.readiness import Check, over_all
 from gateway.flows.follow import Aliases
 from gateway.flows.freeze import Freezes
 from gateway.flows.keep.slices import Slices
@@ -113,7 +115,7 @@ class Worker(Member):
         loop.add_signal_handler(signal.SIGTERM, self.told, Word.LEAVE, None)
         await self.parent.open(post.channel)
         await self._running.start()
-        reporter = Reporter(line, lambda: gateway.tally.counts.told())
+        reporter = Reporter(line, lambda: {**gateway.tally.counts.told(), "seen": self._seen()})
         reporter.tell()
         self.parent.say(Word.READY)
         await self.stopping.wait()
@@ -124,6 +126,9 @@ class Worker(Member):
         else:
             await stop
         self.parent.close()
+
+    def _seen(self) -> dict[str, Any]:
+        return {name: check.told() for name, check in self._running.outside().items()}
 
     async def take_up(self, settings: Settings) -> dict[str, Any]:
         return await self._running.apply(settings)
@@ -140,6 +145,7 @@ class KeeperMember(Member):
         self._questions: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._asked = 0
         self._totals = Totals()
+        self._seen: dict[str, dict[str, Check]] = {}
         self._clock = SystemClock()
         self._keyring = Keyring(post.settings.secrets.sealing_keys)
         self._records = records(post.settings, self._keyring, SystemRandomness())
@@ -182,6 +188,8 @@ class KeeperMember(Member):
                     restart=lambda: self._ask("restart"),
                     totals=lambda: self._totals,
                     forgotten=lambda: limiter.forgotten,
+                    inbox=self._records,
+                    parts=lambda: {**seen.ledger(ledger, draining=self.stopping.is_set()), **self._of_workers()},
                 )
             )
             self.parent.say(Word.READY)
@@ -212,8 +220,15 @@ class KeeperMember(Member):
         """What a worker has counted; None when it has ended."""
         if told is None:
             self._totals.ended(worker)
+            self._seen.pop(worker, None)
         else:
             self._totals.hear(worker, Counts.heard(told))
+            self._seen[worker] = {name: Check.heard(one) for name, one in told["seen"].items()}
+
+    def _of_workers(self) -> dict[str, Check]:
+        """What all workers see, and whether all are there."""
+        there, wanted = len(self._seen), self.post.settings.workers
+        return {"workers": Check(there >= wanted, f"{there} of {wanted} are there"), **over_all(self._seen.values())}
 
     async def _ask(self, what: str) -> dict[str, Any]:
         """Let the parent do it; what came of it."""

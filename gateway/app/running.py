@@ -10,8 +10,10 @@ from typing import Any
 from aiohttp import web
 
 from gateway.adapters.metrics import Totals
+from gateway.app import seen
 from gateway.app.addresses import admin_application
 from gateway.app.gateway import Gateway, url_of
+from gateway.core.readiness import Check
 from gateway.core.refusals import RecordsUnavailable
 from gateway.core.targets import TARGET_BYTES_MAX
 from gateway.relay.listener import Relay
@@ -68,10 +70,16 @@ class Running:
                 restart=_no_restart,
                 totals=self._totals,
                 forgotten=lambda: self.gateway.limiter.forgotten,
+                inbox=self.gateway.records,
+                parts=lambda: {**seen.ledger(self.gateway.ledger, draining=self._stopped), **self.outside()},
             )
         )
         await web.TCPSite(admin, *self.gateway.settings.admin, backlog=128).start()
         self.admin_address = url_of("http", admin.addresses[0])
+
+    def outside(self) -> dict[str, Check]:
+        """How those outside stand that this process talks to."""
+        return seen.outside(self.gateway, self._relay)
 
     def _totals(self) -> Totals:
         totals = Totals()

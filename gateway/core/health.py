@@ -116,6 +116,10 @@ class Rotation:
         """Whether it may be asked now, though there are others."""
         return self._may_be_asked(self._records[server], now)
 
+    def left_out(self) -> int:
+        """How many servers are, until they are tried again."""
+        return sum(self._is_out(record) for _, record in self._turns)
+
     def _may_be_asked(self, record: _Record, now: float) -> bool:
         return not self._is_out(record) or (self._trials and now >= record.out_until)
 

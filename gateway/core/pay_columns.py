@@ -13,6 +13,16 @@ ORDER = "id, account, currency, amount, reference, created, threshold, adds, cus
 RULE = "account, currency, threshold, adds, day, month, customer, method, label, paused, wanted, changed, expires"
 REFILL = "account, number, key, currency, amount, customer, method, reference, created"
 
+INBOX_STANDING = """SELECT
+(SELECT max(newest) FROM (SELECT max(received) AS newest FROM event WHERE status = 'waiting'
+    UNION ALL SELECT max(received) FROM event WHERE status = 'done'
+    UNION ALL SELECT max(received) FROM event WHERE status = 'ignored'
+    UNION ALL SELECT max(received) FROM event WHERE status = 'parked') AS each_status),
+(SELECT count(*) FROM event WHERE status = 'waiting'),
+(SELECT min(received) FROM event WHERE status = 'waiting'),
+(SELECT count(*) FROM event WHERE status = 'parked')"""
+"""The newest of each status is one look into the index; that of all would read every event."""
+
 
 def of_wish(wish: Wish, ceilings: Ceilings) -> tuple[object, ...]:
     """From `currency` to `month`."""

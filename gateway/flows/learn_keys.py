@@ -12,6 +12,7 @@ everybody out. Where there are none yet, nobody is recognised, and it is tried a
 import asyncio
 import json
 from collections.abc import Callable
+from typing import Literal
 
 import jwt
 
@@ -40,6 +41,14 @@ class LearnKeys:
         self._good_until = 0.0
         self._next_try = self._next_unknown = float("-inf")
         self._learning: asyncio.Task[None] | None = None
+        self._failed = False
+
+    @property
+    def state(self) -> Literal["known", "stale", "missing", "not asked for yet"]:
+        """How they stand. Stale or missing: it was tried to fetch them, and failed. Asks nobody."""
+        if self._failed and (self._keys is None or self._now() >= self._good_until):
+            return "missing" if self._keys is None else "stale"
+        return "known" if self._keys is not None else "not asked for yet"
 
     async def find(self, key_id: str | None, algorithm: str) -> jwt.PyJWK | None:
         if self._keys is None or self._now() >= self._good_until:
@@ -73,9 +82,11 @@ class LearnKeys:
             document = await self._documents.fetch(self._issuer.jwks_url or await self._discovered())
             self._keys = KeySet.parse(document.content)
         except (NotFetched, BadKeySet) as failed:
+            self._failed = True
             self._next_try = self._now() + (_FIRST_AGAIN_SECONDS if self._keys is None else AGAIN_SECONDS)
             self._report("no keys of an issuer", issuer=self._issuer.name, why=str(failed))
             return
+        self._failed = False
         wanted = _KEPT_SECONDS if document.keep_seconds is None else document.keep_seconds
         self._good_until = self._now() + min(max(wanted, _KEPT_SECONDS_MIN), _KEPT_SECONDS_MAX)
 

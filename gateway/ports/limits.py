@@ -22,6 +22,10 @@ class RateLimits(Protocol):
     async def hit(self, rate: Rate, subject: str) -> Stand:
         """Count one request in one window. While that cannot be told, everybody is admitted."""
 
+    @property
+    def down(self) -> bool:
+        """Whether nobody could tell when it was last asked. Asks nobody."""
+
     async def close(self) -> None:
         """Let go of what is connected."""
 

@@ -29,6 +29,16 @@ class InboxEntry:
     readable: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class InboxStanding:
+    """How the inbox stands: when the newest event came, how many wait and since when, how many are parked."""
+
+    newest_ms: int | None
+    waiting: int
+    oldest_waiting_ms: int | None
+    parked: int
+
+
 class Inbox(Protocol):
     """Every event that the provider delivered, once."""
 
@@ -46,6 +56,9 @@ class Inbox(Protocol):
 
     async def find_entry(self, id: str) -> InboxEntry | None:
         """One event by its id."""
+
+    async def inbox_standing(self) -> InboxStanding:
+        """Counted, not read: cheap however many there are that need nothing more."""
 
     async def reseal(self, key_id: str, *, count: int) -> int:
         """Seal so many events or payers of this key with the newest; how many there were. Of none it can open, 0."""

@@ -372,6 +372,10 @@ class Pool:
         lanes = list(self._lanes.values())
         self._checks = Checks(self, lanes, upstream.check, chance) if upstream.check else None
 
+    def left_out(self) -> int:
+        """How many of its servers are."""
+        return self._rotation.left_out()
+
     def take(self, avoid: Collection[Server] = (), *, fresh: bool = False) -> "tuple[Lane, UpstreamConnection | None]":
         """The server whose turn it is, and an idle connection to it if there is one and no `fresh` one is wanted.
 
@@ -555,6 +559,11 @@ class Pools:
         for upstream in named.values():
             if upstream.check is not None or upstream.name in self._pools:
                 self.of(upstream)
+
+    def left_out(self) -> dict[str, tuple[int, int]]:
+        """By upstream, how many servers are left out, of how many; nothing of one that has all of its own."""
+        pools = self._pools.items()
+        return {name: (count, len(pool.upstream.servers)) for name, pool in pools if (count := pool.left_out())}
 
     def close(self) -> None:
         for pool in self._pools.values():

@@ -1,13 +1,13 @@
 """The admin listener: is the gateway alive, is it ready, and an operator's calls.
 
-`/livez`, `/readyz` and `/metrics` need no credential; everything else needs the operator token, compared in constant
-time. The listener is on the loopback by default.
+`/livez`, `/readyz`, `/healthz` and `/metrics` need no credential; everything else needs the operator token, compared in
+constant time. The listener is on the loopback by default.
 """
 
 import hmac
 import json
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -16,6 +16,7 @@ from gateway.core.aliases import NOT_JOINED
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Credit, Reversal
 from gateway.core.money import Money
+from gateway.core.readiness import Check
 from gateway.core.refusals import LedgerUnavailable, RecordsUnavailable
 from gateway.core.secrets import Secret
 from gateway.core.trail import Act
@@ -36,7 +37,7 @@ from gateway.web.refusals import as_problem
 
 _BODY_BYTES_MAX = 16 * 1024
 
-_OPEN = ("/livez", "/readyz", "/metrics")
+_OPEN = ("/livez", "/readyz", "/healthz", "/metrics")
 
 
 class AdminPlace:
@@ -55,6 +56,7 @@ class AdminPlace:
         reload: Callable[[], Awaitable[dict[str, Any]]],
         restart: Callable[[], Awaitable[dict[str, Any]]],
         metrics: Callable[[], bytes],
+        checks: Callable[[], Awaitable[Mapping[str, Check]]],
         clock: Clock,
     ) -> None:
         self._clock = clock
@@ -65,6 +67,7 @@ class AdminPlace:
         self._reload = reload
         self._restart = restart
         self._metrics = metrics
+        self._checks = checks
         self._currency = currency
         self._ledger_stuck = ledger_stuck
         self._operator_token = operator_token
@@ -73,6 +76,7 @@ class AdminPlace:
         app = web.Application(middlewares=[self._operators_only], client_max_size=_BODY_BYTES_MAX)
         app.router.add_get("/livez", self.alive)
         app.router.add_get("/readyz", self.ready)
+        app.router.add_get("/healthz", self.ready_of_each)
         app.router.add_get("/metrics", self.metrics)
         app.router.add_get("/accounts/{account}/balance", self.balance)
         app.router.add_post("/accounts/{account}/credit", self.credit)
@@ -91,8 +95,18 @@ class AdminPlace:
 
     async def ready(self, request: web.Request) -> web.StreamResponse:
         """503 while the ledger cannot commit: paid routes are closed then, free ones go on."""
+        if "verbose" in request.query:
+            return await self.ready_of_each(request)
+        return self._readiness({})
+
+    async def ready_of_each(self, request: web.Request) -> web.StreamResponse:
+        """The same, and how each part stands. Only the ledger decides: free routes need none of the others."""
+        return self._readiness({"checks": {name: check.told() for name, check in (await self._checks()).items()}})
+
+    def _readiness(self, more: dict[str, Any]) -> web.StreamResponse:
         stuck = self._ledger_stuck()
-        return _json({"status": "not ready" if stuck else "ok", "ledger": not stuck}, status=503 if stuck else 200)
+        told = {"status": "not ready" if stuck else "ok", "ledger": not stuck, **more}
+        return _json(told, status=503 if stuck else 200)
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         """What Prometheus scrapes."""

@@ -23,7 +23,7 @@ from gateway.core.purses import Purse, Share
 from gateway.core.refusals import RecordsUnavailable
 from gateway.core.reversals import Credited, Move, Notice
 from gateway.core.secrets import Secret
-from gateway.ports import StoreDamaged, StoreFailed
+from gateway.ports import InboxStanding, StoreDamaged, StoreFailed
 from tests.fakes import SeededRandomness
 from tests.postgres_server import Server
 
@@ -437,6 +437,16 @@ async def test_thirty_freezes_at_once_have_thirty_numbers_without_a_gap(records:
     freezes = (records.freezes.add_freeze(f"acct_{n}", frozen=True, reason="x", now_ms=1) for n in range(30))
     assert all(await asyncio.gather(*freezes))
     assert [row.number for row in await records.freezes.freezes_after(0)] == list(range(1, 31))
+
+
+async def test_the_inbox_tells_how_it_stands(records: Records) -> None:
+    assert await records.inbox_standing() == InboxStanding(None, 0, None, 0)
+    statuses = ("parked", "waiting", "done", "waiting", "parked", "parked", "ignored")
+    for number, status in enumerate(statuses):
+        await records.claim(Event(f"evt_{number}", "x", False, 1, {}), now_ms=100 + number)
+        await records.close_event(f"evt_{number}", status)  # type: ignore[arg-type]
+        assert (await records.inbox_standing()).newest_ms == 100 + number
+    assert await records.inbox_standing() == InboxStanding(106, 2, 101, 3)
 
 
 async def test_only_events_that_are_over_and_old_are_dropped(records: Records) -> None:

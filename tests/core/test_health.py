@@ -51,6 +51,18 @@ def misbehaves(now: float, whom: str, times: int = 2) -> list[Step]:
     return [(now, f"misbehaved-{whom}", "")] * times
 
 
+def test_servers_that_are_left_out_are_counted_until_they_succeed() -> None:
+    rotation = Rotation((A, B, C), EJECTION)
+    rotation.unreachable(A, 0)
+    assert rotation.left_out() == 0
+    rotation.unreachable(A, 0)
+    rotation.misbehaved(B, 0)
+    rotation.misbehaved(B, 0)
+    assert rotation.left_out() == 2
+    rotation.succeeded(A)
+    assert rotation.left_out() == 1
+
+
 def test_healthy_servers_take_turns() -> None:
     play("ABC", [(0, "pick", "A"), (0, "pick", "B"), (9, "pick", "C"), (9, "pick", "A"), (9, "wait", "0")])
 

@@ -34,6 +34,10 @@ class Down:
     async def admit(self, asks: Sequence[Ask], places: Sequence[Place]) -> Admitted:
         raise LimitsDown
 
+    @property
+    def down(self) -> bool:
+        return False
+
     async def hit(self, rate: Rate, subject: str) -> Stand:
         raise AssertionError("a route's limits are asked together")
 

@@ -114,7 +114,13 @@ async def test_older_keys_stay_good_while_none_can_be_had() -> None:
     learns = publisher.learns()
     await learns.find("a", "RS256")
     publisher.fault = NotFetched("it answered 502")
-    publisher.now += 601
+    publisher.now += 599
+    assert await learns.find("z", "RS256") is None
+    assert str(learns.state) == "known", "they are as young as they may be, though new ones cannot be had"
+    publisher.asked.pop()
+    publisher.told.clear()
+    publisher.now += 32
+    assert str(learns.state) == "stale"
     for _ in range(20):
         assert await learns.find("a", "RS256") is not None
     assert len(publisher.asked) == 2, "and it is not asked with every request"
@@ -122,15 +128,18 @@ async def test_older_keys_stay_good_while_none_can_be_had() -> None:
     publisher.now += 30
     publisher.fault, publisher.kids = None, ["b"]
     assert await learns.find("b", "RS256") is not None
+    assert str(learns.state) == "known"
 
 
 async def test_without_any_nobody_is_recognised_and_it_is_tried_again_soon() -> None:
     publisher = Publisher()
     publisher.fault = NotFetched("TimeoutError")
     learns = publisher.learns()
+    assert str(learns.state) == "not asked for yet"
     for _ in range(5):
         with pytest.raises(IdentityUnavailable):
             await learns.find("a", "RS256")
+    assert str(learns.state) == "missing"
     assert len(publisher.asked) == 1
     publisher.now += 2
     publisher.fault = None

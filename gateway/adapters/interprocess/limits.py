@@ -70,6 +70,10 @@ class SharedRateLimits:
             return Stand(True, rate.amount - 1, rate.seconds * 1000)
         return stand
 
+    @property
+    def down(self) -> bool:
+        return False
+
     async def close(self) -> None:
         """The line is another's."""
 

@@ -34,7 +34,7 @@ from gateway.core.money import Money
 from gateway.core.payments import Event
 from gateway.core.refusals import RecordsUnavailable
 from gateway.core.reversals import Credited, Move, Notice
-from gateway.ports import InboxEntry, InboxStatus, Randomness, StoreDamaged, StoreFailed, TokenRow
+from gateway.ports import InboxEntry, InboxStanding, InboxStatus, Randomness, StoreDamaged, StoreFailed, TokenRow
 
 _EVENT_PURPOSE = "event"
 _KEY_GONE = "the key that sealed it is gone; look at it at the provider"
@@ -238,6 +238,10 @@ class PostgresRecords:
         except (NotOurs, UnknownKey):
             return None
         return content
+
+    async def inbox_standing(self) -> InboxStanding:
+        [row] = await self.ask(pay_columns.INBOX_STANDING)
+        return InboxStanding(*row)
 
     async def reseal(self, key_id: str, *, count: int) -> int:
         sealed = 0

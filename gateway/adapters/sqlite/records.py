@@ -37,7 +37,7 @@ from gateway.core.money import Money
 from gateway.core.payments import Event
 from gateway.core.refusals import RecordsUnavailable
 from gateway.core.reversals import Credited, Move, Notice
-from gateway.ports import InboxEntry, InboxStatus, Randomness, StoreDamaged, TokenRow
+from gateway.ports import InboxEntry, InboxStanding, InboxStatus, Randomness, StoreDamaged, TokenRow
 
 _BUSY_SECONDS_MAX = 5.0
 _RETRY_SECONDS = 0.02
@@ -214,6 +214,10 @@ class SqliteRecords:
         except (NotOurs, UnknownKey):
             return None
         return content
+
+    async def inbox_standing(self) -> InboxStanding:
+        [row] = await self.ask(pay_columns.INBOX_STANDING)
+        return InboxStanding(*row)
 
     async def reseal(self, key_id: str, *, count: int) -> int:
         sealed = 0

@@ -31,7 +31,7 @@ class Pace:
     def reserve(self) -> float:
         """Take the next place; in how many seconds it is. Raises PaymentServiceUnavailable."""
         now = self._now()
-        if self._failures >= FAILURES_MAX:
+        if self.resting:
             if now < self._closed_until:
                 raise PaymentServiceUnavailable()
             self._closed_until = now + REST_SECONDS  # this one tries for all
@@ -41,6 +41,11 @@ class Pace:
             raise PaymentServiceUnavailable()
         self._due = due + self._gap
         return wait
+
+    @property
+    def resting(self) -> bool:
+        """Whether everybody is refused but for who tries."""
+        return self._failures >= FAILURES_MAX
 
     async def enter(self) -> None:
         """Until it is our turn. Raises PaymentServiceUnavailable."""

@@ -86,6 +86,11 @@ class StripePayments:
         self._secret_key, self._webhook_secrets = secret_key, tuple(webhook_secrets)
 
     @property
+    def resting(self) -> bool:
+        """Whether Stripe failed so often in a row that it is hardly asked."""
+        return self._pace.resting
+
+    @property
     def scope(self) -> str:
         # The key tells one Stripe account from another; so does where it is used.
         return hashlib.sha256(f"farebox {self._api_url} {self._secret_key.reveal()}".encode()).hexdigest()[:16]
