@@ -127,9 +127,15 @@ class HttpDocuments:
     """Implements `ports.Documents`: over https, or from the inside over http if it may be `private`."""
 
     def __init__(
-        self, *, private: bool, resolver: AbstractResolver | None = None, seconds: float = DOCUMENT_SECONDS_MAX
+        self,
+        *,
+        private: bool,
+        resolver: AbstractResolver | None = None,
+        seconds: float = DOCUMENT_SECONDS_MAX,
+        bytes_max: int = DOCUMENT_BYTES_MAX,
     ) -> None:
         self._private = private
+        self._bytes_max = bytes_max
         self._way = _Way(private=private, resolver=resolver, seconds=seconds)
 
     async def fetch(self, url: str) -> Document:
@@ -144,8 +150,8 @@ class HttpDocuments:
             content = bytearray()
             async for chunk in answer.content.iter_any():
                 content += chunk
-                if len(content) > DOCUMENT_BYTES_MAX:
-                    raise NotFetched(f"it has more than {DOCUMENT_BYTES_MAX} bytes")
+                if len(content) > self._bytes_max:
+                    raise NotFetched(f"it has more than {self._bytes_max} bytes")
             return Document(bytes(content), _kept_seconds(answer.headers))
 
     async def close(self) -> None:

@@ -38,6 +38,8 @@ class Caller:
     """What an outside provider says of them; None where nobody is told of it."""
     is_outside: bool = False
     """Whether an outside provider says who it is, and not a token of ours."""
+    audience: str = ""
+    """The one resource at which its token may be shown; empty for all, and for our own addresses."""
 
 
 ANONYMOUS = Caller()

@@ -12,12 +12,14 @@ _MORE = "more"
 
 
 def prices_of(routes: Iterable[Route]) -> dict[str, str]:
-    """The rule of each route, and of each method and plan that has one of its own."""
+    """The rule of each route, and of each method, call and plan that has one of its own."""
     told = {}
     for route in routes:
         told[route.name] = _said(route)
         for method, variant in route.methods.items():
             told[f"{route.name} {method}"] = _said(variant)
+        for call, variant in route.by_call:
+            told[f"{route.name} {call}"] = _said(variant)
         for plan, variant in route.plans.items():
             told[f"{route.name} for {plan}"] = _said(variant)
     return told

@@ -23,6 +23,7 @@ from gateway.ports.identity import (
 )
 from gateway.ports.ledger import CapLines, Desk, Entries, Ledger, RequestUnderWay, RequestUnknown
 from gateway.ports.limits import Admits, Admitted, Guesses, LimitsDown, RateLimits
+from gateway.ports.oauth import KnowsClients, OAuthBook
 from gateway.ports.outside import Document, Documents, KeySets, NotFetched, Signs, Vouches
 from gateway.ports.payments import (
     AutoTopUps,
@@ -66,7 +67,7 @@ from gateway.ports.store import (
 )
 from gateway.ports.system import Clock, Randomness
 from gateway.ports.telling import Mails, NotSent, NotTaken, Outbox, Sends, Tells, WritesLetters
-from gateway.ports.tokens import ForgetsGrants, RemembersTokens, Rotation, TokenBook
+from gateway.ports.tokens import ForgetsGrants, HandsOut, Made, RemembersTokens, Rotation, Shown, TokenBook
 from gateway.ports.trail import TrailBook, Witnesses
 
 __all__ = [
@@ -104,6 +105,7 @@ __all__ = [
     "Freezer",
     "Frozen",
     "Guesses",
+    "HandsOut",
     "Hears",
     "Hold",
     "HolderPages",
@@ -117,17 +119,20 @@ __all__ = [
     "KeyClaims",
     "KeyRoll",
     "KeySets",
+    "KnowsClients",
     "Ledger",
     "LedgerStore",
     "Lender",
     "LimitsDown",
     "Links",
     "Looks",
+    "Made",
     "Mails",
     "MeterBook",
     "NotFetched",
     "NotSent",
     "NotTaken",
+    "OAuthBook",
     "Offers",
     "Orders",
     "Outbox",
@@ -151,6 +156,7 @@ __all__ = [
     "SellsOnce",
     "Sends",
     "Served",
+    "Shown",
     "Signs",
     "Standings",
     "Started",

@@ -5,7 +5,7 @@ from dataclasses import replace
 from gateway.core import cors as core_cors
 from gateway.core.cors import Cors
 from gateway.core.jwts import Issuer
-from gateway.core.routes import FieldRules, Route
+from gateway.core.routes import CallPrices, FieldRules, Route
 from gateway.settings import forms
 from gateway.settings.shapes import GatewayShape
 from gateway.settings.shapes.identity import IdentityShape, IssuerShape
@@ -85,11 +85,20 @@ def closed(route: Route, shape: GatewayShape) -> Route:
 
 
 def _everywhere(route: Route, asked: FieldRules, answered: FieldRules) -> Route:
-    """For whichever method and plan it is."""
+    """For whichever method, plan and call it is."""
     return replace(
         route,
         request_fields=asked,
         answer_fields=answered,
         methods={name: _everywhere(one, asked, answered) for name, one in route.methods.items()},
         plans={name: _everywhere(one, asked, answered) for name, one in route.plans.items()},
+        calls=_of_calls(route.calls, asked, answered) if route.calls is not None else None,
+    )
+
+
+def _of_calls(calls: CallPrices, asked: FieldRules, answered: FieldRules) -> CallPrices:
+    return CallPrices(
+        {name: _everywhere(one, asked, answered) for name, one in calls.tools.items()},
+        {name: _everywhere(one, asked, answered) for name, one in calls.methods.items()},
+        _everywhere(calls.others, asked, answered),
     )

@@ -22,6 +22,7 @@ from gateway.adapters.sqlite.grants import SqliteGrants, marks
 from gateway.adapters.sqlite.idempotency import SqliteKeyClaims
 from gateway.adapters.sqlite.keyroll import SqliteKeyRoll
 from gateway.adapters.sqlite.migrations import MigrationRefused
+from gateway.adapters.sqlite.oauth import SqliteOAuth
 from gateway.adapters.sqlite.outbox import SqliteOutbox
 from gateway.adapters.sqlite.payers import SqlitePayers
 from gateway.adapters.sqlite.readings import SqliteMeterBook
@@ -85,6 +86,7 @@ class SqliteRecords:
         self.subscriptions = SqliteSubscriptions(self._read, self._write)
         self.grants = SqliteGrants(self._read, self._write)
         self.readings = SqliteMeterBook(self._read, self._write, self._change)
+        self.oauth = SqliteOAuth(self._read, self._write)
         self.trail = SqliteTrail(self._read, self._write)
         self.key_claims = SqliteKeyClaims(self._read, self._write, self._change)
 
