@@ -6,11 +6,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from gateway.cli.stage import Stage
 from tests.gateway_process import patiently
 from tests.postgres_server import Server, running
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 StageMaker = Callable[..., Awaitable[Stage]]
 

@@ -14,12 +14,12 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from gateway.ports import Document, NotFetched, NotSent
+from gateway.ports import Document, NoReply, NotFetched, NotSent, Reply
 
 _SECONDS_MAX = 10
 DOCUMENT_SECONDS_MAX = 5.0
@@ -147,15 +147,49 @@ class HttpDocuments:
                 raise NotFetched(f"it answered {answer.status}")
             if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
                 raise NotFetched("it is packed, although that was not asked for")
-            content = bytearray()
-            async for chunk in answer.content.iter_any():
-                content += chunk
-                if len(content) > self._bytes_max:
-                    raise NotFetched(f"it has more than {self._bytes_max} bytes")
-            return Document(bytes(content), _kept_seconds(answer.headers))
+            content = await _content(answer, self._bytes_max, NotFetched)
+            return Document(content, _kept_seconds(answer.headers))
 
     async def close(self) -> None:
         await self._way.close()
+
+
+class HttpCalls:
+    """Implements `ports.Calls`: over https, or to the inside over http if it may be `private`."""
+
+    def __init__(
+        self, *, private: bool, resolver: AbstractResolver | None = None, seconds: float = _SECONDS_MAX
+    ) -> None:
+        self._private = private
+        self._way = _Way(private=private, resolver=resolver, seconds=seconds)
+
+    async def call(
+        self, url: str, *, fields: Mapping[str, str], form: Mapping[str, str] | None = None, bytes_max: int = 65_536
+    ) -> Reply:
+        if not url.startswith("https://") and not self._private:
+            raise NoReply("its address is not https://")
+        head = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "farebox", **fields}
+        body = None if form is None else urlencode(form).encode()
+        if body is not None:
+            head["Content-Type"] = "application/x-www-form-urlencoded"
+        method = "GET" if body is None else "POST"
+        async with self._way.ask(method, url, NoReply, headers=head, data=body) as answer:
+            if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
+                raise NoReply("it is packed, although that was not asked for")
+            content = await _content(answer, bytes_max, NoReply)
+            return Reply(answer.status, {name.lower(): value for name, value in answer.headers.items()}, content)
+
+    async def close(self) -> None:
+        await self._way.close()
+
+
+async def _content(answer: aiohttp.ClientResponse, bytes_max: int, failed: type[Exception]) -> bytes:
+    content = bytearray()
+    async for chunk in answer.content.iter_any():
+        content += chunk
+        if len(content) > bytes_max:
+            raise failed(f"it has more than {bytes_max} bytes")
+    return bytes(content)
 
 
 def _kept_seconds(headers: Mapping[str, str]) -> float | None:

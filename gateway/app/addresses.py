@@ -30,10 +30,12 @@ from gateway.web.guard import Handler, continue_at_once, entered, guarded, prefl
 from gateway.web.letters import LetterPlace
 from gateway.web.oauth import OAuthPlace
 from gateway.web.pages import Pages
+from gateway.web.people import PeoplePlace
 from gateway.web.price_list import PriceListPlace
 from gateway.web.proxy import continue_when_paid
 from gateway.web.published_keys import JWKS_PATH, PublishedKeys
 from gateway.web.quotes import QuotePlace
+from gateway.web.sign_in import SignInPlace
 from gateway.web.status import AdminPlace
 from gateway.web.subscriptions import SubscriptionPlace
 from gateway.web.token_page import TokenPage
@@ -61,6 +63,8 @@ OPEN = frozenset(
 """For everybody, also where outside providers vouch for callers: what tells nothing of anybody, and what brings a proof
 of its own (besides webhooks: the page after a payment, with its sealed cookie, by when the provider's session may be
 over; the address in a letter). A test walks all others."""
+OLDER_PATH = "/api/auth"
+"""Where signing in may be, too."""
 _FOR_PROGRAMS = ("/-/api/", "/-/me", "/-/rotate-token")
 """Where these begin, pages of sites that `cors` lists may call."""
 _ANYTHING = r"[\s\S]*"  # aiohttp matches decoded paths, and its usual `.*` stops at an encoded line feed
@@ -81,6 +85,7 @@ class Addresses:
             randomness=gateway.randomness,
             token_header=gateway.settings.tokens.header,
         )
+        self._signing_in = self._sign_in_place()
 
     def add_proxy(self) -> None:
         """The proxied ones: they catch what nothing else does."""
@@ -94,6 +99,9 @@ class Addresses:
         auto = self._auto_top_up()
         self._add_wallet(self._wallet(auto, subscriptions))
         self._add_tokens()
+        if self._signing_in is not None:
+            self._add_signing_in(self._signing_in)
+            self._add_people()
         self._add_prices(offered=subscriptions.offered)
         self._add("GET", JWKS_PATH, PublishedKeys(self._gateway.identity.signs).show)
         self._add_oauth()
@@ -152,6 +160,7 @@ class Addresses:
             codes=paying.log_in is not None and paying.log_in.mode == "on",
             roots=identity.aliases,
             hand_out=gateway.hand_out,
+            sign_ins=gateway.refusals.sign_ins,
         )
 
     def _add_wallet(self, wallet: WalletPlace) -> None:
@@ -173,7 +182,7 @@ class Addresses:
         self._add("GET", "/-/wallet/statement.csv", wallet.statement)
         self._add("GET", "/-/paid", pages.paid)
         self._add("GET", "/-/style.css", pages.style)
-        entrance = EntrancePlace(gateway.templates, self._visitors)
+        entrance = EntrancePlace(gateway.templates, self._visitors, identity.signing_in.stays.end_own)
         self._add("GET", "/-/wallet/enter", entrance.show)
         self._add("POST", "/-/wallet/enter", entrance.enter)
         self._add("POST", "/-/wallet/leave", entrance.leave)
@@ -216,6 +225,51 @@ class Addresses:
         )
         self._add("GET", "/-/wallet/tokens", page.show)
         self._add("POST", "/-/wallet/tokens", page.act)
+
+    def _sign_in_place(self) -> SignInPlace | None:
+        gateway, settings = self._gateway, self._settings.sign_in
+        if not settings.providers:
+            return None
+        signing_in = gateway.identity.signing_in
+        return SignInPlace(
+            visitors=self._visitors,
+            sign_in=signing_in.sign_in,
+            stays=signing_in.stays,
+            mint=signing_in.lending.mint,
+            limits=gateway.limits,
+            clock=gateway.clock,
+            public_url=self._settings.public_url,
+            after=settings.after,
+            seconds=settings.session_seconds_max,
+        )
+
+    def _add_signing_in(self, place: SignInPlace) -> None:
+        for step, handler in (("start", place.start), ("callback", place.callback)):
+            self._add("GET", f"/-/auth/{{provider}}/{step}", handler)
+            if self._settings.sign_in.older_paths:
+                either = self._unless_a_route_serves_it(handler, ("GET",))
+                self._add("*", f"{OLDER_PATH}/{{provider}}/{step}", either, open=True)
+        self._add("POST", "/-/auth/logout", place.logout)
+        self._add("POST", "/-/auth/logout-everywhere", place.logout_everywhere)
+        self._add("POST", "/-/auth/refresh", place.refresh)
+
+    def _add_people(self) -> None:
+        signing_in = self._gateway.identity.signing_in
+        people = PeoplePlace(
+            templates=self._gateway.templates,
+            visitors=self._visitors,
+            sign_in=signing_in.sign_in,
+            stays=signing_in.stays,
+            vault=signing_in.lending.people,
+            lend=signing_in.lending.lend,
+            jobs=signing_in.lending.jobs,
+        )
+        self._add("GET", "/-/wallet/sessions", people.sessions)
+        self._add("POST", "/-/wallet/sessions", people.act)
+        self._add("GET", "/-/api/v1/integrations", people.integrations)
+        self._add("DELETE", "/-/api/v1/integrations/{provider}", people.disconnect)
+        self._add("GET", "/-/api/v1/jobs", people.jobs)
+        self._add("GET", "/-/api/v1/jobs/{id}", people.job)
 
     def _add_prices(self, *, offered: bool) -> None:
         gateway, settings, paying = self._gateway, self._settings, self._gateway.paying
@@ -347,6 +401,19 @@ class Addresses:
     def _entered(self, handler: Handler) -> Handler:
         return entered(handler, self._gateway.identity.callers.require_outsider)
 
+    def _renewing(self, handler: Handler) -> Handler:
+        """The handler, with whose answers a session goes on."""
+        place = self._signing_in
+        if place is None:
+            return handler
+
+        async def renewed(request: web.Request) -> web.StreamResponse:
+            answer = await handler(request)
+            place.renew(request, answer)
+            return answer
+
+        return renewed
+
     def _add(self, method: str, path: str, handler: Handler, *, open: bool = False, anywhere: bool = False) -> None:
         """`open`: it needs nobody to vouch for who asks, or sees to that itself. `anywhere`: also for any other site's
         page, because no cookie counts there.
@@ -360,6 +427,7 @@ class Addresses:
             own_origin=None if method == "*" or anywhere else self._settings.public_url,
             cors=self._settings.cors if path.startswith(_FOR_PROGRAMS) else None,
         )
+        bounded = self._renewing(bounded)
         if method == "GET":
             self._app.router.add_get(path, bounded, expect_handler=continue_at_once)  # and HEAD
         else:

@@ -22,7 +22,7 @@ from gateway.adapters.metrics import Tally
 from gateway.adapters.ratelimits import MemoryRateLimits
 from gateway.adapters.sqlite.scratch import SqliteScratch
 from gateway.adapters.system import SystemClock, SystemRandomness
-from gateway.app.addresses import Addresses
+from gateway.app.addresses import OLDER_PATH, Addresses
 from gateway.app.authorizing import Authorizing
 from gateway.app.identity import Identity
 from gateway.app.paying import Paying
@@ -152,7 +152,7 @@ class Gateway:
         self.own_paths = {
             *(settings.stripe.webhook_aliases if settings.stripe else ()),
             *settings.price_list_aliases,
-            *(path for path in self._compat_paths() if not settings.routes.serves(path)),
+            *(path for path in self._older_paths() if not settings.routes.serves(path)),
         }
         self.recovered = Recovered(0, 0)
         self._opened = AsyncExitStack()
@@ -230,8 +230,12 @@ class Gateway:
         keep_ms = kept.readings_days * DAY_MS
         return RecordMeters(book=self.records.readings, clock=self.clock, keep_ms=keep_ms, rows_max=kept.readings_max)
 
-    def _compat_paths(self) -> tuple[str, ...]:
-        return (compat.ME, compat.ROTATE) if "stripeflare" in self.settings.compat else ()
+    def _older_paths(self) -> tuple[str, ...]:
+        """Where callers of other systems are used to find us; a route that serves one of them goes first."""
+        asked = self.settings.sign_in
+        names = asked.providers if asked.older_paths else ()
+        own = (compat.ME, compat.ROTATE) if "stripeflare" in self.settings.compat else ()
+        return (*own, *(f"{OLDER_PATH}/{name}/{step}" for name in names for step in ("start", "callback")))
 
     def _refusals(self) -> Refusals:
         stripe = self.settings.stripe
@@ -243,6 +247,7 @@ class Gateway:
             recognises=self.paying.log_in is not None and self.paying.log_in.mode != "off",
             header=self.settings.tokens.header,
             compat=self.settings.compat,
+            sign_ins=tuple(one for one in self.settings.sign_in.providers.values() if one.kind == "sign_in"),
         )
 
     def _proxy(self) -> Proxy:
@@ -325,6 +330,8 @@ class Gateway:
             await self.note_prices.begin(self.settings.routes.routes)
         except RecordsUnavailable as unavailable:
             raise StoreFailed("the trail cannot be written") from unavailable
+        self._opened.push_async_callback(self.identity.signing_in.leave)
+        await self.identity.signing_in.open()
 
     async def close(self) -> None:
         """After the last request has ended: finish what is under way and let go of the files, whatever else fails."""
@@ -338,7 +345,7 @@ class Gateway:
         before = {route.name: route for route in self.serve.routes.routes}
         after = {route.name: route for route in settings.routes.routes}
         self.serve.routes = settings.routes
-        aliases = (*self.settings.price_list_aliases, *self._compat_paths())
+        aliases = (*self.settings.price_list_aliases, *self._older_paths())
         served = {path for path in aliases if settings.routes.serves(path)}
         self.own_paths -= served  # an upstream's from now on, whatever else waits for a restart
         keys = self._take_up(settings)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway.adapters.interprocess.worker import Line, News
 from gateway.adapters.outgoing import HttpDocuments
+from gateway.app.signing_in import Lending, SigningIn
 from gateway.app.stores import hears_of_others
 from gateway.core import compat
 from gateway.core.jwt_keys import JwtKeys
@@ -80,6 +81,16 @@ class Identity:
             memory_key=randomness.bytes(32),
             report=Sparing(report),
         )
+        self.lending = Lending(
+            settings,
+            records,
+            keyring,
+            self.aliases,
+            clock=clock,
+            randomness=randomness,
+            report=report,
+            witness=witness,
+        )
         self.callers = Callers(
             mint=TokenMint(keyring, settings.mode),
             peppers=self.peppers,
@@ -93,6 +104,20 @@ class Identity:
             caps=self.caps,
             guesses=self.guesses,
             vouches=self.vouch if settings.identity.issuers else None,
+            sessions=self.lending.mint if settings.sign_in.providers else None,
+            outside=self.lending.in_their_name,
+        )
+        self.signing_in = SigningIn(
+            self.lending,
+            self.callers,
+            self.aliases,
+            records,
+            keyring,
+            self.peppers,
+            clock=clock,
+            randomness=randomness,
+            report=report,
+            first=slot == 0,
         )
         self.follow_tokens = FollowTokens(book=records.grants, callers=self.callers, clock=clock)
         self.email_masked = MaskAddress(payers=records.payers, roots=self.aliases, keyring=keyring).of
@@ -112,6 +137,7 @@ class Identity:
 
     async def close(self) -> None:
         """No keys are fetched any more."""
+        await self.signing_in.close()
         for keys in self.keys.values():
             await keys.close()
         await self.documents.close()

@@ -480,6 +480,49 @@ def replay(ids: tuple[str, ...], all_parked: bool, config: Path, as_json: bool) 
 
 
 @main.group()
+def jobs() -> None:
+    """What is done for people who signed in (the setting `sign_in`)."""
+
+
+@jobs.command("list")
+@click.option(
+    "--state", type=click.Choice(["waiting", "running", "done", "failed"]), default=None, help="Those that stand so."
+)
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="The newest so many.")
+@config_option
+@json_option
+def list_jobs(state: str | None, limit: int, config: Path, as_json: bool) -> None:
+    """List jobs, how they stand, and why those that failed did."""
+    from gateway.cli.jobs import list_jobs
+
+    list_jobs(config, state=state, limit=limit, as_json=as_json)
+
+
+@jobs.command("show")
+@click.argument("id")
+@config_option
+@json_option
+def show_job(id: str, config: Path, as_json: bool) -> None:
+    """Show one job (job_…)."""
+    from gateway.cli.jobs import show_job
+
+    show_job(config, id, as_json=as_json)
+
+
+@jobs.command("retry")
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.option("--failed", "all_failed", is_flag=True, help="All that were given up, the newest thousand.")
+@click.option("--dry-run", is_flag=True, help="Only say which.")
+@config_option
+@json_option
+def retry_jobs(ids: tuple[str, ...], all_failed: bool, dry_run: bool, config: Path, as_json: bool) -> None:
+    """Have jobs that were given up tried again, from where they had come to."""
+    from gateway.cli.jobs import retry_jobs
+
+    retry_jobs(config, ids, all_failed=all_failed, dry_run=dry_run, as_json=as_json)
+
+
+@main.group()
 def notices() -> None:
     """What an owner or operator is told of accounts (the setting `notices`)."""
 

@@ -17,10 +17,11 @@ from typing import Any, get_args
 
 import click
 
+from gateway.adapters.people import PeopleBook
 from gateway.adapters.sqlite.bookkeeping import open_books
 from gateway.adapters.sqlite.ledger import Head, lock_books
 from gateway.adapters.sqlite.prune import Prune
-from gateway.adapters.system import SystemClock
+from gateway.adapters.system import SystemClock, SystemRandomness
 from gateway.app.stores import HEAD_KEY_PURPOSE, database, head_path
 from gateway.cli.admin import answers, ask
 from gateway.cli.records import Records, fail, opened, read_with_records, run, write_down
@@ -211,6 +212,9 @@ def retire_key(config: Path, kind: str, id: str, *, yes: bool, as_json: bool) ->
                 return {"kind": kind, "id": id, "retired": False, "needed": line.needed}
             await write_down(settings, here, "key.retire", f"{ours} {id}")
             while ours == "sealing_key" and await here.reseal(id, count=_RESEALED_AT_ONCE):
+                pass
+            people, ring = PeopleBook(here.ask), Keyring(settings.secrets.sealing_keys)
+            while ours == "sealing_key" and await people.reseal(id, ring, SystemRandomness(), count=_RESEALED_AT_ONCE):
                 pass
             rewrite(settings.secrets_path, _FILES[ours], lambda lines: [one for one in lines if _id(ours, one) != id])
             await here.key_roll.retired(ours, id)

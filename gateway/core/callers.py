@@ -36,6 +36,8 @@ class Caller:
     """What its holder calls the token; empty if it is not on record."""
     claims: Mapping[str, Any] | None = None
     """What an outside provider says of them; None where nobody is told of it."""
+    injected: tuple[str, Secret] | None = None
+    """A field of theirs at an outside provider, which the upstream is told."""
     is_outside: bool = False
     """Whether an outside provider says who it is, and not a token of ours."""
     audience: str = ""

@@ -26,6 +26,9 @@ def fields(id: RequestId, caller: Caller, route: Route, *, issuer: str, traced: 
     """The fields of one request. `traced`: it brings a `traceparent` of its own."""
     text = str(id)
     made = [("Gateway-Request-Id", text), *_claimed(caller, route)]
+    if route.inject is not None and caller.injected is not None:
+        name, value = caller.injected
+        made.append((name, value.reveal()))
     account = "" if caller.fresh else caller.account
     if account:
         made.append(("Gateway-Account", account))

@@ -25,6 +25,7 @@ from gateway.core.money import Money
 LINE_MAX = 4
 """How many grants stand in one line: one that came of no other, and three below it."""
 NAME_CHARS_MAX = 60
+SESSION_PREFIX = "ses_"
 LAST_CHARS = 4
 
 
@@ -130,8 +131,13 @@ class Grant:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it may do everything, for ever: such a token stands for the account."""
-        return self.parent is None and self.expires_ms is None and self.terms == ANYTHING
+        """Whether it may do everything, for ever: such a token stands for the account. So does a session, as long."""
+        return self.parent is None and (self.expires_ms is None or self.is_session) and self.terms == ANYTHING
+
+    @property
+    def is_session(self) -> bool:
+        """Whether it is no token that anybody holds, but somebody who is signed in."""
+        return self.id.startswith(SESSION_PREFIX)
 
     def is_over(self, now_ms: int) -> bool:
         """Whether it was revoked or has expired; its line may be over before it is."""
@@ -141,6 +147,11 @@ class Grant:
 def grant_id(digest: bytes) -> str:
     """`tok_` and 20 hex digits, of the keyed digest of its first secret."""
     return f"tok_{digest[:10].hex()}"
+
+
+def session_id(digest: bytes) -> str:
+    """The same for a session."""
+    return f"{SESSION_PREFIX}{digest[:10].hex()}"
 
 
 def tag_of(id: str) -> int:

@@ -10,12 +10,15 @@ are counted; the empty path is the document itself.
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
 COUNT_MAX = 10**15
 """More of anything is taken for this much."""
 
+_ESCAPED_ASCII = rb"\u00"
+"""A key of plain letters may be written with escapes: these begin like this, those of other letters do not."""
 _KEY_BYTES_MAX = 1024
 _NUMBER_BYTES_MAX = 64
 _IN_STRING = re.compile(rb'["\\]')
@@ -57,9 +60,25 @@ class Sought:
                 self.root.at(path).name = name
         if rows is not None:
             self.root.at(rows).rows = True
-        words = {path.rpartition(".")[2] for spellings in paths.values() for path in spellings}
-        self.words = re.compile(b"|".join([rb"\\u", *(re.escape(json.dumps(word).encode()) for word in sorted(words))]))
-        """Of these, a piece that holds something has one."""
+        self._signs = (_ESCAPED_ASCII, *_cover(path for spellings in paths.values() for path in spellings))
+
+    def first(self, data: bytes, begin: int, end: int) -> int:
+        """Where something that is sought can begin at the earliest; -1 if nothing can. A key is looked for whole."""
+        found = [place for sign in self._signs if (place := data.find(sign, begin, end)) >= 0]
+        return min(found, default=-1)
+
+
+def _cover(paths: Iterable[str]) -> list[bytes]:
+    """A few keys of which every path has one, as they are written in JSON."""
+    left = [frozenset(path.split(".")) for path in paths]
+    signs = []
+    while left:
+        names = Counter(name for path in left for name in path)
+        name, _ = max(sorted(names.items()), key=lambda item: item[1])
+        left = [path for path in left if name not in path]
+        # What is not ASCII, or needs an escape, can be written in several ways: then everything is read.
+        signs.append(b'"%b"' % name.encode() if json.dumps(name) == f'"{name}"' else b"")
+    return signs
 
 
 class JsonPaths:

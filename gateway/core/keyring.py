@@ -80,20 +80,28 @@ class Keyring:
         """The keys for one purpose, newest first: always those that the ring has by then."""
         return Subkeys(self, purpose)
 
-    def seal(self, purpose: str, plain: bytes, *, nonce: bytes) -> tuple[str, bytes]:
-        """The newest key's id, and `plain` encrypted and authenticated (AES-256-GCM). A nonce is used once."""
+    def seal(self, purpose: str, plain: bytes, *, nonce: bytes, about: str = "") -> tuple[str, bytes]:
+        """The newest key's id, and `plain` encrypted and authenticated (AES-256-GCM). A nonce is used once.
+
+        `about` names the one thing that it is for, such as a row: put anywhere else, it does not open.
+        """
         if len(nonce) != _NONCE_BYTES:
             raise ValueError(f"a nonce has {_NONCE_BYTES} bytes")
-        sealed = AESGCM(self.newest.subkey(purpose)).encrypt(nonce, plain, purpose.encode())
+        sealed = AESGCM(self.newest.subkey(purpose)).encrypt(nonce, plain, _bound(purpose, about))
         return self.newest.id, nonce + sealed
 
-    def open(self, purpose: str, key_id: str, sealed: bytes) -> bytes:
+    def open(self, purpose: str, key_id: str, sealed: bytes, *, about: str = "") -> bytes:
         """What `seal` was given. Raises UnknownKey or NotOurs."""
         key = self.key(key_id)
         try:
-            return AESGCM(key.subkey(purpose)).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], purpose.encode())
+            nonce, rest = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+            return AESGCM(key.subkey(purpose)).decrypt(nonce, rest, _bound(purpose, about))
         except (InvalidTag, ValueError):
             raise NotOurs("a sealed text does not open") from None
+
+
+def _bound(purpose: str, about: str) -> bytes:
+    return f"{purpose}\0{about}".encode() if about else purpose.encode()
 
 
 class Subkeys(Sequence[bytes]):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from gateway.core.patience import doubled_ms
 from gateway.core.secrets import Secret
 
 Type = Literal[
@@ -76,5 +77,5 @@ def head(secrets: Sequence[Secret], id: str, at_seconds: int, body: bytes) -> di
 
 def next_try_ms(message: Outgoing, *, now_ms: int) -> int | None:
     """When one that failed is tried again, each time after twice as long; None once it is given up."""
-    due = now_ms + min(_LONGEST_MS, _FIRST_MS << min(message.tries, 20))
+    due = now_ms + doubled_ms(message.tries, first_ms=_FIRST_MS, longest_ms=_LONGEST_MS)
     return due if due < message.since_ms + GIVEN_UP_MS else None

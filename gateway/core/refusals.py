@@ -182,6 +182,33 @@ class UnknownRequest(Refusal):
 
 
 @dataclass(eq=False)
+class SignInRefused(Refusal):
+    """Somebody came back from an outside provider, and nobody is signed in by that."""
+
+    status = 400
+    code = "sign_in_refused"
+    why: str
+
+
+@dataclass(eq=False)
+class SignInUnavailable(Refusal):
+    """An outside provider cannot be asked just now, or did not say what it has to."""
+
+    status = 503
+    code = "sign_in_unavailable"
+    retry_after_seconds: int = 5
+
+
+@dataclass(eq=False)
+class NotConnected(Refusal):
+    """It is done in the caller's name at an outside provider, which they have not allowed, or not any more."""
+
+    status = 403
+    code = "not_connected"
+    provider: str
+
+
+@dataclass(eq=False)
 class NoSuchToken(Refusal):
     """There is no token of this id, or it is not one that the caller may know of."""
 

@@ -5,8 +5,8 @@ matter, and two routes can only shadow one another by having the same match. A r
 flight keeps the route, and so the price, that it was quoted.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from gateway.core import query_tokens, targets
@@ -135,6 +135,14 @@ class CallPrices:
     methods: Mapping[str, "Route"]
     others: "Route"
 
+    def everywhere(self, change: Callable[["Route"], "Route"]) -> "CallPrices":
+        """The same with a change of each."""
+        return CallPrices(
+            {name: one.everywhere(change) for name, one in self.tools.items()},
+            {name: one.everywhere(change) for name, one in self.methods.items()},
+            self.others.everywhere(change),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -175,6 +183,8 @@ class Route:
     """Fields that the upstream gets, and which claim of an outside provider each holds."""
     resource: str = ""
     """What OAuth calls it: its address, without a slash at the end. Empty where no agent is authorized."""
+    inject: str | None = None
+    """The outside provider at which the upstream acts in the caller's name; None: nobody's."""
     cors: Literal["gateway", "upstream"] = "gateway"
     """Who tells browsers which pages may ask, where the gateway does at all."""
     methods: Mapping[str, "Route"] = field(default_factory=dict, hash=False)
@@ -218,6 +228,16 @@ class Route:
         """Itself, and what it is at its steps, and for the methods and plans that have a price of their own."""
         others = (*self.plans.values(), *self.methods.values(), *(one for _, one in self.by_call))
         return (self, *self.steps, *(variant for one in others for variant in one.variants))
+
+    def everywhere(self, change: Callable[["Route"], "Route"]) -> "Route":
+        """The same with a change, at whichever step and for whichever method, plan and call it is."""
+        return replace(
+            change(self),
+            steps=tuple(one.everywhere(change) for one in self.steps),
+            methods={name: one.everywhere(change) for name, one in self.methods.items()},
+            plans={name: one.everywhere(change) for name, one in self.plans.items()},
+            calls=self.calls.everywhere(change) if self.calls is not None else None,
+        )
 
     @property
     def by_plan(self) -> Iterator[tuple[str | None, str, "Route"]]:

@@ -23,6 +23,7 @@ from gateway.core.keyring import KEY_ID_CHARS, Keyring, UnknownKey
 from gateway.core.secrets import Secret
 
 Mode = Literal["test", "live"]
+Place = Literal["header", "cookie", "query"]
 
 PREFIX = "fb_"
 IDENTITY_BYTES = 18  # 6 of milliseconds, 12 random: 24 characters
@@ -159,7 +160,7 @@ class Credential:
     """Something in a request that may be a token, and where it stood."""
 
     value: str
-    place: Literal["header", "cookie", "query"]
+    place: Place
 
 
 def candidates(

@@ -37,6 +37,9 @@ _WHERE = ("usage", "message.usage", "response.usage")
 _LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")
 _BREAKS = re.compile(rb"[^\r\n]+|\r\n|\r|\n")
 _DATA = b"data:"
+_BEGUN_BYTES_MAX = 2048
+_ENDS = (b"\n\n", b"\r\n\r\n")
+"""How events end, nearly always; an end that is written otherwise is only found later."""
 
 
 def sought(paths: Mapping[str, str], *, tokens: bool, rows: str | None) -> Sought:
@@ -149,17 +152,37 @@ class _Events:
 
     def __init__(self, sought: Sought) -> None:
         self._paths = JsonPaths(sought)
-        self._holds_something = sought.words.search
-        self._between = True  # nothing of an event has come
+        self._first = sought.first
+        self._begun = b""  # of an event, and not read yet
+        self._between = True  # nothing of an event has been read
         self._line = b""  # how a line begins, until that says whether it is data
         self._is_data: bool | None = None
         self._after_cr = False
         self.values: dict[str, int] = {}
 
     def feed(self, data: bytes) -> None:
-        if self._between and data.endswith((b"\n\n", b"\r\n\r\n")) and not self._holds_something(data):
-            self._after_cr = False
-            return  # whole events that say nothing of what is sought, as most do
+        """Whole events that say nothing of what is sought are stepped over, as most are; the others are read.
+
+        How one begins is kept until the rest of it is there, unless it is long.
+        """
+        if self._begun:
+            data, self._begun = self._begun + data, b""
+        at, end = 0, len(data)
+        while at < end:
+            if self._between:
+                found = self._first(data, at, end)
+                after = _after_event(data, at, found if found >= 0 else end, last=True)
+                if after:
+                    at, self._after_cr = after, False
+                    continue
+            stop = _after_event(data, at, end, last=False)
+            if not stop and self._between and not self._after_cr and end - at <= _BEGUN_BYTES_MAX:
+                self._begun = data[at:]
+                return
+            self._read(data[at : stop or end])
+            at = stop or end
+
+    def _read(self, data: bytes) -> None:
         for found in _BREAKS.finditer(data):
             piece = found[0]
             if piece[0] not in b"\r\n":
@@ -192,7 +215,15 @@ class _Events:
         self._between = True
 
     def end(self) -> None:
+        self._read(self._begun)
         self._event_ends()
+
+
+def _after_event(data: bytes, begin: int, end: int, *, last: bool) -> int:
+    """Behind the first or the `last` end of an event there; 0 if there is none."""
+    find = data.rfind if last else data.find
+    ends = [at + len(sign) for sign in _ENDS if (at := find(sign, begin, end)) >= 0]
+    return (max if last else min)(ends, default=0)
 
 
 def _tokens(found: Mapping[str, int], *, separate_cached: bool) -> dict[str, int]:

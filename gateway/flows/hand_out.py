@@ -202,14 +202,15 @@ class HandOut:
     # --- who may ------------------------------------------------------------------------------------------------------
 
     async def _seen(self, account: str, by: str) -> tuple[Family, Mapping[str, Grant]]:
-        """All of the account's, and those that whoever asks may know of."""
+        """All of the account's, and those that whoever asks may know of. Sessions are nobody's tokens."""
         family = Family(await self._book.grants_of(self._roots.names(account)))
         if not by:
             return family, family.grants
         own = family.grants.get(by)
         if own is None or family.is_over(by, self._clock.now_ms()):
             raise UnknownToken()
-        return family, family.grants if own.is_plain else {grant.id: grant for grant in family.below(by)}
+        seen = family.grants.values() if own.is_plain else family.below(by)
+        return family, {grant.id: grant for grant in seen if not grant.is_session}
 
     def _line_of(self, family: Family, mine: Mapping[str, Grant], by: str, parent: Any) -> list[Grant]:
         """What a new token comes of: what was asked for, or else whoever asks, unless that stands for the account."""

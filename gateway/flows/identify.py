@@ -36,13 +36,16 @@ from gateway.core.refusals import (
     AccountFrozen,
     AuthorizationRequired,
     IdentityRequired,
+    NotConnected,
     RecordsUnavailable,
     TokenOutOfScope,
     UnknownToken,
 )
 from gateway.core.routes import Route
-from gateway.core.tokens import Credential, Genuine, Peppers, TokenMint
+from gateway.core.sessions import SessionMint
+from gateway.core.tokens import Credential, Genuine, Peppers, Place, TokenMint
 from gateway.ports import (
+    CallsInTheirName,
     Caps,
     Clock,
     Credentials,
@@ -76,8 +79,12 @@ class Callers:
         caps: Caps | None = None,
         guesses: Guesses | None = None,
         vouches: Vouches | None = None,
+        sessions: SessionMint | None = None,
+        outside: CallsInTheirName | None = None,
     ) -> None:
         self._vouches = vouches
+        self._sessions = sessions
+        self._outside = outside
         self._caps = caps
         self._zone = caps.zone if caps is not None else "UTC"
         self._guesses = guesses
@@ -100,8 +107,16 @@ class Callers:
     async def identify(self, exchange: Exchange, route: Route) -> Caller:
         """The caller of this request. Raises UnknownToken, AccountFrozen, TokenOutOfScope, RateLimited if it costs.
 
-        Raises IdentityRequired, IdentityUnavailable.
+        Raises IdentityRequired, IdentityUnavailable; NotConnected, SignInUnavailable where it is done in their name.
         """
+        caller = await self._identified(exchange, route)
+        if route.inject is None or self._outside is None:
+            return caller
+        if caller.fresh:
+            raise NotConnected(route.inject)  # before they pay for what they cannot have
+        return replace(caller, injected=await self._outside.field(caller, route.inject))
+
+    async def _identified(self, exchange: Exchange, route: Route) -> Caller:
         refused_place, free, agents_only = None, route.price.free, False
         if self._vouches is not None and not (free and route.public):
             outsider = await self.outsider(
@@ -117,9 +132,9 @@ class Callers:
             found = self._remembered.get(key)
             if found is None:
                 if free:
-                    found = await self._on_a_free_route(credential.value, key)
+                    found = await self._on_a_free_route(credential, key)
                 else:
-                    found = await self._look_up(credential.value, key, exchange.peer)
+                    found = await self._look_up(credential.value, key, exchange.peer, credential.place)
             if found is not None and (caller := self._caller(found)) is not None and _may_come(caller, agents_only):
                 return caller if free else self._admitted(caller, exchange, route)
             refused_place = refused_place or credential.place
@@ -190,13 +205,15 @@ class Callers:
         )
         return found + others if found else others
 
-    async def known(self, token: str, peer: str = "") -> Caller | None:
+    async def known(self, token: str, peer: str = "", *, place: Place = "header") -> Caller | None:
         """Who presents this token at an address of ours; None if it is not ours, is over, or is for a route alone.
+
+        A session is one in a cookie only: nobody plants or carries off one elsewhere.
 
         Raises RateLimited where too many from the address of this `peer` were not good.
         """
         key = self._key(token)
-        found = self._remembered.get(key) or await self._look_up(token, key, peer)
+        found = self._remembered.get(key) or await self._look_up(token, key, peer, place)
         caller = self._caller(found) if found else None
         if caller is not None and caller.audience:
             return None  # it is for a route, and nothing of the wallet's is shown to it
@@ -208,12 +225,25 @@ class Callers:
         """Under what a token is remembered: a digest too, but of this process alone, and a tenth as dear as HMAC."""
         return blake2b(token.encode("utf-8", "surrogateescape"), key=self._memory_key, digest_size=16).digest()
 
-    async def _look_up(self, token: str, key: bytes, peer: str) -> "_Known | None":
+    async def _look_up(self, token: str, key: bytes, peer: str, place: Place = "header") -> "_Known | None":
         """Recognise a token and read what is on record of it; then remember both."""
         if self._guesses is not None:
             self._guesses.check(peer)
         genuine = self._mint.recognise(token)
-        return None if genuine is None else await self._read_up(genuine, token, key)
+        if genuine is not None:
+            return await self._read_up(genuine, token, key)
+        return await self._stay(token) if place == "cookie" else None
+
+    async def _stay(self, cookie: str) -> "_Known | None":
+        """Somebody who is signed in; remembered by the session's name, for its cookie is made anew now and then."""
+        if self._sessions is None:
+            return None
+        session = self._sessions.recognise(cookie, now=self._clock.now_ms() / 1000)
+        if session is None:
+            return None
+        key = self._key(session.identity)
+        genuine = Genuine("", session.key_id, issued=True, outside=True)
+        return self._remembered.get(key) or await self._read_up(genuine, session.identity, key)
 
     async def _read_up(self, genuine: Genuine, token: str, key: bytes) -> "_Known | None":
         before, pepper_id = self._forgotten, self._peppers.newest_id
@@ -226,10 +256,13 @@ class Callers:
             self._remember(key, digests[0], known)
         return known
 
-    async def _on_a_free_route(self, token: str, key: bytes) -> "_Known | None":
+    async def _on_a_free_route(self, credential: Credential, key: bytes) -> "_Known | None":
         """From the token alone: good enough where nothing is to be paid, if it says whose it is."""
+        token = credential.value
         genuine = self._mint.recognise(token)
         if genuine is None:
+            with suppress(RecordsUnavailable):
+                return await self._stay(token) if credential.place == "cookie" else None
             return None
         if genuine.issued:
             with suppress(RecordsUnavailable):

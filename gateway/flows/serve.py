@@ -286,7 +286,9 @@ class Serve:
 
 def _of_nobody(route: Route) -> Route:
     """The same for a browser that asks before it sends, where the upstream tells it: free, and of nobody."""
-    return replace(route, price=Price(Money.zero(route.price.ceiling.currency)), methods={}, plans={}, pass_claims=())
+    return replace(
+        route, price=Price(Money.zero(route.price.ceiling.currency)), methods={}, plans={}, pass_claims=(), inject=None
+    )
 
 
 async def _either(event: asyncio.Event, seconds: float | None) -> None:

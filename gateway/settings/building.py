@@ -26,7 +26,17 @@ from gateway.core.routes import (
 )
 from gateway.core.secrets import Secret
 from gateway.core.steps import SteppedPrice
-from gateway.settings import authorizing, forms, identifying, limiting, payable, pricing, relay_forms, secret_files
+from gateway.settings import (
+    authorizing,
+    forms,
+    identifying,
+    limiting,
+    payable,
+    pricing,
+    relay_forms,
+    secret_files,
+    signing_in,
+)
 from gateway.settings.shapes import GatewayShape
 from gateway.settings.shapes.extras import GeoShape, MailShape
 from gateway.settings.shapes.payments import AutoTopUpShape, NoticesShape, PlanShape, StripeShape
@@ -92,11 +102,12 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
         tokens=_tokens(shape.tokens),
         identity=identifying.identity(shape.identity),
         oauth=authorizing.oauth(shape),
+        sign_in=signing_in.sign_in(shape.sign_in),
         cors=identifying.cors(shape),
         secrets=_secrets(shape, files),
         upstreams=MappingProxyType(upstreams),
         routes=RouteTable(
-            identifying.closed(
+            _closed(
                 _route(
                     route,
                     upstreams,
@@ -360,6 +371,7 @@ def _route(
         issuers=tuple(shape.issuers) or None,
         pass_claims=tuple(shape.pass_claims.items()),
         resource=resource,
+        inject=shape.inject.removeprefix(signing_in.INJECTED) if shape.inject else None,
         cors=shape.cors,
         owner=shape.owner,
         listed=shape.listed,
@@ -367,6 +379,10 @@ def _route(
     methods = {name: _priced(made, one, prices.counter, name) for name, one in prices.methods.items()}
     calls = _calls(made, prices) if shape.mcp is not None else None
     return replace(_priced(made, prices, prices.counter, ""), methods=methods, calls=calls)
+
+
+def _closed(route: Route, shape: GatewayShape) -> Route:
+    return signing_in.closed(identifying.closed(route, shape), shape.sign_in)
 
 
 def _calls(route: Route, prices: pricing.RoutePrices) -> CallPrices:

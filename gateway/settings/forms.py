@@ -15,6 +15,7 @@ from gateway.core.limits import Rate
 from gateway.core.money import Money, MoneySyntax
 from gateway.core.refusals import BadTarget, TargetTooLong
 from gateway.core.secrets import Secret
+from gateway.core.sign_ins import way_back
 from gateway.settings.masking import shown
 from gateway.settings.suggestions import did_you_mean
 
@@ -377,6 +378,29 @@ def field_name(text: str) -> str:
         raise ValueError(f"{shown(text)} is not the name of a header: use letters, digits and `-`")
     if text.lower() in _FIELDS_WITH_A_MEANING:
         raise ValueError(f"{shown(text)} means something else in HTTP; use Authorization or a header of your own")
+    return text
+
+
+def local_path(text: str) -> str:
+    """`/-/wallet`: an address of this gateway, to send a browser to."""
+    if way_back(text, "") != text:
+        raise ValueError(f"{shown(text)} is not a path of this gateway; write one that begins with a single /")
+    return text
+
+
+def dotted(text: str) -> str:
+    """`payload.Orders`: names, one within another, in an object."""
+    if not re.fullmatch(r"[A-Za-z0-9_$-]{1,64}(?:\.[A-Za-z0-9_$-]{1,64}){0,9}", text):
+        raise ValueError(f"{shown(text)} is not a place in an object; write names with dots between them")
+    return text
+
+
+def injected(text: str) -> str:
+    """`oauth:amazon`: whose token an upstream is told."""
+    kind, colon, provider = text.partition(":")
+    if kind != "oauth" or not colon:
+        raise ValueError(f"{shown(text)} is not something to inject; write oauth: and the name of a provider")
+    name(provider)
     return text
 
 

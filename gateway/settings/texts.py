@@ -183,6 +183,11 @@ BodySizeText = Annotated[str, _check(forms.body_size), Form("size", '"100 MiB"')
 HeadSizeText = Annotated[str, _check(forms.head_size), Form("size", '"32 KiB"'), _SIZE]
 MatchText = Annotated[str, _check(forms.match), Form("path", "/weather/"), _written(r"/.*")]
 RewriteText = Annotated[str, _check(relay_forms.rewrite), Form("path", "/v2/"), _written(r"/.*")]
+LocalPath = Annotated[str, _check(forms.local_path), Form("path", "/-/wallet"), _written(r"/.*")]
+DottedText = Annotated[str, _check(forms.dotted), Form("names with dots", "payload.Orders")]
+InjectText = Annotated[
+    str, _check(forms.injected), Form("`oauth:` and a provider", "oauth:amazon"), _written(r"oauth:[a-z].*")
+]
 CheckPath = Annotated[str, _check(relay_forms.check_path), Form("path", "/healthz"), _written(r"/.*")]
 HostText = Annotated[str, _check(relay_forms.host), Form("`upstream`, `caller` or a host", "api.example.com")]
 ServerName = Annotated[str, _check(forms.host_name), Form("host", "api.example.com")]

@@ -16,6 +16,7 @@ from gateway.core.money import Money
 from gateway.core.plans import Plan
 from gateway.core.routes import RouteTable, Upstream
 from gateway.core.secrets import Secret
+from gateway.core.sign_ins import Provider
 
 Mode = Literal["test", "live"]
 Environment = Literal["development", "staging", "production"]
@@ -231,6 +232,19 @@ class OAuthSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SignInSettings:
+    """Through whom people sign in, and for how long."""
+
+    providers: Mapping[str, Provider]
+    after: str
+    """The path that they are sent to."""
+    session_idle_seconds: int
+    session_seconds_max: int
+    older_paths: bool
+    private_addresses: bool
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """How events that are not requests are written."""
 
@@ -274,6 +288,7 @@ class Settings:
     tokens: TokenSettings
     identity: IdentitySettings
     oauth: OAuthSettings | None
+    sign_in: SignInSettings
     cors: Cors | None
     secrets: SecretSettings
     upstreams: Mapping[str, Upstream]

@@ -1,4 +1,4 @@
-"""The cookies that a browser gets: its access token, and one for each checkout that it was sent to.
+"""The cookies that a browser gets: its token or session, one for each checkout, and one while it is out to sign in.
 
 Over https they carry the `__Host-` prefix and `Secure` (RFC 6265bis section 4.1.3.2), so that no other host or path can
 set or read them. Over plain http, which is for one's own machine, some browsers would drop `Secure` cookies, so they go
@@ -19,6 +19,7 @@ from aiohttp import web
 
 from gateway.core.keyring import KEY_ID_CHARS, Keyring, NotOurs, UnknownKey
 from gateway.core.secrets import Secret
+from gateway.core.sign_ins import AWAY_SECONDS
 from gateway.ports import Randomness
 
 _TOKEN_SECONDS = 400 * 24 * 3600  # browsers keep no cookie longer
@@ -48,13 +49,27 @@ class Cookies:
         self._keyring = keyring
         self._randomness = randomness
 
-    def set_token(self, answer: web.StreamResponse, token: Secret) -> None:
-        self._set(answer, self.name, token.reveal(), _TOKEN_SECONDS)
+    def set_token(self, answer: web.StreamResponse, token: Secret, seconds: int = _TOKEN_SECONDS) -> None:
+        self._set(answer, self.name, token.reveal(), seconds)
 
     def drop_token(self, answer: web.StreamResponse) -> None:
         """This browser forgets whose wallet it showed."""
         for name in self.read_names:
             answer.del_cookie(name, path="/", secure=self._secure, httponly=True, samesite="Lax")
+
+    def set_away(self, answer: web.StreamResponse, sealed: Secret) -> None:
+        """What a browser takes along to where it signs in."""
+        self._set(answer, self._away_name, sealed.reveal(), AWAY_SECONDS)
+
+    def away(self, cookies: Mapping[str, str]) -> str:
+        return cookies.get(self._away_name, "")
+
+    def end_away(self, answer: web.StreamResponse) -> None:
+        answer.del_cookie(self._away_name, path="/", secure=self._secure, httponly=True, samesite="Lax")
+
+    @property
+    def _away_name(self) -> str:
+        return f"{self.name}_away"
 
     def set_checkout(self, answer: web.StreamResponse, token_digest: bytes, checkout: Checkout) -> None:
         """Remember what a browser set out with."""

@@ -5,6 +5,8 @@ what we made is taken, so nobody chooses a token; a form of another site is refu
 made to enter a stranger's wallet; and what is not good counts as a guess, wherever it is tried.
 """
 
+from collections.abc import Awaitable, Callable
+
 from aiohttp import web
 
 from gateway.core.callers import Caller
@@ -21,7 +23,8 @@ _WALLET = "/-/wallet"
 class EntrancePlace:
     """The handlers."""
 
-    def __init__(self, templates: Templates, visitors: Visitors) -> None:
+    def __init__(self, templates: Templates, visitors: Visitors, end: Callable[[Caller], Awaitable[None]]) -> None:
+        self._end = end
         self._templates = templates
         self._visitors = visitors
 
@@ -40,8 +43,13 @@ class EntrancePlace:
         return answer
 
     async def leave(self, request: web.Request) -> web.StreamResponse:
-        """`POST /-/wallet/leave`: this browser forgets its token, which is as good as before. Raises UnknownToken."""
-        await self._visitors.form(request, await self._visitors.bearer(request))
+        """`POST /-/wallet/leave`: this browser forgets its token, which is as good as before; a session is over.
+
+        Raises UnknownToken.
+        """
+        caller = await self._visitors.bearer(request)
+        await self._visitors.form(request, caller)
+        await self._end(caller)
         answer = OwnAnswer(status=303, headers={"Location": f"{_WALLET}/enter"})
         self._visitors.cookies.drop_token(answer)
         return answer

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from shlex import quote
 from typing import Any, NamedTuple
+from urllib.parse import quote_plus
 
 from gateway.core import refusals as no
 from gateway.core.compat import Compat, balance
@@ -19,6 +20,7 @@ from gateway.core.money import Money
 from gateway.core.oauth import challenge_field
 from gateway.core.refusals import PaymentRequired, Refusal
 from gateway.core.routes import Route
+from gateway.core.sign_ins import Provider
 from gateway.ports import Exchange
 from gateway.web.answers import OwnAnswer
 from gateway.web.cookies import Checkout, Cookies
@@ -108,6 +110,20 @@ WORDS: dict[type[Refusal], Words] = {
     no.TokenOutOfScope: Words(
         "This token is not for that",
         lambda r: "It is good, but it was made for other routes or methods, or may not do this for its account.",
+    ),
+    no.SignInRefused: Words(
+        "You are not signed in", lambda r: f"Refused because {r.why}. Nothing was changed; begin again."
+    ),
+    no.SignInUnavailable: Words(
+        "The sign-in cannot be finished just now",
+        lambda r: "The provider did not answer as it should. Nothing was changed; begin again in a moment.",
+    ),
+    no.NotConnected: Words(
+        "This needs your consent at a provider",
+        lambda r: (
+            f"It is done in your name there. Sign in, and open /-/auth/{r.provider}/start in a browser. "
+            "Nothing was charged."
+        ),
     ),
     no.NoSuchToken: Words("There is no such token", lambda r: "No token that you may know of has this id."),
     no.TokenConflict: Words("That token is not what it was", lambda r: f"Refused because {r.why}."),
@@ -285,7 +301,10 @@ class Refusals:
         recognises: bool = False,
         header: str = "Authorization",
         compat: Collection[Compat] = (),
+        sign_ins: Sequence[Provider] = (),
     ) -> None:
+        self.sign_ins = sign_ins
+        """Through whom a page offers to sign in."""
         self._compat = compat
         self._templates = templates
         self._cookies = cookies
@@ -350,6 +369,8 @@ class Refusals:
                 recognises=self._recognises,
                 command=self._command(exchange),
                 header=self._header,
+                sign_ins=self.sign_ins,
+                back=quote_plus(exchange.target) if exchange.method == "GET" else "",
             )
         if refusal.access_token:
             self._cookies.set_token(answer, refusal.access_token)

@@ -52,7 +52,7 @@ class Visitors:
         if outsider is not None:
             return outsider
         for credential in self._candidates(request):
-            caller = await self.callers.known(credential.value, request.remote or "")
+            caller = await self.callers.known(credential.value, request.remote or "", place=credential.place)
             if caller is not None:
                 return caller
         return None

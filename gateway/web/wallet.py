@@ -6,7 +6,7 @@ payment's receipt is looked up in the books first, and is the holder's or is not
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from aiohttp import web
@@ -24,9 +24,11 @@ from gateway.core.refusals import (
     RecordsUnavailable,
 )
 from gateway.core.routes import RouteTable
+from gateway.core.sign_ins import Provider
 from gateway.core.statements import COLUMNS, DAY_MS, History, Period, columns
 from gateway.flows.hand_out import HandOut
 from gateway.flows.statement import HISTORY_DAYS, LINES_MAX, LookBack, TooManyLines
+from gateway.flows.stay import is_session
 from gateway.flows.top_up import TopUp
 from gateway.ports import (
     BooksRefused,
@@ -77,7 +79,9 @@ class WalletPlace:
         codes: bool,
         roots: Roots,
         hand_out: HandOut,
+        sign_ins: Sequence[Provider],
     ) -> None:
+        self._sign_ins = sign_ins
         self._hand_out = hand_out
         self._roots = roots
         self._codes = codes
@@ -129,6 +133,9 @@ class WalletPlace:
             receipts=self._provider is not None and holder is not None,
             viewer=caller is not None and caller.is_viewer,
             leave=self._visitors.mark(caller) if caller else None,
+            sign_ins=self._sign_ins,
+            back="",
+            signed_in=is_session(caller),
         )
         if payment_url and payer.fresh:
             self._cookies.set_token(answer, payer.fresh)

@@ -153,3 +153,27 @@ def test_lines_are_rows_and_the_last_that_says_something_counts(lines: list[byte
 def test_other_kinds_of_answers_say_nothing() -> None:
     assert read([USED], "text/plain") == {}
     assert read([USED], "") == {}
+
+
+@pytest.mark.parametrize("key", ["größe", 'quo"ted', "plain"])
+@pytest.mark.parametrize("ascii", [True, False])
+def test_a_key_is_found_in_a_stream_however_it_is_written(key: str, ascii: bool) -> None:
+    reading = Reading(
+        usage.sought({"size": f"a.{key}"}, tokens=False, rows=None), "text/event-stream", "", separate_cached=False
+    )
+    event = json.dumps({"a": {key: 7}}, ensure_ascii=ascii)
+    reading.feed(f"data: {{}}\n\ndata: {event}\n\ndata: {{}}\n\n".encode())
+    reading.end()
+    assert reading.values == {"size": 7}
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 2047, 2048, 2049, 5000, 10**6])
+def test_events_of_any_length_in_pieces_of_any_length_say_the_same(size: int) -> None:
+    words = [json.dumps({"text": "x" * length}) for length in (1, 2000, 2040, 2048, 3000, 9000)]
+    said = json.dumps({"usage": {"total_tokens": 7}, "text": "y" * 3000})
+    text = "".join(f"data: {event}\n\n" for event in [*words, said, *words]).encode()
+    reading = Reading(usage.sought({}, tokens=True, rows=None), "text/event-stream", "", separate_cached=False)
+    for at in range(0, len(text), size):
+        reading.feed(text[at : at + size])
+    reading.end()
+    assert reading.values == {"total_tokens": 7}

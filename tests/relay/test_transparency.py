@@ -501,9 +501,9 @@ async def test_a_100_is_not_said_once_the_answer_is_known(
     ledger = stage.gateway.ledger
     start = ledger.start
 
-    async def slow(*arguments: object) -> None:
+    async def slow(*arguments: object, **options: object) -> None:
         await asyncio.sleep(1.3)
-        await start(*arguments)  # type: ignore[arg-type]
+        await start(*arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ledger, "start", slow)
     async with await Wire.to(stage.url) as wire:

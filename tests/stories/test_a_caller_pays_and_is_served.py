@@ -215,10 +215,10 @@ async def test_the_page_after_a_payment_that_names_nobody_says_so(stage: Stage) 
 async def test_nobody_can_make_the_gateway_ask_the_provider_without_end(stage: Stage) -> None:
     async with ClientSession() as session:
         shown = []
-        for number in range(30):
+        for number in range(50):
             async with session.get(stage.url + f"/-/paid?session_id=cs_test_{number}") as answer:
                 shown.append("no such payment" in await answer.text())
-    assert shown.count(True) == 20
+    assert 20 <= shown.count(True) <= 40, "20 a minute, and a minute may end meanwhile"
 
 
 async def test_a_payment_in_another_currency_is_parked(stage: Stage) -> None:

@@ -6,17 +6,23 @@ import re
 import subprocess
 import sys
 import textwrap
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 import yaml
 
+from gateway.core.ledger import Credit
+from gateway.core.money import Money
+from gateway.demo.upstreams import ToyUpstream, echo
 from gateway.settings import from_mapping
 from tests import programs
 from tests.callers import funded, pay
 from tests.conftest import StageMaker
+from tests.outside import CLIENT, SECRET, outside
 from tests.ports import own_port
 from tests.providers import provider
+from tests.stories.test_signing_in import Shop
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
@@ -324,7 +330,7 @@ def test_promotion_credit_is_given_as_it_stands(tmp_path: Path) -> None:
 
 async def test_clerk_in_front_is_as_it_stands(make_stage: StageMaker, tmp_path: Path) -> None:
     """With a provider of Clerk's shape on loopback, which rotates its keys in between."""
-    text = section("### Clerk in front", "### Pages of other sites")
+    text = section("### Clerk in front", "### Sign in with Amazon")
     said = yaml.safe_load(textwrap.dedent(blocks(text, "yaml")[0]))
     before, after = blocks(text, "sh")
     async with provider("clerk") as clerk:
@@ -345,3 +351,41 @@ async def test_clerk_in_front_is_as_it_stands(make_stage: StageMaker, tmp_path: 
                 await pay(stage, json.loads((tmp_path / "shop/pay.json").read_text())["payment_url"])
                 clerk.rotate("ins_2", 3)
         assert clerk.asked == 2
+
+
+async def test_people_sign_in_with_amazon_as_it_stands(make_stage: StageMaker, tmp_path: Path) -> None:
+    """With a provider of Amazon's shape on loopback."""
+    text = section("### Sign in with Amazon", "### Pages of other sites")
+    first, second = (yaml.safe_load(block) for block in blocks(text, "yaml"))
+    [there], [there_too] = (one["sign_in"]["providers"] for one in (first, second))
+    own = {"client_id": CLIENT, "client_secret": SECRET}
+    reads = from_mapping({"sign_in": {"providers": [{**there_too, **own}]}}, base=tmp_path, make_secrets=False)
+    assert reads.sign_in.providers["amazon"].sync is not None
+    async with outside("amazon") as amazon, AsyncExitStack() as opened:
+        mirror = ToyUpstream("reports", echo)
+        await mirror.start()
+        opened.push_async_callback(mirror.stop)
+        first["sign_in"] = {"providers": [{**there, **amazon.settings()}], "private_addresses": True}
+        first["upstreams"]["reports"]["url"] = mirror.url
+        stage = await make_stage(**first)
+        browser = Shop(stage, amazon, opened).browser()
+        _, page, _ = await browser.get("/-/wallet")
+        assert "Sign in with Amazon" in page
+        status, told = await browser.api("/reports/x")
+        assert (status, told["code"], told["charged"]) == (403, "not_connected", False)
+        await browser.sign_in()
+        _, page, _ = await browser.get("/-/wallet/sessions")
+        assert "Amazon: connected" in " ".join(page.split())
+        assert (await browser.api("/reports/x"))[0] == 402
+        money = Credit("manual:1", str(await browser.account()), Money.parse("1.00 usd"), "manual", "for a test")
+        await stage.gateway.ledger.credit(money)
+        status, told = await browser.api("/reports/x")
+        assert (status, dict(told["fields"])["x-amz-access-token"] in amazon.access) == (200, True)
+        (tmp_path / "shop").mkdir()
+        (tmp_path / "shop/gateway.yaml").write_text(json.dumps({"store": f"sqlite:{stage.settings.store_path}"}))
+        ran = await asyncio.create_subprocess_exec(
+            "bash", "-c", script(f'export PATH="{path()}:$PATH"\n' + "".join(blocks(text, "sh"))), cwd=tmp_path,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        output, _ = await ran.communicate()
+        assert ran.returncode == 0, output.decode()

@@ -16,7 +16,7 @@ _NEXT = "(SELECT coalesce(max(change), 0) + 1 FROM token_grant)"
 _ADD = f"""WITH granted AS (
     INSERT INTO token_grant ({COLUMNS})
     SELECT $1, $2::text, $3::bigint, $4, $5, $6, $7::bigint, $8::bigint, $9::bigint, $10
-    WHERE (SELECT count(*) FROM token_grant WHERE account = $2::text AND revoked IS NULL
+    WHERE (SELECT count(*) FROM token_grant WHERE account = $2::text AND revoked IS NULL AND id LIKE 'tok%'
     AND (expires IS NULL OR expires > $3::bigint)) < $11
     ON CONFLICT DO NOTHING RETURNING id, account, created
 ) INSERT INTO token (access_token_hash, account, pepper_id, created, grant_id)

@@ -13,10 +13,13 @@ _KNOWN = "INSERT INTO key_use SELECT $1, unnest($2::text[]), $3 ON CONFLICT DO N
 _SEALS = """INSERT INTO key_use VALUES ($1, $2, $3)
 ON CONFLICT (kind, id) DO UPDATE SET sealed = greatest(key_use.sealed, excluded.sealed)"""
 _TOKENS = {
-    "pepper": "SELECT pepper_id AS id, count(*) FROM token GROUP BY pepper_id",
-    "sealing_key": "SELECT key_id AS id, count(*) FROM token GROUP BY key_id",
+    "pepper": "SELECT pepper_id AS id, count(*) FROM (SELECT pepper_id FROM token UNION ALL"
+    " SELECT pepper_id FROM user_login) AS digested GROUP BY pepper_id",
+    "sealing_key": "SELECT key_id AS id, count(*) FROM token"
+    " WHERE grant_id IS NULL OR grant_id LIKE 'tok%' GROUP BY key_id",
 }
-_EVENTS = "SELECT key_id AS id, count(*) FROM event GROUP BY key_id"
+_EVENTS = """SELECT key_id AS id, count(*) FROM (SELECT key_id FROM event UNION ALL SELECT key_id FROM users
+UNION ALL SELECT key_id FROM oauth_tokens) AS sealed GROUP BY key_id"""
 _ANSWERS = "SELECT sealed_by AS id, count(*) FROM idempotency_key WHERE state = 'kept' GROUP BY sealed_by"
 
 

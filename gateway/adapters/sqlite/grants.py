@@ -9,7 +9,7 @@ from gateway.ports import Rotation
 
 _NEXT = "(SELECT coalesce(max(change), 0) + 1 FROM token_grant)"
 _ADD = f"""INSERT INTO token_grant ({COLUMNS}) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10
-WHERE (SELECT count(*) FROM token_grant WHERE account = ?2 AND revoked IS NULL
+WHERE (SELECT count(*) FROM token_grant WHERE account = ?2 AND revoked IS NULL AND id LIKE 'tok%'
 AND (expires IS NULL OR expires > ?3)) < ?11 ON CONFLICT DO NOTHING"""  # noqa: S608 -- the names of columns, of our own
 _BEHIND = """INSERT INTO token (access_token_hash, account, pepper_id, created, grant_id)
 VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"""

@@ -26,6 +26,7 @@ from gateway.settings.shapes.process import (
     TokensShape,
 )
 from gateway.settings.shapes.routes import PriceListShape, RouteShape
+from gateway.settings.shapes.sign_in import SignInShape
 from gateway.settings.shapes.upstreams import UpstreamShape
 from gateway.settings.texts import (
     AddressText,
@@ -136,6 +137,9 @@ class GatewayShape(Shape):
         OAuthShape | None,
         Field(description="Lets people allow programs to spend from their wallet: OAuth 2.1, as MCP clients speak it."),
     ] = None
+    sign_in: Annotated[
+        SignInShape, Field(description="People sign in through an outside provider: Amazon, Google, GitHub, any other.")
+    ] = SignInShape()
     cors: Annotated[
         CorsShape | None,
         Field(description="Which pages of other sites may call. Without it, what the upstream says of that passes."),

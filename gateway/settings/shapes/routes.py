@@ -12,6 +12,7 @@ from gateway.settings.texts import (
     ClaimName,
     DurationText,
     HostText,
+    InjectText,
     JsonPath,
     JsonPaths,
     MatchText,
@@ -360,6 +361,14 @@ class RouteShape(Shape):
             "From a caller they never pass."
         ),
     ] = Field(default_factory=dict)
+    inject: Annotated[
+        InjectText | None,
+        Otherwise("nothing"),
+        Field(
+            description="The upstream is told the caller's own token at one of `sign_in.providers`, kept fresh, in "
+            "that provider's `header`. Who has not signed in is refused."
+        ),
+    ] = None
     cors: Annotated[
         Literal["gateway", "upstream"],
         Field(
