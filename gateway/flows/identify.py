@@ -138,6 +138,8 @@ class Callers:
             if found is not None and (caller := self._caller(found)) is not None and _may_come(caller, agents_only):
                 return caller if free else self._admitted(caller, exchange, route)
             refused_place = refused_place or credential.place
+        if free and agents_only:
+            raise AuthorizationRequired()
         if free:
             return ANONYMOUS
         if refused_place and self._guesses is not None:

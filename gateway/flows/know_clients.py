@@ -103,8 +103,11 @@ class KnowClients:
         return found
 
     async def authenticate(self, fields: Mapping[str, str], authorization: str, peer: str) -> Client:
-        """The client that asks, which proves it in the one way that it has registered. Raises OAuthRefused."""
-        id, secret, way = fields.get("client_id", ""), fields.get("client_secret"), "client_secret_post"
+        """The client that asks. One with a secret shows it in the form or in the header: libraries mix them up.
+
+        Raises OAuthRefused, RateLimited, RecordsUnavailable.
+        """
+        id, secret = fields.get("client_id", ""), fields.get("client_secret")
         scheme, _, pair = authorization.partition(" ")
         if scheme.lower() == "basic":
             try:
@@ -113,13 +116,13 @@ class KnowClients:
                 raise OAuthRefused("invalid_client", "the Authorization field cannot be read", status=401) from None
             if secret is not None or (id and id != unquote_plus(name)):
                 raise OAuthRefused("invalid_request", "a client shows who it is in one way")
-            id, secret, way = unquote_plus(name), unquote_plus(word), "client_secret_basic"
+            id, secret = unquote_plus(name), unquote_plus(word)
         client = await self.find(id, peer)
         if client.auth == "none":
             if secret:
                 raise OAuthRefused("invalid_client", "this client has no secret", status=401)
-        elif client.auth != way or secret is None or not self._is_secret_of(client, secret):
-            raise OAuthRefused("invalid_client", f"this client proves itself by {client.auth}", status=401)
+        elif secret is None or not self._is_secret_of(client, secret):
+            raise OAuthRefused("invalid_client", "this client proves itself by its secret", status=401)
         return client
 
     def _is_secret_of(self, client: Client, secret: str) -> bool:
