@@ -306,7 +306,7 @@ def test_prices_in_a_file_of_their_own_are_as_they_stand(tmp_path: Path) -> None
     (config,) = re.findall(r"<<'YAML'\n(.*?)^YAML", README, re.MULTILINE | re.DOTALL)
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop/gateway.yaml").write_text(config)
-    text = section("### Prices in a file of their own", "### Inside your own aiohttp application")
+    text = section("### Prices in a file of their own", "### An MCP server made paid")
     first = f'export PATH="{path()}:$PATH"\n'
     ran = subprocess.run(
         ["bash", "-c", script(first + "".join(blocks(text, "sh")))],
