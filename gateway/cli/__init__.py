@@ -97,6 +97,16 @@ def health(live: bool, config: Path, as_json: bool) -> None:
     ask_health(config, live=live, as_json=as_json)
 
 
+@main.command()
+@config_option
+@json_option
+def doctor(config: Path, as_json: bool) -> None:
+    """What is wrong here, and which file, setting or command mends it. Changes nothing. Exit code 1 if anything is."""
+    from gateway.cli.doctor import examine
+
+    examine(config, as_json=as_json)
+
+
 @main.group()
 def config() -> None:
     """The configuration's schema and reference."""

@@ -35,7 +35,7 @@ def migrate_stores(config: Path, *, dry_run: bool, as_json: bool) -> None:
         migrate_there(settings, dry_run=dry_run, as_json=as_json)
         return
     try:
-        upgrades = _plan(settings) if dry_run else _migrate(settings)
+        upgrades = plan_stores(settings) if dry_run else _migrate(settings)
     except (MigrationRefused, StoreLocked, sqlite3.Error, OSError) as error:
         _fail(str(error))
     if as_json:
@@ -55,7 +55,7 @@ def migrate_at_start(settings: Settings) -> list[str]:
     if settings.store_url is not None:
         return []
     with suppress(MigrationRefused, StoreLocked, sqlite3.Error, OSError):
-        if any(done and done.migrations for done in _plan(settings).values()):
+        if any(done and done.migrations for done in plan_stores(settings).values()):
             done_by_path = _migrate(settings).items()
             return [line for path, done in done_by_path if done and done.migrations for line in _told(path, done)]
     return []
@@ -102,7 +102,8 @@ def _print_backup(backup: Backup, settings: Settings) -> None:
     click.echo(f"  Prove it: gateway audit --store {backup.folder / settings.store_path.name}")
 
 
-def _plan(settings: Settings) -> dict[Path, Upgrade | None]:
+def plan_stores(settings: Settings) -> dict[Path, Upgrade | None]:
+    """What is pending, of each file; None of one that is not there. Raises MigrationRefused, OSError, sqlite3.Error."""
     return {path: _planned(path, folder) for path, folder in _files(settings).items()}
 
 

@@ -50,7 +50,7 @@ def list_trail(config: Path, *, object: str | None, action: str | None, limit: i
 def verify_trail(config: Path, head: Path | None, *, as_json: bool) -> None:
     """`gateway audit verify`: exit code 1 if the trail is not as it was written."""
     settings = read_with_records(config)
-    verdict, ending = run(_verified(settings, head or trail_head_path(settings)))
+    verdict, ending = run(verified(settings, head or trail_head_path(settings)))
     problem = verdict.problem() or ending
     told = {
         "clean": problem is None,
@@ -67,7 +67,7 @@ def verify_trail(config: Path, head: Path | None, *, as_json: bool) -> None:
     sys.exit(0 if problem is None else 1)
 
 
-async def _verified(settings: Settings, head: Path) -> tuple[Verdict, str | None]:
+async def verified(settings: Settings, head: Path) -> tuple[Verdict, str | None]:
     """What the chain says of itself, and what its head says of its end."""
     keyring, verdict = Keyring(settings.secrets.sealing_keys), Verdict()
     progress = Progress("proved {} of {} entries")
