@@ -480,6 +480,32 @@ def replay(ids: tuple[str, ...], all_parked: bool, config: Path, as_json: bool) 
 
 
 @main.group()
+def owners() -> None:
+    """Whose upstreams are sold here, and what is due to them (the setting `owners`)."""
+
+
+@owners.command("list")
+@config_option
+@json_option
+def list_owners(config: Path, as_json: bool) -> None:
+    """List owners, what their routes took, and what of it is theirs and ours. Reads only."""
+    from gateway.cli.owners import list_owners
+
+    list_owners(config, as_json=as_json)
+
+
+@owners.command("show")
+@click.argument("name")
+@config_option
+@json_option
+def show_owner(name: str, config: Path, as_json: bool) -> None:
+    """Show one owner, also by commission and by route."""
+    from gateway.cli.owners import show_owner
+
+    show_owner(config, name, as_json=as_json)
+
+
+@main.group()
 def jobs() -> None:
     """What is done for people who signed in (the setting `sign_in`)."""
 

@@ -33,6 +33,7 @@ from gateway.settings import (
     identity_rules,
     keys,
     limiting,
+    owner_rules,
     price_lists,
     price_rules,
     reading,
@@ -157,7 +158,7 @@ def _settings(root: Node, environ: Mapping[str, str], report: Report, *, base: P
     shape = checking.check(root, report)
     draft = Draft(root, report, base)
     report.secrets.update(text for _, text in draft.secrets())
-    every = (rules, price_rules, relay_rules, limiting, extras_rules, identity_rules, sign_in_rules, keys)
+    every = (rules, price_rules, relay_rules, limiting, extras_rules, identity_rules, sign_in_rules, owner_rules, keys)
     for rule in (rule for some in every for rule in some.ALL):
         rule(draft)
     if (url := draft.read(forms.database, "store")) and (password := forms.password_of(url)):

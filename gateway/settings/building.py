@@ -25,7 +25,17 @@ from gateway.core.routes import (
 )
 from gateway.core.secrets import Secret
 from gateway.core.steps import SteppedPrice
-from gateway.settings import forms, identifying, limiting, payable, pricing, relay_forms, secret_files, signing_in
+from gateway.settings import (
+    forms,
+    identifying,
+    limiting,
+    owning,
+    payable,
+    pricing,
+    relay_forms,
+    secret_files,
+    signing_in,
+)
 from gateway.settings.shapes import GatewayShape
 from gateway.settings.shapes.extras import GeoShape, MailShape
 from gateway.settings.shapes.payments import AutoTopUpShape, NoticesShape, PlanShape, StripeShape
@@ -92,11 +102,10 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
         sign_in=signing_in.sign_in(shape.sign_in),
         cors=identifying.cors(shape),
         secrets=_secrets(shape, files),
+        owners=MappingProxyType(owning.owners(shape)),
         upstreams=MappingProxyType(upstreams),
         routes=RouteTable(
-            signing_in.closed(
-                identifying.closed(_route(route, upstreams, _prices(route, shape), everywhere), shape), shape.sign_in
-            )
+            signing_in.closed(identifying.closed(_route(route, shape, upstreams, everywhere), shape), shape.sign_in)
             for route in shape.routes
         ),
         price_list_aliases=tuple(dict.fromkeys(shape.price_list.aliases)),
@@ -323,8 +332,9 @@ def _credential(shape: CredentialShape) -> UpstreamCredential | None:
 
 
 def _route(
-    shape: RouteShape, upstreams: Mapping[str, Upstream], prices: pricing.RoutePrices, everywhere: tuple[Limit, ...]
+    shape: RouteShape, whole: GatewayShape, upstreams: Mapping[str, Upstream], everywhere: tuple[Limit, ...]
 ) -> Route:
+    prices = _prices(shape, whole)
     plain = (limiting.plain(shape.limit, shape.name),) if shape.limit else ()
     made = Route(
         name=shape.name,
@@ -349,6 +359,7 @@ def _route(
         inject=shape.inject.removeprefix(signing_in.INJECTED) if shape.inject else None,
         cors=shape.cors,
         owner=shape.owner,
+        commission_points=owning.commission(shape, whole),
         listed=shape.listed,
     )
     methods = {name: _priced(made, one, prices.counter, name) for name, one in prices.methods.items()}
