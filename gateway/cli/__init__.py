@@ -505,6 +505,19 @@ def show_owner(name: str, config: Path, as_json: bool) -> None:
     show_owner(config, name, as_json=as_json)
 
 
+@owners.command()
+@click.argument("name")
+@click.option("--from", "begin", metavar="DATE", default=None, help="From that day on (UTC): 2026-01-31.")
+@click.option("--to", "end", metavar="DATE", default=None, help="Up to that day, without it.")
+@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
+@config_option
+def statement(name: str, begin: str | None, end: str | None, form: str, config: Path) -> None:
+    """Write what an owner's routes took each day, and how it is shared. Its lines add up to what is due."""
+    from gateway.cli.owners import write_statement
+
+    write_statement(config, name, begin=begin, end=end, form=form)
+
+
 @main.group()
 def jobs() -> None:
     """What is done for people who signed in (the setting `sign_in`)."""

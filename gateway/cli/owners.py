@@ -1,10 +1,13 @@
-"""`gateway owners list|show`: what the routes of each owner took, what of it is the platform's, and what is due.
+"""`gateway owners list|show|statement`: what routes of each owner took, what of it is the platform's, and what is due.
 
 It reads one snapshot of the books, beside a gateway that runs or without one, and writes nothing.
 """
 
+import csv
 import json
+import sys
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +15,18 @@ import click
 
 from gateway.app.stores import statement_books
 from gateway.cli.configuration import read
+from gateway.cli.ledger import moment_of
 from gateway.cli.progress import Progress
 from gateway.cli.records import fail
-from gateway.core.dues import Due, Taking, by_rate, by_unit
-from gateway.core.money import Money
+from gateway.core.dues import DayLine, Due, Taking, by_day, by_rate, by_route, by_unit
+from gateway.core.money import Money, written
+from gateway.core.statements import FAR_MS, Period
 from gateway.flows.add_up import takings
 from gateway.ports import BooksRefused, BooksSlow
 from gateway.settings import Settings
 
 _SECONDS_MAX = 3600.0
+_COLUMNS = ("day", "route", "unit", "commission_bps", "requests", "sold", "commission", "share")
 
 
 def list_owners(config: Path, *, as_json: bool) -> None:
@@ -46,13 +52,11 @@ def list_owners(config: Path, *, as_json: bool) -> None:
 def show_owner(config: Path, name: str, *, as_json: bool) -> None:
     """One of them: also rate by rate, and route by route."""
     settings = read(config, make_secrets=False)
-    found = [taking for taking in _takings(settings) if taking.owner == name]
-    if name not in settings.owners and not found:
-        fail(f"there is no owner {name}: neither in the configuration nor in the books")
+    found = _takings_of(settings, name)
     rates = by_rate(found)
     told = _told(settings, name, found, by_unit(rates)) | {
         "rates": [{"commission_bps": due.commission_points, **_told_due(due)} for due in rates],
-        "took": [{"route": taking.route, **_told_taking(taking)} for taking in found],
+        "took": [{"route": taking.route, **_told_taking(taking)} for taking in by_route(found)],
     }
     if as_json:
         click.echo(json.dumps(told))
@@ -64,6 +68,33 @@ def show_owner(config: Path, name: str, *, as_json: bool) -> None:
         for one in told["took"]
     ]
     click.echo("\n".join(lines))
+
+
+def write_statement(config: Path, name: str, *, begin: str | None, end: str | None, form: str) -> None:
+    """Day by day and route by route, on standard output."""
+    period = Period(moment_of(begin, "--from", 0), moment_of(end, "--to", FAR_MS))
+    lines = by_day(_takings_of(read(config, make_secrets=False), name), period)
+    if form == "jsonl":
+        for line in lines:
+            click.echo(json.dumps(_columns(line)))
+        return
+    writer = csv.DictWriter(sys.stdout, _COLUMNS)
+    writer.writeheader()
+    writer.writerows(map(_columns, lines))
+
+
+def _columns(line: DayLine) -> dict[str, Any]:
+    day = datetime.fromtimestamp(line.begin_ms / 1000, UTC).date().isoformat()
+    amounts = (written(line.sold), written(line.commission), written(line.share))
+    values = (day, line.route, line.unit, line.commission_points, line.requests, *amounts)
+    return dict(zip(_COLUMNS, values, strict=True))
+
+
+def _takings_of(settings: Settings, name: str) -> list[Taking]:
+    found = [taking for taking in _takings(settings) if taking.owner == name]
+    if name not in settings.owners and not found:
+        fail(f"there is no owner {name}: neither in the configuration nor in the books")
+    return found
 
 
 def _takings(settings: Settings) -> list[Taking]:

@@ -1,20 +1,23 @@
-"""Dues: what an owner's routes took, what of it is the platform's, and what is due to the owner.
+"""Dues: what an owner's routes took, what of it is the platform's, and what is due to the owner; also day by day.
 
 The transfers say it account by account and hour by hour (`core/transfers.py`), and what was rounded off is carried from
 one to the next. So all commissions of an owner at one rate are that rate of all that was sold at it, rounded down once;
-and what is due can be told from those sums alone, also of hours that are not folded yet.
+and what is due can be told from those sums alone, also of hours that are not folded yet. A day's commission is what
+they come to at its end less what they came to at its beginning: so days that are over do not change, and add up.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from gateway.core.statements import DAY_MS, Period
 from gateway.core.transfers import split
 
 
 @dataclass(frozen=True, slots=True)
 class Sold:
-    """What was sold under one tariff of a host: how many requests, for how much altogether."""
+    """What was sold in an hour under one tariff of a host: how many requests, for how much altogether."""
 
+    hour: int
     keeper: int
     tariff: int
     unit: str
@@ -26,6 +29,7 @@ class Sold:
 class Taking:
     """The same, with whose tariff that is. `micros` are less what was given back; `open` of them are not folded yet."""
 
+    hour: int
     owner: str
     route: str
     commission_points: int
@@ -87,3 +91,46 @@ def _added(one: Due, other: Due) -> Due:
         one.share + other.share,
         one.open + other.open,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class DayLine:
+    """What one route took on a day, in UTC, in a unit and at a rate, and how it is shared."""
+
+    begin_ms: int
+    route: str
+    unit: str
+    commission_points: int
+    requests: int
+    sold: int
+    commission: int
+    share: int
+
+
+def by_day(takings: Iterable[Taking], period: Period) -> list[DayLine]:
+    """The days of one owner that begin within a period, in order."""
+    sums: dict[tuple[int, str, str, int], list[int]] = {}
+    for taking in takings:
+        day = taking.hour - taking.hour % DAY_MS
+        sum = sums.setdefault((day, taking.route, taking.unit, taking.commission_points), [0, 0])
+        sum[0] += taking.requests
+        sum[1] += taking.micros
+    carries: dict[tuple[str, int], int] = {}
+    found = []
+    for (day, route, unit, points), (requests, sold) in sorted(sums.items()):
+        parts = split(sold, points, carries.get((unit, points), 0))
+        carries[unit, points] = parts.carry
+        if period.holds(day):
+            found.append(DayLine(day, route, unit, points, requests, sold, parts.commission, parts.share))
+    return found
+
+
+def by_route(takings: Iterable[Taking]) -> list[Taking]:
+    """What they come to, whatever the hour was; which is 0 then."""
+    sums: dict[tuple[str, str, int, str], Taking] = {}
+    for taking in takings:
+        key = (taking.owner, taking.route, taking.commission_points, taking.unit)
+        before = sums.get(key, Taking(0, *key, 0, 0))
+        requests, micros = before.requests + taking.requests, before.micros + taking.micros
+        sums[key] = Taking(0, *key, requests, micros, before.open + taking.open)
+    return [sums[key] for key in sorted(sums)]

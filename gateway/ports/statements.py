@@ -19,7 +19,7 @@ class StatementSource(Protocol):
         """Host and number of each tariff, and its commission in basis points."""
 
     def sold(self, last: Mapping[int, int]) -> Iterable[Sold]:
-        """What was folded of each host up to a batch, by tariff and unit."""
+        """What was folded of each host up to a batch, by hour, tariff and unit."""
 
     def accounts(self, holder: str) -> Sequence[tuple[int, str]]:
         """The rows of a holder, and the unit of each."""

@@ -1,5 +1,7 @@
 """`gateway owners list|show`, on books with two owners, one of whom was given back to."""
 
+import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -70,7 +72,7 @@ def test_one_owner_is_shown_by_rate_and_by_route(config: str) -> None:
         (1000, "0.00003 usd", "0.00027 usd"), (2000, "0.0002 usd", "0.0008 usd"),
     ]  # fmt: skip
     assert [(one["route"], one["sold"]) for one in found["took"]] == [
-        ("search", "0.001 usd"), ("export", "0.0003 usd"),
+        ("export", "0.0003 usd"), ("search", "0.001 usd"),
     ]  # fmt: skip
 
 
@@ -86,3 +88,19 @@ def test_nobody_of_that_name_is_an_error(config: str) -> None:
     shown = gateway("owners", "show", "eve", "--config", config)
     assert shown.exit_code == 3
     assert "there is no owner eve" in shown.stderr
+
+
+def test_a_statement_has_a_line_for_each_day_and_route(config: str) -> None:
+    shown = gateway("owners", "statement", "anna", "--config", config)
+    assert list(csv.DictReader(io.StringIO(shown.stdout))) == [
+        {"day": "2026-09-21", "route": "export", "unit": "usd", "commission_bps": "1000", "requests": "1",
+         "sold": "0.0003", "commission": "0.00003", "share": "0.00027"},
+        {"day": "2026-09-21", "route": "search", "unit": "usd", "commission_bps": "2000", "requests": "1",
+         "sold": "0.001", "commission": "0.0002", "share": "0.0008"},
+    ]  # fmt: skip
+    arguments = ("owners", "statement", "anna", "--format", "jsonl", "--config", config)
+    lines = [json.loads(line) for line in gateway(*arguments, "--from", "2026-09-21").stdout.splitlines()]
+    assert [line["share"] for line in lines] == ["0.00027", "0.0008"]
+    assert gateway(*arguments, "--from", "2026-09-22").stdout == ""
+    assert gateway(*arguments, "--to", "2026-09-21").stdout == ""
+    assert gateway("owners", "statement", "eve", "--config", config).exit_code == 3

@@ -33,11 +33,11 @@ JOIN unnest($1::integer[], $2::bigint[]) AS up_to (keeper, last)
     ON fold.keeper = up_to.keeper AND fold.last <= up_to.last
 WHERE cardinality($3::bigint[]) = 0 OR usage_hour.account = ANY ($3::bigint[])
 ORDER BY {order}, usage_hour.account, tariff"""
-_SOLD = """SELECT fold.keeper, tariff, unit, sum(requests)::bigint, sum(usage_hour.micros)::bigint
+_SOLD = """SELECT usage_hour.hour, fold.keeper, tariff, unit, sum(requests)::bigint, sum(usage_hour.micros)::bigint
 FROM usage_hour JOIN fold ON fold.number = usage_hour.fold
 JOIN unnest($1::integer[], $2::bigint[]) AS up_to (keeper, last)
     ON fold.keeper = up_to.keeper AND fold.last <= up_to.last
-JOIN account ON account.id = usage_hour.account GROUP BY fold.keeper, tariff, unit"""
+JOIN account ON account.id = usage_hour.account GROUP BY usage_hour.hour, fold.keeper, tariff, unit"""
 _MONEY = """
 SELECT 'credit', ref, account, micros, kind, at, keeper, batch FROM credit WHERE account = $1 UNION ALL
 SELECT 'reversal', ref, account, -micros, kind, at, keeper, batch FROM reversal WHERE account = $1"""

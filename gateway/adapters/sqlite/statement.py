@@ -21,8 +21,8 @@ SELECT 'reversal', ref, account, -micros, kind, at, 0, batch FROM reversal WHERE
 """
 _PURSES = "SELECT unit, priority, expires, credited - spent - debt FROM account WHERE holder = ?"
 _SOLD = """
-SELECT tariff, unit, sum(requests), sum(usage_hour.micros) FROM usage_hour JOIN account ON account.id = account
-WHERE fold <= ? GROUP BY tariff, unit
+SELECT hour, tariff, unit, sum(requests), sum(usage_hour.micros) FROM usage_hour JOIN account ON account.id = account
+WHERE fold <= ? GROUP BY hour, tariff, unit
 """
 _LOOKS_EVERY = 5000
 """Steps of SQLite's own between two looks at the clock: a fraction of a millisecond."""
@@ -44,8 +44,8 @@ class SqliteStatementSource:
             yield (_HERE, id), points
 
     def sold(self, last: Mapping[int, int]) -> Iterator[Sold]:
-        for row in self._sql.execute(_SOLD, (last[_HERE],)):
-            yield Sold(_HERE, *row)
+        for hour, *row in self._sql.execute(_SOLD, (last[_HERE],)):
+            yield Sold(hour, _HERE, *row)
 
     def accounts(self, holder: str) -> list[tuple[int, str]]:
         return self._sql.execute("SELECT id, unit FROM account WHERE holder = ?", (holder,)).fetchall()
