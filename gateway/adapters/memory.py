@@ -360,9 +360,19 @@ class MemoryCapBook:
     def __init__(self) -> None:
         self.rows: list[CapSetting] = []
 
-    async def add_cap(self, account: str, period: Period, unit: str, micros: int | None, *, now_ms: int) -> None:
+    async def add_cap(
+        self,
+        account: str,
+        period: Period,
+        unit: str,
+        micros: int | None,
+        *,
+        now_ms: int,
+        tell_at: int | None = None,
+        zone: str | None = None,
+    ) -> None:
         since = max([now_ms, *(row.since_ms + 1 for row in self.rows if row.account == account)])
-        self.rows.append(CapSetting(len(self.rows) + 1, account, period, unit, micros, since))
+        self.rows.append(CapSetting(len(self.rows) + 1, account, period, unit, micros, since, tell_at, zone))
 
     async def caps_after(self, number: int) -> list[CapSetting]:
         return [row for row in self.rows if row.number > number]

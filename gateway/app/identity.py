@@ -82,7 +82,14 @@ class Identity:
             report=Sparing(report),
         )
         self.lending = Lending(
-            settings, records, keyring, self.aliases, clock=clock, randomness=randomness, report=report
+            settings,
+            records,
+            keyring,
+            self.aliases,
+            clock=clock,
+            randomness=randomness,
+            report=report,
+            witness=witness,
         )
         self.callers = Callers(
             mint=TokenMint(keyring, settings.mode),

@@ -27,7 +27,7 @@ from gateway.flows.sign_in import FIRST_SYNC, SignIn
 from gateway.flows.stay import Stays
 from gateway.flows.synchronise import Synchronise
 from gateway.flows.work import AT_ONCE, ROUND_SECONDS, Work
-from gateway.ports import Clock, Randomness
+from gateway.ports import Clock, Randomness, Witnesses
 from gateway.settings import Settings
 from gateway.web.front import Sparing
 
@@ -50,7 +50,9 @@ class Lending:
         clock: Clock,
         randomness: Randomness,
         report: Callable[..., None],
+        witness: Witnesses,
     ) -> None:
+        self.witness = witness
         self.settings = settings.sign_in
         self.people = PeopleBook(records.ask)
         self.jobs = JobBook(records.ask, shared=not isinstance(records, SqliteRecords))
@@ -66,6 +68,7 @@ class Lending:
             randomness=randomness,
             report=self.report,
             now=time.monotonic,
+            witness=witness,
         )
         self.mint = SessionMint(keyring, issuer=settings.public_url, idle_seconds=self.settings.session_idle_seconds)
         self.in_their_name = InTheirName(self.settings.providers, people=self.people, lend=self.lend, roots=aliases)
@@ -113,6 +116,7 @@ class SigningIn:
             whose=lending.in_their_name,
             clock=clock,
             randomness=randomness,
+            witness=lending.witness,
             seconds=settings.session_seconds_max,
         )
         self.sign_in = SignIn(

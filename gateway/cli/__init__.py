@@ -705,19 +705,22 @@ def join(account: str, into: str, reason: str, yes: bool, config: Path, as_json:
 @click.argument("account")
 @click.argument("amount", required=False)
 @click.option("--per", type=click.Choice(["day", "month", "total"]), required=True, help="By the calendar, or at all.")
-@click.option("--remove", is_flag=True, help="Without a cap of this period from now on.")
+@click.option("--tell-at", metavar="AMOUNT", default=None, help="Tell when so much is spent; without AMOUNT no more.")
+@click.option("--time-zone", "zone", default=None, help="Whose calendar, such as Asia/Tokyo.")
+@click.option("--remove", is_flag=True, help="Without a cap of this period from now on, and nothing told of it.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be so.")
 @config_option
 @json_option
-def cap_account(
-    account: str, amount: str | None, per: str, remove: bool, dry_run: bool, config: Path, as_json: bool
-) -> None:
-    """Let ACCOUNT spend AMOUNT ("5.00 usd") in a period at most, on every gateway within two seconds."""
+def cap_account(account: str, amount: str | None, remove: bool, config: Path, **rest: Any) -> None:
+    """Let ACCOUNT spend AMOUNT ("5.00 usd") in a period at most, on every gateway within two seconds.
+
+    A budget that is only told of has no AMOUNT, but --tell-at.
+    """
     from gateway.cli.caps import set_cap
 
-    if (amount is None) is not remove:
-        raise click.UsageError('write either an amount, such as "5.00 usd", or --remove')
-    set_cap(config, account, amount, per=per, dry_run=dry_run, as_json=as_json)
+    if (amount is None and rest["tell_at"] is None) is not remove:
+        raise click.UsageError('write either an amount, such as "5.00 usd", or --tell-at, or --remove')
+    set_cap(config, account, amount, **rest)
 
 
 @account.command("frozen")

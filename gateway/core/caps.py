@@ -34,6 +34,8 @@ SPANS: tuple[Span, ...] = get_args(Span)
 
 _PREFIX = "cap:"
 QUOTA_PREFIX = "quota:"
+NO_BOUND_MICROS = 10**18
+"""More than anybody spends: what is counted so far is counted, and never refused."""
 NODE_CHARS_MAX = 200
 DAY_MS = 86_400_000
 
@@ -61,7 +63,8 @@ class CapUse:
 class Cap:
     """So much may be spent under a node in each period, as a calendar in `zone` has them.
 
-    `since_ms` is when it was set to this amount: of two that are known somewhere, the later one holds.
+    `since_ms` is when it was set to this amount: of two that are known somewhere, the later one holds. From `tell_at`
+    micros on somebody is told; None for the usual part of it.
     """
 
     node: str
@@ -69,6 +72,7 @@ class Cap:
     amount: Money
     zone: str = "UTC"
     since_ms: int = 0
+    tell_at: int | None = None
 
     def __post_init__(self) -> None:
         periods = SPANS if self.counts_calls else PERIODS
@@ -98,6 +102,11 @@ class Cap:
         return self.amount.currency if self.counts_calls else _PREFIX + self.amount.currency
 
     @property
+    def binds(self) -> bool:
+        """Whether it ever refuses: one that does not is there to be told of."""
+        return self.amount.micros < NO_BOUND_MICROS
+
+    @property
     def counts_calls(self) -> bool:
         """Whether it counts requests, and not what they cost."""
         return self.amount.currency.startswith(QUOTA_PREFIX)
@@ -113,7 +122,11 @@ class Cap:
 
 @dataclass(frozen=True, slots=True)
 class CapSetting:
-    """An account's cap was set, or removed if there are no `micros`. Numbers are as those of freezes."""
+    """An account's cap was set, or removed if there are no `micros` and no line. Numbers are as those of freezes.
+
+    With `tell_at` and no `micros` nothing is refused, and somebody is told. `zone` is whose calendar it goes by, if not
+    by that of all.
+    """
 
     number: int
     account: str
@@ -121,12 +134,15 @@ class CapSetting:
     unit: str
     micros: int | None
     since_ms: int
+    tell_at: int | None = None
+    zone: str | None = None
 
     def cap(self, zone: str) -> Cap | None:
-        """What holds from then on, by the calendar of this zone."""
-        if self.micros is None:
+        """What holds from then on, by the calendar of this zone if it has none of its own."""
+        if self.micros is None and self.tell_at is None:
             return None
-        return Cap(self.account, self.period, Money(self.micros, self.unit), zone, self.since_ms)
+        amount = Money(NO_BOUND_MICROS if self.micros is None else self.micros, self.unit)
+        return Cap(self.account, self.period, amount, self.zone or zone, self.since_ms, self.tell_at)
 
 
 def began(period: Span, now_ms: int, zone: str) -> str:

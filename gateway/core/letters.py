@@ -43,6 +43,9 @@ def _words(type: Type, content: Mapping[str, Any]) -> tuple[str, str]:
             return "Your balance is low", f"Your balance is {content['balance']}. Add credit so that it goes on."
         case "cap.near":
             period = {"day": " of this day", "month": " of this month"}.get(content["per"], "")
+            if content["cap"] is None:
+                says = f"{content['spent']} is spent{period}; you wanted to know from {content['tell_at']} on."
+                return "A budget is used up", f"{says} Nothing is refused for it."
             says = f"{content['spent']} of the spending cap{period} is spent, which is {content['cap']}."
             return "A spending cap is nearly used up", f"{says} What costs more than is left is refused."
         case "payment.failed":

@@ -11,13 +11,17 @@ from gateway.core.purses import PLAIN, Purse, Share, parted
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A verified message of the provider. `object` is what it is about, as the provider describes it."""
+    """A verified message of the provider. `object` is what it is about, as the provider describes it.
+
+    `account` is that of the provider's accounts which it happened in, if it is not our own.
+    """
 
     id: str
     type: str
     live: bool
     created: int
     object: Mapping[str, Any]
+    account: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,7 @@ PARKED: dict[str, str] = {
     "no account": "it names no account that this gateway can open",
     "unknown payment": "it is about a payment that never arrived here",
     "wrong mode": "test and live disagree",
+    "wrong account": "it happened in another Stripe account",
     "wrong currency": "nothing here is priced in its currency",
 }
 """Outcomes that an operator must look at, and why."""

@@ -16,10 +16,9 @@ def prices_of(routes: Iterable[Route]) -> dict[str, str]:
     told = {}
     for route in routes:
         told[route.name] = _said(route)
-        for method, variant in route.methods.items():
-            told[f"{route.name} {method}"] = _said(variant)
-        for plan, variant in route.plans.items():
-            told[f"{route.name} for {plan}"] = _said(variant)
+        told |= {f"{route.name} {method}": _said(variant) for method, variant in route.methods.items()}
+        for method, plan, variant in route.by_plan:
+            told[f"{route.name}{f' {method}' if method else ''} for {plan}"] = _said(variant)
     return told
 
 

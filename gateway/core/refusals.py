@@ -202,6 +202,14 @@ class NotConnected(Refusal):
 
 
 @dataclass(eq=False)
+class NoSuchSubscription(Refusal):
+    """The account has none of this id, whoever else may."""
+
+    status = 404
+    code = "no_such_subscription"
+
+
+@dataclass(eq=False)
 class NoSuchToken(Refusal):
     """There is no token of this id, or it is not one that the caller may know of."""
 

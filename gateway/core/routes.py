@@ -5,8 +5,8 @@ matter, and two routes can only shadow one another by having the same match. A r
 flight keeps the route, and so the price, that it was quoted.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from gateway.core import query_tokens, targets
@@ -208,6 +208,15 @@ class Route:
         """Itself, and what it is at its steps, and for the methods and plans that have a price of their own."""
         others = (*self.plans.values(), *self.methods.values())
         return (self, *self.steps, *(variant for one in others for variant in one.variants))
+
+    def everywhere(self, change: Callable[["Route"], "Route"]) -> "Route":
+        """The same with a change, at whichever step and for whichever method and plan it is."""
+        return replace(
+            change(self),
+            steps=tuple(one.everywhere(change) for one in self.steps),
+            methods={name: one.everywhere(change) for name, one in self.methods.items()},
+            plans={name: one.everywhere(change) for name, one in self.plans.items()},
+        )
 
     @property
     def by_plan(self) -> Iterator[tuple[str | None, str, "Route"]]:

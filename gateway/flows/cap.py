@@ -6,6 +6,7 @@ What was spent under a cap stands in the ledger (`keep/caps.py`). Who caps an al
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from gateway.core.caps import Cap, CapSetting, Period
 from gateway.core.money import Money
@@ -39,23 +40,45 @@ class AccountCaps:
             self._take(row)
             self._seen = max(self._seen, row.number)
 
-    async def set(self, account: str, period: Period, amount: Money) -> bool:
-        """From now on, so much; False if it is what it was. Raises RecordsUnavailable."""
-        return await self._set(account, period, amount)
+    async def set(
+        self,
+        account: str,
+        period: Period,
+        amount: Money | None,
+        *,
+        tell_at: Money | None = None,
+        zone: str | None = None,
+    ) -> bool:
+        """From now on, so much, and from `tell_at` on somebody is told; without an amount nothing is refused.
+
+        False if it is what it was. Raises RecordsUnavailable, and ValueError if there is neither of the two, or they
+        are of two units.
+        """
+        units = {money.currency for money in (amount, tell_at) if money is not None}
+        if len(units) != 1:
+            raise ValueError("a cap, and what is told of it, are amounts of one currency")
+        return await self._set(account, period, units.pop(), amount, tell_at, zone)
 
     async def remove(self, account: str, period: Period) -> bool:
         """From now on, as much as there is; False if there was no such cap. Raises RecordsUnavailable."""
-        return await self._set(account, period, None)
-
-    async def _set(self, account: str, period: Period, amount: Money | None) -> bool:
-        account = self._root(account)
-        await self.look()
-        was = next((cap for cap in self.of(account) if cap.period == period), None)
-        if amount == (was and was.amount):
+        was = await self._standing(account, period)
+        if was is None:
             return False
-        unit = amount.currency if amount is not None else was.amount.currency if was is not None else ""
-        micros = None if amount is None else amount.micros
-        await self._book.add_cap(account, period, unit, micros, now_ms=self._clock.now_ms())
+        return await self._set(account, period, was.amount.currency, None, None, None)
+
+    async def _standing(self, account: str, period: Period) -> Cap | None:
+        await self.look()
+        return next((cap for cap in self.of(self._root(account)) if cap.period == period), None)
+
+    async def _set(
+        self, account: str, period: Period, unit: str, amount: Money | None, tell_at: Money | None, zone: str | None
+    ) -> bool:
+        was, now_ms = await self._standing(account, period), self._clock.now_ms()
+        micros, told = (None if money is None else money.micros for money in (amount, tell_at))
+        wanted = CapSetting(0, self._root(account), period, unit, micros, 0, told, zone).cap(self.zone)
+        if wanted == (was and replace(was, since_ms=0)):
+            return False
+        await self._book.add_cap(self._root(account), period, unit, micros, now_ms=now_ms, tell_at=told, zone=zone)
         await self.look()
         return True
 

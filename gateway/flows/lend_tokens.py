@@ -19,7 +19,8 @@ from gateway.core.keyring import Keyring, NotOurs, UnknownKey
 from gateway.core.refusals import NotConnected, SignInUnavailable
 from gateway.core.secrets import Secret
 from gateway.core.sign_ins import Provider, Tokens, read_object, tokens
-from gateway.ports import Calls, Clock, Discovers, KeptTokens, NoReply, Randomness, TokenVault
+from gateway.core.trail import Act
+from gateway.ports import Calls, Clock, Discovers, KeptTokens, NoReply, Randomness, TokenVault, Witnesses
 
 PURPOSE = "oauth_tokens.sealed"
 _EARLY_MS = 60_000
@@ -44,7 +45,9 @@ class LendTokens:
         randomness: Randomness,
         report: Callable[..., None],
         now: Callable[[], float],
+        witness: Witnesses,
     ) -> None:
+        self._witness = witness
         self._vault = vault
         self._calls = calls
         self._discover = discover
@@ -60,6 +63,7 @@ class LendTokens:
     async def keep(self, user: str, provider: Provider, given: Tokens) -> None:
         """What a provider just gave. Raises RecordsUnavailable."""
         key_id, sealed = self._sealed(user, provider, given)
+        await self._witness.write(Act(user, "consumer", "integration.connect", provider.name, "page"))
         await self._vault.keep_tokens(user, provider.name, key_id, sealed, given.expires_ms)
         self._known.pop((user, provider.name), None)
 
@@ -83,6 +87,7 @@ class LendTokens:
     async def take_back(self, user: str, provider: Provider) -> bool:
         """Forget them, and tell the provider, if it listens. False if there were none. Raises RecordsUnavailable."""
         held = self._opened(user, provider, await self._vault.find_tokens(user, provider.name))
+        await self._witness.write(Act(user, "consumer", "integration.disconnect", provider.name, "api"))
         gone = await self._vault.drop_tokens(user, provider.name)
         self._known.pop((user, provider.name), None)
         if gone:

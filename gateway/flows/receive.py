@@ -28,6 +28,8 @@ _AT_ONCE_MAX = 16
 SWEEP_SECONDS = 60.0
 WAIT_MS_MAX = 24 * 3_600_000
 _Result = TypeVar("_Result")
+_OF_ACCOUNTS = ("account.", "capability.", "payout.", "person.")
+"""What connected accounts are looked after by: an endpoint that listens to them hears of everything there."""
 WAITS = "its payment has not arrived here yet"
 
 
@@ -133,6 +135,8 @@ class Webhooks:
         if self._live is not None and event.live != self._live:
             self._report("event parked", id=event.id, type=event.type, why=PARKED["wrong mode"])
             return await self._closed(event, "parked", PARKED["wrong mode"])
+        if event.account and not event.type.startswith(_OF_ACCOUNTS):
+            return await self._elsewhere(event)
         payment = self._payments.payment(event)
         if payment is not None and payment.partial:
             payment = await self._payments.find_payment(payment.id)
@@ -142,6 +146,13 @@ class Webhooks:
         if notice is not None:
             return await self._noticed(event, notice, entry)
         return await self._closed(event, "done" if await self._about_more(event) else "ignored")
+
+    async def _elsewhere(self, event: Event) -> InboxStatus:
+        """What happened in another account: money there is not ours, nor are the cards and subscriptions."""
+        if self._payments.payment(event) is None and self._payments.notice(event) is None:
+            return await self._closed(event, "ignored")
+        self._report("event parked", id=event.id, type=event.type, why=PARKED["wrong account"])
+        return await self._closed(event, "parked", PARKED["wrong account"])
 
     async def _about_more(self, event: Event) -> bool:
         """Whether it said something of saved cards or subscriptions; a payment may, too."""

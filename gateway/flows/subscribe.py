@@ -15,7 +15,7 @@ from gateway.core import references
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
 from gateway.core.payments import Event
 from gateway.core.plans import Subscription, SubscriptionNotice, Unpaid
-from gateway.core.refusals import BadRequest
+from gateway.core.refusals import NoSuchSubscription
 from gateway.ports import Clock, Roots, Sells, Subscriptions, Tells
 
 
@@ -100,5 +100,5 @@ class Subscribe:
     async def cancel(self, account: str, id: str) -> None:
         """It ends with its period. Raises BadRequest, PaymentServiceUnavailable, RecordsUnavailable."""
         if all(one.id != id for one in await self.of(account)):
-            raise BadRequest("this account has no such subscription")
+            raise NoSuchSubscription()
         await self._sells.cancel_subscription(id)

@@ -37,7 +37,7 @@ class WatchCaps:
     def spent(self, account: str, hold: Hold) -> None:
         """A request was paid for. Awaits nothing."""
         for use in hold.caps:
-            if use.left * 100 <= use.cap.amount.micros * (100 - self._percent):
+            if self._is_near(use.cap, use.cap.amount.micros, use.cap.amount.micros - use.left):
                 self._look(account, use.cap, use.name)
 
     def reached(self, account: str, refusal: CapReached) -> None:
@@ -67,7 +67,7 @@ class WatchCaps:
             for after in _LOOKS_AFTER:
                 await asyncio.sleep(after)
                 line = await self._lines.cap_line(name, cap.unit)
-                if line.spent * 100 >= line.limit * self._percent:
+                if self._is_near(cap, line.limit, line.spent):
                     await self._put(account, cap, name, line)
                     seconds = float("inf")  # another process would be told so by the outbox
                     break
@@ -76,13 +76,19 @@ class WatchCaps:
         if len(self._rests) > _LOOKED_MAX:
             self._rests.popitem(last=False)
 
+    def _is_near(self, cap: Cap, limit: int, spent: int) -> bool:
+        if cap.tell_at is not None:
+            return spent >= cap.tell_at
+        return spent * 100 >= limit * self._percent
+
     async def _put(self, account: str, cap: Cap, name: str, line: CapLine) -> None:
         now_ms, currency = self._clock.now_ms(), cap.amount.currency
         resets = cap.resets_ms(now_ms)
         content = {
             "node": cap.node,
             "per": cap.period,
-            "cap": str(Money(line.limit, currency)),
+            "cap": str(Money(line.limit, currency)) if cap.binds else None,
+            "tell_at": None if cap.tell_at is None else str(Money(cap.tell_at, currency)),
             "spent": str(Money(line.spent, currency)),
             "resets_at": None if resets is None else datetime.fromtimestamp(resets / 1000, UTC).isoformat(),
         }

@@ -75,7 +75,17 @@ class FreezeBook(Protocol):
 class CapBook(Protocol):
     """What accounts may spend. Every call may raise RecordsUnavailable."""
 
-    async def add_cap(self, account: str, period: Period, unit: str, micros: int | None, *, now_ms: int) -> None:
+    async def add_cap(
+        self,
+        account: str,
+        period: Period,
+        unit: str,
+        micros: int | None,
+        *,
+        now_ms: int,
+        tell_at: int | None = None,
+        zone: str | None = None,
+    ) -> None:
         """Write it down; returns when it is durable. It is later than all that the account had before."""
 
     async def caps_after(self, number: int) -> list[CapSetting]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from gateway.core import cors as core_cors
 from gateway.core.cors import Cors
 from gateway.core.jwts import Issuer
-from gateway.core.routes import FieldRules, Route
+from gateway.core.routes import Route
 from gateway.settings import forms
 from gateway.settings.shapes import GatewayShape
 from gateway.settings.shapes.identity import IdentityShape, IssuerShape
@@ -70,26 +70,13 @@ def closed(route: Route, shape: GatewayShape) -> Route:
     ours = shape.cors is not None and route.cors == "gateway"
     if not (issuers or told or ours):
         return route
-    return _everywhere(
-        route,
-        replace(
-            asked,
-            remove=asked.remove | told | (headers - {"authorization"}),
-            cookies=tuple(dict.fromkeys(issuer.cookie for issuer in issuers if issuer.cookie)),
-            jwts=frozenset({"authorization"} if issuers else ()),
-        ),
-        replace(route.answer_fields, remove=route.answer_fields.remove | core_cors.FIELDS)
-        if ours
-        else route.answer_fields,
+    asked = replace(
+        asked,
+        remove=asked.remove | told | (headers - {"authorization"}),
+        cookies=tuple(dict.fromkeys(issuer.cookie for issuer in issuers if issuer.cookie)),
+        jwts=frozenset({"authorization"} if issuers else ()),
     )
-
-
-def _everywhere(route: Route, asked: FieldRules, answered: FieldRules) -> Route:
-    """For whichever method and plan it is."""
-    return replace(
-        route,
-        request_fields=asked,
-        answer_fields=answered,
-        methods={name: _everywhere(one, asked, answered) for name, one in route.methods.items()},
-        plans={name: _everywhere(one, asked, answered) for name, one in route.plans.items()},
-    )
+    answered = route.answer_fields
+    if ours:
+        answered = replace(answered, remove=answered.remove | core_cors.FIELDS)
+    return route.everywhere(lambda one: replace(one, request_fields=asked, answer_fields=answered))

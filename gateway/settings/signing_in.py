@@ -107,13 +107,5 @@ def closed(route: Route, shape: SignInShape) -> Route:
     if route.inject is None:
         return route
     [provider] = [_provider(one) for one in shape.providers if one.name == route.inject]
-    return _everywhere(route, route.request_fields.remove | {provider.header.lower()})
-
-
-def _everywhere(route: Route, removed: frozenset[str]) -> Route:
-    return replace(
-        route,
-        request_fields=replace(route.request_fields, remove=removed),
-        methods={name: _everywhere(one, removed) for name, one in route.methods.items()},
-        plans={name: _everywhere(one, removed) for name, one in route.plans.items()},
-    )
+    removed = route.request_fields.remove | {provider.header.lower()}
+    return route.everywhere(lambda one: replace(one, request_fields=replace(one.request_fields, remove=removed)))

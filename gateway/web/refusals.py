@@ -108,6 +108,9 @@ WORDS: dict[type[Refusal], Words] = {
             "Nothing was charged."
         ),
     ),
+    no.NoSuchSubscription: Words(
+        "There is no such subscription", lambda r: "Your account has no subscription of this id."
+    ),
     no.NoSuchToken: Words("There is no such token", lambda r: "No token that you may know of has this id."),
     no.TokenConflict: Words("That token is not what it was", lambda r: f"Refused because {r.why}."),
     no.UnknownRequest: Words(

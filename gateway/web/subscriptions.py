@@ -15,7 +15,7 @@ from aiohttp import web
 from gateway.core.callers import Caller
 from gateway.core.keyring import NotOurs, UnknownKey
 from gateway.core.plans import Plan, Subscription
-from gateway.core.refusals import BadRequest
+from gateway.core.refusals import BadRequest, NoSuchSubscription
 from gateway.flows.check_out import CheckOut
 from gateway.flows.subscribe import Subscribe
 from gateway.ports import HolderPages
@@ -120,8 +120,10 @@ class SubscriptionPlace:
         fields = await self._visitors.form(request, caller)
         id = fields.get("id", "")
         one = next((one for one in await self._all.of(caller.account) if one.id == id), None)
-        if one is None or self._portal is None:
-            raise BadRequest("this account has no such subscription")
+        if self._portal is None:
+            raise BadRequest("the provider's own page is not linked here")
+        if one is None:
+            raise NoSuchSubscription()
         await self._check_out.admit(request.remote or "", caller.account)
         url = await self._portal.portal_url(one.customer)
         return OwnAnswer(text=self._templates.render("onward.html", url=url, amount=None), content_type="text/html")

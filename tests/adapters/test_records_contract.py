@@ -14,6 +14,7 @@ from gateway.adapters.memory import MemoryRecords
 from gateway.adapters.postgres.records import PostgresRecords
 from gateway.adapters.postgres.sessions import Address
 from gateway.adapters.sqlite.records import SqliteRecords
+from gateway.core.caps import CapSetting
 from gateway.core.idempotency import Claim
 from gateway.core.keyring import Keyring
 from gateway.core.money import Money
@@ -424,6 +425,10 @@ async def test_caps_are_read_in_order_and_each_is_later_than_the_one_before(reco
         (2, "acct_2", "total", "eur", 0, 50),
         (3, "acct_1", "day", "usd", None, 101),
     ]
+    assert [(row.tell_at, row.zone) for row in rows] == [(None, None)] * 3
+    await book.add_cap("acct_3", "month", "usd", None, now_ms=1, tell_at=7, zone="Asia/Tokyo")
+    assert await book.caps_of("acct_3") == [CapSetting(4, "acct_3", "month", "usd", None, 1, 7, "Asia/Tokyo")]
+    rows = await book.caps_after(0)
     assert await book.caps_after(1) == rows[1:]
     assert await book.caps_of("acct_1") == [rows[0], rows[2]]
 

@@ -1,5 +1,7 @@
 """The caps of accounts: set once, known everywhere, carried by whoever spends."""
 
+import pytest
+
 from gateway.adapters.memory import MemoryCapBook, MemoryRecords
 from gateway.core.caps import CapSetting
 from gateway.core.money import Money
@@ -57,3 +59,26 @@ async def test_who_caps_an_alias_caps_the_account_that_it_is_now() -> None:
     caps = AccountCaps(book=MemoryRecords().caps, clock=FakeClock(), zone="UTC", root=lambda account: BEN)
     await caps.set(ANN, "day", FIVE)
     assert (len(caps.of(BEN)), caps.of(ANN)) == (1, ())
+
+
+async def test_a_line_may_stand_beside_a_cap_or_alone_and_a_zone_is_its_own() -> None:
+    book = MemoryCapBook()
+    caps = caps_over(book)
+    assert await caps.set(ANN, "day", NINE, tell_at=FIVE, zone="Asia/Tokyo")
+    assert await caps.set(ANN, "month", None, tell_at=FIVE)
+    other = caps_over(book)
+    await other.look()
+    day, month = other.of(ANN)
+    assert (day.amount, day.tell_at, day.zone, day.binds) == (NINE, 5_000_000, "Asia/Tokyo", True)
+    assert (month.tell_at, month.zone, month.binds) == (5_000_000, "Europe/Berlin", False)
+    assert not await other.set(ANN, "month", None, tell_at=FIVE)
+    assert await other.set(ANN, "day", NINE, tell_at=FIVE)
+    assert await other.remove(ANN, "month")
+    [day] = other.of(ANN)
+    assert day.zone == "Europe/Berlin"
+
+
+@pytest.mark.parametrize(("amount", "line"), [(None, None), (FIVE, Money.parse("1.00 eur"))])
+async def test_a_cap_without_anything_or_of_two_currencies_is_none(amount: Money | None, line: Money | None) -> None:
+    with pytest.raises(ValueError, match="one currency"):
+        await caps_over(MemoryCapBook()).set(ANN, "day", amount, tell_at=line)

@@ -11,7 +11,7 @@ from gateway.adapters.stripe.subscriptions import payment_of
 from gateway.core.payments import Event
 from gateway.core.plans import Subscription
 from gateway.core.purses import PLAIN, Purse
-from gateway.core.refusals import BadRequest
+from gateway.core.refusals import NoSuchSubscription
 from gateway.core.reversals import Credited
 from gateway.ports import StoreFailed
 from tests.tills import (
@@ -300,12 +300,12 @@ async def test_a_renewal_finds_its_account_when_the_key_of_its_reference_has_gon
 
 async def test_only_the_holder_of_a_subscription_ends_it() -> None:
     till = await till_of(subscription("created", "active", at=1))
-    with pytest.raises(BadRequest):
+    with pytest.raises(NoSuchSubscription):
         await till.subscribe.cancel("acct_" + "2b" * 16, "sub_1")
     await till.subscribe.cancel(ACCOUNT, "sub_1")
     assert till.provider.cancelled == ["sub_1"]
     await till.hear(subscription("deleted", "canceled", at=2))
-    with pytest.raises(BadRequest):
+    with pytest.raises(NoSuchSubscription):
         await till.subscribe.cancel(ACCOUNT, "sub_1")
     await till.ledger.close()
 

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.adapters.memory import MemoryLedgerStore
 from gateway.adapters.sqlite.records import SqliteRecords
-from gateway.core.caps import Cap
+from gateway.core.caps import Cap, CapSetting
 from gateway.core.ids import RequestId
 from gateway.core.keyring import Keyring
 from gateway.core.ledger import Credit, Tariff
@@ -37,12 +37,14 @@ class Shop:
     def process(self) -> WatchCaps:
         return WatchCaps(outbox=self.records.outbox, lines=self.store, percent=80, clock=self.clock)
 
+    cap = CAP
+
     async def spend(self, amount: str) -> None:
         self._number += 1
         cost, tariff = Money.parse(amount), Tariff("search", "operator", 0, "p")
         id = RequestId(self.clock.now_ms(), self._number)
         try:
-            hold = await self.ledger.hold(ANN, cost, id=id, token=7, tariff=tariff, caps=(CAP,))
+            hold = await self.ledger.hold(ANN, cost, id=id, token=7, tariff=tariff, caps=(self.cap,))
         except CapReached as refusal:
             for flow in self.flows:
                 flow.reached(ANN, refusal)
@@ -81,7 +83,7 @@ async def test_a_cap_is_told_of_at_the_line_once_and_again_on_the_next_day(shop:
     assert resets is not None
     told = dict(message.content)
     assert told.pop("resets_at").endswith("+00:00")
-    assert told == {"node": ANN, "per": "day", "cap": "1.00 usd", "spent": "0.80 usd"}
+    assert told == {"node": ANN, "per": "day", "cap": "1.00 usd", "tell_at": None, "spent": "0.80 usd"}
     await shop.spend("0.10 usd")
     await shop.spend("0.20 usd")
     assert len(await shop.told()) == 1
@@ -107,3 +109,21 @@ async def test_many_processes_notice_and_one_message_is_written(shop: Shop) -> N
     shop.flows += [shop.process() for _ in range(5)]
     await shop.spend("0.90 usd")
     assert len(await shop.told()) == 1
+
+
+@pytest.mark.parametrize("bound", ["1.00 usd", None])
+async def test_a_line_of_its_own_is_told_of_and_alone_refuses_nothing(shop: Shop, bound: str | None) -> None:
+    micros = None if bound is None else Money.parse(bound).micros
+    made = CapSetting(1, ANN, "day", "usd", micros, 5, 300_000).cap("UTC")
+    assert made is not None
+    shop.cap = made
+    await shop.spend("0.299999 usd")
+    assert await shop.told() == []
+    await shop.spend("0.000001 usd")
+    [message] = await shop.told()
+    assert (message.content["cap"], message.content["tell_at"]) == (bound, "0.30 usd")
+    for _ in range(3):
+        await shop.spend("0.60 usd")
+    assert len(await shop.told()) == 1
+    left = await shop.ledger.balance(ANN, "usd")
+    assert str(left.available) == ("99.10 usd" if bound else "97.90 usd")

@@ -25,7 +25,7 @@ from tests.flows.test_notify import Receiver
 ANN, BOB = "acct_" + "1a" * 16, "acct_" + "2b" * 16
 CONTENTS: dict[Type, dict[str, Any]] = {
     "balance.low": {"balance": "0.40 usd", "line": "1.00 usd", "micros": 400_000},
-    "cap.near": {"node": ANN, "per": "day", "cap": "5.00 usd", "spent": "4.10 usd", "resets_at": None},
+    "cap.near": {"node": ANN, "per": "day", "cap": "5.00 usd", "tell_at": None, "spent": "4.10 usd", "resets_at": None},
     "payment.failed": {"currency": "usd", "micros": 5_000_000, "reason": "declined", "url": "https://pay.example/in_1"},
     "card.expiring": {"card": "visa 4242", "expires": "2034-12"},
     "account.frozen": {"reason": "he is a thief"},

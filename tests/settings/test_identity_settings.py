@@ -1,10 +1,12 @@
 """Settings of outside identity providers and of CORS."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.core.routes import Route
 from gateway.settings import Mistake, Settings
 from tests.settings.asking import full, mistakes, only, settings
 
@@ -49,6 +51,20 @@ def test_no_token_reaches_the_upstream_whatever_the_method_and_the_plan(tmp_path
     [route] = made.routes.routes
     variants = [route.for_method(method).for_plans(held) for method in ("GET", "POST") for held in ((), ("pro",))]
     assert [one.rule for one in variants] == ["0.02 usd", "0.01 usd (plan pro)", "0.02 usd", "0.03 usd (plan pro)"]
+    all_closed(variants)
+
+
+def test_no_token_reaches_the_upstream_at_whichever_step(tmp_path: Path) -> None:
+    steps = {"period": "month", "steps": [{"up_to": 5, "price": "free"}, {"price": "0.02 usd"}]}
+    made = given(
+        tmp_path, CLERK, {**OWN, "header": "X-Login"}, routes=[{**ROUTE, "price": steps}], cors={"origins": {}}
+    )
+    [route] = made.routes.routes
+    assert len(route.variants) == 3
+    all_closed(route.variants)
+
+
+def all_closed(variants: Iterable[Route]) -> None:
     for one in variants:
         assert "x-login" in one.request_fields.remove
         assert (one.request_fields.cookies, one.request_fields.jwts) == (("__session",), frozenset({"authorization"}))

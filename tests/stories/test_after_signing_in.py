@@ -245,6 +245,7 @@ async def person(here: Shop) -> tuple[LendTokens, str, Provider]:
         randomness=gateway.randomness,
         report=lambda *_, **__: None,
         now=time.monotonic,
+        witness=gateway.witness,
     )
     with closing(here.records) as records:
         [(user,)] = records.execute("SELECT id FROM users")

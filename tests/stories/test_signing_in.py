@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import sqlite3
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
@@ -434,6 +435,10 @@ async def test_sessions_are_listed_and_ended_one_by_one_or_all_at_once(tmp_path:
         await second.post("/-/wallet/leave", mark=await second.mark())
         second.plant({COOKIE: kept})
         assert await second.account() is None
+        steps = await here.stage.gateway.records.trail.steps_after(0, count=99)
+        acts = Counter(step.act.action for step in steps)
+        assert (acts["session.begin"], acts["session.end"], acts["integration.connect"]) == (5, 5, 5)
+        assert "ann@example.com" not in str(steps)
 
 
 async def test_another_ones_session_cannot_be_ended(tmp_path: Path) -> None:

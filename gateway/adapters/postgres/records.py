@@ -58,10 +58,10 @@ _DROP_OLDER = """DELETE FROM token WHERE access_token_hash = ANY($1::bytea[]) AN
 OR EXISTS (SELECT 1 FROM token WHERE access_token_hash = $2 AND revoked IS NOT NULL))"""
 _DROP_EVENTS = """DELETE FROM event WHERE id IN
 (SELECT id FROM event WHERE status IN ('done', 'ignored') AND received < $1 LIMIT $2) RETURNING id"""
-_ADD_EVENT = """INSERT INTO event (id, type, live, created, received, object, key_id, status)
-VALUES ($1, $2, $3, $4, $5, $6, $7, 'waiting') ON CONFLICT DO NOTHING RETURNING id"""
+_ADD_EVENT = """INSERT INTO event (id, type, live, created, received, object, key_id, status, account)
+VALUES ($1, $2, $3, $4, $5, $6, $7, 'waiting', $8) ON CONFLICT DO NOTHING RETURNING id"""
 _KEEP_LINK = "INSERT INTO payment_link VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET url = excluded.url"
-_EVENT = "SELECT id, type, live, created, object, key_id, status, received, error FROM event"
+_EVENT = "SELECT id, type, live, created, object, key_id, status, received, error, account FROM event"
 _ADD_CREDITED = """INSERT INTO credited (payment, session, account, currency, paid, credit, priority, expires, shares)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING"""
 _CREDITED = """SELECT payment, session, account, currency, paid, credit, priority, expires, shares
@@ -197,7 +197,7 @@ class PostgresRecords:
 
     async def claim(self, event: Event, *, now_ms: int) -> bool:
         key_id, sealed = self._sealed(event.object)
-        values = (event.id, event.type, event.live, event.created, now_ms, sealed, key_id)
+        values = (event.id, event.type, event.live, event.created, now_ms, sealed, key_id, event.account)
         return bool(await self._do(_ADD_EVENT, *values))
 
     async def close_event(self, id: str, status: InboxStatus, *, error: str | None = None) -> None:
@@ -223,7 +223,7 @@ class PostgresRecords:
 
     def _entry(self, row: asyncpg.Record) -> InboxEntry:
         content = self._unsealed(row["key_id"], row["object"])
-        event = Event(row["id"], row["type"], row["live"], row["created"], content or {})
+        event = Event(row["id"], row["type"], row["live"], row["created"], content or {}, row["account"])
         return InboxEntry(event, row["status"], row["received"], row["error"], readable=content is not None)
 
     def _sealed(self, content: Mapping[str, Any]) -> tuple[str, bytes]:

@@ -41,7 +41,7 @@ from gateway.ports import InboxEntry, InboxStatus, Randomness, StoreDamaged, Tok
 _BUSY_SECONDS_MAX = 5.0
 _RETRY_SECONDS = 0.02
 _EVENT_PURPOSE = "event"
-_EVENT = "SELECT id, type, live, created, object, key_id, status, received, error FROM event"
+_EVENT = "SELECT id, type, live, created, object, key_id, status, received, error, account FROM event"
 _ROW = "SELECT access_token_hash, account, revoked, expires, key_id, grant_id FROM token WHERE access_token_hash IN"
 _REDIGEST = """INSERT INTO token (access_token_hash, account, pepper_id, created, expires, revoked, key_id, grant_id)
 SELECT ?, account, ?, created, expires, revoked, ?, grant_id FROM token WHERE access_token_hash IN {}
@@ -170,9 +170,9 @@ class SqliteRecords:
     async def claim(self, event: Event, *, now_ms: int) -> bool:
         key_id, sealed = self._sealed(event.object)
         return await self._write(
-            "INSERT INTO event (id, type, live, created, received, object, key_id, status)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, 'waiting') ON CONFLICT DO NOTHING",
-            (event.id, event.type, event.live, event.created, now_ms, sealed, key_id),
+            "INSERT INTO event (id, type, live, created, received, object, key_id, status, account)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, 'waiting', ?) ON CONFLICT DO NOTHING",
+            (event.id, event.type, event.live, event.created, now_ms, sealed, key_id, event.account),
         )
 
     async def close_event(self, id: str, status: InboxStatus, *, error: str | None = None) -> None:
@@ -197,9 +197,9 @@ class SqliteRecords:
         return None
 
     def _entry(self, row: sqlite3.Row) -> InboxEntry:
-        id, type, live, created, sealed, key_id, status, received, error = row
+        id, type, live, created, sealed, key_id, status, received, error, account = row
         content = self._unsealed(key_id, sealed)
-        event = Event(id, type, bool(live), created, content or {})
+        event = Event(id, type, bool(live), created, content or {}, account)
         return InboxEntry(event, status, received, error, readable=content is not None)
 
     def _sealed(self, content: Mapping[str, Any]) -> tuple[str, bytes]:

@@ -59,13 +59,15 @@ def event_of(content: Any) -> Event | None:
     """An event as Stripe's API describes it; None for anything else."""
     try:
         id, type, live, created = content["id"], content["type"], content["livemode"], content["created"]
-        about = content["data"]["object"]
-    except (KeyError, TypeError):
+        about, account = content["data"]["object"], content.get("account") or ""
+    except (KeyError, TypeError, AttributeError):
+        return None
+    if account and not _is_name(account):
         return None
     times = isinstance(created, int) and not isinstance(created, bool) and 0 <= created < 2**53
     if not (_is_name(id) and _is_name(type) and isinstance(live, bool) and times and isinstance(about, dict)):
         return None
-    return Event(id, type, live, created, about)
+    return Event(id, type, live, created, about, account)
 
 
 def _event(body: bytes) -> Event:
