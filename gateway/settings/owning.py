@@ -11,7 +11,7 @@ OPERATOR = "operator"
 def owners(shape: GatewayShape) -> dict[str, OwnerSettings]:
     """All that the file names, and those that its routes do."""
     names = dict.fromkeys((*shape.owners, *(route.owner for route in shape.routes)))
-    return {name: OwnerSettings(name, _of_owner(name, shape)) for name in names}
+    return {name: OwnerSettings(name, _of_owner(name, shape), name in shape.owners) for name in names}
 
 
 def commission(route: RouteShape, shape: GatewayShape) -> int:

@@ -235,6 +235,8 @@ class OwnerSettings:
 
     name: str
     commission_points: int
+    named: bool
+    """Whether `owners` holds them, and not just a route."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,9 @@ from gateway.app.stores import statement_books
 from gateway.cli.stage import Stage
 from gateway.core.dues import by_rate, by_unit
 from gateway.core.ids import RequestId
+from gateway.core.ledger import Credit
+from gateway.core.money import Money
+from gateway.core.purses import Purse
 from gateway.core.routes import RouteTable
 from gateway.flows.add_up import takings
 from gateway.settings import Settings
@@ -82,6 +85,22 @@ async def test_what_callers_pay_is_split_and_what_is_given_back_is_taken_from_bo
         assert after["clearing:manual"] == -5_000_000
         assert sum(after.values()) == 0
         assert audited(stage).transfers > 0
+
+
+async def test_promotion_credit_is_shared_like_money(tmp_path: Path) -> None:
+    config = written()
+    config["routes"] = [{**route, "strip_prefix": True} for route in config["routes"]]
+    async with staged("relay", tmp_path, **config) as stage, ClientSession() as client:
+        [caller] = await funded(stage, "0.001 usd")
+        purse = Purse(priority=1)
+        gift = Credit("manual:gift", caller.account, Money.parse("0.002 usd"), "promotion", "welcome", purse)
+        await stage.gateway.ledger.credit(gift)
+        await asked(stage, client, caller, "/search/oslo")
+        await stage.gateway.ledger.durable()
+        assert dues(stage) == {"anna": (600, 2400)}
+        after = folded(stage)
+        assert (after["owner:anna"], after["platform"], after["clearing:manual"]) == (2400, 600, -3000)
+        audited(stage)
 
 
 async def test_a_request_is_shared_by_the_commission_that_stood_when_it_was_made(tmp_path: Path) -> None:
