@@ -28,10 +28,11 @@ from tests.stories.test_the_readme import blocks, section
 
 
 def written() -> dict[str, Any]:
-    """The README's own example."""
+    """The README's own example, in front of an upstream that is there."""
     text = section("### Owners, and what the platform keeps", "### Statements, and how long requests are kept")
     (block,) = blocks(text, "yaml")
     config: dict[str, Any] = yaml.safe_load(block)
+    config["routes"] = [{**route, "upstream": "weather", "strip_prefix": True} for route in config["routes"]]
     return config
 
 
@@ -65,7 +66,6 @@ def folded(stage: Stage) -> Counter[str]:
 @pytest.mark.parametrize("form", FORMS)
 async def test_what_callers_pay_is_split_and_what_is_given_back_is_taken_from_both(form: str, tmp_path: Path) -> None:
     config = written()
-    config["routes"] = [{**route, "strip_prefix": True} for route in config["routes"]]
     async with staged(form, tmp_path, **config) as stage, ClientSession() as client:
         [caller] = await funded(stage, "5.00 usd")
         spent = [
@@ -89,7 +89,6 @@ async def test_what_callers_pay_is_split_and_what_is_given_back_is_taken_from_bo
 
 async def test_promotion_credit_is_shared_like_money(tmp_path: Path) -> None:
     config = written()
-    config["routes"] = [{**route, "strip_prefix": True} for route in config["routes"]]
     async with staged("relay", tmp_path, **config) as stage, ClientSession() as client:
         [caller] = await funded(stage, "0.001 usd")
         purse = Purse(priority=1)
@@ -105,7 +104,6 @@ async def test_promotion_credit_is_shared_like_money(tmp_path: Path) -> None:
 
 async def test_a_request_is_shared_by_the_commission_that_stood_when_it_was_made(tmp_path: Path) -> None:
     config = written()
-    config["routes"] = [{**route, "strip_prefix": True} for route in config["routes"]]
     async with staged("relay", tmp_path, **config) as stage, ClientSession() as client:
         [caller] = await funded(stage, "5.00 usd")
         first = await asked(stage, client, caller, "/search/oslo")
