@@ -63,7 +63,8 @@ class SmtpMails:
         made["Date"] = formatdate()
         made["Message-ID"] = f"<{letter.id}@{self._sender.rpartition('@')[2].rstrip('>')}>"  # the same at every try
         made["Auto-Submitted"] = "auto-generated"
-        made["List-Unsubscribe"] = f"<{letter.stop}>"
-        made["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+        if letter.stop is not None:
+            made["List-Unsubscribe"] = f"<{letter.stop}>"
+            made["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
         made.set_content(letter.text)
         return made

@@ -30,7 +30,7 @@ from gateway.core.purses import PLAIN, purse_named
 from gateway.core.reversals import Credited, Move, Notice
 from gateway.core.rotation import Holder, KeyKind, KeyUse
 from gateway.core.trail import Step
-from gateway.ports import Alias, CreditLine, Freeze, FreezeBook, InboxEntry, InboxStatus, TokenRow
+from gateway.ports import Alias, CreditLine, Freeze, FreezeBook, InboxEntry, InboxStatus, LicenseeRow, TokenRow
 
 
 @dataclass(slots=True)
@@ -218,6 +218,7 @@ class MemoryRecords:
         self.readings = MemoryMeterBook()
         self.ways_to_pay = MemoryWaysToPay(self)
         self.subscriptions = MemorySubscriptions()
+        self.licensees = MemoryLicensees()
         self.aliases = MemoryAliases(self, self.ways_to_pay)
         self.payers = MemoryPayers(self.aliases)
 
@@ -439,6 +440,41 @@ class MemorySubscriptions:
     async def unpaid_of(self, subscription: str) -> list[str]:
         waiting = ((of, url) for _, (of, url, over) in sorted(self.unpaid.items()) if not over)
         return [url for of, url in waiting if of == subscription and url]
+
+
+class MemoryLicensees:
+    """Implements `ports.LicenseeBook`."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, LicenseeRow] = {}
+        self.codes: dict[bytes, tuple[str, int]] = {}
+        self.restores: list[tuple[str, int]] = []
+
+    async def keep_licensee(self, row: LicenseeRow) -> None:
+        known = self.rows.get(row.customer, row)
+        if row.at >= known.at:
+            self.rows[row.customer] = replace(row, account=known.account)
+
+    async def find_licensee(self, customer: str) -> LicenseeRow | None:
+        return self.rows.get(customer)
+
+    async def find_licensees(self, digests: Sequence[bytes]) -> list[LicenseeRow]:
+        return [self.rows[customer] for customer in sorted(self.rows) if self.rows[customer].digest in digests]
+
+    async def add_code(self, digest: bytes, customer: str, *, until_ms: int, now_ms: int) -> None:
+        self.codes = {one: known for one, known in self.codes.items() if known[1] > now_ms}
+        self.codes[digest] = (customer, until_ms)
+
+    async def take_code(self, digests: Sequence[bytes], *, now_ms: int) -> str | None:
+        good = [digest for digest in digests if self.codes.get(digest, ("", 0))[1] > now_ms]
+        return self.codes.pop(good[0])[0] if good else None
+
+    async def drop_codes(self, customer: str) -> None:
+        self.codes = {one: known for one, known in self.codes.items() if known[0] != customer}
+
+    async def count_restore(self, customer: str, *, now_ms: int, since_ms: int) -> int:
+        self.restores.append((customer, now_ms))
+        return sum(one == customer and at >= since_ms for one, at in self.restores)
 
 
 class MemoryAliases:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from gateway.adapters.metrics import Totals, exposition
+from gateway.app.licensing import Licensing
 from gateway.app.stores import credit_lines
-from gateway.core import compat
+from gateway.core import compat, oauth
+from gateway.core.cors import Cors, is_preflight
 from gateway.core.letters import STOP_PATH
 from gateway.core.refusals import MethodNotAllowed, NoRoute
 from gateway.core.routes import RESERVED_PREFIXES
@@ -24,14 +26,17 @@ from gateway.web.amounts import ChoosePlace
 from gateway.web.answers import drop_what_was_invented
 from gateway.web.auto_top_up import AutoPlace
 from gateway.web.codes import CodePlace
+from gateway.web.consent import ConsentPlace
+from gateway.web.entitlements import GO_PATH, EntitlementPlace, licence_cors
 from gateway.web.entrance import EntrancePlace
 from gateway.web.guard import Handler, continue_at_once, entered, guarded, preflights, refuse_other_sites
 from gateway.web.letters import LetterPlace
+from gateway.web.oauth import OAuthPlace
 from gateway.web.pages import Pages
 from gateway.web.people import PeoplePlace
 from gateway.web.price_list import PriceListPlace
 from gateway.web.proxy import continue_when_paid
-from gateway.web.published_keys import JWKS_PATH, PublishedKeys
+from gateway.web.published_keys import JWKS_PATH, PEM_PATH, PublishedKeys
 from gateway.web.quotes import QuotePlace
 from gateway.web.sign_in import SignInPlace
 from gateway.web.status import AdminPlace
@@ -102,11 +107,14 @@ class Addresses:
             self._add_people()
         self._add_prices(offered=subscriptions.offered)
         self._add("GET", JWKS_PATH, PublishedKeys(self._gateway.identity.signs).show)
+        self._add_oauth()
         self._add_quotes()
         self._add_payments()
         self._add_letters()
         if subscriptions.offered:
             self._add_subscriptions(subscriptions)
+        if self._gateway.paying.licensing is not None:
+            self._add_licences(self._gateway.paying.licensing)
         self._add_codes()
         if self._gateway.paying.replenish is not None:
             self._add_auto_top_up(auto)
@@ -284,6 +292,37 @@ class Addresses:
             if alias in settings.price_list_aliases:
                 self._add("*", alias, self._unless_a_route_serves_it(handler), open=True)
 
+    def _add_oauth(self) -> None:
+        gateway = self._gateway
+        if gateway.oauth is None:
+            return
+        place = OAuthPlace(gateway.oauth.authorize, gateway.oauth.clients)
+        below = f"/{{rest:{_ANYTHING}}}"
+        for path, handler in ((oauth.SERVER_METADATA, place.server), (oauth.RESOURCE_METADATA, place.resource)):
+            for one in (path, path + below):
+                self._add("GET", one, handler, open=True)
+                self._add("OPTIONS", one, place.preflight, open=True)
+        for path, handler in (
+            (oauth.REGISTER, place.register),
+            (oauth.TOKEN, place.token),
+            (oauth.REVOKE, place.revoke),
+            (oauth.INTROSPECT, place.introspect),
+        ):
+            self._add("POST", path, handler, open=True, anywhere=True)
+            self._add("OPTIONS", path, place.preflight, open=True)
+        consent = ConsentPlace(
+            authorize=gateway.oauth.authorize,
+            templates=gateway.templates,
+            visitors=self._visitors,
+            top_up=gateway.paying.top_up,
+            ledger=gateway.ledger,
+            routes=lambda: gateway.serve.routes,
+            suggested=gateway.oauth.given.spend_default,
+            asks=gateway.oauth.given.asks,
+        )
+        self._add("GET", oauth.AUTHORIZE, consent.show)
+        self._add("POST", oauth.AUTHORIZE, consent.decide)
+
     def _add_quotes(self) -> None:
         gateway, identity = self._gateway, self._gateway.identity
         quotes = QuotePlace(
@@ -328,6 +367,37 @@ class Addresses:
         self._add("POST", "/-/api/v1/subscriptions", subscriptions.begin)
         self._add("DELETE", "/-/api/v1/subscriptions/{id}", subscriptions.stop)
 
+    def _add_licences(self, licensing: Licensing) -> None:
+        gateway, asked = self._gateway, self._settings.licences
+        assert asked is not None
+        cors = licence_cors(asked.origins, self._settings.cors)
+        place = EntitlementPlace(
+            entitle=licensing.entitle,
+            restore=licensing.restore,
+            visitors=self._visitors,
+            check_out=gateway.paying.check_out,
+            top_up=gateway.paying.top_up,
+            templates=gateway.templates,
+            guesses=gateway.identity.guesses,
+            limits=gateway.limits,
+            looks=self._settings.limits.payment_looks,
+            keyring=gateway.keyring,
+            clock=gateway.clock,
+            randomness=gateway.randomness,
+            origins=asked.origins | {self._settings.public_url},
+            public_url=self._settings.public_url,
+        )
+        for path, handler in place.addresses().items():
+            self._add("POST", path, handler, open=True, cors=cors)
+            self._add("OPTIONS", path, preflights(cors), open=True)
+        for path in asked.aliases:
+            alias = self._unless_a_route_serves_it(place.restore, ("POST",), cors)
+            self._add("*", path, alias, open=True, cors=cors)
+        self._add("GET", GO_PATH, place.go, open=True)
+        self._add("GET", "/-/licensed", place.licensed, open=True)
+        self._add("GET", PEM_PATH, PublishedKeys(gateway.identity.signs).pem, open=True)
+        self._add("GET", "/-/licence.js", place.module, open=True)
+
     def _add_codes(self) -> None:
         log_in = self._gateway.paying.log_in
         if log_in is not None and log_in.mode == "on":
@@ -351,15 +421,19 @@ class Addresses:
 
     # --- how ----------------------------------------------------------------------------------------------------------
 
-    def _unless_a_route_serves_it(self, handler: Handler, methods: tuple[str, ...] = ("GET", "HEAD")) -> Handler:
+    def _unless_a_route_serves_it(
+        self, handler: Handler, methods: tuple[str, ...] = ("GET", "HEAD"), cors: Cors | None = None
+    ) -> Handler:
         """Routes may have come with a reload that serve what was our alias before."""
 
         async def either(request: web.Request) -> web.StreamResponse:
             if request.path not in self._gateway.own_paths:
                 return await self._gateway.proxy.handle(request)
+            if cors is not None and is_preflight(request.method, request.headers):
+                return await preflights(cors)(request)
             if request.method not in methods:
                 raise MethodNotAllowed()
-            refuse_other_sites(request, self._settings.public_url)
+            refuse_other_sites(request, self._settings.public_url, cors)
             return await handler(request)
 
         return either
@@ -380,16 +454,27 @@ class Addresses:
 
         return renewed
 
-    def _add(self, method: str, path: str, handler: Handler, *, open: bool = False) -> None:
-        """`open`: it needs nobody to vouch for who asks, or sees to that itself."""
+    def _add(
+        self,
+        method: str,
+        path: str,
+        handler: Handler,
+        *,
+        open: bool = False,
+        anywhere: bool = False,
+        cors: Cors | None = None,
+    ) -> None:
+        """`open`: it needs nobody to vouch for who asks, or sees to that itself. `anywhere`: also for any other site's
+        page, because no cookie counts there.
+        """
         gateway = self._gateway
         bounded = guarded(
             handler if open or path in OPEN else self._entered(handler),
             report=gateway.report,
             new_id=gateway.new_id,
             tell=gateway.refusals.tell,
-            own_origin=None if method == "*" else self._settings.public_url,
-            cors=self._settings.cors if path.startswith(_FOR_PROGRAMS) else None,
+            own_origin=None if method == "*" or anywhere else self._settings.public_url,
+            cors=cors or (self._settings.cors if path.startswith(_FOR_PROGRAMS) else None),
         )
         bounded = self._renewing(bounded)
         if method == "GET":

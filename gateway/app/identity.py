@@ -11,6 +11,7 @@ from gateway.app.stores import hears_of_others
 from gateway.core import compat
 from gateway.core.jwt_keys import JwtKeys
 from gateway.core.keyring import Keyring
+from gateway.core.plans import COUNTS
 from gateway.core.tokens import Peppers, TokenMint
 from gateway.flows.cap import AccountCaps
 from gateway.flows.count_guesses import CountGuesses
@@ -21,6 +22,7 @@ from gateway.flows.freeze import Freezes
 from gateway.flows.identify import Callers
 from gateway.flows.learn_keys import LearnKeys
 from gateway.flows.mask_address import MaskAddress
+from gateway.flows.read_licences import ReadLicences
 from gateway.flows.rotate import CallIn
 from gateway.flows.sign import Sign
 from gateway.flows.vouch import Vouch
@@ -67,7 +69,9 @@ class Identity:
         root = self.aliases.root
         self.freezes = Freezes(book=records.freezes, clock=clock, report=report, root=root, witness=witness)
         self.caps = AccountCaps(book=records.caps, clock=clock, zone=settings.caps.time_zone, root=root)
-        self.plans = FollowPlans(book=records.subscriptions, roots=self.aliases, plans=settings.plans)
+        counts = settings.licences.terms.counts if settings.licences else COUNTS
+        self.plans = FollowPlans(book=records.subscriptions, roots=self.aliases, plans=settings.plans, counts=counts)
+        self.licences = ReadLicences(self.signs, settings.licences.terms) if settings.licences else None
         self.documents = HttpDocuments(private=settings.identity.private_addresses)
         self.keys = {
             issuer.name: LearnKeys(issuer, documents=self.documents, now=time.monotonic, report=Sparing(report))
@@ -106,6 +110,7 @@ class Identity:
             vouches=self.vouch if settings.identity.issuers else None,
             sessions=self.lending.mint if settings.sign_in.providers else None,
             outside=self.lending.in_their_name,
+            licences=self.licences,
         )
         self.signing_in = SigningIn(
             self.lending,
@@ -155,5 +160,6 @@ class Identity:
             self.callers.forget_all()  # what a key made that is gone is not ours any more
         if now.secrets.jwt_keys != was.secrets.jwt_keys:
             self.jwt_keys.renew(now.secrets.jwt_keys)
+            self.callers.forget_all()  # so is a licence that it signed
             taken.append("jwt_keys")
         return taken

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.adapters.outgoing import HttpSender
 from gateway.app import ways_to_pay
 from gateway.app.identity import Identity
+from gateway.app.licensing import Licensing
 from gateway.app.stores import credit_lines
 from gateway.app.ways_to_pay import RETURN_PATH, mails, provider
 from gateway.core.money import Money
@@ -30,7 +31,7 @@ from gateway.flows.take_back import TakeBack
 from gateway.flows.top_up import TopUp
 from gateway.flows.watch_caps import WatchCaps
 from gateway.flows.write_letters import WriteLetters
-from gateway.ports import Clock, Hold, Randomness, RateLimits
+from gateway.ports import Clock, Hears, Hold, Randomness, RateLimits
 from gateway.settings import Settings, StripeSettings
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class Paying:
         self.top_up = self._top_up()
         self.screen = ways_to_pay.screen(settings)
         self._orders()
+        self.licensing = self._licensing()
         self.log_in = self._log_in()
         self.letters = self._letters()
         self.notify = self._notify()
@@ -181,6 +183,22 @@ class Paying:
             report=report,
         )
 
+    def _licensing(self) -> Licensing | None:
+        if self.payments is None or self._settings.licences is None:
+            return None
+        return Licensing(
+            self._settings,
+            self._settings.licences,
+            self.payments,
+            self._identity,
+            self._records,
+            self._ledger,
+            self._limits,
+            clock=self._clock,
+            randomness=self._randomness,
+            report=self._report,
+        )
+
     def _log_in(self) -> LogIn | None:
         stripe = self._settings.stripe
         if self.payments is None or stripe is None or self._settings.identity.issuers:
@@ -238,6 +256,10 @@ class Paying:
             clock=self._clock,
         )
 
+    @property
+    def _entitle(self) -> Hears | None:
+        return self.licensing.entitle if self.licensing is not None else None
+
     def _webhooks(self) -> Webhooks | None:
         if self.payments is None:
             return None
@@ -250,7 +272,7 @@ class Paying:
             report=self._report,
             live=self._live,
             replenish=self.replenish,
-            hears=[flow for flow in (self.subscribe, self.tries) if flow is not None],
+            hears=[flow for flow in (self.subscribe, self.tries, self._entitle) if flow is not None],
         )
 
     def _reconcile(self) -> Reconcile | None:
@@ -279,6 +301,8 @@ class Paying:
                 rounds = Rounds(work, every_seconds=seconds, name="login by payment")
                 self._opened.push_async_callback(rounds.close)
                 rounds.open()
+        if self.licensing is not None:
+            self._opened.push_async_callback(self.licensing.restore.close)
         if self.watch_caps is not None:
             self._opened.push_async_callback(self.watch_caps.close)
         if self.notify is not None:

@@ -36,6 +36,7 @@ from gateway.ports import (
 from gateway.settings import MailSettings, Settings
 
 RETURN_PATH = "/-/paid?session_id={CHECKOUT_SESSION_ID}"
+LICENSED_PATH = "/-/licensed?session_id={CHECKOUT_SESSION_ID}"
 WALLET_PATH = "/-/wallet"
 CHOOSE_PATH = "/-/top-up"
 _NEVER = Rate(1, 86_400, "1/day")
@@ -62,6 +63,7 @@ def provider(settings: Settings, report: Callable[..., None]) -> StripePayments 
         wallet_url=settings.public_url + WALLET_PATH,
         keeps_cards=stripe.auto_top_up is not None,
         plans=settings.plans,
+        licensed_url=settings.public_url + LICENSED_PATH if settings.licences else None,
     )
 
 

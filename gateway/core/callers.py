@@ -40,6 +40,10 @@ class Caller:
     """A field of theirs at an outside provider, which the upstream is told."""
     is_outside: bool = False
     """Whether an outside provider says who it is, and not a token of ours."""
+    is_licence: bool = False
+    """Whether it is a licence: a token that says itself whose it is, and until when."""
+    audience: str = ""
+    """The one resource at which its token may be shown; empty for all, and for our own addresses."""
 
 
 ANONYMOUS = Caller()

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from gateway.core.jwts import holds_jwt
+from gateway.core.licences import holds_licence
 from gateway.core.limits import Limit, Stand
 from gateway.core.money import Money, MoneySyntax, money_in
 from gateway.core.refusals import BadRequest, PriceTooHigh
@@ -58,7 +59,7 @@ def to_upstream(
             value = _without_ours(value, cookies)
             if not value:
                 continue
-        elif holds_ours(value) or (lower in rules.jwts and holds_jwt(value)):
+        elif holds_ours(value) or holds_licence(value) or (lower in rules.jwts and holds_jwt(value)):
             continue
         kept.append((name, value))
     kept = _ruled(kept, rules)
@@ -186,4 +187,8 @@ def _without_ours(value: str, cookies: Sequence[str]) -> str:
 
 def _is_ours(part: str, cookies: Sequence[str]) -> bool:
     name = part.partition("=")[0].strip()
-    return any(name == cookie or name.startswith(cookie + "_") for cookie in cookies) or holds_ours(part)
+    return (
+        any(name == cookie or name.startswith(cookie + "_") for cookie in cookies)
+        or holds_ours(part)
+        or holds_licence(part)
+    )

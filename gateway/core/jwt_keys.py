@@ -122,6 +122,10 @@ class JwtKeys:
         """The public halves of all: also of one that signs nothing yet, so that it is known before it does."""
         return {"keys": [key.jwk() for key in self._held]}
 
+    def pem(self) -> str:
+        """The same, one block after the other, newest first."""
+        return "".join(key.pem() for key in self._held)
+
     def sign(self, claims: Mapping[str, Any], *, kind: str) -> str:
         """A token with these claims, by the newest key. What is in them is not looked at."""
         key = self._held[0]

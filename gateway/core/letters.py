@@ -4,7 +4,7 @@ A letter goes to somebody who paid, and says no more than they need to act: no r
 account, no address of an invoice, for those may be somebody else's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +26,8 @@ class Letter:
     id: str
     subject: str
     text: str
-    stop: str
-    """Where its receiver wants no more of them."""
+    stop: str | None
+    """Where its receiver wants no more of them; None for one that they asked for."""
 
 
 def letter(message: Outgoing, *, public_url: str, stop: str) -> Letter:
@@ -35,6 +35,16 @@ def letter(message: Outgoing, *, public_url: str, stop: str) -> Letter:
     subject, says = _words(message.type, message.content)
     text = f"{says}\n\nYour wallet: {public_url}/-/wallet\n\n-- \nNo more of these e-mails: {stop}\n"
     return Letter(message.id, subject, text, stop)
+
+
+def licence_letter(id: str, code: str, others: Sequence[str]) -> Letter:
+    """The code that brings a licence to a device; and where subscriptions can be ended that are paid for besides."""
+    more = "".join(f"\nAnother subscription of yours is paid for besides. To look at it: {url}\n" for url in others)
+    text = (
+        f"Your code: {code}\n\nType it where you asked for it, within ten minutes. It is good once."
+        f" If you did not ask for it, there is nothing to do; tell it nobody.\n{more}"
+    )
+    return Letter(id, "Your licence code", text, None)
 
 
 def _words(type: Type, content: Mapping[str, Any]) -> tuple[str, str]:

@@ -8,6 +8,7 @@ import hashlib
 from dataclasses import dataclass
 
 from gateway.core.auto_top_ups import Wish
+from gateway.core.licences import LicenceWish
 from gateway.core.money import Money
 
 KEEP_MS = 2 * 86_400_000
@@ -31,6 +32,8 @@ class Order:
     """Where it can be paid, once the provider has said so."""
     plan: str | None = None
     """The name of what is subscribed to; `amount` is then what its first period costs."""
+    licence: LicenceWish | None = None
+    """What begins with it; it is not kept, for whoever asks again says it again."""
 
     def same(self, other: "Order") -> bool:
         """Whether both ask for the same."""

@@ -66,11 +66,25 @@ class UnknownToken(Refusal):
     code = "unknown_token"
 
 
+class NoLicence(Refusal):
+    """There is none of this code or customer, or not any more."""
+
+    status = 404
+    code = "no_licence"
+
+
 class IdentityRequired(Refusal):
     """No token of an identity provider was presented, or none that is good. Which, is not said."""
 
     status = 401
     code = "identity_required"
+
+
+class AuthorizationRequired(Refusal):
+    """A route that grants access by OAuth was asked without a token."""
+
+    status = 401
+    code = "authorization_required"
 
 
 @dataclass(frozen=True, slots=True)

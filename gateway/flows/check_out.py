@@ -14,11 +14,13 @@ never refused. Orders are of use for a day and dropped after two, so strangers c
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from gateway.core import references
 from gateway.core.auto_top_ups import DAY_MS, Ceilings, Wish
 from gateway.core.callers import Caller
 from gateway.core.keyring import Keyring
+from gateway.core.licences import LicenceWish
 from gateway.core.limits import Ask, Rate, network
 from gateway.core.money import Money, MoneySyntax, to_minor
 from gateway.core.orders import KEEP_MS, Order, order_id
@@ -150,11 +152,12 @@ class CheckOut:
         wish: Wish | None = None,
         plan: Plan | None = None,
         key: str | None = None,
+        licence: LicenceWish | None = None,
         peer: str,
     ) -> Order:
         """A checkout for the account that a sealed reference names; without an amount it saves a card.
 
-        With a `plan` it begins a subscription.
+        With a `plan` it begins a subscription, and a `licence` if that is asked for.
 
         `holder` is the account that whoever asks has proven to be theirs. The provider shows the e-mail and the cards
         of a customer that it knows: anybody may pay for an account, but only its holder is shown those.
@@ -181,6 +184,7 @@ class CheckOut:
             wish=wish,
             customer=rule.customer if rule else None,
             plan=plan.name if plan else None,
+            licence=licence,
         )
         return await self._made(self._cards, order)
 
@@ -190,7 +194,7 @@ class CheckOut:
             raise BadRequest("this idempotency key was used for something else")
         if known.url is not None:
             return known
-        url = await cards.checkout(known)
+        url = await cards.checkout(replace(known, licence=order.licence))
         await self._orders.order_made(known.id, url)
         found = await self._orders.keep_order(known)
         if found.url is None:

@@ -7,7 +7,7 @@ true. A subscription counts while it is active or on trial, whatever its period 
 
 from collections.abc import Collection, Iterable
 
-from gateway.core.plans import COUNTS, Plan, Subscription
+from gateway.core.plans import COUNTS, Plan, State, Subscription
 from gateway.ports import Roots, Subscriptions
 
 LOOK_SECONDS = 1.0
@@ -17,7 +17,10 @@ _A_STEP = 1000
 class FollowPlans:
     """The plans of accounts."""
 
-    def __init__(self, *, book: Subscriptions, roots: Roots, plans: Iterable[Plan]) -> None:
+    def __init__(
+        self, *, book: Subscriptions, roots: Roots, plans: Iterable[Plan], counts: Collection[State] = COUNTS
+    ) -> None:
+        self._counts = counts
         self._book = book
         self._roots = roots
         self._names = {plan.price: plan.name for plan in plans}
@@ -42,7 +45,7 @@ class FollowPlans:
         if not found.account:
             return  # nobody knows yet whose it is
         held = self._held.setdefault(found.account, {})
-        if plan is not None and found.state in COUNTS:
+        if plan is not None and found.state in self._counts:
             held[found.id] = plan
         else:
             held.pop(found.id, None)

@@ -31,8 +31,11 @@ from hashlib import blake2b
 from gateway.core import grants, query_tokens, tokens
 from gateway.core.callers import ANONYMOUS, Caller
 from gateway.core.headers import prefers_html
+from gateway.core.jwts import NotAccepted, is_jwt
+from gateway.core.oauth import covers
 from gateway.core.refusals import (
     AccountFrozen,
+    AuthorizationRequired,
     IdentityRequired,
     NotConnected,
     RecordsUnavailable,
@@ -52,6 +55,7 @@ from gateway.ports import (
     Guesses,
     Looks,
     Randomness,
+    ReadsLicences,
     TokenRow,
     Vouches,
 )
@@ -79,7 +83,9 @@ class Callers:
         vouches: Vouches | None = None,
         sessions: SessionMint | None = None,
         outside: CallsInTheirName | None = None,
+        licences: ReadsLicences | None = None,
     ) -> None:
+        self._licences = licences
         self._vouches = vouches
         self._sessions = sessions
         self._outside = outside
@@ -115,15 +121,16 @@ class Callers:
         return replace(caller, injected=await self._outside.field(caller, route.inject))
 
     async def _identified(self, exchange: Exchange, route: Route) -> Caller:
-        refused_place, free = None, route.price.free
+        refused_place, free, agents_only = None, route.price.free, False
         if self._vouches is not None and not (free and route.public):
             outsider = await self.outsider(
                 exchange.headers, exchange.cookies, route.issuers, free=free, claims=bool(route.pass_claims)
             )
             if outsider is not None:
                 return outsider if free else self._admitted(outsider, exchange, route)
-            if not route.public:
+            if not route.public and not route.resource:
                 raise IdentityRequired()
+            agents_only = not route.public  # somebody who was vouched for has allowed them to
         for credential in self._presented(exchange, route):
             key = self._key(credential.value)
             found = self._remembered.get(key)
@@ -132,19 +139,25 @@ class Callers:
                     found = await self._on_a_free_route(credential, key)
                 else:
                     found = await self._look_up(credential.value, key, exchange.peer, credential.place)
-            if found is not None and (caller := self._caller(found)) is not None:
+            if found is not None and (caller := self._caller(found)) is not None and _may_come(caller, agents_only):
                 return caller if free else self._admitted(caller, exchange, route)
             refused_place = refused_place or credential.place
+        if free and agents_only:
+            raise AuthorizationRequired()
         if free:
             return ANONYMOUS
         if refused_place and self._guesses is not None:
             await self._guesses.failed(exchange.peer)
         if refused_place in ("header", "query") or (refused_place and not prefers_html(exchange.headers)):
             raise UnknownToken()
+        if route.resource and (agents_only or not prefers_html(exchange.headers)):
+            raise AuthorizationRequired()
         return self.fresh()
 
     def _admitted(self, caller: Caller, exchange: Exchange, route: Route) -> Caller:
-        """Where something is to be paid. Raises AccountFrozen, TokenOutOfScope."""
+        """Where something is to be paid. Raises AccountFrozen, TokenOutOfScope, UnknownToken."""
+        if caller.audience and not covers(caller.audience, route.resource):
+            raise UnknownToken()
         if self._frozen.holds(caller.account):
             raise AccountFrozen(caller.account)
         if caller.scope is not None and not caller.scope.allows(route.name, exchange.method):
@@ -199,7 +212,7 @@ class Callers:
         return found + others if found else others
 
     async def known(self, token: str, peer: str = "", *, place: Place = "header") -> Caller | None:
-        """Who presents this token; None if it is not ours, was revoked or has expired.
+        """Who presents this token at an address of ours; None if it is not ours, is over, or is for a route alone.
 
         A session is one in a cookie only: nobody plants or carries off one elsewhere.
 
@@ -208,6 +221,8 @@ class Callers:
         key = self._key(token)
         found = self._remembered.get(key) or await self._look_up(token, key, peer, place)
         caller = self._caller(found) if found else None
+        if caller is not None and caller.audience:
+            return None  # it is for a route, and nothing of the wallet's is shown to it
         if caller is None and self._guesses is not None:
             await self._guesses.failed(peer)
         return caller
@@ -223,7 +238,7 @@ class Callers:
         genuine = self._mint.recognise(token)
         if genuine is not None:
             return await self._read_up(genuine, token, key)
-        return await self._stay(token) if place == "cookie" else None
+        return self._licensed(token, key) or (await self._stay(token) if place == "cookie" else None)
 
     async def _stay(self, cookie: str) -> "_Known | None":
         """Somebody who is signed in; remembered by the session's name, for its cookie is made anew now and then."""
@@ -235,6 +250,27 @@ class Callers:
         key = self._key(session.identity)
         genuine = Genuine("", session.key_id, issued=True, outside=True)
         return self._remembered.get(key) or await self._read_up(genuine, session.identity, key)
+
+    def _licensed(self, token: str, key: bytes) -> "_Known | None":
+        """A licence spends from its wallet, and may do nothing else with it. Nothing is on record of it."""
+        if self._licences is None or not is_jwt(token):
+            return None
+        try:
+            said = self._licences.read(token)
+        except NotAccepted:
+            return None
+        digest = self._peppers.digest(token)
+        caller = Caller(
+            said["sub"],
+            digest,
+            tokens.tag(digest),
+            pepper_id=self._peppers.newest_id,
+            is_narrowed=True,
+            is_licence=True,
+        )
+        known = _Known(caller, None, until_ms=int(said["exp"] * 1000))
+        self._remember(key, digest, known)
+        return known
 
     async def _read_up(self, genuine: Genuine, token: str, key: bytes) -> "_Known | None":
         before, pepper_id = self._forgotten, self._peppers.newest_id
@@ -252,6 +288,8 @@ class Callers:
         token = credential.value
         genuine = self._mint.recognise(token)
         if genuine is None:
+            if (licensed := self._licensed(token, key)) is not None:
+                return licensed
             with suppress(RecordsUnavailable):
                 return await self._stay(token) if credential.place == "cookie" else None
             return None
@@ -394,7 +432,12 @@ def _read(genuine: Genuine, digest: bytes, pepper_id: str, row: TokenRow | None,
         is_viewer=grants.sees_all(line),
         token_id=line[0].id if line else "",
         is_outside=genuine.outside,
+        audience=grants.audience_of(line),
     )
+
+
+def _may_come(caller: Caller, agents_only: bool) -> bool:
+    return bool(caller.audience) or not agents_only
 
 
 class _Known:
@@ -402,11 +445,11 @@ class _Known:
 
     __slots__ = ("caller", "is_unrecorded", "line", "until_ms", "used")
 
-    def __init__(self, caller: Caller, row: TokenRow | None) -> None:
+    def __init__(self, caller: Caller, row: TokenRow | None, *, until_ms: int | None = None) -> None:
         self.caller = caller
         self.is_unrecorded = row is None
         self.line = row.line if row else ()
-        self.until_ms = _until(row) if row else None
+        self.until_ms = _until(row) if row else until_ms
         self.used = False
 
 

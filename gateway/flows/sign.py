@@ -52,5 +52,8 @@ class Sign:
             raise NotAccepted("its aud is another")
         return claims
 
+    def pem(self) -> str:
+        return self._keys.pem()
+
     def jwks(self) -> dict[str, Any]:
         return self._keys.jwks()

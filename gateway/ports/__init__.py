@@ -22,7 +22,9 @@ from gateway.ports.identity import (
     TokenRow,
 )
 from gateway.ports.ledger import CapLines, Desk, Entries, Ledger, RequestUnderWay, RequestUnknown
+from gateway.ports.licences import Entitles, KnowsSubscribers, LicenseeBook, LicenseeRow, ReadsLicences
 from gateway.ports.limits import Admits, Admitted, Guesses, LimitsDown, RateLimits
+from gateway.ports.oauth import KnowsClients, OAuthBook
 from gateway.ports.outside import Document, Documents, KeySets, NotFetched, Signs, Vouches
 from gateway.ports.payments import (
     AutoTopUps,
@@ -82,7 +84,7 @@ from gateway.ports.store import (
 )
 from gateway.ports.system import Clock, Randomness
 from gateway.ports.telling import Mails, NotSent, NotTaken, Outbox, Sends, Tells, WritesLetters
-from gateway.ports.tokens import ForgetsGrants, RemembersTokens, Rotation, TokenBook
+from gateway.ports.tokens import ForgetsGrants, HandsOut, Made, RemembersTokens, Rotation, Shown, TokenBook
 from gateway.ports.trail import TrailBook, Witnesses
 
 __all__ = [
@@ -115,6 +117,7 @@ __all__ = [
     "Discovers",
     "Document",
     "Documents",
+    "Entitles",
     "Entries",
     "Exchange",
     "ForgetsGrants",
@@ -123,6 +126,7 @@ __all__ = [
     "Freezer",
     "Frozen",
     "Guesses",
+    "HandsOut",
     "Hears",
     "Hold",
     "HolderPages",
@@ -140,19 +144,25 @@ __all__ = [
     "KeyClaims",
     "KeyRoll",
     "KeySets",
+    "KnowsClients",
+    "KnowsSubscribers",
     "Ledger",
     "LedgerStore",
     "Lender",
     "LendsTokens",
+    "LicenseeBook",
+    "LicenseeRow",
     "LimitsDown",
     "Links",
     "Looks",
+    "Made",
     "Mails",
     "MeterBook",
     "NoReply",
     "NotFetched",
     "NotSent",
     "NotTaken",
+    "OAuthBook",
     "Offers",
     "Orders",
     "Outbox",
@@ -162,6 +172,7 @@ __all__ = [
     "People",
     "Randomness",
     "RateLimits",
+    "ReadsLicences",
     "Receipts",
     "Refunds",
     "RemembersTokens",
@@ -178,6 +189,7 @@ __all__ = [
     "SellsOnce",
     "Sends",
     "Served",
+    "Shown",
     "Signs",
     "Standings",
     "Started",

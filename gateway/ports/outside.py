@@ -66,6 +66,9 @@ class Signs(Protocol):
     def jwks(self) -> dict[str, Any]:
         """The public keys of all, as they are published."""
 
+    def pem(self) -> str:
+        """The same in PEM, newest first."""
+
 
 class Vouches(Protocol):
     """Who is calling, by the token of an outside provider."""

@@ -10,11 +10,13 @@ from types import MappingProxyType
 from gateway.core import jwt_keys
 from gateway.core.auto_top_ups import Ceilings
 from gateway.core.countries import CountryRule
+from gateway.core.licences import STATUSES, Terms
 from gateway.core.limits import Limit, Rate
 from gateway.core.money import Money
 from gateway.core.plans import Plan
-from gateway.core.pricing import AnyPrice
+from gateway.core.pricing import AnyPrice, Price
 from gateway.core.routes import (
+    CallPrices,
     Ejection,
     FieldRules,
     HealthCheck,
@@ -26,6 +28,7 @@ from gateway.core.routes import (
 from gateway.core.secrets import Secret
 from gateway.core.steps import SteppedPrice
 from gateway.settings import (
+    authorizing,
     forms,
     identifying,
     limiting,
@@ -48,6 +51,7 @@ from gateway.settings.values import (
     ChoiceSettings,
     GeoSettings,
     IdempotencySettings,
+    LicenceSettings,
     LimitSettings,
     Listener,
     LogSettings,
@@ -62,6 +66,7 @@ from gateway.settings.values import (
     UnixSocket,
 )
 
+_EXPORT_CREDIT = "unit:export"
 _TRIES = "10/hour"
 _DECLINES = "20/hour"
 _METHOD_OVERRIDES = frozenset(("x-http-method-override", "x-http-method", "x-method-override"))
@@ -77,6 +82,7 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
     proxies = [relay_forms.proxy(text) for text in shape.trusted_proxies]
     upstreams = {name: _upstream(name, upstream, base) for name, upstream in shape.upstreams.items()}
     everywhere = limiting.limits(shape.limits.everywhere, "")
+    public_url = str(forms.origin(shape.public_url)) if shape.public_url else _own_url(listen, shape)
     return Settings(
         mode=shape.mode,
         environment=shape.environment or ("production" if shape.mode == "live" else "development"),
@@ -86,7 +92,7 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
         trusted_proxies=tuple(dict.fromkeys(proxy for proxy in proxies if proxy is not None)),
         trust_unix=None in proxies,
         admin=forms.address(shape.admin),
-        public_url=str(forms.origin(shape.public_url)) if shape.public_url else _own_url(listen, shape),
+        public_url=public_url,
         public_url_given=shape.public_url is not None,
         store_path=store_path,
         store_url=Secret(shape.store) if forms.database(shape.store) else None,
@@ -96,16 +102,27 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
         currency=shape.currency,
         stripe=_stripe(shape.stripe, shape.currency) if shape.stripe else None,
         plans=tuple(_plan(name, plan) for name, plan in shape.plans.items()),
+        licences=_licences(shape, listen) if shape.licences else None,
         compat=frozenset(shape.compat),
         tokens=_tokens(shape.tokens),
         identity=identifying.identity(shape.identity),
+        oauth=authorizing.oauth(shape),
         sign_in=signing_in.sign_in(shape.sign_in),
         cors=identifying.cors(shape),
         secrets=_secrets(shape, files),
         owners=MappingProxyType(owning.owners(shape)),
         upstreams=MappingProxyType(upstreams),
         routes=RouteTable(
-            signing_in.closed(identifying.closed(_route(route, shape, upstreams, everywhere), shape), shape.sign_in)
+            _closed(
+                _route(
+                    route,
+                    shape,
+                    upstreams,
+                    everywhere,
+                    authorizing.resource(shape, route.name, route.match, public_url),
+                ),
+                shape,
+            )
             for route in shape.routes
         ),
         price_list_aliases=tuple(dict.fromkeys(shape.price_list.aliases)),
@@ -176,6 +193,33 @@ def _geo(base: Path, shape: GeoShape) -> GeoSettings:
         rule=CountryRule(frozenset(shape.allow), frozenset(shape.deny), unknown=unknown == "allow"),
         per_country=forms.rate(shape.checkouts) if shape.checkouts else None,
     )
+
+
+def _licences(shape: GatewayShape, listen: Listener) -> LicenceSettings:
+    given = shape.licences
+    assert given is not None
+    public_url = _public_url(listen, shape)
+    named = given.plans or list(shape.plans)
+    return LicenceSettings(
+        terms=Terms(
+            issuer=given.issuer or public_url,
+            audience=given.audience or public_url,
+            days=given.days,
+            prices=frozenset(shape.plans[name].price for name in named),
+            counts=frozenset(state for state, status in STATUSES.items() if status in given.pro_statuses),
+            credit=_EXPORT_CREDIT,
+        ),
+        origins=frozenset(str(forms.origin(text)) for text in given.origins),
+        restore_proof=given.restore_proof,
+        restores_per_address=forms.rate(given.restores_per_address),
+        restores_per_client=forms.rate(given.restores_per_client),
+        devices=given.devices,
+        aliases=tuple(dict.fromkeys(given.aliases)),
+    )
+
+
+def _public_url(listen: Listener, shape: GatewayShape) -> str:
+    return str(forms.origin(shape.public_url)) if shape.public_url else _own_url(listen, shape)
 
 
 def _own_url(listen: Listener, shape: GatewayShape) -> str:
@@ -332,7 +376,11 @@ def _credential(shape: CredentialShape) -> UpstreamCredential | None:
 
 
 def _route(
-    shape: RouteShape, whole: GatewayShape, upstreams: Mapping[str, Upstream], everywhere: tuple[Limit, ...]
+    shape: RouteShape,
+    whole: GatewayShape,
+    upstreams: Mapping[str, Upstream],
+    everywhere: tuple[Limit, ...],
+    resource: str,
 ) -> Route:
     prices = _prices(shape, whole)
     plain = (limiting.plain(shape.limit, shape.name),) if shape.limit else ()
@@ -356,6 +404,7 @@ def _route(
         public=shape.public,
         issuers=tuple(shape.issuers) or None,
         pass_claims=tuple(shape.pass_claims.items()),
+        resource=resource,
         inject=shape.inject.removeprefix(signing_in.INJECTED) if shape.inject else None,
         cors=shape.cors,
         owner=shape.owner,
@@ -363,7 +412,23 @@ def _route(
         listed=shape.listed,
     )
     methods = {name: _priced(made, one, prices.counter, name) for name, one in prices.methods.items()}
-    return replace(_priced(made, prices, prices.counter, ""), methods=methods)
+    calls = _calls(made, prices) if shape.mcp is not None else None
+    return replace(_priced(made, prices, prices.counter, ""), methods=methods, calls=calls)
+
+
+def _closed(route: Route, shape: GatewayShape) -> Route:
+    return signing_in.closed(identifying.closed(route, shape), shape.sign_in)
+
+
+def _calls(route: Route, prices: pricing.RoutePrices) -> CallPrices:
+    def at(price: AnyPrice, condition: str) -> Route:
+        return replace(route, price=price, condition=condition)
+
+    return CallPrices(
+        {name: at(price, f"tool {name}") for name, price in prices.tools.items()},
+        {name: at(price, f"call {name}") for name, price in prices.calls.items()},
+        at(Price(Money.zero(prices.counter.ceiling.currency)), ""),
+    )
 
 
 def _priced(route: Route, prices: pricing.MethodPrices, counter: AnyPrice, method: str) -> Route:

@@ -17,8 +17,9 @@ def a_country_is_allowed_or_denied(draft: Draft) -> None:
 
 
 def letters_say_what_notices_tell(draft: Draft) -> None:
-    if draft.given("mail") and not draft.given("notices"):
-        draft.report.add(("mail",), "what is written is what `notices` tells; add that", at_key=True)
+    if draft.given("mail") and not draft.given("notices") and not draft.given("licences"):
+        words = "what is written is what `notices` tells, and codes for `licences`; add one of them"
+        draft.report.add(("mail",), words, at_key=True)
 
 
 def letters_travel_sealed(draft: Draft) -> None:

@@ -18,6 +18,8 @@ def notes(settings: Settings) -> list[str]:
 
 
 def _on_payments(settings: Settings) -> Iterator[str]:
+    if settings.licences is not None and settings.licences.restore_proof == "none":
+        yield "licences.restore_proof: none; whoever knows a subscriber's e-mail address gets the licence."
     priced = [one for route in settings.routes.routes for one in route.variants if not one.price.free]
     if settings.stripe is None:
         without = "stripe: not set; the gateway starts, but "

@@ -11,6 +11,7 @@ from gateway.core.compat import Compat
 from gateway.core.cors import Cors
 from gateway.core.countries import CountryRule
 from gateway.core.jwts import Issuer
+from gateway.core.licences import Terms
 from gateway.core.limits import Rate
 from gateway.core.money import Money
 from gateway.core.plans import Plan
@@ -209,11 +210,40 @@ class GeoSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LicenceSettings:
+    """Signed proofs of a subscription."""
+
+    terms: Terms
+    origins: frozenset[str]
+    """Besides our own."""
+    restore_proof: Literal["code", "none"]
+    restores_per_address: Rate
+    restores_per_client: Rate
+    devices: int
+    aliases: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class IdentitySettings:
     """Who vouches for callers. Without issuers, nobody needs to."""
 
     issuers: tuple[Issuer, ...]
     private_addresses: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OAuthSettings:
+    """How agents are authorized."""
+
+    spend_default: Money
+    """In a month."""
+    access_ms: int
+    refresh_ms: int
+    registrations: Rate
+    clients_max: int
+    private_addresses: bool
+    asks: bool
+    """Whether people are asked; only tests by machines do without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,10 +308,12 @@ class Settings:
     stripe: StripeSettings | None
     plans: tuple[Plan, ...]
     """Subscriptions that are sold."""
+    licences: LicenceSettings | None
     compat: frozenset[Compat]
     """Whose callers and upstreams are served as they are used to."""
     tokens: TokenSettings
     identity: IdentitySettings
+    oauth: OAuthSettings | None
     sign_in: SignInSettings
     cors: Cors | None
     secrets: SecretSettings

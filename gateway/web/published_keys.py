@@ -12,7 +12,9 @@ from gateway.ports import Signs
 from gateway.web.answers import OwnAnswer
 
 JWKS_PATH = "/.well-known/jwks.json"
+PEM_PATH = "/-/licence.pem"
 KEPT_SECONDS = 300
+_KEPT = {"Cache-Control": f"public, max-age={KEPT_SECONDS}", "Access-Control-Allow-Origin": "*"}
 
 
 class PublishedKeys:
@@ -21,9 +23,12 @@ class PublishedKeys:
     def __init__(self, signs: Signs) -> None:
         self._signs = signs
 
+    async def pem(self, request: web.Request) -> web.StreamResponse:
+        """`GET /-/licence.pem`: the same for who reads no JWKS, newest first."""
+        return OwnAnswer(text=self._signs.pem(), content_type="application/x-pem-file", headers=_KEPT)
+
     async def show(self, request: web.Request) -> web.StreamResponse:
         """`GET /.well-known/jwks.json`."""
-        kept = {"Cache-Control": f"public, max-age={KEPT_SECONDS}", "Access-Control-Allow-Origin": "*"}
         return OwnAnswer(
-            text=json.dumps(self._signs.jwks(), indent=2) + "\n", content_type="application/json", headers=kept
+            text=json.dumps(self._signs.jwks(), indent=2) + "\n", content_type="application/json", headers=_KEPT
         )

@@ -47,12 +47,19 @@ class Visitors:
         self._token_header = token_header
 
     async def known(self, request: web.Request) -> Caller | None:
-        """Whoever this browser or program is, by the same rules as on a route; None for a stranger."""
+        """Whoever this browser or program is, by the same rules as on a route; None for a stranger.
+
+        A licence spends on routes, and is nobody here: it is kept where scripts read it.
+
+        Raises TokenOutOfScope for one.
+        """
         outsider = await self.callers.outsider(request.headers, request.cookies)
         if outsider is not None:
             return outsider
         for credential in self._candidates(request):
             caller = await self.callers.known(credential.value, request.remote or "", place=credential.place)
+            if caller is not None and caller.is_licence:
+                raise TokenOutOfScope()
             if caller is not None:
                 return caller
         return None

@@ -60,7 +60,8 @@ NOTICES = {"url": "https://shop.example/told", "secrets": ["Zq3TzL8wN5vR2xK7mB4y
 
 def test_letters_say_what_notices_tell(base: Path) -> None:
     found = wrong(base, mail=MAIL)
-    assert (found.path, found.words) == ("mail", "what is written is what `notices` tells; add that")
+    words = "what is written is what `notices` tells, and codes for `licences`; add one of them"
+    assert (found.path, found.words) == ("mail", words)
     made = settings(base, full(mail=MAIL, notices=NOTICES)).mail
     assert made is not None
     assert (made.port, made.starttls, made.user, made.password) == (587, True, None, None)

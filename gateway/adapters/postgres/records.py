@@ -18,7 +18,9 @@ from gateway.adapters.postgres.freezes import PostgresFreezes
 from gateway.adapters.postgres.grants import PostgresGrants
 from gateway.adapters.postgres.idempotency import PostgresKeyClaims
 from gateway.adapters.postgres.keyroll import PostgresKeyRoll
+from gateway.adapters.postgres.licences import PostgresLicensees
 from gateway.adapters.postgres.migrations import MigrationRefused, apply
+from gateway.adapters.postgres.oauth import PostgresOAuth
 from gateway.adapters.postgres.outbox import PostgresOutbox
 from gateway.adapters.postgres.payers import PostgresPayers
 from gateway.adapters.postgres.readings import PostgresMeterBook
@@ -109,8 +111,10 @@ class PostgresRecords:
         self.outbox = PostgresOutbox(self._do)
         self.ways_to_pay = PostgresWaysToPay(self._do)
         self.subscriptions = PostgresSubscriptions(self._do)
+        self.licensees = PostgresLicensees(self._do)
         self.grants = PostgresGrants(self._do)
         self.readings = PostgresMeterBook(self._do)
+        self.oauth = PostgresOAuth(self._do)
         self.trail = PostgresTrail(self._do)
         self.key_claims = PostgresKeyClaims(self._do)
 
@@ -246,7 +250,8 @@ class PostgresRecords:
                     "UPDATE event SET key_id = $1, object = $2 WHERE id = $3", *self._sealed(content), row["id"]
                 )
                 sealed += 1
-        return sealed or await self.payers.reseal(key_id, self._keyring, self._randomness, count=count)
+        sealed = sealed or await self.payers.reseal(key_id, self._keyring, self._randomness, count=count)
+        return sealed or await self.licensees.reseal(key_id, self._keyring, self._randomness, count=count)
 
     async def drop_events(self, *, before_ms: int, count: int) -> int:
         return len(await self._do(_DROP_EVENTS, before_ms, count))

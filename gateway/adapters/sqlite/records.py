@@ -21,7 +21,9 @@ from gateway.adapters.sqlite.freezes import SqliteFreezes
 from gateway.adapters.sqlite.grants import SqliteGrants, marks
 from gateway.adapters.sqlite.idempotency import SqliteKeyClaims
 from gateway.adapters.sqlite.keyroll import SqliteKeyRoll
+from gateway.adapters.sqlite.licences import SqliteLicensees
 from gateway.adapters.sqlite.migrations import MigrationRefused
+from gateway.adapters.sqlite.oauth import SqliteOAuth
 from gateway.adapters.sqlite.outbox import SqliteOutbox
 from gateway.adapters.sqlite.payers import SqlitePayers
 from gateway.adapters.sqlite.readings import SqliteMeterBook
@@ -83,8 +85,10 @@ class SqliteRecords:
         self.outbox = SqliteOutbox(self._read, self._write)
         self.ways_to_pay = SqliteWaysToPay(self._read, self._write)
         self.subscriptions = SqliteSubscriptions(self._read, self._write)
+        self.licensees = SqliteLicensees(self._read, self._write)
         self.grants = SqliteGrants(self._read, self._write)
         self.readings = SqliteMeterBook(self._read, self._write, self._change)
+        self.oauth = SqliteOAuth(self._read, self._write)
         self.trail = SqliteTrail(self._read, self._write)
         self.key_claims = SqliteKeyClaims(self._read, self._write, self._change)
 
@@ -221,7 +225,8 @@ class SqliteRecords:
                 values = (*self._sealed(content), row[0])
                 await self._write("UPDATE event SET key_id = ?, object = ? WHERE id = ?", values)
                 sealed += 1
-        return sealed or await self.payers.reseal(key_id, self._keyring, self._randomness, count=count)
+        sealed = sealed or await self.payers.reseal(key_id, self._keyring, self._randomness, count=count)
+        return sealed or await self.licensees.reseal(key_id, self._keyring, self._randomness, count=count)
 
     async def drop_events(self, *, before_ms: int, count: int) -> int:
         return await self._change(_DROP_EVENTS, (before_ms, count))

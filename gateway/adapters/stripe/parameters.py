@@ -92,6 +92,7 @@ REQUESTS: Final[Mapping[tuple[str, str], tuple[str, str]]] = {
     ("GET", "/v1/invoice_payments"): ("_invoice_payment_list_params", "InvoicePaymentListParams"),
     ("POST", "/v1/customers"): ("_customer_create_params", "CustomerCreateParams"),
     ("GET", "/v1/customers"): ("_customer_list_params", "CustomerListParams"),
+    ("GET", "/v1/customers/search"): ("_customer_search_params", "CustomerSearchParams"),
     ("GET", "/v1/customers/{id}"): ("_customer_retrieve_params", "CustomerRetrieveParams"),
     ("POST", "/v1/customers/{id}"): ("_customer_update_params", "CustomerUpdateParams"),
     ("GET", "/v1/payment_methods/{id}"): ("_payment_method_retrieve_params", "PaymentMethodRetrieveParams"),

@@ -10,11 +10,12 @@ import hashlib
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from gateway.adapters.stripe import attempts, cards, notices, subscriptions, webhooks
+from gateway.adapters.stripe import attempts, cards, licences, notices, subscriptions, webhooks
 from gateway.adapters.stripe.pace import Pace
 from gateway.core.auto_top_ups import CardNotice, Refill, Refilled, SavedCard
+from gateway.core.licences import Arrival, Customer
 from gateway.core.money import Money, from_minor, to_minor
 from gateway.core.orders import Order
 from gateway.core.payers import Payer
@@ -36,12 +37,13 @@ _TYPES_MAX = 20  # https://docs.stripe.com/api/events/list
 _SESSION_ID = re.compile(r"cs_(test|live)_[A-Za-z0-9]{1,200}")
 _INTENT_ID = re.compile(r"pi_[A-Za-z0-9_]{1,200}")
 _PAGE = 100  # the most that Stripe gives, https://docs.stripe.com/api/pagination
+_Read = TypeVar("_Read")
 _TIMEOUT_SECONDS = 10
 _RETRIES = 2
 
 
 class StripePayments:
-    """Implements `ports.Payments`, `Payers`, `Cards`, `Sells`, `Attempts` and `HolderPages`."""
+    """Implements `ports.Payments`, `Payers`, `Cards`, `Sells`, `Attempts`, `KnowsSubscribers` and `HolderPages`."""
 
     def __init__(
         self,
@@ -56,7 +58,9 @@ class StripePayments:
         wallet_url: str = "",
         keeps_cards: bool = False,
         plans: Sequence[Plan] = (),
+        licensed_url: str | None = None,
     ) -> None:
+        self._licensed_url = licensed_url
         self._plans = {plan.price: plan for plan in plans}
         self._pace = Pace(share=share)
         self._share = share
@@ -204,12 +208,55 @@ class StripePayments:
         if order.plan is not None and plan is None:
             raise PaymentServiceUnavailable()  # it was taken out of the settings since
         urls = {"return_url": self._return_url, "wallet_url": self._wallet_url}
-        asked: Any = subscriptions.session_of(order, plan, **urls) if plan else cards.session_of(order, **urls)
+        licensed = self._licensed_url or self._return_url
+        asked: Any = (
+            subscriptions.session_of(order, plan, **urls, licensed_url=licensed)
+            if plan
+            else cards.session_of(order, **urls)
+        )
         key: Any = {"idempotency_key": f"farebox-order-{order.id}"}
         made = await self._ask(lambda stripe: stripe.v1.checkout.sessions.create_async(asked, key))
         if made is None or not made.url:
             raise PaymentServiceUnavailable()
         return str(made.url)
+
+    async def arrival_of(self, session: str, *, now_seconds: int) -> Arrival | None:
+        found = await self._checkout(session, {"expand": ["subscription"]})
+        return None if found is None else self._told(lambda: licences.arrival_of(_plain(found), at=now_seconds))
+
+    async def customers_of(self, email: str, *, now_seconds: int) -> list[Customer]:
+        found: dict[str, Customer] = {}
+        for spelling in dict.fromkeys((email, email.lower())):
+            asked: Any = {"email": spelling, "limit": _PAGE}
+            page = await self._ask(lambda stripe: stripe.v1.customers.list_async(asked))  # noqa: B023 -- called at once
+            found |= self._customers(page, now_seconds)
+        if not found:
+            query: Any = {"query": licences.search_for(email), "limit": _PAGE}
+            found = self._customers(
+                await self._ask(lambda stripe: stripe.v1.customers.search_async(query)), now_seconds
+            )
+        return list(found.values())
+
+    def _customers(self, page: Any, at: int) -> dict[str, Customer]:
+        read = [self._told(lambda: licences.customer_of(one.to_dict(), at=at)) for one in page.data] if page else []  # noqa: B023
+        return {one.id: one for one in read if one is not None}
+
+    async def subscriptions_at(self, customer: str, *, now_seconds: int) -> list[tuple[SubscriptionNotice, bool]]:
+        asked: Any = {"customer": customer, "status": "all", "limit": _PAGE}
+        pages = self._pages(lambda stripe, more: stripe.v1.subscriptions.list_async({**asked, **more}))
+        found = []
+        async for one in pages:
+            notice = self._told(lambda: licences.notice_of(one, at=now_seconds, live=self._live))  # noqa: B023
+            if notice is not None:
+                found.append((notice, licences.is_marked(one)))
+        return found
+
+    def _told(self, read: Callable[[], _Read]) -> _Read | None:
+        try:
+            return read()
+        except ValueError as error:
+            self._report("a subscriber cannot be read", why=str(error))
+            return None
 
     async def receipt_url(self, payment: str) -> str | None:
         if _INTENT_ID.fullmatch(payment):
@@ -267,7 +314,13 @@ class StripePayments:
             raise PaymentServiceUnavailable() from error
 
     async def events(self, *, begin: int, end: int) -> AsyncIterator[Event]:
-        types = sorted({*(_ACTED_ON if self._keeps_cards else _USUAL), *(subscriptions.TYPES if self._plans else ())})
+        types = sorted(
+            {
+                *(_ACTED_ON if self._keeps_cards else _USUAL),
+                *(subscriptions.TYPES if self._plans else ()),
+                *(licences.TYPES if self._licensed_url else ()),
+            }
+        )
         for first in range(0, len(types), _TYPES_MAX):
             bounds: Any = {"created": {"gte": begin, "lt": end}, "types": types[first : first + _TYPES_MAX]}
             async for item in self._pages(_list_of_events({**bounds, "limit": _PAGE})):
@@ -340,6 +393,12 @@ class StripePayments:
 
     def subscription_notice(self, event: Event) -> SubscriptionNotice | None:
         return subscriptions.subscription_notice(event)
+
+    def arrival(self, event: Event) -> Arrival | None:
+        return licences.arrival(event)
+
+    def customer(self, event: Event) -> Customer | None:
+        return licences.customer(event)
 
     def unpaid(self, event: Event) -> Unpaid | None:
         return subscriptions.unpaid(event, self._plans)

@@ -12,7 +12,9 @@ Whose a subscription is was sealed into its metadata by the checkout that began 
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal
+from urllib.parse import quote
 
+from gateway.core.licences import MARK
 from gateway.core.money import Money, from_minor
 from gateway.core.orders import Order
 from gateway.core.payments import Event, Payment
@@ -51,7 +53,7 @@ _STATES: Mapping[str, State] = {
 INVOICE_ID: Final = re.compile(r"in_[A-Za-z0-9_]{1,200}")
 
 
-def session_of(order: Order, plan: Plan, *, return_url: str, wallet_url: str) -> dict[str, Any]:
+def session_of(order: Order, plan: Plan, *, return_url: str, wallet_url: str, licensed_url: str) -> dict[str, Any]:
     """What Stripe is asked for."""
     asked = {
         "mode": "subscription",
@@ -61,6 +63,13 @@ def session_of(order: Order, plan: Plan, *, return_url: str, wallet_url: str) ->
         "success_url": return_url,
         "cancel_url": wallet_url,
     }
+    if order.licence is not None:
+        # Whoever is asked to pay cannot make it another's: an address that came with the checkout stays.
+        mark, to = {MARK: "own"}, order.licence.return_to
+        asked |= {"metadata": mark, "subscription_data": {"metadata": {REFERENCE: order.reference, **mark}}}
+        asked |= {"success_url": f"{licensed_url}&to={quote(to, safe='')}" if to else licensed_url}
+        if order.customer is None:
+            asked["customer_email"] = order.licence.email
     return asked if order.customer is None else {**asked, "customer": order.customer}
 
 
@@ -131,6 +140,11 @@ def subscription_notice(event: Event) -> SubscriptionNotice | None:
     """What an event says of a subscription, if it does. Raises ValueError."""
     if not event.type.startswith(_SUBSCRIPTION) or event.type not in TYPES:
         return None
+    return SubscriptionNotice(event.live, _text(_mapping(event.object.get("metadata")).get(REFERENCE)), standing(event))
+
+
+def standing(event: Event) -> Subscription:
+    """How the subscription stands that an event is about, without its account. Raises ValueError."""
     about = event.object
     items = _mapping(about.get("items")).get("data")
     item = _mapping(items[0]) if isinstance(items, list) and items else {}
@@ -138,7 +152,7 @@ def subscription_notice(event: Event) -> SubscriptionNotice | None:
     id, customer = about.get("id"), about.get("customer")
     if state is None or not isinstance(id, str):
         raise ValueError("the subscription has no id or status")
-    found = Subscription(
+    return Subscription(
         id=id,
         account="",
         price=str(_mapping(item.get("price")).get("id")),
@@ -149,7 +163,6 @@ def subscription_notice(event: Event) -> SubscriptionNotice | None:
         at=event.created,
         event=event.id,
     )
-    return SubscriptionNotice(event.live, _text(_mapping(about.get("metadata")).get(REFERENCE)), found)
 
 
 def unpaid(event: Event, plans: Mapping[str, Plan]) -> Unpaid | None:

@@ -222,4 +222,5 @@ LIST_REFUNDS = listing(charge=STRING, created=CREATED, payment_intent=STRING)
 LIST_DISPUTES = LIST_REFUNDS
 LIST_WARNINGS = LIST_REFUNDS
 LIST_CUSTOMERS = listing(created=CREATED, email=STRING)
+SEARCH_CUSTOMERS = fields(["query"], expand=EXPAND, limit=INTEGER, page=STRING, query=STRING)
 LIST_EVENTS = listing(created=CREATED, delivery_success=BOOLEAN, type=STRING, types=array(STRING))

@@ -6,12 +6,13 @@ answer with. Objects are copied and expanded by the caller, so a call may return
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.demo.standin import catalogue, intents, played, portal, returns, sessions, subscriptions, views
-from gateway.demo.standin.errors import invalid
+from gateway.demo.standin.errors import invalid, not_played
 from gateway.demo.standin.shapes import Shape
 from gateway.demo.standin.store import Json, World
 
@@ -91,6 +92,28 @@ def _type_matches(type: str, wanted: str) -> bool:
     return type.startswith(wanted[:-1]) if wanted.endswith(".*") else type == wanted
 
 
+def _list_subscriptions(world: World, id: str, params: Params) -> Json:
+    """Without a status, those that are not over; `all` is every one."""
+    status, rest = params.get("status"), {name: value for name, value in params.items() if name != "status"}
+
+    def among(one: Json) -> bool:
+        return status == "all" or (one["status"] != "canceled" if status is None else one["status"] == status)
+
+    chosen = (one for one in world.shelf("subscription").newest() if among(one) and _matches(one, rest))
+    return views.page(chosen, params, "/v1/subscriptions", "subscription")
+
+
+def _search_customers(world: World, id: str, params: Params) -> Json:
+    """By address alone, however it is written."""
+    found = re.fullmatch(r'email:"([^"\\]+)"', params["query"])
+    if found is None:
+        raise not_played([f"query={params['query']}"])
+    wanted = found[1].lower()
+    made = [one for one in world.shelf("customer").newest() if str(one["email"] or "").lower() == wanted]
+    page = views.page(made, {"limit": params["limit"]} if "limit" in params else {}, "/v1/customers/search", "customer")
+    return {**page, "object": "search_result", "next_page": None}
+
+
 def _list_events(world: World, id: str, params: Params) -> Json:
     if "type" in params and "types" in params:
         raise invalid("Use only one of type and types", "types")
@@ -141,7 +164,7 @@ ROUTES: tuple[Route, ...] = (
         _lists("radar.early_fraud_warning", "/v1/radar/early_fraud_warnings"),
     ),
     Route("POST", "/v1/billing_portal/sessions", played.CREATE_PORTAL, _creates(portal.create)),
-    Route("GET", "/v1/subscriptions", played.LIST_SUBSCRIPTIONS, _lists("subscription", "/v1/subscriptions")),
+    Route("GET", "/v1/subscriptions", played.LIST_SUBSCRIPTIONS, _list_subscriptions),
     Route("GET", "/v1/subscriptions/{id}", played.RETRIEVE, _retrieves("subscription")),
     Route("POST", "/v1/subscriptions/{id}", played.UPDATE_SUBSCRIPTION, subscriptions.update),
     Route("DELETE", "/v1/subscriptions/{id}", played.CANCEL_SUBSCRIPTION, subscriptions.cancel),
@@ -153,6 +176,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route("POST", "/v1/customers", played.CREATE_CUSTOMER, _creates(catalogue.create_customer)),
     Route("GET", "/v1/customers", played.LIST_CUSTOMERS, _lists("customer", "/v1/customers")),
+    Route("GET", "/v1/customers/search", played.SEARCH_CUSTOMERS, _search_customers),
     Route("GET", "/v1/customers/{id}", played.RETRIEVE, _retrieves("customer")),
     Route("POST", "/v1/customers/{id}", played.UPDATE_CUSTOMER, catalogue.update_customer),
     Route("GET", "/v1/payment_methods/{id}", played.RETRIEVE, _retrieves("payment_method")),

@@ -20,6 +20,7 @@ REFERENCES: Mapping[str, Mapping[str, str]] = {
     "checkout.session": {
         "customer": "customer",
         "payment_intent": "payment_intent",
+        "subscription": "subscription",
         "payment_link": "payment_link",
         "setup_intent": "setup_intent",
     },
