@@ -101,7 +101,7 @@ def health(live: bool, config: Path, as_json: bool) -> None:
 @config_option
 @json_option
 def doctor(config: Path, as_json: bool) -> None:
-    """What is wrong here, and which file, setting or command mends it. Changes nothing. Exit code 1 if anything is."""
+    """What is wrong here, and which file, setting or command mends it. Mends nothing. Exit code 1 if anything is."""
     from gateway.cli.doctor import examine
 
     examine(config, as_json=as_json)

@@ -1,7 +1,8 @@
 """`gateway doctor`: what is wrong here, and which file, setting or command mends it.
 
-It changes nothing, also where it could: a file is not brought up to date to be looked into, and no secret is read but
-the keys that prove the trail. What it asks of a gateway that runs is what that one says of itself.
+It mends nothing, also where it could: a file is not brought up to date to be looked into. The records in a PostgreSQL
+are, as by every command that opens them. No secret is read but the keys that prove the trail.
+What it asks of a gateway that runs is what that one says of itself.
 """
 
 import asyncio
