@@ -129,7 +129,7 @@ LIFE = st.lists(STEP, min_size=40, max_size=40)
 
 
 @settings(
-    max_examples=60 * TORTURE,
+    max_examples=30 * TORTURE,
     deadline=None,
     derandomize=TORTURE == 1,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
@@ -144,7 +144,7 @@ def test_the_fold_says_what_the_batches_say(life: list[tuple[str, int, int, int]
 
 
 @settings(
-    max_examples=20 * TORTURE,
+    max_examples=10 * TORTURE,
     deadline=None,
     derandomize=TORTURE == 1,
     suppress_health_check=list(HealthCheck),

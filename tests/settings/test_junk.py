@@ -65,7 +65,7 @@ def assert_shows_no_secret(text: str) -> None:
 
 
 @given(JUNK)
-@hypothesis_settings(max_examples=300, deadline=None)
+@hypothesis_settings(max_examples=150, deadline=None)
 def test_junk_is_refused_in_words(text: str) -> None:
     assert STRIPE_KEY not in printed(text)
 
@@ -81,7 +81,7 @@ def test_bytes_are_refused_in_words(content: bytes) -> None:
 
 
 @given(spoilt())
-@hypothesis_settings(max_examples=200, deadline=None)
+@hypothesis_settings(max_examples=100, deadline=None)
 def test_a_slip_of_the_hand_is_told_without_showing_a_secret(text: str) -> None:
     assert_shows_no_secret(printed(text))
 
@@ -118,7 +118,7 @@ OF_HEADERS = st.dictionaries(st.sampled_from(["set", "add", "remove"]), PLAIN)
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), PLAIN))
-@hypothesis_settings(max_examples=200, deadline=None)
+@hypothesis_settings(max_examples=100, deadline=None)
 def test_any_value_in_any_place_is_refused_in_words(values: dict[str, Any]) -> None:
     shown = "0 mistakes in the settings"
     with tempfile.TemporaryDirectory() as folder:
@@ -134,7 +134,7 @@ def test_any_value_in_any_place_is_refused_in_words(values: dict[str, Any]) -> N
     st.dictionaries(st.sampled_from(OF_ROUTES), PLAIN),
     OF_HEADERS,
 )
-@hypothesis_settings(max_examples=200, deadline=None)
+@hypothesis_settings(max_examples=100, deadline=None)
 def test_any_value_inside_of_an_upstream_or_a_route_is_refused_in_words(
     upstream: dict[str, Any], route: dict[str, Any], headers: dict[str, Any]
 ) -> None:
