@@ -127,9 +127,15 @@ class HttpDocuments:
     """Implements `ports.Documents`: over https, or from the inside over http if it may be `private`."""
 
     def __init__(
-        self, *, private: bool, resolver: AbstractResolver | None = None, seconds: float = DOCUMENT_SECONDS_MAX
+        self,
+        *,
+        private: bool,
+        resolver: AbstractResolver | None = None,
+        seconds: float = DOCUMENT_SECONDS_MAX,
+        bytes_max: int = DOCUMENT_BYTES_MAX,
     ) -> None:
         self._private = private
+        self._bytes_max = bytes_max
         self._way = _Way(private=private, resolver=resolver, seconds=seconds)
 
     async def fetch(self, url: str) -> Document:
@@ -141,7 +147,7 @@ class HttpDocuments:
                 raise NotFetched(f"it answered {answer.status}")
             if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
                 raise NotFetched("it is packed, although that was not asked for")
-            content = await _content(answer, DOCUMENT_BYTES_MAX, NotFetched)
+            content = await _content(answer, self._bytes_max, NotFetched)
             return Document(content, _kept_seconds(answer.headers))
 
     async def close(self) -> None:

@@ -9,11 +9,11 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from gateway.adapters.people import PROFILE
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
 from gateway.core.licences import ADDRESS_PURPOSE
 from gateway.core.payers import MAIL_PURPOSE
 from gateway.core.personal import ids_in, is_about
+from gateway.core.sign_ins import PROFILE_PURPOSE
 
 Ask = Callable[..., Awaitable[Sequence[Any]]]
 _EVENT = "event"
@@ -46,6 +46,7 @@ _USERS = "user_id IN (SELECT id FROM users WHERE account IN {})"
 _PAID = "payment IN (SELECT payment FROM credited WHERE account IN {})"
 _CUSTOMERS = "customer IN (SELECT customer FROM licensee WHERE account IN {})"
 _SECRETS = "older IN (SELECT access_token_hash FROM token WHERE account IN {})"
+_CONSENTS = "token_grant IN (SELECT token_grant FROM oauth_consent WHERE account IN {})"
 _SUBSCRIPTIONS = "subscription IN (SELECT id FROM subscription WHERE account IN {})"
 _LIFE = ("created AS created_ms", "expires AS expires_ms")
 _MONEY = ("currency", "amount AS micros")
@@ -54,7 +55,7 @@ PARTS: Mapping[str, Part] = {
     "people": Part(
         "users",
         ("id", "account", "created AS created_ms", "seen AS seen_ms"),
-        sealed=Sealed("profile", PROFILE, "profile", is_bound=True),
+        sealed=Sealed("profile", PROFILE_PURPOSE, "profile", is_bound=True),
     ),
     "sign_ins": Part("user_login", ("user_id", "provider", "created AS created_ms"), _USERS),
     "sessions": Part("user_session", ("grant_id", "user_id", "provider", *_LIFE), _USERS),
@@ -92,6 +93,12 @@ PARTS: Mapping[str, Part] = {
         ("id", "account", "parent", "name", "last", *_LIFE, "revoked AS revoked_ms", "used AS used_ms", "terms"),
     ),
     "secrets_of_tokens": Part("token", ("grant_id", "account", *_LIFE, "revoked AS revoked_ms")),
+    "programs_allowed": Part(
+        "oauth_consent", ("token_grant", "account", "client", "resource", "scopes", "at AS at_ms")
+    ),
+    "tickets_of_programs": Part(
+        "oauth_ticket", ("token_grant", "kind", "expires AS expires_ms", "used AS used_ms"), _CONSENTS
+    ),
     "rotations_of_tokens": Part("token_rotation", ("last", "at AS at_ms", "good_until AS good_until_ms"), _SECRETS),
     "kept_answers": Part("idempotency_key", ("account", "request", "state", "expires AS expires_ms")),
     "told": Part("outgoing", ("id", "account", "type", "content", "channel", "state", "created AS created_ms")),
@@ -104,6 +111,7 @@ PARTS: Mapping[str, Part] = {
 NOBODYS = {
     "event": "found by what it says, see `core/personal.py`",
     "payment_link": "everybody's",
+    "oauth_client": "programs, as they describe themselves",
     "watermark": "the gateway's own",
     "key_holder": "the gateway's own",
     "key_use": "the gateway's own",

@@ -11,7 +11,7 @@ from aiohttp import web
 from gateway.adapters.metrics import Totals, exposition
 from gateway.app.licensing import Licensing
 from gateway.app.stores import credit_lines
-from gateway.core import compat
+from gateway.core import compat, oauth
 from gateway.core.cors import Cors, is_preflight
 from gateway.core.letters import STOP_PATH
 from gateway.core.refusals import MethodNotAllowed, NoRoute
@@ -26,10 +26,12 @@ from gateway.web.amounts import ChoosePlace
 from gateway.web.answers import drop_what_was_invented
 from gateway.web.auto_top_up import AutoPlace
 from gateway.web.codes import CodePlace
+from gateway.web.consent import ConsentPlace
 from gateway.web.entitlements import GO_PATH, EntitlementPlace, licence_cors
 from gateway.web.entrance import EntrancePlace
 from gateway.web.guard import Handler, continue_at_once, entered, guarded, preflights, refuse_other_sites
 from gateway.web.letters import LetterPlace
+from gateway.web.oauth import OAuthPlace
 from gateway.web.pages import Pages
 from gateway.web.people import PeoplePlace
 from gateway.web.price_list import PriceListPlace
@@ -105,6 +107,7 @@ class Addresses:
             self._add_people()
         self._add_prices(offered=subscriptions.offered)
         self._add("GET", JWKS_PATH, PublishedKeys(self._gateway.identity.signs).show)
+        self._add_oauth()
         self._add_quotes()
         self._add_payments()
         self._add_letters()
@@ -289,6 +292,37 @@ class Addresses:
             if alias in settings.price_list_aliases:
                 self._add("*", alias, self._unless_a_route_serves_it(handler), open=True)
 
+    def _add_oauth(self) -> None:
+        gateway = self._gateway
+        if gateway.oauth is None:
+            return
+        place = OAuthPlace(gateway.oauth.authorize, gateway.oauth.clients)
+        below = f"/{{rest:{_ANYTHING}}}"
+        for path, handler in ((oauth.SERVER_METADATA, place.server), (oauth.RESOURCE_METADATA, place.resource)):
+            for one in (path, path + below):
+                self._add("GET", one, handler, open=True)
+                self._add("OPTIONS", one, place.preflight, open=True)
+        for path, handler in (
+            (oauth.REGISTER, place.register),
+            (oauth.TOKEN, place.token),
+            (oauth.REVOKE, place.revoke),
+            (oauth.INTROSPECT, place.introspect),
+        ):
+            self._add("POST", path, handler, open=True, anywhere=True)
+            self._add("OPTIONS", path, place.preflight, open=True)
+        consent = ConsentPlace(
+            authorize=gateway.oauth.authorize,
+            templates=gateway.templates,
+            visitors=self._visitors,
+            top_up=gateway.paying.top_up,
+            ledger=gateway.ledger,
+            routes=lambda: gateway.serve.routes,
+            suggested=gateway.oauth.given.spend_default,
+            asks=gateway.oauth.given.asks,
+        )
+        self._add("GET", oauth.AUTHORIZE, consent.show)
+        self._add("POST", oauth.AUTHORIZE, consent.decide)
+
     def _add_quotes(self) -> None:
         gateway, identity = self._gateway, self._gateway.identity
         quotes = QuotePlace(
@@ -420,15 +454,26 @@ class Addresses:
 
         return renewed
 
-    def _add(self, method: str, path: str, handler: Handler, *, open: bool = False, cors: Cors | None = None) -> None:
-        """`open`: it needs nobody to vouch for who asks, or sees to that itself."""
+    def _add(
+        self,
+        method: str,
+        path: str,
+        handler: Handler,
+        *,
+        open: bool = False,
+        anywhere: bool = False,
+        cors: Cors | None = None,
+    ) -> None:
+        """`open`: it needs nobody to vouch for who asks, or sees to that itself. `anywhere`: also for any other site's
+        page, because no cookie counts there.
+        """
         gateway = self._gateway
         bounded = guarded(
             handler if open or path in OPEN else self._entered(handler),
             report=gateway.report,
             new_id=gateway.new_id,
             tell=gateway.refusals.tell,
-            own_origin=None if method == "*" else self._settings.public_url,
+            own_origin=None if method == "*" or anywhere else self._settings.public_url,
             cors=cors or (self._settings.cors if path.startswith(_FOR_PROGRAMS) else None),
         )
         bounded = self._renewing(bounded)

@@ -23,6 +23,7 @@ from gateway.adapters.ratelimits import MemoryRateLimits
 from gateway.adapters.sqlite.scratch import SqliteScratch
 from gateway.adapters.system import SystemClock, SystemRandomness
 from gateway.app.addresses import OLDER_PATH, Addresses
+from gateway.app.authorizing import Authorizing
 from gateway.app.identity import Identity
 from gateway.app.paying import Paying
 from gateway.app.stores import credit_lines, keeper, records, shared_limits, statement_books, witness
@@ -109,6 +110,7 @@ class Gateway:
             witness=self.witness,
             origin="api",
         )
+        self.oauth = self._oauth()
         self.paying = Paying(
             settings,
             self.identity,
@@ -136,6 +138,7 @@ class Gateway:
             kept_bytes_max=settings.idempotency.answers_bytes_max,
             meters=self.record_meters,
             first=slot == 0,
+            clean=self.oauth.authorize.clean if self.oauth else None,
         )
         self.numbers = RequestNumbers(slot=slot, start=int.from_bytes(self.randomness.bytes(4)))
         self.templates = Templates()
@@ -172,6 +175,22 @@ class Gateway:
         if limits.storage_url is None:
             return near
         return shared_limits(limits.storage_url, near, seconds_max=limits.storage_seconds_max, clock=self.clock)
+
+    def _oauth(self) -> Authorizing | None:
+        if self.settings.oauth is None:
+            return None
+        return Authorizing(
+            self.settings,
+            self.settings.oauth,
+            self.identity,
+            self.records,
+            self.hand_out,
+            routes=lambda: self.serve.routes,
+            limits=self.limits,
+            witness=self.witness,
+            clock=self.clock,
+            randomness=self.randomness,
+        )
 
     def _once(self) -> Once:
         kept = self.settings.idempotency
@@ -288,6 +307,8 @@ class Gateway:
         self._opened.push_async_callback(asyncio.to_thread, self._request_log.close)
         self._opened.push_async_callback(self.proxy.close)
         self._opened.push_async_callback(self.identity.close)
+        if self.oauth is not None:
+            self._opened.push_async_callback(self.oauth.close)
         self._opened.push_async_callback(self.look_back.close)
         self._opened.push_async_callback(self.paying.leave)
         self._opened.push_async_callback(self.limits.close)

@@ -1,6 +1,7 @@
 """What a gateway looks after in its records while it runs: keys, freezes, aliases, old events, what others wrote."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,9 @@ class Upkeep:
         kept_bytes_max: int,
         meters: RecordMeters | None,
         first: bool,
+        clean: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        self._clean = clean
         self._records = records
         self._callers = callers
         self._freezes = freezes
@@ -97,6 +100,8 @@ class Upkeep:
             rounds.append(Rounds(self.drop_keys, every_seconds=_KEYS_SECONDS, name="idempotency keys"))
             drop = self._follow_tokens.drop_rotations
             rounds.append(Rounds(drop, every_seconds=_EVENTS_SECONDS, name="rotations of tokens"))
+            if self._clean is not None:
+                rounds.append(Rounds(self._clean, every_seconds=_EVENTS_SECONDS, name="what agents were allowed"))
         if self._record_meters is not None:
             self._opened.push_async_callback(self._record_meters.leave)
             write = self._record_meters.write

@@ -20,7 +20,8 @@ from gateway.core.keyring import Keyring
 from gateway.core.refusals import BadRequest, NoSuchToken, TokenConflict
 from gateway.core.tokens import Peppers
 from gateway.flows.follow import Aliases
-from gateway.flows.hand_out import HandOut, Made, Shown
+from gateway.flows.hand_out import HandOut
+from gateway.ports import Made, Shown
 from gateway.settings import Settings
 from gateway.web.by_hand import is_account
 from gateway.web.told_tokens import SpentOfCaps, told, told_made

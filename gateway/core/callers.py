@@ -42,6 +42,8 @@ class Caller:
     """Whether an outside provider says who it is, and not a token of ours."""
     is_licence: bool = False
     """Whether it is a licence: a token that says itself whose it is, and until when."""
+    audience: str = ""
+    """The one resource at which its token may be shown; empty for all, and for our own addresses."""
 
 
 ANONYMOUS = Caller()

@@ -45,6 +45,8 @@ class Wish:
     rates: tuple[Rate, ...] | None = None
     caps: tuple[OwnCap, ...] | None = None
     role: Role | None = None
+    audience: str = ""
+    """Never asked for: what a person allows an agent is for one resource."""
 
     @classmethod
     def read(cls, said: dict[str, Any], known: Known) -> "Wish":
@@ -64,7 +66,11 @@ class Wish:
     def new(self, id: str, account: str, *, last: str, now_ms: int, line: Sequence[Grant]) -> Grant:
         """A grant of its own, or one that comes of a line. Raises BadRequest if it would be wider than that."""
         terms = Terms(
-            Scope(self.routes, self.methods), self.rates or (), self.caps or (), self.role or _inherited(line)
+            Scope(self.routes, self.methods),
+            self.rates or (),
+            self.caps or (),
+            self.role or _inherited(line),
+            self.audience,
         )
         parent = line[0].id if line else None
         made = Grant(id, account, now_ms, parent, self.name or "", last, self.expires_ms, terms=terms)
@@ -82,6 +88,7 @@ class Wish:
             was.terms.rates if self.rates is None else self.rates,
             was.terms.caps if self.caps is None else self.caps,
             self.role or was.terms.role,
+            was.terms.audience,
         )
         now = replace(
             was,

@@ -70,6 +70,8 @@ class Terms:
     rates: tuple[Rate, ...] = ()
     caps: tuple[OwnCap, ...] = ()
     role: Role = "owner"
+    audience: str = ""
+    """The one resource at which it may be shown; empty for wherever it is of use."""
 
     def is_within(self, other: "Terms") -> bool:
         """Whether these allow nothing that the others do not."""
@@ -77,6 +79,7 @@ class Terms:
         return (
             self.scope.is_within(other.scope)
             and other.role in ("owner", self.role)
+            and other.audience in ("", self.audience)
             and set(other.rates) <= set(self.rates)
             and all(cap.period in mine and mine[cap.period] <= cap.amount for cap in other.caps)
         )
@@ -90,7 +93,8 @@ class Terms:
                 "rates": [[rate.amount, rate.seconds, rate.text, rate.currency] for rate in self.rates],
                 "caps": [[cap.period, cap.amount.micros, cap.amount.currency, cap.since_ms] for cap in self.caps],
                 "role": self.role,
-            },
+            }
+            | ({"audience": self.audience} if self.audience else {}),
             separators=(",", ":"),
         )
 
@@ -103,6 +107,7 @@ class Terms:
             tuple(Rate(amount, seconds, said, currency=currency) for amount, seconds, said, currency in kept["rates"]),
             tuple(OwnCap(period, Money(micros, unit), since) for period, micros, unit, since in kept["caps"]),
             kept.get("role", "owner"),
+            kept.get("audience", ""),
         )
 
 
@@ -192,6 +197,11 @@ def sees_all(line: Sequence[Grant]) -> bool:
     """Whether a grant may see all of its account, be it that it may do nothing else."""
     roles = {grant.terms.role for grant in line}
     return "viewer" in roles and "spender" not in roles
+
+
+def audience_of(line: Iterable[Grant]) -> str:
+    """The one resource at which a grant may be shown: the nearest one that is said; empty if none is."""
+    return next((grant.terms.audience for grant in line if grant.terms.audience), "")
 
 
 def until(line: Iterable[Grant]) -> int | None:

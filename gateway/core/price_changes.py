@@ -12,11 +12,12 @@ _MORE = "more"
 
 
 def prices_of(routes: Iterable[Route]) -> dict[str, str]:
-    """The rule of each route, and of each method and plan that has one of its own."""
+    """The rule of each route, and of each method, call and plan that has one of its own."""
     told = {}
     for route in routes:
         told[route.name] = _said(route)
         told |= {f"{route.name} {method}": _said(variant) for method, variant in route.methods.items()}
+        told |= {f"{route.name} {call}": _said(variant) for call, variant in route.by_call}
         for method, plan, variant in route.by_plan:
             told[f"{route.name}{f' {method}' if method else ''} for {plan}"] = _said(variant)
     return told

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from gateway.core import hosts, targets
 from gateway.core.heads import read_request
 from gateway.core.limits import Limit
+from gateway.core.mcp import read_call
 from gateway.core.money import Money
 from gateway.core.pricing import first_hold
 from gateway.core.refusals import BadRequest, BadTarget
@@ -86,7 +87,10 @@ def quote(
     ours = tuple(hosts_of_ours)
     read_request(method, 11, [("Host", ours[0] if ours else "localhost")])
     target = _target(url, method, ours)
-    route = routes.match(target).for_method(method).for_plans(plans)
+    route = routes.match(target).for_method(method)
+    if body:
+        route = route.for_call(read_call(body, {})) if route.calls is not None else route
+    route = route.for_plans(plans)
     if length is None and method in _BODILESS:
         length = 0
     most = max((_at_most(one, length, body) for one in route.steps or (route,)), key=lambda amount: amount.micros)

@@ -35,8 +35,12 @@ class Reference:
 
 
 def of_caller(caller: Caller, *, now_seconds: int) -> Reference:
-    """What travels with a payment that this caller is asked for."""
-    digest = NO_TOKEN if caller.is_licence else caller.token_digest
+    """What travels with a payment that this caller is asked for.
+
+    A token that was allowed to an agent is never named, nor is a licence: the payment of a person must not make a
+    wallet's token of it.
+    """
+    digest = NO_TOKEN if caller.audience or caller.is_licence else caller.token_digest
     return Reference(caller.account, digest, caller.pepper_id, now_seconds + JOIN_SECONDS)
 
 

@@ -80,6 +80,13 @@ class IdentityRequired(Refusal):
     code = "identity_required"
 
 
+class AuthorizationRequired(Refusal):
+    """A route that grants access by OAuth was asked without a token."""
+
+    status = 401
+    code = "authorization_required"
+
+
 @dataclass(frozen=True, slots=True)
 class AutoTopUpStands:
     """How the caller's auto top-up stands: why it does not pay just now, and where that can be mended."""

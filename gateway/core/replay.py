@@ -58,7 +58,7 @@ class Replay:
 
     def _would_cost(self, line: Line, measured: Measured | None) -> int | None:
         route = self._routes.get(line.route)
-        if route is None or (route.methods and measured is None) or line.state == "adjusted":
+        if route is None or (route.methods and measured is None) or route.calls or line.state == "adjusted":
             return None
         plan = _PLAN.search(line.rule)
         route = route.for_method(measured.method if measured is not None else "")

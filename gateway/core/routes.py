@@ -12,6 +12,7 @@ from typing import Literal
 from gateway.core import query_tokens, targets
 from gateway.core.ledger import Tariff
 from gateway.core.limits import Limit
+from gateway.core.mcp import Call
 from gateway.core.pricing import AnyPrice
 from gateway.core.refusals import AmbiguousTarget, NoRoute
 from gateway.core.secrets import Secret
@@ -127,6 +128,23 @@ NO_RULES = FieldRules()
 
 
 @dataclass(frozen=True, slots=True)
+class CallPrices:
+    """A route for an MCP server, at the price of each of its tools and of other methods; `others` is for the rest."""
+
+    tools: Mapping[str, "Route"]
+    methods: Mapping[str, "Route"]
+    others: "Route"
+
+    def everywhere(self, change: Callable[["Route"], "Route"]) -> "CallPrices":
+        """The same with a change of each."""
+        return CallPrices(
+            {name: one.everywhere(change) for name, one in self.tools.items()},
+            {name: one.everywhere(change) for name, one in self.methods.items()},
+            self.others.everywhere(change),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """The rule that a request matched."""
 
@@ -163,6 +181,8 @@ class Route:
     """The outside providers that count here; None: all."""
     pass_claims: tuple[tuple[str, str], ...] = ()
     """Fields that the upstream gets, and which claim of an outside provider each holds."""
+    resource: str = ""
+    """What OAuth calls it: its address, without a slash at the end. Empty where no agent is authorized."""
     inject: str | None = None
     """The outside provider at which the upstream acts in the caller's name; None: nobody's."""
     cors: Literal["gateway", "upstream"] = "gateway"
@@ -171,6 +191,8 @@ class Route:
     """The same route at another price, for the methods that have one; their names in capital letters."""
     plans: Mapping[str, "Route"] = field(default_factory=dict, hash=False)
     """The same route at another price, for accounts that subscribe to a plan. Of several the first counts."""
+    calls: CallPrices | None = field(default=None, hash=False)
+    """What the calls of an MCP server cost; a tool without a price of its own costs `price`."""
     condition: str = ""
     """For whom its price is, if not for everybody: `plan monthly`."""
     stepped: SteppedPrice | None = None
@@ -204,16 +226,17 @@ class Route:
     @property
     def variants(self) -> tuple["Route", ...]:
         """Itself, and what it is at its steps, and for the methods and plans that have a price of their own."""
-        others = (*self.plans.values(), *self.methods.values())
+        others = (*self.plans.values(), *self.methods.values(), *(one for _, one in self.by_call))
         return (self, *self.steps, *(variant for one in others for variant in one.variants))
 
     def everywhere(self, change: Callable[["Route"], "Route"]) -> "Route":
-        """The same with a change, at whichever step and for whichever method and plan it is."""
+        """The same with a change, at whichever step and for whichever method, plan and call it is."""
         return replace(
             change(self),
             steps=tuple(one.everywhere(change) for one in self.steps),
             methods={name: one.everywhere(change) for name, one in self.methods.items()},
             plans={name: one.everywhere(change) for name, one in self.plans.items()},
+            calls=self.calls.everywhere(change) if self.calls is not None else None,
         )
 
     @property
@@ -221,6 +244,22 @@ class Route:
         """What it is for those who subscribe, with the method, None for all that have no price of their own."""
         methods: list[tuple[str | None, Route]] = [(None, self), *self.methods.items()]
         return ((method, plan, variant) for method, one in methods for plan, variant in one.plans.items())
+
+    @property
+    def by_call(self) -> Iterator[tuple[str, "Route"]]:
+        """What it is for the calls of an MCP server that have a price of their own, by what they are called."""
+        if self.calls is not None:
+            yield from ((f"tool {name}", one) for name, one in self.calls.tools.items())
+            yield from self.calls.methods.items()
+            yield "other methods", self.calls.others
+
+    def for_call(self, call: Call) -> "Route":
+        """What it is for this call; itself where calls have no prices."""
+        if self.calls is None:
+            return self
+        if call.tool is not None:
+            return self.calls.tools.get(call.tool, self)
+        return self.calls.methods.get(call.method, self.calls.others)
 
     def for_method(self, method: str) -> "Route":
         """What it is for this method, however that is spelt: an upstream may not tell `post` from `POST`."""

@@ -15,7 +15,7 @@ Who is done with a token revokes it, and with it all that came of it. Every proc
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from gateway.core.callers import Caller
@@ -26,29 +26,22 @@ from gateway.core.refusals import BadRequest, NoSuchToken, TokenConflict, Unknow
 from gateway.core.secrets import Secret
 from gateway.core.tokens import Peppers, TokenMint
 from gateway.core.trail import Act, Origin, Role
-from gateway.ports import Clock, Credentials, ForgetsGrants, Randomness, Roots, Rotation, TokenBook, Witnesses
+from gateway.ports import (
+    Clock,
+    Credentials,
+    ForgetsGrants,
+    Made,
+    Randomness,
+    Roots,
+    Rotation,
+    Shown,
+    TokenBook,
+    Witnesses,
+)
 
 _PURPOSE = "rotated token"
 AGAIN_MS = 10_000
 """For so long whoever shows the older secret gets the new one, used or not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A token as it stands: `is_over` if it, or any that it came of, was revoked or has expired."""
-
-    grant: Grant
-    is_over: bool
-    is_own: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """A token, and its secret, which is shown once. `until_ms`: until when the one before it is good."""
-
-    grant: Grant
-    secret: Secret
-    until_ms: int | None = None
 
 
 class HandOut:
@@ -104,13 +97,13 @@ class HandOut:
         family, mine = await self._seen(account, by)
         return [self._shown(family, grant, by) for grant in family.below(_of(mine, id).id)]
 
-    async def create(self, account: str, by: str, said: Mapping[str, Any]) -> Made:
-        """A new token, as it is asked for: the members of a wish, and `parent`.
+    async def create(self, account: str, by: str, said: Mapping[str, Any], *, audience: str = "") -> Made:
+        """A new token, as it is asked for: the members of a wish, and `parent`. With an `audience`, for that alone.
 
         Raises BadRequest, NoSuchToken, TokenConflict, UnknownToken.
         """
         family, mine = await self._seen(account, by)
-        wish = Wish.read({name: said.get(name) for name in MEMBERS}, self._known())
+        wish = replace(Wish.read({name: said.get(name) for name in MEMBERS}, self._known()), audience=audience)
         line = self._line_of(family, mine, by, said.get("parent"))
         now_ms, secret = self._clock.now_ms(), self._new_secret()
         digest = self._peppers.digest(secret.reveal())
@@ -151,6 +144,8 @@ class HandOut:
         """Another secret for a token. Raises NoSuchToken, TokenConflict, UnknownToken."""
         family, mine = await self._seen(account, by)
         grant = self._alive(family, _of(mine, id))
+        if grant.terms.audience:
+            raise TokenConflict("the program that you allowed it renews it by itself; revoke it, or leave it")
         digest = await self._book.newest_secret(id)
         if digest is None:
             raise NoSuchToken()

@@ -32,8 +32,10 @@ from gateway.core import grants, query_tokens, tokens
 from gateway.core.callers import ANONYMOUS, Caller
 from gateway.core.headers import prefers_html
 from gateway.core.jwts import NotAccepted, is_jwt
+from gateway.core.oauth import covers
 from gateway.core.refusals import (
     AccountFrozen,
+    AuthorizationRequired,
     IdentityRequired,
     NotConnected,
     RecordsUnavailable,
@@ -119,15 +121,16 @@ class Callers:
         return replace(caller, injected=await self._outside.field(caller, route.inject))
 
     async def _identified(self, exchange: Exchange, route: Route) -> Caller:
-        refused_place, free = None, route.price.free
+        refused_place, free, agents_only = None, route.price.free, False
         if self._vouches is not None and not (free and route.public):
             outsider = await self.outsider(
                 exchange.headers, exchange.cookies, route.issuers, free=free, claims=bool(route.pass_claims)
             )
             if outsider is not None:
                 return outsider if free else self._admitted(outsider, exchange, route)
-            if not route.public:
+            if not route.public and not route.resource:
                 raise IdentityRequired()
+            agents_only = not route.public  # somebody who was vouched for has allowed them to
         for credential in self._presented(exchange, route):
             key = self._key(credential.value)
             found = self._remembered.get(key)
@@ -136,19 +139,25 @@ class Callers:
                     found = await self._on_a_free_route(credential, key)
                 else:
                     found = await self._look_up(credential.value, key, exchange.peer, credential.place)
-            if found is not None and (caller := self._caller(found)) is not None:
+            if found is not None and (caller := self._caller(found)) is not None and _may_come(caller, agents_only):
                 return caller if free else self._admitted(caller, exchange, route)
             refused_place = refused_place or credential.place
+        if free and agents_only:
+            raise AuthorizationRequired()
         if free:
             return ANONYMOUS
         if refused_place and self._guesses is not None:
             await self._guesses.failed(exchange.peer)
         if refused_place in ("header", "query") or (refused_place and not prefers_html(exchange.headers)):
             raise UnknownToken()
+        if route.resource and (agents_only or not prefers_html(exchange.headers)):
+            raise AuthorizationRequired()
         return self.fresh()
 
     def _admitted(self, caller: Caller, exchange: Exchange, route: Route) -> Caller:
-        """Where something is to be paid. Raises AccountFrozen, TokenOutOfScope."""
+        """Where something is to be paid. Raises AccountFrozen, TokenOutOfScope, UnknownToken."""
+        if caller.audience and not covers(caller.audience, route.resource):
+            raise UnknownToken()
         if self._frozen.holds(caller.account):
             raise AccountFrozen(caller.account)
         if caller.scope is not None and not caller.scope.allows(route.name, exchange.method):
@@ -203,7 +212,7 @@ class Callers:
         return found + others if found else others
 
     async def known(self, token: str, peer: str = "", *, place: Place = "header") -> Caller | None:
-        """Who presents this token; None if it is not ours, was revoked or has expired.
+        """Who presents this token at an address of ours; None if it is not ours, is over, or is for a route alone.
 
         A session is one in a cookie only: nobody plants or carries off one elsewhere.
 
@@ -212,6 +221,8 @@ class Callers:
         key = self._key(token)
         found = self._remembered.get(key) or await self._look_up(token, key, peer, place)
         caller = self._caller(found) if found else None
+        if caller is not None and caller.audience:
+            return None  # it is for a route, and nothing of the wallet's is shown to it
         if caller is None and self._guesses is not None:
             await self._guesses.failed(peer)
         return caller
@@ -421,7 +432,12 @@ def _read(genuine: Genuine, digest: bytes, pepper_id: str, row: TokenRow | None,
         is_viewer=grants.sees_all(line),
         token_id=line[0].id if line else "",
         is_outside=genuine.outside,
+        audience=grants.audience_of(line),
     )
+
+
+def _may_come(caller: Caller, agents_only: bool) -> bool:
+    return bool(caller.audience) or not agents_only
 
 
 class _Known:

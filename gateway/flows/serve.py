@@ -18,6 +18,7 @@ from gateway.core.callers import ANONYMOUS, Caller
 from gateway.core.cors import Cors, is_preflight
 from gateway.core.headers import Fields
 from gateway.core.idempotency import FIELD
+from gateway.core.mcp import read_call
 from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.places import Places
@@ -84,6 +85,9 @@ class Serve:
                 if is_preflight(exchange.method, exchange.headers):
                     await self._tell_browser(exchange, route, target, self._cors)
                     return
+            if route.calls is not None:
+                exchange.call = read_call(await exchange.body_ahead(LOOKED_AT_BYTES_MAX), exchange.headers)
+                route = route.for_call(exchange.call)
             caller = await self._callers.identify(exchange, route)
             if route.plans:
                 route = route.for_plans(self._plans(caller.account))

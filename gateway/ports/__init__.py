@@ -24,6 +24,7 @@ from gateway.ports.identity import (
 from gateway.ports.ledger import CapLines, Desk, Entries, Ledger, RequestUnderWay, RequestUnknown
 from gateway.ports.licences import Entitles, KnowsSubscribers, LicenseeBook, LicenseeRow, ReadsLicences
 from gateway.ports.limits import Admits, Admitted, Guesses, LimitsDown, RateLimits
+from gateway.ports.oauth import KnowsClients, OAuthBook
 from gateway.ports.outside import Document, Documents, KeySets, NotFetched, Signs, Vouches
 from gateway.ports.payments import (
     AutoTopUps,
@@ -83,7 +84,7 @@ from gateway.ports.store import (
 )
 from gateway.ports.system import Clock, Randomness
 from gateway.ports.telling import Mails, NotSent, NotTaken, Outbox, Sends, Tells, WritesLetters
-from gateway.ports.tokens import ForgetsGrants, RemembersTokens, Rotation, TokenBook
+from gateway.ports.tokens import ForgetsGrants, HandsOut, Made, RemembersTokens, Rotation, Shown, TokenBook
 from gateway.ports.trail import TrailBook, Witnesses
 
 __all__ = [
@@ -125,6 +126,7 @@ __all__ = [
     "Freezer",
     "Frozen",
     "Guesses",
+    "HandsOut",
     "Hears",
     "Hold",
     "HolderPages",
@@ -142,6 +144,7 @@ __all__ = [
     "KeyClaims",
     "KeyRoll",
     "KeySets",
+    "KnowsClients",
     "KnowsSubscribers",
     "Ledger",
     "LedgerStore",
@@ -152,12 +155,14 @@ __all__ = [
     "LimitsDown",
     "Links",
     "Looks",
+    "Made",
     "Mails",
     "MeterBook",
     "NoReply",
     "NotFetched",
     "NotSent",
     "NotTaken",
+    "OAuthBook",
     "Offers",
     "Orders",
     "Outbox",
@@ -184,6 +189,7 @@ __all__ = [
     "SellsOnce",
     "Sends",
     "Served",
+    "Shown",
     "Signs",
     "Standings",
     "Started",

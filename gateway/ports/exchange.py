@@ -7,6 +7,7 @@ from gateway.core.answers import Answer
 from gateway.core.callers import Caller
 from gateway.core.headers import Fields
 from gateway.core.ids import RequestId
+from gateway.core.mcp import Call
 from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.refusals import Refusal
@@ -27,6 +28,9 @@ class Exchange(Protocol):
     """Fields of ours that the answer will carry, whether it is the upstream's or a refusal."""
     cost: Money | None
     """What the request did cost, once it is settled; None if nothing was held for it."""
+
+    call: Call | None
+    """What it calls, on the route of an MCP server; None before that was read, and elsewhere."""
 
     @property
     def peer(self) -> str:

@@ -1,10 +1,11 @@
 """Tokens as their holders know them: made, narrowed, rotated, revoked."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from gateway.core.grants import Grant
+from gateway.core.secrets import Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +81,34 @@ class RemembersTokens(ForgetsGrants, Protocol):
 
     def used(self) -> list[str]:
         """The tokens on record that were used since this was last asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A token as it stands: `is_over` if it, or any that it came of, was revoked or has expired."""
+
+    grant: Grant
+    is_over: bool
+    is_own: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A token, and its secret, which is shown once. `until_ms`: until when the one before it is good."""
+
+    grant: Grant
+    secret: Secret
+    until_ms: int | None = None
+
+
+class HandsOut(Protocol):
+    """Makes tokens of an account, tells of them and takes them back. `by`: the token that asks; empty for us."""
+
+    async def create(self, account: str, by: str, said: Mapping[str, Any], *, audience: str = "") -> Made:
+        """A new token, as it is asked for. Raises BadRequest, NoSuchToken, TokenConflict, UnknownToken."""
+
+    async def find(self, account: str, by: str, id: str) -> Shown:
+        """Raises NoSuchToken, UnknownToken."""
+
+    async def revoke(self, account: str, by: str, id: str) -> Shown:
+        """Over, with all that came of it; harmless to repeat. Raises NoSuchToken, UnknownToken."""

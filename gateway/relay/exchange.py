@@ -18,6 +18,7 @@ from gateway.core.callers import Caller
 from gateway.core.framing import BadFraming
 from gateway.core.headers import Fields, last_cost, to_caller
 from gateway.core.ids import RequestId
+from gateway.core.mcp import Call
 from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.refusals import BodyTooLarge, Refusal, UpstreamFailed, UpstreamTimedOut
@@ -92,6 +93,7 @@ class RelayExchange:
         self.method = method
         self.target = target
         self.fields: Fields = [("Gateway-Request-Id", str(id))]
+        self.call: Call | None = None
         self.upload = RequestBody(block.head.framing, caller.relay.body_bytes_max) if block.has_body else NO_UPLOAD
         self.closes = not block.head.keep_alive
         """Whether the connection ends with this answer."""

@@ -13,7 +13,8 @@ The way of a setting, one file each:
 - `building` turns the checked shape into `values`; `remarks` says what is allowed but worth a word.
 
 What concerns the relay has forms and rules of its own, `relay_forms` and `relay_rules`; all about limits
-is in `limiting`, and what is made of outside providers and of CORS in `identifying` and `identity_rules`.
+is in `limiting`, and what is made of outside providers and of CORS in `identifying` and `identity_rules`,
+of OAuth in `authorizing` and `oauth_rules`.
 
 Mistakes are gathered on the way in a report (`mistakes`), which never shows a secret (`masking`), and raised together
 at the end. Secrets are made last, when all else is right, so that a mistake leaves nothing behind.
@@ -34,6 +35,7 @@ from gateway.settings import (
     keys,
     licence_rules,
     limiting,
+    oauth_rules,
     price_lists,
     price_rules,
     reading,
@@ -167,6 +169,7 @@ def _settings(root: Node, environ: Mapping[str, str], report: Report, *, base: P
         licence_rules,
         identity_rules,
         sign_in_rules,
+        oauth_rules,
         keys,
     )
     for rule in (rule for some in every for rule in some.ALL):

@@ -14,8 +14,9 @@ from gateway.core.licences import STATUSES, Terms
 from gateway.core.limits import Limit, Rate
 from gateway.core.money import Money
 from gateway.core.plans import Plan
-from gateway.core.pricing import AnyPrice
+from gateway.core.pricing import AnyPrice, Price
 from gateway.core.routes import (
+    CallPrices,
     Ejection,
     FieldRules,
     HealthCheck,
@@ -26,7 +27,17 @@ from gateway.core.routes import (
 )
 from gateway.core.secrets import Secret
 from gateway.core.steps import SteppedPrice
-from gateway.settings import forms, identifying, limiting, payable, pricing, relay_forms, secret_files, signing_in
+from gateway.settings import (
+    authorizing,
+    forms,
+    identifying,
+    limiting,
+    payable,
+    pricing,
+    relay_forms,
+    secret_files,
+    signing_in,
+)
 from gateway.settings.shapes import GatewayShape
 from gateway.settings.shapes.extras import GeoShape, MailShape
 from gateway.settings.shapes.payments import AutoTopUpShape, NoticesShape, PlanShape, StripeShape
@@ -70,6 +81,7 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
     proxies = [relay_forms.proxy(text) for text in shape.trusted_proxies]
     upstreams = {name: _upstream(name, upstream, base) for name, upstream in shape.upstreams.items()}
     everywhere = limiting.limits(shape.limits.everywhere, "")
+    public_url = str(forms.origin(shape.public_url)) if shape.public_url else _own_url(listen, shape)
     return Settings(
         mode=shape.mode,
         environment=shape.environment or ("production" if shape.mode == "live" else "development"),
@@ -79,7 +91,7 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
         trusted_proxies=tuple(dict.fromkeys(proxy for proxy in proxies if proxy is not None)),
         trust_unix=None in proxies,
         admin=forms.address(shape.admin),
-        public_url=_public_url(listen, shape),
+        public_url=public_url,
         public_url_given=shape.public_url is not None,
         store_path=store_path,
         store_url=Secret(shape.store) if forms.database(shape.store) else None,
@@ -93,13 +105,21 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
         compat=frozenset(shape.compat),
         tokens=_tokens(shape.tokens),
         identity=identifying.identity(shape.identity),
+        oauth=authorizing.oauth(shape),
         sign_in=signing_in.sign_in(shape.sign_in),
         cors=identifying.cors(shape),
         secrets=_secrets(shape, files),
         upstreams=MappingProxyType(upstreams),
         routes=RouteTable(
-            signing_in.closed(
-                identifying.closed(_route(route, upstreams, _prices(route, shape), everywhere), shape), shape.sign_in
+            _closed(
+                _route(
+                    route,
+                    upstreams,
+                    _prices(route, shape),
+                    everywhere,
+                    authorizing.resource(shape, route.name, route.match, public_url),
+                ),
+                shape,
             )
             for route in shape.routes
         ),
@@ -354,7 +374,11 @@ def _credential(shape: CredentialShape) -> UpstreamCredential | None:
 
 
 def _route(
-    shape: RouteShape, upstreams: Mapping[str, Upstream], prices: pricing.RoutePrices, everywhere: tuple[Limit, ...]
+    shape: RouteShape,
+    upstreams: Mapping[str, Upstream],
+    prices: pricing.RoutePrices,
+    everywhere: tuple[Limit, ...],
+    resource: str,
 ) -> Route:
     plain = (limiting.plain(shape.limit, shape.name),) if shape.limit else ()
     made = Route(
@@ -377,13 +401,30 @@ def _route(
         public=shape.public,
         issuers=tuple(shape.issuers) or None,
         pass_claims=tuple(shape.pass_claims.items()),
+        resource=resource,
         inject=shape.inject.removeprefix(signing_in.INJECTED) if shape.inject else None,
         cors=shape.cors,
         owner=shape.owner,
         listed=shape.listed,
     )
     methods = {name: _priced(made, one, prices.counter, name) for name, one in prices.methods.items()}
-    return replace(_priced(made, prices, prices.counter, ""), methods=methods)
+    calls = _calls(made, prices) if shape.mcp is not None else None
+    return replace(_priced(made, prices, prices.counter, ""), methods=methods, calls=calls)
+
+
+def _closed(route: Route, shape: GatewayShape) -> Route:
+    return signing_in.closed(identifying.closed(route, shape), shape.sign_in)
+
+
+def _calls(route: Route, prices: pricing.RoutePrices) -> CallPrices:
+    def at(price: AnyPrice, condition: str) -> Route:
+        return replace(route, price=price, condition=condition)
+
+    return CallPrices(
+        {name: at(price, f"tool {name}") for name, price in prices.tools.items()},
+        {name: at(price, f"call {name}") for name, price in prices.calls.items()},
+        at(Price(Money.zero(prices.counter.ceiling.currency)), ""),
+    )
 
 
 def _priced(route: Route, prices: pricing.MethodPrices, counter: AnyPrice, method: str) -> Route:

@@ -89,6 +89,8 @@ class Draft:
             if len(place) == 2 or self.given(*place, "price"):
                 found.append((*place, "price"))
             found += [(*place, "methods", method) for method in self.names(*place, "methods")]
+        for kind in ("tools", "methods"):
+            found += [("routes", route, "mcp", kind, name) for name in self.names("routes", route, "mcp", kind)]
         return found
 
     def paths(self, pattern: Pattern) -> Iterator[Path]:

@@ -20,6 +20,7 @@ _FACTORS = {"k": 1000, "M": 1_000_000}
 _BYTES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _TIMES = {"second": 1, "minute": 60, "hour": 3600}
 _METHOD = re.compile(r"[A-Z]+(-[A-Z]+)*")
+_CALL_NAME = re.compile(r"[A-Za-z0-9_./-]{1,128}")
 _MEMBER = re.compile(r"[^.\s\x00-\x1f\x7f]+")
 
 
@@ -68,6 +69,13 @@ def _bounded(count: int, text: str) -> int:
     if not 1 <= count <= COUNT_MAX:
         raise ValueError(f"{shown(text)} is for none, or for more than {COUNT_MAX}")
     return count
+
+
+def call_name(text: str) -> str:
+    """What MCP calls a tool or a method."""
+    if not _CALL_NAME.fullmatch(text):
+        raise ValueError(f"{shown(text)} is no name of a tool or method; it has letters, digits and _ - . /")
+    return text
 
 
 def method(text: str) -> str:

@@ -142,6 +142,14 @@ def prices_by_plan_are_of_plans(draft: Draft) -> None:
                     draft.report.add(path, "others have this for nothing, so nobody would say that they have a plan")
 
 
+def calls_have_one_price(draft: Draft) -> None:
+    for number in draft.numbers("routes"):
+        for name in ("methods", "plans"):
+            if draft.given("routes", number, "mcp") and draft.given("routes", number, name):
+                words = f"prices of tools cannot be joined with `{name}`; write one of the two"
+                draft.report.add(("routes", number, name), words, at_key=True)
+
+
 _KNOWN = ", ".join(UNITS)
 
 ALL: tuple[Callable[[Draft], None], ...] = (
@@ -151,4 +159,5 @@ ALL: tuple[Callable[[Draft], None], ...] = (
     steps_follow_one_another,
     what_is_free_is_not_charged,
     prices_by_plan_are_of_plans,
+    calls_have_one_price,
 )

@@ -33,6 +33,9 @@ class RoutePrices(MethodPrices):
     """All prices of a route: of the methods without one of their own, and of those that have one."""
 
     methods: Mapping[str, MethodPrices]
+    tools: Mapping[str, AnyPrice]
+    calls: Mapping[str, AnyPrice]
+    """Of an MCP server's tools, and of its other methods."""
     counter: AnyPrice
     """By whose meter it is known whether an answer at no price would be charged."""
 
@@ -61,7 +64,10 @@ def of_route(route: RouteShape, currency: str, *, in_cents: bool, zone: str) -> 
     others = of_method("")
     methods = dict.fromkeys([*route.methods, *(method for plan in route.plans.values() for method in plan.methods)])
     counter = price(f"0.000001 {currency}", route.charge_when, currency)
-    return RoutePrices(others.price, others.plans, {method: of_method(method) for method in methods}, counter)
+    tools = {name: single(one) for name, one in route.mcp.tools.items()} if route.mcp else {}
+    calls = {name: single(one) for name, one in route.mcp.methods.items()} if route.mcp else {}
+    by_method = {method: of_method(method) for method in methods}
+    return RoutePrices(others.price, others.plans, by_method, tools, calls, counter)
 
 
 def price(shape: str | MeteredPriceShape, charge: ChargeShape, currency: str) -> AnyPrice:

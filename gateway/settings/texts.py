@@ -144,6 +144,7 @@ AmountPerText = Annotated[
     _written(r"[0-9]+(\.[0-9]+)? ?[A-Za-z]{3}( *(/|per) *.+)?"),
 ]
 MethodName = Annotated[str, _check(price_forms.method)]
+CallName = Annotated[str, _check(price_forms.call_name), Form("name", "search")]
 UnitName = Annotated[str, _check(price_forms.unit)]
 OwnUnit = Annotated[str, _check(price_forms.own_unit)]
 JsonPath = Annotated[str, _check(price_forms.json_path), Form("path in JSON", "usage.pages")]

@@ -232,6 +232,21 @@ class IdentitySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class OAuthSettings:
+    """How agents are authorized."""
+
+    spend_default: Money
+    """In a month."""
+    access_ms: int
+    refresh_ms: int
+    registrations: Rate
+    clients_max: int
+    private_addresses: bool
+    asks: bool
+    """Whether people are asked; only tests by machines do without."""
+
+
+@dataclass(frozen=True, slots=True)
 class SignInSettings:
     """Through whom people sign in, and for how long."""
 
@@ -288,6 +303,7 @@ class Settings:
     """Whose callers and upstreams are served as they are used to."""
     tokens: TokenSettings
     identity: IdentitySettings
+    oauth: OAuthSettings | None
     sign_in: SignInSettings
     cors: Cors | None
     secrets: SecretSettings

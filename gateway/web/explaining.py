@@ -135,7 +135,7 @@ def told_route(route: Route) -> dict[str, Any]:
             {"plan": plan, "method": method, "price": told_costs(one)} for method, plan, one in route.by_plan
         ],
         "limits": told_limits(route.limits),
-    }
+    } | ({"prices_by_call": {call: told_costs(one) for call, one in route.by_call}} if route.calls else {})
 
 
 def told_request(found: Explained, route: Route | None) -> dict[str, Any]:

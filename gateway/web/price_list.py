@@ -112,6 +112,7 @@ class PriceListPlace:
             below = " and everything below" if route.match.endswith("/") else ""
             limits = "".join(f"; {limit_words(limit)}" for limit in route.limits)
             others = "".join(f"; {method}: {one.costs}" for method, one in route.methods.items())
+            others += "".join(f"; {call}: {one.costs}" for call, one in route.by_call)
             others += "".join(f"; {method or 'all'} with {plan}: {one.costs}" for method, plan, one in route.by_plan)
             lines.append(f"- [{route.name}]({self._url}{route.match}){below}: {route.costs}{others}{limits}")
         lines += [

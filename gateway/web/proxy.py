@@ -42,6 +42,7 @@ from gateway.core.framing import BadFraming
 from gateway.core.headers import Fields
 from gateway.core.heads import RequestHead
 from gateway.core.ids import RequestId, RequestNumbers
+from gateway.core.mcp import Call
 from gateway.core.meters import Follows, Meter
 from gateway.core.money import Money
 from gateway.core.refusals import (
@@ -157,6 +158,7 @@ class AiohttpExchange:
         self.peer = self._origin.address
         self.headers: Mapping[str, str] = request.headers
         self.fields: Fields = [("Gateway-Request-Id", str(self.id))]
+        self.call: Call | None = None
         self.cost: Money | None = None
 
     @property

@@ -15,7 +15,9 @@ from urllib.parse import quote_plus
 from gateway.core import refusals as no
 from gateway.core.compat import Compat, balance
 from gateway.core.headers import prefers_html
+from gateway.core.mcp import Call
 from gateway.core.money import Money
+from gateway.core.oauth import challenge_field
 from gateway.core.refusals import PaymentRequired, Refusal
 from gateway.core.routes import Route
 from gateway.core.sign_ins import Provider
@@ -24,6 +26,14 @@ from gateway.web.answers import OwnAnswer
 from gateway.web.cookies import Checkout, Cookies
 from gateway.web.templates import Templates
 
+_CHALLENGES: dict[type[Refusal], str] = {
+    no.AuthorizationRequired: "",
+    no.UnknownToken: "invalid_token",
+    no.TokenOutOfScope: "insufficient_scope",
+}
+"""What a client of OAuth is told (RFC 6750, section 3.1)."""
+_SAID_IN_THE_CALL = (no.PaymentRequired, no.CapReached, no.PriceTooHigh, no.AccountFrozen, no.RateLimited)
+"""What a client of MCP is told as the answer to its call: what a person can do something about, or time."""
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -54,6 +64,13 @@ WORDS: dict[type[Refusal], Words] = {
         lambda r: (
             "This address is only for who is signed in. Send a token of the identity provider that has not expired; "
             "nothing was charged."
+        ),
+    ),
+    no.AuthorizationRequired: Words(
+        "Authorize first",
+        lambda r: (
+            "This address is for programs that a person has allowed to spend: by OAuth, as WWW-Authenticate says. Or "
+            "send the token of a wallet. Nothing was charged."
         ),
     ),
     no.PaymentRequired: Words(
@@ -312,7 +329,9 @@ class Refusals:
     def answer(self, refusal: Refusal, exchange: Exchange, route: Route | None) -> OwnAnswer:
         """The answer for this exchange: JSON, a page, or a redirect to where one can pay."""
         request_id = str(exchange.id)
-        if not prefers_html(exchange.headers):
+        if exchange.call is not None and exchange.call.id is not None and isinstance(refusal, _SAID_IN_THE_CALL):
+            answer = self._as_call(refusal, exchange.call, request_id)
+        elif not prefers_html(exchange.headers):
             answer = as_problem(refusal, request_id)
         elif isinstance(refusal, PaymentRequired):
             answer = self._ask_to_pay(refusal, exchange, route)
@@ -320,11 +339,28 @@ class Refusals:
             answer = self._page("refused.html", refusal, request_id)
         for name, value in exchange.fields:
             answer.headers[name] = value
+        if route is not None and route.resource and type(refusal) in _CHALLENGES:
+            error = _CHALLENGES[type(refusal)]
+            answer.headers["WWW-Authenticate"] = challenge_field(self._public_url, route.resource, route.name, error)
         if self._compat and isinstance(refusal, PaymentRequired):
             answer.headers.update(balance(refusal.balance))
             if refusal.payment_url:
                 answer.headers["x-payment-link"] = refusal.payment_url
         return answer
+
+    def _as_call(self, refusal: Refusal, call: Call, request_id: str) -> OwnAnswer:
+        """An error of JSON-RPC, by which a client of MCP lives on: with another status, many take the server for gone.
+
+        The status is the error's code. The message is for a model to read, so it says where to pay.
+        """
+        told = problem(refusal, request_id) | {"manage_url": f"{self._public_url}/-/wallet/tokens"}
+        message = f"{told['title']}. {told['detail']}"
+        if url := told.get("payment_url"):
+            message += f" payment_url: {url}"
+        error = {"code": refusal.status, "message": message, "data": told}
+        text = json.dumps({"jsonrpc": "2.0", "id": call.id, "error": error}, indent=2) + "\n"
+        named = {**own_fields(refusal), "Gateway-Request-Id": request_id}
+        return OwnAnswer(status=200, text=text, content_type="application/json", headers=named)
 
     def _ask_to_pay(self, refusal: PaymentRequired, exchange: Exchange, route: Route | None) -> OwnAnswer:
         wants_page = route is not None and route.unpaid == "page"

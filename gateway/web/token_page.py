@@ -12,8 +12,8 @@ from gateway.core.callers import Caller
 from gateway.core.caps import PERIODS
 from gateway.core.refusals import BadRequest, NoSuchToken, Refusal, TokenConflict
 from gateway.core.routes import RouteTable
-from gateway.flows.hand_out import HandOut, Made
-from gateway.ports import Clock
+from gateway.flows.hand_out import HandOut
+from gateway.ports import Clock, Made
 from gateway.web.answers import OwnAnswer
 from gateway.web.refusals import WORDS
 from gateway.web.templates import Templates

@@ -14,8 +14,8 @@ from gateway.core.callers import Caller
 from gateway.core.grant_wishes import MEMBERS
 from gateway.core.limits import Rate
 from gateway.core.refusals import BadRequest, PaymentServiceUnavailable, RateLimited, TokenConflict
-from gateway.flows.hand_out import HandOut, Made
-from gateway.ports import Clock, Ledger, RateLimits
+from gateway.flows.hand_out import HandOut
+from gateway.ports import Clock, Ledger, Made, RateLimits
 from gateway.web.answers import OwnAnswer
 from gateway.web.told_tokens import SpentOfCaps, told, told_made
 from gateway.web.visitors import Visitors, read_json

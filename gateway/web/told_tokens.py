@@ -5,8 +5,7 @@ from typing import Any
 
 from gateway.core.grants import LAST_CHARS, Grant, caps_of
 from gateway.core.money import Money
-from gateway.flows.hand_out import Made, Shown
-from gateway.ports import CapLines, Clock, StoreFailed
+from gateway.ports import CapLines, Clock, Made, Shown, StoreFailed
 
 
 class SpentOfCaps:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.adapters import personal
-from gateway.adapters.people import PROFILE, TOKENS, PeopleBook
+from gateway.adapters.people import TOKENS, PeopleBook
 from gateway.adapters.personal import NOBODYS, PARTS, PersonalRecords
 from gateway.adapters.postgres.records import PostgresRecords
 from gateway.adapters.postgres.sessions import Address
@@ -25,7 +25,7 @@ from gateway.core.plans import Subscription
 from gateway.core.references import NO_TOKEN, Reference
 from gateway.core.reversals import Credited, Notice
 from gateway.core.secrets import Secret
-from gateway.core.sign_ins import Profile
+from gateway.core.sign_ins import PROFILE_PURPOSE, Profile
 from gateway.core.trail import Act, step_after
 from gateway.ports import LicenseeRow, User
 from tests.fakes import SeededRandomness
@@ -55,7 +55,7 @@ async def live_as(records: Records, account: str, name: str) -> None:
     """Somebody with one of nearly everything; `name` is in whatever is theirs."""
     mail, people = f"{name}@example.org", PeopleBook(records.ask)
     profile = Profile("subject", mail, f"{name} Doe", f"seller-{name}").text()
-    sealed = KEYRING.seal(PROFILE, profile.encode(), nonce=NONCE, about=f"usr_{name}")
+    sealed = KEYRING.seal(PROFILE_PURPOSE, profile.encode(), nonce=NONCE, about=f"usr_{name}")
     await people.add_user(User(f"usr_{name}", account, *sealed), now_ms=NOW)
     await people.add_login(name.encode(), f"usr_{name}", provider="amazon", pepper_id="p", now_ms=NOW)
     given = KEYRING.seal(TOKENS, f"secret-{name}".encode(), nonce=NONCE, about=f"usr_{name} amazon")

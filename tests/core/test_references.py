@@ -3,13 +3,15 @@
 import re
 import string
 from base64 import urlsafe_b64encode
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.core.callers import Caller
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
-from gateway.core.references import REFERENCE_CHARS_MAX, Reference, seal, unseal
+from gateway.core.references import NO_TOKEN, REFERENCE_CHARS_MAX, Reference, of_caller, seal, unseal
 from gateway.core.secrets import Secret
 
 OLD, NEW = Secret("o" * 32), Secret("n" * 32)
@@ -90,3 +92,10 @@ def test_another_version_or_layout_is_refused_although_we_sealed_it(plain: bytes
     key_id, sealed = RING.seal("payment reference", plain, nonce=NONCE)
     with pytest.raises(NotOurs, match="another layout"):
         unseal(RING, key_id + urlsafe_b64encode(sealed).decode().rstrip("="))
+
+
+def test_a_payment_never_names_what_an_agent_holds() -> None:
+    person = Caller("acct_" + "0" * 32, b"d" * 32)
+    assert of_caller(person, now_seconds=1).token_digest == b"d" * 32
+    agent = replace(person, audience="https://gw.example/mcp")
+    assert of_caller(agent, now_seconds=1) == replace(of_caller(person, now_seconds=1), token_digest=NO_TOKEN)

@@ -17,6 +17,7 @@ from gateway.core.ids import RequestId
 from gateway.core.keyring import Keyring
 from gateway.core.ledger import Credit, Reversal
 from gateway.core.limits import Limit, Limiter, Rate
+from gateway.core.mcp import Call
 from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.payments import Outcome, Payment
@@ -66,6 +67,7 @@ class FakeExchange:
     cookies: Mapping[str, str] = field(default_factory=dict)
     fields: Fields = field(default_factory=list)
     cost: Money | None = None
+    call: Call | None = None
     status: int = 0
     forwarded: int = 0
     refused: Refusal | None = None

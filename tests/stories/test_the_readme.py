@@ -17,6 +17,7 @@ from gateway.core.money import Money
 from gateway.demo.upstreams import ToyUpstream, echo
 from gateway.settings import from_mapping
 from tests import programs
+from tests.agents import Agent, called, mcp_server
 from tests.callers import funded, pay
 from tests.conftest import StageMaker
 from tests.outside import CLIENT, SECRET, outside
@@ -305,7 +306,7 @@ def test_prices_in_a_file_of_their_own_are_as_they_stand(tmp_path: Path) -> None
     (config,) = re.findall(r"<<'YAML'\n(.*?)^YAML", README, re.MULTILINE | re.DOTALL)
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop/gateway.yaml").write_text(config)
-    text = section("### Prices in a file of their own", "### Inside your own aiohttp application")
+    text = section("### Prices in a file of their own", "### An MCP server made paid")
     first = f'export PATH="{path()}:$PATH"\n'
     ran = subprocess.run(
         ["bash", "-c", script(first + "".join(blocks(text, "sh")))],
@@ -389,3 +390,23 @@ async def test_people_sign_in_with_amazon_as_it_stands(make_stage: StageMaker, t
         )  # fmt: skip
         output, _ = await ran.communicate()
         assert ran.returncode == 0, output.decode()
+
+
+async def test_an_mcp_server_is_made_paid_as_it_stands(make_stage: StageMaker) -> None:
+    text = section("### An MCP server made paid", "### Inside your own aiohttp application")
+    settings = yaml.safe_load(blocks(text, "yaml")[0])
+    async with mcp_server() as server:
+        settings["upstreams"]["tools"]["url"] = server.url
+        stage = await make_stage(**settings)
+        [person] = await funded(stage, "5.00 usd")
+        async with Agent(stage, person) as agent:
+            answer, _ = await agent.call(None, {"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
+            assert (answer.status, "Gateway-Cost" in answer.headers) == (200, False)
+            assert (await agent.call(None, called("search")))[0].status == 401
+            await agent.register()
+            assert 'value="5.00"' in await (await agent.page(agent.asks())).text()
+            token = (await agent.tokens())["access_token"]
+            for tool, cost in (("search", "0.01 usd"), ("lookup", "0.001 usd"), ("ping", None)):
+                answer, said = await agent.call(token, called(tool))
+                assert said["result"]["content"][0]["text"] == f"{tool} done"
+                assert answer.headers.get("Gateway-Cost") == cost

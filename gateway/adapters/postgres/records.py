@@ -20,6 +20,7 @@ from gateway.adapters.postgres.idempotency import PostgresKeyClaims
 from gateway.adapters.postgres.keyroll import PostgresKeyRoll
 from gateway.adapters.postgres.licences import PostgresLicensees
 from gateway.adapters.postgres.migrations import MigrationRefused, apply
+from gateway.adapters.postgres.oauth import PostgresOAuth
 from gateway.adapters.postgres.outbox import PostgresOutbox
 from gateway.adapters.postgres.payers import PostgresPayers
 from gateway.adapters.postgres.readings import PostgresMeterBook
@@ -113,6 +114,7 @@ class PostgresRecords:
         self.licensees = PostgresLicensees(self._do)
         self.grants = PostgresGrants(self._do)
         self.readings = PostgresMeterBook(self._do)
+        self.oauth = PostgresOAuth(self._do)
         self.trail = PostgresTrail(self._do)
         self.key_claims = PostgresKeyClaims(self._do)
 

@@ -23,6 +23,7 @@ from gateway.adapters.sqlite.idempotency import SqliteKeyClaims
 from gateway.adapters.sqlite.keyroll import SqliteKeyRoll
 from gateway.adapters.sqlite.licences import SqliteLicensees
 from gateway.adapters.sqlite.migrations import MigrationRefused
+from gateway.adapters.sqlite.oauth import SqliteOAuth
 from gateway.adapters.sqlite.outbox import SqliteOutbox
 from gateway.adapters.sqlite.payers import SqlitePayers
 from gateway.adapters.sqlite.readings import SqliteMeterBook
@@ -87,6 +88,7 @@ class SqliteRecords:
         self.licensees = SqliteLicensees(self._read, self._write)
         self.grants = SqliteGrants(self._read, self._write)
         self.readings = SqliteMeterBook(self._read, self._write, self._change)
+        self.oauth = SqliteOAuth(self._read, self._write)
         self.trail = SqliteTrail(self._read, self._write)
         self.key_claims = SqliteKeyClaims(self._read, self._write, self._change)
 

@@ -13,6 +13,7 @@ from pydantic import Field
 from gateway.settings.shapes.extras import GeoShape, MailShape
 from gateway.settings.shapes.identity import CorsShape, IdentityShape
 from gateway.settings.shapes.licences import LicencesShape
+from gateway.settings.shapes.oauth import OAuthShape
 from gateway.settings.shapes.payments import NoticesShape, PlanShape, StripeShape, WebhooksShape
 from gateway.settings.shapes.process import (
     CapsShape,
@@ -137,6 +138,10 @@ class GatewayShape(Shape):
     identity: Annotated[
         IdentityShape, Field(description="Outside identity providers that vouch for callers: Clerk, Auth0, Supabase.")
     ] = IdentityShape()
+    oauth: Annotated[
+        OAuthShape | None,
+        Field(description="Lets people allow programs to spend from their wallet: OAuth 2.1, as MCP clients speak it."),
+    ] = None
     sign_in: Annotated[
         SignInShape, Field(description="People sign in through an outside provider: Amazon, Google, GitHub, any other.")
     ] = SignInShape()

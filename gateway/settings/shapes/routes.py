@@ -8,6 +8,7 @@ from gateway.settings.shapes.upstreams import FieldRulesShape
 from gateway.settings.texts import (
     AmountPerText,
     AmountText,
+    CallName,
     ClaimName,
     DurationText,
     HostText,
@@ -219,6 +220,23 @@ class PlanPricesShape(Shape):
     ] = Field(default_factory=dict)
 
 
+class McpShape(Shape):
+    tools: Annotated[
+        dict[CallName, PriceOfStep],
+        Otherwise("all cost `price`"),
+        Field(max_length=500, description="What a call of a tool costs, by the tool's name; all others cost `price`."),
+    ] = Field(default_factory=dict)
+    methods: Annotated[
+        dict[CallName, PriceOfStep],
+        Otherwise("all are free"),
+        Field(
+            max_length=50,
+            description="What other methods cost, such as `resources/read`; those that are not here, `initialize` and "
+            "`tools/list` among them, are free.",
+        ),
+    ] = Field(default_factory=dict)
+
+
 def _price_may_stand_elsewhere(schema: dict[str, Any]) -> None:
     """In `prices_file`. That there is one is checked when both are read."""
     schema["required"].remove("price")
@@ -252,6 +270,14 @@ class RouteShape(Shape):
             "several that it has, the one that is written first counts."
         ),
     ] = Field(default_factory=dict)
+    mcp: Annotated[
+        McpShape | None,
+        Otherwise("it is no MCP server, or all of its messages cost the same"),
+        Field(
+            description="The upstream is an MCP server, and calls of tools have prices: the body of each request is "
+            "read, 1 MiB at most, and what cannot be paid is answered as an error of JSON-RPC."
+        ),
+    ] = None
     charge_when: Annotated[ChargeShape, Field(description="Which answers are charged, and for what part.")] = (
         ChargeShape()
     )

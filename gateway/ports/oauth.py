@@ -1,0 +1,44 @@
+"""What is on record of OAuth clients, of what people allowed them, and of what buys tokens."""
+
+from typing import Protocol
+
+from gateway.core.oauth import Client, Consent, Ticket
+
+
+class OAuthBook(Protocol):
+    """Every call may raise RecordsUnavailable."""
+
+    async def add_client(self, client: Client, *, now_ms: int, count_max: int) -> bool:
+        """Put a client on record. False if there are so many already."""
+
+    async def find_client(self, id: str) -> Client | None: ...
+
+    async def drop_clients(self, *, before_ms: int) -> None:
+        """Forget those that registered before that and that nobody has allowed anything."""
+
+    async def add_consent(self, consent: Consent) -> None: ...
+
+    async def find_consent(self, grant: str) -> Consent | None: ...
+
+    async def add_ticket(self, ticket: Ticket) -> None: ...
+
+    async def find_ticket(self, digest: bytes) -> Ticket | None: ...
+
+    async def use_ticket(self, digest: bytes, *, now_ms: int) -> bool:
+        """Of many at once, one is told True; all others, and whoever comes later, that it was used."""
+
+    async def abandoned(self, *, now_ms: int, count: int) -> list[Consent]:
+        """Those whose code has expired and bought nothing."""
+
+    async def drop_tickets(self, *, before_ms: int) -> None:
+        """Forget those that expired before that: whoever shows one again is a stranger by then."""
+
+    async def add_access(self, grant: str, digest: bytes, *, pepper_id: str, now_ms: int, expires_ms: int) -> None:
+        """Another secret behind a grant, good until then. Those of it that are over are forgotten."""
+
+
+class KnowsClients(Protocol):
+    """Finds the programs that ask."""
+
+    async def find(self, id: str, peer: str) -> Client:
+        """Raises OAuthRefused, RateLimited, RecordsUnavailable."""

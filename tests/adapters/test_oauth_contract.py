@@ -1,0 +1,95 @@
+"""What the port promises of OAuth clients, consents and tickets, held against both databases."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gateway.adapters.postgres.records import PostgresRecords
+from gateway.adapters.postgres.sessions import Address
+from gateway.adapters.sqlite.records import SqliteRecords
+from gateway.core.grants import Grant, Terms, grant_id
+from gateway.core.keyring import Keyring
+from gateway.core.oauth import Client, Consent, Ticket
+from gateway.core.secrets import Secret
+from tests.fakes import SeededRandomness
+from tests.postgres_server import Server
+
+Records = SqliteRecords | PostgresRecords
+KEYRING = Keyring([Secret("k" * 40)])
+NOW = 1_800_000_000_000
+CLIENT = Client("client_1", "Agent", ("https://a.example/cb", "cursor://cb"), "client_secret_basic")
+FIRST = b"first".ljust(32, b"-")
+GRANT = Grant(grant_id(FIRST), "acct_1", NOW, name="Agent", terms=Terms(audience="https://gw.example/mcp"))
+CONSENT = Consent(GRANT.id, "acct_1", "client_1", "https://gw.example/mcp", ("tools", "other"), NOW)
+CODE = Ticket(b"c" * 32, "code", GRANT.id, NOW + 60, "https://a.example/cb", "x" * 43)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def records(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Records]:
+    stored: Records
+    if request.param == "sqlite":
+        stored = SqliteRecords(tmp_path / "records.db", keyring=KEYRING, randomness=SeededRandomness())
+    else:
+        server: Server = request.getfixturevalue("postgres")
+        stored = PostgresRecords(Address(Secret(await server.schema())), keyring=KEYRING, randomness=SeededRandomness())
+    await stored.open()
+    yield stored
+    await stored.close()
+
+
+async def test_clients_are_bounded_and_those_that_nobody_allowed_are_forgotten(records: Records) -> None:
+    book, other = records.oauth, replace(CLIENT, id="client_2")
+    assert await book.add_client(CLIENT, now_ms=NOW, count_max=2)
+    assert await book.add_client(other, now_ms=NOW, count_max=2)
+    assert not await book.add_client(replace(CLIENT, id="client_3"), now_ms=NOW, count_max=2)
+    assert await book.find_client("client_1") == CLIENT
+    await book.add_consent(CONSENT)
+    await book.drop_clients(before_ms=NOW)
+    assert await book.find_client("client_2") == other
+    await book.drop_clients(before_ms=NOW + 1)
+    assert await book.find_client("client_2") is None
+    assert await book.find_client("client_1") == CLIENT
+
+
+async def test_a_ticket_is_used_by_one_of_many_at_once(records: Records) -> None:
+    book = records.oauth
+    await book.add_ticket(CODE)
+    assert await book.find_ticket(CODE.digest) == CODE
+    found = await asyncio.gather(*(book.use_ticket(CODE.digest, now_ms=NOW + 5) for _ in range(5)))
+    assert sorted(found) == [False] * 4 + [True]
+    assert await book.find_ticket(CODE.digest) == replace(CODE, used_ms=NOW + 5)
+    assert not await book.use_ticket(b"?" * 32, now_ms=NOW)
+    await book.drop_tickets(before_ms=NOW + 60)
+    assert await book.find_ticket(CODE.digest) is not None
+    await book.drop_tickets(before_ms=NOW + 61)
+    assert await book.find_ticket(CODE.digest) is None
+
+
+async def test_what_nobody_came_for_is_found_until_it_is_revoked(records: Records) -> None:
+    book = records.oauth
+    assert await records.grants.add_grant(GRANT, FIRST, pepper_id="0000", alive_max=9)
+    await book.add_consent(CONSENT)
+    assert await book.find_consent(GRANT.id) == CONSENT
+    await book.add_ticket(CODE)
+    assert await book.abandoned(now_ms=NOW + 60, count=9) == []
+    assert await book.abandoned(now_ms=NOW + 61, count=9) == [CONSENT]
+    await records.grants.revoke_grant(GRANT.id, now_ms=NOW)
+    assert await book.abandoned(now_ms=NOW + 61, count=9) == []
+
+
+async def test_an_access_token_is_another_secret_of_its_grant_and_older_ones_go(records: Records) -> None:
+    book = records.oauth
+    assert await records.grants.add_grant(GRANT, FIRST, pepper_id="0000", alive_max=9)
+    for number, at in ((1, NOW), (2, NOW + 50), (3, NOW + 102)):
+        digest = bytes([number]) * 32
+        await book.add_access(GRANT.id, digest, pepper_id="0000", now_ms=at, expires_ms=at + 100)
+    row = await records.find(b"\x02" * 32)
+    assert row is not None
+    assert (row.account, row.expires_ms, row.line) == ("acct_1", NOW + 150, (GRANT,))
+    assert await records.find(b"\x01" * 32) is None
+    assert await records.find(FIRST) is not None
+    await book.add_access("tok_none", b"\x09" * 32, pepper_id="0000", now_ms=NOW, expires_ms=NOW + 1)
+    assert await records.find(b"\x09" * 32) is None
