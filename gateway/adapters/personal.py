@@ -105,7 +105,7 @@ PARTS: Mapping[str, Part] = {
     "low_balance": Part("low_balance", ("account", "remains", "credited")),
     "freezes": Part("freezing", ("account", "frozen", "reason", "at AS at_ms")),
     "caps": Part("account_cap", ("account", "period", "unit", "micros", "since AS since_ms", "tell_at", "zone")),
-    "aliases": Part("alias", ("account", "target", "why", "at AS at_ms"), "(account IN {} OR target IN {})"),
+    "aliases": Part("alias", ("account", "target", "why", "at AS at_ms")),
     "trail": Part("trail", ("number", "content"), "object IN {}"),
 }
 NOBODYS = {
