@@ -480,6 +480,45 @@ def replay(ids: tuple[str, ...], all_parked: bool, config: Path, as_json: bool) 
 
 
 @main.group()
+def owners() -> None:
+    """Whose upstreams are sold here, and what is due to them (the setting `owners`)."""
+
+
+@owners.command("list")
+@config_option
+@json_option
+def list_owners(config: Path, as_json: bool) -> None:
+    """List owners, what their routes took, and what of it is theirs and ours. Reads only."""
+    from gateway.cli.owners import list_owners
+
+    list_owners(config, as_json=as_json)
+
+
+@owners.command("show")
+@click.argument("name")
+@config_option
+@json_option
+def show_owner(name: str, config: Path, as_json: bool) -> None:
+    """Show one owner, also by commission and by route."""
+    from gateway.cli.owners import show_owner
+
+    show_owner(config, name, as_json=as_json)
+
+
+@owners.command()
+@click.argument("name")
+@click.option("--from", "begin", metavar="DATE", default=None, help="From that day on (UTC): 2026-01-31.")
+@click.option("--to", "end", metavar="DATE", default=None, help="Up to that day, without it.")
+@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
+@config_option
+def statement(name: str, begin: str | None, end: str | None, form: str, config: Path) -> None:
+    """Write what an owner's routes took each day, and how it is shared. Its lines add up to what is due."""
+    from gateway.cli.owners import write_statement
+
+    write_statement(config, name, begin=begin, end=end, form=form)
+
+
+@main.group()
 def jobs() -> None:
     """What is done for people who signed in (the setting `sign_in`)."""
 

@@ -171,6 +171,8 @@ class Route:
     once: bool = True
     """Whether what is asked for with one `Idempotency-Key` is sold once. If not, the key is the upstream's affair."""
     owner: str = "operator"
+    commission_points: int = 0
+    """What the platform keeps of what it takes, in basis points; the rest is its owner's."""
     listed: bool = True
     """Whether it is in the public price list."""
     token_in_query: str | None = None
@@ -209,7 +211,7 @@ class Route:
     """Whether any of its limits asks who has paid."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tariff", Tariff(self.name, self.owner, 0, self.rule))
+        object.__setattr__(self, "tariff", Tariff(self.name, self.owner, self.commission_points, self.rule))
         object.__setattr__(self, "tells_callers_apart", any(limit.tells_callers_apart for limit in self.limits))
 
     @property

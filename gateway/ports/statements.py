@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from gateway.core.dues import Sold
 from gateway.core.ids import RequestId
 from gateway.core.statements import Batches, Chain, Moved, Piece, PurseRow, Sum
 
@@ -13,6 +14,12 @@ class StatementSource(Protocol):
 
     def tariffs(self) -> Iterable[tuple[tuple[int, int], str, str]]:
         """Host and number of each tariff, its owner and its route."""
+
+    def commissions(self) -> Iterable[tuple[tuple[int, int], int]]:
+        """Host and number of each tariff, and its commission in basis points."""
+
+    def sold(self, last: Mapping[int, int]) -> Iterable[Sold]:
+        """What was folded of each host up to a batch, by hour, tariff and unit."""
 
     def accounts(self, holder: str) -> Sequence[tuple[int, str]]:
         """The rows of a holder, and the unit of each."""

@@ -36,6 +36,7 @@ from gateway.settings import (
     licence_rules,
     limiting,
     oauth_rules,
+    owner_rules,
     price_lists,
     price_rules,
     reading,
@@ -170,6 +171,7 @@ def _settings(root: Node, environ: Mapping[str, str], report: Report, *, base: P
         identity_rules,
         sign_in_rules,
         oauth_rules,
+        owner_rules,
         keys,
     )
     for rule in (rule for some in every for rule in some.ALL):

@@ -32,6 +32,7 @@ from gateway.settings import (
     forms,
     identifying,
     limiting,
+    owning,
     payable,
     pricing,
     relay_forms,
@@ -109,13 +110,14 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
         sign_in=signing_in.sign_in(shape.sign_in),
         cors=identifying.cors(shape),
         secrets=_secrets(shape, files),
+        owners=MappingProxyType(owning.owners(shape)),
         upstreams=MappingProxyType(upstreams),
         routes=RouteTable(
             _closed(
                 _route(
                     route,
+                    shape,
                     upstreams,
-                    _prices(route, shape),
                     everywhere,
                     authorizing.resource(shape, route.name, route.match, public_url),
                 ),
@@ -375,11 +377,12 @@ def _credential(shape: CredentialShape) -> UpstreamCredential | None:
 
 def _route(
     shape: RouteShape,
+    whole: GatewayShape,
     upstreams: Mapping[str, Upstream],
-    prices: pricing.RoutePrices,
     everywhere: tuple[Limit, ...],
     resource: str,
 ) -> Route:
+    prices = _prices(shape, whole)
     plain = (limiting.plain(shape.limit, shape.name),) if shape.limit else ()
     made = Route(
         name=shape.name,
@@ -405,6 +408,7 @@ def _route(
         inject=shape.inject.removeprefix(signing_in.INJECTED) if shape.inject else None,
         cors=shape.cors,
         owner=shape.owner,
+        commission_points=owning.commission(shape, whole),
         listed=shape.listed,
     )
     methods = {name: _priced(made, one, prices.counter, name) for name, one in prices.methods.items()}

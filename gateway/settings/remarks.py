@@ -8,7 +8,13 @@ from gateway.settings.values import Settings, UnixSocket
 
 def notes(settings: Settings) -> list[str]:
     """Remarks on settings that are right, each one sentence that names the setting."""
-    return [*_on_payments(settings), *_on_addresses(settings), *_on_routes(settings), *_on_secrets(settings)]
+    return [
+        *_on_payments(settings),
+        *_on_addresses(settings),
+        *_on_routes(settings),
+        *_on_owners(settings),
+        *_on_secrets(settings),
+    ]
 
 
 def _on_payments(settings: Settings) -> Iterator[str]:
@@ -54,6 +60,13 @@ def _on_routes(settings: Settings) -> Iterator[str]:
     for route in routes:
         if not route.match.endswith("/"):
             yield f"routes.{route.name}.match: {route.match} is this one path; for all below it, end it in a slash."
+
+
+def _on_owners(settings: Settings) -> Iterator[str]:
+    for owner in settings.owners.values():
+        if owner.commission_points and not owner.named:
+            rate = f"{owner.commission_points} bps of what their routes take are the platform's"
+            yield f"owners: {owner.name} is named by a route alone; {rate}."
 
 
 def _on_secrets(settings: Settings) -> Iterator[str]:

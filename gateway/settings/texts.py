@@ -212,5 +212,6 @@ WebhookText = Annotated[Secret, _hidden(forms.webhook_secret), Form("secret", "w
 CredentialText = Annotated[Secret, _hidden(relay_forms.credential), Form("secret", "…", secret=True), _SECRET_SCHEMA]
 PasswordText = Annotated[Secret, _hidden(relay_forms.password), Form("secret", "…", secret=True), _SECRET_SCHEMA]
 Whole = Annotated[int, BeforeValidator(_whole_number), Form("whole number", "256")]
+BasisPoints = Annotated[Whole, Field(ge=0, le=10_000)]
 Truth = Annotated[bool, BeforeValidator(_yes_or_no), Form("true or false", "true")]
 Version = Annotated[Literal[1], BeforeValidator(_number_of_version)]

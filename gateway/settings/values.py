@@ -260,6 +260,16 @@ class SignInSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnerSettings:
+    """Somebody whose upstreams are sold here. A route of theirs may say another commission."""
+
+    name: str
+    commission_points: int
+    named: bool
+    """Whether `owners` holds them, and not just a route."""
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """How events that are not requests are written."""
 
@@ -307,6 +317,8 @@ class Settings:
     sign_in: SignInSettings
     cors: Cors | None
     secrets: SecretSettings
+    owners: Mapping[str, OwnerSettings]
+    """Those that are named, here or by a route; in that order."""
     upstreams: Mapping[str, Upstream]
     routes: RouteTable
     price_list_aliases: tuple[str, ...]

@@ -21,8 +21,10 @@ from gateway.adapters.sqlite.ledger import SqliteLedgerStore
 from gateway.adapters.sqlite.prune import Prune
 from gateway.adapters.sqlite.scratch import SqliteScratch
 from gateway.core import folding as fold_module
+from gateway.core.dues import by_route
 from gateway.core.ledger import Kind, Tariff
 from gateway.core.statements import Line, Period
+from gateway.flows.add_up import takings
 from gateway.flows.statement import Statement
 from gateway.ports import BooksRefused, StoreFailed
 from tests.batches import HOUR, KEY, NOON, Batches
@@ -639,3 +641,28 @@ def test_files_that_are_no_books_are_refused(tmp_path: Path) -> None:
         sql.executescript("CREATE TABLE account (x); CREATE TABLE batch (x)")
     with pytest.raises(BooksRefused, match="older gateway"):
         open_books(tmp_path / "x.db", write=False)
+
+
+# --- dues -------------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_sold_is_the_same_before_amid_and_after_a_fold(books: Batches) -> None:
+    books.credit("stripe:cs_1", 10_000)
+    first = books.record(Kind.CAPTURE, 1000, ANNA)
+    books.record(Kind.GATED_CAPTURE, 500, BERT)
+    books.commit(NOON)
+    books.record(Kind.CORRECTION, -400, ANNA, request=first)
+    books.record(Kind.CAPTURE, 77, BERT)
+    books.commit(NOON + HOUR)
+    found = []
+    for before_ms in (0, NOON + HOUR, EVERYTHING_MS):
+        if before_ms:
+            fold_all(books, before_ms)
+        with books.source() as source:
+            found.append(
+                [(one.owner, one.route, one.requests, one.micros, one.open) for one in by_route(takings(source))]
+            )
+    assert [[each[:4] for each in one] for one in found] == [
+        [("anna", "export", 1, 600), ("bert", "search", 2, 577)]
+    ] * 3
+    assert [[each[4] for each in one] for one in found] == [[600, 577], [-400, 77], [0, 0]]

@@ -20,6 +20,16 @@ def test_share_and_commission_are_the_amount_for_every_small_amount_rate_and_car
                     assert abs(part) <= abs(micros)
 
 
+@pytest.mark.parametrize("points", [2000, 1, 333, 9999])
+def test_share_and_commission_are_every_amount_up_to_a_whole_unit(points: int) -> None:
+    """Whatever the currency: a unit of each is a million micros."""
+    for micros in range(1_000_001):
+        parts = split(micros, points, 0)
+        assert parts.share + parts.commission == micros
+        assert parts.commission == micros * points // POINTS
+        assert parts.commission * POINTS + parts.carry == micros * points
+
+
 @given(
     points=st.integers(0, POINTS),
     amounts=st.lists(st.integers(-(10**15), 10**15), max_size=30),

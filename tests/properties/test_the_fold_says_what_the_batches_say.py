@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from gateway.adapters.sqlite.bookkeeping import EVERYTHING_MS
 from gateway.core import folding as fold
+from gateway.core.dues import by_rate
 from gateway.core.ledger import Kind, Tariff
+from gateway.flows.add_up import takings
 from tests.batches import HOUR, NOON, Batches
 from tests.postgres_batches import PostgresBatches
 from tests.postgres_server import Server
@@ -180,17 +182,49 @@ def live(life: list[tuple[str, int, int, int]], histories: list[History]) -> Non
     for each in histories:
         each.batches.sign()
     assert batches.audit().findings == ()
+    dues_are_of_all_that_was_sold(histories)
     for each in histories:
         each.commit(0, 0, 0)
     folding = batches.folding()
     while folding(EVERYTHING_MS):
         pass
     compare(histories)
+    dues_are_in_the_transfers(histories[0].batches)
     for each in histories:
         each.batches.sign()
     report = batches.audit()
     assert report.findings == ()
     assert report.folded == report.batches
+
+
+def dues_are_of_all_that_was_sold(histories: list[History]) -> None:
+    """Whatever part of it is folded by then; what is drafted yet is nobody's."""
+    for each in histories:
+        each.batches.commit(each.now)
+    sold = Counter[tuple[str, str, int]]()
+    for history in histories:
+        sold.update(history.sold)
+    with histories[0].batches.source() as source:
+        found = {(due.owner, due.unit, due.commission_points): due for due in by_rate(takings(source))}
+    for key, micros in sold.items():
+        due = found.pop(key, None)
+        assert (due.sold, due.commission) == (micros, micros * key[2] // 10_000) if due is not None else not micros
+        assert due is None or due.share + due.commission == due.sold
+    assert not found
+
+
+def dues_are_in_the_transfers(batches: Batches) -> None:
+    """Once all is folded, what is due is what owners and platform have got."""
+    got: Counter[tuple[str, str, str]] = Counter()
+    for kind, payer, _, unit, micros, cause in batches.sql.execute(
+        "SELECT kind, payer, payee, unit, micros, cause FROM transfer WHERE kind IN ('share', 'commission')"
+    ):
+        got[kind, cause, unit] += micros if payer.startswith("account:") else -micros
+    with batches.source() as source:
+        for due in by_rate(takings(source)):
+            cause = f"{due.owner} {due.commission_points}"
+            assert (due.share, due.commission) == (got["share", cause, due.unit], got["commission", cause, due.unit])
+            assert due.open == 0
 
 
 def compare(histories: list[History]) -> None:

@@ -42,6 +42,14 @@ def test_routes_that_may_not_be_meant_are_remarked_upon(tmp_path: Path) -> None:
     assert said(tmp_path, routes=[route(price="5 usd")]) == ""
 
 
+def test_owners_that_only_a_route_names_are_remarked_upon(tmp_path: Path) -> None:
+    routes = [route(owner="anna")]
+    words = "owners: anna is named by a route alone; 2000 bps of what their routes take are the platform's."
+    assert said(tmp_path, routes=routes) == words
+    assert said(tmp_path, routes=routes, owners={"anna": {}}) == ""
+    assert said(tmp_path, routes=routes, commission_bps=0) == ""
+
+
 def test_secrets_that_are_yet_to_be_made_are_announced(tmp_path: Path) -> None:
     values = full(secrets=None)
     announced = [note for note in notes(settings(tmp_path, values)) if note.startswith("secrets: ")]

@@ -46,6 +46,17 @@ async def test_what_is_published_leads_from_the_refusal_to_the_server(tmp_path: 
             assert found.status == 404
 
 
+async def test_the_page_and_the_price_list_say_what_each_tool_costs(tmp_path: Path) -> None:
+    async with allowed(tmp_path) as (stage, agent, _):
+        page = await (await agent.page(agent.asks())).text()
+        assert "<strong>tools</strong>, 0.001 USD; tool search 0.01 USD; tool ping free" in page
+        async with agent.session.get(f"{stage.url}/-/pricing") as found:
+            prices = await found.text()
+        assert ("tool search: 0.01 USD" in prices, "tool ping: free" in prices) == (True, True)
+        [step] = await stage.gateway.records.trail.steps_before(9, count=1, action="prices.serve")
+        assert "→ 0.01 usd (tool search)" in step.act.facts["tools tool search"]
+
+
 async def test_a_person_allows_so_much_a_month_and_the_token_is_of_their_wallet(tmp_path: Path) -> None:
     async with allowed(tmp_path) as (stage, agent, server):
         tokens = await agent.tokens(month="0.02")

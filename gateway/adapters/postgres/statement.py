@@ -12,6 +12,7 @@ from typing import Any
 import asyncpg
 
 from gateway.adapters.postgres.sessions import PROBLEMS, Address, Connection
+from gateway.core.dues import Sold
 from gateway.core.ids import RequestId
 from gateway.core.statements import Batches, Chain, Moved, PurseRow, Sum
 from gateway.ports import BooksRefused, BooksSlow
@@ -32,6 +33,11 @@ JOIN unnest($1::integer[], $2::bigint[]) AS up_to (keeper, last)
     ON fold.keeper = up_to.keeper AND fold.last <= up_to.last
 WHERE cardinality($3::bigint[]) = 0 OR usage_hour.account = ANY ($3::bigint[])
 ORDER BY {order}, usage_hour.account, tariff"""
+_SOLD = """SELECT usage_hour.hour, fold.keeper, tariff, unit, sum(requests)::bigint, sum(usage_hour.micros)::bigint
+FROM usage_hour JOIN fold ON fold.number = usage_hour.fold
+JOIN unnest($1::integer[], $2::bigint[]) AS up_to (keeper, last)
+    ON fold.keeper = up_to.keeper AND fold.last <= up_to.last
+JOIN account ON account.id = usage_hour.account GROUP BY usage_hour.hour, fold.keeper, tariff, unit"""
 _MONEY = """
 SELECT 'credit', ref, account, micros, kind, at, keeper, batch FROM credit WHERE account = $1 UNION ALL
 SELECT 'reversal', ref, account, -micros, kind, at, keeper, batch FROM reversal WHERE account = $1"""
@@ -87,6 +93,13 @@ class PostgresStatementSource:
     def tariffs(self) -> Iterator[tuple[tuple[int, int], str, str]]:
         for keeper, id, owner, route in self._rows("SELECT keeper, id, owner, route FROM tariff"):
             yield (keeper, id), owner, route
+
+    def commissions(self) -> Iterator[tuple[tuple[int, int], int]]:
+        for keeper, id, points in self._rows("SELECT keeper, id, commission_points FROM tariff"):
+            yield (keeper, id), points
+
+    def sold(self, last: Mapping[int, int]) -> Iterator[Sold]:
+        yield from (Sold(*row) for row in self._rows(_SOLD, list(last), list(last.values())))
 
     def accounts(self, holder: str) -> list[tuple[int, str]]:
         return [(id, unit) for id, unit in self._rows("SELECT id, unit FROM account WHERE holder = $1", holder)]

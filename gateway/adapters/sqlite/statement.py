@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gateway.adapters.sqlite.bookkeeping import open_books
 from gateway.adapters.sqlite.prune import anchored
+from gateway.core.dues import Sold
 from gateway.core.ids import RequestId
 from gateway.core.statements import Batches, Chain, Moved, PurseRow, Sum
 from gateway.ports import BooksRefused, BooksSlow
@@ -19,6 +20,10 @@ SELECT 'credit', ref, account, micros, kind, at, 0, batch FROM credit WHERE acco
 SELECT 'reversal', ref, account, -micros, kind, at, 0, batch FROM reversal WHERE account = ?1 ORDER BY batch
 """
 _PURSES = "SELECT unit, priority, expires, credited - spent - debt FROM account WHERE holder = ?"
+_SOLD = """
+SELECT hour, tariff, unit, sum(requests), sum(usage_hour.micros) FROM usage_hour JOIN account ON account.id = account
+WHERE fold <= ? GROUP BY hour, tariff, unit
+"""
 _LOOKS_EVERY = 5000
 """Steps of SQLite's own between two looks at the clock: a fraction of a millisecond."""
 
@@ -33,6 +38,14 @@ class SqliteStatementSource:
     def tariffs(self) -> Iterator[tuple[tuple[int, int], str, str]]:
         for id, owner, route in self._sql.execute("SELECT id, owner, route FROM tariff"):
             yield (_HERE, id), owner, route
+
+    def commissions(self) -> Iterator[tuple[tuple[int, int], int]]:
+        for id, points in self._sql.execute("SELECT id, commission_points FROM tariff"):
+            yield (_HERE, id), points
+
+    def sold(self, last: Mapping[int, int]) -> Iterator[Sold]:
+        for hour, *row in self._sql.execute(_SOLD, (last[_HERE],)):
+            yield Sold(hour, _HERE, *row)
 
     def accounts(self, holder: str) -> list[tuple[int, str]]:
         return self._sql.execute("SELECT id, unit FROM account WHERE holder = ?", (holder,)).fetchall()

@@ -14,6 +14,7 @@ from gateway.settings.shapes.extras import GeoShape, MailShape
 from gateway.settings.shapes.identity import CorsShape, IdentityShape
 from gateway.settings.shapes.licences import LicencesShape
 from gateway.settings.shapes.oauth import OAuthShape
+from gateway.settings.shapes.owners import OwnerShape
 from gateway.settings.shapes.payments import NoticesShape, PlanShape, StripeShape, WebhooksShape
 from gateway.settings.shapes.process import (
     CapsShape,
@@ -31,6 +32,7 @@ from gateway.settings.shapes.sign_in import SignInShape
 from gateway.settings.shapes.upstreams import UpstreamShape
 from gateway.settings.texts import (
     AddressText,
+    BasisPoints,
     CurrencyText,
     FileText,
     HostLabel,
@@ -158,6 +160,18 @@ class GatewayShape(Shape):
     routes: Annotated[list[RouteShape], Field(description="Which path goes to which upstream, at what price.")] = Field(
         default_factory=list
     )
+    commission_bps: Annotated[
+        BasisPoints,
+        Field(
+            description="What the platform keeps of what routes of others than `operator` take, in hundredths of a "
+            "percent: 2000 is 20 %."
+        ),
+    ] = 2000
+    owners: Annotated[
+        dict[Name, OwnerShape],
+        Otherwise("each route may name its own"),
+        Field(max_length=1000, description="Those whose upstreams are sold here, by name; `operator` is ourselves."),
+    ] = Field(default_factory=dict)
     prices_file: Annotated[
         FileText | None,
         Otherwise("each route says what it costs"),

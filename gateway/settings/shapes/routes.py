@@ -8,6 +8,7 @@ from gateway.settings.shapes.upstreams import FieldRulesShape
 from gateway.settings.texts import (
     AmountPerText,
     AmountText,
+    BasisPoints,
     CallName,
     ClaimName,
     DurationText,
@@ -377,6 +378,11 @@ class RouteShape(Shape):
         ),
     ] = "gateway"
     owner: Annotated[Name, Field(description="Who earns what this route takes.")] = "operator"
+    commission_bps: Annotated[
+        BasisPoints | None,
+        Otherwise("its owner's"),
+        Field(description="What the platform keeps of what this route takes, in hundredths of a percent."),
+    ] = None
     listed: Annotated[Truth, Field(description="Whether it is in the public price list, and in the wallet's.")] = True
 
 

@@ -1,0 +1,136 @@
+"""Dues: what an owner's routes took, what of it is the platform's, and what is due to the owner; also day by day.
+
+The transfers say it account by account and hour by hour (`core/transfers.py`), and what was rounded off is carried from
+one to the next. So all commissions of an owner at one rate are that rate of all that was sold at it, rounded down once;
+and what is due can be told from those sums alone, also of hours that are not folded yet. A day's commission is what
+they come to at its end less what they came to at its beginning: so days that are over do not change, and add up.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from gateway.core.statements import DAY_MS, Period
+from gateway.core.transfers import split
+
+
+@dataclass(frozen=True, slots=True)
+class Sold:
+    """What was sold in an hour under one tariff of a host: how many requests, for how much altogether."""
+
+    hour: int
+    keeper: int
+    tariff: int
+    unit: str
+    requests: int
+    micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """The same, with whose tariff that is. `micros` are less what was given back; `open` of them are not folded yet."""
+
+    hour: int
+    owner: str
+    route: str
+    commission_points: int
+    unit: str
+    requests: int
+    micros: int
+    open: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What an owner sold in a unit at a rate, or at several (None), and how it is shared: fee and share are all of it.
+
+    `open` is the part of the share that is not in the transfers yet.
+    """
+
+    owner: str
+    unit: str
+    commission_points: int | None
+    requests: int
+    sold: int
+    commission: int
+    share: int
+    open: int
+
+
+def by_rate(takings: Iterable[Taking]) -> list[Due]:
+    """Owner by owner, and for each unit and commission."""
+    sums: dict[tuple[str, str, int], list[int]] = {}
+    for taking in takings:
+        sum = sums.setdefault((taking.owner, taking.unit, taking.commission_points), [0, 0, 0])
+        for place, value in enumerate((taking.requests, taking.micros, taking.open)):
+            sum[place] += value
+    return [_due(*key, *sum) for key, sum in sorted(sums.items())]
+
+
+def _due(owner: str, unit: str, points: int, requests: int, sold: int, open: int) -> Due:
+    whole, folded = split(sold, points, 0), split(sold - open, points, 0)
+    return Due(owner, unit, points, requests, sold, whole.commission, whole.share, whole.share - folded.share)
+
+
+def by_unit(dues: Sequence[Due]) -> list[Due]:
+    """What they come to, owner by owner, whatever the commission was."""
+    found: dict[tuple[str, str], Due] = {}
+    for due in dues:
+        before = found.get((due.owner, due.unit))
+        found[due.owner, due.unit] = replace(due, commission_points=None) if before is None else _added(before, due)
+    return list(found.values())
+
+
+def _added(one: Due, other: Due) -> Due:
+    return Due(
+        one.owner,
+        one.unit,
+        None,
+        one.requests + other.requests,
+        one.sold + other.sold,
+        one.commission + other.commission,
+        one.share + other.share,
+        one.open + other.open,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DayLine:
+    """What one route took on a day, in UTC, in a unit and at a rate, and how it is shared."""
+
+    begin_ms: int
+    route: str
+    unit: str
+    commission_points: int
+    requests: int
+    sold: int
+    commission: int
+    share: int
+
+
+def by_day(takings: Iterable[Taking], period: Period) -> list[DayLine]:
+    """The days of one owner that begin within a period, in order."""
+    sums: dict[tuple[int, str, str, int], list[int]] = {}
+    for taking in takings:
+        day = taking.hour - taking.hour % DAY_MS
+        sum = sums.setdefault((day, taking.route, taking.unit, taking.commission_points), [0, 0])
+        sum[0] += taking.requests
+        sum[1] += taking.micros
+    carries: dict[tuple[str, int], int] = {}
+    found = []
+    for (day, route, unit, points), (requests, sold) in sorted(sums.items()):
+        parts = split(sold, points, carries.get((unit, points), 0))
+        carries[unit, points] = parts.carry
+        if period.holds(day):
+            found.append(DayLine(day, route, unit, points, requests, sold, parts.commission, parts.share))
+    return found
+
+
+def by_route(takings: Iterable[Taking]) -> list[Taking]:
+    """What they come to, whatever the hour was; which is 0 then."""
+    sums: dict[tuple[str, str, int, str], Taking] = {}
+    for taking in takings:
+        key = (taking.owner, taking.route, taking.commission_points, taking.unit)
+        before = sums.get(key, Taking(0, *key, 0, 0))
+        requests, micros = before.requests + taking.requests, before.micros + taking.micros
+        sums[key] = Taking(0, *key, requests, micros, before.open + taking.open)
+    return [sums[key] for key in sorted(sums)]

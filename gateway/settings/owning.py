@@ -1,0 +1,26 @@
+"""From the settings of owners to what their routes carry."""
+
+from gateway.settings.shapes import GatewayShape
+from gateway.settings.shapes.routes import RouteShape
+from gateway.settings.values import OwnerSettings
+
+OPERATOR = "operator"
+"""Whose routes are the platform's own: what they take is not shared with anybody."""
+
+
+def owners(shape: GatewayShape) -> dict[str, OwnerSettings]:
+    """All that the file names, and those that its routes do."""
+    names = dict.fromkeys((*shape.owners, *(route.owner for route in shape.routes)))
+    return {name: OwnerSettings(name, _of_owner(name, shape), name in shape.owners) for name in names}
+
+
+def commission(route: RouteShape, shape: GatewayShape) -> int:
+    """In basis points: what the route says, or its owner, or what is said of all."""
+    return _of_owner(route.owner, shape) if route.commission_bps is None else route.commission_bps
+
+
+def _of_owner(name: str, shape: GatewayShape) -> int:
+    if name == OPERATOR:
+        return 0
+    own = shape.owners[name].commission_bps if name in shape.owners else None
+    return shape.commission_bps if own is None else own
