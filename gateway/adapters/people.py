@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from gateway.core.keyring import Keyring
-from gateway.core.sign_ins import State
+from gateway.core.sign_ins import PROFILE_PURPOSE, State
 from gateway.ports import Integration, KeptTokens, Randomness, Stay, User
 
 Ask = Callable[..., Awaitable[Sequence[Any]]]
-PROFILE, TOKENS = "users.profile", "oauth_tokens.sealed"
-"""What is sealed there; each opens in its own row alone."""
+TOKENS = "oauth_tokens.sealed"
+"""What is sealed there, each for its own row alone."""
 _DAY_MS = 86_400_000
 _USER = "SELECT users.id, account, key_id, profile FROM users"
 _ADD_LOGIN = """INSERT INTO user_login (digest, user_id, provider, pepper_id, created) VALUES ($1, $2, $3, $4, $5)
@@ -147,8 +147,8 @@ class PeopleBook:
         """Seal so much of this key with the newest; how much there was."""
         people = await self._ask("SELECT id, profile FROM users WHERE key_id = $1 LIMIT $2", key_id, count)
         for id, was in people:
-            plain = keyring.open(PROFILE, key_id, was, about=id)
-            now = keyring.seal(PROFILE, plain, nonce=randomness.bytes(12), about=id)
+            plain = keyring.open(PROFILE_PURPOSE, key_id, was, about=id)
+            now = keyring.seal(PROFILE_PURPOSE, plain, nonce=randomness.bytes(12), about=id)
             change = "UPDATE users SET key_id = $1, profile = $2 WHERE id = $3 AND profile = $4"
             await self._ask(change, *now, id, was)
         query = "SELECT user_id, provider, version, sealed, expires FROM oauth_tokens WHERE key_id = $1 LIMIT $2"

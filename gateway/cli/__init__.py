@@ -754,6 +754,17 @@ def show(account: str, config: Path, as_json: bool) -> None:
     show_account(config, account, as_json=as_json)
 
 
+@account.command("export")
+@click.argument("account")
+@config_option
+@json_option
+def export_person(account: str, config: Path, as_json: bool) -> None:
+    """All that is kept of the person behind ACCOUNT, opened, for that person. It is on the trail that you asked."""
+    from gateway.cli.personal import export_account
+
+    export_account(config, account, as_json=as_json)
+
+
 @main.group()
 def token() -> None:
     """Tokens of an account: made, narrowed, rotated, revoked. Every gateway knows within two seconds."""

@@ -21,6 +21,8 @@ from gateway.core.secrets import Secret
 AWAY_SECONDS = 600
 """How long somebody may be away to sign in."""
 _PURPOSE = "signing in"
+PROFILE_PURPOSE = "users.profile"
+"""What a profile is sealed for, each in its own row alone."""
 _NEXT_CHARACTERS_MAX = 1000
 _NEXT = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")
 _TEXT_CHARACTERS_MAX = 320

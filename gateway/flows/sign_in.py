@@ -28,7 +28,7 @@ from gateway.core.jwts import Issuer, NotAccepted
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
 from gateway.core.refusals import IdentityUnavailable, SignInRefused, SignInUnavailable
 from gateway.core.secrets import Secret
-from gateway.core.sign_ins import AWAY_SECONDS, Away, Profile, Provider, Tokens, read_object
+from gateway.core.sign_ins import AWAY_SECONDS, PROFILE_PURPOSE, Away, Profile, Provider, Tokens, read_object
 from gateway.core.tokens import Peppers
 from gateway.ports import (
     Calls,
@@ -46,7 +46,6 @@ from gateway.ports import (
     User,
 )
 
-PROFILE_PURPOSE = "users.profile"
 FIRST_SYNC = "first_sync"
 _ALGORITHMS = frozenset(("RS256", "ES256", "PS256", "EdDSA"))
 _CODE_CHARACTERS_MAX = 4096

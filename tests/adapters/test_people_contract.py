@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.adapters.jobs import JobBook
-from gateway.adapters.people import PROFILE, TOKENS, PeopleBook
+from gateway.adapters.people import TOKENS, PeopleBook
 from gateway.adapters.postgres.records import PostgresRecords
 from gateway.adapters.postgres.sessions import Address
 from gateway.adapters.sqlite.records import SqliteRecords
@@ -15,6 +15,7 @@ from gateway.core.grants import Grant
 from gateway.core.jobs import Job
 from gateway.core.keyring import Keyring
 from gateway.core.secrets import Secret
+from gateway.core.sign_ins import PROFILE_PURPOSE
 from gateway.ports import User
 from tests.fakes import SeededRandomness
 from tests.postgres_server import Server
@@ -87,7 +88,7 @@ async def test_who_signs_in_at_the_same_time_twice_is_one(people: PeopleBook) ->
 
 async def test_a_login_and_a_profile_keep_the_keys_that_they_need(records: Records, people: PeopleBook) -> None:
     await people.add_login(b"d" * 32, "usr_1", provider="amazon", pepper_id="p1", now_ms=NOW)
-    sealed = KEYRING.seal(PROFILE, b"{}", nonce=b"n" * 12, about="usr_1")
+    sealed = KEYRING.seal(PROFILE_PURPOSE, b"{}", nonce=b"n" * 12, about="usr_1")
     await people.add_user(User("usr_1", "acct_1", *sealed), now_ms=NOW)
     given = KEYRING.seal(TOKENS, b"given", nonce=b"m" * 12, about="usr_1 amazon")
     await people.keep_tokens("usr_1", "amazon", *given, NOW)

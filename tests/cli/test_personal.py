@@ -1,0 +1,52 @@
+"""`gateway account export`: what is kept of a person, printed for them, and that it was asked for."""
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from gateway.cli import main
+from gateway.cli.admin import login
+from tests.cli import test_subscriptions as subscribed
+from tests.cli.test_auto_top_up import ACCOUNT
+
+of_saved_card, config, OLD = subscribed.of_saved_card, subscribed.config, subscribed.OLD
+
+
+def typed(config: Path, *words: str) -> Result:
+    return CliRunner().invoke(main, [*words, "--config", str(config)])
+
+
+@pytest.mark.parametrize("named", [ACCOUNT, OLD])
+def test_it_is_told_with_all_that_it_is_one_with(config: Path, named: str) -> None:
+    told = json.loads(typed(config, "account", "export", named, "--json").stdout)
+    assert (told["account"], told["accounts"]) == (named, [ACCOUNT, OLD])
+    assert [row["id"] for row in told["subscriptions"]] == ["sub_1", "sub_2", "sub_5"]
+    assert told["statements"] == [f"gateway ledger export --account {one}" for one in (ACCOUNT, OLD)]
+    assert "payment provider" in told["elsewhere"][0]
+
+
+def test_people_read_it_too(config: Path) -> None:
+    said = typed(config, "account", "export", ACCOUNT).stdout
+    assert "charges of saved cards:\n  account acct_1a" in said
+    assert "label visa 4242" in said
+    assert "people:" not in said, "of what there is none, nothing is said"
+
+
+def test_it_is_on_the_trail_before_it_is_told(config: Path) -> None:
+    assert typed(config, "account", "export", ACCOUNT).exit_code == 0
+    [entry] = json.loads(typed(config, "audit", "log", "--of", ACCOUNT, "--json").stdout)
+    assert (entry["actor"], entry["action"]) == (f"operator:{login()}", "account.export")
+    with closing(sqlite3.connect(config.parent / "gateway.records.db")) as sql:
+        sql.execute("CREATE TRIGGER no_more BEFORE INSERT ON trail BEGIN SELECT raise(ABORT, 'no'); END")
+        sql.commit()
+    refused = typed(config, "account", "export", ACCOUNT, "--json")
+    assert (refused.exit_code, refused.stdout) == (3, "")
+
+
+def test_what_is_no_account_is_refused(config: Path) -> None:
+    refused = typed(config, "account", "export", "ann@example.org")
+    assert (refused.exit_code, refused.stdout) == (2, "")
