@@ -9,9 +9,14 @@ from typing import Any
 import hypothesis
 import pytest
 
+import gateway.cli.stage
 from gateway.cli.stage import Stage
 from tests.gateway_process import patiently
+from tests.ports import stage_ports
 from tests.postgres_server import Server, running
+
+# Stages of processes that run beside each other never try the same port.
+gateway.cli.stage._QUIET_PORTS = stage_ports()
 
 # How long an example takes says how busy the machine is.
 hypothesis.settings.register_profile("unhurried", deadline=None)

@@ -1,11 +1,19 @@
 """Ports for servers that a test starts, each given once: to nobody else in this run, nor in one beside it."""
 
+import os
 import secrets
 import socket
 
-_QUIET = range(20_000, 32_000)
+_QUIET = range(20_000, 26_000)
 """No outgoing connection is given one of them: Linux takes those from 32768 on."""
 _kept: list[socket.socket] = []
+
+
+def stage_ports() -> range:
+    """From which the stages of this process of the run take theirs: no other process's stages do, nor `own_port`."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    begin = 26_000 + int(worker) % 6 * 1_000
+    return range(begin, begin + 1_000)
 
 
 def own_port() -> int:
