@@ -15,7 +15,8 @@ from gateway.cli.stage import Stage
 from gateway.core.payments import Event
 from gateway.core.refusals import PaymentServiceUnavailable
 from tests.callers import funded
-from tests.gateway_process import running, write_config
+from tests.conftest import StageMaker
+from tests.gateway_process import PROMISED, running, write_config
 from tests.ports import own_port
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
@@ -78,7 +79,8 @@ async def test_a_server_that_is_left_out_is_told_by_its_upstream_and_not_by_its_
     assert url.rpartition(":")[2] not in str(told)
 
 
-async def test_a_ledger_that_cannot_commit_is_the_one_that_counts(stage: Stage) -> None:
+async def test_a_ledger_that_cannot_commit_is_the_one_that_counts(make_stage: StageMaker) -> None:
+    stage = await make_stage(timeouts={"ledger": PROMISED})
     [caller] = await funded(stage, "1.00 usd")
     assert stage.running is not None
     async with ClientSession() as session:
