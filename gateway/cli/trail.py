@@ -18,11 +18,10 @@ from gateway.cli.progress import Progress
 from gateway.cli.records import Records, opened, read_with_records, run
 from gateway.core.chain_head import ChainHead
 from gateway.core.keyring import Keyring
-from gateway.core.trail import PURPOSE, Step, Verdict, against_head, verify
+from gateway.core.trail import NEWEST, PURPOSE, Step, Verdict, against_head, verify
 from gateway.settings import Settings
 
 _AT_ONCE = 1_000
-_NEWEST = 2**62
 
 
 def list_trail(config: Path, *, object: str | None, action: str | None, limit: int, as_json: bool) -> None:
@@ -31,7 +30,7 @@ def list_trail(config: Path, *, object: str | None, action: str | None, limit: i
 
     async def look() -> list[Step]:
         async with opened(settings) as here:
-            found = await here.trail.steps_before(_NEWEST, count=limit, object=object, action=action)
+            found = await here.trail.steps_before(NEWEST, count=limit, object=object, action=action)
             return list(reversed(found))
 
     steps = run(look())

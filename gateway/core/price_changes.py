@@ -18,7 +18,6 @@ def prices_of(routes: Iterable[Route]) -> dict[str, str]:
         told[route.name] = _said(route)
         told |= {f"{route.name} {method}": _said(variant) for method, variant in route.methods.items()}
         told |= {f"{route.name} {call}": _said(variant) for call, variant in route.by_call}
-        told |= {f"{route.name} {call}": _said(variant) for call, variant in route.by_call}
         for method, plan, variant in route.by_plan:
             told[f"{route.name}{f' {method}' if method else ''} for {plan}"] = _said(variant)
     return told

@@ -8,11 +8,10 @@ from collections.abc import Iterable
 
 from gateway.core.price_changes import DIGEST, changes, digest, prices_of
 from gateway.core.routes import Route
-from gateway.core.trail import Act, Origin
+from gateway.core.trail import NEWEST, Act, Origin
 from gateway.ports import TrailBook, Witnesses
 
 ACTION = "prices.serve"
-_NEWEST = 2**62
 
 
 class NotePrices:
@@ -28,7 +27,7 @@ class NotePrices:
         if not self._first:
             return
         prices = prices_of(routes)
-        last = await self._book.steps_before(_NEWEST, count=1, action=ACTION)
+        last = await self._book.steps_before(NEWEST, count=1, action=ACTION)
         if not last or last[0].act.facts.get(DIGEST) != digest(prices):
             await self._write({}, prices, "start")
 
