@@ -21,6 +21,7 @@ _ESCAPED_ASCII = re.compile(rb"\\u00")
 """A key of plain letters may be written with escapes: these begin like this, those of other letters do not."""
 _KEY_BYTES_MAX = 1024
 _NUMBER_BYTES_MAX = 64
+_PLAIN_KEY = re.compile(rb"[!#-\[\]-~ ]{0,%d}" % _KEY_BYTES_MAX)
 _IN_STRING = re.compile(rb'["\\]')
 _IN_DEAD = re.compile(rb'["{}\[\]]')
 _AFTER_BLANKS = re.compile(rb"[^ \t\n\r]")
@@ -161,7 +162,10 @@ class JsonPaths:
         """A key has ended: what comes next is its value."""
         self._key, self._keys_next = None, False
         try:
-            name = json.loads(b'"%b"' % key) if len(key) <= _KEY_BYTES_MAX else ""
+            if _PLAIN_KEY.fullmatch(key):
+                name = key.decode()
+            else:
+                name = json.loads(b'"%b"' % key) if len(key) <= _KEY_BYTES_MAX else ""
         except ValueError:
             self.broken = True
             return
