@@ -499,6 +499,9 @@ async def test_operators_find_what_an_address_has_bought_and_nobody_else_does(
     assert [row["id"] for row in await command.asks("subscriptions", "--email", ANN)] == [one["id"]]
     assert "no subscriptions" in await command.types("subscriptions", "--email", "bob@example.org")
     assert "no ACCOUNT beside it" in await command.types("subscriptions", one["account"], "--email", ANN, code=2)
+    guesses = [(await looked(path, ANN, {"Authorization": "Bearer guess"}))[0] for _ in range(50)]
+    assert set(guesses) == {401, 429}
+    assert (await looked(path, ANN, operator))[0] == 429, "from there nobody is believed for a while"
 
 
 async def _looks(stage: Stage) -> AsyncIterator[tuple[str, str]]:
