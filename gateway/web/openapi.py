@@ -83,6 +83,14 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/-/api/v1/tokens/{id}/rotate"): Operation(
         "Another secret for it; the older one is good for a while", needs_token=True
     ),
+    ("GET", "/-/api/v1/stripe/connect-account"): Operation(
+        "How an owner's account at Stripe stands, what Stripe still needs, and a link to where that is given; for the"
+        " session of who acts for one",
+        needs_token=True,
+    ),
+    ("POST", "/-/api/v1/stripe/connect-account"): Operation(
+        "The same, and there is to be an account if there is none: 202 until it is there", needs_token=True
+    ),
     ("POST", "/-/api/v1/codes"): Operation(
         "The wallet that a code was shown for becomes one with this", takes={"code": "as it was shown"},
         needs_token=True, answers="202",
