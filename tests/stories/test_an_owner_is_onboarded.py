@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from gateway.cli.stage import Stage
-from gateway.core.secrets import Secret
 from tests.forms import FORMS
 from tests.stories.test_signing_in import Browser, Shop, shop
 

@@ -70,7 +70,7 @@ class StripeConnect:
             else:
                 found = await self._payments.ask(lambda stripe: stripe.v1.accounts.retrieve_async(id))
         except PaymentServiceUnavailable as unavailable:
-            if getattr(unavailable.__cause__, "code", None) in _OUT_OF_REACH:
+            if _code(unavailable.__cause__) in _OUT_OF_REACH:
                 return Standing(id, "deauthorised")
             raise
         if found is None:
@@ -136,7 +136,7 @@ class StripeConnect:
         except PaymentServiceUnavailable as unavailable:
             error = unavailable.__cause__
             if isinstance(error, stripe.InvalidRequestError | stripe.PermissionError):
-                raise ConnectRefused(str(error.code or getattr(error, "param", None) or error.http_status)) from None
+                raise ConnectRefused(_code(error) or str(error.http_status)) from None
             raise
         if made is None:
             raise ConnectRefused("resource_missing")
@@ -146,6 +146,12 @@ class StripeConnect:
 async def _page_at(stripe: "StripeClient", url: str) -> Any:
     answer = await stripe.raw_request_async("get", url)
     return stripe.deserialize(answer, api_mode="V2")
+
+
+def _code(error: object) -> str | None:
+    """The code of Stripe's answer; the SDK itself does not keep that of every kind."""
+    code = mapping(mapping(getattr(error, "json_body", None)).get("error")).get("code")
+    return code if isinstance(code, str) else None
 
 
 def _asked_of_v2(wish: Wish, key: str) -> dict[str, Any]:
