@@ -7,6 +7,7 @@ hint would only make us look. What is missed is found by a daily look at every a
 An account that is out of our reach (disconnected, closed) takes no money; what is sold goes on being due.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 
 from gateway.core.owning import OwnerAccount, PayoutAccount, payable
@@ -41,6 +42,7 @@ class FollowAccounts:
         self._live = live
         self._clock = clock
         self._report = report
+        self._looking: dict[str, asyncio.Lock] = {}
 
     async def payable(self, owner: str) -> PayoutAccount:
         return payable(self._configured.get(owner), await self.of(owner))
@@ -62,6 +64,10 @@ class FollowAccounts:
 
     async def look(self, account: OwnerAccount, origin: Origin) -> OwnerAccount:
         """Ask how it stands, and write it down. Raises PaymentServiceUnavailable, RecordsUnavailable."""
+        async with self._looking.setdefault(account.owner, asyncio.Lock()):  # a change is told of several times at once
+            return await self._look(await self.of(account.owner) or account, origin)
+
+    async def _look(self, account: OwnerAccount, origin: Origin) -> OwnerAccount:
         assert self._connects is not None
         asked_ms = self._clock.now_ms()
         stands = await self._connects.standing(account)
