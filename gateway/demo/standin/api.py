@@ -148,7 +148,8 @@ class Api:
 
     def _call(self, request: web.Request, route: Route, id: str, key: str | None, sent: Mapping[str, Any]) -> bytes:
         known = self._parameters(route.method, route.path) if self._parameters else None
-        params = checked(sent, known, route.takes)
+        follows = {PAGE: sent[PAGE]} if route.method == "GET" and route.path.startswith("/v2/") and PAGE in sent else {}
+        params = checked({name: one for name, one in sent.items() if name not in follows}, known, route.takes) | follows
         expand = params.pop("expand", [])
         sessions.expire_due(self._world)
         with self._world.caused_by(id, key):
@@ -159,8 +160,7 @@ class Api:
 def checked(sent: Mapping[str, Any], known: Shape | None, played: Shape) -> dict[str, Any]:
     """The typed parameters of a call. Raises `ApiError` for what Stripe or the stand-in does not take."""
     if known is not None:
-        follows = PAGE in played["fields"] and PAGE not in known["fields"]
-        by_stripe = shapes.check(known, {name: one for name, one in sent.items() if not (follows and name == PAGE)})
+        by_stripe = shapes.check(known, sent)
         if by_stripe.unknown:
             raise unknown_parameters(by_stripe.unknown)
         if by_stripe.problems:

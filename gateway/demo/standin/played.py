@@ -270,7 +270,7 @@ CREATE_ACCOUNT_V2 = fields(
     metadata={"type": "map", "value": STRING},
 )
 RETRIEVE_ACCOUNT_V2 = fields(include=_INCLUDE)
-LIST_ACCOUNTS_V2 = fields(applied_configurations=array(STRING), closed=BOOLEAN, limit=INTEGER, page=STRING)
+LIST_ACCOUNTS_V2 = fields(applied_configurations=array(STRING), closed=BOOLEAN, limit=INTEGER)
 _FLOW = fields(["refresh_url"], collection_options=fields(fields=enum("currently_due", "eventually_due")), **_URLS)
 CREATE_ACCOUNT_LINK_V2 = fields(
     ["account", "use_case"],
