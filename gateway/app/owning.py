@@ -9,7 +9,7 @@ from gateway.adapters.stripe.connect import StripeConnect
 from gateway.adapters.stripe.payments import StripePayments
 from gateway.app.identity import Identity
 from gateway.core import sign_ins
-from gateway.core.owning import Wish
+from gateway.core.owning import AccountWish
 from gateway.core.tokens import Peppers
 from gateway.flows.belong import Belong
 from gateway.flows.follow_accounts import LOOK_SECONDS, FollowAccounts
@@ -137,9 +137,9 @@ class Owning:
         await self._opened.aclose()
 
 
-def wishes(settings: Settings) -> dict[str, Wish]:
+def wishes(settings: Settings) -> dict[str, AccountWish]:
     """What account is opened for whom: for each owner that is named, and has none of the operator's."""
     connect = settings.connect
     assert connect is not None
     named = [owner for owner in settings.owners.values() if owner.named and owner.stripe_account is None]
-    return {owner.name: Wish(connect.api, owner.country or connect.country, owner.name) for owner in named}
+    return {owner.name: AccountWish(connect.api, owner.country or connect.country, owner.name) for owner in named}

@@ -22,7 +22,7 @@ WISH_PURPOSE = "stripe_accounts.wish"
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class AccountWish:
     """What an account is asked for with: the same words each time, or the provider takes it for another request.
 
     `email` is how the provider reaches its owner; empty if that is not known.
@@ -38,7 +38,7 @@ class Wish:
         return json.dumps({"api": self.api, "country": self.country, "name": self.name, "email": self.email})
 
     @classmethod
-    def read(cls, text: bytes) -> "Wish":
+    def read(cls, text: bytes) -> "AccountWish":
         return cls(**read_object(text))
 
 

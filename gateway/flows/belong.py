@@ -84,6 +84,8 @@ class Belong:
         """Somebody who has signed in accepts it; whom they act for. Raises BadRequest, RecordsUnavailable."""
         now_ms, already = self._clock.now_ms(), await self.owner_of(user)
         wanted = await self._book.find_invite(self._digests(code), now_ms=now_ms)
+        if wanted is not None and wanted not in self._signs_in:
+            raise _not_good()
         if already is not None and already != (wanted or already):
             raise BadRequest("you act for another owner already; ask the operator")
         if wanted is not None:

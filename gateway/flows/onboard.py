@@ -13,7 +13,7 @@ from typing import Any
 
 from gateway.core.jobs import GiveUp, Job, TryLater
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
-from gateway.core.owning import WISH_PURPOSE, OwnerAccount, Standing, Wish
+from gateway.core.owning import WISH_PURPOSE, AccountWish, OwnerAccount, Standing
 from gateway.core.refusals import PaymentServiceUnavailable
 from gateway.core.sign_ins import opened_profile
 from gateway.core.tokens import Peppers
@@ -44,7 +44,7 @@ class Onboard:
 
     def __init__(
         self,
-        wishes: Mapping[str, Wish],
+        wishes: Mapping[str, AccountWish],
         *,
         acts_for: ActsFor,
         book: OwnerBook,
@@ -133,22 +133,22 @@ class Onboard:
             raise TryLater("somebody else is at it")
         return kept
 
-    async def _wish(self, owner: str, user: str) -> Wish:
+    async def _wish(self, owner: str, user: str) -> AccountWish:
         who, wish = await self._people.user(user), self._wishes[owner]
         email = opened_profile(self._keyring, who.id, who.key_id, who.profile).email if who is not None else ""
         if wish.api == "v2" and not email:
             raise GiveUp("their provider told no e-mail address, and Stripe makes no account without one")
-        return Wish(wish.api, wish.country, wish.name, email)
+        return AccountWish(wish.api, wish.country, wish.name, email)
 
-    def _sealed(self, owner: str, wish: Wish) -> tuple[str, bytes]:
+    def _sealed(self, owner: str, wish: AccountWish) -> tuple[str, bytes]:
         nonce = self._randomness.bytes(12)
         return self._keyring.seal(WISH_PURPOSE, wish.text().encode(), nonce=nonce, about=owner)
 
     async def _make(self, begun: OwnerAccount) -> None:
         assert begun.sealed is not None
-        wish: Wish | None
+        wish: AccountWish | None
         try:
-            wish = Wish.read(self._keyring.open(WISH_PURPOSE, *begun.sealed, about=begun.owner))
+            wish = AccountWish.read(self._keyring.open(WISH_PURPOSE, *begun.sealed, about=begun.owner))
         except (NotOurs, UnknownKey):
             wish = None  # the key that sealed it is gone
         old = begun.attempt > 1 or self._clock.now_ms() - begun.created_ms > _FRESH_MS
@@ -161,7 +161,7 @@ class Onboard:
             made = await self._opened(begun, wish)
         await self._book.keep_made(begun, made, now_ms=self._clock.now_ms())
 
-    async def _opened(self, begun: OwnerAccount, wish: Wish) -> Standing:
+    async def _opened(self, begun: OwnerAccount, wish: AccountWish) -> Standing:
         try:
             key = begun.idempotency_key
             return await self._connects.open_account(wish, idempotency_key=key, key=begun.key)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from gateway.core.owning import Api, Member, OwnerAccount, PayoutAccount, Standing, Wish
+from gateway.core.owning import AccountWish, Api, Member, OwnerAccount, PayoutAccount, Standing
 from gateway.core.payments import Event
 
 
@@ -59,7 +59,7 @@ class OwnerBook(Protocol):
 class Connects(Protocol):
     """The payment provider makes accounts for owners. Every call may raise PaymentServiceUnavailable."""
 
-    async def open_account(self, wish: Wish, *, idempotency_key: str, key: str) -> Standing:
+    async def open_account(self, wish: AccountWish, *, idempotency_key: str, key: str) -> Standing:
         """Make one, which `key` names. The same once more is the same account. Raises ConnectRefused."""
 
     async def find_opened(self, api: Api, *, key: str) -> Standing | None:

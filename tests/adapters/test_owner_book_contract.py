@@ -151,3 +151,14 @@ async def test_a_wish_is_sealed_anew_with_the_newest_key(book: OwnerBook) -> Non
     assert found is not None
     assert found.sealed is not None
     assert Keyring([Secret("n" * 40)]).open(WISH_PURPOSE, *found.sealed, about="anna") == b"{}"
+
+
+async def test_a_key_that_a_wish_is_sealed_with_is_counted_until_the_account_is_there(tmp_path: Path) -> None:
+    stored = SqliteRecords(tmp_path / "records.db", keyring=KEYRING, randomness=SeededRandomness())
+    await stored.open()
+    book = OwnerRecords(stored.ask)
+    await book.begin_account(BEGUN)
+    assert (await stored.key_roll.use("sealing_key")).events == {SEALED[0]: 1}
+    await book.keep_made(BEGUN, STANDS, now_ms=NOW)
+    assert (await stored.key_roll.use("sealing_key")).events == {}
+    await stored.close()

@@ -10,7 +10,7 @@ from aiohttp import ClientSession
 from gateway.adapters.stripe.connect import StripeConnect
 from gateway.adapters.stripe.parameters import parameters
 from gateway.adapters.stripe.payments import StripePayments
-from gateway.core.owning import OwnerAccount, Standing, Wish
+from gateway.core.owning import AccountWish, OwnerAccount, Standing
 from gateway.core.payments import Event
 from gateway.core.refusals import PaymentServiceUnavailable
 from gateway.core.secrets import Secret
@@ -18,7 +18,7 @@ from gateway.demo.standin import StandIn
 from gateway.ports import ConnectRefused
 
 KEY = "sk_test_" + "1a" * 20
-V1, V2 = Wish("v1", "DE", "anna", "anna@example.com"), Wish("v2", "DE", "anna", "anna@example.com")
+V1, V2 = AccountWish("v1", "DE", "anna", "anna@example.com"), AccountWish("v2", "DE", "anna", "anna@example.com")
 WISHES = pytest.mark.parametrize("wish", [V1, V2], ids=["v1", "v2"])
 URLS = {"return_url": "http://127.0.0.1:1/back", "refresh_url": "http://127.0.0.1:1/fresh"}
 
@@ -42,14 +42,14 @@ async def connect(stand_in: StandIn) -> AsyncIterator[StripeConnect]:
     await payments.close()
 
 
-async def opened(connect: StripeConnect, wish: Wish, key: str = "name-1") -> OwnerAccount:
+async def opened(connect: StripeConnect, wish: AccountWish, key: str = "name-1") -> OwnerAccount:
     standing = await connect.open_account(wish, idempotency_key=f"k-{key}", key=key)
     return OwnerAccount("anna", False, wish.api, key, 1, 0, 0, 0, standing)
 
 
 @WISHES
 async def test_an_account_is_made_once_and_needs_something(
-    connect: StripeConnect, stand_in: StandIn, wish: Wish
+    connect: StripeConnect, stand_in: StandIn, wish: AccountWish
 ) -> None:
     first, second = await opened(connect, wish), await opened(connect, wish)
     assert first == second
@@ -63,7 +63,9 @@ async def test_an_account_is_made_once_and_needs_something(
 
 
 @WISHES
-async def test_an_account_is_found_by_our_name_among_all(connect: StripeConnect, stand_in: StandIn, wish: Wish) -> None:
+async def test_an_account_is_found_by_our_name_among_all(
+    connect: StripeConnect, stand_in: StandIn, wish: AccountWish
+) -> None:
     made = [await opened(connect, wish, f"name-{number}") for number in range(3)]
     assert await connect.find_opened(wish.api, key="name-1") == made[1].standing
     assert await connect.find_opened(wish.api, key="name-9") is None
@@ -81,7 +83,7 @@ async def test_an_account_is_found_by_our_name_among_all(connect: StripeConnect,
     ],
 )
 async def test_how_an_account_stands_is_read(
-    connect: StripeConnect, stand_in: StandIn, wish: Wish, how: dict[str, Any], status: str
+    connect: StripeConnect, stand_in: StandIn, wish: AccountWish, how: dict[str, Any], status: str
 ) -> None:
     account = await opened(connect, wish)
     assert account.standing is not None
@@ -94,7 +96,7 @@ async def test_how_an_account_stands_is_read(
 
 @WISHES
 async def test_an_account_out_of_reach_is_deauthorised_and_an_outage_says_nothing(
-    connect: StripeConnect, stand_in: StandIn, wish: Wish
+    connect: StripeConnect, stand_in: StandIn, wish: AccountWish
 ) -> None:
     account = await opened(connect, wish)
     assert account.standing is not None
@@ -116,7 +118,7 @@ async def test_a_closed_account_is_deauthorised(connect: StripeConnect, stand_in
 
 
 @WISHES
-async def test_a_link_opens_once_and_leads_back(connect: StripeConnect, stand_in: StandIn, wish: Wish) -> None:
+async def test_a_link_opens_once_and_leads_back(connect: StripeConnect, stand_in: StandIn, wish: AccountWish) -> None:
     account = await opened(connect, wish)
     link = await connect.account_link(account, **URLS)
     assert link != await connect.account_link(account, **URLS)
@@ -137,7 +139,7 @@ async def test_a_link_opens_once_and_leads_back(connect: StripeConnect, stand_in
 
 @WISHES
 async def test_what_stripe_surely_has_not_done_is_refused(
-    connect: StripeConnect, stand_in: StandIn, wish: Wish
+    connect: StripeConnect, stand_in: StandIn, wish: AccountWish
 ) -> None:
     stand_in.enable_connect(False)
     with pytest.raises(ConnectRefused):

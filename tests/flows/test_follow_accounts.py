@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.adapters.memory_owners import MemoryOwners
-from gateway.core.owning import OwnerAccount, PayoutAccount, Standing, Wish, payable
+from gateway.core.owning import AccountWish, OwnerAccount, PayoutAccount, Standing, payable
 from gateway.core.payments import Event
 from gateway.core.refusals import PaymentServiceUnavailable
 from gateway.flows.follow_accounts import FollowAccounts
@@ -40,7 +40,7 @@ class Stripe:
     def account_notice(self, event: Event) -> str | None:
         return str(event.object["id"]) if event.type.startswith("v2.core.account") else None
 
-    async def open_account(self, wish: Wish, *, idempotency_key: str, key: str) -> Standing:
+    async def open_account(self, wish: AccountWish, *, idempotency_key: str, key: str) -> Standing:
         raise AssertionError
 
     async def find_opened(self, api: object, *, key: str) -> Standing | None:

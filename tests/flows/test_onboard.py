@@ -16,7 +16,7 @@ from gateway.adapters.stripe.parameters import parameters
 from gateway.adapters.stripe.payments import StripePayments
 from gateway.core.jobs import Job
 from gateway.core.keyring import Keyring
-from gateway.core.owning import OwnerAccount, Wish
+from gateway.core.owning import AccountWish, OwnerAccount
 from gateway.core.secrets import Secret
 from gateway.core.sign_ins import PROFILE_PURPOSE, Profile
 from gateway.core.tokens import Peppers
@@ -84,7 +84,8 @@ class Host:
             clock=self.clock, randomness=self.randomness,
         )  # fmt: skip
         return Onboard(
-            {OWNER: Wish(self.api, "US", OWNER)}, acts_for=acts, book=cut(book), people=people, jobs=cut(self.jobs),
+            {OWNER: AccountWish(self.api, "US", OWNER)},
+            acts_for=acts, book=cut(book), people=people, jobs=cut(self.jobs),
             connects=cut(StripeConnect(self.stripe)), keyring=self.keyring, peppers=PEPPERS, witness=cut(self.trail),
             live=False, clock=self.clock, randomness=self.randomness,
         )  # fmt: skip

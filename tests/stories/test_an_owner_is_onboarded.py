@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from gateway.cli.stage import Stage
+from gateway.core.limits import Rate
+from gateway.core.payments import Event
+from gateway.web import owners
 from tests.forms import FORMS
 from tests.stories.test_signing_in import Browser, Shop, shop
 
@@ -21,12 +24,12 @@ APIS = pytest.mark.parametrize("api", ["v1", "v2"])
 
 @asynccontextmanager
 async def market(
-    folder: Path, *, form: str = "relay", api: str = "v2", owners: dict[str, Any] | None = None, **connect: Any
+    folder: Path, *, form: str = "relay", api: str = "v2", named: dict[str, Any] | None = None, **connect: Any
 ) -> AsyncIterator[Shop]:
     """A platform where Ann acts for the owner anna."""
-    named = owners if owners is not None else {"anna": {"signs_in": [ANN]}, "bert": {}}
+    there = named if named is not None else {"anna": {"signs_in": [ANN]}, "bert": {}}
     said = {"country": "US", "api": api, **connect}
-    async with shop(folder, form=form, owners=named, connect=said, stripe={"reconcile_seconds": 0}) as here:
+    async with shop(folder, form=form, owners=there, connect=said, stripe={"reconcile_seconds": 0}) as here:
         yield here
 
 
@@ -224,8 +227,8 @@ async def test_whoever_is_invited_signs_in_and_acts_for_the_owner(tmp_path: Path
 
 
 async def test_an_account_that_the_operator_has_set_goes_first_and_none_is_made(tmp_path: Path) -> None:
-    owners = {"anna": {"signs_in": [ANN], "stripe_account": "acct_1abc"}}
-    async with market(tmp_path, owners=owners, older_paths=True) as here:
+    named = {"anna": {"signs_in": [ANN], "stripe_account": "acct_1abc"}}
+    async with market(tmp_path, named=named, older_paths=True) as here:
         ann = here.browser()
         await ann.sign_in()
         status, told = await ann.api("/api/v1/stripe/connect-account", "POST")
@@ -236,3 +239,83 @@ async def test_an_account_that_the_operator_has_set_goes_first_and_none_is_made(
         payable = await here.stage.gateway.paying.owning.accounts.payable("anna")
         assert (payable.account, payable.reason) == ("acct_1abc", None)
         assert here.stage.stand_in.accounts == []
+
+
+async def test_links_are_made_so_often_and_how_it_stands_is_told_always(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owners, "_CALLS", Rate(2, 3600, "2/hour"))
+    async with market(tmp_path) as here:
+        ann = here.browser()
+        await ann.sign_in()
+        await done(here.stage)
+        links = [(await standing(ann))["link"] for _ in range(3)]
+        assert [link is None for link in links] == [False, False, True]
+        assert (await standing(ann))["status"] == "restricted"
+        assert (await ann.get(REFRESH))[0] == 429
+        assert (await ann.get(RETURN))[0] == 200
+
+
+async def test_while_stripe_is_away_how_it_stands_is_told_and_nothing_is_broken(tmp_path: Path) -> None:
+    async with market(tmp_path) as here:
+        ann = here.browser()
+        await ann.sign_in()
+        await done(here.stage)
+        here.stage.stand_in.fail_requests(1000, 500)
+        told = await standing(ann)
+        assert (told["status"], told["link"]) == ("restricted", None)
+        assert (await ann.get(RETURN))[0] == 200
+        assert (await ann.get(REFRESH))[0] == 503
+        [made] = here.stage.stand_in.accounts
+        here.stage.stand_in.give_what_is_due(made.id)
+        await heard_in_vain(here.stage)
+        assert (await standing(ann))["status"] == "restricted"
+        here.stage.stand_in.fail_requests(0, 500)
+        assert here.stage.gateway.paying.webhooks is not None
+        async with asyncio.timeout(30):
+            while (await standing(ann))["status"] != "enabled":
+                await here.stage.gateway.paying.webhooks.resume()
+                await here.stage.gateway.paying.webhooks.settled()
+
+
+async def heard_in_vain(stage: Stage) -> None:
+    """Until the event is written down and waits, because Stripe cannot be asked."""
+    await stage.stand_in.settled()
+    async with asyncio.timeout(30):
+        while not [one for one in await stage.gateway.records.entries("waiting") if one.error]:
+            await asyncio.sleep(0.05)
+
+
+async def test_who_has_to_give_something_while_being_paid_is_led_there(tmp_path: Path) -> None:
+    async with market(tmp_path) as here:
+        ann = here.browser()
+        await ann.sign_in()
+        await done(here.stage)
+        await here.stage.gateway.records.ask("UPDATE stripe_accounts SET status = 'enabled', transfers = 1")
+        told = await standing(ann)
+        assert (told["status"], told["payable"], told["link"] is None) == ("enabled", True, False)
+
+
+async def test_what_comes_of_another_account_is_heard_and_credits_nothing(tmp_path: Path) -> None:
+    async with market(tmp_path) as here:
+        ann, stage = here.browser(), here.stage
+        await ann.sign_in()
+        await done(stage)
+        [made] = stage.stand_in.accounts
+        stage.stand_in.drop_next(9)
+        stage.stand_in.give_what_is_due(made.id)
+        webhooks, now = stage.gateway.paying.webhooks, stage.gateway.clock.now_ms() // 1000
+        assert webhooks is not None
+        thin = {"id": made.id, "type": "v2.core.account"}
+        assert await webhooks.take(Event("evt_1", "v2.core.account.updated", False, now, thin, account=made.id))
+        await webhooks.settled()
+        assert (await standing(ann))["status"] == "enabled"
+        session = {"id": "cs_test_1", "mode": "payment", "status": "complete", "payment_status": "paid",
+                   "amount_total": 500, "currency": "usd", "livemode": False}  # fmt: skip
+        await webhooks.take(Event("evt_2", "checkout.session.completed", False, now, session, account=made.id))
+        await webhooks.take(Event("evt_3", "account.updated", False, now, {"id": "acct_9"}, account="acct_9"))
+        await webhooks.settled()
+        query = "SELECT id, status FROM event WHERE id IN ('evt_1', 'evt_2', 'evt_3') ORDER BY id"
+        assert [tuple(row) for row in await stage.gateway.records.ask(query)] == [
+            ("evt_1", "done"), ("evt_2", "parked"), ("evt_3", "ignored")
+        ]  # fmt: skip

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.adapters.stripe.cards import mapping
 from gateway.adapters.stripe.payments import StripePayments
-from gateway.core.owning import AccountStatus, Api, OwnerAccount, Standing, Wish
+from gateway.core.owning import AccountStatus, AccountWish, Api, OwnerAccount, Standing
 from gateway.core.payments import Event
 from gateway.core.refusals import PaymentServiceUnavailable
 from gateway.ports import ConnectRefused
@@ -38,7 +38,7 @@ class StripeConnect:
     def __init__(self, payments: StripePayments) -> None:
         self._payments = payments
 
-    async def open_account(self, wish: Wish, *, idempotency_key: str, key: str) -> Standing:
+    async def open_account(self, wish: AccountWish, *, idempotency_key: str, key: str) -> Standing:
         options: Any = {"idempotency_key": idempotency_key}
         if wish.api == "v2":
             asked: Any = _asked_of_v2(wish, key)
@@ -154,7 +154,7 @@ def _code(error: object) -> str | None:
     return code if isinstance(code, str) else None
 
 
-def _asked_of_v2(wish: Wish, key: str) -> dict[str, Any]:
+def _asked_of_v2(wish: AccountWish, key: str) -> dict[str, Any]:
     transfers = {"stripe_balance": {"stripe_transfers": {"requested": True}}}
     return {
         "configuration": {"recipient": {"capabilities": transfers}},
@@ -168,7 +168,7 @@ def _asked_of_v2(wish: Wish, key: str) -> dict[str, Any]:
     }
 
 
-def _asked_of_v1(wish: Wish, key: str) -> dict[str, Any]:
+def _asked_of_v1(wish: AccountWish, key: str) -> dict[str, Any]:
     return {
         "business_profile": {"name": wish.name},
         "capabilities": {"transfers": {"requested": True}},
