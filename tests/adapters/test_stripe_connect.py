@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
+from gateway.adapters.stripe import connect as adapter
 from gateway.adapters.stripe.connect import StripeConnect
 from gateway.adapters.stripe.parameters import parameters
 from gateway.adapters.stripe.payments import StripePayments
@@ -69,6 +70,16 @@ async def test_an_account_is_found_by_our_name_among_all(
     made = [await opened(connect, wish, f"name-{number}") for number in range(3)]
     assert await connect.find_opened(wish.api, key="name-1") == made[1].standing
     assert await connect.find_opened(wish.api, key="name-9") is None
+
+
+async def test_of_more_accounts_than_can_be_looked_through_nothing_is_said(
+    connect: StripeConnect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapter, "_ACCOUNTS_MAX", 2)
+    await opened(connect, V1, "name-1")
+    await opened(connect, V1, "name-2")
+    with pytest.raises(PaymentServiceUnavailable):
+        await connect.find_opened("v1", key="name-3")
 
 
 @WISHES

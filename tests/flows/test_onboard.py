@@ -16,7 +16,7 @@ from gateway.adapters.stripe.parameters import parameters
 from gateway.adapters.stripe.payments import StripePayments
 from gateway.core.jobs import Job
 from gateway.core.keyring import Keyring
-from gateway.core.owning import AccountWish, OwnerAccount
+from gateway.core.owning import AccountWish, Member, OwnerAccount
 from gateway.core.secrets import Secret
 from gateway.core.sign_ins import PROFILE_PURPOSE, Profile
 from gateway.core.tokens import Peppers
@@ -249,3 +249,39 @@ async def test_it_is_on_the_trail_before_it_is_asked(host: Host) -> None:
         "owner.account.open", OWNER, USER, {"api": "v2", "country": "US"}
     )  # fmt: skip
     assert host.stand_in.accounts == []
+
+
+async def test_a_lost_answer_is_found_though_what_was_asked_for_cannot_be_read_any_more(host: Host) -> None:
+    host.stand_in.cut_answers(9)
+    await host.run()
+    host.stand_in.cut_answers(0)
+    host.keyring = Keyring([Secret("n" * 40)])
+    await host.sign_up()
+    for _ in range(3):
+        host.wait()
+        await host.run()
+    [made] = host.stand_in.accounts
+    kept = await host.account()
+    assert kept.standing is not None
+    assert kept.standing.account == made.id
+
+
+async def test_a_refusal_after_a_lost_answer_makes_no_second_account(host: Host) -> None:
+    host.stand_in.cut_answers(9)
+    await host.run()
+    host.stand_in.cut_answers(0)
+    kept = await host.account()
+    await OwnerRecords(host.records.ask).ask_again(kept, "v2", None, now_ms=host.clock.now_ms())
+    host.wait()
+    await host.run()
+    assert len(host.stand_in.accounts) == 1
+    assert (await host.account()).attempt == 3
+
+
+async def test_where_there_is_an_account_another_of_theirs_who_signs_in_has_nothing_to_do(host: Host) -> None:
+    await host.run()
+    people = PeopleBook(host.records.ask)
+    await people.add_login(PEPPERS.digest("ann signs in") + b"2", "usr_bea", provider="amazon", pepper_id="p", now_ms=1)
+    await OwnerRecords(host.records.ask).add_member(Member("usr_bea", OWNER, "linked", 1))
+    await host.onboard().welcomed("usr_bea")
+    assert (await host.job()).user == USER

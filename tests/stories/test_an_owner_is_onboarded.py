@@ -238,6 +238,7 @@ async def test_an_account_that_the_operator_has_set_goes_first_and_none_is_made(
         assert status == 405
         payable = await here.stage.gateway.paying.owning.accounts.payable("anna")
         assert (payable.account, payable.reason) == ("acct_1abc", None)
+        await done(here.stage)
         assert here.stage.stand_in.accounts == []
 
 
