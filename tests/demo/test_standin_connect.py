@@ -197,3 +197,18 @@ async def test_a_control_call_says_what_becomes_of_an_account(standin: StandIn, 
     assert (account.due, account.deauthorised, account.closed) == ([], True, True)
     assert (await asked(http, url, account="acct_none", give=True))[0] == 404
     assert (await asked(http, url, account=id, colour="red"))[0] == 400
+
+
+async def test_the_oldest_accounts_and_links_are_forgotten(http: aiohttp.ClientSession) -> None:
+    async with StandIn(api_key=KEY, parameters=parameters, objects_max=2) as small:
+        ids = [await made(http, small) for _ in range(3)]
+        assert [one.id for one in small.accounts] == ids[1:]
+        use: dict[str, Any] = {"type": "account_onboarding", "account_onboarding": {"refresh_url": "https://a.example"}}
+        links = [
+            (await asked(http, f"{small.url}/v2/core/account_links", account=ids[1], use_case=use))[1]["url"]
+            for _ in range(3)
+        ]
+        await made(http, small)
+        for link in links:
+            async with http.get(link) as page:
+                assert page.status == 404

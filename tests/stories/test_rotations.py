@@ -19,6 +19,8 @@ from gateway.adapters.sqlite.audit import audit
 from gateway.adapters.stripe.parameters import parameters
 from gateway.cli import main
 from gateway.cli.books import head_keys
+from gateway.core.keyring import Keyring
+from gateway.core.owning import WISH_PURPOSE
 from gateway.core.rotation import LINK_DAYS
 from gateway.demo.standin import Endpoint, StandIn
 from gateway.settings import Settings, load

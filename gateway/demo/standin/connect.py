@@ -259,6 +259,7 @@ def _made(
     given = dict(metadata or {})
     made = Connected(id, api, country.upper(), email, name, given, world.seconds(), due, transfers)
     world.connected[id] = made
+    _forget_oldest(world.connected, world.objects_max)
     if api == _V2:
         _tell_thinly(world, made, "v2.core.account.created")
     return made
@@ -275,8 +276,14 @@ def _linked(world: World, account: Connected, return_url: str, refresh_url: str)
     token, until = world.token(24), world.seconds() + LINK_SECONDS
     urls = {"return_url": return_url, "refresh_url": refresh_url}
     world.account_links[token] = {"account": account.id, "until": until, "opened": False, **urls}
+    _forget_oldest(world.account_links, world.objects_max)
     url = f"{world.origin}/connect/{token}"
     return {"object": "account_link", "created": world.seconds(), "expires_at": until, "url": url}
+
+
+def _forget_oldest(kept: dict[str, Any], count_max: int) -> None:
+    while len(kept) > count_max:
+        del kept[next(iter(kept))]
 
 
 def _tell_thinly(world: World, account: Connected, type: str) -> None:

@@ -25,7 +25,8 @@ def routes(world: World, message: Message, page: Page) -> list[web.AbstractRoute
 
     def held(request: web.Request) -> tuple[Json, Connected] | None:
         link = world.account_links.get(request.match_info["token"])
-        return None if link is None else (link, world.connected[link["account"]])
+        account = world.connected.get(link["account"]) if link is not None else None
+        return None if link is None or account is None else (link, account)
 
     async def show(request: web.Request) -> web.Response:
         found = held(request)
