@@ -292,6 +292,7 @@ async def test_who_has_to_give_something_while_being_paid_is_led_there(tmp_path:
         ann = here.browser()
         await ann.sign_in()
         await done(here.stage)
+        await heard(here.stage)
         await here.stage.gateway.records.ask("UPDATE stripe_accounts SET status = 'enabled', transfers = 1")
         told = await standing(ann)
         assert (told["status"], told["payable"], told["link"] is None) == ("enabled", True, False)
