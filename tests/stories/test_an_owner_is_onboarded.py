@@ -267,24 +267,6 @@ async def test_while_stripe_is_away_how_it_stands_is_told_and_nothing_is_broken(
         assert (told["status"], told["link"]) == ("restricted", None)
         assert (await ann.get(RETURN))[0] == 200
         assert (await ann.get(REFRESH))[0] == 503
-        [made] = here.stage.stand_in.accounts
-        here.stage.stand_in.give_what_is_due(made.id)
-        await heard_in_vain(here.stage)
-        assert (await standing(ann))["status"] == "restricted"
-        here.stage.stand_in.fail_requests(0, 500)
-        assert here.stage.gateway.paying.webhooks is not None
-        async with asyncio.timeout(30):
-            while (await standing(ann))["status"] != "enabled":
-                await here.stage.gateway.paying.webhooks.resume()
-                await here.stage.gateway.paying.webhooks.settled()
-
-
-async def heard_in_vain(stage: Stage) -> None:
-    """Until the event is written down and waits, because Stripe cannot be asked."""
-    await stage.stand_in.settled()
-    async with asyncio.timeout(30):
-        while not [one for one in await stage.gateway.records.entries("waiting") if one.error]:
-            await asyncio.sleep(0.05)
 
 
 async def test_who_has_to_give_something_while_being_paid_is_led_there(tmp_path: Path) -> None:
