@@ -81,13 +81,16 @@ class _Met:
         for limit, subject in (*((limit, "") for limit in route.limits), *own):
             if not limit.is_met(paid=paid or bool(subject)):
                 continue
+            ceiling, currency = route.price.ceiling, limit.rate.currency if limit.rate is not None else ""
+            if currency and currency != ceiling.currency:
+                continue  # it counts money, and this is paid in a named credit
             key = subject or f"{limit.name} {_subject(limit, peer, caller, route, paid)}"
             if limit.rate is None:
                 caps.append(limit)
                 self.places.append(Place(key, limit.at_once))
             else:
                 windows.append(limit)
-                self.asks.append(Ask(limit.rate, key, route.price.ceiling.micros if limit.rate.currency else 1))
+                self.asks.append(Ask(limit.rate, key, ceiling.micros if currency else 1))
         self.limits = windows + caps
         self.policy = ", ".join([limit.policy for limit in self.limits])
 

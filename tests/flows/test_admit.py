@@ -190,6 +190,13 @@ async def test_what_a_caller_met_before_is_not_what_it_meets_after_something_has
     assert [await door.lets_in(one, ann) for one in (before, before, after, after)] == [True, True, True, False]
 
 
+async def test_a_limit_of_money_does_not_count_a_named_credit(door: Door) -> None:
+    cent = Limit("m", Rate(10_000, 60, "0.01 usd/minute", currency="usd"))
+    exports = route(cent, price=Price(Money(1_000_000, "unit:export")))
+    ann = replace(ANN, on_record=True, limits=(OwnLimit(cent, "own tok_1"),))
+    assert [await door.lets_in(exports, ann) for _ in "123"] == [True, True, True]
+
+
 async def test_what_is_known_of_callers_is_bounded(door: Door) -> None:
     limited = route(Limit("l", Rate(2, 60, "2/minute")))
     for number in range(5_000):
