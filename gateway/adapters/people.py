@@ -75,6 +75,10 @@ class PeopleBook:
             *(user.id, user.account, user.key_id, user.profile, now_ms),
         )
 
+    async def logins(self, user: str) -> list[bytes]:
+        rows = await self._ask("SELECT digest FROM user_login WHERE user_id = $1", user)
+        return [bytes(digest) for (digest,) in rows]
+
     async def add_login(self, digest: bytes, user: str, *, provider: str, pepper_id: str, now_ms: int) -> str:
         await self._ask(_ADD_LOGIN, digest, user, provider, pepper_id, now_ms)
         [(whose,)] = await self._ask("SELECT user_id FROM user_login WHERE digest = $1", digest)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
 from gateway.core.licences import ADDRESS_PURPOSE
+from gateway.core.owning import WISH_PURPOSE
 from gateway.core.payers import MAIL_PURPOSE
 from gateway.core.personal import ids_in, is_about
 from gateway.core.sign_ins import PROFILE_PURPOSE
@@ -43,6 +44,7 @@ class Part(NamedTuple):
 
 
 _USERS = "user_id IN (SELECT id FROM users WHERE account IN {})"
+_OWNERS = f"owner IN (SELECT owner FROM owner_people WHERE {_USERS})"  # noqa: S608 -- conditions of our own
 _PAID = "payment IN (SELECT payment FROM credited WHERE account IN {})"
 _CUSTOMERS = "customer IN (SELECT customer FROM licensee WHERE account IN {})"
 _SECRETS = "older IN (SELECT access_token_hash FROM token WHERE account IN {})"
@@ -106,6 +108,16 @@ PARTS: Mapping[str, Part] = {
     "freezes": Part("freezing", ("account", "frozen", "reason", "at AS at_ms")),
     "caps": Part("account_cap", ("account", "period", "unit", "micros", "since AS since_ms", "tell_at", "zone")),
     "aliases": Part("alias", ("account", "target", "why", "at AS at_ms")),
+    "owner_of": Part("owner_people", ("user_id", "owner", "how", "since AS since_ms"), _USERS),
+    "invitations_of_owners": Part(
+        "owner_invite", ("owner", "until AS until_ms"), "used_by IN (SELECT id FROM users WHERE account IN {})"
+    ),
+    "accounts_of_owners": Part(
+        "stripe_accounts",
+        ("owner", "live", "account", "status", "country", "created AS created_ms"),
+        _OWNERS,
+        sealed=Sealed("wish", WISH_PURPOSE, "wish", is_bound=True),
+    ),
     "trail": Part("trail", ("number", "content"), "object IN {}"),
 }
 NOBODYS = {
@@ -121,7 +133,7 @@ NOBODYS = {
     "sign_in_used": "digests of moments, of nobody that is known",
     "reading": "numbers of a request, which the statement names",
 }
-_JSON, _FLAGS = {"content", "terms", "progress"}, {"wanted", "stands", "made", "frozen", "leaves"}
+_JSON, _FLAGS = {"content", "terms", "progress"}, {"wanted", "stands", "made", "frozen", "leaves", "live"}
 
 
 class PersonalRecords:

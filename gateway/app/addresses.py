@@ -36,6 +36,7 @@ from gateway.web.letters import LetterPlace
 from gateway.web.looked_up import ALIAS as LOOK_ALIAS
 from gateway.web.looked_up import LookedUp
 from gateway.web.oauth import OAuthPlace
+from gateway.web.owners import ACCOUNT_PATH, JOIN_PATH, OLDER_ACCOUNT_PATH, REFRESH_PATH, RETURN_PATH, OwnerPlace
 from gateway.web.pages import Pages
 from gateway.web.people import PeoplePlace
 from gateway.web.price_list import PriceListPlace
@@ -109,6 +110,7 @@ class Addresses:
         if self._signing_in is not None:
             self._add_signing_in(self._signing_in)
             self._add_people()
+            self._add_owners()
         self._add_prices(offered=subscriptions.offered)
         self._add("GET", JWKS_PATH, PublishedKeys(self._gateway.identity.signs).show)
         self._add_oauth()
@@ -303,6 +305,31 @@ class Addresses:
         self._add("DELETE", "/-/api/v1/integrations/{provider}", people.disconnect)
         self._add("GET", "/-/api/v1/jobs", people.jobs)
         self._add("GET", "/-/api/v1/jobs/{id}", people.job)
+
+    def _add_owners(self) -> None:
+        gateway, owning, connect = self._gateway, self._gateway.paying.owning, self._settings.connect
+        place = OwnerPlace(
+            templates=gateway.templates,
+            visitors=self._visitors,
+            stays=gateway.identity.signing_in.stays,
+            belong=owning.belong,
+            accounts=owning.accounts,
+            onboard=owning.onboard,
+            sign_ins=gateway.refusals.sign_ins,
+            limits=gateway.limits,
+            public_url=self._settings.public_url,
+        )
+        self._add("GET", JOIN_PATH, place.invited)
+        self._add("POST", JOIN_PATH, place.join)
+        if connect is None:
+            return
+        self._add("GET", RETURN_PATH, place.returned)
+        self._add("GET", REFRESH_PATH, place.refresh)
+        self._add("GET", ACCOUNT_PATH, place.tell)
+        self._add("POST", ACCOUNT_PATH, place.begin)
+        if connect.older_paths:
+            either = self._unless_a_route_serves_it(place.account, ("GET", "HEAD", "POST"))
+            self._add("*", OLDER_ACCOUNT_PATH, either, open=True)
 
     def _add_prices(self, *, offered: bool) -> None:
         gateway, settings, paying = self._gateway, self._settings, self._gateway.paying

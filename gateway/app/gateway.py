@@ -50,6 +50,7 @@ from gateway.relay.listener import Relay
 from gateway.settings import Settings, load
 from gateway.web.answers import internal_error, log_failure
 from gateway.web.front import Sparing
+from gateway.web.owners import OLDER_ACCOUNT_PATH
 from gateway.web.proxy import Proxy
 from gateway.web.refusals import Refusals, as_problem
 from gateway.web.templates import Templates
@@ -235,7 +236,9 @@ class Gateway:
         """Where callers of other systems are used to find us; a route that serves one of them goes first."""
         asked = self.settings.sign_in
         names = asked.providers if asked.older_paths else ()
-        own = (compat.ME, compat.ROTATE) if "stripeflare" in self.settings.compat else ()
+        own: tuple[str, ...] = (compat.ME, compat.ROTATE) if "stripeflare" in self.settings.compat else ()
+        if self.settings.connect is not None and self.settings.connect.older_paths:
+            own = (*own, OLDER_ACCOUNT_PATH)
         return (*own, *(f"{OLDER_PATH}/{name}/{step}" for name in names for step in ("start", "callback")))
 
     def _refusals(self) -> Refusals:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from gateway.adapters.ratelimits import MemoryRateLimits
 from gateway.adapters.system import SystemClock, SystemRandomness
 from gateway.app import ways_to_pay
-from gateway.app.stores import credit_lines, records
+from gateway.app.owning import follow_accounts
+from gateway.app.stores import credit_lines, records, witness
 from gateway.app.ways_to_pay import RETURN_PATH, provider
 from gateway.core.keyring import Keyring
 from gateway.flows.follow import Aliases, Following
@@ -94,6 +95,8 @@ class Office:
             clock=self.clock,
             report=report,
         )
+        trail = witness(settings, keyring, self.records, self.clock, report)
+        accounts = follow_accounts(settings, payments, self.records, witness=trail, clock=self.clock, report=report)
         self.webhooks = Webhooks(
             payments=payments,
             inbox=self.records,
@@ -103,7 +106,7 @@ class Office:
             report=report,
             live=live,
             replenish=replenish,
-            hears=[subscribe] if subscribe else [],
+            hears=[one for one in (subscribe, accounts) if one is not None],
         )
 
     async def open(self) -> None:

@@ -14,6 +14,7 @@ from gateway.adapters.outgoing import HttpSender
 from gateway.app import ways_to_pay
 from gateway.app.identity import Identity
 from gateway.app.licensing import Licensing
+from gateway.app.owning import Owning
 from gateway.app.stores import credit_lines
 from gateway.app.ways_to_pay import RETURN_PATH, mails, provider
 from gateway.core.money import Money
@@ -87,6 +88,7 @@ class Paying:
         self._orders()
         self.licensing = self._licensing()
         self.log_in = self._log_in()
+        self.owning = self._owning()
         self.letters = self._letters()
         self.notify = self._notify()
         self.watch_caps = self._watch_caps()
@@ -205,6 +207,18 @@ class Paying:
             report=self._report,
         )
 
+    def _owning(self) -> Owning:
+        return Owning(
+            self._settings,
+            self.payments,
+            self._identity,
+            self._records,
+            clock=self._clock,
+            randomness=self._randomness,
+            report=self._report,
+            first=self._first,
+        )
+
     def _log_in(self) -> LogIn | None:
         stripe = self._settings.stripe
         if self.payments is None or stripe is None or self._settings.identity.issuers:
@@ -278,7 +292,9 @@ class Paying:
             report=self._report,
             live=self._live,
             replenish=self.replenish,
-            hears=[flow for flow in (self.subscribe, self.tries, self._entitle) if flow is not None],
+            hears=[
+                flow for flow in (self.subscribe, self.tries, self._entitle, self.owning.accounts) if flow is not None
+            ],
         )
 
     def _reconcile(self) -> Reconcile | None:
@@ -317,6 +333,8 @@ class Paying:
         if self.webhooks is not None:
             self._opened.push_async_callback(self.webhooks.close)
             await self.webhooks.open()
+        self._opened.push_async_callback(self.owning.close)
+        self.owning.open()
         if self.reconcile is not None:
             self._opened.push_async_callback(self.reconcile.close)
             self.reconcile.open()

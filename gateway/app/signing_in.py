@@ -4,7 +4,7 @@ In two parts, for callers stand between them: `Lending` is what a request needs,
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ from gateway.flows.rounds import Rounds
 from gateway.flows.sign_in import FIRST_SYNC, SignIn
 from gateway.flows.stay import Stays
 from gateway.flows.synchronise import Synchronise
-from gateway.flows.work import AT_ONCE, ROUND_SECONDS, Work
+from gateway.flows.work import AT_ONCE, ROUND_SECONDS, Kind, Work
 from gateway.ports import Clock, Randomness, Witnesses
 from gateway.settings import Settings
 from gateway.web.front import Sparing
@@ -135,11 +135,23 @@ class SigningIn:
             discover=lending.discover,
             fresh_account=lambda: callers.fresh().account,
             report=lending.report,
+            welcomed=self._welcome,
         )
+        self._welcomes: list[Callable[[str], Awaitable[None]]] = []
         synchronise = Synchronise(
             settings.providers, calls=lending.calls, lend=lending.lend, vault=lending.people, clock=clock
         )
-        self.work = Work(lending.jobs, {FIRST_SYNC: synchronise.do}, clock=clock, report=report)
+        self._kinds: dict[str, Kind] = {FIRST_SYNC: synchronise.do}
+        self.work = Work(lending.jobs, self._kinds, clock=clock, report=report)
+
+    def also(self, kind: str, do: Kind, *, welcomed: Callable[[str], Awaitable[None]]) -> None:
+        """One more kind of job, and who else is told of each who signs in. Before it opens."""
+        self._kinds[kind] = do
+        self._welcomes.append(welcomed)
+
+    async def _welcome(self, user: str) -> None:
+        for one in self._welcomes:
+            await one(user)
 
     async def open(self) -> None:
         """Begin; the records are open."""

@@ -42,7 +42,11 @@ def run(config: Path) -> None:
 
 
 @main.command()
-@click.option("--online", is_flag=True, help="Also ask Stripe whether plans cost there what the settings say.")
+@click.option(
+    "--online",
+    is_flag=True,
+    help="Also ask Stripe whether plans cost there what the settings say, and whether accounts can be opened.",
+)
 @config_option
 @json_option
 def check(online: bool, config: Path, as_json: bool) -> None:
@@ -527,6 +531,62 @@ def statement(name: str, begin: str | None, end: str | None, form: str, config: 
     from gateway.cli.owners import write_statement
 
     write_statement(config, name, begin=begin, end=end, form=form)
+
+
+@owners.command()
+@click.argument("name")
+@config_option
+@json_option
+def invite(name: str, config: Path, as_json: bool) -> None:
+    """Make an address at which one person, who signs in there, comes to act for an owner. Good once, for 7 days."""
+    from gateway.cli.owner_people import invite
+
+    invite(config, name, as_json=as_json)
+
+
+@owners.command("link")
+@click.argument("name")
+@click.argument("user")
+@click.option("--dry-run", is_flag=True, help="Say what would be done.")
+@config_option
+@json_option
+def link_owner(name: str, user: str, dry_run: bool, config: Path, as_json: bool) -> None:
+    """Let a person who has signed in (usr_…) act for an owner."""
+    from gateway.cli.owner_people import link
+
+    link(config, name, user, dry_run=dry_run, as_json=as_json)
+
+
+@owners.command("unlink")
+@click.argument("user")
+@click.option("--dry-run", is_flag=True, help="Say what would be done.")
+@config_option
+@json_option
+def unlink_owner(user: str, dry_run: bool, config: Path, as_json: bool) -> None:
+    """Let a person act for no owner any more."""
+    from gateway.cli.owner_people import unlink
+
+    unlink(config, user, dry_run=dry_run, as_json=as_json)
+
+
+@owners.command("people")
+@config_option
+@json_option
+def list_owner_people(config: Path, as_json: bool) -> None:
+    """List who acts for which owner by invitation or link. Reads only."""
+    from gateway.cli.owner_people import people
+
+    people(config, as_json=as_json)
+
+
+@owners.command("accounts")
+@config_option
+@json_option
+def list_owner_accounts(config: Path, as_json: bool) -> None:
+    """List how owners' accounts at Stripe stand, as was found last. Reads only."""
+    from gateway.cli.owner_people import accounts
+
+    accounts(config, as_json=as_json)
 
 
 @main.group()

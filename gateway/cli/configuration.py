@@ -54,6 +54,7 @@ def check_configuration(config: Path, *, online: bool, as_json: bool) -> None:
 
 def _asked_online(found: Settings) -> list[str]:
     """What Stripe has otherwise than the settings say."""
+    from gateway.adapters.stripe.connect import StripeConnect
     from gateway.app.ways_to_pay import provider
     from gateway.core.refusals import PaymentServiceUnavailable
     from gateway.flows.compare_plans import differences
@@ -63,7 +64,9 @@ def _asked_online(found: Settings) -> list[str]:
         if payments is None:
             return ["stripe: not set, so there is nothing to ask"]
         try:
-            return await differences(payments, found.plans)
+            wrong = await differences(payments, found.plans)
+            cannot = await StripeConnect(payments).cannot_connect() if found.connect is not None else None
+            return [*wrong, cannot] if cannot is not None else wrong
         except PaymentServiceUnavailable:
             return ["stripe: it cannot be reached, or refuses the key"]
         finally:

@@ -17,6 +17,7 @@ from typing import Any, get_args
 
 import click
 
+from gateway.adapters.owning import OwnerRecords
 from gateway.adapters.people import PeopleBook
 from gateway.adapters.sqlite.bookkeeping import open_books
 from gateway.adapters.sqlite.ledger import Head, lock_books
@@ -215,6 +216,9 @@ def retire_key(config: Path, kind: str, id: str, *, yes: bool, as_json: bool) ->
                 pass
             people, ring = PeopleBook(here.ask), Keyring(settings.secrets.sealing_keys)
             while ours == "sealing_key" and await people.reseal(id, ring, SystemRandomness(), count=_RESEALED_AT_ONCE):
+                pass
+            wishes = OwnerRecords(here.ask)
+            while ours == "sealing_key" and await wishes.reseal(id, ring, SystemRandomness(), count=_RESEALED_AT_ONCE):
                 pass
             rewrite(settings.secrets_path, _FILES[ours], lambda lines: [one for one in lines if _id(ours, one) != id])
             await here.key_roll.retired(ours, id)

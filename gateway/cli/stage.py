@@ -39,6 +39,8 @@ class Stage:
         self._served = served
         self._report = report
         self.webhook_secret = f"whsec_{secrets.token_hex(24)}"
+        self.connect_secrets = [f"whsec_{secrets.token_hex(24)}" for _ in range(2)]
+        """Of the endpoints for what happens to owners' accounts: of Stripe's first API, and of its second."""
         self._stripe_key = f"sk_test_{secrets.token_hex(24)}"
         self.upstreams: list[ToyUpstream] = all_three()
         self.stand_in = StandIn(api_key=self._stripe_key, parameters=parameters, business="Farebox demo")
@@ -65,8 +67,15 @@ class Stage:
         listen = free_port(self._port)
         admin = free_port(listen + 1)
         settings = from_mapping(self._config(listen, admin), base=self._data, environ={}, make_secrets=True)
-        self.stand_in.add_endpoint(Endpoint(f"{settings.public_url}/-/webhooks/stripe", self.webhook_secret))
+        self._listen(f"{settings.public_url}/-/webhooks/stripe", connects=settings.connect is not None)
         await self.start_gateway(settings)
+
+    def _listen(self, url: str, *, connects: bool) -> None:
+        """As in Stripe's dashboard: what happens to others' accounts comes by endpoints of its own."""
+        self.stand_in.add_endpoint(Endpoint(url, self.webhook_secret))
+        if connects:
+            self.stand_in.add_endpoint(Endpoint(url, self.connect_secrets[0], hears="connected"))
+            self.stand_in.add_endpoint(Endpoint(url, self.connect_secrets[1], hears="thin"))
 
     async def start_gateway(self, settings: Settings) -> None:
         """Start the gateway alone, for instance again after `stop_gateway`."""
@@ -96,6 +105,7 @@ class Stage:
         return config
 
     def _demo_config(self, listen: int, admin: int) -> dict[str, Any]:
+        connects = self.connect_secrets if "connect" in self._overrides else []
         weather, echo, llm = (upstream.url for upstream in self.upstreams)
         return {
             "version": 1,
@@ -107,7 +117,7 @@ class Stage:
             "currency": "usd",
             "stripe": {
                 "secret_key": self._stripe_key,
-                "webhook_secrets": [self.webhook_secret],
+                "webhook_secrets": [self.webhook_secret, *connects],
                 "api_url": self.stand_in.url,
                 "top_up": "5.00 usd",
             },

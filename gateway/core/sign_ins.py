@@ -145,6 +145,19 @@ def profile(provider: Provider, said: Mapping[str, Any]) -> Profile | None:
     return Profile(subject, email, _text(said.get("name")) or _text(said.get("login")))
 
 
+def opened_profile(keyring: Keyring, user: str, key_id: str, sealed: bytes) -> Profile:
+    """What is known of somebody; nothing, where nobody can open it any more."""
+    try:
+        return Profile("", **read_object(keyring.open(PROFILE_PURPOSE, key_id, sealed, about=user)))
+    except (NotOurs, UnknownKey):
+        return Profile("")
+
+
+def login_text(provider: Provider, subject: str) -> str:
+    """What the keyed digest is made of by which somebody is found who signs in."""
+    return f"user\0{provider.name}\0{provider.issuer or ''}\0{subject}"
+
+
 @dataclass(frozen=True, slots=True)
 class Tokens:
     """What a provider gave for somebody. Without `expires_ms` the access token is good until it is not."""

@@ -28,7 +28,7 @@ _AT_ONCE_MAX = 16
 SWEEP_SECONDS = 60.0
 WAIT_MS_MAX = 24 * 3_600_000
 _Result = TypeVar("_Result")
-_OF_ACCOUNTS = ("account.", "capability.", "payout.", "person.")
+_OF_ACCOUNTS = ("account.", "capability.", "payout.", "person.", "v2.core.account")
 """What connected accounts are looked after by: an endpoint that listens to them hears of everything there."""
 WAITS = "its payment has not arrived here yet"
 

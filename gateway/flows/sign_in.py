@@ -18,14 +18,14 @@ says that the name is true. So it is for who is signed in already, is given to w
 
 import hmac
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
 from gateway.core import jwts, sign_ins
 from gateway.core.jwts import Issuer, NotAccepted
-from gateway.core.keyring import Keyring, NotOurs, UnknownKey
+from gateway.core.keyring import Keyring
 from gateway.core.refusals import IdentityUnavailable, SignInRefused, SignInUnavailable
 from gateway.core.secrets import Secret
 from gateway.core.sign_ins import AWAY_SECONDS, PROFILE_PURPOSE, Away, Profile, Provider, Tokens, read_object
@@ -70,7 +70,10 @@ class In:
 
 
 class SignIn:
-    """Sends out, and takes in. `keys` are those of providers that sign ID tokens, by their names."""
+    """Sends out, and takes in. `keys` are those of providers that sign ID tokens, by their names.
+
+    `welcomed` is told who has signed in, each time.
+    """
 
     def __init__(
         self,
@@ -90,7 +93,9 @@ class SignIn:
         discover: Discovers,
         fresh_account: Callable[[], str],
         report: Callable[..., None],
+        welcomed: Callable[[str], Awaitable[None]],
     ) -> None:
+        self._tell_of = welcomed
         self.providers = providers
         self._keys = keys
         self._people = people
@@ -174,6 +179,8 @@ class SignIn:
         await self._probed(provider, whose.id, given)
         if provider.sync is not None:
             await self._put_job(whose.id, provider)
+        if provider.kind == "sign_in":
+            await self._tell_of(whose.id)
         return In(whose.id, self._aliases.root(whose.account), provider, away.next)
 
     async def _taken(self, name: str, said: Mapping[str, str], cookie: str) -> Away:
@@ -256,7 +263,7 @@ class SignIn:
 
     async def _welcomed(self, provider: Provider, profile: Profile, wallet: str | None) -> User:
         """Whoever this is, with the wallet that is theirs; somebody new, if need be."""
-        digests = self._peppers.digests(f"user\0{provider.name}\0{provider.issuer or ''}\0{profile.subject}")
+        digests = self._peppers.digests(sign_ins.login_text(provider, profile.subject))
         await self._aliases.look()
         found, now_ms = await self._people.find_user(digests), self._clock.now_ms()
         free = wallet if wallet and not await self._people.users_of(self._aliases.names(wallet)) else None
@@ -304,11 +311,7 @@ class SignIn:
         return replace(user, key_id=key_id, profile=sealed)
 
     def _read(self, user: User) -> Profile:
-        try:
-            plain = self._keyring.open(PROFILE_PURPOSE, user.key_id, user.profile, about=user.id)
-        except (NotOurs, UnknownKey):
-            return Profile("")
-        return Profile("", **read_object(plain))
+        return sign_ins.opened_profile(self._keyring, user.id, user.key_id, user.profile)
 
     def told(self, user: User) -> dict[str, str]:
         """What is known of somebody, for themselves."""

@@ -26,6 +26,7 @@ from gateway.ports.licences import Entitles, KnowsSubscribers, LicenseeBook, Lic
 from gateway.ports.limits import Admits, Admitted, Guesses, LimitsDown, RateLimits
 from gateway.ports.oauth import KnowsClients, OAuthBook
 from gateway.ports.outside import Document, Documents, KeySets, NotFetched, Signs, Vouches
+from gateway.ports.owning import ActsFor, ConnectRefused, Connects, OwnerBook, PayoutAccounts
 from gateway.ports.payments import (
     AutoTopUps,
     CreditLine,
@@ -89,6 +90,7 @@ from gateway.ports.tokens import ForgetsGrants, HandsOut, Made, RemembersTokens,
 from gateway.ports.trail import TrailBook, Witnesses
 
 __all__ = [
+    "ActsFor",
     "Admits",
     "Admitted",
     "Alias",
@@ -109,6 +111,8 @@ __all__ = [
     "Caps",
     "Cards",
     "Clock",
+    "ConnectRefused",
+    "Connects",
     "CopiedFile",
     "Countries",
     "Credentials",
@@ -168,9 +172,11 @@ __all__ = [
     "Offers",
     "Orders",
     "Outbox",
+    "OwnerBook",
     "PayerBook",
     "Payers",
     "Payments",
+    "PayoutAccounts",
     "People",
     "Randomness",
     "RateLimits",

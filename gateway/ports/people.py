@@ -70,6 +70,9 @@ class People(Protocol):
     async def change_user(self, user: User, *, now_ms: int) -> None:
         """Another account, another profile. Who has the same has it as before."""
 
+    async def logins(self, user: str) -> list[bytes]:
+        """Under which digests somebody signs in."""
+
     async def add_login(self, digest: bytes, user: str, *, provider: str, pepper_id: str, now_ms: int) -> str:
         """Write down who signs in like that; whose it is on record, which is what was written first."""
 

@@ -463,6 +463,21 @@ def price_id(text: str) -> str:
     return text
 
 
+def stripe_account(text: str) -> str:
+    """What Stripe calls an account."""
+    if not re.fullmatch(r"acct_[A-Za-z0-9]{1,64}", text):
+        raise ValueError(f"{shown(text)} is not the id of an account at Stripe; it begins with acct_")
+    return text
+
+
+def subject(text: str) -> tuple[str, str]:
+    """`amazon:amzn1.account.ANNA`: a provider, and what it calls somebody."""
+    provider, colon, whom = text.partition(":")
+    if not colon or not 0 < len(whom) <= 255 or not whom.isprintable() or whom != whom.strip():
+        raise ValueError(f"{shown(text)} names nobody; write a provider, a colon and what it calls the person")
+    return name(provider), whom
+
+
 def stripe_key(text: str) -> str:
     """A secret or restricted API key of Stripe, of either mode."""
     if text.startswith("pk_"):

@@ -36,7 +36,40 @@ def routes_are_of_owners_that_there_are(draft: Draft) -> None:
             draft.report.add(("routes", number, "owner"), f"there is no owner {shown(owner)} in `owners`{hint}")
 
 
+def those_who_sign_in_are_known_and_act_for_one(draft: Draft) -> None:
+    numbers = draft.numbers("sign_in", "providers")
+    named = [(draft.text("sign_in", "providers", number, "name"), number) for number in numbers]
+    known = {name: draft.text("sign_in", "providers", number, "preset") for name, number in named if name}
+    first: dict[tuple[str, str], str] = {}
+    for owner in draft.names("owners"):
+        for number in draft.numbers("owners", owner, "signs_in"):
+            path = ("owners", owner, "signs_in", number)
+            found = draft.read(forms.subject, *path)
+            if found is None:
+                continue
+            if found[0] not in known:
+                hint = did_you_mean(found[0], list(known))
+                draft.report.add(path, f"there is no {shown(found[0])} in sign_in.providers{hint}")
+            elif known[found[0]] == "amazon-sp":
+                words = "its word of who a seller is is not signed, so nobody signs in by it; name them at another"
+                draft.report.add(path, words)
+            elif first.setdefault(found, owner) != owner:
+                draft.report.add(path, f"they act for {shown(first[found])} already, and a person acts for one owner")
+
+
+def accounts_are_opened_for_who_signs_in(draft: Draft) -> None:
+    if not draft.given("connect"):
+        return
+    if not draft.given("stripe"):
+        draft.report.add(("connect",), "accounts are opened at Stripe, so `stripe` has to be set", at_key=True)
+    if not draft.numbers("sign_in", "providers"):
+        words = "an account is opened for who signs in, so `sign_in.providers` have to be set"
+        draft.report.add(("connect",), words, at_key=True)
+
+
 ALL: tuple[Callable[[Draft], None], ...] = (
     owners_have_names_of_their_own,
     routes_are_of_owners_that_there_are,
+    those_who_sign_in_are_known_and_act_for_one,
+    accounts_are_opened_for_who_signs_in,
 )

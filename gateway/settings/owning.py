@@ -1,8 +1,9 @@
 """From the settings of owners to what their routes carry."""
 
+from gateway.settings import forms
 from gateway.settings.shapes import GatewayShape
 from gateway.settings.shapes.routes import RouteShape
-from gateway.settings.values import OwnerSettings
+from gateway.settings.values import ConnectSettings, OwnerSettings
 
 OPERATOR = "operator"
 """Whose routes are the platform's own: what they take is not shared with anybody."""
@@ -11,7 +12,20 @@ OPERATOR = "operator"
 def owners(shape: GatewayShape) -> dict[str, OwnerSettings]:
     """All that the file names, and those that its routes do."""
     names = dict.fromkeys((*shape.owners, *(route.owner for route in shape.routes)))
-    return {name: OwnerSettings(name, _of_owner(name, shape), name in shape.owners) for name in names}
+    return {name: _owner(name, shape) for name in names}
+
+
+def _owner(name: str, shape: GatewayShape) -> OwnerSettings:
+    own = shape.owners.get(name)
+    if own is None:
+        return OwnerSettings(name, _of_owner(name, shape), named=False)
+    people = tuple(forms.subject(text) for text in own.signs_in)
+    return OwnerSettings(name, _of_owner(name, shape), True, people, own.country, own.stripe_account)
+
+
+def connect(shape: GatewayShape) -> ConnectSettings | None:
+    given = shape.connect
+    return ConnectSettings(given.country, given.api, given.older_paths) if given is not None else None
 
 
 def commission(route: RouteShape, shape: GatewayShape) -> int:

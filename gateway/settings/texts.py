@@ -197,6 +197,15 @@ InjectText = Annotated[
 CheckPath = Annotated[str, _check(relay_forms.check_path), Form("path", "/healthz"), _written(r"/.*")]
 HostText = Annotated[str, _check(relay_forms.host), Form("`upstream`, `caller` or a host", "api.example.com")]
 ServerName = Annotated[str, _check(forms.host_name), Form("host", "api.example.com")]
+SubjectText = Annotated[
+    str,
+    _check(forms.subject),
+    Form("provider:subject", '"amazon:amzn1.account.ANNA"'),
+    _written(r"[a-z][a-z0-9_-]*:.+"),
+]
+AccountIdText = Annotated[
+    str, _check(forms.stripe_account), Form("id of an account", "acct_1abc"), _written(r"acct_[A-Za-z0-9]+")
+]
 RelayedName = Annotated[str, _check(relay_forms.field_name), Form("header name", "X-Api-Version")]
 RelayedValue = Annotated[str, _check(relay_forms.field_value), Form("header value", "no-store", private=True)]
 RelayedValues = Annotated[

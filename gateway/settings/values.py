@@ -14,6 +14,7 @@ from gateway.core.jwts import Issuer
 from gateway.core.licences import Terms
 from gateway.core.limits import Rate
 from gateway.core.money import Money
+from gateway.core.owning import Api
 from gateway.core.plans import Plan
 from gateway.core.routes import RouteTable, Upstream
 from gateway.core.secrets import Secret
@@ -267,6 +268,19 @@ class OwnerSettings:
     commission_points: int
     named: bool
     """Whether `owners` holds them, and not just a route."""
+    signs_in: tuple[tuple[str, str], ...] = ()
+    """Who acts for them: a provider, and what it calls them."""
+    country: str | None = None
+    stripe_account: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectSettings:
+    """How owners come by an account at Stripe."""
+
+    country: str
+    api: Api
+    older_paths: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +333,7 @@ class Settings:
     secrets: SecretSettings
     owners: Mapping[str, OwnerSettings]
     """Those that are named, here or by a route; in that order."""
+    connect: ConnectSettings | None
     upstreams: Mapping[str, Upstream]
     routes: RouteTable
     price_list_aliases: tuple[str, ...]

@@ -7,6 +7,7 @@ what `OPERATIONS` says of the addresses that this gateway has; a test holds the 
 `x-payment-info.price` is what directories of paid APIs read: `fixed` (`amount`) or `dynamic` (`min`, `max`).
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -84,6 +85,22 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("DELETE", "/-/api/v1/tokens/{id}"): Operation("It is over, with all that came of it", needs_token=True),
     ("POST", "/-/api/v1/tokens/{id}/rotate"): Operation(
         "Another secret for it; the older one is good for a while", needs_token=True
+    ),
+    ("GET", "/-/api/v1/integrations"): Operation(
+        "How each connection to a provider stands, of who has signed in", needs_token=True
+    ),
+    ("DELETE", "/-/api/v1/integrations/{provider}"): Operation(
+        "One of them ends, and its tokens are forgotten", needs_token=True, answers="204"
+    ),
+    ("GET", "/-/api/v1/jobs"): Operation("What is done for who has signed in, the newest first", needs_token=True),
+    ("GET", "/-/api/v1/jobs/{id}"): Operation("One piece of it", needs_token=True),
+    ("GET", "/-/api/v1/stripe/connect-account"): Operation(
+        "How an owner's account at Stripe stands, what Stripe still needs, and a link to where that is given; for the"
+        " session of who acts for one",
+        needs_token=True,
+    ),
+    ("POST", "/-/api/v1/stripe/connect-account"): Operation(
+        "The same, and there is to be an account if there is none: 202 until it is there", needs_token=True
     ),
     ("POST", "/-/api/v1/codes"): Operation(
         "The wallet that a code was shown for becomes one with this", takes={"code": "as it was shown"},
@@ -185,9 +202,9 @@ def _least(price: AnyPrice) -> Money:
 
 
 def _of_ours(operation: Operation, method: str, path: str) -> dict[str, Any]:
-    parameters = [_parameter("id", "path", "")] if "{id}" in path else []
+    parameters = [_parameter(part, "path", "") for part in re.findall(r"\{(\w+)\}", path)]
     parameters += [_parameter(name, "query", words, required=name == "url") for name, words in operation.asks.items()]
-    name = path.removeprefix("/-/api/v1/").replace("/{id}", "-of-id").replace("/", "-")
+    name = re.sub(r"/\{(\w+)\}", r"-of-\1", path.removeprefix("/-/api/v1/")).replace("/", "-")
     told: dict[str, Any] = {
         "operationId": f"gateway.{name}.{method.lower()}",
         "summary": operation.summary,

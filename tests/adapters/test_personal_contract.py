@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.adapters import personal
+from gateway.adapters.owning import OwnerRecords
 from gateway.adapters.people import TOKENS, PeopleBook
 from gateway.adapters.personal import NOBODYS, PARTS, PersonalRecords
 from gateway.adapters.postgres.records import PostgresRecords
@@ -19,6 +20,7 @@ from gateway.core.grants import Grant
 from gateway.core.keyring import Keyring
 from gateway.core.licences import ADDRESS_PURPOSE
 from gateway.core.money import Money
+from gateway.core.owning import WISH_PURPOSE, AccountWish, Member, OwnerAccount
 from gateway.core.payers import MAIL_PURPOSE
 from gateway.core.payments import Event
 from gateway.core.plans import Subscription
@@ -162,3 +164,22 @@ async def test_every_table_of_the_records_is_told_of_or_nobodys(records: Records
     known = {part.table for part in PARTS.values()} | NOBODYS.keys()
     assert tables - known == set()
     assert known - tables <= {"sealing_key", "migration", "migration_records"}, "which only one kind has"
+
+
+async def test_whoever_acts_for_an_owner_is_told_of_that_and_of_the_account(records: Records) -> None:
+    await live_as(records, ANN, "ann")
+    await live_as(records, BOB, "bob")
+    book = OwnerRecords(records.ask)
+    for name, owner in (("ann", "anna"), ("bob", "bert")):
+        await book.add_invite(name.encode(), owner, until_ms=NOW + 1)
+        assert await book.use_invite([name.encode()], f"usr_{name}", now_ms=NOW) == owner
+        await book.add_member(Member(f"usr_{name}", owner, "invited", NOW))
+        wish = AccountWish("v2", "NO", owner, f"{name}@wish.example")
+        sealed = KEYRING.seal(WISH_PURPOSE, wish.text().encode(), nonce=NONCE, about=owner)
+        await book.begin_account(OwnerAccount(owner, False, "v2", f"key-{name}", 1, NOW, NOW, NOW, sealed=sealed))
+    told = await told_of(records, ANN)
+    assert [one["owner"] for one in told["owner_of"]] == ["anna"]
+    assert [one["owner"] for one in told["invitations_of_owners"]] == ["anna"]
+    [account] = told["accounts_of_owners"]
+    assert (account["owner"], account["live"], account["status"]) == ("anna", False, "pending")
+    assert account["wish"] == {"api": "v2", "country": "NO", "name": "anna", "email": "ann@wish.example"}

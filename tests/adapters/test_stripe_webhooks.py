@@ -2,12 +2,13 @@
 
 import hmac
 import json
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.adapters.stripe.webhooks import verify
+from gateway.adapters.stripe.webhooks import event_of, verify
 from gateway.core.refusals import WebhookRefused
 from gateway.core.secrets import Secret
 
@@ -69,3 +70,33 @@ def test_a_signed_body_of_any_bytes_is_an_event_or_refused(body: bytes) -> None:
 def test_a_header_of_any_text_is_refused(header: str | None) -> None:
     with pytest.raises(WebhookRefused):
         verify(BODY, header, secrets=SECRETS, now=NOW, tolerance=300)
+
+
+THIN: dict[str, Any] = {
+    "id": "evt_test_1", "object": "v2.core.event", "type": "v2.core.account.closed", "livemode": False,
+    "created": "2026-11-22T08:00:00.250Z", "context": None,
+    "related_object": {"id": "acct_1", "type": "v2.core.account", "url": "/v2/core/accounts/acct_1"},
+}  # fmt: skip
+
+
+def test_a_thin_event_says_where_to_look() -> None:
+    found = event_of(THIN)
+    assert found is not None
+    assert (found.id, found.type, found.created, found.account) == (
+        "evt_test_1", "v2.core.account.closed", 1_795_334_400, ""
+    )  # fmt: skip
+    assert found.object["id"] == "acct_1"
+    elsewhere = event_of({**THIN, "context": "acct_9"})
+    assert elsewhere is not None
+    assert elsewhere.account == "acct_9"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"related_object": None}, {"created": "yesterday"}, {"created": None}, {"created": 5}, {"livemode": None},
+        {"context": 5}, {"created": "0001-01-01T00:00:00Z"}, {"id": ""},
+    ],
+)  # fmt: skip
+def test_what_is_no_thin_event_is_none(change: dict[str, Any]) -> None:
+    assert event_of({**THIN, **change}) is None

@@ -5,8 +5,16 @@ from typing import Any
 
 import pytest
 
+from gateway.app.owning import wishes
 from gateway.settings import Mistake
 from tests.settings.asking import full, mistakes, only, route, settings
+
+SIGN_IN: dict[str, Any] = {
+    "providers": [
+        {"name": "amazon", "preset": "amazon", "client_id": "c", "client_secret": "s" * 32},
+        {"name": "seller", "preset": "amazon-sp", "client_id": "c", "client_secret": "s" * 32, "application_id": "a"},
+    ]
+}
 
 
 def points(base: Path, one: dict[str, Any], **changes: Any) -> int:
@@ -55,6 +63,30 @@ def test_owners_are_those_that_are_named_and_those_of_routes(tmp_path: Path) -> 
         ({"owners": {"operator": {}}}, "owners.operator", "the platform itself"),
         ({"owners": {"a-b": {}, "a_b": {}}}, "owners.a_b", "the same name in a variable"),
         ({"routes": [route(commission_bps=10)]}, "routes[0].commission_bps", "pays no commission"),
+        ({"owners": {"anna": {"stripe_account": "ac_1"}}}, "owners.anna.stripe_account", "begins with acct_"),
+        ({"owners": {"anna": {"country": "us"}}}, "owners.anna.country", "did you mean `US`?"),
+        ({"owners": {"anna": {"signs_in": ["ann@example.com"]}}}, "owners.anna.signs_in[0]", "names nobody"),
+        ({"owners": {"anna": {"signs_in": ["google:"]}}}, "owners.anna.signs_in[0]", "names nobody"),
+        ({"owners": {"anna": {"signs_in": ["google:1"]}}}, "owners.anna.signs_in[0]", "there is no `google`"),
+        (
+            {"sign_in": SIGN_IN, "owners": {"anna": {"signs_in": ["amazn:1"]}}},
+            "owners.anna.signs_in[0]",
+            "did you mean `amazon`?",
+        ),
+        (
+            {"sign_in": SIGN_IN, "owners": {"anna": {"signs_in": ["seller:1"]}}},
+            "owners.anna.signs_in[0]",
+            "nobody signs in by it",
+        ),
+        (
+            {"sign_in": SIGN_IN, "owners": {"anna": {"signs_in": ["amazon:1"]}, "bert": {"signs_in": ["amazon:1"]}}},
+            "owners.bert.signs_in[0]",
+            "act for `anna` already",
+        ),
+        ({"sign_in": SIGN_IN, "connect": {"country": "US"}, "stripe": None}, "connect", "`stripe` has to be set"),
+        ({"connect": {"country": "US"}}, "connect", "`sign_in.providers` have to be set"),
+        ({"sign_in": SIGN_IN, "connect": {"country": "US", "api": "v3"}}, "connect.api", "v2"),
+        ({"sign_in": SIGN_IN, "connect": {}}, "connect.country", "missing"),
         ({"owners": {"anna": {}}, "routes": [route(owner="anne")]}, "routes[0].owner", "did you mean `anna`?"),
     ],
 )
@@ -69,3 +101,21 @@ def test_an_owner_can_be_set_by_a_variable(tmp_path: Path) -> None:
     values = full(owners={"anna": {}}, routes=[route(owner="anna")])
     found = settings(tmp_path, values, environ)
     assert found.owners["anna"].commission_points == 70
+
+
+def test_accounts_are_opened_where_an_owner_is_and_not_for_whom_the_operator_sees_to(tmp_path: Path) -> None:
+    owners = {"anna": {"signs_in": ["amazon:a:b"]}, "bert": {"country": "DE"}, "carl": {"stripe_account": "acct_1abc"}}
+    changes = {"sign_in": SIGN_IN, "connect": {"country": "US", "api": "v1"}, "owners": owners}
+    found = settings(tmp_path, full(routes=[route(owner="anna")], **changes))
+    assert found.owners["anna"].signs_in == (("amazon", "a:b"),)
+    made = wishes(found)
+    assert {name: (wish.api, wish.country, wish.name) for name, wish in made.items()} == {
+        "anna": ("v1", "US", "anna"), "bert": ("v1", "DE", "bert")
+    }  # fmt: skip
+
+
+def test_accounts_can_be_set_by_variables(tmp_path: Path) -> None:
+    environ = {"GATEWAY_CONNECT__COUNTRY": "NO", "GATEWAY_OWNERS__ANNA__STRIPE_ACCOUNT": "acct_2"}
+    found = settings(tmp_path, full(owners={"anna": {}}, sign_in=SIGN_IN), environ)
+    assert found.connect is not None
+    assert (found.connect.country, found.connect.api, found.owners["anna"].stripe_account) == ("NO", "v2", "acct_2")

@@ -19,6 +19,8 @@ from gateway.adapters.sqlite.audit import audit
 from gateway.adapters.stripe.parameters import parameters
 from gateway.cli import main
 from gateway.cli.books import head_keys
+from gateway.core.keyring import Keyring
+from gateway.core.owning import WISH_PURPOSE
 from gateway.core.rotation import LINK_DAYS
 from gateway.demo.standin import Endpoint, StandIn
 from gateway.settings import Settings, load
@@ -190,6 +192,7 @@ async def test_a_key_is_retired_when_nothing_needs_it_and_the_books_still_prove_
         assert "1 tokens on record need it" in await why()
         with closing(sqlite3.connect(records(shop.settings))) as sql, sql:
             sql.execute("DELETE FROM token")
+            put_wish(sql, shop.settings, old)
 
         async def head_is_signed_anew() -> bool:
             [key] = [key for key in (await shop.types("keys", "list"))["keys"] if key["id"] == old]
@@ -201,12 +204,26 @@ async def test_a_key_is_retired_when_nothing_needs_it_and_the_books_still_prove_
         done = await shop.types("keys", "retire", "sealing_key", old, "--yes")
         assert (done["retired"], done["reloaded"]) == (True, True)
         assert {(await shop.ask(session, caller.token))[0] for _ in range(20)} == {401}
+        with closing(sqlite3.connect(records(shop.settings))) as sql:
+            assert sql.execute("SELECT count(*) FROM stripe_accounts WHERE key_id <> ?", (old,)).fetchone() == (1,)
         assert [key["id"] for key in (await shop.types("keys", "list"))["keys"] if key["events"]] != [old]
     audited(shop.settings)
 
 
 def records(settings: Settings) -> Path:
     return settings.store_path.with_name("gateway.records.db")
+
+
+def put_wish(sql: sqlite3.Connection, settings: Settings, id: str) -> None:
+    """What is asked for an owner's account, sealed with this key."""
+    [secret] = [one for one in settings.secrets.sealing_keys if Keyring([one]).newest.id == id]
+    sealed = Keyring([secret]).seal(WISH_PURPOSE, b"{}", nonce=bytes(12), about="anna")
+    sql.execute(
+        "INSERT INTO stripe_accounts (owner, live, api, name, attempt, status, due, transfers, payouts, country,"
+        " created, changed, checked, key_id, wish) VALUES ('anna', 0, 'v2', 'n', 1, 'pending', '[]', 0, 0, '', 1, 1, 1,"
+        " ?, ?)",
+        sealed,
+    )
 
 
 def forget_links(settings: Settings, id: str) -> None:

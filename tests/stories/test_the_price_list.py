@@ -110,7 +110,10 @@ async def test_the_openapi_document_says_what_each_route_costs_and_describes_our
 
 async def test_every_address_of_our_api_is_described(make_stage: StageMaker) -> None:
     plan = {"price": "price_1abc", "costs": "10.00 usd", "every": "month"}
-    stage = await make_stage(stripe={"auto_top_up": {}, "login_by_payment": "on"}, plans={"pro": plan})
+    who = {"name": "amazon", "preset": "amazon", "client_id": "c", "client_secret": "s" * 32}
+    stripe = {"auto_top_up": {}, "login_by_payment": "on"}
+    people: dict[str, Any] = {"sign_in": {"providers": [who]}, "connect": {"country": "US"}}
+    stage = await make_stage(stripe=stripe, plans={"pro": plan}, **people)
     async with ClientSession() as session:
         told = json.loads(await text_of(session, stage, "/-/openapi.json"))
     found = {

@@ -13,7 +13,8 @@ _TOKENS = {
     "sealing_key": "SELECT key_id, count(*) FROM token WHERE grant_id IS NULL OR grant_id LIKE 'tok%' GROUP BY key_id",
 }
 _EVENTS = """SELECT key_id, count(*) FROM (SELECT key_id FROM event UNION ALL SELECT key_id FROM users
-UNION ALL SELECT key_id FROM oauth_tokens) AS sealed GROUP BY key_id"""
+UNION ALL SELECT key_id FROM oauth_tokens
+UNION ALL SELECT key_id FROM stripe_accounts WHERE key_id IS NOT NULL) AS sealed GROUP BY key_id"""
 _ANSWERS = "SELECT sealed_by, count(*) FROM idempotency_key WHERE state = 'kept' GROUP BY sealed_by"
 
 

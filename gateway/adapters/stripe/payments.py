@@ -413,6 +413,10 @@ class StripePayments:
 
     # --- the SDK ------------------------------------------------------------------------------------------------------
 
+    async def ask(self, question: Callable[["StripeClient"], Any]) -> Any:
+        """The same, for those beside us who speak to Stripe. Raises PaymentServiceUnavailable."""
+        return await self._ask(question)
+
     async def _ask(self, question: Callable[["StripeClient"], Any]) -> Any:
         """One call; None when Stripe knows no such object."""
         import stripe

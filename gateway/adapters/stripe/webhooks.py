@@ -10,6 +10,7 @@ import hmac
 import json
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from gateway.core.payments import Event
@@ -17,6 +18,7 @@ from gateway.core.refusals import WebhookRefused
 from gateway.core.secrets import Secret
 
 _SIGNATURES_MAX = 32
+THIN = "v2.core.event"
 _TIMESTAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
 _SIGNATURE = re.compile(r"[0-9a-f]{64}")
 
@@ -56,10 +58,16 @@ def _parse(header: str | None) -> tuple[str, list[str]]:
 
 
 def event_of(content: Any) -> Event | None:
-    """An event as Stripe's API describes it; None for anything else."""
+    """An event as Stripe's API describes it; None for anything else.
+
+    Those of its second API are thin: what they are about is named, and has to be asked for.
+    """
     try:
-        id, type, live, created = content["id"], content["type"], content["livemode"], content["created"]
-        about, account = content["data"]["object"], content.get("account") or ""
+        thin = content.get("object") == THIN
+        id, type, live = content["id"], content["type"], content["livemode"]
+        created: Any = _seconds(content["created"]) if thin else content["created"]
+        about = content["related_object"] if thin else content["data"]["object"]
+        account = content.get("context" if thin else "account") or ""
     except (KeyError, TypeError, AttributeError):
         return None
     if account and not _is_name(account):
@@ -68,6 +76,14 @@ def event_of(content: Any) -> Event | None:
     if not (_is_name(id) and _is_name(type) and isinstance(live, bool) and times and isinstance(about, dict)):
         return None
     return Event(id, type, live, created, about, account)
+
+
+def _seconds(text: object) -> int | None:
+    """The second API writes moments as texts."""
+    try:
+        return int(datetime.fromisoformat(str(text)).timestamp())
+    except (ValueError, OverflowError):
+        return None
 
 
 def _event(body: bytes) -> Event:

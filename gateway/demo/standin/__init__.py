@@ -9,6 +9,7 @@ accident and fails there. No real money moves and no live key is taken.
     api          /v1: key, form, idempotency, answer               routes      which addresses there are
     played       which parameters have an effect                   forms, shapes   decode and check parameters
     catalogue, sessions, till                                      what the calls and the pages do
+    connect, onboarding                                accounts of others, and the page that they are filled in on
     objects, views, store                                          what an object looks like, is read as, and is kept in
     checkout     the hosted pages                                  webhooks    events on their way
 """

@@ -1,4 +1,4 @@
-"""The HTTP side of `/v1`: who may call, what was sent, and the answer in Stripe's shape.
+"""The HTTP side of `/v1` and `/v2`: who may call, what was sent, and the answer in Stripe's shape.
 
 A request is taken through the same steps whatever it asks for: key, account, form, idempotency, the two lists of
 parameters (what Stripe knows, what is played here), the call itself, expansion. Each step raises an `ApiError` or
@@ -43,10 +43,13 @@ Parameters = Callable[[str, str], Mapping[str, Any] | None]
 LIVE_KEYS = ("sk_live_", "rk_live_")
 TEST_KEYS = ("sk_test_", "rk_test_")
 FORM = "application/x-www-form-urlencoded"
+JSON = "application/json"
+#: How a page of the second API is named, which the SDK types nowhere: it follows addresses.
+PAGE = "page"
 
 
 class Api:
-    """`/v1/…` of the stand-in."""
+    """`/v1/…` and `/v2/…` of the stand-in."""
 
     def __init__(self, world: World, api_key: str, parameters: Parameters | None, keys_max: int) -> None:
         self._world = world
@@ -65,7 +68,7 @@ class Api:
 
     def routes(self) -> list[web.RouteDef]:
         known = [web.route(route.method, route.path, self._handler(route)) for route in ROUTES]
-        return [*known, web.route("*", "/v1/{rest:.*}", self._unrecognized)]
+        return [*known, *(web.route("*", f"/{api}/{{rest:.*}}", self._unrecognized) for api in ("v1", "v2"))]
 
     def _handler(self, route: Route) -> Callable[[web.Request], Any]:
         async def handle(request: web.Request) -> web.Response:
@@ -112,18 +115,18 @@ class Api:
             raise ApiError(403, "The stand-in plays one account and has no connected ones.", code="account_invalid")
 
     async def _run(self, request: web.Request, route: Route, id: str) -> tuple[Answer, dict[str, str]]:
-        fields = await _fields(request)
+        said, sent = await _sent(request, route)
         key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
         if key is None:
             await self._pass_gate()
-            return Answer(id, self._call(request, route, id, None, fields)), {}
-        first = self._keys.claim(key, request.path, encode(sorted(fields)))
+            return Answer(id, self._call(request, route, id, None, sent)), {}
+        first = self._keys.claim(key, request.path, said)
         more = {"Idempotency-Key": key, "Original-Request": id}
         if first is not None:
             return first, {**more, "Original-Request": first.request, "Idempotent-Replayed": "true"}
         try:
             await self._pass_gate()
-            answer = Answer(id, self._call(request, route, id, key, fields))
+            answer = Answer(id, self._call(request, route, id, key, sent))
         except ApiError as error:
             if error.about is None:
                 self._keys.release(key)
@@ -143,11 +146,10 @@ class Api:
         finally:
             self.waiting -= 1
 
-    def _call(
-        self, request: web.Request, route: Route, id: str, key: str | None, fields: list[tuple[str, str]]
-    ) -> bytes:
+    def _call(self, request: web.Request, route: Route, id: str, key: str | None, sent: Mapping[str, Any]) -> bytes:
         known = self._parameters(route.method, route.path) if self._parameters else None
-        params = checked(forms.decode(fields), known, route.takes)
+        follows = {PAGE: sent[PAGE]} if route.method == "GET" and route.path.startswith("/v2/") and PAGE in sent else {}
+        params = checked({name: one for name, one in sent.items() if name not in follows}, known, route.takes) | follows
         expand = params.pop("expand", [])
         sessions.expire_due(self._world)
         with self._world.caused_by(id, key):
@@ -182,6 +184,23 @@ def _json(status: int, body: bytes, headers: Mapping[str, str]) -> web.Response:
 def _cut(request: web.Request) -> None:
     if request.transport is not None:
         request.transport.abort()
+
+
+async def _sent(request: web.Request, route: Route) -> tuple[bytes, dict[str, Any]]:
+    """What makes two requests the same, and what is sent: a form in the first API, JSON in the second."""
+    if route.method == "POST" and route.path.startswith("/v2/"):
+        body = await request.read()
+        if request.content_type != JSON:
+            raise invalid(f"Invalid request: send parameters as {JSON}, not as {request.content_type}.")
+        try:
+            sent = json.loads(body or b"{}")
+        except ValueError:
+            raise invalid("The body is not valid JSON.") from None
+        if not isinstance(sent, dict):
+            raise invalid("The body must be a JSON object.")
+        return encode(sent), sent
+    fields = await _fields(request)
+    return encode(sorted(fields)), dict(forms.decode(fields))
 
 
 async def _fields(request: web.Request) -> list[tuple[str, str]]:

@@ -156,7 +156,7 @@ class Checkout:
             start["amount"] = self._example(session)
         methods = session["payment_method_types"]
         later = sessions.LATER.get(currency)
-        return self._page(
+        return self.page(
             "checkout.html",
             status,
             allowed=session["success_url"],
@@ -209,9 +209,10 @@ class Checkout:
         self, status: int, title: str, text: str, *, paid: bool = False, back: str | None = None
     ) -> web.Response:
         """A page that says something."""
-        return self._page("message.html", status, title=title, text=text, paid=paid, back=back)
+        return self.page("message.html", status, title=title, text=text, paid=paid, back=back)
 
-    def _page(self, name: str, status: int, *, allowed: str | None = None, **values: Any) -> web.Response:
+    def page(self, name: str, status: int, *, allowed: str | None = None, **values: Any) -> web.Response:
+        """A page whose form may lead to where `allowed` is."""
         html = self._templates.get_template(name).render(values)
         headers = {
             "Cache-Control": "no-store",

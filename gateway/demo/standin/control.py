@@ -11,6 +11,8 @@ a form cannot send) and has to name the loopback as its host (which a rebound na
     POST dispute  {"session": id, "amount"?, "inquiry"?: false}      the payer's bank wants it back
     POST close_dispute  {"dispute": id, "won": false}                the bank decides
     POST warn     {"session": id}                                    an early warning of fraud
+    POST account  {"account": id, "due"?: [number, …], "verifying"?: true, "rejected"?: true, "give"?: true,
+                   "deauthorise"?: true, "close"?: true}             what becomes of a connected account
     POST deliver  {"event": id, "times"?: 1}                         again, at once
     POST hold     {"types"?: [type, …]}                              keep events back from now on
     POST release  {"order"?: "created" | "reversed" | "shuffled" | [id, …]}
@@ -85,6 +87,19 @@ async def _warn(standin: StandIn, given: Mapping[str, Any]) -> Any:
     return standin.warn(given["session"])
 
 
+async def _account(standin: StandIn, given: Mapping[str, Any]) -> Any:
+    id = given["account"]
+    how = {name: given[name] for name in ("due", "verifying", "rejected") if name in given}
+    if how:
+        standin.set_account(id, **how)
+    for name, act in (
+        ("give", standin.give_what_is_due), ("deauthorise", standin.deauthorise), ("close", standin.close_account)
+    ):  # fmt: skip
+        if given.get(name):
+            act(id)
+    return {"account": id}
+
+
 async def _deliver(standin: StandIn, given: Mapping[str, Any]) -> Any:
     times = given.get("times", 1)
     if not 1 <= times <= TIMES_MAX:
@@ -123,6 +138,16 @@ PAY = played.fields(
     amount=INTEGER,
     client_reference_id=STRING,
 )
+ACCOUNT = played.fields(
+    ["account"],
+    account=STRING,
+    due=array(INTEGER),
+    verifying=BOOLEAN,
+    rejected=BOOLEAN,
+    give=BOOLEAN,
+    deauthorise=BOOLEAN,
+    close=BOOLEAN,
+)
 COMMANDS: Mapping[str, tuple[Shape, Command]] = {
     "pay": (PAY, _pay),
     "settle": (played.fields(["session"], session=STRING, succeed=BOOLEAN), _settle),
@@ -131,6 +156,7 @@ COMMANDS: Mapping[str, tuple[Shape, Command]] = {
     "dispute": (played.fields(["session"], session=STRING, amount=INTEGER, inquiry=BOOLEAN), _dispute),
     "close_dispute": (played.fields(["dispute", "won"], dispute=STRING, won=BOOLEAN), _close_dispute),
     "warn": (played.fields(["session"], session=STRING), _warn),
+    "account": (ACCOUNT, _account),
     "deliver": (played.fields(["event"], event=STRING, times=INTEGER), _deliver),
     "hold": (played.fields(types=TYPES), _hold),
     "release": (played.fields(order=either(enum("created", "reversed", "shuffled"), TYPES)), _release),

@@ -224,3 +224,58 @@ LIST_WARNINGS = LIST_REFUNDS
 LIST_CUSTOMERS = listing(created=CREATED, email=STRING)
 SEARCH_CUSTOMERS = fields(["query"], expand=EXPAND, limit=INTEGER, page=STRING, query=STRING)
 LIST_EVENTS = listing(created=CREATED, delivery_success=BOOLEAN, type=STRING, types=array(STRING))
+
+_REQUESTED = fields(["requested"], requested=BOOLEAN)
+_URLS = {"refresh_url": STRING, "return_url": STRING}
+CREATE_ACCOUNT = fields(
+    business_profile=fields(name=STRING),
+    capabilities=fields(transfers=fields(requested=BOOLEAN)),
+    controller=fields(
+        fees=fields(payer=enum("account", "application")),
+        losses=fields(payments=enum("application", "stripe")),
+        requirement_collection=enum("application", "stripe"),
+        stripe_dashboard=fields(type=enum("express", "full", "none")),
+    ),
+    country=STRING,
+    email=STRING,
+    expand=EXPAND,
+    metadata=METADATA,
+    type=enum("custom", "express", "standard"),
+)
+LIST_ACCOUNTS = listing(created=CREATED)
+CREATE_ACCOUNT_LINK = fields(
+    ["account", "type"],
+    account=STRING,
+    collection_options=fields(fields=enum("currently_due", "eventually_due")),
+    type=enum("account_onboarding", "account_update"),
+    **_URLS,
+)
+_INCLUDE = array(STRING)
+CREATE_ACCOUNT_V2 = fields(
+    configuration=fields(
+        recipient=fields(capabilities=fields(stripe_balance=fields(stripe_transfers=_REQUESTED))),
+    ),
+    contact_email=STRING,
+    dashboard=enum("express", "full", "none"),
+    defaults=fields(
+        responsibilities=fields(
+            ["fees_collector", "losses_collector"],
+            fees_collector=enum("application", "stripe"),
+            losses_collector=enum("application", "stripe"),
+        )
+    ),
+    display_name=STRING,
+    identity=fields(country=STRING),
+    include=_INCLUDE,
+    metadata={"type": "map", "value": STRING},
+)
+RETRIEVE_ACCOUNT_V2 = fields(include=_INCLUDE)
+LIST_ACCOUNTS_V2 = fields(applied_configurations=array(STRING), closed=BOOLEAN, limit=INTEGER)
+_FLOW = fields(["refresh_url"], collection_options=fields(fields=enum("currently_due", "eventually_due")), **_URLS)
+CREATE_ACCOUNT_LINK_V2 = fields(
+    ["account", "use_case"],
+    account=STRING,
+    use_case=fields(
+        ["type"], type=enum("account_onboarding", "account_update"), account_onboarding=_FLOW, account_update=_FLOW
+    ),
+)

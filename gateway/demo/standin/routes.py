@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.demo.standin import catalogue, intents, played, portal, returns, sessions, subscriptions, views
+from gateway.demo.standin import catalogue, connect, intents, played, portal, returns, sessions, subscriptions, views
 from gateway.demo.standin.errors import invalid, not_played
 from gateway.demo.standin.shapes import Shape
 from gateway.demo.standin.store import Json, World
@@ -182,6 +182,14 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/payment_methods/{id}", played.RETRIEVE, _retrieves("payment_method")),
     Route("POST", "/v1/payment_methods/{id}/detach", played.DETACH_METHOD, intents.detach),
     Route("GET", "/v1/setup_intents/{id}", played.RETRIEVE, _retrieves("setup_intent")),
+    Route("POST", "/v1/accounts", played.CREATE_ACCOUNT, _creates(connect.create)),
+    Route("GET", "/v1/accounts", played.LIST_ACCOUNTS, connect.accounts),
+    Route("GET", "/v1/accounts/{id}", played.RETRIEVE, connect.retrieve),
+    Route("POST", "/v1/account_links", played.CREATE_ACCOUNT_LINK, _creates(connect.create_link)),
+    Route("POST", "/v2/core/accounts", played.CREATE_ACCOUNT_V2, _creates(connect.create_v2)),
+    Route("GET", "/v2/core/accounts", played.LIST_ACCOUNTS_V2, connect.accounts_v2),
+    Route("GET", "/v2/core/accounts/{id}", played.RETRIEVE_ACCOUNT_V2, connect.retrieve_v2),
+    Route("POST", "/v2/core/account_links", played.CREATE_ACCOUNT_LINK_V2, _creates(connect.create_link_v2)),
     Route("GET", "/v1/events", played.LIST_EVENTS, _list_events),
     Route("GET", "/v1/events/{id}", played.RETRIEVE, _retrieves("event")),
 )

@@ -17,7 +17,7 @@ import string
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
 
 from aiohttp import web
@@ -26,7 +26,9 @@ from gateway.demo.standin import (
     cards,
     catalogue,
     checkout,
+    connect,
     control,
+    onboarding,
     portal,
     returns,
     sessions,
@@ -36,7 +38,7 @@ from gateway.demo.standin import (
 )
 from gateway.demo.standin.api import LIVE_KEYS, TEST_KEYS, Api, Parameters, encode
 from gateway.demo.standin.errors import ApiError, no_such, outage, unrecognized
-from gateway.demo.standin.store import Json, Movement, World
+from gateway.demo.standin.store import Connected, Json, Movement, World
 from gateway.demo.standin.till import PaymentRefused, Tender
 from gateway.demo.standin.webhooks import Attempt, Endpoint, Tampering, Webhooks
 
@@ -105,6 +107,7 @@ class StandIn:
         app.add_routes(self._api.routes())
         app.add_routes(self._checkout.routes())
         app.add_routes(portal.routes(self._world, self._checkout.message))
+        app.add_routes(onboarding.routes(self._world, self._checkout.message, self._checkout.page))
         app.add_routes(control.routes(self))
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         listener = socket.create_server((self._host, port), family=family)
@@ -143,6 +146,11 @@ class StandIn:
     def events(self) -> list[Json]:
         """Every event, oldest first."""
         return copy.deepcopy(list(self._world.shelf("event")))
+
+    @property
+    def thin_events(self) -> list[Json]:
+        """Every event of the second API, oldest first."""
+        return copy.deepcopy(list(self._world.shelf("v2.core.event")))
 
     @property
     def sessions(self) -> list[Json]:
@@ -337,6 +345,35 @@ class StandIn:
         """Its payer pays an open invoice after all."""
         return copy.deepcopy(subscriptions.pay_invoice(self._world, self._world.get("invoice", invoice_id)))
 
+    @property
+    def accounts(self) -> list[Connected]:
+        """Every account that was made for somebody else, oldest first."""
+        return copy.deepcopy(list(self._world.connected.values()))
+
+    def set_account(self, id: str, **how: Any) -> None:
+        """It stands otherwise: `due` (numbers of requirements), `verifying`, `rejected`; and that is told."""
+        account = connect.account_of(self._world, id)
+        for name, value in how.items():
+            setattr(account, name, value)
+        connect.tell(self._world, account)
+
+    def give_what_is_due(self, id: str) -> None:
+        """Its owner gives everything that is due, as on the page that an account link leads to."""
+        account = connect.account_of(self._world, id)
+        connect.give(self._world, account, account.due)
+
+    def deauthorise(self, id: str) -> None:
+        """Its owner disconnects it from this account."""
+        connect.deauthorise(self._world, connect.account_of(self._world, id))
+
+    def close_account(self, id: str) -> None:
+        """A connected account is over."""
+        connect.close(self._world, connect.account_of(self._world, id))
+
+    def enable_connect(self, enabled: bool) -> None:
+        """Whether this account may make accounts for others."""
+        self._world.connects = enabled
+
     def fail_requests(self, count: int, status: int) -> None:
         """Answer the next API requests with 429 or 500, and do nothing that they ask for."""
         self._api.failing, self._api.fails_with = count, status
@@ -367,7 +404,7 @@ class StandIn:
             await self._api.arrived.wait()
 
     def _event(self, id: str) -> Json:
-        event = self._world.shelf("event").get(id)
+        event = self._world.shelf("event").get(id) or self._world.shelf("v2.core.event").get(id)
         if event is None:
             raise no_such("event", id[:100])
         return event

@@ -15,6 +15,7 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from gateway.demo.standin.errors import ApiError, no_such
@@ -42,6 +43,7 @@ KINDS = (
     "dispute",
     "radar.early_fraud_warning",
     "event",
+    "v2.core.event",
 )
 
 
@@ -94,6 +96,27 @@ class Movement:
 
 
 @dataclass(slots=True)
+class Connected:
+    """An account of somebody else, which this one has made. `due` are requirements by number, see `connect.py`."""
+
+    id: str
+    api: str
+    country: str
+    email: str | None
+    name: str | None
+    metadata: dict[str, str]
+    created: int
+    due: list[int]
+    transfers: bool = False
+    """Whether it was asked that it may be sent money."""
+    submitted: bool = False
+    verifying: bool = False
+    rejected: bool = False
+    closed: bool = False
+    deauthorised: bool = False
+
+
+@dataclass(slots=True)
 class World:
     """Shelves, clock, ids and bell."""
 
@@ -126,12 +149,19 @@ class World:
     #: When sessions are due to expire: a heap of times and ids.
     due: list[tuple[int, str]] = field(init=False, default_factory=list)
     journal: list[Movement] = field(init=False, default_factory=list)
+    #: The accounts that this one has made for others, by id, oldest first.
+    connected: dict[str, Connected] = field(init=False, default_factory=dict)
+    #: Where each of their links leads, by what its address ends with.
+    account_links: dict[str, Json] = field(init=False, default_factory=dict)
+    #: Whether this account may make accounts for others.
+    connects: bool = field(init=False, default=True)
     cause: tuple[str | None, str | None] = field(init=False, default=(None, None))
     #: What the API call that is running has made so far; None outside of one.
     _made: list[Json] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self.shelves = {kind: Shelf(kind, self.events_max if kind == "event" else self.objects_max) for kind in KINDS}
+        most = {"event": self.events_max, "v2.core.event": self.events_max}
+        self.shelves = {kind: Shelf(kind, most.get(kind, self.objects_max)) for kind in KINDS}
 
     def seconds(self) -> int:
         return int(self.now())
@@ -185,22 +215,48 @@ class World:
         finally:
             made, self._made, self.cause = self._made, None, (None, None)
             for item in made:
-                if item["object"] == "event":
+                if item["object"] in ("event", "v2.core.event"):
                     self.ring(item)
 
     def emit(self, type: str, about: Json, **extra: Any) -> None:
         """Write an event down, with the object as it is at this moment, and ring the bell."""
+        self._announce(self._event(type, {"object": copy.deepcopy(about), **extra}))
+
+    def emit_of(self, account: str, type: str, about: Json) -> None:
+        """The same of what happened in a connected account."""
+        self._announce({**self._event(type, {"object": copy.deepcopy(about)}), "account": account})
+
+    def emit_thin(self, type: str, about: Json) -> None:
+        """An event of the second API: it says where to look, and nothing of what is there."""
+        at = datetime.fromtimestamp(self.now(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         event: Json = {
+            "id": self.id("evt_test"),
+            "object": "v2.core.event",
+            "changes": None,
+            "context": None,
+            "created": at,
+            "livemode": False,
+            "pending_webhooks": 0,
+            "reason": None,
+            "related_object": about,
+            "type": type,
+        }
+        self._announce(event)
+
+    def _event(self, type: str, data: Json) -> Json:
+        return {
             "id": self.id("evt"),
             "object": "event",
             "api_version": self.api_version,
             "created": self.seconds(),
-            "data": {"object": copy.deepcopy(about), **extra},
+            "data": data,
             "livemode": False,
             "pending_webhooks": 0,
             "request": {"id": self.cause[0], "idempotency_key": self.cause[1]},
             "type": type,
         }
+
+    def _announce(self, event: Json) -> None:
         self.keep(event)
         if self._made is None:
             self.ring(event)

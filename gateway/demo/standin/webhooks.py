@@ -45,11 +45,15 @@ TAMPERINGS: tuple[Tampering, ...] = ("body", "secret", "stale", "future", "unsig
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where events go. `events` are the types it wants; `*` is all of them."""
+    """Where events go. `events` are the types it wants; `*` is all of them.
+
+    It hears of one thing: of this account's own events, of those of `connected` accounts, or of `thin` ones.
+    """
 
     url: str
     secret: str
     events: tuple[str, ...] = ("*",)
+    hears: Literal["own", "connected", "thin"] = "own"
 
     def __post_init__(self) -> None:
         if urlsplit(self.url).scheme not in ("http", "https") or not urlsplit(self.url).hostname:
@@ -57,8 +61,9 @@ class Endpoint:
         if not self.secret.startswith("whsec_"):
             raise ValueError("the secret of a webhook endpoint starts with whsec_")
 
-    def wants(self, type: str) -> bool:
-        return "*" in self.events or type in self.events
+    def wants(self, event: Json) -> bool:
+        kind = "thin" if event["object"] == "v2.core.event" else "connected" if event.get("account") else "own"
+        return kind == self.hears and ("*" in self.events or event["type"] in self.events)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,8 @@ def _give_up(delivery: _Delivery, task: asyncio.Task[None]) -> None:
 
 
 def payload(event: Json) -> bytes:
+    if event["object"] == "v2.core.event":
+        event = {name: value for name, value in event.items() if name != "pending_webhooks"}
     return json.dumps(event, indent=2, ensure_ascii=False).encode()
 
 
@@ -98,7 +105,7 @@ def signature(body: bytes, secret: str, at: int) -> str:
 def _forged(event: Json) -> Json:
     """The event as somebody would like it to be: a hundred times the amount."""
     forged = copy.deepcopy(event)
-    about = forged["data"]["object"]
+    about = forged["data"]["object"] if "data" in forged else forged["related_object"]
     for name in ("amount", "amount_subtotal", "amount_total", "amount_received", "unit_amount"):
         if about.get(name):
             about[name] *= 100
@@ -148,7 +155,7 @@ class Webhooks:
 
     def ring(self, event: Json) -> None:
         """An event has happened."""
-        endpoints = [endpoint for endpoint in self.endpoints if endpoint.wants(event["type"])]
+        endpoints = [endpoint for endpoint in self.endpoints if endpoint.wants(event)]
         event["pending_webhooks"] = len(endpoints)
         if not endpoints or self._dropped(event["type"]):
             return
@@ -207,7 +214,7 @@ class Webhooks:
         """Send one forged or stale copy to every endpoint. Returns what each answered."""
         body, at = payload(event), int(self._now())
         statuses = []
-        for endpoint in [endpoint for endpoint in self.endpoints if endpoint.wants(event["type"])]:
+        for endpoint in [endpoint for endpoint in self.endpoints if endpoint.wants(event)]:
             header: str | None = signature(body, endpoint.secret, at)
             sent = body
             if how == "body":
@@ -242,7 +249,7 @@ class Webhooks:
         return False
 
     def _send(self, event: Json) -> list[_Delivery]:
-        deliveries = [_Delivery(event, endpoint) for endpoint in self.endpoints if endpoint.wants(event["type"])]
+        deliveries = [_Delivery(event, endpoint) for endpoint in self.endpoints if endpoint.wants(event)]
         for delivery in deliveries:
             task = self._spawn(self._repeat(delivery), event["id"])
             # A delivery that is dropped before it begins has been tried for the last time too.

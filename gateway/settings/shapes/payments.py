@@ -48,7 +48,7 @@ class StripeShape(Shape):
         Field(
             min_length=1,
             description="The signing secrets of the webhook endpoint at Stripe, newest first; several while one is "
-            "being replaced.",
+            "being replaced, and where owners' accounts have endpoints of their own.",
         ),
     ]
     webhook_tolerance_seconds: Annotated[
