@@ -26,6 +26,15 @@ from gateway.ports.licences import Entitles, KnowsSubscribers, LicenseeBook, Lic
 from gateway.ports.limits import Admits, Admitted, Guesses, LimitsDown, RateLimits
 from gateway.ports.oauth import KnowsClients, OAuthBook
 from gateway.ports.outside import Document, Documents, KeySets, NotFetched, Signs, Vouches
+from gateway.ports.owning import (
+    BalanceLine,
+    OnHold,
+    OwnersMoney,
+    PayoutAccounts,
+    PayoutBook,
+    TransferRefused,
+    Transfers,
+)
 from gateway.ports.payments import (
     AutoTopUps,
     CreditLine,
@@ -98,6 +107,7 @@ __all__ = [
     "Attempts",
     "AutoTopUps",
     "BackupRefused",
+    "BalanceLine",
     "Bookkeeping",
     "BooksRefused",
     "BooksSlow",
@@ -166,11 +176,15 @@ __all__ = [
     "NotTaken",
     "OAuthBook",
     "Offers",
+    "OnHold",
     "Orders",
     "Outbox",
+    "OwnersMoney",
     "PayerBook",
     "Payers",
     "Payments",
+    "PayoutAccounts",
+    "PayoutBook",
     "People",
     "Randomness",
     "RateLimits",
@@ -212,6 +226,8 @@ __all__ = [
     "TokenRow",
     "TokenVault",
     "TrailBook",
+    "TransferRefused",
+    "Transfers",
     "User",
     "Vouches",
     "Watermarks",
