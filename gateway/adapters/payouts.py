@@ -19,18 +19,20 @@ _OPEN = ", ".join(f"'{state}'" for state in UNDER_WAY)
 _PLAN = f"""INSERT INTO payouts ({_PAYOUT})
 SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17
 WHERE NOT EXISTS (SELECT 1 FROM payout_hold WHERE owner = $1)
-ON CONFLICT DO NOTHING RETURNING number"""
+ON CONFLICT DO NOTHING RETURNING number"""  # noqa: S608 -- the names of columns, of our own
 _MOVE = """UPDATE payouts SET state = $4, changed = $5, due = $6, tries = $7, transfer = $8, back = $9, came_back = $10,
 error = $11, micros = $12 WHERE owner = $1 AND unit = $2 AND number = $3
 AND state = $13 AND tries = $14 AND back = $15 AND came_back = $16 RETURNING number"""
 _OPEN_ONES = f"""SELECT {_PAYOUT} FROM payouts WHERE (state IN ({_OPEN}) OR came_back < back) AND due <= $1
-ORDER BY created, owner, unit, number"""
+ORDER BY created, owner, unit, number"""  # noqa: S608
 _LIST = f"""SELECT {_PAYOUT} FROM payouts WHERE ($1 = '' OR owner = $1) AND ($2 = '' OR state = $2)
-ORDER BY created DESC, owner, unit, number DESC LIMIT $3"""
+ORDER BY created DESC, owner, unit, number DESC LIMIT $3"""  # noqa: S608
 _CLAIM = """INSERT INTO payout_run (owner, slot, until, done) VALUES ($1, $2, $4, $5)
 ON CONFLICT (owner) DO UPDATE SET slot = excluded.slot, until = excluded.until, done = excluded.done
 WHERE payout_run.slot < excluded.slot OR (payout_run.slot = excluded.slot AND NOT payout_run.done
 AND payout_run.until <= $3) RETURNING owner"""
+_HOLD = """INSERT INTO payout_hold (owner, reason, since) VALUES ($1, $2, $3)
+ON CONFLICT DO NOTHING RETURNING owner"""
 _SENT_ON = """INSERT INTO payout_sent_on (id, account, currency, micros, status, arrives, at, error)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO UPDATE SET status = excluded.status,
 arrives = excluded.arrives, at = excluded.at, error = excluded.error WHERE payout_sent_on.at <= excluded.at
@@ -73,10 +75,7 @@ class RecordedPayouts:
         return [_payout(row) for row in await self._ask(_LIST, owner or "", state or "", count)]
 
     async def hold_owner(self, owner: str, reason: str, *, now_ms: int) -> bool:
-        query = (
-            "INSERT INTO payout_hold (owner, reason, since) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING owner"
-        )
-        return bool(await self._ask(query, owner, reason, now_ms))
+        return bool(await self._ask(_HOLD, owner, reason, now_ms))
 
     async def resume_owner(self, owner: str) -> bool:
         return bool(await self._ask("DELETE FROM payout_hold WHERE owner = $1 RETURNING owner", owner))

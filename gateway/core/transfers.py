@@ -4,8 +4,8 @@ A batch moves money of one caller's account at a time; where it goes stands in t
 batches of one hour and derives transfers from the sums, so that the books can be read by account, owner and commission
 without going through every record. Each kind of account has a name of its own: `account:17` (a caller, by its row),
 `debt:17` (what that caller owes), `owner:anna`, `platform`, `clearing:stripe` (where money comes from),
-`paid_out:stripe` (where owners' money went) and `clawed_back` (what owners bear of callers' debts). Every transfer takes
-from one what it gives to another, so all of them always sum to zero.
+`paid_out:stripe` (where owners' money went) and `clawed_back` (what owners bear of callers' debts). Every transfer
+takes from one what it gives to another, so all of them always sum to zero.
 
 - A credit moves its amount from its clearing account to the caller; what it pays of a debt is a `repayment`, to the
   caller's debt account.

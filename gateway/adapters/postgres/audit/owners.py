@@ -1,10 +1,11 @@
 """The owners: what it proves is that nobody was paid more than was due when it was written down.
 
 A payout says by which hours and up to which fold it was due. The shares of those hours, in the folds up to there, must
-cover it, all payouts of lower numbers, less what of them came back, and what was clawed back by then. Entries of several
-hosts are put in order by their times, and clocks differ: within a minute, the order is what speaks for the books.
-A later claw-back may make the owner's account negative; nothing else can. Shares, entries and their places in the chains
-are proved elsewhere, and that an owner's row is what its entries come to; here it is also that none was ever paid into.
+cover it, all payouts of lower numbers, less what of them came back, and what was clawed back by then. Entries of
+several hosts are put in order by their times, and clocks differ: within a minute, the order is what speaks for the
+books. A later claw-back may make the owner's account negative; nothing else can. Shares, entries and their places in
+the chains are proved elsewhere, and that an owner's row is what its entries come to; here it is also that none was ever
+paid into.
 """
 
 import re

@@ -23,8 +23,8 @@ whole, however late its correction; what grows is the memory, and only with the 
 **Where it is proved.** `database`: the file is a sound database with the tables that we ship. `chain`: every batch
 follows from the one before, and what it says can be. `requests`: no request cost less than nothing or more than it was
 quoted. `credits` and `books`: the rows are what the chain says. `transfers`: what was folded is what the batches say.
-`owners`: nobody was paid what
-was not due. `head`: the end of the chain is still there. `anchor`: so is what pruned books begin with. `since`: a shorter audit.
+`owners`: nobody was paid what was not due. `head`: the end of the chain is still there. `anchor`: so is what pruned
+books begin with. `since`: a shorter audit.
 """
 
 import sqlite3

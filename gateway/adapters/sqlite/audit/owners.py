@@ -2,8 +2,9 @@
 
 A payout says by which hours and up to which fold it was due. The shares of those hours, in the folds up to there, must
 cover it and all that had left the owner before it: payouts less what came back, and claw-backs less what was restored.
-A later claw-back may make the owner's account negative; nothing else can. Shares, entries and their places in the chain
-are proved elsewhere, and that an owner's row is what its entries come to; here it is also that none was ever paid into.
+A later claw-back may make the owner's account negative; nothing else can. Shares, entries and their places in the
+chain are proved elsewhere, and that an owner's row is what its entries come to; here it is also that none was ever paid
+into.
 """
 
 import re
