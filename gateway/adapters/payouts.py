@@ -61,10 +61,9 @@ class RecordedPayouts:
         query = f"SELECT {_PAYOUT} FROM payouts WHERE key = $1"  # noqa: S608
         return next((_payout(row) for row in await self._ask(query, key)), None)
 
-    async def last_payout(self, owner: str, unit: str) -> int:
-        query = "SELECT coalesce(max(number), 0) AS last FROM payouts WHERE owner = $1 AND unit = $2"
-        [row] = await self._ask(query, owner, unit)
-        return int(row[0])
+    async def last_payouts(self) -> dict[tuple[str, str], int]:
+        rows = await self._ask("SELECT owner, unit, max(number) AS last FROM payouts GROUP BY owner, unit")
+        return {(owner, unit): int(last) for owner, unit, last in rows}
 
     async def open_payouts(self, now_ms: int) -> list[Payout]:
         return [_payout(row) for row in await self._ask(_OPEN_ONES, now_ms)]

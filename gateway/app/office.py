@@ -8,7 +8,8 @@ from collections.abc import Callable
 from gateway.adapters.ratelimits import MemoryRateLimits
 from gateway.adapters.system import SystemClock, SystemRandomness
 from gateway.app import ways_to_pay
-from gateway.app.stores import credit_lines, records
+from gateway.app.paying_owners import pay_out
+from gateway.app.stores import credit_lines, records, witness
 from gateway.app.ways_to_pay import RETURN_PATH, provider
 from gateway.core.keyring import Keyring
 from gateway.flows.follow import Aliases, Following
@@ -94,6 +95,11 @@ class Office:
             clock=self.clock,
             report=report,
         )
+        trail = witness(settings, keyring, self.records, self.clock, report)
+        self.pay_out = pay_out(
+            settings, payments, self.records, entries, witness=trail, clock=self.clock, report=report
+        )
+        self._trail = trail
         self.webhooks = Webhooks(
             payments=payments,
             inbox=self.records,
@@ -103,7 +109,7 @@ class Office:
             report=report,
             live=live,
             replenish=replenish,
-            hears=[subscribe] if subscribe else [],
+            hears=[flow for flow in (subscribe, self.pay_out) if flow is not None],
         )
 
     async def open(self) -> None:
@@ -113,5 +119,6 @@ class Office:
 
     async def close(self) -> None:
         await self.webhooks.close()
+        await self._trail.close()
         await self.payments.close()
         await self.records.close()

@@ -14,6 +14,7 @@ from gateway.adapters.outgoing import HttpSender
 from gateway.app import ways_to_pay
 from gateway.app.identity import Identity
 from gateway.app.licensing import Licensing
+from gateway.app.paying_owners import pay_out
 from gateway.app.stores import credit_lines
 from gateway.app.ways_to_pay import RETURN_PATH, mails, provider
 from gateway.core.money import Money
@@ -24,6 +25,7 @@ from gateway.flows.follow import FollowingDesk, JoinBooks
 from gateway.flows.keep import Keeper
 from gateway.flows.log_in import LogIn
 from gateway.flows.notify import Notify
+from gateway.flows.pay_out import SWEEP_SECONDS
 from gateway.flows.receive import Webhooks
 from gateway.flows.reconcile import Reconcile
 from gateway.flows.rounds import Rounds
@@ -87,6 +89,9 @@ class Paying:
         self._orders()
         self.licensing = self._licensing()
         self.log_in = self._log_in()
+        self.pay_out = pay_out(
+            settings, self.payments, records, ledger, witness=identity.witness, clock=clock, report=report
+        )
         self.letters = self._letters()
         self.notify = self._notify()
         self.watch_caps = self._watch_caps()
@@ -272,7 +277,7 @@ class Paying:
             report=self._report,
             live=self._live,
             replenish=self.replenish,
-            hears=[flow for flow in (self.subscribe, self.tries, self._entitle) if flow is not None],
+            hears=[flow for flow in (self.subscribe, self.tries, self._entitle, self.pay_out) if flow is not None],
         )
 
     def _reconcile(self) -> Reconcile | None:
@@ -301,6 +306,10 @@ class Paying:
                 rounds = Rounds(work, every_seconds=seconds, name="login by payment")
                 self._opened.push_async_callback(rounds.close)
                 rounds.open()
+        if self.pay_out is not None and self._first:
+            rounds = Rounds(self.pay_out.sweep, every_seconds=SWEEP_SECONDS, name="payouts")
+            self._opened.push_async_callback(rounds.close)
+            rounds.open()
         if self.licensing is not None:
             self._opened.push_async_callback(self.licensing.restore.close)
         if self.watch_caps is not None:

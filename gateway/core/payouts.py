@@ -1,9 +1,10 @@
 """Payouts: how much of what is due to an owner leaves, when, and what becomes of it.
 
-**How much.** Only what is folded counts. Hours that began within the hold-back are not payable yet, and neither is the
-reserve: a part of what was shared in the last so many days. If less than that was left at any moment since (callers got
-their money back), no more than that is payable. What has left already, paid out or clawed back, is taken off; less than
-nothing is carried over. A payout is of whole units that the provider knows: the micros below stay due.
+**How much.** Only what is folded counts. Hours that began within the hold-back are not payable yet (without one, all
+that is folded is), and neither is the reserve: a part of what was shared in the last so many days. If less than that
+was left at any moment since (callers got their money back), no more than that is payable. What has left already, paid
+out or clawed back, is taken off; less than nothing is carried over. A payout is of whole units that the provider knows:
+the micros below stay due.
 
 **A payout's life** is the table `NEXT`. Its number among those of its owner and unit is part of its money key, and only
 one of them may be under way: so two who plan at once plan the same one, and the books take it once. Everything that is
@@ -29,8 +30,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal, get_args
 
 from gateway.core.ledger import Credit, Reversal
-from gateway.core.money import Money, from_minor, is_named, minor_decimals
-from gateway.core.transfers import PAYOUT_REF, POINTS, hour_of, owner_account
+from gateway.core.money import MICROS_PER_UNIT, Money, from_minor, is_named, minor_decimals
+from gateway.core.transfers import HOUR_MS, PAYOUT_REF, POINTS, hour_of, owner_account
 
 DAY_MS = 86_400_000
 
@@ -56,6 +57,8 @@ UNDER_WAY: tuple[PayoutState, ...] = ("planned", "written", "sending", "failed")
 """While one is, no other of its owner and unit is planned."""
 
 Every = Literal["daily", "weekly", "monthly"]
+_WHOLE = frozenset(("isk", "ugx"))
+"""Written with two decimals that are always 0: https://docs.stripe.com/currencies#special-cases"""
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
@@ -150,7 +153,7 @@ def payable(
 ) -> Payable:
     """How one owner stands in one unit."""
     owner, unit = key
-    before_ms = hour_of(now_ms - terms.hold_back_days * DAY_MS)
+    before_ms = hour_of(now_ms - terms.hold_back_days * DAY_MS if terms.hold_back_days else now_ms + HOUR_MS)
     since_ms = hour_of(now_ms - terms.reserve_days * DAY_MS)
     hours: dict[int, int] = {}
     for share in shared:
@@ -182,6 +185,8 @@ def _payable(micros: int, unit: str, terms: PayoutTerms) -> int:
 
 def granularity(currency: str) -> int:
     """The smallest amount that the provider moves, in micros: of three decimals, it wants the last to be 0."""
+    if currency in _WHOLE:
+        return MICROS_PER_UNIT
     return from_minor(10 if minor_decimals(currency) == 3 else 1, currency).micros
 
 

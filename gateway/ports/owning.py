@@ -51,8 +51,8 @@ class PayoutBook(Protocol):
     async def payout_of(self, key: str) -> Payout | None:
         """By the key of its call, which the provider repeats."""
 
-    async def last_payout(self, owner: str, unit: str) -> int:
-        """The number of the newest; 0 if there was none."""
+    async def last_payouts(self) -> dict[tuple[str, str], int]:
+        """The number of the newest of each owner and unit that ever had one."""
 
     async def open_payouts(self, now_ms: int) -> list[Payout]:
         """Those of which something is to be done by then, oldest first."""
@@ -101,8 +101,6 @@ class BalanceLine:
     fee: Money
     net: Money
     at: int
-    key: str | None = None
-    """Of a transfer or its reversal, the payout's key."""
 
 
 class Transfers(Protocol):
@@ -132,6 +130,9 @@ class Transfers(Protocol):
 
     def balance_lines(self, *, begin: int, end: int) -> AsyncIterator[BalanceLine]:
         """Every movement between the two, in seconds, newest first. Raises PaymentServiceUnavailable."""
+
+    def transfers_between(self, *, begin: int, end: int) -> AsyncIterator[TransferNotice]:
+        """Every transfer of a payout that was made between the two, newest first. Raises PaymentServiceUnavailable."""
 
     async def balance(self) -> Sequence[Money]:
         """What is there, available or pending, by currency. Raises PaymentServiceUnavailable."""

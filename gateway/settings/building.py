@@ -111,6 +111,7 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
         cors=identifying.cors(shape),
         secrets=_secrets(shape, files),
         owners=MappingProxyType(owning.owners(shape)),
+        payouts=owning.payouts(shape),
         upstreams=MappingProxyType(upstreams),
         routes=RouteTable(
             _closed(

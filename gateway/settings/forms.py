@@ -448,6 +448,13 @@ def price_id(text: str) -> str:
     return text
 
 
+def account_id(text: str) -> str:
+    """What Stripe calls a connected account."""
+    if not re.fullmatch(r"acct_[A-Za-z0-9]{1,200}", text):
+        raise ValueError(f"{shown(text)} is not the id of an account at Stripe; it begins with acct_")
+    return text
+
+
 def stripe_key(text: str) -> str:
     """A secret or restricted API key of Stripe, of either mode."""
     if text.startswith("pk_"):

@@ -130,6 +130,7 @@ MailAddress = Annotated[
 AmountText = Annotated[
     str, _check(forms.amount), Form("amount", '"5.00 usd"'), _written(r"[0-9]+(\.[0-9]+)? ?[A-Za-z]{3}")
 ]
+AccountIdText = Annotated[str, _check(forms.account_id), Form("id of an account", "acct_1abc")]
 PriceIdText = Annotated[str, _check(forms.price_id), Form("id of a price", "price_1abc")]
 PriceText = Annotated[
     str,

@@ -14,6 +14,7 @@ from gateway.core.jwts import Issuer
 from gateway.core.licences import Terms
 from gateway.core.limits import Rate
 from gateway.core.money import Money
+from gateway.core.payouts import PayoutTerms
 from gateway.core.plans import Plan
 from gateway.core.routes import RouteTable, Upstream
 from gateway.core.secrets import Secret
@@ -267,6 +268,18 @@ class OwnerSettings:
     commission_points: int
     named: bool
     """Whether `owners` holds them, and not just a route."""
+    stripe_account: str | None = None
+    terms: PayoutTerms | None = None
+    """How they are paid, if anybody is."""
+
+
+@dataclass(frozen=True, slots=True)
+class PayoutSettings:
+    """How owners are paid, if nothing else is set for one."""
+
+    terms: PayoutTerms
+    owners_bear: bool
+    """What a caller spent and then took back; else the platform does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +332,7 @@ class Settings:
     secrets: SecretSettings
     owners: Mapping[str, OwnerSettings]
     """Those that are named, here or by a route; in that order."""
+    payouts: PayoutSettings | None
     upstreams: Mapping[str, Upstream]
     routes: RouteTable
     price_list_aliases: tuple[str, ...]

@@ -98,6 +98,16 @@ REQUESTS: Final[Mapping[tuple[str, str], tuple[str, str]]] = {
     ("GET", "/v1/payment_methods/{id}"): ("_payment_method_retrieve_params", "PaymentMethodRetrieveParams"),
     ("POST", "/v1/payment_methods/{id}/detach"): ("_payment_method_detach_params", "PaymentMethodDetachParams"),
     ("GET", "/v1/setup_intents/{id}"): ("_setup_intent_retrieve_params", "SetupIntentRetrieveParams"),
+    ("POST", "/v1/transfers"): ("_transfer_create_params", "TransferCreateParams"),
+    ("GET", "/v1/transfers"): ("_transfer_list_params", "TransferListParams"),
+    ("GET", "/v1/transfers/{id}"): ("_transfer_retrieve_params", "TransferRetrieveParams"),
+    ("POST", "/v1/transfers/{id}/reversals"): ("_transfer_reversal_create_params", "TransferReversalCreateParams"),
+    ("GET", "/v1/balance"): ("_balance_retrieve_params", "BalanceRetrieveParams"),
+    ("GET", "/v1/balance_transactions"): ("_balance_transaction_list_params", "BalanceTransactionListParams"),
+    ("GET", "/v1/balance_transactions/{id}"): (
+        "_balance_transaction_retrieve_params",
+        "BalanceTransactionRetrieveParams",
+    ),
     ("GET", "/v1/events"): ("_event_list_params", "EventListParams"),
     ("GET", "/v1/events/{id}"): ("_event_retrieve_params", "EventRetrieveParams"),
 }

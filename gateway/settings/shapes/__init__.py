@@ -14,7 +14,7 @@ from gateway.settings.shapes.extras import GeoShape, MailShape
 from gateway.settings.shapes.identity import CorsShape, IdentityShape
 from gateway.settings.shapes.licences import LicencesShape
 from gateway.settings.shapes.oauth import OAuthShape
-from gateway.settings.shapes.owners import OwnerShape
+from gateway.settings.shapes.owners import OwnerShape, PayoutsShape
 from gateway.settings.shapes.payments import NoticesShape, PlanShape, StripeShape, WebhooksShape
 from gateway.settings.shapes.process import (
     CapsShape,
@@ -172,6 +172,11 @@ class GatewayShape(Shape):
         Otherwise("each route may name its own"),
         Field(max_length=1000, description="Those whose upstreams are sold here, by name; `operator` is ourselves."),
     ] = Field(default_factory=dict)
+    payouts: Annotated[
+        PayoutsShape | None,
+        Otherwise("nobody is paid"),
+        Field(description="Pays what is due to owners into their accounts at Stripe. `{}` is enough."),
+    ] = None
     prices_file: Annotated[
         FileText | None,
         Otherwise("each route says what it costs"),

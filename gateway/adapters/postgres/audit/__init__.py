@@ -8,7 +8,8 @@ than nothing or more than its capture, and was voided only while its answer had 
 is in the chain as it is in its table, word by word, and has its money key; every refund gives back no more than its
 request did cost, on whichever host it was served; every account is the sum of its credits, reversals and records; what
 is leased is the sum of its leases; nobody has less than nothing to spend, debt aside; transfers and hourly usage are
-what their batches sum to (`transfers`); nobody was paid what was not due (`owners`); and pruned chains go on from where they were anchored (`anchors`).
+what their batches sum to (`transfers`); nobody was paid what was not due (`owners`); and pruned chains go on from where
+they were anchored (`anchors`).
 
 Whether the end of a chain is still there, the head of its host tells (`head`); `since` is a shorter audit.
 
