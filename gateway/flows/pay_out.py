@@ -186,7 +186,7 @@ class PayOut:
             number=number,
             micros=prospect.amount.micros,
             account=prospect.account.account,
-            key=f"farebox-{self._rules.named}-{standing.owner}-{standing.unit}-{number}",
+            key=f"{self.prefix}{standing.owner}-{standing.unit}-{number}",
             fold=standing.fold,
             before_ms=standing.before_ms,
             created_ms=now_ms,
@@ -308,10 +308,15 @@ class PayOut:
             await self._book.keep_sent_on(sent)
             return True
         notice = self._transfers.transfer_notice(event)
-        ours = notice is not None and notice.key.startswith(f"farebox-{self._rules.named}-")
-        return notice is not None and ours and await self._heard(notice)
+        return notice is not None and notice.key.startswith(self.prefix) and await self.believe(notice)
 
-    async def _heard(self, notice: TransferNotice) -> bool:
+    @property
+    def prefix(self) -> str:
+        """What the keys of our transfers begin with."""
+        return f"farebox-{self._rules.named}-"
+
+    async def believe(self, notice: TransferNotice) -> bool:
+        """Write down what the provider says of a transfer; False if it is none of ours."""
         while (payout := await self._book.payout_of(notice.key)) is not None:
             after = await self._told(payout, notice)
             if after is None:
@@ -332,7 +337,7 @@ class PayOut:
         left = Money(payout.micros - payout.back, payout.unit)
         facts = {"amount": str(left), "from": payout.account}
         await self._witness.write(Act(actor, "operator", "payout.reverse", payout.id, "command", reason, facts))
-        await self._heard(await self._transfers.reverse_transfer(payout, left))
+        await self.believe(await self._transfers.reverse_transfer(payout, left))
         return await self._book.find_payout(payout.owner, payout.unit, payout.number) or payout
 
     # --- debts of callers ---------------------------------------------------------------------------------------------
