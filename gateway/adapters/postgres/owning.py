@@ -28,7 +28,7 @@ SELECT id, unit, debt FROM account WHERE debt > 0 AND holder NOT LIKE 'owner:%' 
 """
 _UNITS = "SELECT id, unit, debt FROM account WHERE id = ANY ($1::bigint[])"
 _SPENT = """
-SELECT hour, owner, commission_points, sum(usage_hour.micros)::bigint
+SELECT usage_hour.hour, owner, commission_points, sum(usage_hour.micros)::bigint
 FROM usage_hour JOIN fold ON fold.number = usage_hour.fold
 JOIN tariff ON tariff.keeper = fold.keeper AND tariff.id = usage_hour.tariff
 WHERE usage_hour.account = $1 AND route <> '' AND fold.number <= $2 GROUP BY usage_hour.hour, owner, commission_points
