@@ -211,8 +211,8 @@ class PayOut:
                 after = await steps[payout.state](payout)
             else:
                 return payout
-            if after is None:
-                return payout
+            if after is None:  # somebody else has it, an event perhaps, or it has to wait
+                return await self._book.find_payout(payout.owner, payout.unit, payout.number) or payout
             payout = after
 
     async def _write(self, payout: Payout) -> Payout | None:

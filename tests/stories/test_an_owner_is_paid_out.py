@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
+import yaml
 from aiohttp import ClientSession
 from click.testing import CliRunner, Result
 
@@ -24,6 +25,8 @@ from gateway.flows.pay_out import PayOut
 from tests.callers import Funded, audited, pay, unpaid
 from tests.fakes import FakeClock, Trail
 from tests.forms import staged
+from tests.postgres_server import Server
+from tests.stories.test_the_readme import blocks, path, script, section
 
 ANNA = "acct_anna1"
 SHARE = 1_004_000
@@ -48,6 +51,10 @@ class Market:
 
     async def folded(self) -> None:
         await self.stage.gateway.ledger.durable()
+        if self.stage.settings.store_url is not None:
+            shown = await self.command("ledger", "fold")
+            assert shown.exit_code == 0, shown.output
+            return
         with closing(open_books(self.stage.settings.store_path, write=True)) as sql:
             folding = Fold()
             while folding.step(sql, closed_before_ms=EVERYTHING_MS):
@@ -91,14 +98,19 @@ class Market:
     def sent(self) -> list[int]:
         return [one["amount"] for one in self.stage.stand_in.transfers]
 
+    def written(self) -> Path:
+        """The configuration of the gateway that runs, as a file."""
+        settings = self.stage.settings
+        config = settings.secrets_path.with_name("operator.yaml")
+        values = self.stage._config(int(self.stage.url.rpartition(":")[2]), settings.admin[1])
+        if settings.store_url is None:
+            values["store"] = f"sqlite:{settings.store_path}"
+        config.write_text(json.dumps(values))
+        return config
+
     async def command(self, *arguments: str) -> Result:
         """An operator types, beside the gateway that runs."""
-        settings = self.stage.settings
-        config = settings.store_path.with_name("operator.yaml")
-        port = settings.listen.port if hasattr(settings.listen, "port") else settings.listen[1]  # type: ignore[index]
-        values = self.stage._config(port, settings.admin[1]) | {"store": f"sqlite:{settings.store_path}"}
-        config.write_text(json.dumps(values))
-        return await asyncio.to_thread(CliRunner().invoke, main, [*arguments, "--config", str(config)])
+        return await asyncio.to_thread(CliRunner().invoke, main, [*arguments, "--config", str(self.written())])
 
     async def told(self, *arguments: str, code: int = 0) -> Any:
         shown = await self.command(*arguments, "--json")
@@ -107,10 +119,18 @@ class Market:
 
 
 @asynccontextmanager
-async def market(folder: Path, *, connected: bool = True, **payouts: Any) -> AsyncIterator[Market]:
+async def market(
+    folder: Path,
+    *,
+    connected: bool = True,
+    owners: dict[str, Any] | None = None,
+    store: str = "sqlite:./gateway.db",
+    **payouts: Any,
+) -> AsyncIterator[Market]:
     route = {"match": "/search/", "upstream": "weather", "strip_prefix": True, "price": "1.255 usd", "owner": "anna"}
     config: dict[str, Any] = {
-        "owners": {"anna": {"commission_bps": 2000, "stripe_account": ANNA}},
+        "owners": owners or {"anna": {"commission_bps": 2000, "stripe_account": ANNA}},
+        "store": store,
         "payouts": {"hold_back_days": 0, "every": "daily", **payouts},
         "routes": [{"name": "search", **route}],
     }
@@ -347,7 +367,10 @@ async def test_owners_bear_their_share_of_what_a_caller_spent_and_took_back(tmp_
             await here.payer().sweep()
         [stands] = await here.payer().prospects()
         assert stands.standing.clawed_back == 12_080_000
-        assert (stands.standing.due, stands.why_not) == (20_080_000 - 20_080_000 - 12_080_000, "less than nothing is due")
+        assert (stands.standing.due, stands.why_not) == (
+            20_080_000 - 20_080_000 - 12_080_000,
+            "less than nothing is due",
+        )
         assert await here.payer().run() == []
         await here.folded()
         assert audited(here.stage).left_owners == {"usd": 32_160_000}
@@ -441,18 +464,72 @@ async def test_every_cent_is_on_the_books_and_equal_to_what_stripe_has(tmp_path:
         assert "difference: 0.00 usd" in shown.output
 
 
-async def test_a_killed_command_leaves_a_payout_that_the_gateway_goes_on_with(tmp_path: Path) -> None:
+async def test_a_command_that_is_killed_while_it_asks_leaves_a_payout_that_is_gone_on_with(tmp_path: Path) -> None:
     async with market(tmp_path) as here:
         await here.buy(3)
+        config = here.written()
         here.stage.stand_in.hold_requests()
-        command = asyncio.create_task(here.payer().run())
+        command = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "gateway", "payouts", "run", "--config", str(config),
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
         await here.stage.stand_in.requests_waiting()
-        command.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await command
+        command.kill()
+        await command.wait()
         here.stage.stand_in.release_requests()
         assert [one.state for one in await here.payouts()] == ["sending"]
         here.clock.pass_seconds(120)
         await here.payer().sweep()
         assert [one.state for one in await here.payouts()] == ["created"]
         assert here.sent() == [301]
+
+
+async def test_the_readmes_settings_and_commands_are_as_they_stand(tmp_path: Path) -> None:
+    text = section("### Paying owners", "### Statements, and how long requests are kept")
+    [settings], [commands] = blocks(text, "yaml"), blocks(text, "sh")
+    told = yaml.safe_load(settings)
+    assert (told["payouts"]["every"], told["owners"]["bert"]["payouts"]["day"]) == ("weekly", 15)
+    sooner = {"hold_back_days": 0, "minimum": "1.00 usd"}  # than seven days
+    owners, terms = told["owners"], {**told["payouts"], **sooner}
+    async with market(tmp_path, owners=owners, **terms) as here:
+        here.stage.stand_in.connect("acct_1AnnaExample")
+        await here.buy(3)
+        (tmp_path / "shop").mkdir()
+        (tmp_path / "shop/gateway.yaml").write_text(here.written().read_text())
+        ran = await asyncio.create_subprocess_exec(
+            "bash", "-c", script(f'export PATH="{path()}:$PATH"\n{commands}'), cwd=tmp_path,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        shown, _ = await asyncio.wait_for(ran.communicate(), 60)
+        assert ran.returncode == 0, shown.decode()
+        assert here.sent() == [271]  # 3.012 usd, less a tenth
+        statement = await here.command("owners", "statement", "anna", "--format", "jsonl")
+        lines = [json.loads(line) for line in statement.stdout.splitlines()]
+        assert [(line["share"], line["entry"]) for line in lines] == [
+            ("3.012", ""),
+            ("-2.71", "payout anna:usd:1"),
+        ]
+        shown_owner = await here.told("owners", "show", "anna")
+        assert [(one["paid_out"], one["due"]) for one in shown_owner["dues"]] == [("2.71 usd", "0.302 usd")]
+
+
+async def test_many_hosts_pay_out_of_books_that_they_share(tmp_path: Path, postgres: Server) -> None:
+    async with market(tmp_path, store=await postgres.schema()) as here:
+        await here.buy(20)
+        await asyncio.gather(*(here.payer().run() for _ in range(3)))
+        assert here.sent() == [2008]
+        assert await here.left() == 20_080_000
+        here.stage.stand_in.dispute(here.session, 4000)
+        await here.heard()
+        await here.payer().sweep()
+        [stands] = await here.payer().prospects()
+        assert stands.standing.clawed_back == 12_080_000
+        [paid] = await here.payouts()
+        here.stage.stand_in.reverse(str(paid.transfer))
+        await here.heard()
+        [paid] = await here.payouts()
+        assert (paid.state, paid.came_back) == ("reversed", 20_080_000)
+        [books] = await here.told("books", "--stripe")
+        assert (books["paid_out"], books["clawed_back"], books["difference"]) == ("0.00 usd", "12.08 usd", "0.00 usd")
+        shown = await here.command("audit")
+        assert (shown.exit_code, "12.08 paid out to owners or clawed back" in shown.output) == (0, True), shown.output
