@@ -115,7 +115,9 @@ async def test_an_owner_on_hold_has_nothing_planned(book: RecordedPayouts) -> No
 
 
 async def test_a_run_is_somebodys_until_it_is_done_or_their_time_is_over(book: RecordedPayouts) -> None:
-    claim = lambda slot, now: book.claim_run("anna", slot, now_ms=now, lease_ms=100)  # noqa: E731
+    async def claim(slot: int, now: int) -> bool:
+        return await book.claim_run("anna", slot, now_ms=now, lease_ms=100)
+
     assert sorted(await asyncio.gather(*(claim(1, NOW) for _ in range(4)))) == [False] * 3 + [True]
     assert not await claim(1, NOW + 99)
     assert await claim(1, NOW + 100)
