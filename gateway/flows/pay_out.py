@@ -231,8 +231,6 @@ class PayOut:
     async def _send(self, payout: Payout) -> Payout | None:
         """Note the attempt, make it, and note what became of it. None: it is somebody else's, or to be tried later."""
         now_ms = self._clock.now_ms()
-        if payout.due_ms > now_ms:
-            return None
         tried = replace(payout, tries=payout.tries + 1, due_ms=now_ms + _CALL_MS, changed_ms=now_ms)
         if not await self._book.move_payout(payout, tried):
             return None
@@ -338,7 +336,8 @@ class PayOut:
         facts = {"amount": str(left), "from": payout.account}
         await self._witness.write(Act(actor, "operator", "payout.reverse", payout.id, "command", reason, facts))
         await self.believe(await self._transfers.reverse_transfer(payout, left))
-        return await self._book.find_payout(payout.owner, payout.unit, payout.number) or payout
+        # An event may have told somebody else of it first, who is at it still.
+        return await self.go_on(await self._book.find_payout(payout.owner, payout.unit, payout.number) or payout)
 
     # --- debts of callers ---------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import yaml
 from aiohttp import ClientSession
@@ -20,7 +21,10 @@ from gateway.app.paying_owners import pay_out
 from gateway.app.stores import owners_money
 from gateway.cli import main
 from gateway.cli.stage import Stage
-from gateway.core.payouts import Payout
+from gateway.core.ledger import Credit
+from gateway.core.money import Money
+from gateway.core.payments import Event
+from gateway.core.payouts import DAY_MS, Payout
 from gateway.flows.pay_out import PayOut
 from tests.callers import Funded, audited, pay, unpaid
 from tests.fakes import FakeClock, Trail
@@ -134,14 +138,24 @@ async def market(
         "payouts": {"hold_back_days": 0, "every": "daily", **payouts},
         "routes": [{"name": "search", **route}],
     }
-    async with staged("relay", folder, **config, stripe={"top_up": "50.00 usd"}) as stage, ClientSession() as client:
-        stage.stand_in.take_fees(290, 30)
-        if connected:
-            stage.stand_in.connect(ANNA)
-        refused = await unpaid(stage, client, "/search/oslo")
-        session = await pay(stage, refused["payment_url"])
-        clock = FakeClock(stage.gateway.clock.now_ms())
-        yield Market(stage, Funded(refused["access_token"], refused["account"]), session["id"], clock)
+    alone = patch("gateway.app.paying.SWEEP_SECONDS", 86_400)  # nobody pays here but who is told to
+    stripe = {"top_up": "50.00 usd"}
+    with alone:
+        staging = staged("relay", folder, **config, stripe=stripe)
+        async with staging as stage, ClientSession() as client:
+            yield await opened(stage, client, connected=connected)
+
+
+async def opened(stage: Stage, client: ClientSession, *, connected: bool) -> Market:
+    """The caller has paid. The clock is an hour behind the next midnight, UTC, so that no run is due by chance."""
+    stage.stand_in.take_fees(290, 30)
+    if connected:
+        stage.stand_in.connect(ANNA)
+    refused = await unpaid(stage, client, "/search/oslo")
+    session = await pay(stage, refused["payment_url"])
+    now_ms = stage.gateway.clock.now_ms()
+    clock = FakeClock(now_ms - now_ms % DAY_MS + DAY_MS + 3_600_000)
+    return Market(stage, Funded(refused["access_token"], refused["account"]), session["id"], clock)
 
 
 class Killed(BaseException):
@@ -217,6 +231,7 @@ async def test_of_many_who_pay_at_once_one_does_and_events_that_come_again_chang
         assert sorted(map(len, found)) == [0, 0, 0, 0, 1]
         assert here.sent() == [301, 201]
         await here.buy(1)
+        here.clock.pass_seconds(7200)
         assert await here.payer().on_schedule() == []  # not before its next turn
         for event in [one for one in here.stage.stand_in.events if one["type"].startswith("transfer.")]:
             here.stage.stand_in.deliver_again(event["id"], times=5)
@@ -240,7 +255,8 @@ async def test_an_answer_that_nobody_heard_is_looked_for_and_never_sent_again(tm
         here.clock.pass_seconds(120)
         here.stage.stand_in.fail_requests(3, 500)
         await here.payer().sweep()
-        here.clock.pass_seconds(3600)
+        here.clock.pass_seconds(2 * 86_400)
+        here.stage.stand_in.forget_keys()
         await here.payer().sweep()
         [paid] = await here.payouts()
         assert (paid.state, paid.tries, here.sent()) == ("created", 3, [301])
@@ -253,6 +269,76 @@ async def test_an_answer_that_nobody_heard_is_looked_for_and_never_sent_again(tm
         await here.payer().sweep()
         assert here.sent() == [301, 201]
         assert here.stage.stand_in.transfers[1]["transfer_group"] == paid.key
+
+
+class Counted:
+    """Counts the transfers that are asked for."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self, port: Any) -> Any:
+        counted = self
+
+        class Port:
+            def __getattr__(self, name: str) -> Any:
+                counted.asked += name == "transfer"
+                return getattr(port, name)
+
+        return Port()
+
+
+async def test_of_many_who_take_a_payout_up_one_sends_it(tmp_path: Path) -> None:
+    async with market(tmp_path) as here:
+        await here.buy(3)
+        here.stage.stand_in.fail_requests(3, 500)
+        await here.payer().run()
+        here.clock.pass_seconds(120)
+        counted = Counted()
+        await asyncio.gather(*(here.payer(transfers=counted).sweep() for _ in range(5)))
+        assert (counted.asked, here.sent()) == (1, [301])
+
+
+async def test_what_is_paid_between_two_looks_is_not_paid_again(tmp_path: Path) -> None:
+    async with market(tmp_path) as here:
+        await here.buy(3)
+        others: list[Payout] = []
+
+        class Slow:
+            """Asked for an account, it lets somebody else pay first."""
+
+            def __init__(self, accounts: Any) -> None:
+                self._accounts = accounts
+
+            async def payable(self, owner: str) -> Any:
+                others.extend(await here.payer().run())
+                return await self._accounts.payable(owner)
+
+        assert await here.payer(accounts=Slow).run() == []
+        assert ([one.micros for one in others], here.sent()) == ([3_010_000], [301])
+        assert await here.left() == 3_010_000
+
+
+async def test_records_that_are_older_than_the_books_pay_nothing_twice(tmp_path: Path) -> None:
+    async with market(tmp_path) as here:
+        await here.buy(3)
+        await here.payer().run()
+        await here.buy(2)
+        await here.stage.gateway.records.ask("DELETE FROM payouts RETURNING number")
+        here.stage.stand_in.forget_keys()
+        [paid] = await here.payer().run()
+        assert (paid.number, paid.micros, paid.state, here.sent()) == (1, 3_010_000, "created", [301])
+        [paid] = await here.payer().run()
+        assert (paid.number, here.sent()) == (2, [301, 201])
+        # and of what came back, what the books say
+        back = Credit(f"{paid.ref}:back:0", "owner:anna", Money.parse("0.50 usd"), "returned", "it was reversed")
+        assert await here.stage.gateway.ledger.credit(back)
+        here.stage.stand_in.reverse(str(paid.transfer))
+        await here.heard()
+        [_, paid] = await here.payouts()
+        assert (paid.state, paid.came_back, await here.left()) == ("reversed", 2_010_000, 3_010_000)
+        await here.folded()
+        audited(here.stage)
 
 
 async def test_an_event_tells_what_the_answer_did_not(tmp_path: Path) -> None:
@@ -272,6 +358,11 @@ async def test_an_event_tells_what_the_answer_did_not(tmp_path: Path) -> None:
             strange = about | {"metadata": {"farebox_payout": key}}
             await hear(here, older | {"id": id, "type": "transfer.created", "data": {"object": strange}})
         assert await here.payouts() == [paid]
+        said: list[str] = []
+        payer = here.payer(report=lambda _: lambda what, **__: said.append(what))
+        others = about | {"metadata": {"farebox_payout": "farebox-00000000-anna-usd-1"}}
+        assert not await payer.heard(Event("evt_c", "transfer.created", False, 1, others))
+        assert said == []  # it is another gateway's at the same account
 
 
 async def hear(here: Market, event: dict[str, Any]) -> None:
@@ -314,11 +405,16 @@ async def test_what_is_fetched_back_is_due_again_part_by_part(tmp_path: Path) ->
         [again] = await here.payer().run()
         assert again.micros == 1_000_000
 
+        here.stage.stand_in.hold(["transfer.reversed", "transfer.updated"])
+        here.stage.stand_in.cut_answers(3)
         would = await here.told("payouts", "reverse", paid.id, "--reason", "a mistake", "--dry-run")
         assert (would["dry_run"], would["state"]) == (True, "created")
         assert here.stage.stand_in.transfers[0]["amount_reversed"] == 100
+        assert (await here.command("payouts", "reverse", paid.id, "--reason", "a mistake")).exit_code == 3
+        assert here.stage.stand_in.transfers[0]["amount_reversed"] == 301  # and nobody knows
         done = await here.told("payouts", "reverse", paid.id, "--reason", "a mistake")
         assert (done["state"], done["came_back"]) == ("reversed", "3.01 usd")
+        here.stage.stand_in.release()
         await here.heard()
         assert await here.left() == 1_000_000
         shown = await here.command("payouts", "reverse", paid.id, "--reason", "a mistake")
@@ -363,8 +459,8 @@ async def test_owners_bear_their_share_of_what_a_caller_spent_and_took_back(tmp_
         await here.payer().run()
         dispute = here.stage.stand_in.dispute(here.session, 4000)
         await here.heard()  # 24.90 are left and 40.00 go: 15.10 are owed, of which 12.08 are anna's
-        for _ in range(2):
-            await here.payer().sweep()
+        assert await here.payer().run() == []
+        await here.payer().sweep()
         [stands] = await here.payer().prospects()
         assert stands.standing.clawed_back == 12_080_000
         assert (stands.standing.due, stands.why_not) == (

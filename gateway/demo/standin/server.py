@@ -368,6 +368,10 @@ class StandIn:
         """A connected account is paid out to its bank, or that fails."""
         return copy.deepcopy(transfers.send_on(self._world, account, amount, currency, succeed))
 
+    def forget_keys(self) -> None:
+        """A day has passed since every idempotency key was used: a call that comes again is a new one."""
+        self._api.forget_keys()
+
     def update_card(self, method_id: str) -> Json:
         """The issuer sends a new card, and the network tells Stripe of it: payments with it succeed from now on."""
         method = self._world.get("payment_method", method_id, "payment_method")
