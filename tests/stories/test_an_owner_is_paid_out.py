@@ -460,9 +460,10 @@ async def test_owners_bear_their_share_of_what_a_caller_spent_and_took_back(tmp_
         dispute = here.stage.stand_in.dispute(here.session, 4000)
         await here.heard()  # 24.90 are left and 40.00 go: 15.10 are owed, of which 12.08 are anna's
         assert await here.payer().run() == []
-        await here.payer().sweep()
         [stands] = await here.payer().prospects()
         assert stands.standing.clawed_back == 12_080_000
+        await here.payer().sweep()
+        assert await here.payer().prospects() == [stands]
         assert (stands.standing.due, stands.why_not) == (
             20_080_000 - 20_080_000 - 12_080_000,
             "less than nothing is due",
