@@ -215,7 +215,7 @@ class TopUp:
             return "wrong mode"
         if not payment.settled or not payment.amount:
             return "pending"
-        paid = payment.paid if payment.paid is not None and payment.amount.named else payment.amount
+        paid = payment.amount if payment.paid is None else payment.paid  # what is granted for it may be no money
         if paid.currency != self._price.currency:
             return "wrong currency"
         return None

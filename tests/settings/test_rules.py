@@ -382,6 +382,7 @@ def test_plans_are_sold_in_our_currency_each_at_a_price_of_its_own(tmp_path: Pat
 
 def test_a_plan_may_grant_a_named_credit_and_a_flat_price_be_one(tmp_path: Path) -> None:
     plans = {"a": {**PLAN, "grants": "3 unit:export"}}
+    steps = {"period": "day", "steps": [{"up_to": 5, "price": "free"}, {"price": "1 unit:export"}]}
     found = settings(tmp_path, full(plans=plans, routes=[route(price="1 unit:export")]))
     assert (str(found.plans[0].grants), found.routes.routes[0].rule) == ("3 unit:export", "1 unit:export")
     for changes, path, words in (
@@ -391,7 +392,7 @@ def test_a_plan_may_grant_a_named_credit_and_a_flat_price_be_one(tmp_path: Path)
         ({"routes": [route(price="0 unit:export")]}, "routes[0].price", "nothing to grant or to ask for"),
         ({"routes": [route(price="1 unit:Export")]}, "routes[0].price", "small letters"),
         (
-            {"routes": [route(price={"period": "day", "steps": [{"up_to": 5, "price": "free"}, {"price": "1 unit:export"}]})]},
+            {"routes": [route(price=steps)]},
             "routes[0].price.steps[1].price", "steps are of money",
         ),
     ):  # fmt: skip
