@@ -62,8 +62,10 @@ class Batches:
         self.credited[id] += micros - repaid
         self._entries.append((self.draft.credits[-1], repaid))
 
-    def reverse(self, ref: str, micros: int, taken: int, holder: str = "ann", unit: str = "usd") -> None:
-        reversal = Reversal(ref, holder, Money(micros, unit), "refund", "")
+    def reverse(
+        self, ref: str, micros: int, taken: int, holder: str = "ann", unit: str = "usd", *, reason: str = ""
+    ) -> None:
+        reversal = Reversal(ref, holder, Money(micros, unit), "refund", reason)
         self.draft.reversals.append((reversal, taken))
         id = self.account(holder, unit)
         self._debts[id] += micros - taken

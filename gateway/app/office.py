@@ -9,6 +9,7 @@ from gateway.adapters.ratelimits import MemoryRateLimits
 from gateway.adapters.system import SystemClock, SystemRandomness
 from gateway.app import ways_to_pay
 from gateway.app.owning import follow_accounts
+from gateway.app.paying_owners import pay_out
 from gateway.app.stores import credit_lines, records, witness
 from gateway.app.ways_to_pay import RETURN_PATH, provider
 from gateway.core.keyring import Keyring
@@ -97,6 +98,10 @@ class Office:
         )
         trail = witness(settings, keyring, self.records, self.clock, report)
         accounts = follow_accounts(settings, payments, self.records, witness=trail, clock=self.clock, report=report)
+        self.pay_out = pay_out(
+            settings, payments, self.records, entries, accounts=accounts, witness=trail, clock=self.clock, report=report
+        )
+        self._trail = trail
         self.webhooks = Webhooks(
             payments=payments,
             inbox=self.records,
@@ -106,7 +111,7 @@ class Office:
             report=report,
             live=live,
             replenish=replenish,
-            hears=[one for one in (subscribe, accounts) if one is not None],
+            hears=[flow for flow in (subscribe, accounts, self.pay_out) if flow is not None],
         )
 
     async def open(self) -> None:
@@ -116,5 +121,6 @@ class Office:
 
     async def close(self) -> None:
         await self.webhooks.close()
+        await self._trail.close()
         await self.payments.close()
         await self.records.close()

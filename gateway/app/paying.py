@@ -15,6 +15,7 @@ from gateway.app import ways_to_pay
 from gateway.app.identity import Identity
 from gateway.app.licensing import Licensing
 from gateway.app.owning import Owning
+from gateway.app.paying_owners import pay_out
 from gateway.app.stores import credit_lines
 from gateway.app.ways_to_pay import RETURN_PATH, mails, provider
 from gateway.core.money import Money
@@ -25,6 +26,7 @@ from gateway.flows.follow import FollowingDesk, JoinBooks
 from gateway.flows.keep import Keeper
 from gateway.flows.log_in import LogIn
 from gateway.flows.notify import Notify
+from gateway.flows.pay_out import SWEEP_SECONDS
 from gateway.flows.receive import Webhooks
 from gateway.flows.reconcile import Reconcile
 from gateway.flows.rounds import Rounds
@@ -89,6 +91,16 @@ class Paying:
         self.licensing = self._licensing()
         self.log_in = self._log_in()
         self.owning = self._owning()
+        self.pay_out = pay_out(
+            settings,
+            self.payments,
+            records,
+            ledger,
+            accounts=self.owning.accounts,
+            witness=identity.witness,
+            clock=clock,
+            report=report,
+        )
         self.letters = self._letters()
         self.notify = self._notify()
         self.watch_caps = self._watch_caps()
@@ -293,7 +305,9 @@ class Paying:
             live=self._live,
             replenish=self.replenish,
             hears=[
-                flow for flow in (self.subscribe, self.tries, self._entitle, self.owning.accounts) if flow is not None
+                flow
+                for flow in (self.subscribe, self.tries, self._entitle, self.owning.accounts, self.pay_out)
+                if flow is not None
             ],
         )
 
@@ -323,6 +337,10 @@ class Paying:
                 rounds = Rounds(work, every_seconds=seconds, name="login by payment")
                 self._opened.push_async_callback(rounds.close)
                 rounds.open()
+        if self.pay_out is not None and self._first:
+            rounds = Rounds(self.pay_out.sweep, every_seconds=SWEEP_SECONDS, name="payouts")
+            self._opened.push_async_callback(rounds.close)
+            rounds.open()
         if self.licensing is not None:
             self._opened.push_async_callback(self.licensing.restore.close)
         if self.watch_caps is not None:

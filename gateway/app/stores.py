@@ -11,6 +11,7 @@ from gateway.adapters.sqlite.archive import SqliteArchive
 from gateway.adapters.sqlite.bookkeeping import SqliteBookkeeping
 from gateway.adapters.sqlite.credits import SqliteCreditLines
 from gateway.adapters.sqlite.ledger import SqliteLedgerStore
+from gateway.adapters.sqlite.owning import SqliteOwnersMoney
 from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.adapters.sqlite.statement import SqliteStatementBooks
 from gateway.adapters.system import SystemFile
@@ -20,7 +21,7 @@ from gateway.flows.identify import Callers
 from gateway.flows.keep import Keeper, Pace
 from gateway.flows.maintain import Housekept, Maintain
 from gateway.flows.witness import Witness
-from gateway.ports import Clock, Randomness, RateLimits, StatementBooks, StoreFailed
+from gateway.ports import Clock, OwnersMoney, Randomness, RateLimits, StatementBooks, StoreFailed
 from gateway.settings import Settings
 
 if TYPE_CHECKING:  # an extra: imported where a store is a database
@@ -165,6 +166,16 @@ def credit_lines(settings: Settings) -> "SqliteCreditLines | PostgresCreditLines
     from gateway.adapters.postgres.credits import PostgresCreditLines
 
     return PostgresCreditLines(address)
+
+
+def owners_money(settings: Settings) -> OwnersMoney:
+    """Who reads owners out of the books, whoever keeps them."""
+    if settings.store_url is None:
+        return SqliteOwnersMoney(settings.store_path)
+    address = database(settings)
+    from gateway.adapters.postgres.owning import PostgresOwnersMoney
+
+    return PostgresOwnersMoney(address)
 
 
 def statement_books(settings: Settings) -> StatementBooks:

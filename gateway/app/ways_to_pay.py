@@ -64,6 +64,7 @@ def provider(settings: Settings, report: Callable[..., None]) -> StripePayments 
         keeps_cards=stripe.auto_top_up is not None,
         plans=settings.plans,
         licensed_url=settings.public_url + LICENSED_PATH if settings.licences else None,
+        pays_owners=settings.payouts is not None,
     )
 
 

@@ -590,6 +590,110 @@ def list_owner_accounts(config: Path, as_json: bool) -> None:
 
 
 @main.group()
+def payouts() -> None:
+    """What leaves owners (the setting `payouts`)."""
+
+
+@payouts.command("run")
+@click.option("--owner", metavar="NAME", default=None, help="Only this one.")
+@click.option("--dry-run", is_flag=True, help="Only say who would be paid how much, and why others would not.")
+@config_option
+@json_option
+def run_payouts(owner: str | None, dry_run: bool, config: Path, as_json: bool) -> None:
+    """Pay what is payable now, whatever the schedule says."""
+    from gateway.cli.payouts import run_payouts
+
+    run_payouts(config, owner=owner, dry_run=dry_run, as_json=as_json)
+
+
+@payouts.command("list")
+@click.option("--owner", metavar="NAME", default=None, help="Only of this one.")
+@click.option("--state", metavar="STATE", default=None, help="Those that stand so: sending, created, returned, …")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="The newest so many.")
+@config_option
+@json_option
+def list_payouts(owner: str | None, state: str | None, limit: int, config: Path, as_json: bool) -> None:
+    """List payouts and who is on hold."""
+    from gateway.cli.payouts import STATES, list_payouts
+
+    if state is not None and state not in STATES:
+        raise click.BadParameter(f"{state}: it is none of {', '.join(STATES)}", param_hint="--state")
+    list_payouts(config, owner=owner, state=state, limit=limit, as_json=as_json)
+
+
+@payouts.command("show")
+@click.argument("id")
+@config_option
+@json_option
+def show_payout(id: str, config: Path, as_json: bool) -> None:
+    """Show one payout, such as anna-usd-7, and what went on to the owner's bank."""
+    from gateway.cli.payouts import show_payout
+
+    show_payout(config, id, as_json=as_json)
+
+
+@payouts.command("hold")
+@click.argument("owner")
+@click.option("--reason", required=True, help="Goes on the trail.")
+@config_option
+@json_option
+def hold_owner(owner: str, reason: str, config: Path, as_json: bool) -> None:
+    """Pay an owner nothing more until `resume`; what is due accrues."""
+    from gateway.cli.payouts import hold_owner
+
+    hold_owner(config, owner, reason=reason, held=True, as_json=as_json)
+
+
+@payouts.command("resume")
+@click.argument("owner")
+@click.option("--reason", required=True, help="Goes on the trail.")
+@config_option
+@json_option
+def resume_owner(owner: str, reason: str, config: Path, as_json: bool) -> None:
+    """Pay an owner again, from the next run on."""
+    from gateway.cli.payouts import hold_owner
+
+    hold_owner(config, owner, reason=reason, held=False, as_json=as_json)
+
+
+@payouts.command("reverse")
+@click.argument("id")
+@click.option("--reason", required=True, help="Goes on the trail.")
+@click.option("--dry-run", is_flag=True, help="Only say how much would be fetched back.")
+@config_option
+@json_option
+def reverse_payout(id: str, reason: str, dry_run: bool, config: Path, as_json: bool) -> None:
+    """Fetch a payout back from the owner's account at Stripe; it is due again."""
+    from gateway.cli.payouts import reverse_payout
+
+    reverse_payout(config, id, reason=reason, dry_run=dry_run, as_json=as_json)
+
+
+@payouts.command("reconcile")
+@click.option("--from", "begin", metavar="DATE", required=True, help="From that moment on (UTC): 2026-01-31.")
+@click.option("--to", "end", metavar="DATE", default=None, help="Up to that moment, without it.")
+@click.option("--dry-run", is_flag=True, help="Only compare.")
+@config_option
+@json_option
+def reconcile_payouts(begin: str, end: str | None, dry_run: bool, config: Path, as_json: bool) -> None:
+    """Compare every transfer at Stripe with every payout in the books, in both directions."""
+    from gateway.cli.payouts import reconcile_payouts
+
+    reconcile_payouts(config, begin=begin, end=end, dry_run=dry_run, as_json=as_json)
+
+
+@main.command()
+@click.option("--stripe", "with_stripe", is_flag=True, help="Also ask Stripe what it has, and what it kept.")
+@config_option
+@json_option
+def books(with_stripe: bool, config: Path, as_json: bool) -> None:
+    """Say where all the money is, in a sum that must be even."""
+    from gateway.cli.sums import show_books
+
+    show_books(config, with_stripe=with_stripe, as_json=as_json)
+
+
+@main.group()
 def jobs() -> None:
     """What is done for people who signed in (the setting `sign_in`)."""
 

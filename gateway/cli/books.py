@@ -115,6 +115,8 @@ def print_report(report: "Report | DatabaseReport", path: Path | str) -> None:
         credit, spent, available = (written(micros) for micros in (total.credited, total.spent, total.available))
         owed = f" - {written(total.debt)} owed" if total.debt else ""
         click.echo(f"  {unit}: {credit} credited - {spent} spent{owed} = {available}")
+    for unit, micros in sorted(report.left_owners.items()):
+        click.echo(f"  {unit}: {written(micros)} paid out to owners or clawed back from them")
     if report.folded:
         click.echo(f"  transfers {report.transfers:,}, of {report.folded:,} batches; the books sum to zero")
     if report.voided:

@@ -6,7 +6,7 @@ It reads one snapshot of the books, beside a gateway that runs or without one, a
 import csv
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,22 +20,25 @@ from gateway.cli.progress import Progress
 from gateway.cli.records import fail
 from gateway.core.dues import DayLine, Due, Taking, by_day, by_rate, by_route, by_unit
 from gateway.core.money import Money, written
-from gateway.core.statements import FAR_MS, Period
+from gateway.core.statements import FAR_MS, Moved, Period
+from gateway.core.transfers import CLAW_BACK_REF, owner_account
 from gateway.flows.add_up import takings
 from gateway.ports import BooksRefused, BooksSlow
 from gateway.settings import Settings
 
 _SECONDS_MAX = 3600.0
-_COLUMNS = ("day", "route", "unit", "commission_bps", "requests", "sold", "commission", "share")
+_COLUMNS = ("day", "route", "unit", "commission_bps", "requests", "sold", "commission", "share", "entry")
+Left = Mapping[tuple[str, str], Sequence[Moved]]
+"""Of each owner and unit, what left it and came back."""
 
 
 def list_owners(config: Path, *, as_json: bool) -> None:
     """Those that the configuration names, and those that ever took something."""
     settings = read(config, make_secrets=False)
-    found = _takings(settings)
+    found, left = _read(settings)
     dues = by_unit(by_rate(found))
     names = sorted({*settings.owners, *(due.owner for due in dues)})
-    told = [_told(settings, name, found, [due for due in dues if due.owner == name]) for name in names]
+    told = [_told(settings, name, found, [due for due in dues if due.owner == name], left) for name in names]
     kept = _kept(dues)
     if as_json:
         platform = [{"unit": unit, "commission": str(Money(micros, unit))} for unit, micros in kept.items()]
@@ -52,17 +55,17 @@ def list_owners(config: Path, *, as_json: bool) -> None:
 def show_owner(config: Path, name: str, *, as_json: bool) -> None:
     """One of them: also rate by rate, and route by route."""
     settings = read(config, make_secrets=False)
-    found = _takings_of(settings, name)
+    found, left = _takings_of(settings, name)
     rates = by_rate(found)
-    told = _told(settings, name, found, by_unit(rates)) | {
-        "rates": [{"commission_bps": due.commission_points, **_told_due(due)} for due in rates],
+    told = _told(settings, name, found, by_unit(rates), left) | {
+        "rates": [{"commission_bps": due.commission_points, **_told_share(due)} for due in rates],
         "took": [{"route": taking.route, **_told_taking(taking)} for taking in by_route(found)],
     }
     if as_json:
         click.echo(json.dumps(told))
         return
     lines = list(_said(told))
-    lines += [f"  at {one['commission_bps']} bps: sold {one['sold']}, due {one['due']}" for one in told["rates"]]
+    lines += [f"  at {one['commission_bps']} bps: sold {one['sold']}, share {one['share']}" for one in told["rates"]]
     lines += [
         f"  {one['route']} at {one['commission_bps']} bps: {one['requests']:,} requests, sold {one['sold']}"
         for one in told["took"]
@@ -71,43 +74,62 @@ def show_owner(config: Path, name: str, *, as_json: bool) -> None:
 
 
 def write_statement(config: Path, name: str, *, begin: str | None, end: str | None, form: str) -> None:
-    """Day by day and route by route, on standard output."""
+    """Day by day and route by route, and then what left that day, on standard output."""
     period = Period(moment_of(begin, "--from", 0), moment_of(end, "--to", FAR_MS))
-    lines = by_day(_takings_of(read(config, make_secrets=False), name), period)
+    found, left = _takings_of(read(config, make_secrets=False), name)
+    lines = [_columns(line) for line in by_day(found, period)]
+    entries = ((unit, one) for (_, unit), ones in left.items() for one in ones)
+    lines += [_entry_columns(unit, one) for unit, one in entries if period.holds(one.at_ms)]
+    lines.sort(key=lambda line: str(line["day"]))
     if form == "jsonl":
         for line in lines:
-            click.echo(json.dumps(_columns(line)))
+            click.echo(json.dumps(line))
         return
     writer = csv.DictWriter(sys.stdout, _COLUMNS)
     writer.writeheader()
-    writer.writerows(map(_columns, lines))
+    writer.writerows(lines)
 
 
 def _columns(line: DayLine) -> dict[str, Any]:
-    day = datetime.fromtimestamp(line.begin_ms / 1000, UTC).date().isoformat()
     amounts = (written(line.sold), written(line.commission), written(line.share))
-    values = (day, line.route, line.unit, line.commission_points, line.requests, *amounts)
+    values = (_day(line.begin_ms), line.route, line.unit, line.commission_points, line.requests, *amounts, "")
     return dict(zip(_COLUMNS, values, strict=True))
 
 
-def _takings_of(settings: Settings, name: str) -> list[Taking]:
-    found = [taking for taking in _takings(settings) if taking.owner == name]
+def _entry_columns(unit: str, one: Moved) -> dict[str, Any]:
+    """A payout, a claw-back, or what came back of one: named in the last column."""
+    name = f"{one.kind} {one.ref.partition(':')[2]}"
+    values = (_day(one.at_ms), "", unit, "", 0, written(0), written(0), written(one.micros), name)
+    return dict(zip(_COLUMNS, values, strict=True))
+
+
+def _day(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).date().isoformat()
+
+
+def _takings_of(settings: Settings, name: str) -> tuple[list[Taking], Left]:
+    everybodys, left = _read(settings)
+    found = [taking for taking in everybodys if taking.owner == name]
     if name not in settings.owners and not found:
         fail(f"there is no owner {name}: neither in the configuration nor in the books")
-    return found
+    return found, {key: moved for key, moved in left.items() if key[0] == name}
 
 
-def _takings(settings: Settings) -> list[Taking]:
+def _read(settings: Settings) -> tuple[list[Taking], Left]:
+    """What routes took, and what left their owners; of one snapshot."""
     try:
         with statement_books(settings).open(seconds=_SECONDS_MAX) as source:
-            return takings(source, Progress("read {} of {} batches"))
+            found = takings(source, Progress("read {} of {} batches"))
+            names = {*settings.owners, *(taking.owner for taking in found)}
+            rows = [(name, unit, id) for name in names for id, unit in source.accounts(owner_account(name))]
+            return found, {(name, unit): source.money(id) for name, unit, id in rows}
     except BooksSlow:
         fail(f"the books could not be read within {_SECONDS_MAX:,.0f} seconds")
     except BooksRefused as refused:
         fail(str(refused))
 
 
-def _told(settings: Settings, name: str, found: Sequence[Taking], dues: Sequence[Due]) -> dict[str, Any]:
+def _told(settings: Settings, name: str, found: Sequence[Taking], dues: Sequence[Due], left: Left) -> dict[str, Any]:
     """`commission_bps` is that of new requests on routes that say no other; None for who is not named any more."""
     ours = settings.owners.get(name)
     routes = {route.name for route in settings.routes.routes if route.owner == name}
@@ -116,18 +138,30 @@ def _told(settings: Settings, name: str, found: Sequence[Taking], dues: Sequence
         "owner": name,
         "commission_bps": ours.commission_points if ours else None,
         "routes": sorted(routes),
-        "dues": [_told_due(due) for due in dues],
+        "dues": [_told_due(due, left.get((name, due.unit), ())) for due in dues],
     }
 
 
-def _told_due(due: Due) -> dict[str, Any]:
+def _told_due(due: Due, left: Sequence[Moved]) -> dict[str, Any]:
+    """`due` is the share less what left."""
+    clawed = sum(-one.micros for one in left if one.ref.partition(":")[0] == CLAW_BACK_REF)
+    paid = sum(-one.micros for one in left) - clawed
+    return {
+        **_told_share(due),
+        "paid_out": str(Money(paid, due.unit)),
+        "clawed_back": str(Money(clawed, due.unit)),
+        "due": str(Money(due.share - paid - clawed, due.unit)),
+        "not_folded": str(Money(due.open, due.unit)),
+    }
+
+
+def _told_share(due: Due) -> dict[str, Any]:
     return {
         "unit": due.unit,
         "requests": due.requests,
         "sold": str(Money(due.sold, due.unit)),
         "commission": str(Money(due.commission, due.unit)),
-        "due": str(Money(due.share, due.unit)),
-        "not_folded": str(Money(due.open, due.unit)),
+        "share": str(Money(due.share, due.unit)),
     }
 
 
@@ -145,8 +179,9 @@ def _said(told: dict[str, Any]) -> Iterator[str]:
     yield f"{told['owner']}  {rate}  routes: {', '.join(told['routes']) or 'none'}"
     for due in told["dues"]:
         yield (
-            f"  sold {due['sold']} in {due['requests']:,} requests, commission {due['commission']},"
-            f" due {due['due']} ({due['not_folded']} of it in hours that are not over)"
+            f"  sold {due['sold']} in {due['requests']:,} requests, commission {due['commission']}, paid out"
+            f" {due['paid_out']}, clawed back {due['clawed_back']}, due {due['due']} ({due['not_folded']} of it in"
+            " hours that are not over)"
         )
 
 

@@ -67,13 +67,16 @@ class Stage:
         listen = free_port(self._port)
         admin = free_port(listen + 1)
         settings = from_mapping(self._config(listen, admin), base=self._data, environ={}, make_secrets=True)
-        self._listen(f"{settings.public_url}/-/webhooks/stripe", connects=settings.connect is not None)
+        self._listen(
+            f"{settings.public_url}/-/webhooks/stripe",
+            others=settings.connect is not None or settings.payouts is not None,
+        )
         await self.start_gateway(settings)
 
-    def _listen(self, url: str, *, connects: bool) -> None:
+    def _listen(self, url: str, *, others: bool) -> None:
         """As in Stripe's dashboard: what happens to others' accounts comes by endpoints of its own."""
         self.stand_in.add_endpoint(Endpoint(url, self.webhook_secret))
-        if connects:
+        if others:
             self.stand_in.add_endpoint(Endpoint(url, self.connect_secrets[0], hears="connected"))
             self.stand_in.add_endpoint(Endpoint(url, self.connect_secrets[1], hears="thin"))
 
@@ -105,7 +108,7 @@ class Stage:
         return config
 
     def _demo_config(self, listen: int, admin: int) -> dict[str, Any]:
-        connects = self.connect_secrets if "connect" in self._overrides else []
+        connects = self.connect_secrets if {"connect", "payouts"} & set(self._overrides) else []
         weather, echo, llm = (upstream.url for upstream in self.upstreams)
         return {
             "version": 1,

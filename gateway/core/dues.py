@@ -56,6 +56,23 @@ class Due:
     open: int
 
 
+@dataclass(frozen=True, slots=True)
+class UnitSums:
+    """What the entries of the books come to in a unit, in micros; those of caps and counts are not among them.
+
+    `otherwise` is what else callers were given less what was taken: by hand, as a plan's credit, by time. `callers` is
+    what all of them have left, less what they owe. `paid_out` and `clawed_back` are less what came back.
+    """
+
+    unit: str
+    paid_in: int
+    refunded: int
+    otherwise: int
+    callers: int
+    paid_out: int
+    clawed_back: int
+
+
 def by_rate(takings: Iterable[Taking]) -> list[Due]:
     """Owner by owner, and for each unit and commission."""
     sums: dict[tuple[str, str, int], list[int]] = {}

@@ -181,7 +181,8 @@ class Run:
         for account in accounts:
             usage = self.tally.used_by(account)
             money = self.tally.money.get(account, ())
-            entries = list(transfers(account, units[account], money, usage, terms, carries))
+            holder = self.tally.holders.get(account, ("", ""))[0]
+            entries = list(transfers(account, units[account], money, usage, terms, carries, holder))
             if account in self.tally.holders:
                 hash = _hashed(hash, [account, *self.tally.holders[account]])
             hash = _hash_rows(hash, usage, entries)

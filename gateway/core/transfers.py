@@ -2,9 +2,10 @@
 
 A batch moves money of one caller's account at a time; where it goes stands in the tariff. The *fold* adds up a run of
 batches of one hour and derives transfers from the sums, so that the books can be read by account, owner and commission
-without going through every record. Five kinds of account take part, each with a name of its own: `account:17` (a
-caller, by its row), `debt:17` (what that caller owes), `owner:anna`, `platform`, and `clearing:stripe` (where money
-comes from). Every transfer takes from one what it gives to another, so all of them always sum to zero.
+without going through every record. Each kind of account has a name of its own: `account:17` (a caller, by its row),
+`debt:17` (what that caller owes), `owner:anna`, `platform`, `clearing:stripe` (where money comes from),
+`paid_out:stripe` (where owners' money went) and `clawed_back` (what owners bear of callers' debts). Every transfer
+takes from one what it gives to another, so all of them always sum to zero.
 
 - A credit moves its amount from its clearing account to the caller; what it pays of a debt is a `repayment`, to the
   caller's debt account.
@@ -13,6 +14,9 @@ comes from). Every transfer takes from one what it gives to another, so all of t
 - Usage moves an account's net sum under one owner and commission from the caller to the owner (the share) and the
   platform (the commission). Corrections and voids net out within the run. What corrects a run that was folded before
   may leave a negative net: then the transfers go the other way. No amount is ever negative.
+- What leaves an owner is an entry like any other, of the holder `owner:anna`: a reversal takes a `payout` (or a
+  `claw_back`) from it, and a credit makes one `returned` (or `restored`). The row of such a holder is never paid into,
+  so what was taken and did not come back stands there as its debt, and is added up and proved like everybody's.
 
 **Rounding.** Only `split` rounds, and what it rounds off is carried on to the next amount of the same owner, unit and
 commission. So the commissions of an owner are exactly the rate of all that was sold, rounded down once, wherever the
@@ -78,7 +82,29 @@ def debt_account(row: int) -> str:
     return f"debt:{row}"
 
 
-TransferKind = Literal["credit", "repayment", "reversal", "debt", "share", "commission"]
+PAID_OUT = "paid_out:stripe"
+CLAWED_BACK = "clawed_back"
+PAYOUT_REF, CLAW_BACK_REF = "payout", "claw_back"
+"""What the money key of an owner's entry begins with."""
+
+_OWNER = "owner:"
+
+TransferKind = Literal[
+    "credit", "repayment", "reversal", "debt", "share", "commission", "payout", "returned", "claw_back", "restored"
+]
+
+
+def is_owner(holder: str) -> bool:
+    """Whether an account of the books is an owner's, and no caller's."""
+    return holder.startswith(_OWNER)
+
+
+def _owners_entry(kind: str, ref: str) -> tuple[TransferKind, str]:
+    """Of an owner's entry: what it is called, and the account at its other end."""
+    back = kind in ("credit", "repayment")
+    if ref.partition(":")[0] == CLAW_BACK_REF:
+        return ("restored" if back else "claw_back"), CLAWED_BACK
+    return ("returned" if back else "payout"), PAID_OUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +211,19 @@ def transfers(
     usage: Iterable[Usage],
     terms: Mapping[int, Terms],
     carries: dict[CarryKey, int],
+    holder: str = "",
 ) -> Iterator[Transfer]:
-    """The transfers of one account in one run, in their order. `carries` goes on from what it was."""
+    """The transfers of one account in one run, in their order. `carries` goes on from what it was.
+
+    `holder` is whose account it is, where there is `money`.
+    """
     caller = caller_account(account)
     for kind, ref, micros in money:
+        if is_owner(holder):
+            named, other = _owners_entry(kind, ref)
+            out = kind in ("reversal", "debt")
+            yield Transfer(named, *((holder, other) if out else (other, holder)), unit, micros, ref)
+            continue
         ours = debt_account(account) if kind in ("repayment", "debt") else caller
         ends = (ours, clearing_account(ref)) if kind in ("reversal", "debt") else (clearing_account(ref), ours)
         yield Transfer(kind, *ends, unit, micros, ref)

@@ -26,7 +26,19 @@ from gateway.ports.licences import Entitles, KnowsSubscribers, LicenseeBook, Lic
 from gateway.ports.limits import Admits, Admitted, Guesses, LimitsDown, RateLimits
 from gateway.ports.oauth import KnowsClients, OAuthBook
 from gateway.ports.outside import Document, Documents, KeySets, NotFetched, Signs, Vouches
-from gateway.ports.owning import ActsFor, ConnectRefused, Connects, OwnerBook, PayoutAccounts
+from gateway.ports.owning import (
+    ActsFor,
+    BalanceLine,
+    ConnectRefused,
+    Connects,
+    OnHold,
+    OwnerBook,
+    OwnersMoney,
+    PayoutAccounts,
+    PayoutBook,
+    TransferRefused,
+    Transfers,
+)
 from gateway.ports.payments import (
     AutoTopUps,
     CreditLine,
@@ -100,6 +112,7 @@ __all__ = [
     "Attempts",
     "AutoTopUps",
     "BackupRefused",
+    "BalanceLine",
     "Bookkeeping",
     "BooksRefused",
     "BooksSlow",
@@ -170,13 +183,16 @@ __all__ = [
     "NotTaken",
     "OAuthBook",
     "Offers",
+    "OnHold",
     "Orders",
     "Outbox",
     "OwnerBook",
+    "OwnersMoney",
     "PayerBook",
     "Payers",
     "Payments",
     "PayoutAccounts",
+    "PayoutBook",
     "People",
     "Randomness",
     "RateLimits",
@@ -218,6 +234,8 @@ __all__ = [
     "TokenRow",
     "TokenVault",
     "TrailBook",
+    "TransferRefused",
+    "Transfers",
     "User",
     "Vouches",
     "Watermarks",

@@ -1,10 +1,14 @@
-"""Owners: who acts for them, their accounts at the payment provider, and where they are paid."""
+"""Owners: who acts for them, their accounts at the payment provider, what the books have of them, and their payouts."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.core.claw_backs import Debtor
+from gateway.core.money import Money
 from gateway.core.owning import AccountWish, Api, Member, OwnerAccount, PayoutAccount, Standing
 from gateway.core.payments import Event
+from gateway.core.payouts import OwnersBooks, Payout, PayoutState, SentOn, TransferNotice
 
 
 class OwnerBook(Protocol):
@@ -94,3 +98,123 @@ class PayoutAccounts(Protocol):
 
     async def payable(self, owner: str) -> PayoutAccount:
         """The account, or why there is none that may be paid. Raises RecordsUnavailable."""
+
+
+class OwnersMoney(Protocol):
+    """Reads owners out of the books, as committed; works while somebody keeps them. Raises StoreFailed."""
+
+    async def owners_books(self) -> OwnersBooks:
+        """What was shared with them, as far as it is folded, and every entry of theirs; one snapshot."""
+
+    async def debtors(self) -> Sequence[Debtor]:
+        """Callers who owe, and those for whose debts owners have given something back; with what they spent."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnHold:
+    """An owner who is not paid until somebody says otherwise."""
+
+    owner: str
+    reason: str
+    since_ms: int
+
+
+class PayoutBook(Protocol):
+    """Payouts on record. Each call is one step, and may raise RecordsUnavailable."""
+
+    async def plan_payout(self, payout: Payout) -> bool:
+        """Write it down. False if its number is taken, or another of its owner and unit is under way."""
+
+    async def move_payout(self, before: Payout, after: Payout) -> bool:
+        """Write down how it stands now. False, and nothing changes, if it does not stand as it did `before`."""
+
+    async def find_payout(self, owner: str, unit: str, number: int) -> Payout | None: ...
+
+    async def payout_of(self, key: str) -> Payout | None:
+        """By the key of its call, which the provider repeats."""
+
+    async def last_payouts(self) -> dict[tuple[str, str], int]:
+        """The number of the newest of each owner and unit that ever had one."""
+
+    async def open_payouts(self, now_ms: int) -> list[Payout]:
+        """Those of which something is to be done by then, oldest first."""
+
+    async def list_payouts(
+        self, *, owner: str | None = None, state: PayoutState | None = None, count: int = 100
+    ) -> list[Payout]:
+        """The newest first."""
+
+    async def hold_owner(self, owner: str, reason: str, *, now_ms: int) -> bool:
+        """False if they were on hold."""
+
+    async def resume_owner(self, owner: str) -> bool:
+        """False if they were not."""
+
+    async def holds(self) -> list[OnHold]: ...
+
+    async def claim_run(self, owner: str, slot_ms: int, *, now_ms: int, lease_ms: int) -> bool:
+        """Whether this run of an owner's schedule is ours: of all who ask, one has it, until it is done or for so long.
+
+        False for a run that is done, too.
+        """
+
+    async def end_run(self, owner: str, slot_ms: int) -> None:
+        """It is done, and so is every earlier one."""
+
+    async def keep_sent_on(self, sent: SentOn) -> None:
+        """What became of money on its way to an owner's bank; an older word does not replace a newer one."""
+
+    async def sent_on(self, accounts: Sequence[str], count: int) -> list[SentOn]:
+        """The newest first."""
+
+
+class TransferRefused(Exception):
+    """The provider will not do it, asked again or not. The message is a code of its."""
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceLine:
+    """One movement of the provider's balance. `net` is what it came to, less `fee`."""
+
+    id: str
+    type: str
+    source: str
+    amount: Money
+    fee: Money
+    net: Money
+    at: int
+
+
+class Transfers(Protocol):
+    """A payment provider that pays others."""
+
+    @property
+    def scope(self) -> str:
+        """Tells this provider's account from every other."""
+
+    async def transfer(self, payout: Payout) -> TransferNotice:
+        """Send it. Asked again with the same key, it is the same transfer.
+
+        Raises TransferRefused; PaymentServiceUnavailable when it is not known what became of it: it may be made.
+        """
+
+    async def find_transfer(self, key: str) -> TransferNotice | None:
+        """What became of it; None if the provider has none of this key. Raises PaymentServiceUnavailable."""
+
+    async def reverse_transfer(self, payout: Payout, amount: Money) -> TransferNotice:
+        """Fetch this much back from the owner's account. Raises as `transfer`."""
+
+    def transfer_notice(self, event: Event) -> TransferNotice | None:
+        """What an event says of a transfer of ours, if it does. Raises ValueError when it cannot be read."""
+
+    def sent_on(self, event: Event) -> SentOn | None:
+        """What an event says of a connected account's payout, if it does. Raises ValueError when it cannot be read."""
+
+    def balance_lines(self, *, begin: int, end: int) -> AsyncIterator[BalanceLine]:
+        """Every movement between the two, in seconds, newest first. Raises PaymentServiceUnavailable."""
+
+    def transfers_between(self, *, begin: int, end: int) -> AsyncIterator[TransferNotice]:
+        """Every transfer of a payout that was made between the two, newest first. Raises PaymentServiceUnavailable."""
+
+    async def balance(self) -> Sequence[Money]:
+        """What is there, available or pending, by currency. Raises PaymentServiceUnavailable."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from gateway.core.dues import Sold
+from gateway.core.dues import Sold, UnitSums
 from gateway.core.ids import RequestId
 from gateway.core.statements import Batches, Chain, Moved, Piece, PurseRow, Sum
 
@@ -20,6 +20,9 @@ class StatementSource(Protocol):
 
     def sold(self, last: Mapping[int, int]) -> Iterable[Sold]:
         """What was folded of each host up to a batch, by hour, tariff and unit."""
+
+    def sums(self) -> Iterable[UnitSums]:
+        """What all entries come to, unit by unit."""
 
     def accounts(self, holder: str) -> Sequence[tuple[int, str]]:
         """The rows of a holder, and the unit of each."""

@@ -112,6 +112,7 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
         secrets=_secrets(shape, files),
         owners=MappingProxyType(owning.owners(shape)),
         connect=owning.connect(shape),
+        payouts=owning.payouts(shape),
         upstreams=MappingProxyType(upstreams),
         routes=RouteTable(
             _closed(

@@ -465,7 +465,7 @@ def price_id(text: str) -> str:
 
 def stripe_account(text: str) -> str:
     """What Stripe calls an account."""
-    if not re.fullmatch(r"acct_[A-Za-z0-9]{1,64}", text):
+    if not re.fullmatch(r"acct_[A-Za-z0-9]{1,200}", text):
         raise ValueError(f"{shown(text)} is not the id of an account at Stripe; it begins with acct_")
     return text
 

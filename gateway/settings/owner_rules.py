@@ -67,9 +67,38 @@ def accounts_are_opened_for_who_signs_in(draft: Draft) -> None:
         draft.report.add(("connect",), words, at_key=True)
 
 
+def payouts_can_be_made(draft: Draft) -> None:
+    """There is somebody who makes them, and amounts are of the one currency."""
+    if draft.given("payouts") and not draft.given("stripe"):
+        draft.report.add(("payouts",), "nobody can be paid without `stripe`; set it, or take this out", at_key=True)
+    currency = draft.read(forms.currency, "currency")
+    for path in (("payouts",), *(("owners", name, "payouts") for name in draft.names("owners"))):
+        if len(path) > 1 and draft.given(*path) and not draft.given("payouts"):
+            draft.report.add(path, "nobody is paid without `payouts`; set it, `payouts: {}` is enough", at_key=True)
+        minimum = draft.read(forms.amount, *path, "minimum")
+        if minimum is not None and currency and minimum.currency != currency:
+            words = f"the minimum is in {minimum.currency}, but `currency` is {currency}"
+            draft.report.add((*path, "minimum"), words)
+        every = draft.text(*path, "every") or draft.text("payouts", "every") or "weekly"
+        for name, fits in (("weekday", "weekly"), ("day", "monthly")):
+            if draft.given(*path, name) and every != fits:
+                draft.report.add((*path, name), f"it counts where `every` is {fits}, and that is {every}")
+
+
+def accounts_at_stripe_are_of_one_owner(draft: Draft) -> None:
+    first: dict[str, str] = {}
+    for name in draft.names("owners"):
+        account = draft.text("owners", name, "stripe_account")
+        if account is not None and first.setdefault(account, name) != name:
+            words = f"this is the account of {shown(first[account])}, too; each owner has their own"
+            draft.report.add(("owners", name, "stripe_account"), words)
+
+
 ALL: tuple[Callable[[Draft], None], ...] = (
     owners_have_names_of_their_own,
     routes_are_of_owners_that_there_are,
     those_who_sign_in_are_known_and_act_for_one,
     accounts_are_opened_for_who_signs_in,
+    payouts_can_be_made,
+    accounts_at_stripe_are_of_one_owner,
 )

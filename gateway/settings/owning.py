@@ -1,9 +1,11 @@
 """From the settings of owners to what their routes carry."""
 
+from gateway.core.payouts import WEEKDAYS, PayoutTerms
 from gateway.settings import forms
 from gateway.settings.shapes import GatewayShape
+from gateway.settings.shapes.owners import OwnerPayoutsShape, PayoutsShape
 from gateway.settings.shapes.routes import RouteShape
-from gateway.settings.values import ConnectSettings, OwnerSettings
+from gateway.settings.values import ConnectSettings, OwnerSettings, PayoutSettings
 
 OPERATOR = "operator"
 """Whose routes are the platform's own: what they take is not shared with anybody."""
@@ -15,17 +17,34 @@ def owners(shape: GatewayShape) -> dict[str, OwnerSettings]:
     return {name: _owner(name, shape) for name in names}
 
 
+def payouts(shape: GatewayShape) -> PayoutSettings | None:
+    """How owners are paid."""
+    if shape.payouts is None:
+        return None
+    return PayoutSettings(_terms(shape.payouts, None), owners_bear=shape.payouts.claw_back == "owners")
+
+
 def _owner(name: str, shape: GatewayShape) -> OwnerSettings:
     own = shape.owners.get(name)
     if own is None:
         return OwnerSettings(name, _of_owner(name, shape), named=False)
     people = tuple(forms.subject(text) for text in own.signs_in)
-    return OwnerSettings(name, _of_owner(name, shape), True, people, own.country, own.stripe_account)
+    terms = None if shape.payouts is None else _terms(shape.payouts, own.payouts)
+    return OwnerSettings(name, _of_owner(name, shape), True, people, own.country, own.stripe_account, terms)
 
 
 def connect(shape: GatewayShape) -> ConnectSettings | None:
     given = shape.connect
     return ConnectSettings(given.country, given.api, given.older_paths) if given is not None else None
+
+
+def _terms(usual: PayoutsShape, own: OwnerPayoutsShape | None) -> PayoutTerms:
+    """What is said of one owner, and of the rest what is said of all."""
+    said = {} if own is None else own.model_dump(exclude_none=True)
+    shape = usual.model_copy(update=said)
+    least = {} if shape.minimum is None else {(amount := forms.amount(shape.minimum)).currency: amount}
+    day = WEEKDAYS.index(shape.weekday) if shape.every == "weekly" else shape.day
+    return PayoutTerms(shape.every, day, least, shape.hold_back_days, shape.reserve_bps, shape.reserve_days)
 
 
 def commission(route: RouteShape, shape: GatewayShape) -> int:

@@ -15,6 +15,7 @@ from gateway.core.licences import Terms
 from gateway.core.limits import Rate
 from gateway.core.money import Money
 from gateway.core.owning import Api
+from gateway.core.payouts import PayoutTerms
 from gateway.core.plans import Plan
 from gateway.core.routes import RouteTable, Upstream
 from gateway.core.secrets import Secret
@@ -272,6 +273,8 @@ class OwnerSettings:
     """Who acts for them: a provider, and what it calls them."""
     country: str | None = None
     stripe_account: str | None = None
+    terms: PayoutTerms | None = None
+    """How they are paid, if anybody is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +284,15 @@ class ConnectSettings:
     country: str
     api: Api
     older_paths: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PayoutSettings:
+    """How owners are paid, if nothing else is set for one."""
+
+    terms: PayoutTerms
+    owners_bear: bool
+    """What a caller spent and then took back; else the platform does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,6 +346,7 @@ class Settings:
     owners: Mapping[str, OwnerSettings]
     """Those that are named, here or by a route; in that order."""
     connect: ConnectSettings | None
+    payouts: PayoutSettings | None
     upstreams: Mapping[str, Upstream]
     routes: RouteTable
     price_list_aliases: tuple[str, ...]

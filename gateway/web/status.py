@@ -20,6 +20,7 @@ from gateway.core.readiness import Check
 from gateway.core.refusals import LedgerUnavailable, RecordsUnavailable
 from gateway.core.secrets import Secret
 from gateway.core.trail import Act
+from gateway.core.transfers import CLAW_BACK_REF, PAYOUT_REF, is_owner
 from gateway.flows.freeze import Freezes
 from gateway.ports import Clock, Desk, Joins, RequestUnderWay, RequestUnknown, Witnesses
 from gateway.web.answers import OwnAnswer
@@ -192,9 +193,9 @@ class AdminPlace:
             return as_problem(refusal)
 
     async def entry(self, request: web.Request) -> web.StreamResponse:
-        """What a command that acts on payments writes: `{"verb", "ref", "account", "amount", "kind", "reason"}`.
+        """What a command about payments or payouts writes: `{"verb", "ref", "account", "amount", "kind", "reason"}`.
 
-        Once per ref, which is that of a payment; `new` says whether it was this time.
+        Once per ref, which is that of a payment, or of a payout and its owner; `new` says whether it was this time.
         """
         try:
             entry = read_entry(await request.json())
@@ -317,9 +318,13 @@ def read_entry(content: dict[str, Any]) -> Credit | Reversal:
     if not all(isinstance(text, str) for text in texts):
         raise ValueError("verb, ref, account, amount, kind, reason: each is a text")
     verb, ref, account, amount, kind, reason = texts
-    check_account(account)
-    if not ref.startswith("stripe:"):
-        raise ValueError("ref: it is not that of a payment")
+    if is_owner(account):
+        if not ref.startswith((f"{PAYOUT_REF}:", f"{CLAW_BACK_REF}:")):
+            raise ValueError("ref: it is not that of a payout or a claw-back")
+    else:
+        check_account(account)
+        if not ref.startswith("stripe:"):
+            raise ValueError("ref: it is not that of a payment")
     if verb == "credit":
         return Credit(ref, account, Money.parse(amount), kind, reason)
     if verb == "reverse":

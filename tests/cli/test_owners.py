@@ -59,6 +59,7 @@ def test_the_list_has_everybodys_dues_and_what_the_platform_kept(config: str) ->
     assert anna == {
         "owner": "anna", "commission_bps": 2000, "routes": ["export", "search"],
         "dues": [{"unit": "usd", "requests": 2, "sold": "0.0013 usd", "commission": "0.00023 usd",
+                  "share": "0.00107 usd", "paid_out": "0.00 usd", "clawed_back": "0.00 usd",
                   "due": "0.00107 usd", "not_folded": "-0.00053 usd"}],
     }  # fmt: skip
     assert (bert["commission_bps"], bert["dues"]) == (1500, [])
@@ -68,7 +69,7 @@ def test_the_list_has_everybodys_dues_and_what_the_platform_kept(config: str) ->
 
 def test_one_owner_is_shown_by_rate_and_by_route(config: str) -> None:
     found = told("owners", "show", "anna", "--config", config)
-    assert [(one["commission_bps"], one["commission"], one["due"]) for one in found["rates"]] == [
+    assert [(one["commission_bps"], one["commission"], one["share"]) for one in found["rates"]] == [
         (1000, "0.00003 usd", "0.00027 usd"), (2000, "0.0002 usd", "0.0008 usd"),
     ]  # fmt: skip
     assert [(one["route"], one["sold"]) for one in found["took"]] == [
@@ -94,9 +95,9 @@ def test_a_statement_has_a_line_for_each_day_and_route(config: str) -> None:
     shown = gateway("owners", "statement", "anna", "--config", config)
     assert list(csv.DictReader(io.StringIO(shown.stdout))) == [
         {"day": "2026-09-21", "route": "export", "unit": "usd", "commission_bps": "1000", "requests": "1",
-         "sold": "0.0003", "commission": "0.00003", "share": "0.00027"},
+         "sold": "0.0003", "commission": "0.00003", "share": "0.00027", "entry": ""},
         {"day": "2026-09-21", "route": "search", "unit": "usd", "commission_bps": "2000", "requests": "1",
-         "sold": "0.001", "commission": "0.0002", "share": "0.0008"},
+         "sold": "0.001", "commission": "0.0002", "share": "0.0008", "entry": ""},
     ]  # fmt: skip
     arguments = ("owners", "statement", "anna", "--format", "jsonl", "--config", config)
     lines = [json.loads(line) for line in gateway(*arguments, "--from", "2026-09-21").stdout.splitlines()]

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from gateway.app.owning import wishes
-from gateway.settings import Mistake
+from gateway.core.money import Money
+from gateway.core.payouts import PayoutTerms
+from gateway.settings import Mistake, PayoutSettings
 from tests.settings.asking import full, mistakes, only, route, settings
 
 SIGN_IN: dict[str, Any] = {
@@ -88,6 +90,27 @@ def test_owners_are_those_that_are_named_and_those_of_routes(tmp_path: Path) -> 
         ({"sign_in": SIGN_IN, "connect": {"country": "US", "api": "v3"}}, "connect.api", "v2"),
         ({"sign_in": SIGN_IN, "connect": {}}, "connect.country", "missing"),
         ({"owners": {"anna": {}}, "routes": [route(owner="anne")]}, "routes[0].owner", "did you mean `anna`?"),
+        ({"payouts": {"minimum": "25.00 eur"}}, "payouts.minimum", "the minimum is in eur, but `currency` is usd"),
+        ({"payouts": {"every": "hourly"}}, "payouts.every", "hourly"),
+        ({"payouts": {"day": 3}}, "payouts.day", "it counts where `every` is monthly, and that is weekly"),
+        ({"payouts": {"every": "monthly", "day": 29}}, "payouts.day", "28"),
+        ({"payouts": {"every": "daily", "weekday": "friday"}}, "payouts.weekday", "that is daily"),
+        ({"payouts": {"reserve_bps": 10_001}}, "payouts.reserve_bps", "10000"),
+        ({"payouts": {"hold_back_days": 181}}, "payouts.hold_back_days", "180"),
+        ({"payouts": {}, "owners": {"anna": {"payouts": {"day": 3}}}}, "owners.anna.payouts.day", "that is weekly"),
+        (
+            {"payouts": {}, "owners": {"anna": {"payouts": {"minimum": "1 eur"}}}},
+            "owners.anna.payouts.minimum",
+            "the minimum is in eur",
+        ),
+        ({"owners": {"anna": {"payouts": {"every": "daily"}}}}, "owners.anna.payouts", "nobody is paid without"),
+        ({"payouts": {}, "stripe": None}, "payouts", "nobody can be paid without `stripe`"),
+        ({"owners": {"anna": {"stripe_account": "ca_1"}}}, "owners.anna.stripe_account", "it begins with acct_"),
+        (
+            {"owners": {"anna": {"stripe_account": "acct_1"}, "bert": {"stripe_account": "acct_1"}}},
+            "owners.bert.stripe_account",
+            "the account of `anna`, too",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_place(tmp_path: Path, changes: dict[str, Any], path: str, words: str) -> None:
@@ -119,3 +142,30 @@ def test_accounts_can_be_set_by_variables(tmp_path: Path) -> None:
     found = settings(tmp_path, full(owners={"anna": {}}, sign_in=SIGN_IN), environ)
     assert found.connect is not None
     assert (found.connect.country, found.connect.api, found.owners["anna"].stripe_account) == ("NO", "v2", "acct_2")
+
+
+def test_without_the_setting_nobody_is_paid_and_an_empty_one_is_enough(tmp_path: Path) -> None:
+    owners = {"anna": {"stripe_account": "acct_1"}}
+    found = settings(tmp_path, full(owners=owners))
+    assert (found.payouts, found.owners["anna"].terms) == (None, None)
+    assert found.owners["anna"].stripe_account == "acct_1"
+    found = settings(tmp_path, full(owners=owners, payouts={}))
+    assert found.payouts == PayoutSettings(PayoutTerms("weekly", 0, {}, 7, 0, 90), owners_bear=True)
+    assert found.owners["anna"].terms == PayoutTerms("weekly", 0, {}, 7, 0, 90)
+
+
+def test_an_owner_is_paid_as_everybody_but_for_what_is_said_of_them(tmp_path: Path) -> None:
+    usual = {"every": "monthly", "day": 5, "minimum": "25 usd", "reserve_bps": 1000, "claw_back": "platform"}
+    own = {"every": "weekly", "weekday": "friday", "hold_back_days": 0, "minimum": "1 usd"}
+    found = settings(tmp_path, full(owners={"anna": {"payouts": own}, "bert": {}}, payouts=usual))
+    assert found.payouts is not None
+    assert not found.payouts.owners_bear
+    assert found.owners["bert"].terms == found.payouts.terms
+    assert found.payouts.terms == PayoutTerms("monthly", 5, {"usd": Money.parse("25 usd")}, 7, 1000, 90)
+    assert found.owners["anna"].terms == PayoutTerms("weekly", 4, {"usd": Money.parse("1 usd")}, 0, 1000, 90)
+
+
+def test_payouts_can_be_set_by_variables(tmp_path: Path) -> None:
+    environ = {"GATEWAY_PAYOUTS__MINIMUM": "3 usd", "GATEWAY_OWNERS__ANNA__PAYOUTS__EVERY": "daily"}
+    found = settings(tmp_path, full(owners={"anna": {}}, payouts={}), environ)
+    assert found.owners["anna"].terms == PayoutTerms("daily", 1, {"usd": Money.parse("3 usd")}, 7, 0, 90)

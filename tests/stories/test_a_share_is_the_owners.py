@@ -29,7 +29,7 @@ from tests.stories.test_the_readme import blocks, section
 
 def written() -> dict[str, Any]:
     """The README's own example, in front of an upstream that is there."""
-    text = section("### Owners, and what the platform keeps", "### Owners are paid through Stripe Connect")
+    text = section("### Owners, and what the platform keeps", "### Paying owners")
     (block,) = blocks(text, "yaml")
     config: dict[str, Any] = yaml.safe_load(block)
     config["routes"] = [{**route, "upstream": "weather", "strip_prefix": True} for route in config["routes"]]

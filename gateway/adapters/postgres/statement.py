@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 
 from gateway.adapters.postgres.sessions import PROBLEMS, Address, Connection
-from gateway.core.dues import Sold
+from gateway.core.dues import Sold, UnitSums
 from gateway.core.ids import RequestId
 from gateway.core.statements import Batches, Chain, Moved, PurseRow, Sum
 from gateway.ports import BooksRefused, BooksSlow
@@ -42,6 +42,20 @@ _MONEY = """
 SELECT 'credit', ref, account, micros, kind, at, keeper, batch FROM credit WHERE account = $1 UNION ALL
 SELECT 'reversal', ref, account, -micros, kind, at, keeper, batch FROM reversal WHERE account = $1"""
 
+_SUMS = """
+SELECT unit, coalesce(sum(CASE WHEN holder NOT LIKE 'owner:%' AND paid AND micros > 0 THEN micros END), 0)::bigint,
+    coalesce(sum(CASE WHEN holder NOT LIKE 'owner:%' AND paid AND micros < 0 THEN -micros END), 0)::bigint,
+    coalesce(sum(CASE WHEN holder NOT LIKE 'owner:%' AND NOT paid THEN micros END), 0)::bigint,
+    coalesce(sum(CASE WHEN holder LIKE 'owner:%' AND payout THEN -micros END), 0)::bigint,
+    coalesce(sum(CASE WHEN holder LIKE 'owner:%' AND NOT payout THEN -micros END), 0)::bigint
+FROM (
+    SELECT account, micros, ref LIKE 'stripe:%' AS paid, ref LIKE 'payout:%' AS payout FROM credit
+    UNION ALL SELECT account, -micros, ref LIKE 'stripe:%', ref LIKE 'payout:%' FROM reversal
+) AS entry JOIN account ON account.id = entry.account
+WHERE unit NOT LIKE 'cap:%' AND unit NOT LIKE 'quota:%' GROUP BY unit ORDER BY unit
+"""
+_CALLERS = """SELECT unit, sum(credited - spent - debt)::bigint FROM account
+WHERE holder NOT LIKE 'owner:%' GROUP BY unit"""
 _PURSES = "SELECT unit, priority, expires, credited - spent - debt FROM account WHERE holder = $1"
 
 
@@ -100,6 +114,11 @@ class PostgresStatementSource:
 
     def sold(self, last: Mapping[int, int]) -> Iterator[Sold]:
         yield from (Sold(*row) for row in self._rows(_SOLD, list(last), list(last.values())))
+
+    def sums(self) -> Iterator[UnitSums]:
+        callers = dict(tuple(row) for row in self._rows(_CALLERS))
+        for unit, paid_in, refunded, otherwise, *left in self._rows(_SUMS):
+            yield UnitSums(unit, paid_in, refunded, otherwise, callers.get(unit, 0), *left)
 
     def accounts(self, holder: str) -> list[tuple[int, str]]:
         return [(id, unit) for id, unit in self._rows("SELECT id, unit FROM account WHERE holder = $1", holder)]

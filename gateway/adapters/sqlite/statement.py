@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gateway.adapters.sqlite.bookkeeping import open_books
 from gateway.adapters.sqlite.prune import anchored
-from gateway.core.dues import Sold
+from gateway.core.dues import Sold, UnitSums
 from gateway.core.ids import RequestId
 from gateway.core.statements import Batches, Chain, Moved, PurseRow, Sum
 from gateway.ports import BooksRefused, BooksSlow
@@ -19,6 +19,19 @@ _MONEY = """
 SELECT 'credit', ref, account, micros, kind, at, 0, batch FROM credit WHERE account = ?1 UNION ALL
 SELECT 'reversal', ref, account, -micros, kind, at, 0, batch FROM reversal WHERE account = ?1 ORDER BY batch
 """
+_SUMS = """
+SELECT unit, coalesce(sum(CASE WHEN holder NOT GLOB 'owner:*' AND paid AND micros > 0 THEN micros END), 0),
+    coalesce(sum(CASE WHEN holder NOT GLOB 'owner:*' AND paid AND micros < 0 THEN -micros END), 0),
+    coalesce(sum(CASE WHEN holder NOT GLOB 'owner:*' AND NOT paid THEN micros END), 0),
+    coalesce(sum(CASE WHEN holder GLOB 'owner:*' AND payout THEN -micros END), 0),
+    coalesce(sum(CASE WHEN holder GLOB 'owner:*' AND NOT payout THEN -micros END), 0)
+FROM (
+    SELECT account, micros, ref GLOB 'stripe:*' AS paid, ref GLOB 'payout:*' AS payout FROM credit
+    UNION ALL SELECT account, -micros, ref GLOB 'stripe:*', ref GLOB 'payout:*' FROM reversal
+) AS entry JOIN account ON account.id = entry.account
+WHERE unit NOT GLOB 'cap:*' AND unit NOT GLOB 'quota:*' GROUP BY unit ORDER BY unit
+"""
+_CALLERS = """SELECT unit, sum(credited - spent - debt) FROM account WHERE holder NOT GLOB 'owner:*' GROUP BY unit"""
 _PURSES = "SELECT unit, priority, expires, credited - spent - debt FROM account WHERE holder = ?"
 _SOLD = """
 SELECT hour, tariff, unit, sum(requests), sum(usage_hour.micros) FROM usage_hour JOIN account ON account.id = account
@@ -46,6 +59,11 @@ class SqliteStatementSource:
     def sold(self, last: Mapping[int, int]) -> Iterator[Sold]:
         for hour, *row in self._sql.execute(_SOLD, (last[_HERE],)):
             yield Sold(hour, _HERE, *row)
+
+    def sums(self) -> Iterator[UnitSums]:
+        callers = dict(self._sql.execute(_CALLERS).fetchall())
+        for unit, paid_in, refunded, otherwise, *left in self._sql.execute(_SUMS):
+            yield UnitSums(unit, paid_in, refunded, otherwise, callers.get(unit, 0), *left)
 
     def accounts(self, holder: str) -> list[tuple[int, str]]:
         return self._sql.execute("SELECT id, unit FROM account WHERE holder = ?", (holder,)).fetchall()

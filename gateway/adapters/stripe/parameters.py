@@ -106,6 +106,16 @@ REQUESTS: Final[Mapping[tuple[str, str], tuple[str, str]]] = {
     ("GET", "/v2/core/accounts"): ("v2.core._account_list_params", "AccountListParams"),
     ("GET", "/v2/core/accounts/{id}"): ("v2.core._account_retrieve_params", "AccountRetrieveParams"),
     ("POST", "/v2/core/account_links"): ("v2.core._account_link_create_params", "AccountLinkCreateParams"),
+    ("POST", "/v1/transfers"): ("_transfer_create_params", "TransferCreateParams"),
+    ("GET", "/v1/transfers"): ("_transfer_list_params", "TransferListParams"),
+    ("GET", "/v1/transfers/{id}"): ("_transfer_retrieve_params", "TransferRetrieveParams"),
+    ("POST", "/v1/transfers/{id}/reversals"): ("_transfer_reversal_create_params", "TransferReversalCreateParams"),
+    ("GET", "/v1/balance"): ("_balance_retrieve_params", "BalanceRetrieveParams"),
+    ("GET", "/v1/balance_transactions"): ("_balance_transaction_list_params", "BalanceTransactionListParams"),
+    ("GET", "/v1/balance_transactions/{id}"): (
+        "_balance_transaction_retrieve_params",
+        "BalanceTransactionRetrieveParams",
+    ),
     ("GET", "/v1/events"): ("_event_list_params", "EventListParams"),
     ("GET", "/v1/events/{id}"): ("_event_retrieve_params", "EventRetrieveParams"),
 }

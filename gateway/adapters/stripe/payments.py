@@ -12,8 +12,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gateway.adapters.stripe import attempts, cards, licences, notices, subscriptions, webhooks
+from gateway.adapters.stripe import attempts, cards, licences, notices, subscriptions, transfers, webhooks
 from gateway.adapters.stripe.pace import Pace
+from gateway.adapters.stripe.transfers import StripeTransfers
 from gateway.core.auto_top_ups import CardNotice, Refill, Refilled, SavedCard
 from gateway.core.licences import Arrival, Customer
 from gateway.core.money import Money, from_minor, to_minor
@@ -59,7 +60,9 @@ class StripePayments:
         keeps_cards: bool = False,
         plans: Sequence[Plan] = (),
         licensed_url: str | None = None,
+        pays_owners: bool = False,
     ) -> None:
+        self._pays_owners = pays_owners
         self._licensed_url = licensed_url
         self._plans = {plan.price: plan for plan in plans}
         self._pace = Pace(share=share)
@@ -75,6 +78,7 @@ class StripePayments:
         self._report = report
         self._loaded: tuple[StripeClient, ClientSession] | None = None
         self._before: list[ClientSession] = []
+        self.transfers = StripeTransfers(self._ask, self._pages, lambda: self.scope)
 
     def renew(self, *, secret_key: Secret, webhook_secrets: Sequence[Secret]) -> None:
         """Use these from the next call and the next webhook on; of the same account and mode."""
@@ -324,6 +328,7 @@ class StripePayments:
                 *(_ACTED_ON if self._keeps_cards else _USUAL),
                 *(subscriptions.TYPES if self._plans else ()),
                 *(licences.TYPES if self._licensed_url else ()),
+                *(transfers.TYPES if self._pays_owners else ()),
             }
         )
         for first in range(0, len(types), _TYPES_MAX):

@@ -55,6 +55,7 @@ class Api:
         self._world = world
         self._api_key = api_key
         self._parameters = parameters
+        self._keys_max = keys_max
         self._keys = Keys(world.now, keys_max)
         self.gate = asyncio.Event()
         self.gate.set()
@@ -65,6 +66,9 @@ class Api:
         self.cuts = 0
         #: How many requests are still to be refused, and how.
         self.failing, self.fails_with = 0, 500
+
+    def forget_keys(self) -> None:
+        self._keys = Keys(self._world.now, self._keys_max)
 
     def routes(self) -> list[web.RouteDef]:
         known = [web.route(route.method, route.path, self._handler(route)) for route in ROUTES]

@@ -127,7 +127,7 @@ def create_link_v2(world: World, params: Mapping[str, Any]) -> Json:
 def shown(account: Connected) -> Json:
     """As the first API has it."""
     due = [REQUIREMENTS[number][0] for number in account.due]
-    active = _is_active(account)
+    active = is_active(account)
     wants = "requirements.past_due" if due else "requirements.pending_verification" if account.verifying else None
     return {
         "id": account.id,
@@ -157,7 +157,7 @@ def shown(account: Connected) -> Json:
 
 def shown_v2(world: World, account: Connected, include: Any) -> Json:
     """As the second has it; what it shows only where it is asked for, is there where it is."""
-    active = _is_active(account)
+    active = is_active(account)
     code = "rejected_fraud" if account.rejected else "requirements_past_due"
     state = "pending" if account.verifying else "restricted"
     status = "active" if active else "rejected" if account.rejected else state
@@ -200,8 +200,9 @@ def _entry(number: int) -> Json:
     }
 
 
-def _is_active(account: Connected) -> bool:
-    blocked = account.due or account.verifying or account.rejected or account.closed
+def is_active(account: Connected) -> bool:
+    """Whether it may be sent money."""
+    blocked = account.due or account.verifying or account.rejected or account.closed or account.deauthorised
     return account.transfers and not blocked
 
 

@@ -13,6 +13,10 @@ a form cannot send) and has to name the loopback as its host (which a rebound na
     POST warn     {"session": id}                                    an early warning of fraud
     POST account  {"account": id, "due"?: [number, …], "verifying"?: true, "rejected"?: true, "give"?: true,
                    "deauthorise"?: true, "close"?: true}             what becomes of a connected account
+    POST connect  {"account": id, "transfers"?: true}                money can be sent to this account, or not
+    POST fees     {"basis_points": n, "fixed": n}                    what is kept of every payment from now on
+    POST reverse  {"transfer": id, "amount"?}                        fetch back all or some of it
+    POST send_on  {"account": id, "amount": n, "currency"?, "succeed"?: true}  on to the account's bank
     POST deliver  {"event": id, "times"?: 1}                         again, at once
     POST hold     {"types"?: [type, …]}                              keep events back from now on
     POST release  {"order"?: "created" | "reversed" | "shuffled" | [id, …]}
@@ -55,6 +59,7 @@ async def _state(standin: StandIn, given: Mapping[str, Any]) -> Any:
         "held": standin.held,
         "pending": standin.pending,
         "journal": [asdict(movement) for movement in standin.journal],
+        "balance": standin.balance,
     }
 
 
@@ -128,6 +133,25 @@ async def _tamper(standin: StandIn, given: Mapping[str, Any]) -> Any:
     return {"statuses": await standin.tamper(given["event"], given["how"])}
 
 
+async def _connect(standin: StandIn, given: Mapping[str, Any]) -> Any:
+    standin.connect(given["account"], transfers=given.get("transfers", True))
+    return {"account": given["account"], "transfers": given.get("transfers", True)}
+
+
+async def _fees(standin: StandIn, given: Mapping[str, Any]) -> Any:
+    standin.take_fees(given["basis_points"], given["fixed"])
+    return given
+
+
+async def _reverse(standin: StandIn, given: Mapping[str, Any]) -> Any:
+    return standin.reverse(given["transfer"], given.get("amount"))
+
+
+async def _send_on(standin: StandIn, given: Mapping[str, Any]) -> Any:
+    more = {name: given[name] for name in ("currency", "succeed") if name in given}
+    return standin.send_on(given["account"], given["amount"], **more)
+
+
 TYPES = array(STRING)
 PAY = played.fields(
     ["link"],
@@ -157,6 +181,13 @@ COMMANDS: Mapping[str, tuple[Shape, Command]] = {
     "close_dispute": (played.fields(["dispute", "won"], dispute=STRING, won=BOOLEAN), _close_dispute),
     "warn": (played.fields(["session"], session=STRING), _warn),
     "account": (ACCOUNT, _account),
+    "connect": (played.fields(["account"], account=STRING, transfers=BOOLEAN), _connect),
+    "fees": (played.fields(["basis_points", "fixed"], basis_points=INTEGER, fixed=INTEGER), _fees),
+    "reverse": (played.fields(["transfer"], transfer=STRING, amount=INTEGER), _reverse),
+    "send_on": (
+        played.fields(["account", "amount"], account=STRING, amount=INTEGER, currency=STRING, succeed=BOOLEAN),
+        _send_on,
+    ),
     "deliver": (played.fields(["event"], event=STRING, times=INTEGER), _deliver),
     "hold": (played.fields(types=TYPES), _hold),
     "release": (played.fields(order=either(enum("created", "reversed", "shuffled"), TYPES)), _release),

@@ -223,6 +223,19 @@ LIST_DISPUTES = LIST_REFUNDS
 LIST_WARNINGS = LIST_REFUNDS
 LIST_CUSTOMERS = listing(created=CREATED, email=STRING)
 SEARCH_CUSTOMERS = fields(["query"], expand=EXPAND, limit=INTEGER, page=STRING, query=STRING)
+CREATE_TRANSFER = fields(
+    ["currency", "destination"],
+    amount=INTEGER,
+    currency=STRING,
+    description=STRING,
+    destination=STRING,
+    expand=EXPAND,
+    metadata=METADATA,
+    transfer_group=STRING,
+)
+LIST_TRANSFERS = listing(created=CREATED, destination=STRING, transfer_group=STRING)
+REVERSE_TRANSFER = fields(amount=INTEGER, description=STRING, expand=EXPAND, metadata=METADATA)
+LIST_BALANCE = listing(created=CREATED, currency=STRING, source=STRING, type=STRING)
 LIST_EVENTS = listing(created=CREATED, delivery_success=BOOLEAN, type=STRING, types=array(STRING))
 
 _REQUESTED = fields(["requested"], requested=BOOLEAN)

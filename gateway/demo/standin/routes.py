@@ -11,7 +11,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.demo.standin import catalogue, connect, intents, played, portal, returns, sessions, subscriptions, views
+from gateway.demo.standin import (
+    catalogue,
+    connect,
+    intents,
+    played,
+    portal,
+    returns,
+    sessions,
+    subscriptions,
+    transfers,
+    views,
+)
 from gateway.demo.standin.errors import invalid, not_played
 from gateway.demo.standin.shapes import Shape
 from gateway.demo.standin.store import Json, World
@@ -75,12 +86,15 @@ _FILTERS: Mapping[str, Callable[[Json, Any], bool]] = {
             "charge",
             "currency",
             "customer",
+            "destination",
             "email",
             "invoice",
             "payment_intent",
             "payment_link",
             "product",
+            "source",
             "status",
+            "transfer_group",
         )
     },
     "type": lambda item, value: _type_matches(item["type"], value),
@@ -119,7 +133,8 @@ def _list_events(world: World, id: str, params: Params) -> Json:
         raise invalid("Use only one of type and types", "types")
     if len(params.get("types", ())) > 20:
         raise invalid("types takes at most 20 names", "types")
-    return _lists("event", "/v1/events")(world, id, params)
+    chosen = (one for one in world.shelf("event").newest() if "account" not in one and _matches(one, params))
+    return views.page(chosen, params, "/v1/events", "event")
 
 
 ROUTES: tuple[Route, ...] = (
@@ -191,5 +206,17 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v2/core/accounts/{id}", played.RETRIEVE_ACCOUNT_V2, connect.retrieve_v2),
     Route("POST", "/v2/core/account_links", played.CREATE_ACCOUNT_LINK_V2, _creates(connect.create_link_v2)),
     Route("GET", "/v1/events", played.LIST_EVENTS, _list_events),
+    Route("POST", "/v1/transfers", played.CREATE_TRANSFER, _creates(transfers.create)),
+    Route("GET", "/v1/transfers", played.LIST_TRANSFERS, _lists("transfer", "/v1/transfers")),
+    Route("GET", "/v1/transfers/{id}", played.RETRIEVE, _retrieves("transfer")),
+    Route("POST", "/v1/transfers/{id}/reversals", played.REVERSE_TRANSFER, transfers.reverse),
+    Route("GET", "/v1/balance", played.RETRIEVE, transfers.balance),
+    Route(
+        "GET",
+        "/v1/balance_transactions",
+        played.LIST_BALANCE,
+        _lists("balance_transaction", "/v1/balance_transactions"),
+    ),
+    Route("GET", "/v1/balance_transactions/{id}", played.RETRIEVE, _retrieves("balance_transaction")),
     Route("GET", "/v1/events/{id}", played.RETRIEVE, _retrieves("event")),
 )

@@ -34,6 +34,7 @@ from gateway.demo.standin import (
     sessions,
     subscriptions,
     till,
+    transfers,
     webhooks,
 )
 from gateway.demo.standin.api import LIVE_KEYS, TEST_KEYS, Api, Parameters, encode
@@ -377,6 +378,36 @@ class StandIn:
     def fail_requests(self, count: int, status: int) -> None:
         """Answer the next API requests with 429 or 500, and do nothing that they ask for."""
         self._api.failing, self._api.fails_with = count, status
+
+    def connect(self, account: str, *, transfers: bool = True) -> None:
+        """From now on money can be sent to this account, or not any more."""
+        self._world.destinations[account] = transfers
+
+    def take_fees(self, basis_points: int, fixed: int) -> None:
+        """From now on so much is kept of every payment."""
+        self._world.fees = basis_points, fixed
+
+    @property
+    def transfers(self) -> list[Json]:
+        """Every transfer, oldest first."""
+        return copy.deepcopy(list(self._world.shelf("transfer")))
+
+    @property
+    def balance(self) -> dict[str, int]:
+        """What is there by currency, after fees."""
+        return dict(self._world.balance)
+
+    def reverse(self, transfer_id: str, amount: int | None = None) -> Json:
+        """Fetch a transfer back in the dashboard, whole or in part."""
+        return copy.deepcopy(transfers.reverse(self._world, transfer_id, {} if amount is None else {"amount": amount}))
+
+    def send_on(self, account: str, amount: int, *, currency: str = "usd", succeed: bool = True) -> Json:
+        """A connected account is paid out to its bank, or that fails."""
+        return copy.deepcopy(transfers.send_on(self._world, account, amount, currency, succeed))
+
+    def forget_keys(self) -> None:
+        """A day has passed since every idempotency key was used: a call that comes again is a new one."""
+        self._api.forget_keys()
 
     def update_card(self, method_id: str) -> Json:
         """The issuer sends a new card, and the network tells Stripe of it: payments with it succeed from now on."""

@@ -42,6 +42,9 @@ KINDS = (
     "invoice_payment",
     "dispute",
     "radar.early_fraud_warning",
+    "transfer",
+    "transfer_reversal",
+    "balance_transaction",
     "event",
     "v2.core.event",
 )
@@ -93,6 +96,21 @@ class Movement:
     client_reference_id: str | None
     method: str
     at: int
+    source: str = ""
+    """Of what is no payment: the transfer, or what came back of one."""
+
+
+#: What a movement is called among the balance's transactions, and how it is reported.
+_LINES: dict[str, tuple[str, str]] = {
+    "payment": ("charge", "charge"),
+    "refund": ("refund", "refund"),
+    "refund failed": ("refund_failure", "refund_failure"),
+    "dispute": ("adjustment", "dispute"),
+    "dispute won": ("adjustment", "dispute_reversal"),
+    "transfer": ("transfer", "transfer"),
+    "transfer reversal": ("transfer_refund", "transfer_reversal"),
+}
+DISPUTE_FEE = 1500
 
 
 @dataclass(slots=True)
@@ -155,6 +173,12 @@ class World:
     account_links: dict[str, Json] = field(init=False, default_factory=dict)
     #: Whether this account may make accounts for others.
     connects: bool = field(init=False, default=True)
+    #: What is there by currency, after fees.
+    balance: dict[str, int] = field(init=False, default_factory=dict)
+    #: The accounts that money can be sent to, and whether it can just now.
+    destinations: dict[str, bool] = field(init=False, default_factory=dict)
+    #: What is kept of each payment: hundredths of a percent, and so much besides.
+    fees: tuple[int, int] = field(init=False, default=(0, 0))
     cause: tuple[str | None, str | None] = field(init=False, default=(None, None))
     #: What the API call that is running has made so far; None outside of one.
     _made: list[Json] | None = field(init=False, default=None)
@@ -192,10 +216,37 @@ class World:
     def forget(self, item: Json) -> None:
         self.shelves[item["object"]].remove(item["id"])
 
-    def record(self, movement: Movement) -> None:
+    def record(self, movement: Movement) -> str:
+        """Money moved: it is in the journal, in the balance, and a line of it. Returns the line's id."""
         self.journal.append(movement)
         if len(self.journal) > self.objects_max:
             del self.journal[0]
+        fee = {"dispute": DISPUTE_FEE, "dispute won": -DISPUTE_FEE}.get(movement.kind, 0)
+        if movement.kind == "payment":
+            fee = movement.amount * self.fees[0] // 10_000 + self.fees[1]
+        type, category = _LINES[movement.kind]
+        line = self.keep(
+            {
+                "id": self.id("txn"),
+                "object": "balance_transaction",
+                "amount": movement.amount,
+                "available_on": movement.at,
+                "balance_type": "payments",
+                "created": movement.at,
+                "currency": movement.currency,
+                "description": None,
+                "exchange_rate": None,
+                "fee": fee,
+                "fee_details": [],
+                "net": movement.amount - fee,
+                "reporting_category": category,
+                "source": movement.source or movement.charge,
+                "status": "available",
+                "type": type,
+            }
+        )
+        self.balance[movement.currency] = self.balance.get(movement.currency, 0) + movement.amount - fee
+        return str(line["id"])
 
     @contextmanager
     def caused_by(self, request: str | None, idempotency_key: str | None) -> Iterator[None]:

@@ -228,11 +228,7 @@ def succeed(world: World, session: Json | None, intent: Json, charge: Json) -> N
     charge.update(status="succeeded", paid=True, captured=True, amount_captured=charge["amount"])
     charge["receipt_url"] = f"{world.origin}/receipts/{charge['id']}"
     charge["outcome"] = _outcome("approved_by_network", "authorized", None, "Payment complete.")
-    world.emit("charge.succeeded", charge)
-    intent.update(status="succeeded", amount_received=intent["amount"])
-    world.emit("payment_intent.succeeded", intent)
-    method = charge["payment_method_details"]["type"]
-    world.record(
+    charge["balance_transaction"] = world.record(
         Movement(
             kind="payment",
             amount=charge["amount"],
@@ -241,10 +237,13 @@ def succeed(world: World, session: Json | None, intent: Json, charge: Json) -> N
             payment_intent=intent["id"],
             charge=charge["id"],
             client_reference_id=session["client_reference_id"] if session else None,
-            method=method,
+            method=charge["payment_method_details"]["type"],
             at=world.seconds(),
         )
     )
+    world.emit("charge.succeeded", charge)
+    intent.update(status="succeeded", amount_received=intent["amount"])
+    world.emit("payment_intent.succeeded", intent)
 
 
 def fail(world: World, intent: Json, charge: Json, method: Json, decline: Decline) -> None:

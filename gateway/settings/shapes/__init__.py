@@ -14,7 +14,7 @@ from gateway.settings.shapes.extras import GeoShape, MailShape
 from gateway.settings.shapes.identity import CorsShape, IdentityShape
 from gateway.settings.shapes.licences import LicencesShape
 from gateway.settings.shapes.oauth import OAuthShape
-from gateway.settings.shapes.owners import ConnectShape, OwnerShape
+from gateway.settings.shapes.owners import ConnectShape, OwnerShape, PayoutsShape
 from gateway.settings.shapes.payments import NoticesShape, PlanShape, StripeShape, WebhooksShape
 from gateway.settings.shapes.process import (
     CapsShape,
@@ -176,6 +176,11 @@ class GatewayShape(Shape):
         ConnectShape | None,
         Otherwise("owners are paid outside of this gateway, or into `owners.*.stripe_account`"),
         Field(description="Opens an account at Stripe for each owner who signs in (Stripe Connect)."),
+    ] = None
+    payouts: Annotated[
+        PayoutsShape | None,
+        Otherwise("nobody is paid"),
+        Field(description="Pays what is due to owners into their accounts at Stripe. `{}` is enough."),
     ] = None
     prices_file: Annotated[
         FileText | None,

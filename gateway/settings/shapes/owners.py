@@ -6,13 +6,46 @@ from pydantic import Field
 
 from gateway.settings.texts import (
     AccountIdText,
+    AmountText,
     BasisPoints,
     CountryText,
     Otherwise,
     Shape,
     SubjectText,
     Truth,
+    Whole,
 )
+
+Every = Literal["daily", "weekly", "monthly"]
+Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+
+
+class OwnerPayoutsShape(Shape):
+    every: Annotated[Every | None, Otherwise("`payouts.every`"), Field(description="How often this owner is paid.")] = (
+        None
+    )
+    weekday: Annotated[
+        Weekday | None, Otherwise("`payouts.weekday`"), Field(description="On which day of the week.")
+    ] = None
+    day: Annotated[
+        Whole | None, Otherwise("`payouts.day`"), Field(ge=1, le=28, description="On which day of the month.")
+    ] = None
+    minimum: Annotated[
+        AmountText | None, Otherwise("`payouts.minimum`"), Field(description="Less than this waits.")
+    ] = None
+    hold_back_days: Annotated[
+        Whole | None,
+        Otherwise("`payouts.hold_back_days`"),
+        Field(ge=0, le=180, description="What was earned since then waits."),
+    ] = None
+    reserve_bps: Annotated[
+        BasisPoints | None,
+        Otherwise("`payouts.reserve_bps`"),
+        Field(description="What waits of older earnings, in hundredths of a percent."),
+    ] = None
+    reserve_days: Annotated[
+        Whole | None, Otherwise("`payouts.reserve_days`"), Field(ge=1, le=730, description="And for how long.")
+    ] = None
 
 
 class OwnerShape(Shape):
@@ -39,6 +72,11 @@ class OwnerShape(Shape):
         Otherwise("the one that `connect` opens for them"),
         Field(description="The account at Stripe that they are paid into, if the operator sees to it."),
     ] = None
+    payouts: Annotated[
+        OwnerPayoutsShape | None,
+        Otherwise("as everybody"),
+        Field(description="What is otherwise for this owner than in `payouts`."),
+    ] = None
 
 
 class ConnectShape(Shape):
@@ -51,3 +89,30 @@ class ConnectShape(Shape):
     older_paths: Annotated[
         Truth, Field(description="Whether `/api/v1/stripe/connect-account` is the address under `/-/`, too.")
     ] = False
+
+
+class PayoutsShape(Shape):
+    every: Annotated[Every, Field(description="How often owners are paid: at midnight, UTC.")] = "weekly"
+    weekday: Annotated[Weekday, Field(description="On which day, if `every` is weekly.")] = "monday"
+    day: Annotated[Whole, Field(ge=1, le=28, description="On which day of the month, if `every` is monthly.")] = 1
+    minimum: Annotated[
+        AmountText | None,
+        Otherwise("the least that Stripe moves"),
+        Field(description="Less than this waits until there is more."),
+    ] = None
+    hold_back_days: Annotated[
+        Whole,
+        Field(ge=0, le=180, description="What was earned since then waits: callers may still get their money back."),
+    ] = 7
+    reserve_bps: Annotated[
+        BasisPoints,
+        Field(description="What waits for disputes of what was earned before that, in hundredths of a percent."),
+    ] = 0
+    reserve_days: Annotated[Whole, Field(ge=1, le=730, description="For how long that part waits.")] = 90
+    claw_back: Annotated[
+        Literal["owners", "platform"],
+        Field(
+            description="Who bears what a caller spent and then took back: `owners` their share, until it is settled, "
+            "or `platform` all of it."
+        ),
+    ] = "owners"

@@ -8,7 +8,8 @@ than nothing or more than its capture, and was voided only while its answer had 
 is in the chain as it is in its table, word by word, and has its money key; every refund gives back no more than its
 request did cost, on whichever host it was served; every account is the sum of its credits, reversals and records; what
 is leased is the sum of its leases; nobody has less than nothing to spend, debt aside; transfers and hourly usage are
-what their batches sum to (`transfers`), and pruned chains go on from where they were anchored (`anchors`).
+what their batches sum to (`transfers`); nobody was paid what was not due (`owners`); and pruned chains go on from where
+they were anchored (`anchors`).
 
 Whether the end of a chain is still there, the head of its host tells (`head`); `since` is a shorter audit.
 
@@ -29,6 +30,7 @@ import asyncpg
 from gateway.adapters.postgres.audit.anchors import Anchors
 from gateway.adapters.postgres.audit.caps import miscounted
 from gateway.adapters.postgres.audit.head import KeptHead, check_head
+from gateway.adapters.postgres.audit.owners import check_owners
 from gateway.adapters.postgres.audit.report import FINDINGS_MAX, AuditRefused, Finding, Findings, Report, Total
 from gateway.adapters.postgres.audit.rows import Account, check_accounts, check_keys, check_leases, check_tariffs
 from gateway.adapters.postgres.audit.since import Since, Start, Starts, take_up
@@ -164,6 +166,7 @@ class _Audit:
         await check_tariffs(self._sql, self._tariffs, self._findings, short=starts.short)
         totals, accounts = await check_accounts(self._sql, self._accounts, self._findings, short=starts.short)
         await check_leases(self._sql, self._findings)
+        left_owners = await check_owners(self._sql, self._findings)
         return Report(
             batches=self._batches,
             records=self._records,
@@ -181,6 +184,7 @@ class _Audit:
             transfers=transfers.count,
             folded=transfers.folded,
             reversals=reversals,
+            left_owners=left_owners,
         )
 
     def _find(self, table: str, row: int | str | None, column: str | None, what: str) -> None:

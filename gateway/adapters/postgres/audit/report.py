@@ -1,7 +1,7 @@
 """What the audit of many hosts read and what it found: a hundred findings word by word, the rest as a number."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 FINDINGS_MAX = 100
 
@@ -56,6 +56,8 @@ class Report:
     folded: int = 0
     """How many batches, of all hosts, transfers were derived from."""
     reversals: int = 0
+    left_owners: Mapping[str, int] = field(default_factory=dict)
+    """What was paid out to owners and clawed back from them, less what came back, by unit."""
 
     @property
     def clean(self) -> bool:

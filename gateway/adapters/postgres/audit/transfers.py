@@ -29,7 +29,9 @@ _HOUR_MS = 3_600_000
 _WHOLE = 10_000
 _FLOWS = {1: 1, 2: 1, 4: -1}
 _AT_ONCE = 200
-_MONEY = ("credit", "repayment", "reversal", "debt")
+_OF_OWNERS = {"payout": "debt", "claw_back": "debt", "returned": "repayment", "restored": "repayment"}
+"""What leaves an owner and comes back, and what that is to the row of the owner's account."""
+_MONEY = ("credit", "repayment", "reversal", "debt", *_OF_OWNERS)
 _COLUMNS = ("kind", "payer", "payee", "unit", "micros", "cause")
 
 Row = asyncpg.Record
@@ -89,6 +91,7 @@ class Transfers:
         self._gross: dict[tuple[str, str, int], int] = {}
         self._terms: dict[tuple[int, int], tuple[str, int]] = {}
         self._holders: dict[int, tuple[str, str]] = {}
+        self._owners: dict[tuple[str, str], int] = {}
 
     @property
     def folded(self) -> int:
@@ -99,7 +102,9 @@ class Transfers:
         for row in await self._sql.fetch("SELECT * FROM tariff"):
             self._terms[row["keeper"], row["id"]] = row["owner"], row["commission_points"]
         async for row in self._sql.cursor("SELECT id, holder, unit FROM account", prefetch=1000):
-            self._holders[row["id"]] = row["holder"], row["unit"]
+            self._holders[row["id"]] = whose = row["holder"], row["unit"]
+            if row["holder"].startswith("owner:"):
+                self._owners[whose] = row["id"]
         number, unfinished = 0, False
         async for fold in self._sql.cursor("SELECT * FROM fold ORDER BY number", prefetch=_AT_ONCE):
             if fold["number"] != number + 1 or unfinished:
@@ -145,13 +150,14 @@ class Transfers:
         for row in moved:
             if row["kind"] not in _MONEY:
                 continue
-            account, micros = _caller_of(row), row["micros"]
-            gives = -micros if row["kind"] in ("reversal", "repayment") else micros
-            if row["kind"] in ("credit", "reversal"):
+            account, micros = _caller_of(row, self._owners), row["micros"]
+            kind = _OF_OWNERS.get(row["kind"], row["kind"])
+            gives = -micros if kind in ("reversal", "repayment") else micros
+            if kind in ("credit", "reversal"):
                 self.before[account].credited += gives
             else:
                 self.before[account].debt += gives
-            self.entries[row["kind"], row["cause"]] = keeper, account, micros
+            self.entries[kind, row["cause"]] = keeper, account, micros
 
     # --- what can be added up -----------------------------------------------------------------------------------------
 
@@ -197,9 +203,12 @@ class Transfers:
 
     def _entries(self, keeper: int, account: int, run: _Run, gross: dict[tuple[str, str, int], int]) -> Iterator[Entry]:
         """The transfers that an account's sums must have made."""
-        caller, unit = f"account:{account}", self._unit(account)
+        caller, (holder, unit) = f"account:{account}", self._holders.get(account, ("", ""))
         for note in run.money.get(account, ()):
-            yield from _entries_of(note, caller, f"debt:{account}", unit)
+            if holder.startswith("owner:"):
+                yield from _of_owner(note, holder, unit)
+            else:
+                yield from _entries_of(note, caller, f"debt:{account}", unit)
         nets: dict[tuple[str, int], int] = {}
         for tariff, (_, micros) in run.used.get(account, {}).items():
             terms = self._terms.get((keeper, tariff), ("", 0))
@@ -235,7 +244,7 @@ class Transfers:
         for row in used:
             lines.setdefault(row["account"], []).append([row[n] for n in ("account", "tariff", "requests", "micros")])
         for row in moved:
-            account = _caller_of(row)
+            account = _caller_of(row, self._owners)
             held = lines.setdefault(account, [])
             whose = [account, *self._holders.get(account, ())]
             if row["kind"] in _MONEY and (not held or held[0] != whose):
@@ -280,8 +289,22 @@ def _entries_of(note: Note, caller: str, debt: str, unit: str) -> Iterator[Entry
             yield (kind, payer, payee, unit, amount, ref)
 
 
-def _caller_of(row: Row) -> int:
-    """The caller whose account, or whose debt, a transfer is of; 0 if it is of none."""
+def _of_owner(note: Note, owner: str, unit: str) -> Iterator[Entry]:
+    """A reversal leaves the owner, a credit comes back; what its ref begins with says where to, or where from."""
+    ref, back = note["ref"], note["note"] == "credit"
+    clawed = ref.split(":", 1)[0] == "claw_back"
+    other = "clawed_back" if clawed else "paid_out:stripe"
+    kind = ("restored" if clawed else "returned") if back else ("claw_back" if clawed else "payout")
+    rest = note.get("repaid", 0) if back else note["micros"] - note["taken"]
+    for amount in (rest, note["micros"] - rest):
+        if amount:
+            yield (kind, *((other, owner) if back else (owner, other)), unit, amount, ref)
+
+
+def _caller_of(row: Row, owners: Mapping[tuple[str, str], int]) -> int:
+    """The row of the account, or debt, that a transfer is of: a caller's, or else an owner's; 0 if it is of none."""
+    if row["kind"] in _OF_OWNERS:
+        return max(owners.get((name, row["unit"]), 0) for name in (row["payer"], row["payee"]))
     for name in (row["payer"], row["payee"]):
         kind, _, id = name.partition(":")
         if kind in ("account", "debt") and id.isascii() and id.isdigit() and len(id) < 20:

@@ -23,7 +23,8 @@ whole, however late its correction; what grows is the memory, and only with the 
 **Where it is proved.** `database`: the file is a sound database with the tables that we ship. `chain`: every batch
 follows from the one before, and what it says can be. `requests`: no request cost less than nothing or more than it was
 quoted. `credits` and `books`: the rows are what the chain says. `transfers`: what was folded is what the batches say.
-`head`: the end of the chain is still there. `anchor`: so is what pruned books begin with. `since`: a shorter audit.
+`owners`: nobody was paid what was not due. `head`: the end of the chain is still there. `anchor`: so is what pruned
+books begin with. `since`: a shorter audit.
 """
 
 import sqlite3
@@ -36,6 +37,7 @@ from gateway.adapters.sqlite.audit.books import check_accounts, check_tariffs
 from gateway.adapters.sqlite.audit.chain import Chain
 from gateway.adapters.sqlite.audit.database import UNREADABLE, Database
 from gateway.adapters.sqlite.audit.head import Head
+from gateway.adapters.sqlite.audit.owners import check_owners
 from gateway.adapters.sqlite.audit.report import FINDINGS_MAX, AuditRefused, Finding, Findings, Report, Total
 from gateway.adapters.sqlite.audit.requests import Requests
 from gateway.adapters.sqlite.audit.since import Since, Start, start_at
@@ -129,6 +131,7 @@ def _prove(
     anchor.check(transfers.anchored, head.keys)
     check_tariffs(database, chain.tariffs, findings)
     totals, accounts = check_accounts(database, chain.accounts, findings)
+    left_owners = check_owners(database, findings)
     stands = head.check(connection, findings, last=chain.last)
     return Report(
         batches=chain.batches,
@@ -147,4 +150,5 @@ def _prove(
         transfers=transfers.count,
         folded=transfers.folded,
         reversals=reversals,
+        left_owners=left_owners,
     )

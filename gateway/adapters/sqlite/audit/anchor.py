@@ -16,7 +16,7 @@ from gateway.adapters.sqlite.audit.database import UNREADABLE, Database
 from gateway.adapters.sqlite.audit.layout import COLUMNS, Row
 from gateway.adapters.sqlite.audit.report import Findings
 from gateway.adapters.sqlite.audit.since import Account, Start
-from gateway.adapters.sqlite.audit.transfers import MONEY_KINDS, caller_of
+from gateway.adapters.sqlite.audit.transfers import MONEY_KINDS, OF_OWNERS, caller_of, owners_in
 
 _NUMBERS = struct.Struct(">qqqqq")
 
@@ -61,10 +61,12 @@ class Anchor:
         credited: dict[int, int] = {}
         debt: dict[int, int] = {}
         spent: dict[int, int] = {}
-        for row in self._database.rows("transfer", "fold", "kind", "payer", "payee", "micros", order="fold"):
-            if row["fold"] <= seq and row["kind"] in MONEY_KINDS and (id := caller_of(row)):
-                gives = -1 if row["kind"] in ("reversal", "repayment") else 1
-                owes = row["kind"] in ("repayment", "debt")
+        owners, columns = self._owners(), ("fold", "kind", "payer", "payee", "unit", "micros")
+        for row in self._database.rows("transfer", *columns, order="fold"):
+            if row["fold"] <= seq and row["kind"] in MONEY_KINDS and (id := caller_of(row, owners)):
+                kind = OF_OWNERS.get(row["kind"], row["kind"])
+                gives = -1 if kind in ("reversal", "repayment") else 1
+                owes = kind in ("repayment", "debt")
                 credited[id] = credited.get(id, 0) + (0 if owes else gives * row["micros"])
                 debt[id] = debt.get(id, 0) + (gives * row["micros"] if owes else 0)
         for row in self._database.rows("usage_hour", "fold", "account", "micros", order="fold"):
@@ -83,6 +85,10 @@ class Anchor:
             for row in self._database.rows("account", order="id")
             if row["id"] in credited
         }
+
+    def _owners(self) -> Mapping[tuple[str, str], int]:
+        rows = self._database.rows("account", "id", "holder", "unit", order="id")
+        return owners_in({row["id"]: (row["holder"], row["unit"]) for row in rows})
 
     @property
     def seq(self) -> int:
@@ -113,12 +119,13 @@ class Anchor:
         """Every credit and reversal that was pruned from the chain against its transfers, and the other way round."""
         for table, whole, part in (("credit", "credit", "repayment"), ("reversal", "reversal", "debt")):
             split = "repaid" if table == "credit" else "micros - taken"
-            self._check_entries(seq, table, {whole: f"micros - ({split})", part: split})
+            of_owners = {kind: split for kind, like in OF_OWNERS.items() if like == part}
+            self._check_entries(seq, table, {whole: f"micros - ({split})", part: split, **of_owners})
 
     def _check_entries(self, seq: int, table: str, amounts: Mapping[str, str]) -> None:
         """`amounts` has the kinds of transfers that a table's rows make, and how much each is of."""
-        count = 0
-        columns = ("fold", "kind", "payer", "payee", "micros", "cause")
+        count, owners = 0, self._owners()
+        columns = ("fold", "kind", "payer", "payee", "unit", "micros", "cause")
         for row in self._database.rows("transfer", *columns, order="fold"):
             if row["fold"] > seq or row["kind"] not in amounts:
                 continue
@@ -127,7 +134,7 @@ class Anchor:
             found = self._entry(table, ref, amounts[row["kind"]])
             if found is None:
                 self._findings.add(table, ref, None, "is missing: it was transferred")
-            elif found[:2] != (caller_of(row), row["micros"]) or found[2] > row["fold"]:
+            elif found[:2] != (caller_of(row, owners), row["micros"]) or found[2] > row["fold"]:
                 self._findings.add(table, ref, None, f"is {found}, and its transfer says otherwise")
         parts = [column for column in COLUMNS[table] if column in ("repaid", "taken")]
         for row in self._database.rows(table, "ref", "micros", "batch", *parts, order="ref"):

@@ -5,7 +5,7 @@ one for every row, so they are bounded; the same thing is told once.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 FINDINGS_MAX = 100
 """So many findings are told; the rest are counted."""
@@ -65,6 +65,8 @@ class Report:
     folded: int = 0
     """The last batch that transfers were derived from."""
     reversals: int = 0
+    left_owners: Mapping[str, int] = field(default_factory=dict)
+    """What was paid out to owners and clawed back from them, less what came back, by unit."""
 
     @property
     def clean(self) -> bool:

@@ -11,7 +11,7 @@ again. Their rows are still held against the hash that stands in their row, whic
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from gateway.adapters.sqlite.audit.database import Database
 from gateway.adapters.sqlite.audit.layout import CAPTURE, GATED_CAPTURE, GENESIS, VOID, Row, read_note, records_of
@@ -21,7 +21,9 @@ _HOUR_MS = 3_600_000
 _WHOLE = 10_000
 _FLOWS = {CAPTURE: 1, GATED_CAPTURE: 1, VOID: -1}
 
-MONEY_KINDS = ("credit", "repayment", "reversal", "debt")
+OF_OWNERS = {"payout": "debt", "claw_back": "debt", "returned": "repayment", "restored": "repayment"}
+"""What leaves an owner and comes back, and what that is to the row of the owner's account."""
+MONEY_KINDS = ("credit", "repayment", "reversal", "debt", *OF_OWNERS)
 """The transfers of money that comes and goes, not of usage."""
 
 Entry = tuple[str, str, str, str, int, str]
@@ -47,6 +49,7 @@ class Transfers:
             row["id"]: (row["owner"], row["commission_points"]) for row in database.rows("tariff", order="id")
         }
         self._holders = {row["id"]: (row["holder"], row["unit"]) for row in database.rows("account", order="id")}
+        self._owners = owners_in(self._holders)
         self._gross: dict[tuple[str, str, int], int] = {}
         self._hash = GENESIS
         self._last = 0
@@ -169,9 +172,12 @@ class Transfers:
         self, account: int, used: list[tuple[int, int, int]], gross: dict[tuple[str, str, int], int]
     ) -> Iterator[Entry]:
         """The transfers that an account's sums must have made."""
-        caller, unit = f"account:{account}", self._holders.get(account, ("", ""))[1]
+        caller, (holder, unit) = f"account:{account}", self._holders.get(account, ("", ""))
         for note in self._money.get(account, ()):
-            yield from _entries_of(note, caller, f"debt:{account}", unit)
+            if holder.startswith("owner:"):
+                yield from _of_owner(note, holder, unit)
+            else:
+                yield from _entries_of(note, caller, f"debt:{account}", unit)
         nets: dict[tuple[str, int], int] = {}
         for tariff, _, micros in used:
             terms = self._terms.get(tariff, ("", 0))
@@ -215,7 +221,7 @@ class Transfers:
         for row in used:
             lines.setdefault(row["account"], []).append([row[n] for n in ("account", "tariff", "requests", "micros")])
         for row in moved:
-            account = caller_of(row)
+            account = caller_of(row, self._owners)
             if row["kind"] in MONEY_KINDS:
                 whose = [account, *self._holders.get(account, ())]
                 held = lines.setdefault(account, [])
@@ -285,13 +291,32 @@ def _entries_of(note: Row, caller: str, debt: str, unit: str) -> Iterator[Entry]
             yield (kind, payer, payee, unit, amount, ref)
 
 
+def _of_owner(note: Row, owner: str, unit: str) -> Iterator[Entry]:
+    """A reversal leaves the owner, a credit comes back; what its ref begins with says where to, or where from."""
+    ref, back = note["ref"], note["note"] == "credit"
+    clawed = ref.split(":", 1)[0] == "claw_back"
+    other = "clawed_back" if clawed else "paid_out:stripe"
+    kind = ("restored" if clawed else "returned") if back else ("claw_back" if clawed else "payout")
+    rest = note["repaid"] if back else note["micros"] - note["taken"]
+    for amount in (rest, note["micros"] - rest):
+        if amount:
+            yield (kind, *((other, owner) if back else (owner, other)), unit, amount, ref)
+
+
+def owners_in(holders: Mapping[int, tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """Of owners, the row of each and unit."""
+    return {whose: id for id, whose in holders.items() if whose[0].startswith("owner:")}
+
+
 def _name(row: Row) -> str:
     """`12/3`: the fold, and the number or account in it."""
     return f"{row['fold']}/{row['number'] if 'number' in row else row['account']}"
 
 
-def caller_of(row: Row) -> int:
-    """The caller whose account, or whose debt, a transfer is of; 0 if it is of none."""
+def caller_of(row: Row, owners: Mapping[tuple[str, str], int]) -> int:
+    """The row of the account, or debt, that a transfer is of: a caller's, or else an owner's; 0 if it is of none."""
+    if row["kind"] in OF_OWNERS:
+        return max(owners.get((name, row["unit"]), 0) for name in (row["payer"], row["payee"]))
     for name in (row["payer"], row["payee"]):
         kind, _, id = name.partition(":")
         if kind in ("account", "debt") and id.isascii() and id.isdigit() and len(id) < 20:

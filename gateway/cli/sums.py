@@ -1,0 +1,166 @@
+"""`gateway books`: where all the money is, in one line that must be even, and if asked, what Stripe has of it.
+
+    paid in - refunded + otherwise = callers' balances + due to owners + paid out + clawed back + the platform's
+    at Stripe: paid in - refunded - paid out = what moved there, before Stripe's fees
+
+It reads one snapshot of the books, also of hours that are not folded yet, and writes nothing.
+"""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.adapters.system import SystemClock
+from gateway.app.stores import statement_books
+from gateway.app.ways_to_pay import provider
+from gateway.cli.configuration import read
+from gateway.cli.payments import fail, run
+from gateway.cli.progress import Progress
+from gateway.core.dues import UnitSums, by_rate, by_unit
+from gateway.core.money import Money, is_named
+from gateway.flows.add_up import takings
+from gateway.ports import BooksRefused, BooksSlow
+from gateway.settings import Settings
+
+_SECONDS_MAX = 3600.0
+_PLATFORM = "operator"
+_TO_BANK = ("payout", "payout_cancel", "payout_failure")
+"""What moves between Stripe and the platform's own bank."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """A unit's books in micros. `platform` are commissions, and what the platform's own routes took."""
+
+    entries: UnitSums
+    shares: int
+    platform: int
+
+    @property
+    def due(self) -> int:
+        return self.shares - self.entries.paid_out - self.entries.clawed_back
+
+    @property
+    def difference(self) -> int:
+        one = self.entries
+        came = one.paid_in - one.refunded + one.otherwise
+        return came - (one.callers + self.due + one.paid_out + one.clawed_back + self.platform)
+
+
+@dataclass(frozen=True, slots=True)
+class AtStripe:
+    """What moved there in a unit, in micros."""
+
+    moved: int = 0
+    fees: int = 0
+    to_bank: int = 0
+
+
+def show_books(config: Path, *, with_stripe: bool, as_json: bool) -> None:
+    """`gateway books`: exit code 1 if something does not add up."""
+    settings = read(config, make_secrets=False)
+    found = _sums(settings)
+    there = run(_at_stripe(settings)) if with_stripe else {}
+    told = [_told(one, there.get(one.entries.unit, AtStripe()) if with_stripe else None) for one in found]
+    if as_json:
+        click.echo(json.dumps(told))
+    for one in () if as_json else told:
+        click.echo("\n".join(_said(one)))
+    if not told and not as_json:
+        click.echo("the books are empty")
+    even = all(one.difference == 0 for one in found)
+    sys.exit(0 if even and not any(one.get("stripe", {}).get("uneven") for one in told) else 1)
+
+
+def _sums(settings: Settings) -> list[Sums]:
+    try:
+        with statement_books(settings).open(seconds=_SECONDS_MAX) as source:
+            dues = by_unit(by_rate(takings(source, Progress("read {} of {} batches"))))
+            return [
+                Sums(
+                    one,
+                    sum(due.share for due in dues if due.unit == one.unit and due.owner != _PLATFORM),
+                    sum(
+                        due.commission + (due.share if due.owner == _PLATFORM else 0)
+                        for due in dues
+                        if due.unit == one.unit
+                    ),
+                )
+                for one in source.sums()
+            ]
+    except BooksSlow:
+        fail(f"the books could not be read within {_SECONDS_MAX:,.0f} seconds")
+    except BooksRefused as refused:
+        fail(str(refused))
+
+
+async def _at_stripe(settings: Settings) -> dict[str, AtStripe]:
+    """Everything that ever moved there."""
+    payments = provider(settings, lambda *_, **__: None)
+    if payments is None:
+        raise ValueError("stripe is not configured: there are no payments here")
+    found: dict[str, AtStripe] = {}
+    try:
+        async for line in payments.transfers.balance_lines(begin=0, end=SystemClock().now_ms() // 1000 + 1):
+            was = found.get(line.net.currency, AtStripe())
+            if line.type in _TO_BANK:
+                found[line.net.currency] = AtStripe(
+                    was.moved, was.fees + line.fee.micros, was.to_bank - line.amount.micros
+                )
+            else:
+                moved = was.moved + line.amount.micros
+                found[line.net.currency] = AtStripe(moved, was.fees + line.fee.micros, was.to_bank)
+    finally:
+        await payments.close()
+    return found
+
+
+def _told(one: Sums, there: AtStripe | None) -> dict[str, Any]:
+    entries = one.entries
+
+    def money(micros: int) -> str:
+        return str(Money(micros, entries.unit))
+
+    told: dict[str, Any] = {
+        "unit": entries.unit,
+        "paid_in": money(entries.paid_in),
+        "refunded": money(entries.refunded),
+        "otherwise": money(entries.otherwise),
+        "callers": money(entries.callers),
+        "owners_due": money(one.due),
+        "paid_out": money(entries.paid_out),
+        "clawed_back": money(entries.clawed_back),
+        "platform": money(one.platform),
+        "difference": money(one.difference),
+    }
+    if there is not None and not is_named(entries.unit):
+        uneven = there.moved - (entries.paid_in - entries.refunded - entries.paid_out)
+        told["stripe"] = {
+            "balance": money(there.moved - there.fees - there.to_bank),
+            "fees": money(there.fees),
+            "to_bank": money(there.to_bank),
+            "platform_after_fees": money(one.platform - there.fees),
+            "difference": money(uneven),
+            "uneven": bool(uneven),
+        }
+    return told
+
+
+def _said(told: dict[str, Any]) -> list[str]:
+    lines = [
+        f"{told['unit']}: paid in {told['paid_in']} - refunded {told['refunded']} + otherwise {told['otherwise']}",
+        f"  = callers {told['callers']} + due to owners {told['owners_due']} + paid out {told['paid_out']}"
+        f" + clawed back {told['clawed_back']} + the platform {told['platform']}",
+        f"  difference: {told['difference']}",
+    ]
+    if "stripe" in told:
+        there = told["stripe"]
+        lines.append(
+            f"  at Stripe: balance {there['balance']}, fees {there['fees']}, paid to our bank {there['to_bank']},"
+            f" the platform after fees {there['platform_after_fees']}; difference: {there['difference']}"
+        )
+    return lines

@@ -1,0 +1,367 @@
+"""What is due to owners leaves: planned, written down in the books, then sent; and what comes back comes back.
+
+`core/payouts.py` says how much, and what may follow what; this is the moving part. Any number of processes may be at it
+at once, and any of them may be killed at any point:
+
+1. read the numbers of the newest payouts, **then** the books: what somebody pays in between has a higher number;
+2. plan the next number, with everything that the call will need. It is free, or somebody else was faster;
+3. take the amount from the owner in the books, under the payout's number: doing it twice is doing it once;
+4. note the attempt, then send it. Of two who hold the same payout, one notes it and the other leaves it;
+5. after an attempt whose outcome nobody knows, look for the transfer by its key first; if there is none, send it again
+   with the same key. What the provider refuses for good is given back in the books.
+
+Should the books have another amount under a number, then these records are older than the books (an old copy was put
+back): the books are right, and the provider is asked for that transfer before it is sent.
+
+Before anything is planned, owners bear their part of what callers owe (`core/claw_backs.py`).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from gateway.core import claw_backs
+from gateway.core.ledger import Reversal
+from gateway.core.money import Money
+from gateway.core.owning import PayoutAccount, Reason
+from gateway.core.patience import doubled_ms
+from gateway.core.payments import Event
+from gateway.core.payouts import (
+    NEXT,
+    UNDER_WAY,
+    Payable,
+    Payout,
+    PayoutEvent,
+    PayoutTerms,
+    TransferNotice,
+    coming_back,
+    payables,
+    posting,
+    slot,
+)
+from gateway.core.refusals import LedgerUnavailable, PaymentServiceUnavailable, RecordsUnavailable
+from gateway.core.trail import Act, Origin
+from gateway.ports import (
+    Clock,
+    CreditLines,
+    Entries,
+    OwnersMoney,
+    PayoutAccounts,
+    PayoutBook,
+    StoreFailed,
+    TransferRefused,
+    Transfers,
+    Witnesses,
+)
+
+SWEEP_SECONDS = 30.0
+RUN_LEASE_MS = 600_000
+_CALL_MS = 60_000
+"""Nobody else tries while a call may be under way."""
+_FIRST_MS, _LONGEST_MS = 5_000, 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """What would be paid to an owner now: `amount`, or nothing, and then why."""
+
+    standing: Payable
+    account: PayoutAccount
+    amount: Money
+    why_not: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PayoutRules:
+    """What is set of payouts. `named` tells this gateway's transfers from those of others at the same provider."""
+
+    usual: PayoutTerms
+    of_owners: Mapping[str, PayoutTerms]
+    owners_bear: bool
+    named: str
+    never: frozenset[str] = frozenset(("operator",))
+
+
+class PayOut:
+    """Implements `ports.Hears`. Calls may raise RecordsUnavailable, StoreFailed and LedgerUnavailable, then repeat."""
+
+    def __init__(
+        self,
+        *,
+        rules: PayoutRules,
+        money: OwnersMoney,
+        lines: CreditLines,
+        book: PayoutBook,
+        ledger: Entries,
+        accounts: PayoutAccounts,
+        transfers: Transfers,
+        witness: Witnesses,
+        clock: Clock,
+        report: Callable[..., None],
+    ) -> None:
+        self._rules = rules
+        self._money = money
+        self._lines = lines
+        self._book = book
+        self._ledger = ledger
+        self._accounts = accounts
+        self._transfers = transfers
+        self._witness = witness
+        self._clock = clock
+        self._report = report
+
+    # --- how much -----------------------------------------------------------------------------------------------------
+
+    async def prospects(self, owner: str | None = None) -> list[Prospect]:
+        """Of each owner and unit, what would be paid now; the platform itself is none. Reads only."""
+        under_way = {
+            (one.owner, one.unit) for one in await self._book.list_payouts(count=1_000) if one.state in UNDER_WAY
+        }
+        held = {one.owner: one.reason for one in await self._book.holds()}
+        books = await self._money.owners_books()
+        found = []
+        for standing in payables(books, self._rules.of_owners, self._rules.usual, now_ms=self._clock.now_ms()):
+            if standing.owner in self._rules.never or owner not in (None, standing.owner):
+                continue
+            account = await self._accounts.payable(standing.owner)
+            why = None
+            if standing.owner in held:
+                why = f"on hold: {held[standing.owner]}"
+            elif (standing.owner, standing.unit) in under_way:
+                why = "a payout is under way"
+            elif account.account is None:
+                why = _WHY[account.reason or "none"]
+            elif not standing.payable:
+                why = "less than nothing is due" if standing.due < 0 else "too little is payable yet"
+            amount = Money(0 if why else standing.payable, standing.unit)
+            found.append(Prospect(standing, account, amount, why))
+        return found
+
+    # --- paying -------------------------------------------------------------------------------------------------------
+
+    async def run(self, owner: str | None = None, *, origin: Origin = "command") -> list[Payout]:
+        """Pay what is payable, whatever the schedule says; the payouts as they stand now."""
+        await self.claw_back()
+        numbers = await self._book.last_payouts()
+        paid = []
+        for prospect in await self.prospects(owner):
+            if prospect.amount:
+                payout = self._planned(prospect, numbers)
+                if await self._plan(payout, origin):
+                    paid.append(await self.go_on(payout))
+        return paid
+
+    async def on_schedule(self) -> list[Payout]:
+        """Pay those whose turn it is; of all who look, one does."""
+        now_ms = self._clock.now_ms()
+        paid, owners = [], {one.standing.owner for one in await self.prospects()}
+        for owner in sorted(owners):
+            due = slot(self._rules.of_owners.get(owner, self._rules.usual), now_ms)
+            if await self._book.claim_run(owner, due, now_ms=now_ms, lease_ms=RUN_LEASE_MS):
+                paid += await self.run(owner, origin="start")
+                await self._book.end_run(owner, due)
+        return paid
+
+    async def sweep(self) -> None:
+        """Go on with what a stop, or a provider that did not answer, has left; then pay those whose turn it is."""
+        try:
+            for payout in await self._book.open_payouts(self._clock.now_ms()):
+                await self.go_on(payout)
+            await self.claw_back()
+            await self.on_schedule()
+        except (LedgerUnavailable, StoreFailed) as error:
+            self._report("payouts wait", why=type(error).__name__)
+            raise RecordsUnavailable() from error
+        except RecordsUnavailable:
+            raise
+        except Exception as bug:  # the next round may know better; nobody else is paid later for it
+            self._report("payouts failed", error=type(bug).__name__)
+
+    def _planned(self, prospect: Prospect, numbers: Mapping[tuple[str, str], int]) -> Payout:
+        standing, now_ms = prospect.standing, self._clock.now_ms()
+        assert prospect.account.account is not None
+        number = numbers.get((standing.owner, standing.unit), 0) + 1
+        return Payout(
+            owner=standing.owner,
+            unit=standing.unit,
+            number=number,
+            micros=prospect.amount.micros,
+            account=prospect.account.account,
+            key=f"{self.prefix}{standing.owner}-{standing.unit}-{number}",
+            fold=standing.fold,
+            before_ms=standing.before_ms,
+            created_ms=now_ms,
+            changed_ms=now_ms,
+            due_ms=now_ms,
+        )
+
+    async def _plan(self, payout: Payout, origin: Origin) -> bool:
+        facts = {"amount": str(payout.amount), "to": payout.account}
+        await self._witness.write(Act("gateway", "gateway", "payout.plan", payout.id, origin, facts=facts))
+        return await self._book.plan_payout(payout)
+
+    # --- its life -----------------------------------------------------------------------------------------------------
+
+    async def go_on(self, payout: Payout) -> Payout:
+        """Do what is to be done next, until there is nothing left to do now; how it stands then."""
+        steps = {"planned": self._write, "written": self._begin, "sending": self._send}
+        while True:
+            if payout.came_back < payout.back or payout.state == "failed":
+                after = await self._give_back(payout)
+            elif payout.state in steps:
+                after = await steps[payout.state](payout)
+            else:
+                return payout
+            if after is None:  # somebody else has it, an event perhaps, or it has to wait
+                return await self._book.find_payout(payout.owner, payout.unit, payout.number) or payout
+            payout = after
+
+    async def _write(self, payout: Payout) -> Payout | None:
+        """Take it from the owner in the books."""
+        entry = posting(payout)
+        if await self._ledger.reverse(entry):
+            return await self._move(payout, "written")
+        there = await self._taken(entry)
+        if there != payout.micros:
+            self._report("the records are older than the books", ref=entry.ref)
+        return await self._move(payout, "written", micros=there, tries=payout.tries + 1)
+
+    async def _begin(self, payout: Payout) -> Payout | None:
+        return await self._move(payout, "sending")
+
+    async def _send(self, payout: Payout) -> Payout | None:
+        """Note the attempt, make it, and note what became of it. None: it is somebody else's, or to be tried later."""
+        now_ms = self._clock.now_ms()
+        tried = replace(payout, tries=payout.tries + 1, due_ms=now_ms + _CALL_MS, changed_ms=now_ms)
+        if not await self._book.move_payout(payout, tried):
+            return None
+        try:
+            found = await self._transfers.find_transfer(payout.key) if payout.tries else None
+            notice = found or await self._transfers.transfer(payout)
+        except TransferRefused as refused:
+            self._report("a payout was refused", id=payout.id, why=str(refused))
+            await self._tell(tried, "payout.refused", str(refused))
+            return await self._move(tried, "refused", back=payout.micros, error=str(refused)[:200])
+        except PaymentServiceUnavailable:
+            later = doubled_ms(payout.tries, first_ms=_FIRST_MS, longest_ms=_LONGEST_MS)
+            why = "what became of it is not known yet"
+            await self._book.move_payout(tried, replace(tried, due_ms=self._clock.now_ms() + later, error=why))
+            return None
+        return await self._told(tried, notice)
+
+    async def _told(self, payout: Payout, notice: TransferNotice) -> Payout | None:
+        """Write down what the provider says of its transfer."""
+        if notice.amount != payout.amount:
+            self._report("a transfer is of another amount", id=payout.id, amount=str(notice.amount))
+        event: PayoutEvent = "created" if notice.event == "reversed" else notice.event
+        back = max(payout.back, min(notice.reversed.micros, payout.micros))
+        stands = NEXT.get((payout.state, event), payout.state)
+        if stands == payout.state and back == payout.back:
+            if payout.state in ("failed", "returned"):
+                self._report("a payout that was refused was made", id=payout.id, transfer=notice.transfer)
+            return None
+        if stands != payout.state:
+            await self._tell(payout, f"payout.{stands}", notice.transfer)
+        if payout.state in ("sending", "created", "paid"):
+            return await self._move(payout, event, back=back, transfer=notice.transfer, error=None)
+        return None
+
+    async def _give_back(self, payout: Payout) -> Payout | None:
+        """The next part of what came back, in the books."""
+        entry = coming_back(payout)
+        came_back = payout.came_back
+        if entry is not None:
+            if await self._ledger.credit(entry):
+                came_back += entry.amount.micros
+            else:
+                there = await self._lines.taken_by(entry.ref)
+                came_back += -there if there is not None else entry.amount.micros
+        whole = came_back >= payout.micros
+        event: PayoutEvent = "given back" if payout.state == "failed" else "reversed"
+        stands = NEXT.get((payout.state, event), payout.state) if whole else payout.state
+        after = replace(payout, state=stands, came_back=came_back, changed_ms=self._clock.now_ms())
+        return after if await self._book.move_payout(payout, after) else None
+
+    async def _move(self, payout: Payout, event: PayoutEvent, **changes: object) -> Payout | None:
+        """Write down the next state and these; None if somebody else has moved it meanwhile."""
+        now_ms = self._clock.now_ms()
+        stands = NEXT.get((payout.state, event), payout.state)
+        values = {"state": stands, "changed_ms": now_ms, "due_ms": now_ms, **changes}
+        after = replace(payout, **values)  # type: ignore[arg-type]
+        return after if await self._book.move_payout(payout, after) else None
+
+    async def _taken(self, entry: Reversal) -> int:
+        there = await self._lines.taken_by(entry.ref)
+        return entry.amount.micros if there is None else there
+
+    async def _tell(self, payout: Payout, action: str, why: str) -> None:
+        facts = {"amount": str(payout.amount), "to": payout.account}
+        await self._witness.write(Act("stripe", "provider", action, payout.id, "api", why, facts))
+
+    # --- what comes later ---------------------------------------------------------------------------------------------
+
+    async def heard(self, event: Event) -> bool:
+        """An event about a transfer of ours, or about a payout of an owner's account to their bank."""
+        sent = self._transfers.sent_on(event)
+        if sent is not None:
+            await self._book.keep_sent_on(sent)
+            return True
+        notice = self._transfers.transfer_notice(event)
+        return notice is not None and notice.key.startswith(self.prefix) and await self.believe(notice)
+
+    @property
+    def prefix(self) -> str:
+        """What the keys of our transfers begin with."""
+        return f"farebox-{self._rules.named}-"
+
+    async def believe(self, notice: TransferNotice) -> bool:
+        """Write down what the provider says of a transfer; False if it is none of ours."""
+        while (payout := await self._book.payout_of(notice.key)) is not None:
+            after = await self._told(payout, notice)
+            if after is None:
+                now = await self._book.payout_of(notice.key)
+                if now == payout:
+                    return True
+                continue  # somebody else moved it
+            try:
+                await self.go_on(after)
+            except StoreFailed as failed:
+                raise LedgerUnavailable() from failed
+            return True
+        self._report("a transfer of an unknown payout", transfer=notice.transfer)
+        return False
+
+    async def reverse(self, payout: Payout, reason: str, actor: str = "operator") -> Payout:
+        """Fetch what is left of it back from the owner's account. Raises TransferRefused, PaymentServiceUnavailable."""
+        left = Money(payout.micros - payout.back, payout.unit)
+        facts = {"amount": str(left), "from": payout.account}
+        await self._witness.write(Act(actor, "operator", "payout.reverse", payout.id, "command", reason, facts))
+        await self.believe(await self._transfers.reverse_transfer(payout, left))
+        # An event may have told somebody else of it first, who is at it still.
+        return await self.go_on(await self._book.find_payout(payout.owner, payout.unit, payout.number) or payout)
+
+    # --- debts of callers ---------------------------------------------------------------------------------------------
+
+    async def claw_back(self) -> int:
+        """Let owners bear their part of what callers owe, or give it back to them; how many entries that was."""
+        made = 0
+        for debtor in await self._money.debtors():
+            rules = self._rules
+            for entry in claw_backs.entries(debtor, owners_bear=rules.owners_bear, besides=rules.never):
+                facts = {"amount": str(entry.amount)}
+                await self._witness.write(
+                    Act("gateway", "gateway", f"payout.{entry.kind}", entry.account, "start", entry.reason, facts)
+                )
+                if isinstance(entry, Reversal):
+                    made += await self._ledger.reverse(entry)
+                else:
+                    made += await self._ledger.credit(entry)
+        return made
+
+
+_WHY: Mapping[Reason, str] = {
+    "none": "there is no account to pay into",
+    "pending": "the account is being made",
+    "restricted": "Stripe needs something of its owner, or sends nothing there",
+    "rejected": "Stripe has rejected the account",
+    "deauthorised": "its owner has cut the account off",
+}
