@@ -151,7 +151,7 @@ class Crew:
         wake.setblocking(False)
         self._wake_end = wake
         signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD):
             signal.signal(number, lambda number, _: self._signals.append(number))
         self._selector.register(self._wake, selectors.EVENT_READ)
 
@@ -281,7 +281,7 @@ class Crew:
         try:
             signal.set_wakeup_fd(-1)
             _call_oneself("gateway-keeper" if role == "keeper" else f"gateway-w{slot}")
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
                 signal.signal(number, signal.SIG_IGN)  # the parent says when
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._selector.close()

@@ -22,6 +22,7 @@ from gateway.adapters.metrics import Tally
 from gateway.adapters.ratelimits import MemoryRateLimits
 from gateway.adapters.sqlite.scratch import SqliteScratch
 from gateway.adapters.system import SystemClock, SystemRandomness
+from gateway.app import logged
 from gateway.app.addresses import OLDER_PATH, Addresses
 from gateway.app.authorizing import Authorizing
 from gateway.app.identity import Identity
@@ -142,7 +143,7 @@ class Gateway:
         )
         self.numbers = RequestNumbers(slot=slot, start=int.from_bytes(self.randomness.bytes(4)))
         self.templates = Templates()
-        self._request_log = logs.RequestLog(self.clock)
+        self._request_log = logged.request_log(settings.log, self.clock, worker=slot)
         self.tally = Tally(served or self._request_log)
         self.once = self._once()
         self.serve = self._serve(self.tally)
@@ -268,6 +269,7 @@ class Gateway:
             fields_max=settings.limits.request_fields_max,
             body_seconds=settings.timeouts.body_seconds,
             issuer=settings.public_url,
+            trace=settings.trace,
         )
 
     def relay(self, lend: Callable[[], Borrower]) -> Relay:
@@ -294,6 +296,7 @@ class Gateway:
             trust_unix=settings.trust_unix,
             too_many=as_problem(GatewayBusy()).plain(),
             issuer=settings.public_url,
+            trace=settings.trace,
             chance=lambda: int.from_bytes(self.randomness.bytes(4)) / 2**32,
         )
 

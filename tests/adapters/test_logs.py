@@ -16,16 +16,18 @@ import pytest
 import structlog
 
 from gateway.adapters import logs
-from gateway.adapters.logs import LineWriter, RequestLog
+from gateway.adapters.logs import LineWriter, RequestLog, writer
 from gateway.core.callers import ANONYMOUS, Caller
 from gateway.core.ids import RequestId
 from gateway.core.money import Money
 from gateway.core.pricing import Price
 from gateway.core.routes import Route, Server, Upstream
+from gateway.core.traces import Trace
 from gateway.ports import Exchange
 from tests.fakes import FakeClock
 
-ACCOUNT = Caller(account="acct_018bcfe568000102030405060708090a")
+ACCOUNT = Caller(account="acct_018bcfe568000102030405060708090a", token_id="tok_1")
+THEIRS = Trace("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", "")
 PAID = Route("weather", "/weather/", Upstream("w", (Server("http", "127.0.0.1", 9),)), Price(Money(2000, "usd")))
 
 
@@ -38,6 +40,13 @@ class Asked:
     status: int = 200
     cost: Money | None = None
     id: RequestId = field(default_factory=lambda: RequestId(1_800_000_000_000, 7))
+    begun: float = 5.0
+    refusal_code: str = ""
+    upstream_seconds: float | None = 0.0301
+    bytes_in: int = 3
+    bytes_out: int = 17
+    front_id: str = ""
+    trace: Trace = THEIRS
 
 
 def asked(target: str = "/weather/berlin?day=1", **more: Any) -> Exchange:
@@ -92,7 +101,7 @@ def pipe() -> Iterator[Pipe]:
 
 def written(exchange: Exchange, route: Route | None = PAID, caller: Caller = ACCOUNT, *, now_ms: int = 0) -> str:
     out = io.StringIO()
-    log = RequestLog(FakeClock(now_ms or 1_800_000_000_042), out)
+    log = RequestLog(FakeClock(now_ms or 1_800_000_000_042), out, worker=2, now=lambda: 5.042)
     log(exchange, route, caller)
     log.close()
     return out.getvalue()
@@ -101,9 +110,11 @@ def written(exchange: Exchange, route: Route | None = PAID, caller: Caller = ACC
 def test_a_line_tells_what_was_asked_and_what_it_cost() -> None:
     assert written(asked(cost=Money(2000, "usd"))) == (
         '{"timestamp": "2027-01-15T08:00:00.042Z", "level": "info", "event": "request"'
-        ', "request_id": "req_01a3185c50000000000000000007", "route": "weather", "method": "GET"'
-        ', "path": "/weather/berlin", "status": 200, "ms": 42'
-        ', "account": "acct_018bcfe568000102030405060708090a", "cost": "0.002 usd"}\n'
+        ', "request_id": "req_01a3185c50000000000000000007", "trace_id": "0af7651916cd43dd8448eb211c80319c"'
+        ', "span_id": "b7ad6b7169203331", "route": "weather", "method": "GET"'
+        ', "path": "/weather/berlin", "status": 200, "ms": 42.0, "upstream_ms": 30.1, "bytes_in": 3, "bytes_out": 17'
+        ', "account": "acct_018bcfe568000102030405060708090a", "token": "tok_1", "cost": "0.002 usd"'
+        ', "refused": null, "worker": 2}\n'
     )
 
 
@@ -203,7 +214,7 @@ def test_a_pipe_that_nobody_reads_blocks_nobody_and_the_missing_lines_are_counte
 
 
 def test_closing_gives_up_on_a_pipe_that_nobody_reads(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr(writer, "CLOSE_SECONDS", 0.05)
     write = LineWriter(pipe.stream)
     write("x" * 1_000_000 + "\n")
     within(20, write.close)
@@ -338,7 +349,8 @@ def test_closing_what_never_wrote_starts_nothing() -> None:
 def test_a_process_ends_well_beside_a_reader_that_is_stuck() -> None:
     program = (
         "import sys\nfrom gateway.adapters import logs\n"
-        "logs.CLOSE_SECONDS = 0.1\n"
+        "from gateway.adapters.logs import writer\n"
+        "writer.CLOSE_SECONDS = 0.1\n"
         "write = logs.LineWriter(sys.stdout)\n"
         "for n in range(3000): write('x' * 1000 + chr(10))\n"
     )
