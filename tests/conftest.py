@@ -11,6 +11,7 @@ import pytest
 
 import gateway.cli.stage
 from gateway.cli.stage import Stage
+from tests import leaks
 from tests.gateway_process import patiently
 from tests.ports import stage_ports
 from tests.postgres_server import Server, running
@@ -36,9 +37,12 @@ async def make_stage(tmp_path: Path) -> AsyncIterator[StageMaker]:
 
     async def make(**overrides: Any) -> Stage:
         folder = tmp_path / f"stage{len(stages)}"
-        stage = Stage(folder, overrides=patiently(overrides), served=_unseen, report=_unseen)
+        path = leaks.log_of()
+        logged = {**overrides, "log": {"file": str(path), **overrides.get("log", {})}}
+        stage = Stage(folder, overrides=patiently(logged), report=leaks.Reports(path))
         stages.append(stage)
         await stage.start()
+        leaks.note(path, stage.settings)
         return stage
 
     yield make
@@ -66,5 +70,27 @@ def server(postgres: Server) -> Iterator[Server]:
     postgres.start()
 
 
-def _unseen(*_: object, **__: object) -> None:
-    """Neither requests nor events are printed."""
+# --- what was logged --------------------------------------------------------------------------------------------------
+
+_found: list[str] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Processes that run tests are started after this, and know the folder by their environment."""
+    if not hasattr(config, "workerinput"):
+        leaks.begin()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """When all processes that ran tests have ended: no log of theirs holds a secret, or the session has failed."""
+    if not hasattr(session.config, "workerinput") and leaks.FOLDER in os.environ:
+        _found.extend(leaks.end())
+        if _found:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _found:
+        terminalreporter.section("secrets in logs", red=True)
+        for line in _found[:20]:
+            terminalreporter.line(line)

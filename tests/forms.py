@@ -11,6 +11,7 @@ from gateway.cli.stage import Stage
 from gateway.core.targets import TARGET_BYTES_MAX
 from gateway.settings import Settings
 from gateway.web.front import Front
+from tests import leaks
 from tests.gateway_process import patiently
 
 
@@ -54,16 +55,15 @@ class MountedStage(Stage):
 @asynccontextmanager
 async def staged(form: str, folder: Path, **overrides: Any) -> AsyncIterator[Stage]:
     """A stage of this form, which says nothing."""
-    stage = FORMS[form](folder, overrides=patiently(overrides), served=_unseen, report=_unseen)
-    await stage.start()
+    path = leaks.log_of()
+    logged = {**overrides, "log": {"file": str(path), **overrides.get("log", {})}}
+    stage = FORMS[form](folder, overrides=patiently(logged), report=leaks.Reports(path))
     try:
+        await stage.start()
+        leaks.note(path, stage.settings)
         yield stage
     finally:
         await stage.stop()
-
-
-def _unseen(*_: object, **__: object) -> None:
-    """Neither requests nor events are printed."""
 
 
 FORMS: dict[str, type[Stage]] = {"aiohttp": MountedStage, "relay": Stage}

@@ -20,7 +20,7 @@ _SHAPES: tuple[tuple[str, re.Pattern[str], str], ...] = (
      "[private key]"),
     ("://", re.compile(r"(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"), "[password]"),
     ("", re.compile(r"(?i)\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{6,}"), r"\1 [credential]"),
-    ("@", re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+"), "[e-mail]"),
+    ("@", re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+"), "[e-mail]"),
 )  # fmt: skip
 _CARD = re.compile(r"(?<![\w.-])[0-9](?:[ -]?[0-9]){12,18}(?![\w-])")
 _NAMES = re.compile(
