@@ -412,8 +412,8 @@ class Crew:
         self._answer(asker, number, {"restarted": True, "workers": self._settings.workers})
 
     def _answer(self, asker: Child | None, number: int, outcome: dict[str, Any]) -> None:
-        if asker is not None:
-            self._tell(asker, Word.OUTCOME, [number, outcome])
+        for hears in [asker] if asker is not None else self._of("keeper"):  # which counts them, too
+            self._tell(hears, Word.OUTCOME, [number, outcome])
 
 
 def _tcp(address: tuple[str, int]) -> socket.socket:

@@ -75,8 +75,11 @@ class Gateway:
         slot: int = 0,
     ) -> None:
         self.settings = settings
+        self.slot = slot
         self.report = report
         self.clock = SystemClock()
+        self.loaded_ms = self.clock.now_ms()
+        """When these settings were taken up."""
         self.randomness = SystemRandomness()
         self.keyring = Keyring(settings.secrets.sealing_keys)
         self.records = records(settings, self.keyring, self.randomness)
@@ -143,8 +146,8 @@ class Gateway:
         )
         self.numbers = RequestNumbers(slot=slot, start=int.from_bytes(self.randomness.bytes(4)))
         self.templates = Templates()
-        self._request_log = logged.request_log(settings.log, self.clock, worker=slot)
-        self.tally = Tally(served or self._request_log)
+        self.request_log = logged.request_log(settings.log, self.clock, worker=slot)
+        self.tally = Tally(served or self.request_log)
         self.once = self._once()
         self.serve = self._serve(self.tally)
         self.refusals = self._refusals()
@@ -307,7 +310,7 @@ class Gateway:
 
         Whatever was opened is closed again by `close`, in the reverse order, also when a later part could not open.
         """
-        self._opened.push_async_callback(asyncio.to_thread, self._request_log.close)
+        self._opened.push_async_callback(asyncio.to_thread, self.request_log.close)
         self._opened.push_async_callback(self.proxy.close)
         self._opened.push_async_callback(self.identity.close)
         if self.oauth is not None:
@@ -353,6 +356,7 @@ class Gateway:
         served = {path for path in aliases if settings.routes.serves(path)}
         self.own_paths -= served  # an upstream's from now on, whatever else waits for a restart
         keys = self._take_up(settings)
+        self.loaded_ms = self.clock.now_ms()
         return {
             "reloaded": True,
             "keys": keys,

@@ -222,6 +222,10 @@ class Heads:
             _keep(self._requests, block, made)
         return made
 
+    def kept(self) -> int:
+        """How many heads are remembered."""
+        return len(self._requests) + len(self._traced) + len(self._answers)
+
     def traced(self, block: bytes) -> tuple[RequestBlock, str | None]:
         """The same, and the caller's `traceparent`, if it has a valid one."""
         found = _TRACEPARENT.search(block) if b"raceparent:" in block else None

@@ -157,6 +157,10 @@ class Relay:
         if not self._connections:
             self._empty.set()
 
+    def stands(self) -> tuple[int, int]:
+        """How many callers are connected, and how many of them are being served."""
+        return len(self._connections), sum(connection.current is not None for connection in self._connections)
+
     # --- what connections ask -----------------------------------------------------------------------------------------
 
     def own_target(self, target: str, method: str, block: RequestBlock) -> str | None:

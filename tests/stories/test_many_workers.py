@@ -468,7 +468,7 @@ async def scraped(settings: Settings) -> dict[str, float]:
     return {name: float(value) for name, _, value in lines}
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, 4])
 async def test_metrics_count_all_workers_together_also_those_that_have_ended(
     tmp_path: Path, upstream: RawUpstream, workers: int
 ) -> None:
@@ -488,9 +488,41 @@ async def test_metrics_count_all_workers_together_also_those_that_have_ended(
             "gateway_limits_forgotten_total": 0,
             "gateway_workers": workers,
             "gateway_ledger_stuck": 0,
+            'gateway_refusals_total{code="payment_required",route="paid"}': 2,
+            'gateway_request_seconds_count{route="paid"}': 12,
+            'gateway_upstream_seconds_bucket{le="+Inf",route="paid"}': 10,
+            'gateway_holds_total{outcome="captured",route="paid"}': 10,
+            "gateway_workers_wanted": workers,
+            "gateway_records_up": 1,
+            "gateway_ledger_records_total": 10,
+            'gateway_reloads_total{outcome="taken"}': 1,
+            'gateway_reloads_total{outcome="refused"}': 1,
+            'gateway_jobs{state="failed"}': 0,
         }
-        found: dict[str, float] = {}
+        slots = {"0"} if workers == 1 else {*map(str, range(workers)), "keeper"}
+        good = (tmp_path / "gateway.yaml").read_text()
+        os.kill(process.pid, signal.SIGHUP)
         async with asyncio.timeout(20):
-            while found != expected:
-                found = await scraped(settings)
+            while (await scraped(settings)).get('gateway_reloads_total{outcome="taken"}') != 1:
+                await asyncio.sleep(0.01)
+        (tmp_path / "gateway.yaml").write_text("version: 2")
+        os.kill(process.pid, signal.SIGHUP)
+        found: dict[str, float] = {}
+        try:
+            async with asyncio.timeout(20):
+                while {name: found.get(name) for name in expected} != expected:
+                    found = await scraped(settings)
+        except TimeoutError:
+            assert {name: found.get(name) for name in expected} == expected
+        told = {name.partition('"')[2].rstrip('"}') for name in found if name.startswith("gateway_process_open_fds")}
+        assert told == slots
+        (tmp_path / "gateway.yaml").write_text(good)
+        if workers > 1:
+            for victim in process.workers():
+                os.kill(victim, signal.SIGKILL)
+                await replaced(process, victim, workers)
+                now = await scraped(settings)
+                assert all(
+                    now[name] >= number for name, number in found.items() if "_total" in name or "_bucket" in name
+                )
         assert await process.stop() == 0
