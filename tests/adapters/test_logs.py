@@ -20,6 +20,7 @@ import structlog
 
 from gateway.adapters import logs
 from gateway.adapters.logs import LineWriter, LogFile, RequestLog, writer
+from gateway.adapters.logs.policy import REQUEST_LINE
 from gateway.core.callers import ANONYMOUS, Caller
 from gateway.core.ids import RequestId
 from gateway.core.money import Money
@@ -119,6 +120,10 @@ def test_a_line_tells_what_was_asked_and_what_it_cost() -> None:
         ', "account": "acct_018bcfe568000102030405060708090a", "token": "tok_1", "cost": "0.002 usd"'
         ', "refused": null, "worker": 2}\n'
     )
+
+
+def test_a_line_has_the_fields_of_the_policy_in_its_order() -> None:
+    assert list(json.loads(written(asked(front_id="x")))) == list(REQUEST_LINE)
 
 
 def test_what_is_not_known_is_null() -> None:

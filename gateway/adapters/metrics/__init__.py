@@ -123,6 +123,9 @@ class Tally:
             if code:
                 _add(numbers, ("gateway_refusals", name, code), number)
         for name, one in self._routes.items():
+            numbers.setdefault(
+                ("gateway_refusals", name, INTERNAL_ERROR), 0
+            )  # whoever asks for its increase needs a first
             counts.durations["gateway_request_seconds", name] = one.took
             counts.durations["gateway_upstream_seconds", name] = one.upstream_took
             numbers["gateway_request_body_bytes", name] = one.bytes_in
