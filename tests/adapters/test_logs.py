@@ -115,11 +115,39 @@ def test_a_line_tells_what_was_asked_and_what_it_cost() -> None:
     assert written(asked(cost=Money(2000, "usd"))) == (
         '{"timestamp": "2027-01-15T08:00:00.042Z", "level": "info", "event": "request"'
         ', "request_id": "req_01a3185c50000000000000000007", "trace_id": "0af7651916cd43dd8448eb211c80319c"'
-        ', "span_id": "b7ad6b7169203331", "route": "weather", "method": "GET"'
-        ', "path": "/weather/berlin", "status": 200, "ms": 42.0, "upstream_ms": 30.1, "bytes_in": 3, "bytes_out": 17'
+        ', "span_id": "b7ad6b7169203331", "path": "/weather/berlin", "ms": 42.0, "upstream_ms": 30.1'
+        ', "bytes_in": 3, "bytes_out": 17, "route": "weather", "method": "GET", "status": 200'
         ', "account": "acct_018bcfe568000102030405060708090a", "token": "tok_1", "cost": "0.002 usd"'
         ', "refused": null, "worker": 2}\n'
     )
+
+
+def test_what_lines_share_is_never_taken_for_anothers() -> None:
+    """Lines that differ in one thing only, one after the other by the same log, and more of them than it keeps."""
+    out = io.StringIO()
+    log = RequestLog(FakeClock(), out)
+    other = Route("other", "/", PAID.upstream, PAID.price)
+    told = [
+        (asked(), PAID, ACCOUNT), (asked(), other, ACCOUNT), (asked(), None, ACCOUNT), (asked(), PAID, ANONYMOUS),
+        (asked(status=201), PAID, ACCOUNT), (asked(method="PUT"), PAID, ACCOUNT),
+        (asked(refusal_code="x"), PAID, ACCOUNT), (asked(cost=Money(0, "usd")), PAID, ACCOUNT),
+        (asked(cost=Money(5, "usd")), PAID, ACCOUNT), (asked(cost=Money(5, "eur")), PAID, ACCOUNT),
+        (asked(), PAID, Caller(account=ACCOUNT.account, token_id="tok_2")),
+    ]  # fmt: skip
+    told += [(asked(cost=Money(number, "usd")), PAID, ACCOUNT) for number in range(1, 3000)]
+    for one in told * 2:
+        log(*one)
+    log.close()
+    found = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert len(found) == 2 * len(told)
+    for line, (exchange, route, caller) in zip(found, told * 2, strict=True):
+        cost = None if exchange.cost is None else str(exchange.cost)
+        assert (line["route"], line["method"], line["status"], line["cost"]) == (
+            route.name if route else None, exchange.method, exchange.status, cost,
+        )  # fmt: skip
+        assert (line["account"], line["token"], line["refused"]) == (
+            caller.account or None, caller.token_id or None, exchange.refusal_code or None,
+        )  # fmt: skip
 
 
 def test_a_line_has_the_fields_of_the_policy_in_its_order() -> None:

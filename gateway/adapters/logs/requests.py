@@ -7,19 +7,18 @@ what never is, is a table (`policy.py`) that the documents and a test are held a
 import sys
 import time
 from collections.abc import Callable
-from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _encode
-from typing import Literal, TextIO
+from typing import Any, Literal, TextIO
 
 from gateway.adapters.logs.files import LogFile
 from gateway.adapters.logs.writer import LineWriter
 from gateway.core.callers import Caller
-from gateway.core.money import Money
 from gateway.core.refusals import INTERNAL_ERROR
 from gateway.core.routes import Route
 from gateway.core.tokens import hidden
 from gateway.ports import Clock, Exchange
 
+_KEPT_MAX = 2048
 Which = Literal["all", "errors", "sampled", "off"]
 
 
@@ -43,7 +42,8 @@ class RequestLog:
         self._one_in = one_in
         self._now = now
         self._line = self._for_people if console else self._json
-        self._end = f', "worker": {worker:d}}}\n'
+        self._worker = worker
+        self._ends: dict[tuple[Any, ...], str] = {}
         self._second = -1
         self._second_text = ""
 
@@ -71,21 +71,35 @@ class RequestLog:
         return self._which == "sampled" and exchange.id.number % self._one_in == 0
 
     def _json(self, at: str, exchange: Exchange, route: Route | None, caller: Caller) -> str:
-        id, cost, trace, first = exchange.id, exchange.cost, exchange.trace, exchange.upstream_seconds
-        front_id = exchange.front_id
+        cost, trace, first, front_id = exchange.cost, exchange.trace, exchange.upstream_seconds, exchange.front_id
+        known = (
+            route.name if route is not None else "", exchange.method, exchange.status, caller.account, caller.token_id,
+            cost, exchange.refusal_code,
+        )  # fmt: skip
+        end = self._ends.get(known)
+        if end is None:
+            end = self._end_of(known, exchange)
+        path = exchange.target.partition("?")[0]
         return (
-            f'{{"timestamp": "{at}", "level": "info", "event": "request", "request_id": "{id}"'
+            f'{{"timestamp": "{at}", "level": "info", "event": "request", "request_id": "{exchange.id}"'
             f"{_pair('front_id', front_id) if front_id else ''}"
-            f', "trace_id": "{trace.trace_id}", "span_id": "{trace.span_id}"'
-            f"{_known(route.name if route else None, exchange.method)}"
-            f', "path": {_encode(hidden(exchange.target.partition("?")[0]))}, "status": {status_of(exchange):d}'
+            f', "trace_id": "{trace[0]}", "span_id": "{trace[1]}", "path": {_encode(hidden(path))}'
             f', "ms": {(self._now() - exchange.begun) * 1000:.1f}'
-            f', "upstream_ms": {"null" if first is None else format(first * 1000, ".1f")}'
-            f', "bytes_in": {exchange.bytes_in:d}, "bytes_out": {exchange.bytes_out:d}'
-            f"{_whose(caller.account, caller.token_id)}"
-            f', "cost": {"null" if cost is None else _cost_text(cost.micros, cost.currency)}'
-            f"{_pair('refused', exchange.refusal_code)}{self._end}"
+            f', "upstream_ms": {"null" if first is None else f"{first * 1000:.1f}"}'
+            f', "bytes_in": {exchange.bytes_in}, "bytes_out": {exchange.bytes_out}{end}'
         )
+
+    def _end_of(self, known: tuple[Any, ...], exchange: Exchange) -> str:
+        """What many lines share, kept for the next: the parts of it change seldom, and cost more than to look it up."""
+        route, method, _, account, token, cost, refused = known
+        if len(self._ends) >= _KEPT_MAX:
+            self._ends.clear()
+        end = self._ends[known] = (
+            f'{_pair("route", route)}{_pair("method", method)}, "status": {status_of(exchange)}'
+            f"{_pair('account', account)}{_pair('token', token)}{_pair('cost', '' if cost is None else str(cost))}"
+            f'{_pair("refused", refused)}, "worker": {self._worker}}}\n'
+        )
+        return end
 
     def _for_people(self, at: str, exchange: Exchange, route: Route | None, caller: Caller) -> str:
         path = hidden(exchange.target.partition("?")[0])
@@ -109,19 +123,3 @@ def status_of(exchange: Exchange) -> int:
 
 def _pair(name: str, value: str) -> str:
     return f', "{name}": {_encode(value) if value else "null"}'
-
-
-@lru_cache(1024)
-def _known(route: str | None, method: str) -> str:
-    """There are few of these, and each comes again and again."""
-    return f"{_pair('route', route or '')}{_pair('method', method)}"
-
-
-@lru_cache(1024)
-def _whose(account: str, token: str) -> str:
-    return f"{_pair('account', account)}{_pair('token', token)}"
-
-
-@lru_cache(1024)
-def _cost_text(micros: int, currency: str) -> str:
-    return _encode(str(Money(micros, currency)))
