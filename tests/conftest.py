@@ -37,12 +37,8 @@ async def make_stage(tmp_path: Path) -> AsyncIterator[StageMaker]:
 
     async def make(**overrides: Any) -> Stage:
         folder = tmp_path / f"stage{len(stages)}"
-        path = leaks.log_of()
-        logged = {**overrides, "log": {"file": str(path), **overrides.get("log", {})}}
-        stage = Stage(folder, overrides=patiently(logged), report=leaks.Reports(path))
+        stage = await leaks.started(Stage, folder, patiently(overrides))
         stages.append(stage)
-        await stage.start()
-        leaks.note(path, stage.settings)
         return stage
 
     yield make

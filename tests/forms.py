@@ -55,12 +55,8 @@ class MountedStage(Stage):
 @asynccontextmanager
 async def staged(form: str, folder: Path, **overrides: Any) -> AsyncIterator[Stage]:
     """A stage of this form, which says nothing."""
-    path = leaks.log_of()
-    logged = {**overrides, "log": {"file": str(path), **overrides.get("log", {})}}
-    stage = FORMS[form](folder, overrides=patiently(logged), report=leaks.Reports(path))
+    stage = await leaks.started(FORMS[form], folder, patiently(overrides))
     try:
-        await stage.start()
-        leaks.note(path, stage.settings)
         yield stage
     finally:
         await stage.stop()

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.adapters.logs import LogFile
+from gateway.cli.stage import Stage
 from gateway.core.redaction import clean
 from gateway.core.secrets import Secret
 
@@ -77,6 +78,20 @@ def secrets_in(value: Any) -> Iterator[str]:
     elif isinstance(value, list | tuple | set | frozenset):
         for one in value:
             yield from secrets_in(one)
+
+
+async def started(kind: type[Stage], folder: Path, overrides: Mapping[str, Any]) -> Stage:
+    """A stage of this kind, which logs where it is searched."""
+    path = log_of()
+    logged = {**overrides, "log": {"file": str(path), **overrides.get("log", {})}}
+    stage = kind(folder, overrides=logged, report=Reports(path))
+    try:
+        await stage.start()
+    except BaseException:
+        await stage.stop()
+        raise
+    note(path, stage.settings)
+    return stage
 
 
 class Reports:

@@ -20,9 +20,12 @@ _SHAPES: tuple[tuple[str, re.Pattern[str], str], ...] = (
      "[private key]"),
     ("://", re.compile(r"(?<=://)[^\s/@:]*:[^\s/@]+(?=@)"), "[password]"),
     ("", re.compile(r"(?i)\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{6,}"), r"\1 [credential]"),
-    ("@", re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+"), "[e-mail]"),
+    ("", re.compile(r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]+(?:@|%40)[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+"), "[e-mail]"),
 )  # fmt: skip
 _CARD = re.compile(r"(?<![\w.-])[0-9](?:[ -]?[0-9]){12,18}(?![\w-])")
+_SUSPICIOUS = re.compile(r"@|%40|fb_|eyJ|k_[tl]|whsec_|[0-9]{4}[ -]?[0-9]{4}")
+"""What a text has that is worth a closer look: far cheaper than to look closely at each."""
+_AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _NAMES = re.compile(
     r"(?i)(?:^|[_.-])(?:authorization|cookies?|set-cookie|password|passwd|secrets?|pepper|api_?key|secret_?key|"
     r"private_?key|sealing_?keys?|(?:access|refresh|id|operator)_?token|token|credential|signature|e-?mail|card|cvc|"
@@ -37,6 +40,14 @@ def redacted(text: str) -> str:
         if sign in text:
             text = shape.sub(kind, text)
     return _CARD.sub(_card, text)
+
+
+def path_of(target: str) -> str:
+    """The path of a request's target as it may be logged: without host, query, and whatever is secret or personal."""
+    path = target.partition("?")[0]
+    if path[:1] != "/" and (found := _AUTHORITY.match(path)) is not None:
+        path = path[found.end() :] or "/"
+    return redacted(path) if _SUSPICIOUS.search(path) else path
 
 
 def clean(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.core.ids import RequestId
 from gateway.core.keyring import Keyring
-from gateway.core.redaction import REDACTED, clean, redacted
+from gateway.core.redaction import REDACTED, clean, path_of, redacted
 from gateway.core.secrets import Secret
 from gateway.core.tokens import TokenMint
 
@@ -30,6 +30,21 @@ SECRETS = {
 @pytest.mark.parametrize("frame", ["{}", "it was {}, they said", "('{}',)", '{{"x": "{}"}}', "a={};b"])
 def test_what_has_the_shape_of_a_secret_is_taken_out(secret: str, frame: str) -> None:
     assert redacted(frame.format(secret)) == frame.format(SECRETS[secret])
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        ("/a/b?token=x", "/a/b"), ("http://user:pass@a.example/x?y", "/x"), ("http://u@a.example", "/"), ("*", "*"),
+        (f"/x/{TOKEN}/y", "/x/[token]/y"), (f"/{JWT}", "/[jwt]"), ("/of/a.b@c.example/1", "/of/[e-mail]/1"),
+        ("/of/a.b%40c.example/1", "/of/[e-mail]/1"), ("/pay/4242424242424242", "/pay/[card number]"),
+        ("/k/sk_live_51Nq8JkLmPzR", "/k/[stripe key]"), ("/w/whsec_9fK2mQ7xTzB4", "/w/[webhook secret]"),
+        ("/2027-01-15/req_01a3185c50000000000000000007", "/2027-01-15/req_01a3185c50000000000000000007"),
+        ("//x/../y", "//x/../y"), ("", ""), ("-", "-"), ("a.example:443", "a.example:443"),
+    ],
+)  # fmt: skip
+def test_of_a_target_only_the_path_is_logged_and_no_secret_in_it(target: str, path: str) -> None:
+    assert path_of(target) == path
 
 
 def test_credentials_are_taken_out_where_they_stand() -> None:
@@ -65,6 +80,14 @@ def test_what_is_called_a_secret_is_one(name: str) -> None:
 @pytest.mark.parametrize("name", ["keys", "tokens", "token_count", "email_sent", "cardinality", "route", "request_id"])
 def test_what_only_sounds_like_one_is_not(name: str) -> None:
     assert clean({name: "harmless"}) == {name: "harmless"}
+
+
+@pytest.mark.parametrize(
+    "piece", ["x", "1", "@", "a@", "%40", "eyJ.", "://", ":", "fb_test_", "sk_", "-----BEGIN ", " "]
+)
+def test_a_long_text_takes_no_longer_than_its_length(piece: str) -> None:
+    """What is not linear does not come back from half a million characters."""
+    assert len(redacted(piece * (500_000 // len(piece)))) > 0
 
 
 def test_numbers_and_answers_give_nothing_away() -> None:

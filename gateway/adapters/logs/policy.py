@@ -12,7 +12,7 @@ REQUEST_LINE = {
     "front_id": "the `X-Request-Id` of a front in `trusted_proxies`; only if there is one",
     "trace_id": "of its `traceparent`, or ours",
     "span_id": "the span that the upstream was told",
-    "path": "without the query; what has the shape of a token is left out",
+    "path": "without host and query; what has the shape of a secret, an e-mail address or a card is left out",
     "ms": "from its head to the end of its answer",
     "upstream_ms": "from asking the upstream to the head of its answer",
     "bytes_in": "of its body",

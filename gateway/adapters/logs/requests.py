@@ -13,9 +13,9 @@ from typing import Any, Literal, TextIO
 from gateway.adapters.logs.files import LogFile
 from gateway.adapters.logs.writer import LineWriter
 from gateway.core.callers import Caller
+from gateway.core.redaction import path_of
 from gateway.core.refusals import INTERNAL_ERROR
 from gateway.core.routes import Route
-from gateway.core.tokens import hidden
 from gateway.ports import Clock, Exchange
 
 _KEPT_MAX = 2048
@@ -79,11 +79,10 @@ class RequestLog:
         end = self._ends.get(known)
         if end is None:
             end = self._end_of(known, exchange)
-        path = exchange.target.partition("?")[0]
         return (
             f'{{"timestamp": "{at}", "level": "info", "event": "request", "request_id": "{exchange.id}"'
             f"{_pair('front_id', front_id) if front_id else ''}"
-            f', "trace_id": "{trace[0]}", "span_id": "{trace[1]}", "path": {_encode(hidden(path))}'
+            f', "trace_id": "{trace[0]}", "span_id": "{trace[1]}", "path": {_encode(path_of(exchange.target))}'
             f', "ms": {(self._now() - exchange.begun) * 1000:.1f}'
             f', "upstream_ms": {"null" if first is None else f"{first * 1000:.1f}"}'
             f', "bytes_in": {exchange.bytes_in}, "bytes_out": {exchange.bytes_out}{end}'
@@ -102,7 +101,7 @@ class RequestLog:
         return end
 
     def _for_people(self, at: str, exchange: Exchange, route: Route | None, caller: Caller) -> str:
-        path = hidden(exchange.target.partition("?")[0])
+        path = path_of(exchange.target)
         words = [
             at[11:23], f"{status_of(exchange):3d}", exchange.method, path if path.isprintable() else ascii(path),
             f"{(self._now() - exchange.begun) * 1000:.1f} ms", route.name if route else "-",
