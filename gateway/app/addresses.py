@@ -195,6 +195,11 @@ class Addresses:
         if paying.payments is not None:
             self._add("GET", "/-/wallet/receipt", wallet.receipt)
 
+    def _named_credits(self) -> list[str]:
+        """Those that a plan grants or a route costs."""
+        granted = {plan.grants.currency for plan in self._settings.plans if plan.grants.named}
+        return sorted(granted | self._gateway.serve.routes.named_credits)
+
     def _add_tokens(self) -> None:
         gateway, paying = self._gateway, self._gateway.paying
         tokens = TokenPlace(
@@ -204,6 +209,7 @@ class Addresses:
             limits=gateway.limits,
             clock=gateway.clock,
             currency=self._settings.currency,
+            named=self._named_credits,
             payment_url=paying.top_up.payment_url,
             email_masked=gateway.identity.email_masked,
             spent=SpentOfCaps(credit_lines(self._settings), gateway.clock, zone=self._settings.caps.time_zone),

@@ -113,12 +113,18 @@ class Paying:
             report=self._report,
         )
 
+    def _sold(self) -> dict[str, str]:
+        """Where each named credit is to be had that a plan grants."""
+        units = {plan.grants.currency for plan in self._settings.plans if plan.grants.named}
+        return dict.fromkeys(units, self._settings.public_url + ways_to_pay.CHOOSE_PATH)
+
     def _top_up(self) -> TopUp:
         return TopUp(
             payments=self.payments,
             price=self.price,
             bounds=ways_to_pay.link_bounds(self._settings),
             return_url=self._settings.public_url + RETURN_PATH,
+            sold=self._sold(),
             live=self._live,
             keyring=self._identity.keyring,
             ledger=self.desk,

@@ -19,7 +19,9 @@ _DIGITS_MAX = 12
 
 
 def balance(money: Money) -> list[tuple[str, str]]:
-    """In whole cents; what is left of one is not told."""
+    """In whole cents; what is left of one is not told, nor is a named credit, which has none."""
+    if money.named:
+        return []
     return [("X-Balance", str(money.micros // _CENT_MICROS))]
 
 

@@ -22,6 +22,7 @@ _CHUNKED = re.compile(r"[ \t]*chunked[ \t]*", re.IGNORECASE | re.ASCII)
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e]|\\[\t \x21-\x7e])*"'
 _EXTENSIONS = rb"(?:;%b(?:=(?:%b|%b))?)*" % (_TOKEN, _TOKEN, _QUOTED)
+_PLAIN_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(%b)\r\n" % _EXTENSIONS)
 _SIZE_BEGUN = re.compile(rb"[0-9A-Fa-f]{1,15}(?:;[\t\x20-\x7e]*)?\r?|")
 _TRAILER_LINE = re.compile(rb"(%b):[ \t]*([\t \x21-\x7e\x80-\xff]*)\r\n" % _TOKEN)
@@ -154,10 +155,23 @@ class ChunkedReader:
             elif self._state == "data_end":
                 at = self._read_data_end(data, at)
             elif self._state == "size":
-                at = self._read_size(data, at)
+                at = self._read_whole_chunks(data, at, pieces) if not self._line else at
+                if at < size:
+                    at = self._read_size(data, at)
             else:
                 at = self._read_trailer(data, at)
         return pieces, at
+
+    def _read_whole_chunks(self, data: bytes, at: int, pieces: list[bytes]) -> int:
+        """Take the chunks that are there from size to end and have no extension, as nearly all are; where they end."""
+        while found := _PLAIN_SIZE.match(data, at):
+            begin = found.end()
+            end = begin + int(found[1], 16)
+            if end == begin or data[end : end + 2] != _CRLF:
+                break
+            pieces.append(data[begin:end])
+            at = end + 2
+        return at
 
     def _read_data_end(self, data: bytes, at: int) -> int:
         expected = _CRLF[self._crlf_seen :]

@@ -217,9 +217,9 @@ def _caps(said: object, known: Known) -> tuple[OwnCap, ...]:
 
 def _amount(text: str, currency: str) -> Money:
     try:
-        amount = Money.parse(text)
+        amount = Money.parse_grant(text)
     except MoneySyntax:
         amount = None
-    if amount is None or amount.currency != currency or amount.micros < 0:
+    if amount is None or not (amount.named or amount.currency == currency) or amount.micros < 0:
         raise BadRequest(f'caps: an amount such as "5.00 {currency}" was expected')
     return amount

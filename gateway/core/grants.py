@@ -62,6 +62,10 @@ class OwnCap(NamedTuple):
     since_ms: int
 
 
+def _is_no_more(mine: Money | None, other: Money) -> bool:
+    return mine is not None and mine.currency == other.currency and mine <= other
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What a grant may do: where, how often, for how much in a period, and as whom."""
@@ -81,7 +85,7 @@ class Terms:
             and other.role in ("owner", self.role)
             and other.audience in ("", self.audience)
             and set(other.rates) <= set(self.rates)
-            and all(cap.period in mine and mine[cap.period] <= cap.amount for cap in other.caps)
+            and all(_is_no_more(mine.get(cap.period), cap.amount) for cap in other.caps)
         )
 
     def text(self) -> str:

@@ -122,16 +122,13 @@ def _text(cost: Money) -> str:
     return str(cost)
 
 
-def windows(limits: Sequence[Limit], stands: Sequence[Stand]) -> Fields:
+def windows(policy: str, limits: Sequence[Limit], stands: Sequence[Stand]) -> Fields:
     """`RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10): every limit that was met."""
-    if not limits:
-        return []
-    standing = [
-        f'"{limit.name}";r={stand.remaining if stand.allowed else 0}'
-        + (f";t={stand.reset_seconds}" if limit.rate else "")
-        for limit, stand in zip(limits, stands, strict=True)
-    ]
-    return [("RateLimit-Policy", ", ".join([limit.policy for limit in limits])), ("RateLimit", ", ".join(standing))]
+    standing = []
+    for limit, (allowed, remaining, reset_ms) in zip(limits, stands, strict=True):
+        reset = "" if limit.rate is None else f";t={-(-reset_ms // 1000) if reset_ms > 0 else 0}"
+        standing.append(f"{limit.quoted}{remaining if allowed else 0}{reset}")
+    return [("RateLimit-Policy", policy), ("RateLimit", ", ".join(standing))]
 
 
 def prefers_html(headers: Mapping[str, str]) -> bool:

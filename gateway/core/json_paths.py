@@ -17,10 +17,11 @@ from decimal import Decimal
 COUNT_MAX = 10**15
 """More of anything is taken for this much."""
 
-_ESCAPED_ASCII = rb"\u00"
+_ESCAPED_ASCII = re.compile(rb"\\u00")
 """A key of plain letters may be written with escapes: these begin like this, those of other letters do not."""
 _KEY_BYTES_MAX = 1024
 _NUMBER_BYTES_MAX = 64
+_PLAIN_KEY = re.compile(rb"[!#-\[\]-~ ]{0,%d}" % _KEY_BYTES_MAX)
 _IN_STRING = re.compile(rb'["\\]')
 _IN_DEAD = re.compile(rb'["{}\[\]]')
 _AFTER_BLANKS = re.compile(rb"[^ \t\n\r]")
@@ -60,16 +61,25 @@ class Sought:
                 self.root.at(path).name = name
         if rows is not None:
             self.root.at(rows).rows = True
-        self._signs = (_ESCAPED_ASCII, *_cover(path for spellings in paths.values() for path in spellings))
+        self._signs = re.compile(
+            b"|".join(_cover(path for spellings in paths.values() for path in spellings)) or b"(?!)"
+        )
 
     def first(self, data: bytes, begin: int, end: int) -> int:
-        """Where something that is sought can begin at the earliest; -1 if nothing can. A key is looked for whole."""
-        found = [place for sign in self._signs if (place := data.find(sign, begin, end)) >= 0]
-        return min(found, default=-1)
+        """Where something that is sought can begin at the earliest; -1 if nothing can. A key is looked for whole.
+
+        (Expressions, for they take half the time of `bytes.find`, whose way to search many quotes hold up.)
+        """
+        found = self._signs.search(data, begin, end)
+        first = found.start() if found else -1
+        if data.find(b"\\", begin, end if first < 0 else first) < 0:
+            return first
+        escaped = _ESCAPED_ASCII.search(data, begin, end if first < 0 else first)
+        return escaped.start() if escaped else first
 
 
 def _cover(paths: Iterable[str]) -> list[bytes]:
-    """A few keys of which every path has one, as they are written in JSON."""
+    """A few keys of which every path has one, as they are written in JSON, as expressions."""
     left = [frozenset(path.split(".")) for path in paths]
     signs = []
     while left:
@@ -77,7 +87,7 @@ def _cover(paths: Iterable[str]) -> list[bytes]:
         name, _ = max(sorted(names.items()), key=lambda item: item[1])
         left = [path for path in left if name not in path]
         # What is not ASCII, or needs an escape, can be written in several ways: then everything is read.
-        signs.append(b'"%b"' % name.encode() if json.dumps(name) == f'"{name}"' else b"")
+        signs.append(b'"%b"' % re.escape(name.encode()) if json.dumps(name) == f'"{name}"' else b"")
     return signs
 
 
@@ -152,7 +162,10 @@ class JsonPaths:
         """A key has ended: what comes next is its value."""
         self._key, self._keys_next = None, False
         try:
-            name = json.loads(b'"%b"' % key) if len(key) <= _KEY_BYTES_MAX else ""
+            if _PLAIN_KEY.fullmatch(key):
+                name = key.decode()
+            else:
+                name = json.loads(b'"%b"' % key) if len(key) <= _KEY_BYTES_MAX else ""
         except ValueError:
             self.broken = True
             return
@@ -216,6 +229,8 @@ class JsonPaths:
 
     def _forget(self, place: _Place) -> None:
         """Something stands there anew: what was found there and below it is no more."""
+        if not self._found and self.rows is None:
+            return
         for each in place.all():
             self._found.pop(each, None)
             if each.rows:

@@ -53,10 +53,13 @@ class Limit:
     """For people."""
     policy: str = field(init=False)
     """For `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10)."""
+    quoted: str = field(init=False)
+    """How `RateLimit` begins for it, up to how much is left."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", self.rate.text if self.rate else f"{self.at_once} at once")
         object.__setattr__(self, "policy", f'"{self.name}";{self._quota()}')
+        object.__setattr__(self, "quoted", f'"{self.name}";r=')
 
     @property
     def tells_callers_apart(self) -> bool:
@@ -126,6 +129,12 @@ class _Kept:
         self.asked = False
 
 
+def _refused_by(window: windows.Window, wait_ms: int, now_ms: int) -> Stand:
+    """How a window stands that counted nothing, because it or another one refused."""
+    remaining, reset_ms = window.left(now_ms)
+    return Stand(not wait_ms, max(0, remaining), wait_ms or reset_ms)
+
+
 class Limiter:
     """Counts. At most `keys_max` windows; places are as many as requests under way."""
 
@@ -146,38 +155,32 @@ class Limiter:
 
         It was counted if all of them allow it. A place that was taken is given back with `leave`.
         """
-        if len(asks) == 1 and not places:
-            return [self._admit_to(asks[0], now_ms)]
         known = len(self._kept)
-        found = [self._find(ask).window for ask in asks]
-        waits = [window.wait_ms(now_ms, ask.cost) for window, ask in zip(found, asks, strict=True)]
-        full = [self._under_way.get(place.key, 0) >= place.most for place in places]
-        if not any(waits) and not any(full):
-            for window, ask in zip(found, asks, strict=True):
-                window.take(now_ms, ask.cost)
+        found, refused = [], False
+        for rate, key, cost in asks:
+            kept = self._kept.get(key)
+            if kept is None or kept.rate is not rate:
+                kept = self._begin(rate, key)
+            kept.asked = True
+            wait_ms = kept.window.wait_ms(now_ms, cost)
+            refused = refused or wait_ms > 0
+            found.append((kept.window, wait_ms, cost))
+        full = [self._under_way.get(place.key, 0) >= place.most for place in places] if places else ()
+        if refused or True in full:
+            stands = [_refused_by(window, wait_ms, now_ms) for window, wait_ms, _ in found]
+        else:
+            stands = []
+            for window, _, cost in found:
+                remaining, reset_ms = window.take(now_ms, cost)
+                stands.append(Stand(True, remaining, reset_ms))
             for place in places:
                 self._under_way[place.key] = self._under_way.get(place.key, 0) + 1
-        stands = []
-        for window, wait_ms in zip(found, waits, strict=True):
-            remaining, reset_ms = window.left(now_ms)
-            stands.append(Stand(not wait_ms, max(0, remaining), wait_ms or reset_ms))
-        for place, is_full in zip(places, full, strict=True):
+        for place, is_full in zip(places, full, strict=True) if places else ():
             stands.append(Stand(not is_full, max(0, place.most - self._under_way.get(place.key, 0)), 0))
-        for _ in range(len(self._kept) - known):
-            self._make_room(now_ms)
-        return stands
-
-    def _admit_to(self, ask: Ask, now_ms: int) -> Stand:
-        """The same for one window alone, as most requests meet."""
-        known = len(self._kept)
-        window = self._find(ask).window
-        wait_ms = window.wait_ms(now_ms, ask.cost)
-        if not wait_ms:
-            window.take(now_ms, ask.cost)
-        remaining, reset_ms = window.left(now_ms)
         if len(self._kept) > known:
-            self._make_room(now_ms)
-        return Stand(not wait_ms, max(0, remaining), wait_ms or reset_ms)
+            for _ in range(len(self._kept) - known):
+                self._make_room(now_ms)
+        return stands
 
     def occupy(self, keys: Sequence[str]) -> None:
         """Take places without a question: for requests that another has admitted."""
@@ -193,11 +196,12 @@ class Limiter:
             else:
                 del self._under_way[key]
 
-    def _find(self, ask: Ask) -> _Kept:
-        kept = self._kept.get(ask.key)
-        if kept is None or (kept.rate is not ask.rate and kept.rate != ask.rate):  # a reload has changed it
-            kept = self._kept[ask.key] = _Kept(ask.rate)
-        kept.asked = True
+    def _begin(self, rate: Rate, key: str) -> _Kept:
+        """A new window, unless only the rate's object is another one. A reload may have changed it."""
+        kept = self._kept.get(key)
+        if kept is None or kept.rate != rate:
+            kept = self._kept[key] = _Kept(rate)
+        kept.rate = rate
         return kept
 
     def _make_room(self, now_ms: int) -> None:

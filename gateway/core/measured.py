@@ -6,7 +6,7 @@ books, under the same id.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,12 @@ class Measured:
     """Until the head of the answer was there."""
 
     def packed(self) -> str:
-        return json.dumps(asdict(self), separators=(",", ":"))
+        return json.dumps({name: getattr(self, name) for name in _NAMES}, separators=(",", ":"))
 
     @classmethod
     def unpacked(cls, text: str) -> "Measured":
         told = json.loads(text)
         return cls(**{**told, "looked_for": tuple(told["looked_for"])})
+
+
+_NAMES = [field.name for field in fields(Measured)]

@@ -5,7 +5,7 @@ prices and entries are integers of micros, so that sums are exact; floats never 
 (cents, yen, fils), whose size depends on the currency; only `from_minor` and `to_minor` know how.
 
 A *named credit* such as `unit:export` is what an owner counts and nobody can pay with: 100 of it are 100,000,000
-micros. It is granted by hand, in whole numbers; where money is meant (`parse`) it is not read.
+micros. It is granted by hand or by a plan, in whole numbers; where money is meant (`parse`) it is not read.
 """
 
 import re
@@ -22,7 +22,8 @@ AMOUNT_MICROS_MAX = 2**62  # leaves room for a sum in SQLite's and PostgreSQL's 
 
 _AMOUNT = re.compile(r"(?P<number>[0-9]{1,13}(?:\.[0-9]{1,12})?) (?P<currency>[A-Za-z]{3})")
 _COUNT = re.compile(r"(?P<number>[0-9]{1,13}) (?P<unit>unit:[a-z][a-z0-9_-]{0,30})")
-_NAMED = "unit:"
+UNIT_PREFIX = "unit:"
+"""Begins the names of named credits."""
 
 
 class CurrencyMismatch(ValueError):
@@ -64,7 +65,7 @@ class Money:
     @classmethod
     def parse_grant(cls, text: str) -> "Money":
         """What `parse` reads, or so many of a named credit: `"100 unit:export"`. Raises MoneySyntax."""
-        if _NAMED not in text:
+        if UNIT_PREFIX not in text:
             return cls.parse(text)
         found = _COUNT.fullmatch(text.strip())
         if not found:
@@ -114,13 +115,20 @@ class Money:
 
 def is_named(unit: str) -> bool:
     """Whether it is a named credit, and no currency."""
-    return unit.startswith(_NAMED)
+    return unit.startswith(UNIT_PREFIX)
+
+
+def whole(micros: int, unit: str) -> int:
+    """As much of this as there can be: of a named credit there are whole ones only. Rounded down, towards nothing."""
+    if not is_named(unit):
+        return micros
+    return (abs(micros) // MICROS_PER_UNIT) * (-MICROS_PER_UNIT if micros < 0 else MICROS_PER_UNIT)
 
 
 def money_in(text: str, currency: str) -> Money:
-    """`0.01 usd`, or `0.01` of this currency. Raises MoneySyntax."""
+    """`0.01 usd`, or `0.01` of this currency or so many of this named credit. Raises MoneySyntax."""
     text = text.strip()
-    return Money.parse(text if " " in text else f"{text} {currency}")
+    return Money.parse_grant(text if " " in text else f"{text} {currency}")
 
 
 def written(micros: int) -> str:

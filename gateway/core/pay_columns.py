@@ -43,17 +43,18 @@ def of_refill(refill: Refill) -> tuple[object, ...]:
 
 
 def of_credited(credited: Credited) -> tuple[object, ...]:
-    """From `payment` to `shares`."""
+    """From `payment` to `unit`."""
     money = credited.paid.currency, credited.paid.micros, credited.credit.micros
     purse = credited.purse.priority, credited.purse.expires_ms
     shares = [f"{one.purse.priority}@{one.purse.expires_ms}={one.amount.micros}" for one in credited.shares]
-    return credited.payment, credited.session, credited.account, *money, *purse, " ".join(shares) or None
+    unit = credited.credit.currency if credited.credit.currency != credited.paid.currency else None
+    return credited.payment, credited.session, credited.account, *money, *purse, " ".join(shares) or None, unit
 
 
 def credited(row: Sequence[Any]) -> Credited:
-    payment, session, account, currency, paid, credit, priority, expires, shares = row
-    money = Money(paid, currency), Money(credit, currency)
-    parts = tuple(_share(text, currency) for text in (shares or "").split())
+    payment, session, account, currency, paid, credit, priority, expires, shares, unit = row
+    money = Money(paid, currency), Money(credit, unit or currency)
+    parts = tuple(_share(text, unit or currency) for text in (shares or "").split())
     return Credited(payment, session, account, *money, Purse(priority, expires), parts)
 
 

@@ -7,7 +7,8 @@ that invoice alone: no order of events, and no event that is missing, can change
 **A line grants the part of a period that it pays for**: `grants` times what it comes to (after its discount), by what
 a period costs. So two places grant twice as much, a coupon of half the price half, a part of a month that part, and
 what is given back for the unused rest of a plan that was left takes that much back. A trial or a full coupon comes to
-nothing and grants nothing, unless the plan says otherwise. All lines of one invoice together are rounded down once.
+nothing and grants nothing, unless the plan says otherwise. All lines of one invoice together are rounded down once: to
+a millionth, or to a whole one of a named credit.
 Each goes into the purse of its own plan and period; what lines give back is first taken off what the invoice itself
 grants, of the purse that gets most, so that nobody is in debt between one entry and the next. An invoice that grants
 nothing in the end, or less, is one entry, in the purse of the line that weighs most.
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from gateway.core.money import Money
+from gateway.core.money import Money, whole
 from gateway.core.purses import PLAIN, Purse, Share
 
 
@@ -69,15 +70,18 @@ class Grant:
 def granted(plans: Mapping[str, Plan], lines: Iterable[Line]) -> Grant | None:
     """What the lines of an invoice grant together; None if none is of a plan. `plans` are by the provider's price.
 
-    It is for who asks to see that the invoice is in the currency of the plans.
+    It is for who asks to see that the invoice is in the currency of the plans. Raises ValueError if it is about plans
+    that grant different things, money and a named credit, say: a part of one cannot be taken off the other.
     """
     ours = [(plans[line.price], line) for line in lines if line.price in plans]
     if not ours:
         return None
+    if len({plan.grants.currency for plan, _ in ours}) > 1:
+        raise ValueError("the invoice is about plans that grant different units")
     weights = [_weight(plan, line) for plan, line in ours]
     over_whole = sum(weights, Fraction())
     sign = -1 if over_whole < 0 else 1
-    total = sign * int(abs(over_whole))
+    total = whole(sign * int(abs(over_whole)), ours[0][0].grants.currency)
     plan, line = max(zip(ours, weights, strict=True), key=lambda one: sign * one[1])[0]
     shares = _shares([_purse(*one) for one in ours], weights, total, plan.grants.currency)
     return Grant(Money(total, plan.grants.currency), shares[0].purse if shares else _purse(plan, line), shares)

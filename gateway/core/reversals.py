@@ -17,8 +17,8 @@ The rules, by kind of notice (https://docs.stripe.com/refunds, https://docs.stri
 
 All together never count for more than was paid, so a refund on top of a dispute takes nothing twice. What is credited
 may be less than what was paid (tax is not credited), so a part of a payment takes that part of its credit: rounded down
-once, over all of them together. **The remainder, less than a millionth, stays with the account** until all is taken,
-which is exactly what was credited.
+once, over all of them together (to whole ones of a named credit). **The remainder stays with the account** until all is
+taken, which is exactly what was credited.
 
 **What went into several purses** comes out of each by the part that it got.
 
@@ -33,7 +33,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from gateway.core.ledger import Credit, Reversal
-from gateway.core.money import Money
+from gateway.core.money import Money, whole
 from gateway.core.purses import PLAIN, Purse, Share, parted
 
 NoticeKind = Literal["refund", "refunded", "dispute", "warning"]
@@ -101,7 +101,7 @@ def due(credited: Credited, notices: Iterable[Notice]) -> int:
     taken = min(credited.paid.micros, _refunded(ours) + _disputed(ours))
     if not taken:
         return 0  # and perhaps nothing was paid: a plan may grant for nothing
-    return credited.credit.micros * taken // credited.paid.micros
+    return whole(credited.credit.micros * taken // credited.paid.micros, credited.credit.currency)
 
 
 def next_move(credited: Credited, notices: Sequence[Notice], moves: Sequence[Move]) -> Move | None:

@@ -301,6 +301,12 @@ class RouteTable:
         """Those that are in the public price list."""
         return tuple(route for route in self.routes if route.listed)
 
+    @property
+    def named_credits(self) -> frozenset[str]:
+        """The named credits that something costs here."""
+        ceilings = (one.price.ceiling for route in self.routes for one in route.variants)
+        return frozenset(ceiling.currency for ceiling in ceilings if ceiling.named)
+
     def serves(self, path: str) -> bool:
         """Whether this path, as it stands here, is one of a route."""
         return self._find(path) is not None

@@ -221,9 +221,14 @@ class _Events:
 
 def _after_event(data: bytes, begin: int, end: int, *, last: bool) -> int:
     """Behind the first or the `last` end of an event there; 0 if there is none."""
-    find = data.rfind if last else data.find
-    ends = [at + len(sign) for sign in _ENDS if (at := find(sign, begin, end)) >= 0]
-    return (max if last else min)(ends, default=0)
+    lines, returns = _ENDS
+    if last:
+        after = data.rfind(lines, begin, end) + len(lines)
+        begin = after if after >= len(lines) else begin
+        later = data.rfind(returns, begin, end) + len(returns)
+        return later if later >= len(returns) else after if after >= len(lines) else 0
+    ends = [at + len(sign) for sign in _ENDS if (at := data.find(sign, begin, end)) >= 0]
+    return min(ends, default=0)
 
 
 def _tokens(found: Mapping[str, int], *, separate_cached: bool) -> dict[str, int]:

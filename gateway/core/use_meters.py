@@ -101,10 +101,12 @@ class UseMeter:
         self._answer_bytes += len(data)
         if self._reading is not None:
             self._reading.feed(data)
-        if self._runs_low is not None and self.is_low:
-            self._runs_low()
-            if self._is_short is not None and self.is_short:
-                self._is_short()
+        if self._runs_low is not None:
+            owed = self.owed
+            if owed > self.ceiling - self._slice // 2:
+                self._runs_low()
+                if self._is_short is not None and owed >= self.ceiling:
+                    self._is_short()
 
     def watch(self, slice: int, *, low: Callable[[], None], short: Callable[[], None]) -> None:
         """Tell when less than half a slice is left of what is held, and when nothing is."""

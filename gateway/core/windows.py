@@ -27,8 +27,8 @@ class Window(Protocol):
     def wait_ms(self, now_ms: int, cost: int) -> int:
         """How long until `cost` more fits: 0 if it does now. What never fits waits for a whole window."""
 
-    def take(self, now_ms: int, cost: int) -> None:
-        """Count. Only after `wait_ms` has said 0."""
+    def take(self, now_ms: int, cost: int) -> tuple[int, int]:
+        """Count; what is left then. Only after `wait_ms` has said 0, at the same moment and for the same cost."""
 
     def left(self, now_ms: int) -> tuple[int, int]:
         """What still fits, and in how many milliseconds more begins to."""
@@ -60,10 +60,11 @@ class FixedWindow:
             return 0
         return self.begun_ms + self.period_ms - now_ms if cost <= self.amount else self.period_ms
 
-    def take(self, now_ms: int, cost: int) -> None:
+    def take(self, now_ms: int, cost: int) -> tuple[int, int]:
         if not self.used:
             self.begun_ms = now_ms
         self.used += cost
+        return self.left(now_ms)
 
     def left(self, now_ms: int) -> tuple[int, int]:
         if not self.used or self.is_idle(now_ms):
@@ -96,10 +97,11 @@ class MovingWindow:
                 return self._gone_in(hit_ms, now_ms)
         return self.period_ms
 
-    def take(self, now_ms: int, cost: int) -> None:
+    def take(self, now_ms: int, cost: int) -> tuple[int, int]:
         at_ms = max(now_ms, self.hits[-1][0]) if self.hits else now_ms
         self.hits.append((at_ms, cost))
         self.used += cost
+        return self.amount - self.used, self._gone_in(self.hits[0][0], now_ms)
 
     def left(self, now_ms: int) -> tuple[int, int]:
         self._drop(now_ms)
@@ -146,9 +148,13 @@ class SlidingWindow:
         # In the next period, when enough of this one has.
         return left_ms + period_ms - min(period_ms, ((amount - cost + 1) * period_ms - 1) // self.now)
 
-    def take(self, now_ms: int, cost: int) -> None:
-        self._turn(now_ms)
+    def take(self, now_ms: int, cost: int) -> tuple[int, int]:
         self.now += cost
+        period_ms, before = self.period_ms, self.before
+        left_ms = (self.period + 1) * period_ms - now_ms
+        if left_ms > period_ms:
+            left_ms = period_ms  # as in `_turn`
+        return self.amount - self.now - (before * left_ms // period_ms if before else 0), left_ms
 
     def left(self, now_ms: int) -> tuple[int, int]:
         left_ms = self._turn(now_ms)

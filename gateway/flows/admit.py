@@ -19,6 +19,8 @@ from gateway.core.refusals import LimitsUnavailable, RateLimited
 from gateway.core.routes import Route
 from gateway.ports import Exchange, Ledger, LimitsDown, RateLimits
 
+_KNOWN_MAX = 4_096
+
 
 class Admit:
     """Implements `ports.Admits`. `uncounted` hears of a route whose limits were down, and what it does then."""
@@ -27,50 +29,83 @@ class Admit:
         self._limits = limits
         self._ledger = ledger
         self._uncounted = uncounted
+        self._known: dict[tuple[str, str, int], _Met] = {}
 
     async def admit(self, exchange: Exchange, caller: Caller, route: Route) -> Callable[[], None]:
-        paid = await self._has_paid(caller, route) if route.tells_callers_apart else False
-        limits, asks, places = [], [], []
-        own = () if route.price.free else caller.limits
-        for limit, subject in (*((limit, "") for limit in route.limits), *own):
-            if not limit.is_met(paid=paid or bool(subject)):
-                continue
-            key = subject or f"{limit.name} {_subject(limit, exchange, caller, route, paid)}"
-            if limit.rate is None:
-                places.append((limit, Place(key, limit.at_once)))
-            else:
-                limits.append(limit)
-                asks.append(Ask(limit.rate, key, route.price.ceiling.micros if limit.rate.currency else 1))
-        if places:
-            limits += [limit for limit, _ in places]
-        elif not limits:
+        paid = route.tells_callers_apart and (caller.on_record or await self._has_paid(caller, route))
+        met = self._known.get((route.name, caller.account, caller.token_tag))
+        if met is None or not met.holds(exchange.peer, caller, route, paid):
+            met = self._find(exchange.peer, caller, route, paid)
+        if not met.limits:
             return _nothing_to_give_back
         try:
-            admitted = await self._limits.admit(asks, [place for _, place in places])
+            admitted = await self._limits.admit(met.asks, met.places)
         except LimitsDown:
             self._uncounted(route.name, route.limits_down)
             if route.limits_down == "closed":
                 raise LimitsUnavailable() from None
             return _nothing_to_give_back
-        exchange.fields += headers.windows(limits, admitted.stands)
+        exchange.fields += headers.windows(met.policy, met.limits, admitted.stands)
         for stand in admitted.stands:
             if not stand.allowed:
-                raise _refused(limits, admitted.stands)
+                raise _refused(met.limits, admitted.stands)
         return admitted.leave
 
     async def _has_paid(self, caller: Caller, route: Route) -> bool:
-        if caller.on_record or caller.fresh or not caller.account or route.price.free:
-            return caller.on_record
+        if caller.fresh or not caller.account or route.price.free:
+            return False
         return await self._ledger.funded(caller.account, route.price.ceiling.currency)
 
+    def _find(self, peer: str, caller: Caller, route: Route, paid: bool) -> "_Met":
+        """Kept for those who come again, which strangers do not: they have a token made for each request."""
+        met = _Met(peer, caller, route, paid)
+        if paid or caller.on_record:
+            if len(self._known) >= _KNOWN_MAX:
+                self._known.clear()
+            self._known[route.name, caller.account, caller.token_tag] = met
+        return met
 
-def _subject(limit: Limit, exchange: Exchange, caller: Caller, route: Route, paid: bool) -> str:
+
+class _Met:
+    """The limits that a caller meets on a route, and what is asked of them: to find that costs more than to ask it."""
+
+    __slots__ = ("_own", "_paid", "_peer", "_route", "asks", "limits", "places", "policy")
+
+    def __init__(self, peer: str, caller: Caller, route: Route, paid: bool) -> None:
+        self._peer, self._own, self._route, self._paid = peer, caller.limits, route, paid
+        self.asks: list[Ask] = []
+        self.places: list[Place] = []
+        windows: list[Limit] = []
+        caps: list[Limit] = []
+        own = () if route.price.free else caller.limits
+        for limit, subject in (*((limit, "") for limit in route.limits), *own):
+            if not limit.is_met(paid=paid or bool(subject)):
+                continue
+            ceiling, currency = route.price.ceiling, limit.rate.currency if limit.rate is not None else ""
+            if currency and currency != ceiling.currency:
+                continue  # it counts money, and this is paid in a named credit
+            key = subject or f"{limit.name} {_subject(limit, peer, caller, route, paid)}"
+            if limit.rate is None:
+                caps.append(limit)
+                self.places.append(Place(key, limit.at_once))
+            else:
+                windows.append(limit)
+                self.asks.append(Ask(limit.rate, key, ceiling.micros if currency else 1))
+        self.limits = windows + caps
+        self.policy = ", ".join([limit.policy for limit in self.limits])
+
+    def holds(self, peer: str, caller: Caller, route: Route, paid: bool) -> bool:
+        """Whether it is still what they meet: a reload, another address or a change to the token makes it another."""
+        return self._route is route and self._own is caller.limits and self._paid is paid and self._peer == peer
+
+
+def _subject(limit: Limit, peer: str, caller: Caller, route: Route, paid: bool) -> str:
     if limit.per == "route":
         return route.name
     if limit.per == "owner":
         return route.owner
     if limit.per == "address" or not paid:
-        return network(exchange.peer)
+        return network(peer)
     return f"{caller.account} {caller.token_tag}" if limit.per == "token" else caller.account
 
 

@@ -101,8 +101,10 @@ class Notify:
 
     def spent(self, account: str, hold: Hold) -> None:
         """A request was paid for. Awaits nothing."""
-        if self._line is not None and hold.balance.micros < self._line.micros:
-            self._look(account, self._line)
+        if self._line is not None:
+            balance = hold.balance
+            if balance.currency == self._line.currency and balance.micros < self._line.micros:
+                self._look(account, self._line)
 
     def _look(self, account: str, line: Money) -> None:
         loop = asyncio.get_running_loop()

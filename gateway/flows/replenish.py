@@ -186,13 +186,13 @@ class Replenish:
     def spent(self, account: str, hold: Hold) -> None:
         """A request was paid for."""
         line = self._lines.get(account)
-        if line is not None and hold.balance.micros < line:
+        if line is not None and not (balance := hold.balance).named and balance.micros < line:
             self._look_after(account)
 
     async def offer(self, refusal: PaymentRequired, caller: Caller) -> Refusal:
         """The till's offer, with how auto top-up stands where there is a rule."""
         offered = await self._till.offer(refusal, caller)
-        if caller.account not in self._lines or not isinstance(offered, PaymentRequired):
+        if caller.account not in self._lines or not isinstance(offered, PaymentRequired) or offered.price.named:
             return offered
         try:
             stands = await self.stands(caller.account)

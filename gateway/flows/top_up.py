@@ -14,8 +14,9 @@ dropped.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from gateway.core import references
 from gateway.core.callers import Caller
@@ -65,7 +66,9 @@ class TopUp:
         clock: Clock,
         randomness: Randomness,
         token_recorded: Callable[[bytes], None],
+        sold: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        self._sold = sold
         self._payments = payments
         self._price = price
         self._bounds = bounds
@@ -96,7 +99,8 @@ class TopUp:
     async def offer(self, refusal: PaymentRequired, caller: Caller) -> Refusal:
         """The refusal with a way to pay, or PaymentServiceUnavailable when there is none just now."""
         try:
-            url = await self.payment_url(caller)
+            named = refusal.price.named
+            url = self._plans_url(caller, refusal.price.currency) if named else await self.payment_url(caller)
         except PaymentServiceUnavailable as unavailable:
             return unavailable
         return replace(
@@ -115,10 +119,16 @@ class TopUp:
         if self._payments is None:
             return None
         link = self._link or await self._made_link(self._payments)
-        now = self._clock.now_ms() // 1000
-        reference = references.of_caller(caller, now_seconds=now)
-        sealed = references.seal(self._keyring, reference, nonce=self._randomness.bytes(12))
-        return f"{link}?client_reference_id={sealed}"
+        return f"{link}?client_reference_id={self._sealed(caller)}"
+
+    def _plans_url(self, caller: Caller, unit: str) -> str | None:
+        """Where a named credit is to be had for this account; None if no plan grants it."""
+        found = self._sold.get(unit)
+        return f"{found}?for={self._sealed(caller)}" if found else None
+
+    def _sealed(self, caller: Caller) -> str:
+        reference = references.of_caller(caller, now_seconds=self._clock.now_ms() // 1000)
+        return references.seal(self._keyring, reference, nonce=self._randomness.bytes(12))
 
     async def prepare(self) -> None:
         """Make the link before anybody asks. Raises PaymentServiceUnavailable."""
@@ -205,7 +215,8 @@ class TopUp:
             return "wrong mode"
         if not payment.settled or not payment.amount:
             return "pending"
-        if payment.amount.currency != self._price.currency:
+        paid = payment.amount if payment.paid is None else payment.paid  # what is granted for it may be no money
+        if paid.currency != self._price.currency:
             return "wrong currency"
         return None
 

@@ -306,7 +306,7 @@ def _plan(name: str, shape: PlanShape) -> Plan:
         price=shape.price,
         costs=costs,
         every=shape.every,
-        grants=forms.amount(shape.grants) if shape.grants else costs,
+        grants=forms.grant(shape.grants) if shape.grants else costs,
         priority=shape.priority,
         ends=shape.expires == "period_end",
         grace_ms=int(forms.duration(shape.grace) * 1000),

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 from gateway.core import jwt_keys, targets
 from gateway.core.caps import zone_named
 from gateway.core.limits import Rate
-from gateway.core.money import Money, MoneySyntax
+from gateway.core.money import UNIT_PREFIX, Money, MoneySyntax
 from gateway.core.refusals import BadTarget, TargetTooLong
 from gateway.core.secrets import Secret
 from gateway.core.sign_ins import way_back
@@ -269,10 +269,25 @@ def amount(text: str) -> Money:
     return money
 
 
+def grant(text: str) -> Money:
+    """What a plan adds: `12.00 usd`, or so many of a named credit, `100 unit:export`."""
+    if UNIT_PREFIX not in text:
+        return amount(text)
+    try:
+        credit = Money.parse_grant(text)
+    except MoneySyntax as wrong:
+        raise ValueError(str(wrong)) from None
+    if not credit:
+        raise ValueError("so many as none is nothing to grant or to ask for")
+    return credit
+
+
 def price(text: str) -> Money | None:
-    """`0.002 usd`, or `free` (None). A price of zero must be said in words."""
+    """`0.002 usd`, `1 unit:export`, or `free` (None). A price of zero must be said in words."""
     if text == FREE:
         return None
+    if UNIT_PREFIX in text:
+        return grant(text)
     if text.strip().lower() == FREE:
         raise ValueError("write it in small letters: free")
     try:

@@ -82,7 +82,13 @@ def limits_of_money_can_be_met(draft: Draft) -> None:
             draft.report.add(path, "the route is free, so this would never count anything")
         for route in draft.numbers("routes") if limit.route is None else [limit.route]:
             for price in (draft.read(forms.price, *one) for one in draft.prices(route)):
-                if price is not None and price.micros > limit.rate.amount:
+                if price is not None and price.named:
+                    if limit.route is not None:
+                        words = (
+                            f"this counts money, and routes[{route}] costs {price}; count its calls, or cap the token"
+                        )
+                        draft.report.add(path, words)
+                elif price is not None and price.micros > limit.rate.amount:
                     words = f"routes[{route}] costs {price}, which is more, so nobody could ever call it"
                     draft.report.add(path, words)
 

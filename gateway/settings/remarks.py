@@ -20,7 +20,15 @@ def notes(settings: Settings) -> list[str]:
 def _on_payments(settings: Settings) -> Iterator[str]:
     if settings.licences is not None and settings.licences.restore_proof == "none":
         yield "licences.restore_proof: none; whoever knows a subscriber's e-mail address gets the licence."
-    priced = [one for route in settings.routes.routes for one in route.variants if not one.price.free]
+    every = [one for route in settings.routes.routes for one in route.variants if not one.price.free]
+    priced = [route for route in every if not route.price.ceiling.named]
+    granted = {plan.grants.currency: plan.grants for plan in settings.plans}
+    for route in every:
+        price = route.price.ceiling
+        if price.named and price.currency not in granted:
+            yield f"routes.{route.name}.price: no plan grants {price.currency}; it is had by hand alone."
+        elif price.named and granted[price.currency] < price:
+            yield f"routes.{route.name}.price: a period of a plan does not buy one call at {route.rule}."
     if settings.stripe is None:
         without = "stripe: not set; the gateway starts, but "
         yield without + ("a 402 carries no payment_url." if priced else "no payment can be taken.")

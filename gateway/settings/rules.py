@@ -70,7 +70,10 @@ def amounts_are_of_one_currency(draft: Draft) -> None:
     for number in draft.numbers("routes"):
         for path in draft.prices(number):
             price = draft.read(forms.price, *path)
-            if price and currency and price.currency != currency:
+            if price and price.named:
+                if "steps" in path:
+                    draft.report.add(path, f"{price.currency} is no money, and steps are of money")
+            elif price and currency and price.currency != currency:
                 draft.report.add(path, f"the price is in {price.currency}, but `currency` is {currency}")
 
 
@@ -158,9 +161,9 @@ def plans_are_sold_in_our_currency(draft: Draft) -> None:
     first: dict[str, str] = {}
     for name in draft.names("plans"):
         path = ("plans", name)
-        for amount in ("costs", "grants"):
-            money = draft.read(forms.amount, *path, amount)
-            if money is not None and currency and money.currency != currency:
+        for amount, form in (("costs", forms.amount), ("grants", forms.grant)):
+            money = draft.read(form, *path, amount)
+            if money is not None and not money.named and currency and money.currency != currency:
                 draft.report.add((*path, amount), f"this is in {money.currency}, but `currency` is {currency}")
         price = draft.read(forms.price_id, *path, "price")
         if price is not None and first.setdefault(price, name) != name:

@@ -134,8 +134,14 @@ PriceIdText = Annotated[str, _check(forms.price_id), Form("id of a price", "pric
 PriceText = Annotated[
     str,
     _check(forms.price),
-    Form("amount, or `free`", '"0.002 usd"'),
-    _written(r"free|[0-9]+(\.[0-9]+)? ?[A-Za-z]{3}"),
+    Form("amount, named credit, or `free`", '"0.002 usd"'),
+    _written(r"free|[0-9]+(\.[0-9]+)? ?[A-Za-z]{3}|[0-9]+ unit:[a-z][a-z0-9_-]*"),
+]
+GrantText = Annotated[
+    str,
+    _check(forms.grant),
+    Form("amount, or named credit", '"12.00 usd"'),
+    _written(r"[0-9]+(\.[0-9]+)? ?[A-Za-z]{3}|[0-9]+ unit:[a-z][a-z0-9_-]*"),
 ]
 AmountPerText = Annotated[
     str,

@@ -147,12 +147,17 @@ _JSON = {"application/json": {"schema": {"type": "object"}}}
 def payment_info(price: AnyPrice) -> dict[str, Any]:
     """What it costs, by the names that directories of paid APIs read, and by which rule."""
     most = price.ceiling
-    told: dict[str, Any] = {"currency": most.currency.upper()}
+    told: dict[str, Any] = {"currency": _unit(most)}
     if isinstance(price, Price) or price.flat:
         told |= {"mode": "fixed", "amount": most.number}
     else:
         told |= {"mode": "dynamic", "min": _least(price).number, "max": most.number}
     return {"price": told, "rule": str(price), "charged_when": str(price.charge), "protocols": [{"farebox": {}}]}
+
+
+def _unit(amount: Money) -> str:
+    """A currency as directories write it; a named credit as it is."""
+    return amount.currency if amount.named else amount.currency.upper()
 
 
 def _with_steps(route: Route) -> dict[str, Any]:
@@ -161,7 +166,7 @@ def _with_steps(route: Route) -> dict[str, Any]:
         return {}
     least = min((_least(one.price) for one in route.steps), key=lambda amount: amount.micros)
     most = route.price.ceiling
-    told = {"currency": most.currency.upper(), "mode": "dynamic", "min": least.number, "max": most.number}
+    told = {"currency": _unit(most), "mode": "dynamic", "min": least.number, "max": most.number}
     return {"price": told, "rule": route.costs}
 
 

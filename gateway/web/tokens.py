@@ -5,7 +5,7 @@ the caller may not know of, is not there. A secret is in the one answer that mad
 """
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -39,6 +39,7 @@ class TokenPlace:
         limits: RateLimits,
         clock: Clock,
         currency: str,
+        named: Callable[[], Sequence[str]],
         payment_url: PayLink,
         email_masked: Email,
         spent: SpentOfCaps,
@@ -50,6 +51,7 @@ class TokenPlace:
         self._limits = limits
         self._clock = clock
         self._currency = currency
+        self._named = named
         self._payment_url = payment_url
         self._email_masked = email_masked
 
@@ -110,6 +112,7 @@ class TokenPlace:
         """`GET /-/me`."""
         caller = await self._visitors.bearer(request)
         balance = await self._ledger.balance(caller.account, self._currency)
+        credits = {unit: str((await self._ledger.balance(caller.account, unit)).available) for unit in self._named()}
         try:
             payment_url = await self._payment_url(caller)
         except PaymentServiceUnavailable:
@@ -119,6 +122,7 @@ class TokenPlace:
                 "account": caller.account,
                 "balance": str(balance.available),
                 "currency": self._currency,
+                "credits": credits,
                 "payment_url": payment_url,
                 "email_masked": None if caller.is_narrowed else await self._email_masked(caller.account),
                 "tokens": await self.held(caller),

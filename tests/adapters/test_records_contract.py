@@ -124,6 +124,12 @@ async def test_whose_a_payment_is_stays_as_it_was_written_first(records: Records
     shares = Share(Purse(), Money(5, "usd")), Share(Purse(-10, 1_900_000_000_000), Money(2, "usd"))
     parted = replace(gift, payment="in_2", session="in_2", shares=shares)
     assert await records.keep_credited(parted) == parted
+    exports = Credited("in_3", "in_3", "acct_1", Money(10_000_000, "usd"), Money(3_000_000, "unit:export"))
+    assert await records.keep_credited(exports) == exports
+    of_both = replace(
+        exports, payment="in_4", shares=tuple(replace(one, amount=Money(7, "unit:export")) for one in shares)
+    )
+    assert await records.keep_credited(of_both) == of_both
     assert await records.find_credited("pi_1") == CREDITED
 
 

@@ -201,7 +201,8 @@ def test_receipt_and_window_are_written_as_documented() -> None:
         Limit("spend", Rate(5_000_000, 86_400, "5.00 usd/day", currency="usd")),
         Limit("weather-token-at-once", None, at_once=3, per="token"),
     ]
-    assert windows(limits, [Stand(False, 7, 200), Stand(True, 4_998_000, 86_400_000), Stand(True, 2, 0)]) == [
+    policy = ", ".join(limit.policy for limit in limits)
+    assert windows(policy, limits, [Stand(False, 7, 200), Stand(True, 4_998_000, 86_400_000), Stand(True, 2, 0)]) == [
         (
             "RateLimit-Policy",
             '"weather";q=100;w=60, "spend";q=5000000;w=86400;qu="micro-usd", '

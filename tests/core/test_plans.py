@@ -74,3 +74,11 @@ def test_a_name_tells_the_purses_of_one_credit_apart() -> None:
     credited = Credited("pi", "in", "acct", Money(1, "usd"), grant.amount, grant.purse, grant.shares)
     assert sorted((name, purse) for name, purse, _ in credited.credits if purse == PLAIN) == [("in", PLAIN)]
     assert sum(amount.micros for *_, amount in credited.credits) == grant.amount.micros
+
+
+def test_of_a_named_credit_there_are_whole_ones() -> None:
+    plan = Plan("team", "team", Money(10_000_000, "usd"), "month", Money(3_000_000, "unit:export"))
+    for paid, whole in ((10_000_000, 3), (9_999_999, 2), (5_000_000, 1), (3_333_333, 0), (-5_000_000, -1)):
+        grant = granted({"team": plan}, [Line("team", Money(paid, "usd"), 1, 1000)])
+        assert grant is not None
+        assert grant.amount == Money(whole * 1_000_000, "unit:export")

@@ -177,3 +177,15 @@ def test_events_of_any_length_in_pieces_of_any_length_say_the_same(size: int) ->
         reading.feed(text[at : at + size])
     reading.end()
     assert reading.values == {"total_tokens": 7}
+
+
+@pytest.mark.parametrize("first", ["usage", "us\\u0061ge"])
+def test_a_stream_may_write_one_key_in_two_ways_and_the_last_counts(first: str) -> None:
+    second = "us\\u0061ge" if first == "usage" else "usage"
+    events = [
+        f'data: {{"{key}":{{"prompt_tokens":{n},"completion_tokens":{n}}}}}\n\n'
+        for n, key in enumerate((first, second), 1)
+    ]
+    between = 'data: {"choices":[{"text":"word"}]}\n\n' * 3
+    assert read([(events[0] + between + between.join([events[1], ""])).encode()], EVENTS)["total_tokens"] == 4
+    assert read([(between + events[0] + between).encode()], EVENTS)["total_tokens"] == 2

@@ -8,6 +8,7 @@ import pytest
 from gateway.adapters.memory import MemoryLedgerStore
 from gateway.adapters.ratelimits import MemoryRateLimits
 from gateway.core.callers import ANONYMOUS, Caller
+from gateway.core.grants import OwnLimit
 from gateway.core.ledger import Credit
 from gateway.core.limits import Ask, Limit, Place, Rate, Stand
 from gateway.core.money import Money
@@ -173,3 +174,36 @@ async def test_where_nothing_can_be_counted_the_route_says_what_becomes_of_it(do
         await door.lets_in(replace(limited, limits_down="closed"))
     assert await door.lets_in(route(Limit("l", ONCE, callers="unpaid")))  # there is nothing to count
     assert door.uncounted == [("r", "open"), ("r", "open"), ("r", "closed")]
+
+
+async def test_what_a_caller_met_before_is_not_what_it_meets_after_something_has_changed(door: Door) -> None:
+    """Each time one thing is another: the address, whether it paid, limits of the token, the route after a reload."""
+    ann = replace(ANN, on_record=True)
+    by_address = route(Limit("a", ONCE, per="address"), Limit("c", Rate(9, 60, "9/minute")), name="by-address")
+    asked = [(ann, "192.0.2.1"), (ann, "192.0.2.1"), (ann, "192.0.2.2")]
+    assert [await door.lets_in(by_address, *one) for one in asked] == [True, False, True]
+
+    once_paid = route(Limit("u", ONCE, callers="unpaid"), price=FREE, name="once-paid")
+    assert [await door.lets_in(once_paid, caller) for caller in (ann, ann, ANN, ANN)] == [True, True, True, False]
+
+    open_to_all = route(name="open")
+    narrowed = replace(ann, limits=(OwnLimit(Limit("own", ONCE), "own tok_1"),))
+    assert [await door.lets_in(open_to_all, one) for one in (ann, ann, narrowed, narrowed)] == [True, True, True, False]
+
+    before, after = (route(Limit("l", Rate(most, 60, f"{most}/minute")), name="reloaded") for most in (3, 1))
+    assert [await door.lets_in(one, ann) for one in (before, before, after, after)] == [True, True, True, False]
+
+
+async def test_a_limit_of_money_does_not_count_a_named_credit(door: Door) -> None:
+    cent = Limit("m", Rate(10_000, 60, "0.01 usd/minute", currency="usd"))
+    exports = route(cent, price=Price(Money(1_000_000, "unit:export")))
+    ann = replace(ANN, on_record=True, limits=(OwnLimit(cent, "own tok_1"),))
+    assert [await door.lets_in(exports, ann) for _ in "123"] == [True, True, True]
+
+
+async def test_what_is_known_of_callers_is_bounded(door: Door) -> None:
+    limited = route(Limit("l", Rate(2, 60, "2/minute")))
+    for number in range(5_000):
+        assert await door.lets_in(limited, Caller(f"acct_{number}", b"x", number, on_record=True))
+    assert len(door.admit._known) <= 4_096
+    assert [await door.lets_in(limited, Caller("acct_1", b"x", 1, on_record=True)) for _ in "12"] == [True, False]

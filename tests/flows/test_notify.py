@@ -146,6 +146,15 @@ async def test_one_account_is_looked_at_once_in_a_while(shop: Shop) -> None:
     shop.ledger.settle(hold, Money.zero("usd"))
 
 
+async def test_what_is_left_of_a_named_credit_is_no_low_balance(shop: Shop) -> None:
+    await shop.ledger.credit(Credit("m:u", BOB, Money(1, "unit:export"), "manual", "a test"))
+    tariff, one = Tariff("search", "operator", 0, "p"), Money(1, "unit:export")
+    hold = await shop.ledger.hold(BOB, one, id=RequestId(9, 9), token=7, tariff=tariff)
+    shop.flows[0].spent(BOB, hold)
+    assert not shop.flows[0]._tasks
+    shop.ledger.settle(hold, one)
+
+
 async def test_what_is_told_is_signed_with_every_secret_and_delivered_once(shop: Shop) -> None:
     await shop.records.freezes.add_freeze(ANN, frozen=True, reason="x", now_ms=shop.clock.now_ms())
     for _ in range(2):

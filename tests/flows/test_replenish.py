@@ -174,6 +174,18 @@ async def test_spending_is_noticed_without_waiting_and_nobody_else_is_looked_at(
     await shop.flow.settled()
 
 
+async def test_what_is_left_of_a_named_credit_is_nothing_to_pay_for(shop: Shop) -> None:
+    await shop.flow.refresh()
+    one = Money(1, "unit:export")
+    await shop.till.ledger.credit(Credit("m:u", ACCOUNT, one, "manual", "a test"))
+    hold = await shop.till.ledger.hold(
+        ACCOUNT, one, id=RequestId(1, 1), token=7, tariff=Tariff("s", "operator", 0, "p")
+    )
+    shop.flow.spent(ACCOUNT, hold)
+    assert not shop.flow._tasks
+    shop.till.ledger.settle(hold, one)
+
+
 async def test_many_processes_notice_and_one_pays(shop: Shop) -> None:
     for _ in range(7):
         shop.process()

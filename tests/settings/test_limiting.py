@@ -85,6 +85,9 @@ def test_money_on_a_free_route_is_a_mistake_and_everywhere_it_is_not(tmp_path: P
     settings(tmp_path, limited(everywhere=[{"rate": "1.00 usd/day"}], price="free"))
     [found] = mistakes(tmp_path, limited(everywhere=[{"rate": "0.001 usd/day"}]))
     assert found.path == "limits.everywhere[0].rate"
+    [found] = mistakes(tmp_path, limited({"rate": "1.00 usd/day"}, price="1 unit:export"))
+    assert (found.path, "this counts money" in found.words) == ("routes[0].limits[0].rate", True)
+    settings(tmp_path, limited({"rate": "1/day"}, everywhere=[{"rate": "1.00 usd/day"}], price="1 unit:export"))
 
 
 def test_where_windows_are_counted(tmp_path: Path) -> None:

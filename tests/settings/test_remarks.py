@@ -20,6 +20,15 @@ def test_a_gateway_without_stripe_is_told_that_nobody_can_pay(tmp_path: Path) ->
     assert "no payment can be taken" in said(tmp_path, stripe=None, routes=[route(price="free")])
 
 
+def test_named_credits_that_nobody_can_have_are_remarked_upon(tmp_path: Path) -> None:
+    routes = [route(price="2 unit:export")]
+    plan = {"price": "price_1", "costs": "10 usd"}
+    assert "routes.weather.price: no plan grants unit:export" in said(tmp_path, routes=routes)
+    granted = {"a": {**plan, "grants": "1 unit:export"}}
+    assert "a period of a plan does not buy one call" in said(tmp_path, routes=routes, plans=granted)
+    assert said(tmp_path, routes=routes, plans={"a": {**plan, "grants": "2 unit:export"}}) == ""
+
+
 def test_addresses_that_others_reach_are_remarked_upon(tmp_path: Path) -> None:
     assert "admin: 0.0.0.0 can be reached" in said(tmp_path, admin="0.0.0.0:8403")
     assert "in the clear" in said(tmp_path, public_url="http://pay.example.com")

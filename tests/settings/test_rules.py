@@ -380,6 +380,27 @@ def test_plans_are_sold_in_our_currency_each_at_a_price_of_its_own(tmp_path: Pat
     assert "add `stripe`" in wrong(tmp_path, stripe=None, plans={"a": PLAN}).words
 
 
+def test_a_plan_may_grant_a_named_credit_and_a_flat_price_be_one(tmp_path: Path) -> None:
+    plans = {"a": {**PLAN, "grants": "3 unit:export"}}
+    steps = {"period": "day", "steps": [{"up_to": 5, "price": "free"}, {"price": "1 unit:export"}]}
+    found = settings(tmp_path, full(plans=plans, routes=[route(price="1 unit:export")]))
+    assert (str(found.plans[0].grants), found.routes.routes[0].rule) == ("3 unit:export", "1 unit:export")
+    for changes, path, words in (
+        ({"plans": {"a": {**PLAN, "costs": "3 unit:export"}}}, "plans.a.costs", "is not an amount"),
+        ({"plans": {"a": {**PLAN, "grants": "0.5 unit:export"}}}, "plans.a.grants", "a whole number"),
+        ({"plans": {"a": {**PLAN, "grants": "0 unit:export"}}}, "plans.a.grants", "nothing to grant"),
+        ({"routes": [route(price="0 unit:export")]}, "routes[0].price", "nothing to grant or to ask for"),
+        ({"routes": [route(price="1 unit:Export")]}, "routes[0].price", "small letters"),
+        (
+            {"routes": [route(price=steps)]},
+            "routes[0].price.steps[1].price", "steps are of money",
+        ),
+    ):  # fmt: skip
+        mistake = wrong(tmp_path, **changes)
+        assert mistake.path == path
+        assert words in mistake.words
+
+
 def test_a_plan_grants_what_it_costs_unless_it_says_otherwise(tmp_path: Path) -> None:
     more = {"price": "price_2", "costs": "10 usd", "grants": "15 usd", "expires": "period_end", "grace": "2h"}
     plain, other = settings(tmp_path, full(plans={"a": PLAN, "b": {**more, "priority": -7}})).plans

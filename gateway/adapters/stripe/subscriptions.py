@@ -106,16 +106,17 @@ def payment_of(invoice: Mapping[str, Any], plans: Mapping[str, Plan], intent: st
     if not (isinstance(id, str) and INVOICE_ID.fullmatch(id) and isinstance(live, bool) and isinstance(currency, str)):
         raise ValueError("the invoice has no id, mode or currency")
     paid = from_minor(_whole(invoice, "amount_paid"), currency)
+    ours = paid.currency == next(iter(plans.values())).costs.currency  # else nothing here is priced in it
     return Payment(
         id=id,
-        amount=grant.amount if paid.currency == grant.amount.currency else paid,  # which nothing here is priced in
+        amount=grant.amount if ours else paid,
         reference=_reference(invoice),
         settled=True,
         live=live,
         intent=intent,
         paid=paid,
         purse=grant.purse,
-        shares=grant.shares if paid.currency == grant.amount.currency else (),
+        shares=grant.shares if ours else (),
         partial=partial,
         subscription=_subscription_of(invoice),
     )

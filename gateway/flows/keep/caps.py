@@ -115,8 +115,13 @@ class Caps:
     async def hold(
         self, account: str, ceiling: Money, *, id: RequestId, token: int, tariff: Tariff, caps: Sequence[Cap]
     ) -> Hold:
-        """As `Ledger.hold`. Only caps in the unit of the price bind, and counts of calls."""
+        """As `Ledger.hold`. Only caps in the unit of the price bind, and counts of calls.
+
+        A token that has caps spends no named credit but what they name: an allowance of money is not one of exports.
+        """
         keeper, now = self._keeper, self._keeper.now_ms()
+        if ceiling.named:
+            _refuse_beyond(account, ceiling, caps, now)
         binding = [
             (self._key(cap, now), cap) for cap in caps if cap.counts_calls or cap.amount.currency == ceiling.currency
         ]
@@ -327,3 +332,12 @@ class _Taking:
 
 def _wallet_of(money: Holding | SplitHold) -> str:
     return money.key[0] if isinstance(money, SplitHold) else money.account.holder
+
+
+def _refuse_beyond(account: str, ceiling: Money, caps: Sequence[Cap], now_ms: int) -> None:
+    """Raises CapReached if a node below the account is capped in something else alone."""
+    ours = [cap for cap in caps if not cap.counts_calls and cap.node != account]
+    named = {cap.node for cap in ours if cap.amount.currency == ceiling.currency}
+    for cap in ours:
+        if cap.node not in named:
+            raise CapReached(price=ceiling, left=Money.zero(ceiling.currency), cap=cap, resets_ms=cap.resets_ms(now_ms))

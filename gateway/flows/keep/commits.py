@@ -70,6 +70,7 @@ class Commits(ABC):
         self._closing = False
         self._task: asyncio.Task[None] | None = None
         self._watchdog: asyncio.TimerHandle
+        self._loop: asyncio.AbstractEventLoop  # to ask for the running one is a system call each time
         self._draft = Draft(seq=1, first=1)
         self._waiting = Waiting()
         self._committed_seq = 0
@@ -92,7 +93,8 @@ class Commits(ABC):
         """Tell the accounts, and whoever waits for this draft."""
 
     def _begin(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="ledger keeper")
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._run(), name="ledger keeper")
         self._task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -126,7 +128,7 @@ class Commits(ABC):
 
     def answer_begun(self, number: int) -> None:
         """From the next turn of the loop on: uvloop hands what was written to the kernel at the end of a turn."""
-        asyncio.get_running_loop().call_soon(self._begun.pop, number, None)
+        self._loop.call_soon(self._begun.pop, number, None)
 
     def add_origin(self, origin: Origin) -> None:
         """Note in the next commit where its records come from."""
@@ -177,7 +179,7 @@ class Commits(ABC):
             return True
         if self._stuck_since is None:
             return False
-        return asyncio.get_running_loop().time() - self._stuck_since > self._pace.refuse_after
+        return self._loop.time() - self._stuck_since > self._pace.refuse_after
 
     def _refuse_if_stuck(self) -> None:
         if (self._closing or self._stuck_since is not None) and self.stuck:

@@ -208,7 +208,7 @@ class Keeper(Drawing):
             return None
         hold.number = number
         self._begun[number] = None
-        gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        gate: asyncio.Future[None] = self._loop.create_future()
         self._waiting.gates.append((gate, hold))
         if not self._awaited.is_set():
             self._awaited.set()

@@ -9,6 +9,7 @@ from gateway.settings.texts import (
     DaysText,
     DurationText,
     EndpointText,
+    GrantText,
     OriginText,
     Otherwise,
     PriceIdText,
@@ -166,9 +167,12 @@ class PlanShape(Shape):
         Literal["day", "week", "month", "year"], Field(description="How long a period is, as callers are told.")
     ] = "month"
     grants: Annotated[
-        AmountText | None,
+        GrantText | None,
         Otherwise("what it costs"),
-        Field(description="The balance that each paid period adds; of a period that is paid in part, that part."),
+        Field(
+            description="The balance that each paid period adds, or so much of a named credit such as "
+            "`100 unit:export`; of a period that is paid in part, that part."
+        ),
     ] = None
     priority: Annotated[
         Whole,
