@@ -11,7 +11,7 @@ To the upstream we always speak for ourselves: whatever the caller sent under th
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from gateway.core import hosts
@@ -34,7 +34,7 @@ class Origin:
     host: str
     chain: str = ""
     """The trusted proxies between that address and us, the nearest last, as `X-Forwarded-For` lists them."""
-    vouched: bool = False
+    vouched: bool = field(default=False, compare=False)
     """Whether a trusted front told it."""
 
 

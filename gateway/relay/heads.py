@@ -228,7 +228,7 @@ class Heads:
 
     def traced(self, block: bytes) -> tuple[RequestBlock, str | None]:
         """The same, and the caller's `traceparent`, if it has a valid one."""
-        found = _TRACEPARENT.search(block) if b"raceparent:" in block else None
+        found = _TRACEPARENT.search(block) if block.find(b"raceparent:") >= 0 else None
         if found is None:
             made = self.request(block)
             return made, made.traceparent
