@@ -32,6 +32,8 @@ from gateway.web.entitlements import GO_PATH, EntitlementPlace, licence_cors
 from gateway.web.entrance import EntrancePlace
 from gateway.web.guard import Handler, continue_at_once, entered, guarded, preflights, refuse_other_sites
 from gateway.web.letters import LetterPlace
+from gateway.web.looked_up import ALIAS as LOOK_ALIAS
+from gateway.web.looked_up import LookedUp
 from gateway.web.oauth import OAuthPlace
 from gateway.web.pages import Pages
 from gateway.web.people import PeoplePlace
@@ -138,7 +140,25 @@ class Addresses:
         paying = self._gateway.paying
         portal = paying.payments if self._portal else None
         return SubscriptionPlace(
-            self._visitors, paying.subscribe, paying.check_out, self._gateway.templates, portal=portal
+            self._visitors,
+            paying.subscribe,
+            paying.check_out,
+            self._gateway.templates,
+            portal=portal,
+            look=self._looked_up(paying.licensing).look if paying.licensing is not None else None,
+        )
+
+    def _looked_up(self, licensing: Licensing) -> LookedUp:
+        token, asked = self._settings.secrets.operator_token, self._settings.licences
+        assert token is not None, "secrets are made before a gateway is built"
+        assert asked is not None
+        return LookedUp(
+            entitles=licensing.entitle,
+            terms=asked.terms,
+            plans=self._settings.plans,
+            operator_token=token,
+            guesses=self._gateway.identity.guesses,
+            witness=self._gateway.witness,
         )
 
     @property
@@ -398,8 +418,12 @@ class Addresses:
             self._add("POST", path, handler, open=True, cors=cors)
             self._add("OPTIONS", path, preflights(cors), open=True)
         for path in asked.aliases:
-            alias = self._unless_a_route_serves_it(place.restore, ("POST",), cors)
-            self._add("*", path, alias, open=True, cors=cors)
+            if path == LOOK_ALIAS:
+                look = self._unless_a_route_serves_it(self._looked_up(licensing).look, ("GET",))
+                self._add("*", path, look, open=True)
+            else:
+                alias = self._unless_a_route_serves_it(place.restore, ("POST",), cors)
+                self._add("*", path, alias, open=True, cors=cors)
         self._add("GET", GO_PATH, place.go, open=True)
         self._add("GET", "/-/licensed", place.licensed, open=True)
         self._add("GET", PEM_PATH, PublishedKeys(gateway.identity.signs).pem, open=True)

@@ -419,13 +419,14 @@ def replay_under_prices(since: str, until: str | None, config: Path, as_json: bo
 @main.command("subscriptions")
 @click.argument("account", required=False)
 @click.option("--all", "also_over", is_flag=True, help="Also those that are over.")
+@click.option("--email", default=None, help="Of the licence that was bought with this address.")
 @config_option
 @json_option
-def who_subscribes(account: str | None, also_over: bool, config: Path, as_json: bool) -> None:
-    """Who has which plan, and how it stands: of ACCOUNT (acct_…), or of all."""
+def who_subscribes(account: str | None, also_over: bool, email: str | None, config: Path, as_json: bool) -> None:
+    """Who has which plan, and how it stands: of ACCOUNT (acct_…), of an e-mail address, or of all."""
     from gateway.cli.subscriptions import list_subscriptions
 
-    list_subscriptions(config, account, also_over=also_over, as_json=as_json)
+    list_subscriptions(config, account, email=email, also_over=also_over, as_json=as_json)
 
 
 @main.group("auto-top-up")

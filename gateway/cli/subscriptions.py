@@ -8,20 +8,28 @@ from typing import Any
 import click
 
 from gateway.cli.payments import moment
-from gateway.cli.records import Records, aliases_of, opened, read_for, read_with_records, run
+from gateway.cli.records import Records, aliases_of, fail, opened, read_for, read_with_records, run, write_down
+from gateway.core import licences
 from gateway.core.plans import Subscription
+from gateway.core.tokens import Peppers
 from gateway.settings import Settings
 
 _PAGE = 500
 
 
-def list_subscriptions(config: Path, account: str | None, *, also_over: bool, as_json: bool) -> None:
-    """Of one account, with those of accounts that are it now, or of all."""
+def list_subscriptions(config: Path, account: str | None, *, email: str | None, also_over: bool, as_json: bool) -> None:
+    """Of one account, with those of accounts that are it now, of an address, or of all."""
     settings = read_with_records(config) if account is None else read_for(config, account)
+    address = None if email is None else licences.address(email)
+    if email is not None and (address is None or account is not None):
+        fail("--email: an e-mail address was expected, and no ACCOUNT beside it", code=2)
 
     async def look() -> list[dict[str, Any]]:
         async with opened(settings) as here:
-            found = _all(here) if account is None else _of(here, account)
+            if address is not None:
+                found = _bought_with(settings, here, address)
+            else:
+                found = _all(here) if account is None else _of(here, account)
             return [told(settings, one) async for one in found if also_over or one.state != "over"]
 
     rows = run(look())
@@ -75,3 +83,15 @@ async def _all(here: Records) -> AsyncIterator[Subscription]:
         after = page[-1][0]
     for id in sorted(found):
         yield found[id]
+
+
+async def _bought_with(settings: Settings, here: Records, email: str) -> AsyncIterator[Subscription]:
+    """Those of the licences of an address. Who looked, and at whom, is on the trail."""
+    rows = await here.licensees.find_licensees(Peppers(settings.secrets.peppers).digests(licences.address_name(email)))
+    customers = {row.customer for row in rows}
+    object = " ".join(sorted(customers)) or "nobody"
+    await write_down(settings, here, "subscription.look", object, reason="looked up by address")
+    for row in rows:
+        for one in await here.subscriptions.subscriptions_of(row.account):
+            if one.customer in customers:
+                yield one

@@ -60,7 +60,9 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         takes={"amount": 'such as "20.00"', "auto_top_up": "an object with `threshold` and `amount`, to save a card"},
         answers="201",
     ),
-    ("GET", "/-/api/v1/subscriptions"): Operation("What is sold for a period, and what this account has"),
+    ("GET", "/-/api/v1/subscriptions"): Operation(
+        "What is sold for a period, and what this account has; with the operators' token and `email`, what that bought"
+    ),
     ("POST", "/-/api/v1/subscriptions"): Operation(
         "An address at which a plan can be subscribed to", takes={"plan": "its name"}, answers="201"
     ),

@@ -7,6 +7,7 @@ operator always has it.
 """
 
 import json
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -43,7 +44,9 @@ class SubscriptionPlace:
         templates: Templates,
         *,
         portal: HolderPages | None,
+        look: Callable[[web.Request], Awaitable[web.StreamResponse]] | None,
     ) -> None:
+        self._look = look
         self._visitors = visitors
         self._subscribe = subscribe
         self._check_out = check_out
@@ -60,7 +63,11 @@ class SubscriptionPlace:
         return self._subscribe
 
     async def tell(self, request: web.Request) -> web.StreamResponse:
-        """`GET`: what is sold, and what this account has."""
+        """`GET`: what is sold, and what this account has; with `?email=`, an operator's look."""
+        if "email" in request.query:
+            if self._look is None:
+                raise BadRequest("email: addresses are known only where there are licences; see `licences`")
+            return await self._look(request)
         caller = await self._visitors.program(request)
         held = [await self._told(one) for one in await self._all.of(caller.account)] if caller else []
         return _json({"plans": [_plan(plan) for plan in self._check_out.plans], "subscriptions": held})

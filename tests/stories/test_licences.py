@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from email.message import Message
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -18,6 +19,7 @@ from joserfc import jwt as joserfc_jwt
 from gateway.cli.stage import Stage
 from gateway.licence import Licences
 from tests.callers import audited
+from tests.cli.test_payments import Operator
 from tests.conftest import StageMaker
 from tests.mail_server import MailServer, serving
 from tests.stories.test_subscriptions import heard
@@ -461,3 +463,49 @@ async def test_addresses_are_at_rest_only_sealed(shop: Stage, client: ClientSess
     assert ANN.encode() not in row.sealed
     for file in shop.settings.store_path.parent.glob("*.records.db*"):
         assert ANN.encode() not in file.read_bytes(), file.name
+
+
+async def test_operators_find_what_an_address_has_bought_and_nobody_else_does(
+    make_stage: StageMaker, mail: MailServer, client: ClientSession, tmp_path: Path
+) -> None:
+    shop = await opened(make_stage, mail, aliases=["/api/stripe/subscription"])
+    command = Operator(shop, tmp_path / "stage0")
+    licence = await subscribed(client, shop)
+    token = shop.settings.secrets.operator_token
+    assert token is not None
+    operator = {"Authorization": f"Bearer {token.reveal()}", "Gateway-Operator": "kim"}
+
+    async def looked(path: str, email: str, headers: dict[str, str]) -> tuple[int, Any]:
+        async with (
+            ClientSession() as stranger,
+            stranger.get(shop.url + path, params={"email": email}, headers=headers) as answer,
+        ):
+            return answer.status, await answer.json()
+
+    for path in ("/-/api/v1/subscriptions", "/api/stripe/subscription"):
+        for headers in ({}, {"Authorization": f"Bearer {licence}"}, {"Authorization": "Bearer "}):
+            status, refusal = await looked(path, ANN, headers)
+            assert (status, refusal["code"]) == (401, "unknown_token")
+        status, found = await looked(path, ANN.upper(), operator)
+        assert status == 200
+        [one] = found["subscriptions"]
+        assert (one["plan"], one["state"], one["proActive"]) == ("pro", "active", True)
+        assert one["customer"] == shop.stand_in.subscriptions[0]["customer"]
+        assert await looked(path, "bob@example.org", operator) == (200, {"subscriptions": []})
+        assert (await looked(path, "bob", operator))[1]["code"] == "bad_request"
+
+    entries = [one async for one in _looks(shop)]
+    assert entries == [("operator:kim", one["customer"]), ("operator:kim", "nobody")] * 2
+    assert [row["id"] for row in await command.asks("subscriptions", "--email", ANN)] == [one["id"]]
+    assert "no subscriptions" in await command.types("subscriptions", "--email", "bob@example.org")
+    assert "no ACCOUNT beside it" in await command.types("subscriptions", one["account"], "--email", ANN, code=2)
+    guesses = [(await looked(path, ANN, {"Authorization": "Bearer guess"}))[0] for _ in range(50)]
+    assert set(guesses) == {401, 429}
+    assert (await looked(path, ANN, operator))[0] == 429, "from there nobody is believed for a while"
+
+
+async def _looks(stage: Stage) -> AsyncIterator[tuple[str, str]]:
+    for entry in await stage.gateway.records.trail.steps_after(0, count=100):
+        if entry.act.action == "subscription.look":
+            assert ANN not in str(entry)
+            yield entry.act.actor, entry.act.object

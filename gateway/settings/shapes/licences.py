@@ -61,6 +61,9 @@ class LicencesShape(Shape):
         ),
     ] = 5
     aliases: Annotated[
-        list[Literal["/api/entitlement"]],
-        Field(description="More paths on which licences are restored, besides our own one under `/-/`."),
+        list[Literal["/api/entitlement", "/api/stripe/subscription"]],
+        Field(
+            description="Older paths that are served besides our own ones under `/-/`: the first restores licences, "
+            "the second tells operators of the subscriptions of an address."
+        ),
     ] = Field(default_factory=list)
