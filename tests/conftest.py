@@ -11,6 +11,7 @@ import pytest
 
 import gateway.cli.stage
 from gateway.cli.stage import Stage
+from tests import leaks
 from tests.gateway_process import patiently
 from tests.ports import stage_ports
 from tests.postgres_server import Server, running
@@ -36,9 +37,8 @@ async def make_stage(tmp_path: Path) -> AsyncIterator[StageMaker]:
 
     async def make(**overrides: Any) -> Stage:
         folder = tmp_path / f"stage{len(stages)}"
-        stage = Stage(folder, overrides=patiently(overrides), served=_unseen, report=_unseen)
+        stage = await leaks.started(Stage, folder, patiently(overrides))
         stages.append(stage)
-        await stage.start()
         return stage
 
     yield make
@@ -66,5 +66,27 @@ def server(postgres: Server) -> Iterator[Server]:
     postgres.start()
 
 
-def _unseen(*_: object, **__: object) -> None:
-    """Neither requests nor events are printed."""
+# --- what was logged --------------------------------------------------------------------------------------------------
+
+_found: list[str] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Processes that run tests are started after this, and know the folder by their environment."""
+    if not hasattr(config, "workerinput"):
+        leaks.begin()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """When all processes that ran tests have ended: no log of theirs holds a secret, or the session has failed."""
+    if not hasattr(session.config, "workerinput") and leaks.FOLDER in os.environ:
+        _found.extend(leaks.end())
+        if _found:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _found:
+        terminalreporter.section("secrets in logs", red=True)
+        for line in _found[:20]:
+            terminalreporter.line(line)

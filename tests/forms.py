@@ -11,6 +11,7 @@ from gateway.cli.stage import Stage
 from gateway.core.targets import TARGET_BYTES_MAX
 from gateway.settings import Settings
 from gateway.web.front import Front
+from tests import leaks
 from tests.gateway_process import patiently
 
 
@@ -54,16 +55,11 @@ class MountedStage(Stage):
 @asynccontextmanager
 async def staged(form: str, folder: Path, **overrides: Any) -> AsyncIterator[Stage]:
     """A stage of this form, which says nothing."""
-    stage = FORMS[form](folder, overrides=patiently(overrides), served=_unseen, report=_unseen)
-    await stage.start()
+    stage = await leaks.started(FORMS[form], folder, patiently(overrides))
     try:
         yield stage
     finally:
         await stage.stop()
-
-
-def _unseen(*_: object, **__: object) -> None:
-    """Neither requests nor events are printed."""
 
 
 FORMS: dict[str, type[Stage]] = {"aiohttp": MountedStage, "relay": Stage}

@@ -21,7 +21,7 @@ from gateway.core.money import Money
 from gateway.core.tokens import TokenMint
 from gateway.flows.keep import Keeper, Pace
 from gateway.settings import Settings
-from tests import programs
+from tests import leaks, programs
 from tests.callers import Funded
 from tests.ports import own_port
 
@@ -154,7 +154,10 @@ async def running(
 ) -> AsyncIterator[GatewayProcess]:
     """Start it and wait until it says that it listens; end it in any case. `files_max`: as `ulimit -n` has it."""
     hears, says = os.pipe()
-    process = await _started(program, ("run", "--config", str(config)), says, environ or {}, files_max)
+    log = leaks.log_of()
+    _note_secrets(log, config, environ or {})
+    environ = {"GATEWAY_LOG__FILE": str(log), **(environ or {})}
+    process = await _started(program, ("run", "--config", str(config)), says, environ, files_max)
     os.close(says)
     said, drained = asyncio.StreamReader(), None
     loop = asyncio.get_running_loop()
@@ -172,8 +175,14 @@ async def running(
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
         if drained is not None:
-            await drained
+            log.with_suffix(".log.stderr").write_bytes(before + await drained)
         transport.close()
+
+
+def _note_secrets(log: Path, config: Path, environ: Mapping[str, str]) -> None:
+    """As far as the settings can be read from here; whoever tests that they cannot be has no log to speak of."""
+    with suppress(configuration.SettingsInvalid):
+        leaks.note(log, configuration.load(config, {**os.environ, **environ}, make_secrets=False))
 
 
 async def _started(

@@ -9,7 +9,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from gateway.core.jobs import Job, JobState
+from gateway.core.jobs import STATES, Job, JobState
 
 Ask = Callable[..., Awaitable[Sequence[Any]]]
 _COLUMNS = "id, kind, user_id, provider, state, tries, turn, due, since, created, changed, progress, error"
@@ -53,6 +53,10 @@ class JobBook:
 
     async def again_job(self, id: str, *, now_ms: int) -> bool:
         return bool(await self._ask(_AGAIN, id, now_ms))
+
+    async def count_jobs(self) -> dict[JobState, int]:
+        rows = await self._ask("SELECT state, count(*) FROM sync_jobs GROUP BY state")
+        return {**dict.fromkeys(STATES, 0), **{row[0]: row[1] for row in rows}}
 
     async def find_job(self, id: str) -> Job | None:
         for row in await self._ask(f"SELECT {_COLUMNS} FROM sync_jobs WHERE id = $1", id):  # noqa: S608

@@ -28,6 +28,10 @@ class MemoryRateLimits:
     def down(self) -> bool:
         return False
 
+    @property
+    def failures(self) -> int:
+        return 0
+
     async def close(self) -> None:
         """There is nothing to let go of."""
 

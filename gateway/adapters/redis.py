@@ -61,6 +61,7 @@ class RedisRateLimits:
         self._seconds_max = seconds_max
         self._clock = clock
         self._down_ms: int | None = None
+        self.failures = 0
 
     async def admit(self, asks: Sequence[Ask], places: Sequence[Place]) -> Admitted:
         near = await self._near.admit([], places) if places else Admitted([], _nothing)
@@ -101,6 +102,7 @@ class RedisRateLimits:
                 done = await work()
         except (StorageError, OSError, TimeoutError) as error:
             self._down_ms = now_ms
+            self.failures += 1
             raise LimitsDown from error
         self._down_ms = None
         return done

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from gateway.adapters.metrics import Totals, exposition
 from gateway.app.licensing import Licensing
 from gateway.app.stores import credit_lines
 from gateway.core import compat, oauth
@@ -556,8 +555,7 @@ def admin_application(
     witness: Witnesses,
     reload: Callable[[], Awaitable[dict[str, Any]]],
     restart: Callable[[], Awaitable[dict[str, Any]]],
-    totals: Callable[[], Totals],
-    forgotten: Callable[[], int],
+    metrics: Callable[[], Awaitable[bytes]],
     inbox: Inbox,
     parts: Callable[[], Mapping[str, Check]],
 ) -> web.Application:
@@ -575,7 +573,7 @@ def admin_application(
         clock=clock,
         reload=reload,
         restart=restart,
-        metrics=lambda: exposition(totals(), ledger_stuck=lambda: ledger.stuck, forgotten=forgotten),
+        metrics=metrics,
         checks=check_up.checks,
     )
     app = place.application()

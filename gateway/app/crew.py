@@ -151,7 +151,7 @@ class Crew:
         wake.setblocking(False)
         self._wake_end = wake
         signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD):
             signal.signal(number, lambda number, _: self._signals.append(number))
         self._selector.register(self._wake, selectors.EVENT_READ)
 
@@ -281,7 +281,7 @@ class Crew:
         try:
             signal.set_wakeup_fd(-1)
             _call_oneself("gateway-keeper" if role == "keeper" else f"gateway-w{slot}")
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2):
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
                 signal.signal(number, signal.SIG_IGN)  # the parent says when
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._selector.close()
@@ -412,8 +412,8 @@ class Crew:
         self._answer(asker, number, {"restarted": True, "workers": self._settings.workers})
 
     def _answer(self, asker: Child | None, number: int, outcome: dict[str, Any]) -> None:
-        if asker is not None:
-            self._tell(asker, Word.OUTCOME, [number, outcome])
+        for hears in [asker] if asker is not None else self._of("keeper"):  # which counts them, too
+            self._tell(hears, Word.OUTCOME, [number, outcome])
 
 
 def _tcp(address: tuple[str, int]) -> socket.socket:

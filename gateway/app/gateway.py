@@ -22,6 +22,7 @@ from gateway.adapters.metrics import Tally
 from gateway.adapters.ratelimits import MemoryRateLimits
 from gateway.adapters.sqlite.scratch import SqliteScratch
 from gateway.adapters.system import SystemClock, SystemRandomness
+from gateway.app import logged
 from gateway.app.addresses import OLDER_PATH, Addresses
 from gateway.app.authorizing import Authorizing
 from gateway.app.identity import Identity
@@ -75,8 +76,11 @@ class Gateway:
         slot: int = 0,
     ) -> None:
         self.settings = settings
+        self.slot = slot
         self.report = report
         self.clock = SystemClock()
+        self.loaded_ms = self.clock.now_ms()
+        """When these settings were taken up."""
         self.randomness = SystemRandomness()
         self.keyring = Keyring(settings.secrets.sealing_keys)
         self.records = records(settings, self.keyring, self.randomness)
@@ -143,8 +147,8 @@ class Gateway:
         )
         self.numbers = RequestNumbers(slot=slot, start=int.from_bytes(self.randomness.bytes(4)))
         self.templates = Templates()
-        self._request_log = logs.RequestLog(self.clock)
-        self.tally = Tally(served or self._request_log)
+        self.request_log = logged.request_log(settings.log, self.clock, worker=slot)
+        self.tally = Tally(served or self.request_log)
         self.once = self._once()
         self.serve = self._serve(self.tally)
         self.refusals = self._refusals()
@@ -271,6 +275,7 @@ class Gateway:
             fields_max=settings.limits.request_fields_max,
             body_seconds=settings.timeouts.body_seconds,
             issuer=settings.public_url,
+            trace=settings.trace,
         )
 
     def relay(self, lend: Callable[[], Borrower]) -> Relay:
@@ -297,6 +302,7 @@ class Gateway:
             trust_unix=settings.trust_unix,
             too_many=as_problem(GatewayBusy()).plain(),
             issuer=settings.public_url,
+            trace=settings.trace,
             chance=lambda: int.from_bytes(self.randomness.bytes(4)) / 2**32,
         )
 
@@ -307,7 +313,7 @@ class Gateway:
 
         Whatever was opened is closed again by `close`, in the reverse order, also when a later part could not open.
         """
-        self._opened.push_async_callback(asyncio.to_thread, self._request_log.close)
+        self._opened.push_async_callback(asyncio.to_thread, self.request_log.close)
         self._opened.push_async_callback(self.proxy.close)
         self._opened.push_async_callback(self.identity.close)
         if self.oauth is not None:
@@ -353,6 +359,7 @@ class Gateway:
         served = {path for path in aliases if settings.routes.serves(path)}
         self.own_paths -= served  # an upstream's from now on, whatever else waits for a restart
         keys = self._take_up(settings)
+        self.loaded_ms = self.clock.now_ms()
         return {
             "reloaded": True,
             "keys": keys,

@@ -22,6 +22,7 @@ from gateway.app import seen
 from gateway.app.addresses import admin_application
 from gateway.app.channel import ToParent, Word
 from gateway.app.gateway import Gateway
+from gateway.app.measured import KEEPER, Pulse, Scrapes, of_process
 from gateway.app.running import Running, front, refused
 from gateway.app.stores import keeper, records, witness
 from gateway.core.ids import RequestId, RequestNumbers
@@ -30,6 +31,7 @@ from gateway.core.limits import Limiter
 from gateway.core.readiness import Check, over_all
 from gateway.flows.follow import Aliases
 from gateway.flows.freeze import Freezes
+from gateway.flows.keep import Keeper
 from gateway.flows.keep.slices import Slices
 from gateway.settings import Settings, SettingsInvalid
 
@@ -115,7 +117,7 @@ class Worker(Member):
         loop.add_signal_handler(signal.SIGTERM, self.told, Word.LEAVE, None)
         await self.parent.open(post.channel)
         await self._running.start()
-        reporter = Reporter(line, lambda: {**gateway.tally.counts.told(), "seen": self._seen()})
+        reporter = Reporter(line, lambda: {**self._running.counts().told(), "seen": self._seen()})
         reporter.tell()
         self.parent.say(Word.READY)
         await self.stopping.wait()
@@ -145,6 +147,8 @@ class KeeperMember(Member):
         self._questions: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._asked = 0
         self._totals = Totals()
+        self._pulse = Pulse()
+        self._scrapes: Scrapes | None = None
         self._seen: dict[str, dict[str, Check]] = {}
         self._clock = SystemClock()
         self._keyring = Keyring(post.settings.secrets.sealing_keys)
@@ -173,6 +177,9 @@ class KeeperMember(Member):
             recovered = await ledger.open(slices)
             if recovered.count:
                 post.report("given away after a crash", requests=recovered.count, micros=recovered.micros)
+            self._scrapes = self._scraping(ledger, slices, limiter)
+            self._scrapes.voided = recovered.count
+            self._pulse.start()
             await slices.begin()
             counter.gathered.set()
             await self._records.open()
@@ -186,8 +193,7 @@ class KeeperMember(Member):
                     witness=self._witness,
                     reload=lambda: self._ask("reload"),
                     restart=lambda: self._ask("restart"),
-                    totals=lambda: self._totals,
-                    forgotten=lambda: limiter.forgotten,
+                    metrics=self._scrapes.scrape,
                     inbox=self._records,
                     parts=lambda: {**seen.ledger(ledger, draining=self.stopping.is_set()), **self._of_workers()},
                 )
@@ -198,11 +204,31 @@ class KeeperMember(Member):
                 await counter.emptied(2 * _ORPHAN_SECONDS)
             await admin.cleanup()
         finally:
+            self._pulse.stop()
             await counter.close()
             await self._witness.close()
             await self._records.close()
             await ledger.close()
         self.parent.close()
+
+    def _scraping(self, ledger: Keeper, slices: Slices, limiter: Limiter) -> Scrapes:
+        settings = self.post.settings
+        return Scrapes(
+            workers=self._counts,
+            wanted=settings.workers,
+            ledger=ledger,
+            slices=lambda: slices.count,
+            forgotten=lambda: limiter.forgotten,
+            records=self._records,
+            hears=settings.stripe is not None,
+            clock=self._clock,
+        )
+
+    def _counts(self) -> tuple[Counts, int]:
+        """All workers together, how this process is, and how many workers there are."""
+        counts = self._totals.sum()
+        of_process(counts, KEEPER, self._pulse)
+        return counts, self._totals.workers
 
     async def _administer(self, app: web.Application) -> web.AppRunner:
         numbers = RequestNumbers(slot=self.post.slot, start=0)
@@ -247,6 +273,8 @@ class KeeperMember(Member):
         super().told(word, contents)
         if word is Word.OUTCOME:
             number, outcome = contents
+            if "reloaded" in outcome and self._scrapes is not None:
+                self._scrapes.reloaded(taken=outcome["reloaded"])
             answer = self._questions.get(number)
             if answer is not None and not answer.done():
                 answer.set_result(outcome)

@@ -9,10 +9,11 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.adapters.metrics import Totals
-from gateway.app import seen
+from gateway.adapters.metrics import Counts
+from gateway.app import measured, seen
 from gateway.app.addresses import admin_application
 from gateway.app.gateway import Gateway, url_of
+from gateway.app.measured import Pulse, Scrapes
 from gateway.core.readiness import Check
 from gateway.core.refusals import RecordsUnavailable
 from gateway.core.targets import TARGET_BYTES_MAX
@@ -37,6 +38,8 @@ class Running:
         self._runners: list[web.AppRunner] = []
         self._relay: Relay | None = None
         self._stopped = False
+        self._pulse = Pulse()
+        self._scrapes: Scrapes | None = None
 
     async def start(self) -> None:
         """Listen. Raises OSError when an address is taken, StoreDamaged, StoreLocked."""
@@ -50,6 +53,7 @@ class Running:
             self._relay = self.gateway.relay(lender.server)
             self._relay.pools.watch(settings.upstreams.values())
             self.address = await self._listen(self._relay)
+            self._pulse.start()
             if self._listening is None:
                 await self._administer()
         except BaseException:
@@ -58,6 +62,18 @@ class Running:
 
     async def _administer(self) -> None:
         """Where an operator is served."""
+        gateway = self.gateway
+        self._scrapes = Scrapes(
+            workers=lambda: (self.counts(), 1),
+            wanted=1,
+            ledger=gateway.ledger,
+            slices=lambda: 0,
+            forgotten=lambda: gateway.limiter.forgotten,
+            records=gateway.records,
+            hears=gateway.settings.stripe is not None,
+            clock=gateway.clock,
+        )
+        self._scrapes.voided = gateway.recovered.count
         admin = await self._runner(
             admin_application(
                 self.gateway.settings,
@@ -68,8 +84,7 @@ class Running:
                 witness=self.gateway.witness,
                 reload=self.reload,
                 restart=_no_restart,
-                totals=self._totals,
-                forgotten=lambda: self.gateway.limiter.forgotten,
+                metrics=self._scrapes.scrape,
                 inbox=self.gateway.records,
                 parts=lambda: {**seen.ledger(self.gateway.ledger, draining=self._stopped), **self.outside()},
             )
@@ -81,10 +96,9 @@ class Running:
         """How those outside stand that this process talks to."""
         return seen.outside(self.gateway, self._relay)
 
-    def _totals(self) -> Totals:
-        totals = Totals()
-        totals.hear("", self.gateway.tally.counts)
-        return totals
+    def counts(self) -> Counts:
+        """What this process has counted, and how it stands."""
+        return measured.of_worker(self.gateway, self._relay, self._pulse)
 
     async def _listen(self, relay: Relay) -> str:
         """Where callers are served."""
@@ -109,10 +123,16 @@ class Running:
             try:
                 settings = await asyncio.to_thread(self._load) if self._load else self.gateway.settings
             except SettingsInvalid as invalid:
+                self._count_reload(taken=False)
                 return refused(invalid, self.gateway.report)
+            self._count_reload(taken=True)
             outcome = await self.apply(settings)
             self.gateway.report("configuration reloaded", level="info", **outcome)
             return outcome
+
+    def _count_reload(self, *, taken: bool) -> None:
+        if self._scrapes is not None:
+            self._scrapes.reloaded(taken=taken)
 
     async def apply(self, settings: Settings) -> dict[str, Any]:
         """Serve by these routes, upstreams and keys from now on; what has changed."""
@@ -136,6 +156,7 @@ class Running:
         if self._stopped:
             return
         self._stopped = True
+        self._pulse.stop()
         if self._relay is not None:
             await self._relay.stop(grace_seconds=grace_seconds)
         for runner in self._runners:

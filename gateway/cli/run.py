@@ -1,6 +1,7 @@
 """`gateway run`, until SIGTERM or Ctrl-C: one process, or a parent and its crew when `workers` asks for more.
 
-SIGHUP makes it read its routes and upstreams again; SIGUSR2 replaces the workers of a crew one by one.
+SIGHUP makes it read its routes and upstreams again; SIGUSR2 replaces the workers of a crew one by one. SIGUSR1, with
+which other servers are told to open their logs again, is taken and not needed.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ import click
 
 from gateway import settings as configuration
 from gateway.adapters import logs
-from gateway.app import Gateway, Running
+from gateway.app import Gateway, Running, logged
 from gateway.app.members import Member
 from gateway.cli.configuration import existing, read
 from gateway.cli.db import migrate_at_start
@@ -27,8 +28,7 @@ from gateway.settings import Settings, load, with_its_keys
 def run_gateway(config: Path) -> None:
     """Start, say where, serve until told to stop."""
     settings = read(config, make_secrets=True)
-    console = settings.log.format == "console" or (settings.log.format == "auto" and sys.stderr.isatty())
-    logs.configure(console=console, level=settings.log.level)
+    logged.events(settings.log)
     for note in configuration.notes(settings):
         click.echo(f"note: {note}", err=True)
     for line in migrate_at_start(settings):
@@ -38,7 +38,7 @@ def run_gateway(config: Path) -> None:
         return with_its_keys(load(existing(config), os.environ, make_secrets=False))
 
     if settings.workers > 1:
-        sys.exit(_run_crew(settings, again, console=console))
+        sys.exit(_run_crew(settings, again))
     sys.exit(_to_its_end(_run(settings, again)))
 
 
@@ -55,15 +55,15 @@ def _to_its_end(work: Coroutine[Any, Any, None]) -> int:
     return 0
 
 
-def _run_crew(settings: Settings, load: Callable[[], Settings], *, console: bool) -> int:
+def _run_crew(settings: Settings, load: Callable[[], Settings]) -> int:
     """The parent of several processes; its exit code."""
     from gateway.app.crew import CannotStart, Crew
 
     def runs(member: Member) -> int:
-        logs.configure(console=console, level=settings.log.level)
+        logged.events(settings.log)
         return _to_its_end(_lean(member.run()))
 
-    logs.configure(console=console, level=settings.log.level, at_once=True)
+    logged.events(settings.log, at_once=True)
     os.environ.setdefault("UV_TCP_SINGLE_ACCEPT", "1")  # a worker that wakes first must not take every connection
     _leave_the_collector_little_to_do()
     crew = Crew(settings, load=load, report=logs.report, runs=runs)
@@ -97,12 +97,17 @@ async def _run(settings: Settings, load: Callable[[], Settings]) -> None:
         task.add_done_callback(reloads.discard)
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _reopened)
     await running.start()
     _leave_the_collector_little_to_do()
     _say_where(running.address, running.admin_address)
     await stop.wait()
     click.echo("gateway: finishing what is in flight", err=True)
     await running.stop()
+
+
+def _reopened() -> None:
+    """Log files follow their name by themselves; who says so as other servers want it must not end us."""
 
 
 def _leave_the_collector_little_to_do() -> None:

@@ -1,8 +1,7 @@
 """What an upstream is told of a request, besides what its caller sent: which it is, whose it is, what it belongs to.
 
-`traceparent` is the caller's if it sent one, else one that names the request (W3C Trace Context, level 1; not sampled,
-so that it obliges nobody). `Gateway-Account` is the account that pays, empty on free routes that nobody was asked to
-identify for. All of these are ours alone: from a caller they never pass (`core/headers.py`).
+`traceparent` is told of in `core/traces.py`. `Gateway-Account` is the account that pays, empty on free routes that
+nobody was asked to identify for. All of these are ours alone: from a caller they never pass (`core/headers.py`).
 
 An upstream that can be reached by others than the gateway cannot believe a field. For such a one a route has a
 `context_key`, and `Gateway-Context` says the same signed: a JWT that is good for a minute, for this upstream only.
@@ -22,8 +21,8 @@ CONTEXT_SECONDS = 60
 _CLAIM_CHARACTERS_MAX = 1024
 
 
-def fields(id: RequestId, caller: Caller, route: Route, *, issuer: str, traced: bool) -> Fields:
-    """The fields of one request. `traced`: it brings a `traceparent` of its own."""
+def fields(id: RequestId, caller: Caller, route: Route, *, issuer: str, traceparent: str) -> Fields:
+    """The fields of one request. `traceparent`: what it says, empty if the caller's passes."""
     text = str(id)
     made = [("Gateway-Request-Id", text), *_claimed(caller, route)]
     if route.inject is not None and caller.injected is not None:
@@ -34,9 +33,8 @@ def fields(id: RequestId, caller: Caller, route: Route, *, issuer: str, traced: 
         made.append(("Gateway-Account", account))
     if route.context_key is not None:
         made.append(("Gateway-Context", signed(route.context_key, id, account, route, issuer=issuer)))
-    if not traced:
-        moment, number = text[4:16], text[16:]
-        made.append(("traceparent", f"00-{moment}0000{number}-{number}-00"))
+    if traceparent:
+        made.append(("traceparent", traceparent))
     return made
 
 

@@ -9,8 +9,9 @@ To the upstream we always speak for ourselves: whatever the caller sent under th
 (`core/headers.py`), and `fields` says what is believed, the client first and the hop next to us last.
 """
 
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from gateway.core import hosts
@@ -20,6 +21,7 @@ Networks = tuple[IPv4Network | IPv6Network, ...]
 
 VIA = "1.1 farebox"
 _SCHEMES = ("http", "https")
+_ID = re.compile(r"[A-Za-z0-9._:=/+-]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class Origin:
     host: str
     chain: str = ""
     """The trusted proxies between that address and us, the nearest last, as `X-Forwarded-For` lists them."""
+    vouched: bool = field(default=False, compare=False)
+    """Whether a trusted front told it."""
 
 
 def origin(peer: str, scheme: str, host: str, fields: Fields, trusted: Networks, *, trust_unix: bool = False) -> Origin:
@@ -46,6 +50,7 @@ def origin(peer: str, scheme: str, host: str, fields: Fields, trusted: Networks,
         forwarded_scheme if forwarded_scheme in _SCHEMES else scheme,
         forwarded_host if hosts.valid(forwarded_host) else host,
         ", ".join(reversed(hops[:-1])),
+        vouched=True,
     )
 
 
@@ -60,6 +65,11 @@ def fields(origin: Origin) -> Fields:
     told.append(("Forwarded", _forwarded(origin)))
     told.append(("Via", VIA))
     return told
+
+
+def front_id(origin: Origin, said: str) -> str:
+    """What a trusted front calls the request in its `X-Request-Id`; empty if it is no id, or nobody's to believe."""
+    return said if origin.vouched and _ID.fullmatch(said) else ""
 
 
 def _forwarded(origin: Origin) -> str:

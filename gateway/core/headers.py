@@ -40,15 +40,16 @@ def to_upstream(
     cookie: str,
     rules: FieldRules = NO_RULES,
     credential: UpstreamCredential | None = None,
+    replaced: frozenset[str] = frozenset(),
 ) -> Fields:
     """The fields of a request as the upstream gets them, in the caller's order and spelling; then what the route adds.
 
     A field that holds a token of ours does not pass, whatever its name. Of `Cookie` only the parts that hold one, and
     those whose name is `cookie` or begins with it and an underscore, are taken out; so are, by the rules, the tokens of
-    outside providers.
+    outside providers. `replaced` are names, in small letters, of what is said anew.
     """
     fields = list(fields)
-    dropped = _NEVER_UPSTREAM | _named_in_connection(fields)
+    dropped = _NEVER_UPSTREAM | replaced | named_in_connection(fields)
     cookies = (cookie, *rules.cookies)
     kept: Fields = []
     for name, value in fields:
@@ -71,7 +72,7 @@ def to_upstream(
 def to_caller(fields: Iterable[tuple[str, str]], rules: FieldRules = NO_RULES) -> Fields:
     """The fields of an answer as the caller gets them; then what the route adds."""
     fields = list(fields)
-    dropped = HOP_BY_HOP | _named_in_connection(fields)
+    dropped = HOP_BY_HOP | named_in_connection(fields)
     kept = [
         (name, value)
         for name, value in fields
@@ -169,7 +170,7 @@ def _without(fields: Fields, names: frozenset[str]) -> Fields:
     return [(name, value) for name, value in fields if name.lower() not in names]
 
 
-def _named_in_connection(fields: Iterable[tuple[str, str]]) -> frozenset[str]:
+def named_in_connection(fields: Iterable[tuple[str, str]]) -> frozenset[str]:
     """What `Connection` takes out: never the framing, or the body that follows would be read as the next message."""
     named = [value for name, value in fields if name.lower() == "connection"]
     return frozenset(option.strip().lower() for value in named for option in value.split(",")) - _FRAMING

@@ -12,6 +12,9 @@ from gateway.core.caps import Cap
 from gateway.core.money import Money
 from gateway.core.secrets import Secret
 
+INTERNAL_ERROR = "internal_error"
+"""What stands where a refusal's code would, of a request that met none."""
+
 
 class Refusal(Exception):
     """A normal "no". `status` and `code` of a subclass are its own for ever.

@@ -120,6 +120,11 @@ class Callers:
             raise NotConnected(route.inject)  # before they pay for what they cannot have
         return replace(caller, injected=await self._outside.field(caller, route.inject))
 
+    @property
+    def remembered(self) -> int:
+        """How many tokens are."""
+        return len(self._remembered)
+
     async def _identified(self, exchange: Exchange, route: Route) -> Caller:
         refused_place, free, agents_only = None, route.price.free, False
         if self._vouches is not None and not (free and route.public):

@@ -42,6 +42,13 @@ class LearnKeys:
         self._next_try = self._next_unknown = float("-inf")
         self._learning: asyncio.Task[None] | None = None
         self._failed = False
+        self.fetches = {"fetched": 0, "failed": 0}
+        self._learned_at: float | None = None
+
+    @property
+    def age_seconds(self) -> float | None:
+        """Since they were last fetched; None if they never were."""
+        return None if self._learned_at is None else self._now() - self._learned_at
 
     @property
     def state(self) -> Literal["known", "stale", "missing", "not asked for yet"]:
@@ -83,10 +90,13 @@ class LearnKeys:
             self._keys = KeySet.parse(document.content)
         except (NotFetched, BadKeySet) as failed:
             self._failed = True
+            self.fetches["failed"] += 1
             self._next_try = self._now() + (_FIRST_AGAIN_SECONDS if self._keys is None else AGAIN_SECONDS)
             self._report("no keys of an issuer", issuer=self._issuer.name, why=str(failed))
             return
         self._failed = False
+        self.fetches["fetched"] += 1
+        self._learned_at = self._now()
         wanted = _KEPT_SECONDS if document.keep_seconds is None else document.keep_seconds
         self._good_until = self._now() + min(max(wanted, _KEPT_SECONDS_MIN), _KEPT_SECONDS_MAX)
 

@@ -18,8 +18,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
+from gateway.core.counting import Durations
 from gateway.core.payments import PARKED, Event, NoticeOutcome, Payment
-from gateway.core.refusals import LedgerUnavailable, PaymentServiceUnavailable, RecordsUnavailable
+from gateway.core.refusals import LedgerUnavailable, PaymentServiceUnavailable, RecordsUnavailable, WebhookRefused
 from gateway.core.reversals import Notice
 from gateway.ports import Clock, Hears, Inbox, InboxEntry, InboxStatus, Payments, Replenishes, TakesBack, Till
 
@@ -63,11 +64,24 @@ class Webhooks:
         self._asked: dict[str, int] = {}
         """Of events that wait for their payment, when the provider was last asked."""
         self._sweeping: asyncio.Task[None] | None = None
+        self.received = {"new": 0, "repeated": 0, "refused": 0}
+        """Deliveries, by what became of them."""
+        self.acted: dict[InboxStatus, int] = {"done": 0, "ignored": 0, "waiting": 0, "parked": 0}
+        self.lag = Durations()
+        """From an event's beginning to its first delivery."""
 
     async def receive(self, body: bytes, signature: str | None) -> None:
         """Take one delivery in. Returns when it is durable. Raises WebhookRefused."""
-        event = self._payments.verify(body, signature, now_seconds=self._clock.now_ms() // 1000)
-        await self.take(event)
+        now_ms = self._clock.now_ms()
+        try:
+            event = self._payments.verify(body, signature, now_seconds=now_ms // 1000)
+        except WebhookRefused:
+            self.received["refused"] += 1
+            raise
+        new = await self.take(event)
+        self.received["new" if new else "repeated"] += 1
+        if new:
+            self.lag.count(max(0.0, now_ms / 1000 - event.created))
 
     async def take(self, event: Event) -> bool:
         """Write a genuine event down and act on it in the background. False if it was there."""
@@ -117,6 +131,11 @@ class Webhooks:
 
     async def act(self, event: Event, entry: InboxEntry | None = None) -> InboxStatus:
         """Do what an event that was written down asks for; how it stands now."""
+        status = await self._acted_on(event, entry)
+        self.acted[status] += 1
+        return status
+
+    async def _acted_on(self, event: Event, entry: InboxEntry | None) -> InboxStatus:
         async with self._at_once:
             try:
                 return await self._apply(event, entry)

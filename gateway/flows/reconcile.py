@@ -50,6 +50,8 @@ class Reconcile:
         self._clock = clock
         self._report = report
         self._every = every_seconds
+        self.read_until: int | None = None
+        """Up to which second everything was compared, by this process."""
         self._failures = 0
         self._task: asyncio.Task[None] | None = None
 
@@ -94,6 +96,7 @@ class Reconcile:
             end = min(begin + PIECE_SECONDS, now + 1)
             missed += await self._piece(begin, end)
             await self._watermarks.keep_watermark(name, end - 1)
+            self.read_until = end - 1
             begin = end
         if missed:
             self._report("missed webhooks were found", count=missed)

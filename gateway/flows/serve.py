@@ -23,7 +23,7 @@ from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.places import Places
 from gateway.core.pricing import LOOKED_AT_BYTES_MAX, AnyPrice, MeteredPrice, Price, first_hold
-from gateway.core.refusals import CapReached, OriginRefused, PaymentRequired, Refusal
+from gateway.core.refusals import INTERNAL_ERROR, CapReached, OriginRefused, PaymentRequired, Refusal
 from gateway.core.routes import Route, RouteTable
 from gateway.core.targets import Target
 from gateway.core.use_meters import UseMeter
@@ -108,6 +108,7 @@ class Serve:
                     caller = moved
                     await sell(exchange, caller, route, target)
         except Refusal as refusal:
+            exchange.refusal_code = refusal.code
             if isinstance(refusal, PaymentRequired):
                 refusal = self._screen(exchange.peer) or await self._till.offer(refusal, caller)
             elif isinstance(refusal, CapReached):
@@ -115,6 +116,9 @@ class Serve:
             await exchange.refuse(refusal, route)
         except AnswerCut:
             pass  # the connection is closed, and the meter has said what it did cost
+        except Exception:
+            exchange.refusal_code = INTERNAL_ERROR
+            raise
         finally:
             if leave is not None:
                 leave()
@@ -271,6 +275,7 @@ class Serve:
                 exchange.go_on()
             meter.unwatch()  # nothing more will be due, however long it goes on
         except Refusal as refusal:
+            exchange.refusal_code = refusal.code
             exchange.end_early(refusal)
 
     async def _ceiling(self, exchange: Exchange, caller: Caller, price: AnyPrice) -> Money:

@@ -12,6 +12,7 @@ from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.refusals import Refusal
 from gateway.core.routes import Route
+from gateway.core.traces import Trace
 
 
 class AnswerCut(Exception):
@@ -29,8 +30,31 @@ class Exchange(Protocol):
     cost: Money | None
     """What the request did cost, once it is settled; None if nothing was held for it."""
 
+    begun: float
+    """When its head was there, on `time.monotonic`."""
+    refusal_code: str
+    """The code of the refusal that it met, also one in the middle of an answer; empty for none."""
+    upstream_seconds: float | None
+    """From the first try of `forward` to the head of the upstream's answer; None if there was none."""
+
     call: Call | None
     """What it calls, on the route of an MCP server; None before that was read, and elsewhere."""
+
+    @property
+    def trace(self) -> Trace:
+        """What it belongs to, as its upstream is told."""
+
+    @property
+    def front_id(self) -> str:
+        """What a trusted front calls it; empty for none."""
+
+    @property
+    def bytes_in(self) -> int:
+        """Of its body, as far as that was read; after a `101`, what its caller sent."""
+
+    @property
+    def bytes_out(self) -> int:
+        """Of its answer's body, as far as that was written; after a `101`, what the upstream sent."""
 
     @property
     def peer(self) -> str:

@@ -26,6 +26,10 @@ class RateLimits(Protocol):
     def down(self) -> bool:
         """Whether nobody could tell when it was last asked. Asks nobody."""
 
+    @property
+    def failures(self) -> int:
+        """How often nobody could tell, from the beginning."""
+
     async def close(self) -> None:
         """Let go of what is connected."""
 

@@ -135,6 +135,9 @@ class Jobs(Protocol):
 
     async def find_job(self, id: str) -> Job | None: ...
 
+    async def count_jobs(self) -> dict[JobState, int]:
+        """How many there are, by state; all states."""
+
     async def list_jobs(self, *, state: JobState | None, user: str | None, count: int) -> list[Job]:
         """The newest so many, newest first."""
 

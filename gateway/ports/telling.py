@@ -50,6 +50,9 @@ class Outbox(Tells, Protocol):
     async def entries(self, state: State | None, *, count: int) -> list[Outgoing]:
         """The newest so many, newest first."""
 
+    async def count(self) -> dict[tuple[Channel, State], int]:
+        """How many there are, by channel and state; only of those that there are."""
+
     async def drop(self, *, before_ms: int, count: int) -> bool:
         """Forget so many that are older; False if there were none."""
 

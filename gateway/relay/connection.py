@@ -208,13 +208,13 @@ class CallerConnection(asyncio.Protocol):
             return
         method = data[:method_end].decode("latin-1")
         target = data[method_end + 1 : version_at].decode("latin-1")
-        block = self.relay.heads.request(data[version_at + 1 : end + 2])
+        block, traceparent = self.relay.heads.traced(data[version_at + 1 : end + 2])
         if method not in _USUAL:
             if method in _NEVER_SERVED:
                 self.fault = MethodNotAllowed()
             elif not _METHOD.fullmatch(method):
                 self.fault = BadRequest("its method is malformed")
-        self._begin(method, target, block, data[end + 4 :])
+        self._begin(method, target, block, data[end + 4 :], traceparent)
 
     def _wait_for_head(self, data: bytes, end: int, whole: bytes, *, first: bool) -> None:
         """The head is not complete, or too large. `whole`: with the empty line before it."""
@@ -239,7 +239,9 @@ class CallerConnection(asyncio.Protocol):
         self.fault = fault
         self._begin("-", "-", self.relay.heads.request(b"HTTP/1.1\r\nHost: -\r\n"), b"")
 
-    def _begin(self, method: str, target: str, block: RequestBlock, rest: bytes) -> None:
+    def _begin(
+        self, method: str, target: str, block: RequestBlock, rest: bytes, traceparent: str | None = None
+    ) -> None:
         relay = self.relay
         if block.fault is None and self.fault is None:
             try:
@@ -247,11 +249,12 @@ class CallerConnection(asyncio.Protocol):
             except Refusal as refusal:
                 self.fault, own = refusal, None
             if own is not None:
-                self._lend(method, own, block, rest)
+                self._lend(method, own, block, rest, traceparent)
                 return
         elif self.fault is None:
             self.fault = block.fault  # whatever follows such a head may be its body
-        exchange = RelayExchange(self, RequestId(relay.clock.now_ms(), relay.numbers.next()), method, target, block)
+        id = RequestId(relay.clock.now_ms(), relay.numbers.next())
+        exchange = RelayExchange(self, id, method, target, block, traceparent)
         self.current = exchange
         self._unread = rest
         self._read_deadline = _NEVER
@@ -261,8 +264,8 @@ class CallerConnection(asyncio.Protocol):
         else:
             waiter.set_result(exchange)
 
-    def _lend(self, method: str, target: str, block: RequestBlock, rest: bytes) -> None:
-        self.current = lent = Lent(self, method, target, block)
+    def _lend(self, method: str, target: str, block: RequestBlock, rest: bytes, traceparent: str | None) -> None:
+        self.current = lent = Lent(self, method, target, block, traceparent)
         self._unread = rest
         self._read_deadline = _NEVER
         lent.start()
@@ -551,7 +554,7 @@ class CallerConnection(asyncio.Protocol):
         if last is not None and last[0] is block and last[1] is route and last[2] is server:
             return last[3]
         self._know_origin(block)
-        made = block.for_upstream(route, server, self.relay.cookie) + self._forwarding
+        made = block.for_upstream(route, server, self.relay.cookie, self.relay.trace) + self._forwarding
         self._sent_before = (block, route, server, made)
         return made
 

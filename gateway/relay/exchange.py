@@ -9,10 +9,11 @@ made to look cut.
 """
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from gateway.core import context, targets
+from gateway.core import context, forwarding, targets, traces
 from gateway.core.answers import Answer
 from gateway.core.callers import Caller
 from gateway.core.framing import BadFraming
@@ -24,6 +25,7 @@ from gateway.core.money import Money
 from gateway.core.refusals import BodyTooLarge, Refusal, UpstreamFailed, UpstreamTimedOut
 from gateway.core.routes import Route, Server
 from gateway.core.streams import cost_event, is_open_stream, last_event
+from gateway.core.traces import Trace
 from gateway.ports import AnswerCut, Started
 from gateway.relay import answers
 from gateway.relay.bodies import LAST_CHUNK, NO_UPLOAD, RequestBody, chunked
@@ -47,6 +49,8 @@ class RelayExchange:
 
     # What most requests never change stands here, and not in `__init__`: an exchange is made with every request.
     cost: Money | None = None
+    refusal_code: str = ""
+    upstream_seconds: float | None = None
     status: int = 0
     upload_begun: bool = False
     """Whether the body may go up: not before the money is on hold."""
@@ -83,12 +87,22 @@ class RelayExchange:
     _waited_seconds: float = 0.0
     """For the caller, which takes its answer slower than it comes."""
     _continue_timer: asyncio.TimerHandle | None = None
+    _trace: Trace | None = None
+    _answered_bytes: int = 0
 
     def __init__(
-        self, caller: "CallerConnection", id: RequestId, method: str, target: str, block: RequestBlock
+        self,
+        caller: "CallerConnection",
+        id: RequestId,
+        method: str,
+        target: str,
+        block: RequestBlock,
+        traceparent: str | None,
     ) -> None:
+        self.begun = time.monotonic()
         self._caller = caller
         self._block = block
+        self._traceparent = traceparent
         self.id = id
         self.method = method
         self.target = target
@@ -117,6 +131,27 @@ class RelayExchange:
     def cookies(self) -> Mapping[str, str]:
         return self._block.cookies
 
+    @property
+    def trace(self) -> Trace:
+        made = self._trace
+        if made is None:
+            made = self._trace = traces.trace(self.id, self._traceparent, self._caller.relay.trace)
+        return made
+
+    @property
+    def front_id(self) -> str:
+        if not self._caller.relay.trusts_fronts:
+            return ""
+        return forwarding.front_id(self._caller.origin(self._block), self._block.headers.get("x-request-id", ""))
+
+    @property
+    def bytes_in(self) -> int:
+        return self.upload.seen + (self._tunnel.bytes_in if self._tunnel is not None else 0)
+
+    @property
+    def bytes_out(self) -> int:
+        return self._answered_bytes + (self._tunnel.bytes_out if self._tunnel is not None else 0)
+
     def check(self) -> None:
         fault = self._block.fault or self._caller.fault
         if fault is not None:
@@ -132,6 +167,7 @@ class RelayExchange:
 
     async def forward(self, route: Route, target: str, meter: Meter, caller: Caller) -> None:
         self._route, self._meter = route, meter
+        asked = time.monotonic()
         if meter.follower is not None:
             meter.follower.asks(lambda: self.upload.seen)
             self._metering = Metering(self, meter.follower, self.method)
@@ -157,18 +193,18 @@ class RelayExchange:
                     avoid.append(lane.server)
                 else:
                     raise
+        self.upstream_seconds = time.monotonic() - asked
         meter.head(self._head.status)
 
     def _request(self, route: Route, target: str, caller: Caller, server: Server) -> bytes:
-        block = self._block
-        return b"".join(
-            (
-                f"{self.method} {target} HTTP/1.1\r\n".encode("latin-1"),
-                self._caller.lines_for(block, route, server),
-                encoded(context.fields(self.id, caller, route, issuer=self._caller.relay.issuer, traced=block.traced)),
-                b"\r\n",
-            )
-        )
+        block, theirs, relay = self._block, self._traceparent, self._caller.relay
+        lines, ours = self._caller.lines_for(block, route, server), self.trace.field
+        if theirs is not None and block.mark is not None:
+            lines, ours = block.retraced(lines, ours or theirs), ""
+        elif theirs is not None and relay.trace == "pass":
+            ours = ""
+        told = context.fields(self.id, caller, route, issuer=relay.issuer, traceparent=ours)
+        return b"".join((f"{self.method} {target} HTTP/1.1\r\n".encode("latin-1"), lines, encoded(told), b"\r\n"))
 
     async def _ask(self, connection: UpstreamConnection, request: bytes) -> None:
         """Send the request; return when the head of the answer is there."""
@@ -235,6 +271,7 @@ class RelayExchange:
         if not self._open or self._caller.is_gone:
             return
         last = cost_event(cost, str(self.id)) if self._last_event else b""
+        self._answered_bytes += len(last)
         if self._chunked:
             last = chunked([last]) + self._last_chunk(last_cost(cost) if self._last_trailer else [])
         self._caller.write(last)
@@ -290,6 +327,7 @@ class RelayExchange:
             parts.append(b"Connection: keep-alive\r\n")
         parts.append(b"\r\n")
         if self._ahead:
+            self._answered_bytes += sum(map(len, self._ahead))
             parts.append(chunked(self._ahead) if self._chunked else b"".join(self._ahead))
             self._ahead = []
         if self._answer_ended and self._chunked and not self._open:
@@ -301,6 +339,7 @@ class RelayExchange:
         upgrade = [(name, value) for name, value in head.fields if name.lower() == "upgrade"]
         self.status = 101
         self.closes = True
+        self._answered_bytes += sum(map(len, self._ahead))
         self._caller.write(
             b"".join(
                 (
@@ -354,6 +393,7 @@ class RelayExchange:
             self._break_off(refusal)
             return
         event = last_event(refusal, str(self.id))
+        self._answered_bytes += len(event)
         self._caller.write(chunked([event]) if self._chunked else event)
         if self._chunked and not self._open:
             self._caller.write(LAST_CHUNK)
@@ -383,6 +423,7 @@ class RelayExchange:
         if relay.closing or self._block.fault is not None or self._caller.fault is not None or answer.status == 400:
             self.closes = True
         self.status = answer.status
+        self._answered_bytes = 0 if self.method == "HEAD" else len(answer.body)
         self._caller.write(
             answers.encoded(
                 answer,
@@ -438,6 +479,7 @@ class RelayExchange:
     def body(self, data: bytes) -> None:
         """Of the answer."""
         if self._streaming:
+            self._answered_bytes += len(data)
             self._caller.write(chunked([data]) if self._chunked else data)
         else:
             self._keep_ahead(data)

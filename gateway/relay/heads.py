@@ -3,7 +3,10 @@
 llhttp judges every head, and what it read must agree, line by line, with the lines as they stand: two readers that see
 the same fields leave no room for a third reading further on. Callers repeat themselves, so what a block of fields means
 is kept under its bytes. Equal bytes have equal meaning, whoever sends them; nothing of a connection or a moment is kept
-with it. Both memories are bounded and simply start anew when they are full.
+with it. The memories are bounded and simply start anew when they are full.
+
+A `traceparent` is another with every request, and would make every block a new one. So a block with a valid one is
+remembered without its value, and what was made of it gets the value of the moment in the same place.
 
 Bytes are texts here in Latin-1, one character each, so that every byte survives whatever it was meant to be.
 """
@@ -15,18 +18,22 @@ from typing import Any
 
 import httptools
 
-from gateway.core import framing, heads
+from gateway.core import framing, heads, traces
 from gateway.core.framing import BadFraming, Framing
 from gateway.core.headers import Fields, to_caller, to_upstream
 from gateway.core.heads import RequestHead
 from gateway.core.refusals import BadRequest, HeadTooLarge, Refusal
 from gateway.core.routes import Route, Server
+from gateway.core.traces import TraceMode
 
 _KEPT_MAX = 2048
 _KEPT_BYTES_MAX = 4096
 _ROUTES_MAX = 8
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*))?")
 _UPGRADE = ("Connection", "Upgrade")
+_TRACEPARENT = re.compile(
+    rb"\r\n([Tt]raceparent: )(00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?=\r\n)"
+)
 _VERSIONS = {b"HTTP/1.1": 11, b"HTTP/1.0": 10}
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -84,7 +91,8 @@ class RequestBlock:
         "head",
         "headers",
         "lines",
-        "traced",
+        "mark",
+        "traceparent",
         "version",
     )
 
@@ -100,17 +108,33 @@ class RequestBlock:
         self.has_body = self.head.framing.has_body
         self.fault = fault
         """Why a request with such a head is refused."""
-        self.traced = "traceparent" in self.headers
+        self.traceparent = traces.valid(fields)
+        self.mark: bytes | None = None
+        """The line with the `traceparent` of the request that this was first read of, and the line end before it."""
         self.cookies = _cookies(fields)
         self._for_route = PerRoute()
 
-    def for_upstream(self, route: Route, server: Server, cookie: str) -> bytes:
+    def retraced(self, lines: bytes, value: str) -> bytes:
+        """Lines that were made of this block, with this `traceparent` in the place of the one that it was read with."""
+        mark = self.mark
+        if mark is None:
+            return lines
+        return lines.replace(mark, mark[: mark.index(b":") + 2] + value.encode("latin-1") + b"\r\n", 1)
+
+    def for_upstream(self, route: Route, server: Server, cookie: str, mode: TraceMode) -> bytes:
         """The lines that pass, `Host` first; but for what differs from request to request."""
         if (known := self._for_route.get(route, server)) is not None:
             return known
         authority = server.authority
         host = {"upstream": authority, "caller": self.head.host or authority}.get(route.host, route.host)
-        kept = to_upstream(self.fields, cookie=cookie, rules=route.request_fields, credential=route.upstream.credential)
+        replaced = traces.replaced(self.traceparent, "pass" if self.mark is not None and mode != "off" else mode)
+        kept = to_upstream(
+            self.fields,
+            cookie=cookie,
+            rules=route.request_fields,
+            credential=route.upstream.credential,
+            replaced=replaced,
+        )
         lines = [("Host", host), *kept]
         if self.head.framing.kind == "chunked":
             lines.append(("Transfer-Encoding", "chunked"))
@@ -186,6 +210,7 @@ class Heads:
         self._fields_max = fields_max
         self._head_bytes_max = head_bytes_max
         self._requests: dict[bytes, RequestBlock] = {}
+        self._traced: dict[bytes, RequestBlock] = {}
         self._answers: dict[bytes, AnswerHead] = {}
 
     def request(self, block: bytes) -> RequestBlock:
@@ -196,6 +221,26 @@ class Heads:
         if made.fault is None:  # an exception that is raised again and again holds on to ever more frames
             _keep(self._requests, block, made)
         return made
+
+    def kept(self) -> int:
+        """How many heads are remembered."""
+        return len(self._requests) + len(self._traced) + len(self._answers)
+
+    def traced(self, block: bytes) -> tuple[RequestBlock, str | None]:
+        """The same, and the caller's `traceparent`, if it has a valid one."""
+        found = _TRACEPARENT.search(block) if block.find(b"raceparent:") >= 0 else None
+        if found is None:
+            made = self.request(block)
+            return made, made.traceparent
+        value = found[2].decode("latin-1")
+        key = block[: found.start(2)] + block[found.end(2) :]
+        if (known := self._traced.get(key)) is not None:
+            return known, value
+        made = self._read_request(block)
+        if made.traceparent is not None and made.fault is None:
+            made.mark = found[0] + b"\r\n"
+            _keep(self._traced, key, made)
+        return made, made.traceparent
 
     def _read_request(self, block: bytes) -> RequestBlock:
         version_text, _, lines = block.partition(b"\r\n")

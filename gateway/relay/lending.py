@@ -35,14 +35,19 @@ class Borrower(Protocol):
 class Lent:
     """A request of ours while aiohttp serves it."""
 
-    def __init__(self, caller: "CallerConnection", method: str, target: str, block: RequestBlock) -> None:
+    def __init__(
+        self, caller: "CallerConnection", method: str, target: str, block: RequestBlock, traceparent: str | None
+    ) -> None:
         relay = caller.relay
         self._caller = caller
         self._borrower: Borrower = relay.lend()
         self._reader = AnswerReader(relay.heads, self, _ANSWER_HEAD_BYTES_MAX)
         self._reader.begin(method)
         version = "1.1" if block.version == 11 else "1.0"
-        self._head = f"{method} {target} HTTP/{version}\r\n".encode("latin-1") + block.lines + b"\r\n"
+        lines = b"\r\n" + block.lines + b"\r\n"
+        if traceparent is not None:
+            lines = block.retraced(lines, traceparent)
+        self._head = f"{method} {target} HTTP/{version}".encode("latin-1") + lines
         self._block = block
         self._method = method
         self.upload = RequestBody(block.head.framing, relay.body_bytes_max)

@@ -13,6 +13,7 @@ from gateway.core.answers import Answer
 from gateway.core.ids import RequestNumbers
 from gateway.core.refusals import Refusal
 from gateway.core.routes import RESERVED_PREFIXES, Route
+from gateway.core.traces import TraceMode
 from gateway.ports import Clock, Exchange
 from gateway.relay import answers
 from gateway.relay.checks import Chance
@@ -66,6 +67,7 @@ class Relay:
         trust_unix: bool,
         too_many: Answer,
         issuer: str = "",
+        trace: TraceMode = "pass",
         chance: Chance,
     ) -> None:
         self.loop = asyncio.get_running_loop()
@@ -85,6 +87,7 @@ class Relay:
         self.trusted = trusted
         self.trust_unix = trust_unix
         self.issuer = issuer
+        self.trace: TraceMode = trace
         self.trusts_fronts = bool(trusted) or trust_unix
         self.closing = False
         self.heads = Heads(fields_max=fields_max, head_bytes_max=head_bytes_max)
@@ -153,6 +156,10 @@ class Relay:
         self.sweep.discard(connection)
         if not self._connections:
             self._empty.set()
+
+    def stands(self) -> tuple[int, int]:
+        """How many callers are connected, and how many of them are being served."""
+        return len(self._connections), sum(connection.current is not None for connection in self._connections)
 
     # --- what connections ask -----------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Tunnel:
     """Splices two connections. `finished` is called once, when nothing more can pass."""
 
-    __slots__ = ("_caller", "_caller_ended", "_finished", "_server", "_server_ended")
+    __slots__ = ("_caller", "_caller_ended", "_finished", "_server", "_server_ended", "bytes_in", "bytes_out")
 
     def __init__(self, caller: "CallerConnection", server: UpstreamConnection, finished: Callable[[], None]) -> None:
         self._caller = caller
@@ -24,13 +24,16 @@ class Tunnel:
         self._finished = finished
         self._caller_ended = False
         self._server_ended = False
+        self.bytes_in = self.bytes_out = 0
 
     def from_caller(self, data: bytes) -> None:
+        self.bytes_in += len(data)
         self._server.send(data, last=False)
         if self._server_ended:
             self._caller.half_is_open()
 
     def from_server(self, data: bytes) -> None:
+        self.bytes_out += len(data)
         self._caller.write(data)
         if self._caller_ended:
             self._caller.half_is_open()

@@ -376,6 +376,11 @@ class Pool:
         """How many of its servers are."""
         return self._rotation.left_out()
 
+    def stands(self) -> tuple[int, int, int]:
+        """Connections that are idle, those that are busy, and servers that are left out."""
+        idle = sum(len(lane.idle) for lane in self._lanes.values())
+        return idle, len(self._open) - idle, self.left_out()
+
     def take(self, avoid: Collection[Server] = (), *, fresh: bool = False) -> "tuple[Lane, UpstreamConnection | None]":
         """The server whose turn it is, and an idle connection to it if there is one and no `fresh` one is wanted.
 
@@ -559,6 +564,10 @@ class Pools:
         for upstream in named.values():
             if upstream.check is not None or upstream.name in self._pools:
                 self.of(upstream)
+
+    def stands(self) -> dict[str, tuple[int, int, int]]:
+        """By upstream: connections that are idle, those that are busy, and servers that are left out."""
+        return {name: pool.stands() for name, pool in self._pools.items()}
 
     def left_out(self) -> dict[str, tuple[int, int]]:
         """By upstream, how many servers are left out, of how many; nothing of one that has all of its own."""

@@ -42,7 +42,7 @@ from gateway.settings import (
 from gateway.settings.shapes import GatewayShape
 from gateway.settings.shapes.extras import GeoShape, MailShape
 from gateway.settings.shapes.payments import AutoTopUpShape, NoticesShape, PlanShape, StripeShape
-from gateway.settings.shapes.process import IdempotencyShape, TimeoutsShape, TokensShape
+from gateway.settings.shapes.process import IdempotencyShape, LogShape, TimeoutsShape, TokensShape
 from gateway.settings.shapes.routes import RouteShape
 from gateway.settings.shapes.upstreams import CredentialShape, FieldRulesShape, UpstreamShape
 from gateway.settings.values import (
@@ -154,7 +154,21 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
         notices=_notices(shape.notices) if shape.notices else None,
         mail=_mail(shape.mail) if shape.mail else None,
         geo=_geo(base, shape.geo) if shape.geo else None,
-        log=LogSettings(format=shape.log.format, level=shape.log.level),
+        log=_log(base, shape.log),
+        trace=shape.trace,
+    )
+
+
+def _log(base: Path, shape: LogShape) -> LogSettings:
+    return LogSettings(
+        format=shape.format,
+        level=shape.level,
+        requests=shape.requests,
+        sample_one_in=shape.sample_one_in,
+        file=_file(base, shape.file) if shape.file else None,
+        rotate_bytes=forms.body_size(shape.rotate_size) if shape.rotate_size else None,
+        rotate_daily=shape.rotate_daily,
+        keep_days=shape.keep_days,
     )
 
 

@@ -20,6 +20,7 @@ from gateway.core.plans import Plan
 from gateway.core.routes import RouteTable, Upstream
 from gateway.core.secrets import Secret
 from gateway.core.sign_ins import Provider
+from gateway.core.traces import TraceMode
 
 Mode = Literal["test", "live"]
 Environment = Literal["development", "staging", "production"]
@@ -297,10 +298,16 @@ class PayoutSettings:
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """How events that are not requests are written."""
+    """How events and requests are written."""
 
     format: Literal["auto", "json", "console"]
     level: Literal["debug", "info", "warning", "error"]
+    requests: Literal["all", "errors", "sampled", "off"]
+    sample_one_in: int
+    file: Path | None
+    rotate_bytes: int | None
+    rotate_daily: bool
+    keep_days: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,3 +369,4 @@ class Settings:
     mail: MailSettings | None
     geo: GeoSettings | None
     log: LogSettings
+    trace: TraceMode

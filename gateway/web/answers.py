@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from gateway.core.answers import Answer
+from gateway.core.refusals import INTERNAL_ERROR
 
 SECURITY_FIELDS = {
     "Content-Security-Policy": (
@@ -67,7 +68,7 @@ def internal_error(request_id: str) -> OwnAnswer:
         "title": "Something failed inside the gateway",
         "status": 500,
         "detail": "It was logged under the request id. Nothing was charged that was not answered.",
-        "code": "internal_error",
+        "code": INTERNAL_ERROR,
         "charged": False,
         "request_id": request_id,
     }
@@ -75,7 +76,7 @@ def internal_error(request_id: str) -> OwnAnswer:
         status=500,
         text=json.dumps(body, indent=2) + "\n",
         content_type="application/problem+json",
-        headers={"Gateway-Error": "internal_error", "Gateway-Request-Id": request_id},
+        headers={"Gateway-Error": INTERNAL_ERROR, "Gateway-Request-Id": request_id},
     )
 
 

@@ -19,6 +19,7 @@ import asyncio
 import re
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
 from aiohttp import (
@@ -35,7 +36,7 @@ from aiohttp.http import StreamWriter
 from multidict import CIMultiDict
 from yarl import URL
 
-from gateway.core import context, forwarding, framing, headers, heads, targets
+from gateway.core import context, forwarding, framing, headers, heads, targets, traces
 from gateway.core.answers import Answer
 from gateway.core.callers import Caller
 from gateway.core.framing import BadFraming
@@ -56,6 +57,7 @@ from gateway.core.refusals import (
 )
 from gateway.core.routes import Route, Server
 from gateway.core.streams import cost_event, is_event_stream, is_open_stream, last_event
+from gateway.core.traces import TraceMode
 from gateway.flows.serve import Serve
 from gateway.ports import AnswerCut, Clock, Started
 from gateway.web.answers import RelayedAnswer, internal_error, log_failure
@@ -86,6 +88,7 @@ class Proxy:
         fields_max: int = 100,
         body_seconds: float = 30.0,
         issuer: str = "",
+        trace: TraceMode = "pass",
     ) -> None:
         self.serve = serve
         self.refusals = refusals
@@ -101,6 +104,7 @@ class Proxy:
         self.fields_max = fields_max
         self.body_seconds = body_seconds
         self.issuer = issuer
+        self.trace: TraceMode = trace
         self.upstreams = Upstreams()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -122,6 +126,7 @@ class AiohttpExchange:
     """Implements `ports.Exchange` over an aiohttp request."""
 
     def __init__(self, proxy: Proxy, request: web.Request) -> None:
+        self.begun = time.monotonic()
         self._proxy = proxy
         self._request = request
         self._sent = _texts(request.raw_headers)
@@ -160,6 +165,12 @@ class AiohttpExchange:
         self.fields: Fields = [("Gateway-Request-Id", str(self.id))]
         self.call: Call | None = None
         self.cost: Money | None = None
+        self.refusal_code = ""
+        self.upstream_seconds: float | None = None
+        self.bytes_out = 0
+        self._traceparent = traces.valid(self._sent)
+        self.trace = traces.trace(self.id, self._traceparent, proxy.trace)
+        self.front_id = forwarding.front_id(self._origin, request.headers.get("X-Request-Id", ""))
 
     @property
     def host(self) -> str:
@@ -172,6 +183,10 @@ class AiohttpExchange:
     @property
     def status(self) -> int:
         return self._answer.status if self._answer is not None else 0
+
+    @property
+    def bytes_in(self) -> int:
+        return self._sent_bytes
 
     @property
     def _accepted(self) -> RequestHead:
@@ -225,13 +240,16 @@ class AiohttpExchange:
     async def forward(self, route: Route, target: str, meter: Meter, caller: Caller) -> None:
         self._route = route
         self._follower = meter.follower
+        asked = time.monotonic()
         if meter.follower is not None:
             meter.follower.asks(lambda: self._sent_bytes)
         pool = self._proxy.upstreams.pool(route.upstream)
         credential = route.upstream.credential
         if credential is not None and credential.place == "query":
             target = targets.with_query_parameter(target, credential.name, credential.value.reveal())
-        told = context.fields(self.id, caller, route, issuer=self._proxy.issuer, traced=self._traced)
+        passes = self._proxy.trace == "pass" and self._traceparent is not None
+        traceparent = "" if passes else self.trace.field
+        told = context.fields(self.id, caller, route, issuer=self._proxy.issuer, traceparent=traceparent)
         fields = [*forwarding.fields(self._origin), *told]
         server, tried = pool.first(), []
         while self._upstream is None:
@@ -243,6 +261,7 @@ class AiohttpExchange:
                 if other is None:
                     raise fault.refusal from fault
                 server = other
+        self.upstream_seconds = time.monotonic() - asked
         self._upstream_fields = _answer_fields(self.method, self._upstream, route)
         if self._upstream.connection is not None and self._upstream.connection.protocol is not None:
             self._upstream.connection.protocol.read_timeout = route.upstream.idle_seconds
@@ -279,13 +298,13 @@ class AiohttpExchange:
         """`Host` as the route wants it, then what passes of the caller's fields, then ours."""
         named = {"upstream": server.authority, "caller": self._accepted.host or server.authority}
         passed = headers.to_upstream(
-            self._sent, cookie=self._proxy.cookie, rules=route.request_fields, credential=route.upstream.credential
+            self._sent,
+            cookie=self._proxy.cookie,
+            rules=route.request_fields,
+            credential=route.upstream.credential,
+            replaced=traces.replaced(self._traceparent, self._proxy.trace),
         )
         return CIMultiDict(_alike([("Host", named.get(route.host, route.host)), *passed, *fields]))
-
-    @property
-    def _traced(self) -> bool:
-        return "traceparent" in self._request.headers
 
     async def _body(self) -> AsyncIterator[bytes]:
         """The caller's body as it arrives, no more than the bound and no slower than it may be."""
@@ -346,6 +365,7 @@ class AiohttpExchange:
         try:
             await kept.prepare(self._request)
             await kept.write_eof(answer.body)
+            self.bytes_out = 0 if self.method == "HEAD" else len(answer.body)
         except ConnectionError:
             self._hang_up()
             raise AnswerCut from None
@@ -365,7 +385,7 @@ class AiohttpExchange:
             return
         try:
             if self._last_event:
-                await answer.write(cost_event(cost, str(self.id)))
+                await self._write(answer, cost_event(cost, str(self.id)))
             last = b""
             if self._last_trailer and isinstance(writer, StreamWriter) and writer.chunked:
                 writer.chunked = False  # the library knows no fields behind the last chunk
@@ -407,12 +427,13 @@ class AiohttpExchange:
         if not is_open_stream(self._upstream_fields):
             self._hang_up()
             raise AnswerCut
-        await answer.write(last_event(refusal, str(self.id)))
+        await self._write(answer, last_event(refusal, str(self.id)))
 
     async def _write(self, answer: web.StreamResponse, chunk: bytes) -> None:
         now = asyncio.get_running_loop().time
         before = now()
         await answer.write(chunk)
+        self.bytes_out += len(chunk)
         self._waited_seconds += now() - before
 
     async def _chunk(self, upstream: ClientResponse, meter: Meter) -> bytes:
@@ -479,6 +500,7 @@ class AiohttpExchange:
         if self._request.body_exists and not self._request.content.is_eof():
             answer.force_close()  # what is left of the body would be read as the next request
         self._answer = answer
+        self.bytes_out = 0 if self.method == "HEAD" else len(answer.plain().body)
 
 
 class _NotReached(Exception):

@@ -56,7 +56,7 @@ class AdminPlace:
         currency: str,
         reload: Callable[[], Awaitable[dict[str, Any]]],
         restart: Callable[[], Awaitable[dict[str, Any]]],
-        metrics: Callable[[], bytes],
+        metrics: Callable[[], Awaitable[bytes]],
         checks: Callable[[], Awaitable[Mapping[str, Check]]],
         clock: Clock,
     ) -> None:
@@ -112,7 +112,7 @@ class AdminPlace:
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         """What Prometheus scrapes."""
         headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
-        return OwnAnswer(body=self._metrics(), headers=headers)
+        return OwnAnswer(body=await self._metrics(), headers=headers)
 
     async def balance(self, request: web.Request) -> web.StreamResponse:
         account, currency = request.match_info["account"], request.query.get("currency", "")

@@ -1,12 +1,15 @@
 """The log is never in a request's way, whatever its stream does."""
 
+import asyncio
 import errno
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,16 +19,19 @@ import pytest
 import structlog
 
 from gateway.adapters import logs
-from gateway.adapters.logs import LineWriter, RequestLog
+from gateway.adapters.logs import LineWriter, LogFile, RequestLog, writer
+from gateway.adapters.logs.policy import REQUEST_LINE
 from gateway.core.callers import ANONYMOUS, Caller
 from gateway.core.ids import RequestId
 from gateway.core.money import Money
 from gateway.core.pricing import Price
 from gateway.core.routes import Route, Server, Upstream
+from gateway.core.traces import Trace
 from gateway.ports import Exchange
 from tests.fakes import FakeClock
 
-ACCOUNT = Caller(account="acct_018bcfe568000102030405060708090a")
+ACCOUNT = Caller(account="acct_018bcfe568000102030405060708090a", token_id="tok_1")
+THEIRS = Trace("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", "")
 PAID = Route("weather", "/weather/", Upstream("w", (Server("http", "127.0.0.1", 9),)), Price(Money(2000, "usd")))
 
 
@@ -38,6 +44,13 @@ class Asked:
     status: int = 200
     cost: Money | None = None
     id: RequestId = field(default_factory=lambda: RequestId(1_800_000_000_000, 7))
+    begun: float = 5.0
+    refusal_code: str = ""
+    upstream_seconds: float | None = 0.0301
+    bytes_in: int = 3
+    bytes_out: int = 17
+    front_id: str = ""
+    trace: Trace = THEIRS
 
 
 def asked(target: str = "/weather/berlin?day=1", **more: Any) -> Exchange:
@@ -92,7 +105,7 @@ def pipe() -> Iterator[Pipe]:
 
 def written(exchange: Exchange, route: Route | None = PAID, caller: Caller = ACCOUNT, *, now_ms: int = 0) -> str:
     out = io.StringIO()
-    log = RequestLog(FakeClock(now_ms or 1_800_000_000_042), out)
+    log = RequestLog(FakeClock(now_ms or 1_800_000_000_042), out, worker=2, now=lambda: 5.042)
     log(exchange, route, caller)
     log.close()
     return out.getvalue()
@@ -101,10 +114,44 @@ def written(exchange: Exchange, route: Route | None = PAID, caller: Caller = ACC
 def test_a_line_tells_what_was_asked_and_what_it_cost() -> None:
     assert written(asked(cost=Money(2000, "usd"))) == (
         '{"timestamp": "2027-01-15T08:00:00.042Z", "level": "info", "event": "request"'
-        ', "request_id": "req_01a3185c50000000000000000007", "route": "weather", "method": "GET"'
-        ', "path": "/weather/berlin", "status": 200, "ms": 42'
-        ', "account": "acct_018bcfe568000102030405060708090a", "cost": "0.002 usd"}\n'
+        ', "request_id": "req_01a3185c50000000000000000007", "trace_id": "0af7651916cd43dd8448eb211c80319c"'
+        ', "span_id": "b7ad6b7169203331", "path": "/weather/berlin", "ms": 42.0, "upstream_ms": 30.1'
+        ', "bytes_in": 3, "bytes_out": 17, "route": "weather", "method": "GET", "status": 200'
+        ', "account": "acct_018bcfe568000102030405060708090a", "token": "tok_1", "cost": "0.002 usd"'
+        ', "refused": null, "worker": 2}\n'
     )
+
+
+def test_what_lines_share_is_never_taken_for_anothers() -> None:
+    """Lines that differ in one thing only, one after the other by the same log, and more of them than it keeps."""
+    out = io.StringIO()
+    log = RequestLog(FakeClock(), out)
+    other = Route("other", "/", PAID.upstream, PAID.price)
+    told = [
+        (asked(), PAID, ACCOUNT), (asked(), other, ACCOUNT), (asked(), None, ACCOUNT), (asked(), PAID, ANONYMOUS),
+        (asked(status=201), PAID, ACCOUNT), (asked(method="PUT"), PAID, ACCOUNT),
+        (asked(refusal_code="x"), PAID, ACCOUNT), (asked(cost=Money(0, "usd")), PAID, ACCOUNT),
+        (asked(cost=Money(5, "usd")), PAID, ACCOUNT), (asked(cost=Money(5, "eur")), PAID, ACCOUNT),
+        (asked(), PAID, Caller(account=ACCOUNT.account, token_id="tok_2")),
+    ]  # fmt: skip
+    told += [(asked(cost=Money(number, "usd")), PAID, ACCOUNT) for number in range(1, 3000)]
+    for one in told * 2:
+        log(*one)
+    log.close()
+    found = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert len(found) == 2 * len(told)
+    for line, (exchange, route, caller) in zip(found, told * 2, strict=True):
+        cost = None if exchange.cost is None else str(exchange.cost)
+        assert (line["route"], line["method"], line["status"], line["cost"]) == (
+            route.name if route else None, exchange.method, exchange.status, cost,
+        )  # fmt: skip
+        assert (line["account"], line["token"], line["refused"]) == (
+            caller.account or None, caller.token_id or None, exchange.refusal_code or None,
+        )  # fmt: skip
+
+
+def test_a_line_has_the_fields_of_the_policy_in_its_order() -> None:
+    assert list(json.loads(written(asked(front_id="x")))) == list(REQUEST_LINE)
 
 
 def test_what_is_not_known_is_null() -> None:
@@ -141,6 +188,38 @@ def test_a_line_is_json_whatever_the_path(path: str) -> None:
 def test_a_line_is_what_the_json_library_would_write() -> None:
     text = written(asked('/"ü', cost=Money(1, "eur")))
     assert text == json.dumps(json.loads(text)) + "\n"
+
+
+@pytest.mark.parametrize(("which", "told"), [("all", 7), ("errors", 4), ("off", 0), ("sampled", 5)])
+def test_only_the_lines_that_are_wanted_are_written(which: Any, told: int) -> None:
+    out = io.StringIO()
+    log = RequestLog(FakeClock(), out, which=which, one_in=3)
+    for number, status in enumerate((200, 302, 399, 400, 500, 0), start=4):
+        log(asked(status=status, id=RequestId(1, number)), PAID, ACCOUNT)
+    log(asked(status=0, refusal_code="internal_error"), PAID, ACCOUNT)
+    log.close()
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert len(lines) == told
+    assert not lines or lines[-1]["status"] == 500
+
+
+def test_a_line_for_eyes_says_the_same_in_short() -> None:
+    out = io.StringIO()
+    log = RequestLog(FakeClock(1_800_000_000_042), out, console=True, now=lambda: 5.042)
+    log(asked("/weather/\x1b[2J?x", cost=Money(2000, "usd")), PAID, ACCOUNT)
+    log(asked("/x", status=402, refusal_code="payment_required"), None, ANONYMOUS)
+    log.close()
+    first, second = out.getvalue().splitlines()
+    assert first.split("  ") == [
+        "08:00:00.042", "200", "GET", r"'/weather/\x1b[2J'", "42.0 ms", "weather", "0.002 usd",
+        "acct_018bcfe568000102030405060708090a", "req_01a3185c50000000000000000007",
+    ]  # fmt: skip
+    assert second.split("  ")[-2] == "payment_required"
+
+
+def test_what_a_trusted_front_calls_it_is_there_only_if_it_does() -> None:
+    assert json.loads(written(asked(front_id='a"b')))["front_id"] == 'a"b'
+    assert "front_id" not in written(asked())
 
 
 # --- the writer -------------------------------------------------------------------------------------------------------
@@ -203,7 +282,7 @@ def test_a_pipe_that_nobody_reads_blocks_nobody_and_the_missing_lines_are_counte
 
 
 def test_closing_gives_up_on_a_pipe_that_nobody_reads(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr(writer, "CLOSE_SECONDS", 0.05)
     write = LineWriter(pipe.stream)
     write("x" * 1_000_000 + "\n")
     within(20, write.close)
@@ -338,7 +417,8 @@ def test_closing_what_never_wrote_starts_nothing() -> None:
 def test_a_process_ends_well_beside_a_reader_that_is_stuck() -> None:
     program = (
         "import sys\nfrom gateway.adapters import logs\n"
-        "logs.CLOSE_SECONDS = 0.1\n"
+        "from gateway.adapters.logs import writer\n"
+        "writer.CLOSE_SECONDS = 0.1\n"
         "write = logs.LineWriter(sys.stdout)\n"
         "for n in range(3000): write('x' * 1000 + chr(10))\n"
     )
@@ -398,6 +478,80 @@ def test_an_event_is_a_json_line_with_level_and_time(stderr: Callable[[TextIO], 
     ]  # fmt: skip
     assert (lines[0]["problem"], lines[1]["odd"]) == ("stuck", "\ud800\n")
     assert lines[0]["timestamp"].endswith("Z")
+
+
+def test_no_secret_gets_into_an_event(stderr: Callable[[TextIO], None]) -> None:
+    stream = io.StringIO()
+    stderr(stream)
+    logs.configure(console=False, level="info")
+    logs.report(
+        "failed", why="whsec_9fK2mQ7xTzB4nH8vLc3YpR6s", cookie="a=b", inner={"token": "x", "to": ["a@b.example"]}
+    )
+    logs.close()
+    line = json.loads(stream.getvalue())
+    assert line["why"] == "[webhook secret]"
+    assert line["cookie"] == "[redacted]"
+    assert line["inner"] == {"token": "[redacted]", "to": ["[e-mail]"]}
+
+
+def test_what_libraries_say_is_an_event_too(stderr: Callable[[TextIO], None]) -> None:
+    stream = io.StringIO()
+    stderr(stream)
+    logs.configure(console=False, level="info")
+    logging.getLogger("stripe").info("with key %s", "sk_test_51Nq8JkLmPzRtVwXyAbCdEf")
+    logging.getLogger("aiohttp.server").error("Error handling request from a@b.example")
+    logging.getLogger("asyncio").debug("noise")
+    try:
+        raise ValueError("of a@b.example")
+    except ValueError:
+        logging.getLogger("asyncio").exception("Task exception was never retrieved")
+    [handler] = [one for one in logging.getLogger().handlers if type(one).__module__.startswith("gateway")]
+    handler.emit(logging.LogRecord("x", logging.WARNING, "", 1, "wrong %d", ("arguments",), None))
+    warnings.showwarning("about fb_test_1a2b" + "x" * 40, UserWarning, "file.py", 3)
+    logs.close()
+    logging.getLogger("stripe").warning("after the end")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(line["level"], line["logger"]) for line in lines] == [
+        ("info", "stripe"), ("error", "aiohttp.server"), ("error", "asyncio"), ("warning", "py.warnings"),
+    ]  # fmt: skip
+    assert {line["event"] for line in lines} == {"library"}
+    assert lines[0]["said"] == "with key [stripe key]"
+    assert lines[1]["said"].endswith("from [e-mail]")
+    assert (lines[2]["error"], lines[2]["where"][0].split()[-1]) == (
+        "ValueError",
+        "test_what_libraries_say_is_an_event_too",
+    )
+    assert "[token]" in lines[3]["said"]
+
+
+async def test_an_exception_that_reached_the_event_loop_is_an_event(stderr: Callable[[TextIO], None]) -> None:
+    stream = io.StringIO()
+    stderr(stream)
+    logs.configure(console=False, level="info")
+    loop = asyncio.get_running_loop()
+    loop.call_exception_handler({"message": "of sk_live_51Nq8JkLmPzRtV", "exception": OSError("x")})
+    logs.close()
+    line = json.loads(stream.getvalue())
+    assert (line["logger"], line["error"], line["level"]) == ("asyncio", "OSError", "error")
+    assert "sk_live" not in stream.getvalue()
+
+
+def test_events_go_to_a_file_also_before_a_fork(tmp_path: Path, stderr: Callable[[TextIO], None]) -> None:
+    path = tmp_path / "log"
+    for at_once in (True, False):
+        logs.configure(console=False, level="info", at_once=at_once, file=LogFile(path))
+        logs.report("told", at_once=at_once)
+        logs.close()
+    assert [json.loads(line)["at_once"] for line in path.read_text().splitlines()] == [True, False]
+
+
+def test_lost_lines_are_counted(tmp_path: Path) -> None:
+    write = LineWriter(LogFile(tmp_path / "no folder" / "log"))
+    for _ in range(3):
+        write("x\n")
+    write.close()
+    write("y\n")
+    assert write.lost == 4
 
 
 def test_an_event_for_eyes_is_readable(stderr: Callable[[TextIO], None]) -> None:

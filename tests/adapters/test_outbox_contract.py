@@ -69,7 +69,9 @@ async def test_a_letter_is_a_message_of_its_own(records: Records) -> None:
     assert await records.outbox.take(now_ms=NOW + 4, lease_ms=10, channel="mail") is None
     taken = [await records.outbox.take(now_ms=NOW + 5, lease_ms=10, channel=name) for name in ("mail", "webhook")]
     assert [one.id for one in taken if one is not None] == [letter.id, first.id]
+    assert await records.outbox.count() == {("mail", "waiting"): 1, ("webhook", "waiting"): 1}
     await records.outbox.delivered(letter.id)
+    assert await records.outbox.count() == {("mail", "delivered"): 1, ("webhook", "waiting"): 1}
     await records.outbox.put_letter(first.id, "bb", now_ms=NOW + 7)
     assert [one.receiver for one in await records.outbox.entries(None, count=9)] == ["bb", "aa", None]
     found = await records.outbox.find(first.id)

@@ -176,6 +176,7 @@ async def test_a_dead_letter_is_tried_again_when_somebody_says_so(jobs: JobBook)
     job = await taken(jobs, at=NOW + 50)
     assert (job.tries, job.since_ms) == (2, NOW)
     await jobs.close_job(job, "failed", due_ms=NOW, error="never", now_ms=NOW + 60)
+    assert await jobs.count_jobs() == {"waiting": 0, "running": 1, "done": 0, "failed": 1}
     assert [one.id for one in await jobs.list_jobs(state="failed", user=None, count=9)] == ["job_1"]
     assert [one.id for one in await jobs.list_jobs(state=None, user="usr_1", count=9)] == ["job_2", "job_1"]
     assert await jobs.list_jobs(state=None, user="usr_2", count=9) == []

@@ -111,6 +111,7 @@ async def test_without_its_server_the_limits_are_down_and_then_they_are_back(
         await host.admit([Ask(HOUR, "a")], [Place("p", 1)])
     assert not limiter._under_way
     assert [host.down] == [True]
+    assert [host.failures] == [1]
     assert (await host.hit(HOUR, "a")).allowed
     await server.start()
     clock.pass_seconds(0.999)
@@ -119,6 +120,7 @@ async def test_without_its_server_the_limits_are_down_and_then_they_are_back(
     clock.pass_seconds(0.001)
     assert (await host.admit([Ask(HOUR, "a")], [])).stands[0].allowed
     assert [host.down] == [False]
+    assert [host.failures] == [1], "not those that were not asked for"
     assert not [key for key in "a" if (await host.admit([], [Place("p", 0)])).stands[0].allowed]
 
 

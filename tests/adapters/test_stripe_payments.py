@@ -78,6 +78,9 @@ async def test_a_payment_is_found_with_its_exact_amount(
     found = await payments.find_payment(paid["id"])
     assert found is not None
     assert (found.amount, found.reference, found.settled, found.live) == (Money.parse(price), "ref", True, False)
+    assert payments.calls["answered"] > 0
+    assert await payments.find_payment("cs_test_nobody") is None
+    assert payments.calls["refused"] == 1
 
 
 async def test_a_checkout_that_is_not_complete_is_no_payment(stand_in: StandIn, payments: StripePayments) -> None:
@@ -104,6 +107,7 @@ async def test_a_provider_out_of_reach_is_a_refusal(stand_in: StandIn) -> None:
     for payments in (nobody, stranger):
         with pytest.raises(PaymentServiceUnavailable):
             await payments.payment_link(Money.parse("5.00 usd"), RETURN)
+        assert payments.calls == {"answered": 0, "refused": 0, "failed": 1}
         await payments.close()
 
 

@@ -10,6 +10,7 @@ from gateway.core.money import Money
 from gateway.core.pricing import Price
 from gateway.core.routes import Route, Server, Upstream
 from gateway.core.secrets import Secret
+from gateway.core.traces import trace
 
 KEY = "0c9d8e7f6a5b4c3d2e1f0a9b8c7d6e5f"
 ID = RequestId(1_767_225_600_999, 7)
@@ -29,8 +30,12 @@ def said(caller: Caller, *, issuer: str = "") -> dict[str, object]:
     return claims
 
 
+TRACE = trace(ID, None, "make").field
+
+
 def names(caller: Caller, *, key: str | None = None, traced: bool = False) -> list[str]:
-    return [name for name, _ in context.fields(ID, caller, route(key), issuer="", traced=traced)]
+    field = "" if traced else TRACE
+    return [name for name, _ in context.fields(ID, caller, route(key), issuer="", traceparent=field)]
 
 
 def test_only_what_is_known_is_told() -> None:
@@ -45,7 +50,7 @@ def test_a_token_that_nobody_paid_for_opens_no_account() -> None:
     assert names(stranger) == ["Gateway-Request-Id", "traceparent"]
     [token] = [
         value
-        for name, value in context.fields(ID, stranger, route(), issuer="", traced=True)
+        for name, value in context.fields(ID, stranger, route(), issuer="", traceparent="")
         if name == "Gateway-Context"
     ]
     assert jwt.decode(token, options={"verify_signature": False})["sub"] == ""
@@ -68,8 +73,8 @@ def test_another_key_does_not_verify_it() -> None:
 
 
 def test_a_made_traceparent_names_the_request() -> None:
-    [(_, id), (_, trace)] = context.fields(ID, ANONYMOUS, route(None), issuer="", traced=False)
-    version, trace_id, parent, flags = trace.split("-")
+    [(_, id), (_, sent)] = context.fields(ID, ANONYMOUS, route(None), issuer="", traceparent=TRACE)
+    version, trace_id, parent, flags = sent.split("-")
     assert (version, flags, len(trace_id), len(parent)) == ("00", "00", 32, 16)
     assert trace_id == id[4:16] + "0000" + id[16:]
     assert parent == id[16:]

@@ -39,6 +39,10 @@ class Down:
     def down(self) -> bool:
         return False
 
+    @property
+    def failures(self) -> int:
+        return 0
+
     async def hit(self, rate: Rate, subject: str) -> Stand:
         raise AssertionError("a route's limits are asked together")
 

@@ -129,6 +129,8 @@ async def test_older_keys_stay_good_while_none_can_be_had() -> None:
     publisher.fault, publisher.kids = None, ["b"]
     assert await learns.find("b", "RS256") is not None
     publisher.now += 601
+    assert learns.fetches == {"fetched": 2, "failed": 2}
+    assert learns.age_seconds == 601
     assert str(learns.state) == "known", "old, and nobody has tried to fetch them since"
 
 
@@ -141,6 +143,7 @@ async def test_without_any_nobody_is_recognised_and_it_is_tried_again_soon() -> 
         with pytest.raises(IdentityUnavailable):
             await learns.find("a", "RS256")
     assert str(learns.state) == "missing"
+    assert (learns.fetches, learns.age_seconds) == ({"fetched": 0, "failed": 1}, None)
     assert len(publisher.asked) == 1
     publisher.now += 2
     publisher.fault = None

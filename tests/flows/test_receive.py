@@ -129,6 +129,8 @@ async def test_an_event_is_acted_on_once_however_often_it_comes() -> None:
     await webhooks.settled()
     assert till.asked == 1
     assert inbox.inbox["paid"].status == "done"
+    assert webhooks.received == {"new": 1, "repeated": 4, "refused": 0}
+    assert sum(webhooks.lag.buckets) == 1
 
 
 async def test_what_is_not_signed_is_not_written_down() -> None:
@@ -136,6 +138,7 @@ async def test_what_is_not_signed_is_not_written_down() -> None:
     with pytest.raises(WebhookRefused):
         await webhooks.receive(b"paid", "wrong")
     assert inbox.inbox == {}
+    assert webhooks.received == {"new": 0, "repeated": 0, "refused": 1}
 
 
 @pytest.mark.parametrize(
@@ -156,6 +159,7 @@ async def test_what_becomes_of_an_event(id: str, outcome: Outcome, status: str) 
     await webhooks.receive(id.encode(), "right")
     await webhooks.settled()
     assert inbox.inbox[id].status == status
+    assert {name: number for name, number in webhooks.acted.items() if number} == {status: 1}
     assert bool(inbox.inbox[id].error) == (status == "parked")
     assert ("parked" in " ".join(told)) == (status == "parked")
 

@@ -73,7 +73,9 @@ async def test_an_event_that_is_listed_late_is_found_in_the_overlap(till: Memory
 
 
 async def test_what_happened_during_a_long_stop_is_found(till: MemoryTill) -> None:
-    await reconciler(till).turn()
+    reads = reconciler(till)
+    await reads.turn()
+    assert reads.read_until == seconds(till)
     start = seconds(till)
     till.provider.happened = [paid(number=day, at=start + day * 86_400) for day in range(1, 10)]
     till.clock.pass_seconds(10 * 86_400)
@@ -107,6 +109,7 @@ async def test_cut_off_at_any_event_it_goes_on_and_nothing_is_credited_twice(aft
     mark = await till.records.watermark(f"events {till.provider.scope}")
     assert mark is not None
     assert mark < seconds(till)
+    assert first.read_until in (None, mark), "what it did not read to the end does not count"
     await till.webhooks.close()
     await till.ledger.close()
     again = MemoryTill(till)  # a restart

@@ -26,6 +26,7 @@ from gateway.core.refusals import PaymentRequired, RateLimited, Refusal, Upstrea
 from gateway.core.routes import Route, RouteTable, Server, Upstream
 from gateway.core.secrets import Secret
 from gateway.core.tokens import Peppers, TokenMint
+from gateway.core.traces import NO_TRACE, Trace
 from gateway.flows.admit import Admit
 from gateway.flows.follow import Aliases
 from gateway.flows.freeze import Freezes
@@ -71,6 +72,13 @@ class FakeExchange:
     status: int = 0
     forwarded: int = 0
     refused: Refusal | None = None
+    refusal_code: str = ""
+    upstream_seconds: float | None = None
+    begun: float = 0.0
+    front_id: str = ""
+    trace: Trace = NO_TRACE
+    bytes_in: int = 0
+    bytes_out: int = 0
     sent: bool = False
     replayed: Answer | None = None
     body: bytes | None = None

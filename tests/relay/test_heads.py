@@ -1,7 +1,8 @@
 """Heads, bodies and answers, read by themselves: no sockets."""
 
 import random
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -9,7 +10,9 @@ from gateway.core.framing import BadFraming, Framing
 from gateway.core.headers import Fields
 from gateway.core.refusals import BadRequest, BodyTooLarge, HeadTooLarge
 from gateway.relay.bodies import RequestBody, chunked
+from gateway.relay.connection import CallerConnection
 from gateway.relay.heads import AnswerHead, Headers, Heads
+from gateway.relay.lending import Lent
 from gateway.relay.reading import AnswerReader
 
 BLOCK = b"HTTP/1.1\r\nHost: a.example\r\n"
@@ -360,3 +363,30 @@ def test_who_says_close_is_not_asked_again(heads: Heads, lines: bytes, kept: boo
 )
 def test_how_long_a_server_keeps_a_connection(heads: Heads, value: bytes, seconds: float | None) -> None:
     assert heads.answer(OKAY + b"Keep-Alive: " + value + b"\r\n\r\n").keep_alive_seconds == seconds
+
+
+def test_a_block_is_remembered_without_its_trace_and_says_that_of_the_moment(heads: Heads) -> None:
+    first, second = (f"00-{digit * 32}-{digit * 16}-01" for digit in "ab")
+    blocks = [BLOCK + f"TraceParent: {value}\r\n".replace("P", "p").encode() + b"X: y\r\n" for value in (first, second)]
+    (one, theirs), (other, others) = (heads.traced(block) for block in blocks)
+    assert one is other
+    assert (theirs, others) == (first, second)
+    lent = one.retraced(b"\r\n" + one.lines, second)
+    assert lent == b"\r\n" + blocks[1].partition(b"\r\n")[2]
+    assert heads.traced(BLOCK) == (heads.request(BLOCK), None)
+
+
+def test_a_request_that_is_lent_has_its_own_trace(heads: Heads) -> None:
+    values = [f"00-{digit * 32}-{digit * 16}-01" for digit in "ab"]
+    relay = SimpleNamespace(lend=lambda: None, heads=heads, body_bytes_max=10)
+    for value in values:
+        block, theirs = heads.traced(BLOCK + f"traceparent: {value}\r\n".encode())
+        lent = Lent(cast(CallerConnection, SimpleNamespace(relay=relay)), "GET", "/-/wallet", block, theirs)
+        assert f"\r\ntraceparent: {value}\r\n".encode() in lent._head
+
+
+def test_a_block_that_is_wrong_beside_its_trace_is_refused_each_time(heads: Heads) -> None:
+    bad = BLOCK + b"traceparent: 00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01\r\nHost: two\r\n"
+    first, second = heads.traced(bad)[0], heads.traced(bad)[0]
+    assert first is not second
+    assert first.fault is not None

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.cli.stage import Stage
+from tests import leaks
 from tests.forms import FORMS
 from tests.gateway_process import patiently
 from tests.raw import OK, RawUpstream, Visit, answering
@@ -406,8 +407,7 @@ async def test_both_forms_refuse_what_is_dangerous(tmp_path: Any, upstream: RawU
         "HTTP/2.0": head(version="HTTP/2.0"),
         "upgrade with a body": post("Upgrade: websocket", "Connection: upgrade", "Content-Length: 5"),
     }  # fmt: skip
-    stage = FORMS[form](tmp_path, overrides=patiently(config(upstream)), served=_unseen, report=_unseen)
-    await stage.start()
+    stage = await leaks.started(FORMS[form], tmp_path, patiently(config(upstream)))
     try:
         lines = await asyncio.gather(*(_status_line(stage.url, case) for case in cases.values()))
     finally:
@@ -420,6 +420,3 @@ async def _status_line(url: str, request: bytes) -> bytes:
     async with connected(url) as wire, asyncio.timeout(5):
         wire.send(request)
         return await wire.reader.readuntil(b"\r\n")
-
-
-def _unseen(*_: object, **__: object) -> None: ...

@@ -12,6 +12,7 @@ import jwt
 import pytest
 
 from gateway.cli.stage import Stage
+from tests import leaks
 from tests.callers import Funded, funded
 from tests.conftest import StageMaker
 from tests.forms import FORMS
@@ -42,20 +43,13 @@ async def with_route(
         }
         if trusted:
             overrides["trusted_proxies"] = trusted
-        stage = FORMS[request.param](
-            tmp_path / f"s{len(stages)}", overrides=patiently(overrides), served=_unseen, report=_unseen
-        )
+        stage = await leaks.started(FORMS[request.param], tmp_path / f"s{len(stages)}", patiently(overrides))
         stages.append(stage)
-        await stage.start()
         return stage
 
     yield make
     for stage in stages:
         await stage.stop()
-
-
-def _unseen(*_: object, **__: object) -> None:
-    """Neither requests nor events are printed."""
 
 
 def bearer(caller: Funded) -> str:

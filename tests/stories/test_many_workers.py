@@ -455,6 +455,47 @@ async def test_one_process_says_that_it_cannot_restart_itself(tmp_path: Path, up
     assert (code, said) == (1, "gateway: workers: there is only one; restart the service, or set 2 or more\n")
 
 
+# --- logs -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_workers_share_a_log_file_that_is_put_aside_under_them(
+    tmp_path: Path, upstream: RawUpstream, workers: int
+) -> None:
+    settings = write_config(tmp_path, upstream.url, workers=workers)
+    log = tmp_path / "logs" / "gateway.log"
+    log.parent.mkdir()
+    environ = {"GATEWAY_LOG__FILE": str(log), "GATEWAY_LOG__ROTATE_SIZE": "20 KiB"}
+    [caller] = await fund(settings, "1.00 usd", count=1)
+
+    def lines() -> list[dict[str, object]]:
+        files = [path for path in log.parent.iterdir() if path.suffix != ".lock"]
+        return [json.loads(line) for path in files for line in path.read_text().splitlines()]
+
+    async with running(tmp_path / "gateway.yaml", environ=environ) as process:
+        answered = []
+        for number in range(200):
+            status, fields, _ = await ask(settings, caller)
+            answered.append((status, fields["Gateway-Request-Id"]))
+            if number == 100:
+                log.rename(log.with_name("moved"))
+                os.kill(process.pid, signal.SIGUSR1)  # as logrotate may
+                for worker in process.workers():
+                    os.kill(worker, signal.SIGUSR1)
+        await until(lambda: sum(line["event"] == "request" for line in lines()) == len(answered), seconds=20)
+        if workers > 1:
+            os.kill(process.workers()[0], signal.SIGKILL)
+            await until(lambda: "process ended" in {line["event"] for line in lines()}, seconds=20)
+        assert await process.stop() == 0
+    told = lines()
+    requests = [(line["status"], line["request_id"]) for line in told if line["event"] == "request"]
+    assert sorted(set(answered) - set(requests)) == []
+    assert len(set(requests)) == len(requests) == len(answered)
+    assert {line["worker"] for line in told if line["event"] == "request"} <= {0, 1}
+    assert len(list(log.parent.iterdir())) > 3
+    assert caller.token not in str(told)
+
+
 # --- metrics ----------------------------------------------------------------------------------------------------------
 
 
@@ -468,7 +509,7 @@ async def scraped(settings: Settings) -> dict[str, float]:
     return {name: float(value) for name, _, value in lines}
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, 4])
 async def test_metrics_count_all_workers_together_also_those_that_have_ended(
     tmp_path: Path, upstream: RawUpstream, workers: int
 ) -> None:
@@ -488,9 +529,41 @@ async def test_metrics_count_all_workers_together_also_those_that_have_ended(
             "gateway_limits_forgotten_total": 0,
             "gateway_workers": workers,
             "gateway_ledger_stuck": 0,
+            'gateway_refusals_total{code="payment_required",route="paid"}': 2,
+            'gateway_request_seconds_count{route="paid"}': 12,
+            'gateway_upstream_seconds_bucket{le="+Inf",route="paid"}': 10,
+            'gateway_holds_total{outcome="captured",route="paid"}': 10,
+            "gateway_workers_wanted": workers,
+            "gateway_records_up": 1,
+            "gateway_ledger_records_total": 10,
+            'gateway_reloads_total{outcome="taken"}': 1,
+            'gateway_reloads_total{outcome="refused"}': 1,
+            'gateway_jobs{state="failed"}': 0,
         }
-        found: dict[str, float] = {}
+        slots = {"0"} if workers == 1 else {*map(str, range(workers)), "keeper"}
+        good = (tmp_path / "gateway.yaml").read_text()
+        os.kill(process.pid, signal.SIGHUP)
         async with asyncio.timeout(20):
-            while found != expected:
-                found = await scraped(settings)
+            while (await scraped(settings)).get('gateway_reloads_total{outcome="taken"}') != 1:
+                await asyncio.sleep(0.01)
+        (tmp_path / "gateway.yaml").write_text("version: 2")
+        os.kill(process.pid, signal.SIGHUP)
+        found: dict[str, float] = {}
+        try:
+            async with asyncio.timeout(20):
+                while {name: found.get(name) for name in expected} != expected:
+                    found = await scraped(settings)
+        except TimeoutError:
+            assert {name: found.get(name) for name in expected} == expected
+        told = {name.partition('"')[2].rstrip('"}') for name in found if name.startswith("gateway_process_open_fds")}
+        assert told == slots
+        (tmp_path / "gateway.yaml").write_text(good)
+        if workers > 1:
+            for victim in process.workers():
+                os.kill(victim, signal.SIGKILL)
+                await replaced(process, victim, workers + 1)
+                now = await scraped(settings)
+                assert all(
+                    now[name] >= number for name, number in found.items() if "_total" in name or "_bucket" in name
+                )
         assert await process.stop() == 0

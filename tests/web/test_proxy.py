@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from gateway.cli.stage import Stage
+from tests import leaks
 from tests.callers import Funded, audited, funded
 from tests.conftest import StageMaker
 from tests.forms import FORMS
@@ -34,20 +35,13 @@ async def make_stage(tmp_path: Path, form: str) -> AsyncIterator[StageMaker]:
     stages: list[Stage] = []
 
     async def make(**overrides: Any) -> Stage:
-        stage = FORMS[form](
-            tmp_path / f"stage{len(stages)}", overrides=patiently(overrides), served=_unseen, report=_unseen
-        )
+        stage = await leaks.started(FORMS[form], tmp_path / f"stage{len(stages)}", patiently(overrides))
         stages.append(stage)
-        await stage.start()
         return stage
 
     yield make
     for stage in stages:
         await stage.stop()
-
-
-def _unseen(*_: object, **__: object) -> None:
-    """Neither requests nor events are printed."""
 
 
 @pytest.fixture

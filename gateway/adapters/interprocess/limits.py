@@ -74,6 +74,10 @@ class SharedRateLimits:
     def down(self) -> bool:
         return False
 
+    @property
+    def failures(self) -> int:
+        return 0
+
     async def close(self) -> None:
         """The line is another's."""
 

@@ -77,6 +77,10 @@ class PostgresOutbox:
     async def entries(self, state: State | None, *, count: int) -> list[Outgoing]:
         return [_outgoing(row) for row in await self._do(_ENTRIES, state, count)]
 
+    async def count(self) -> dict[tuple[Channel, State], int]:
+        rows = await self._do("SELECT channel, state, count(*) FROM outgoing GROUP BY channel, state")
+        return {(channel, state): number for channel, state, number in rows}
+
     async def drop(self, *, before_ms: int, count: int) -> bool:
         return bool(await self._do(_DROP, before_ms, count))
 

@@ -70,6 +70,10 @@ class SqliteOutbox:
         query = f"SELECT {_COLUMNS} FROM outgoing WHERE ?1 IS NULL OR state = ?1 ORDER BY number DESC LIMIT ?2"  # noqa: S608
         return [_outgoing(row) for row in await self._read(query, (state, count))]
 
+    async def count(self) -> dict[tuple[Channel, State], int]:
+        rows = await self._read("SELECT channel, state, count(*) FROM outgoing GROUP BY channel, state", ())
+        return {(channel, state): number for channel, state, number in rows}
+
     async def drop(self, *, before_ms: int, count: int) -> bool:
         return await self._write(_DROP, (before_ms, count))
 

@@ -66,6 +66,8 @@ class StripePayments:
         self._licensed_url = licensed_url
         self._plans = {plan.price: plan for plan in plans}
         self._pace = Pace(share=share)
+        self.calls = {"answered": 0, "refused": 0, "failed": 0}
+        """By what Stripe said to them."""
         self._share = share
         self._return_url = return_url
         self._wallet_url = wallet_url
@@ -431,11 +433,13 @@ class StripePayments:
         try:
             answer = await question(self._client())
             self._pace.answered()
+            self.calls["answered"] += 1
             return answer
         except stripe.StripeError as error:
             # That a key may not do one thing is no reason to leave off the others.
             answered = isinstance(error, stripe.InvalidRequestError | stripe.PermissionError)
             self._pace.answered() if answered else self._pace.failed()
+            self.calls["refused" if answered else "failed"] += 1
             if isinstance(error, stripe.InvalidRequestError) and error.code == "resource_missing":
                 return None
             param = getattr(error, "param", None)
@@ -444,6 +448,7 @@ class StripePayments:
         except (ClientError, TimeoutError, ValueError, AttributeError) as error:
             # A cut or odd answer surfaces raw from within the SDK, and from our reading of what it made of it.
             self._pace.failed()
+            self.calls["failed"] += 1
             self._report("stripe's answer cannot be read", error=type(error).__name__)
             raise PaymentServiceUnavailable() from error
 

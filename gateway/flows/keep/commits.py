@@ -25,6 +25,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
+from gateway.core.counting import Durations
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Committed, Credit, Draft, Origin, Tariff
 from gateway.core.refusals import LedgerUnavailable
@@ -74,6 +75,10 @@ class Commits(ABC):
         self._waiting = Waiting()
         self._committed_seq = 0
         self._stored_started = 0
+        self.commits = Durations()
+        """How long they took, trouble among it."""
+        self.records = 0
+        """How many were committed."""
 
     @abstractmethod
     def _landed(self, draft: Draft) -> None:
@@ -156,6 +161,11 @@ class Commits(ABC):
         self._awaited.set()
 
     @property
+    def waiting_records(self) -> int:
+        """How many wait for the next commit."""
+        return self._draft.count
+
+    @property
     def next_number(self) -> int:
         """Of the next record."""
         return self._draft.first + self._draft.count
@@ -225,6 +235,8 @@ class Commits(ABC):
         try:
             done = await self._commit_until_done(draft)
             if done is not None:
+                self.commits.count(asyncio.get_running_loop().time() - self._stuck_since)
+                self.records += draft.count
                 self._committed(draft)
                 self._wake(draft, done, waiting)
         except BaseException:

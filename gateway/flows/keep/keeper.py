@@ -143,6 +143,15 @@ class Keeper(Drawing):
         given_away = [-record.micros for record in undo if record.tariff not in capped]
         return Recovered(len(given_away), sum(given_away))
 
+    @property
+    def holds_open(self) -> int:
+        """Of requests under way."""
+        return len(self._open)
+
+    @property
+    def accounts_in_memory(self) -> int:
+        return len(self._accounts)
+
     # --- requests -----------------------------------------------------------------------------------------------------
 
     async def hold(

@@ -191,6 +191,11 @@ class Slices:
             self._arrived.set()
         keeper.lends_through(self.recall_everything, self.ended, self.called_in, self.tell_changed)
 
+    @property
+    def count(self) -> int:
+        """How many slices all workers have together."""
+        return sum(len(branch.slices) for branch in self._branches.values())
+
     # --- who is there -------------------------------------------------------------------------------------------------
 
     def join(self, branch: Branch) -> bool:

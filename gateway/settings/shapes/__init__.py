@@ -217,4 +217,14 @@ class GatewayShape(Shape):
         GeoShape | None,
         Field(description="From which countries payments are taken (the extra `geo`). Without it, from everywhere."),
     ] = None
-    log: Annotated[LogShape, Field(description="Events that are not requests.")] = LogShape()
+    log: Annotated[LogShape, Field(description="What is written down of requests, and of what else happens.")] = (
+        LogShape()
+    )
+    trace: Annotated[
+        Literal["pass", "make", "off"],
+        Field(
+            description="What becomes of a caller's `traceparent` (W3C Trace Context). pass: a valid one goes on byte "
+            "for byte; make: its trace goes on with a span of ours, the one field that is replaced. In both, where "
+            "there is no valid one, ours names the request. off: it is a field like any other, and none is made."
+        ),
+    ] = "pass"

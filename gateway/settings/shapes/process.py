@@ -209,3 +209,32 @@ class LogShape(Shape):
     level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="The least serious event to be logged.")
     ] = "info"
+    requests: Annotated[
+        Literal["all", "errors", "sampled", "off"],
+        Field(
+            description="Which requests get a line: all; errors, those answered with 400 and above or cut; sampled, "
+            "errors and one in `sample_one_in` of the rest; off, none."
+        ),
+    ] = "all"
+    sample_one_in: Annotated[
+        Whole, Field(ge=1, le=1_000_000, description="Of how many requests one gets a line when they are sampled.")
+    ] = 100
+    file: Annotated[
+        FileText | None,
+        Otherwise("events to stderr, requests to stdout"),
+        Field(
+            description="A file for events and requests, in place of stderr and stdout, always as JSON. One that was "
+            "moved away or removed is made anew at once. A relative path starts at the working directory."
+        ),
+    ] = None
+    rotate_size: Annotated[
+        BodySizeText | None,
+        Otherwise("at no size"),
+        Field(description="From which size on `file` is put aside, with the time in its name."),
+    ] = None
+    rotate_daily: Annotated[bool, Field(description="Whether `file` is put aside when a day (UTC) is over.")] = False
+    keep_days: Annotated[
+        Whole | None,
+        Otherwise("for ever"),
+        Field(ge=1, le=36_500, description="For how many days files that were put aside are kept."),
+    ] = None

@@ -1,0 +1,124 @@
+"""One cheap line per request: what was asked, what came of it, how long it took and what it did cost.
+
+It is put together by hand, because structlog's processors cost more than the rest of the request. What is in it, and
+what never is, is a table (`policy.py`) that the documents and a test are held against.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from json.encoder import encode_basestring_ascii as _encode
+from typing import Any, Literal, TextIO
+
+from gateway.adapters.logs.files import LogFile
+from gateway.adapters.logs.writer import LineWriter
+from gateway.core.callers import Caller
+from gateway.core.redaction import path_of
+from gateway.core.refusals import INTERNAL_ERROR
+from gateway.core.routes import Route
+from gateway.ports import Clock, Exchange
+
+_KEPT_MAX = 2048
+Which = Literal["all", "errors", "sampled", "off"]
+
+
+class RequestLog:
+    """Implements `ports.Served`: a line a request, as JSON or for people's eyes."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        out: TextIO | LogFile | None = None,
+        *,
+        worker: int = 0,
+        console: bool = False,
+        which: Which = "all",
+        one_in: int = 100,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._writer = LineWriter(out or sys.stdout)
+        self._which = which
+        self._one_in = one_in
+        self._now = now
+        self._line = self._for_people if console else self._json
+        self._worker = worker
+        self._ends: dict[tuple[Any, ...], str] = {}
+        self._second = -1
+        self._second_text = ""
+
+    @property
+    def dropped(self) -> int:
+        """How many lines were lost to a stream that was too slow, or failed."""
+        return self._writer.lost
+
+    def __call__(self, exchange: Exchange, route: Route | None, caller: Caller) -> None:
+        which = self._which
+        if which != "all" and not self._is_wanted(exchange):
+            return
+        second, ms = divmod(self._clock.now_ms(), 1000)
+        if second != self._second:
+            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second = second
+        self._writer(self._line(f"{self._second_text}.{ms:03d}Z", exchange, route, caller))
+
+    def _is_wanted(self, exchange: Exchange) -> bool:
+        if self._which == "off":
+            return False
+        status = status_of(exchange)
+        if status >= 400 or not status:
+            return True
+        return self._which == "sampled" and exchange.id.number % self._one_in == 0
+
+    def _json(self, at: str, exchange: Exchange, route: Route | None, caller: Caller) -> str:
+        cost, trace, first, front_id = exchange.cost, exchange.trace, exchange.upstream_seconds, exchange.front_id
+        known = (
+            route.name if route is not None else "", exchange.method, exchange.status, caller.account, caller.token_id,
+            cost, exchange.refusal_code,
+        )  # fmt: skip
+        end = self._ends.get(known)
+        if end is None:
+            end = self._end_of(known, exchange)
+        return (
+            f'{{"timestamp": "{at}", "level": "info", "event": "request", "request_id": "{exchange.id}"'
+            f"{_pair('front_id', front_id) if front_id else ''}"
+            f', "trace_id": "{trace[0]}", "span_id": "{trace[1]}", "path": {_encode(path_of(exchange.target))}'
+            f', "ms": {(self._now() - exchange.begun) * 1000:.1f}'
+            f', "upstream_ms": {"null" if first is None else f"{first * 1000:.1f}"}'
+            f', "bytes_in": {exchange.bytes_in}, "bytes_out": {exchange.bytes_out}{end}'
+        )
+
+    def _end_of(self, known: tuple[Any, ...], exchange: Exchange) -> str:
+        """What many lines share, kept for the next: the parts of it change seldom, and cost more than to look it up."""
+        route, method, _, account, token, cost, refused = known
+        if len(self._ends) >= _KEPT_MAX:
+            self._ends.clear()
+        end = self._ends[known] = (
+            f'{_pair("route", route)}{_pair("method", method)}, "status": {status_of(exchange)}'
+            f"{_pair('account', account)}{_pair('token', token)}{_pair('cost', '' if cost is None else str(cost))}"
+            f'{_pair("refused", refused)}, "worker": {self._worker}}}\n'
+        )
+        return end
+
+    def _for_people(self, at: str, exchange: Exchange, route: Route | None, caller: Caller) -> str:
+        path = path_of(exchange.target)
+        words = [
+            at[11:23], f"{status_of(exchange):3d}", exchange.method, path if path.isprintable() else ascii(path),
+            f"{(self._now() - exchange.begun) * 1000:.1f} ms", route.name if route else "-",
+        ]  # fmt: skip
+        words += [str(exchange.cost)] if exchange.cost is not None else []
+        words += [one for one in (exchange.refusal_code, caller.account, str(exchange.id)) if one]
+        return "  ".join(words) + "\n"
+
+    def close(self) -> None:
+        """Write the lines that wait, within a second, and nothing after that."""
+        self._writer.close()
+
+
+def status_of(exchange: Exchange) -> int:
+    """What was, or is about to be, answered; 0 if the connection was cut before."""
+    return exchange.status or (500 if exchange.refusal_code == INTERNAL_ERROR else 0)
+
+
+def _pair(name: str, value: str) -> str:
+    return f', "{name}": {_encode(value) if value else "null"}'
