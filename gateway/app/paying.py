@@ -22,6 +22,7 @@ from gateway.core.money import Money
 from gateway.core.refusals import PaymentServiceUnavailable
 from gateway.core.reversals import Notice
 from gateway.flows.compare_plans import report_differences
+from gateway.flows.erase import AT_PROVIDER, EraseAtProvider
 from gateway.flows.follow import FollowingDesk, JoinBooks
 from gateway.flows.keep import Keeper
 from gateway.flows.log_in import LogIn
@@ -74,6 +75,8 @@ class Paying:
 
         stripe = settings.stripe
         self.payments = provider(settings, report)
+        if self.payments is not None:
+            identity.signing_in.also(AT_PROVIDER, EraseAtProvider(self.payments).do)
         self.price = stripe.top_up if stripe else Money.zero(settings.currency)
         self.desk = FollowingDesk(ledger, identity.aliases)
         self.take_back = TakeBack(

@@ -144,10 +144,11 @@ class SigningIn:
         self._kinds: dict[str, Kind] = {FIRST_SYNC: synchronise.do}
         self.work = Work(lending.jobs, self._kinds, clock=clock, report=report)
 
-    def also(self, kind: str, do: Kind, *, welcomed: Callable[[str], Awaitable[None]]) -> None:
+    def also(self, kind: str, do: Kind, *, welcomed: Callable[[str], Awaitable[None]] | None = None) -> None:
         """One more kind of job, and who else is told of each who signs in. Before it opens."""
         self._kinds[kind] = do
-        self._welcomes.append(welcomed)
+        if welcomed is not None:
+            self._welcomes.append(welcomed)
 
     async def _welcome(self, user: str) -> None:
         for one in self._welcomes:
@@ -155,7 +156,7 @@ class SigningIn:
 
     async def open(self) -> None:
         """Begin; the records are open."""
-        if self._first and self.lending.settings.providers:
+        if self._first and (self.lending.settings.providers or self._kinds.keys() != {FIRST_SYNC}):
             at_work = [Rounds(self.work.now, every_seconds=ROUND_SECONDS, name="jobs") for _ in range(AT_ONCE)]
             for one in (*at_work, Rounds(self.drop_old, every_seconds=_OLD_SECONDS, name="sessions that are over")):
                 self._opened.push_async_callback(one.close)

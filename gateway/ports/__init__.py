@@ -4,6 +4,7 @@ Flows know these protocols and nothing of what implements them. A promise under 
 the port, and `tests/adapters` holds every implementation to it.
 """
 
+from gateway.ports.erasing import ErasesCustomers, ErasesPeople, PersonalEvents
 from gateway.ports.exchange import AnswerCut, Exchange, Identifies, Served, Started
 from gateway.ports.identity import (
     Alias,

@@ -44,6 +44,9 @@ class TokenBook(Protocol):
     async def revoke_grant(self, id: str, *, now_ms: int) -> bool:
         """It is over, and so is all that came of it. False if it was revoked before."""
 
+    async def revoke_grants(self, ids: Sequence[str], *, now_ms: int) -> None:
+        """The same of many: some at a time in one statement, each with a number of its own. Harmless to repeat."""
+
     async def newest_secret(self, id: str) -> bytes | None:
         """The digest of the secret that was made last."""
 

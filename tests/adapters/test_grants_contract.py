@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.adapters.postgres import grants as postgres_grants
 from gateway.adapters.postgres.records import PostgresRecords
 from gateway.adapters.postgres.sessions import Address
+from gateway.adapters.sqlite import grants as sqlite_grants
 from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.core.grants import LINE_MAX, Grant, OwnCap, Scope, Terms, grant_id
 from gateway.core.keyring import Keyring
@@ -139,6 +141,32 @@ async def test_of_many_changes_at_once_none_is_missed(records: Records) -> None:
     changes = await records.grants.changes_after(0)
     assert {id for _, id in changes} == {grant.id for grant in grants}
     assert len({number for number, _ in changes}) == 8
+
+
+async def test_many_are_over_at_once_each_with_a_number_of_its_own(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind in (sqlite_grants, postgres_grants):
+        monkeypatch.setattr(kind, "_AT_ONCE", 2)
+    ids = [(await made(records, f"one{number}")).id for number in range(5)]
+    await records.grants.revoke_grant(ids[0], now_ms=NOW)
+    before = await records.grants.last_change()
+    await records.grants.revoke_grants(ids, now_ms=NOW + 5)
+    changes = await records.grants.changes_after(before)
+    assert sorted(id for _, id in changes) == sorted(ids[1:])
+    assert [number for number, _ in changes] == list(range(before + 1, before + 5))
+    await records.grants.revoke_grants(ids, now_ms=NOW + 9)
+    assert await records.grants.last_change() == before + 4, "harmless to repeat"
+    ended = {grant.id: grant.revoked_ms for grant in await records.grants.grants_of(["acct_1"])}
+    assert ended == {**dict.fromkeys(ids[1:], NOW + 5), ids[0]: NOW}
+
+
+async def test_many_that_end_many_at_once_end_all(records: Records) -> None:
+    ids = [(await made(records, f"one{number}")).id for number in range(12)]
+    await asyncio.gather(*(records.grants.revoke_grants(ids[at : at + 4], now_ms=NOW) for at in (0, 2, 4, 6, 8)))
+    changes = await records.grants.changes_after(0)
+    assert sorted(id for _, id in changes) == sorted(ids)
+    assert len({number for number, _ in changes}) == 12
 
 
 async def test_a_revoked_token_is_over_and_so_is_its_secret(records: Records) -> None:

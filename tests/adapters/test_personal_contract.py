@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from gateway.adapters import personal
 from gateway.adapters.owning import OwnerRecords
 from gateway.adapters.people import TOKENS, PeopleBook
 from gateway.adapters.personal import NOBODYS, PARTS, PersonalRecords
+from gateway.adapters.personal import told as personal
 from gateway.adapters.postgres.records import PostgresRecords
 from gateway.adapters.postgres.sessions import Address
 from gateway.adapters.sqlite.records import SqliteRecords

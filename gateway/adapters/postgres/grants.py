@@ -36,6 +36,12 @@ RETURNING id"""  # noqa: S608
 _REVOKE = f"""UPDATE token_grant SET revoked = $2, change = {_NEXT} WHERE id = $1 AND revoked IS NULL
 RETURNING id"""  # noqa: S608
 _REVOKE_SECRETS = "UPDATE token SET revoked = $2 WHERE grant_id = $1 AND revoked IS NULL"
+_REVOKE_MANY = """WITH alive AS (
+    SELECT id, row_number() OVER (ORDER BY id) AS step FROM token_grant WHERE id = ANY($1::text[]) AND revoked IS NULL
+) UPDATE token_grant SET revoked = $2, change = (SELECT coalesce(max(change), 0) FROM token_grant) + step
+FROM alive WHERE alive.id = token_grant.id RETURNING token_grant.id"""
+_REVOKE_SECRETS_OF_MANY = "UPDATE token SET revoked = $2 WHERE revoked IS NULL AND grant_id = ANY($1::text[])"
+_AT_ONCE = 500
 _NEWEST = """SELECT access_token_hash FROM token WHERE grant_id = $1
 ORDER BY created DESC, expires IS NOT NULL, access_token_hash LIMIT 1"""
 _ROTATION = """SELECT newer, pepper_id, last, sealed_by, sealed, at, good_until FROM token_rotation
@@ -77,6 +83,12 @@ class PostgresGrants:
         changed = await numbered(self._do, _REVOKE, id, now_ms)
         await self._do(_REVOKE_SECRETS, id, now_ms)
         return changed
+
+    async def revoke_grants(self, ids: Sequence[str], *, now_ms: int) -> None:
+        for first in range(0, len(ids), _AT_ONCE):
+            some = list(ids[first : first + _AT_ONCE])
+            await numbered(self._do, _REVOKE_MANY, some, now_ms)
+            await self._do(_REVOKE_SECRETS_OF_MANY, some, now_ms)
 
     async def newest_secret(self, id: str) -> bytes | None:
         for row in await self._do(_NEWEST, id):

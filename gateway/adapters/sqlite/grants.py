@@ -25,6 +25,11 @@ _CHANGE = f"""UPDATE token_grant SET name = ?, terms = ?, expires = ?, change = 
 WHERE id = ? AND name = ? AND terms IS ? AND expires IS ?"""  # noqa: S608
 _REVOKE = f"UPDATE token_grant SET revoked = ?, change = {_NEXT} WHERE id = ? AND revoked IS NULL"  # noqa: S608
 _REVOKE_SECRETS = "UPDATE token SET revoked = ? WHERE grant_id = ? AND revoked IS NULL"
+_REVOKE_MANY = """WITH alive AS (
+    SELECT id, row_number() OVER (ORDER BY id) AS step FROM token_grant WHERE id IN {} AND revoked IS NULL
+) UPDATE token_grant SET revoked = ?, change = (SELECT coalesce(max(change), 0) FROM token_grant) + step
+FROM alive WHERE alive.id = token_grant.id"""
+_REVOKE_SECRETS_OF_MANY = "UPDATE token SET revoked = ? WHERE revoked IS NULL AND grant_id IN {}"
 _NEWEST = """SELECT access_token_hash FROM token WHERE grant_id = ?
 ORDER BY created DESC, expires IS NOT NULL, access_token_hash LIMIT 1"""
 _ROTATION = """SELECT newer, pepper_id, last, sealed_by, sealed, at, good_until FROM token_rotation
@@ -72,6 +77,12 @@ class SqliteGrants:
         changed = await self._write(_REVOKE, (now_ms, id))
         await self._write(_REVOKE_SECRETS, (now_ms, id))
         return changed
+
+    async def revoke_grants(self, ids: Sequence[str], *, now_ms: int) -> None:
+        for first in range(0, len(ids), _AT_ONCE):
+            some = ids[first : first + _AT_ONCE]
+            await self._write(_REVOKE_MANY.format(marks(some)), (*some, now_ms))
+            await self._write(_REVOKE_SECRETS_OF_MANY.format(marks(some)), (now_ms, *some))
 
     async def newest_secret(self, id: str) -> bytes | None:
         for (digest,) in await self._read(_NEWEST, (id,)):

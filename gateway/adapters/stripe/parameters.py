@@ -95,6 +95,7 @@ REQUESTS: Final[Mapping[tuple[str, str], tuple[str, str]]] = {
     ("GET", "/v1/customers/search"): ("_customer_search_params", "CustomerSearchParams"),
     ("GET", "/v1/customers/{id}"): ("_customer_retrieve_params", "CustomerRetrieveParams"),
     ("POST", "/v1/customers/{id}"): ("_customer_update_params", "CustomerUpdateParams"),
+    ("DELETE", "/v1/customers/{id}"): ("_customer_delete_params", "CustomerDeleteParams"),
     ("GET", "/v1/payment_methods/{id}"): ("_payment_method_retrieve_params", "PaymentMethodRetrieveParams"),
     ("POST", "/v1/payment_methods/{id}/detach"): ("_payment_method_detach_params", "PaymentMethodDetachParams"),
     ("GET", "/v1/setup_intents/{id}"): ("_setup_intent_retrieve_params", "SetupIntentRetrieveParams"),

@@ -199,6 +199,9 @@ class StripePayments:
         if await self._ask(lambda stripe: stripe.v1.subscriptions.update_async(id, ends)) is None:
             raise PaymentServiceUnavailable()
 
+    async def delete_customer(self, id: str) -> None:
+        await self._ask(lambda stripe: stripe.v1.customers.delete_async(id))
+
     async def payer_of(self, session: str) -> Payer | None:
         more: Any = {"expand": ["payment_intent.payment_method"]}
         found = await self._checkout(session, more)

@@ -182,6 +182,7 @@ CREATE_REFUND = fields(
 CLOSE_DISPUTE = RETRIEVE
 CREATE_CUSTOMER = fields(**_CUSTOMER)
 UPDATE_CUSTOMER = CREATE_CUSTOMER
+DELETE_CUSTOMER = fields()
 
 
 def listing(**filters: Shape) -> Shape:

@@ -194,6 +194,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/customers/search", played.SEARCH_CUSTOMERS, _search_customers),
     Route("GET", "/v1/customers/{id}", played.RETRIEVE, _retrieves("customer")),
     Route("POST", "/v1/customers/{id}", played.UPDATE_CUSTOMER, catalogue.update_customer),
+    Route("DELETE", "/v1/customers/{id}", played.DELETE_CUSTOMER, subscriptions.forget_customer),
     Route("GET", "/v1/payment_methods/{id}", played.RETRIEVE, _retrieves("payment_method")),
     Route("POST", "/v1/payment_methods/{id}/detach", played.DETACH_METHOD, intents.detach),
     Route("GET", "/v1/setup_intents/{id}", played.RETRIEVE, _retrieves("setup_intent")),

@@ -115,6 +115,17 @@ def cancel(world: World, id: str, params: Mapping[str, Any]) -> Json:
     return made
 
 
+def forget_customer(world: World, id: str, params: Mapping[str, Any]) -> Json:
+    """`DELETE /v1/customers/{id}`: their subscriptions end at once, and whoever looks finds them deleted."""
+    made = world.get("customer", id)
+    for one in list(world.shelf("subscription").newest()):
+        if one["customer"] == id and one["status"] != "canceled":
+            cancel(world, one["id"], {})
+    world.emit("customer.deleted", made)
+    world.shelf("customer").remove(id)
+    return {"id": id, "object": "customer", "deleted": True}
+
+
 def clock(world: World) -> int:
     """The time of day, as subscriptions have it."""
     return world.seconds() + world.ahead

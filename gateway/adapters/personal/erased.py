@@ -1,0 +1,126 @@
+"""A person is erased from the records of either kind, by the same table that says what is theirs. See `parts`.
+
+Each statement commits by itself, and what leads to others goes last: rows that name a user before the user, so that
+whoever is cut off finds the rest again. Doing it twice changes nothing the second time, and says so by its counts.
+
+An event stays as a row, so that it is never taken for a new one; what it said is replaced by the ids in it, which lead
+to those that come later. One that is still to be acted on is left: it may be somebody's money.
+
+Deleted text stays in a file until it is written over, so `scrub` makes the file anew (SQLite, with its log emptied) or
+frees the rows (PostgreSQL, whose own log and backups are not ours to reach).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from gateway.adapters.personal.parts import PARTS, Blanked, Dropped, Kept, Part
+from gateway.adapters.personal.told import EVENT, Ask, PersonalRecords, marks
+from gateway.core.keyring import Keyring
+from gateway.core.personal import ids_in
+from gateway.ports import PersonalEvents, Randomness
+
+ERASED: Final = "erased"
+"""In an event, in place of what it said."""
+_OVER = ("done", "ignored")
+_FOLLOWS = "changed"
+"""A column that tells others of a change: no difference by itself."""
+_REDACT = """UPDATE event SET object = $2, key_id = $3, error = NULL WHERE id = $1 AND status IN ('done', 'ignored')
+RETURNING id"""
+_SECRETS = "UPDATE token SET revoked = $1 WHERE revoked IS NULL AND account IN {} RETURNING account"
+
+
+class Erasure:
+    """Implements `ports.ErasesPeople`. `shared`: the records are in a database that many hosts share."""
+
+    def __init__(self, ask: Ask, keyring: Keyring, randomness: Randomness, *, shared: bool) -> None:
+        self._ask = ask
+        self._keyring = keyring
+        self._randomness = randomness
+        self._shared = shared
+        self._told = PersonalRecords(ask, keyring)
+
+    async def there_is(self, accounts: Sequence[str]) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for name, part in PARTS.items():
+            if not isinstance(part.erased, Kept):
+                query = f"SELECT count(*) FROM {part.table} WHERE {self._chosen(part, accounts)}"  # noqa: S608 -- of ours
+                [(counts[name],)] = await self._ask(query, *accounts)
+        return counts
+
+    async def erase(self, accounts: Sequence[str], *, now_ms: int) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for name, part in sorted(PARTS.items(), key=lambda one: -one[1].whose.count("SELECT")):
+            if not isinstance(part.erased, Kept):
+                rows = await self._ask(self._statement(part, accounts, now_ms), *accounts)
+                counts[name] = len(rows)
+        await self._ask(_SECRETS.replace("{}", marks(accounts, first=2)), now_ms, *accounts)
+        return {name: counts[name] for name in PARTS if name in counts}
+
+    async def events(self, accounts: Sequence[str]) -> PersonalEvents:
+        told = (await self._told.of(accounts))["events"]
+        open = [one["id"] for one in told if one["status"] not in _OVER]
+        over = {one["id"]: one["object"] for one in told if one["status"] in _OVER and ERASED not in one["object"]}
+        customers = {id for one in told for id in ids_in(one["object"]) if id.startswith("cus_")}
+        return PersonalEvents(over, open, sorted(customers))
+
+    async def redact(self, events: Mapping[str, Mapping[str, Any]]) -> int:
+        redacted = 0
+        for id, content in events.items():
+            left = {"id": content.get("id"), "object": content.get("object"), ERASED: sorted(ids_in(content))}
+            sealed = self._keyring.seal(EVENT, json.dumps(left).encode(), nonce=self._randomness.bytes(12))
+            redacted += len(await self._ask(_REDACT, id, sealed[1], sealed[0]))
+        return redacted
+
+    async def customers(self, accounts: Sequence[str]) -> list[str]:
+        found: set[str] = set()
+        for part in PARTS.values():
+            if "customer" in part.columns:
+                whose = part.whose.replace("{}", marks(accounts))
+                query = f"SELECT customer FROM {part.table} WHERE customer IS NOT NULL AND {whose}"  # noqa: S608
+                found |= {row[0] for row in await self._ask(query, *accounts)}
+        return sorted(found)
+
+    async def is_charged(self, accounts: Sequence[str]) -> bool:
+        query = "SELECT key FROM refill WHERE state = 'asked' AND account IN {} LIMIT 1"
+        return bool(await self._ask(query.replace("{}", marks(accounts)), *accounts))
+
+    async def scrub(self) -> None:
+        if self._shared:
+            for table in sorted({part.table for part in PARTS.values() if not isinstance(part.erased, Kept)} | {EVENT}):
+                await self._ask(f"VACUUM {table}")
+            return
+        await self._ask("VACUUM")
+        await self._ask("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _chosen(self, part: Part, accounts: Sequence[str]) -> str:
+        """The rows of which something is to be erased, as a condition."""
+        whose = part.whose.replace("{}", marks(accounts))
+        if not isinstance(part.erased, Blanked):
+            return whose
+        differs = "IS DISTINCT FROM" if self._shared else "IS NOT"
+        others = [f"{name} {differs} {self._value(to)}" for name, to in part.erased.columns.items() if name != _FOLLOWS]
+        return f"({whose}) AND ({' OR '.join(others)})"
+
+    def _statement(self, part: Part, accounts: Sequence[str], now_ms: int) -> str:
+        chosen = self._chosen(part, accounts)
+        if isinstance(part.erased, Dropped):
+            return f"DELETE FROM {part.table} WHERE {chosen} RETURNING 1"  # noqa: S608 -- of ours
+        assert isinstance(part.erased, Blanked)
+        values = [f"{name} = {self._value(to, now_ms)}" for name, to in part.erased.columns.items()]
+        return f"UPDATE {part.table} SET {', '.join(values)} WHERE {chosen} RETURNING 1"  # noqa: S608 -- of ours
+
+    def _value(self, written: str, now_ms: int = 0) -> str:
+        of_kind = {"{blob}": "bytea", "{no}": "false"} if self._shared else {"{blob}": "BLOB", "{no}": "0"}
+        for mark, said in {**of_kind, "{now}": str(now_ms)}.items():
+            written = written.replace(mark, said)
+        return written
+
+
+def kept() -> dict[str, list[str]]:
+    """What stays, by why."""
+    why: dict[str, list[str]] = {}
+    for name, part in PARTS.items():
+        if not isinstance(part.erased, Dropped):
+            why.setdefault(part.erased.why, []).append(name)
+    return why

@@ -1,0 +1,124 @@
+"""`gateway erase`: what is kept of the person behind an account is erased, for good; the books stay as they are."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.adapters.jobs import JobBook
+from gateway.adapters.personal import Erasure, kept
+from gateway.adapters.sqlite.records import SqliteRecords
+from gateway.adapters.system import SystemClock, SystemRandomness
+from gateway.cli.accounts import available
+from gateway.cli.payments import moment
+from gateway.cli.records import Records, Scribe, aliases_of, fail, opened, read_for, run, unheard
+from gateway.core.keyring import Keyring
+from gateway.core.redaction import redacted
+from gateway.flows.erase import ChargeUnderWay, Erase, Erased
+from gateway.flows.follow import Aliases
+from gateway.flows.freeze import Freezes
+from gateway.settings import Settings
+from gateway.web.by_hand import read_reason
+
+ELSEWHERE = (
+    "backups of the records that were made before hold what they held: let them end, or erase again after a restore",
+    "logs hold ids of accounts and tokens, for as long as they are kept",
+    "the provider has what was typed at its checkout: --at-stripe has it forget the customers",
+    "a database that many hosts share keeps a log of its own, and copies on standbys",
+)
+
+
+def erase_account(config: Path, account: str, *, reason: str, at_stripe: bool, dry_run: bool, as_json: bool) -> None:
+    """Exit code 1 if something had to be left for now."""
+    settings = read_for(config, account)
+    if at_stripe and settings.stripe is None:
+        fail("stripe is not configured: nobody can be asked there", code=2)
+    reason = plain_reason(reason)
+
+    async def do() -> tuple[list[str], Erased]:
+        async with opened(settings) as here:
+            aliases = await aliases_of(here)
+            root = aliases.root(account)
+            names, erase = aliases.names(root), _erase(settings, here, aliases)
+            if dry_run:
+                return names, await erase.look(root, names)
+            return names, await erase.now(root, names, reason, at_provider=at_stripe)
+
+    left = str(available(settings, account))
+    try:
+        names, done = run(do())
+    except ChargeUnderWay:
+        fail("a saved card of it is being charged just now: try again in a few minutes", code=1)
+    told = _told(account, names, done, left=left, at_stripe=at_stripe, dry_run=dry_run)
+    if as_json:
+        click.echo(json.dumps(told))
+    else:
+        _say(told)
+    sys.exit(1 if done.events_open and not dry_run else 0)
+
+
+def plain_reason(text: str) -> str:
+    """What is to stand on the trail for ever. The command ends if it is none, or names a person."""
+    try:
+        reason = read_reason(text)
+    except ValueError as error:
+        fail(str(error), code=2)
+    if redacted(reason) != reason:
+        fail("the reason stays on the trail for ever: say it without addresses, tokens and cards", code=2)
+    return reason
+
+
+def _erase(settings: Settings, here: Records, aliases: Aliases) -> Erase:
+    clock, shared = SystemClock(), not isinstance(here, SqliteRecords)
+    keyring = Keyring(settings.secrets.sealing_keys)
+    return Erase(
+        personal=Erasure(here.ask, keyring, SystemRandomness(), shared=shared),
+        tokens=here.grants,
+        freezes=Freezes(book=here.freezes, clock=clock, report=unheard, root=aliases.root),
+        trail=here.trail,
+        jobs=JobBook(here.ask, shared=shared),
+        witness=Scribe(settings, here),
+        clock=clock,
+    )
+
+
+def _told(account: str, names: list[str], done: Erased, *, left: str, at_stripe: bool, dry_run: bool) -> dict[str, Any]:
+    return {
+        "account": account,
+        "accounts": names,
+        "erased": not dry_run,
+        "erased_before": moment(done.before_ms) if done.before_ms is not None else None,
+        "tokens_ended": done.tokens,
+        "rows": {name: count for name, count in done.rows.items() if count},
+        "events_redacted": done.events,
+        "events_left": list(done.events_open),
+        "customers_at_stripe": list(done.customers),
+        "stripe_is_asked": at_stripe and not dry_run,
+        "balance_left": left,
+        "kept": [{"what": names, "why": why} for why, names in kept().items()],
+        "elsewhere": list(ELSEWHERE),
+    }
+
+
+def _say(told: dict[str, Any]) -> None:
+    account, would = told["account"], not told["erased"]
+    if told["erased_before"]:
+        click.echo(f"{account}  was erased before, {told['erased_before']}")
+    rows = sum(told["rows"].values())
+    ended, redacted_now = told["tokens_ended"], told["events_redacted"]
+    verb = "would be erased" if would else "is erased"
+    click.echo(f"{account}  {verb}: {rows} rows, {ended} tokens and sessions ended, {redacted_now} events redacted")
+    for name, count in told["rows"].items():
+        click.echo(f"  {name.replace('_', ' ')}: {count}")
+    for id in told["events_left"]:
+        click.echo(f"  left for now: {id} is still to be acted on; settle it, then erase again")
+    for customer in told["customers_at_stripe"]:
+        asked = "is asked to forget" if told["stripe_is_asked"] else "still knows (--at-stripe)"
+        click.echo(f"  Stripe {asked} {customer}")
+    click.echo(f"  balance left: {told['balance_left']}; the account is frozen")
+    for one in told["kept"]:
+        click.echo(f"  kept: {', '.join(one['what']).replace('_', ' ')}: {one['why']}")
+    for line in told["elsewhere"]:
+        click.echo(f"  elsewhere: {line}")

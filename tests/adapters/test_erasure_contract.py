@@ -1,0 +1,139 @@
+"""Whoever is erased is gone from every part of the records, nobody else is, and money keys stay; in both databases."""
+
+import re
+from typing import Any
+
+import pytest
+
+from gateway.adapters.owning import OwnerRecords
+from gateway.adapters.personal import NOBODYS, PARTS, Erasure, PersonalRecords
+from gateway.adapters.personal.parts import Blanked, Dropped, Kept
+from gateway.adapters.sqlite.records import SqliteRecords
+from gateway.core import references
+from gateway.core.auto_top_ups import Ceilings, Refill
+from gateway.core.keyring import Keyring
+from gateway.core.money import Money
+from gateway.core.owning import Member
+from gateway.core.payments import Event
+from gateway.core.references import NO_TOKEN, Reference
+from gateway.core.secrets import Secret
+from gateway.ports import Rotation
+from tests.adapters import test_personal_contract as told_contract
+from tests.adapters.test_personal_contract import ANN, BOB, KEYRING, NONCE, NOW, Records, live_as, told_of
+from tests.fakes import SeededRandomness
+
+records = told_contract.records
+MOST = Ceilings(Money.parse("50.00 usd"), Money.parse("99.00 usd"))
+STAYS = {"payments", "refunds_and_disputes", "taken_back", "subscriptions", "trail"}
+
+
+def erasure(records: Records, ring: Keyring = KEYRING) -> Erasure:
+    return Erasure(records.ask, ring, SeededRandomness(), shared=not isinstance(records, SqliteRecords))
+
+
+async def live_fully_as(records: Records, account: str, name: str) -> None:
+    """With what takes an event, a rotation, a program and an owner besides."""
+    await live_as(records, account, name)
+    owners = OwnerRecords(records.ask)
+    await owners.add_invite(name.encode(), f"owner-{name}", until_ms=NOW + 1)
+    assert await owners.use_invite([name.encode()], f"usr_{name}", now_ms=NOW)
+    await owners.add_member(Member(f"usr_{name}", f"owner-{name}", "invited", NOW))
+    await records.licensees.add_code(f"code {name}".encode(), f"cus_l{name}", until_ms=NOW + 1, now_ms=NOW)
+    made = Rotation(f"new {name}".encode().ljust(32), "p", "last", *KEYRING.seal("x", b"y", nonce=NONCE), NOW, NOW)
+    await records.grants.rotate(name.encode().ljust(32), made)
+    sealed = references.seal(KEYRING, Reference(account, NO_TOKEN, "p123", 9), nonce=NONCE)
+    said = {"id": f"cs_{name}", "object": "checkout.session", "customer": f"cus_e{name}", "email": f"{name}@event.org"}
+    for number, status in enumerate(("done", "ignored")):
+        event = Event(f"evt_{name}{number}", "some", False, 5, {**said, "client_reference_id": sealed})
+        await records.claim(event, now_ms=NOW)
+        await records.close_event(event.id, status)  # type: ignore[arg-type]
+
+
+async def test_nothing_personal_is_left_and_money_keys_are(records: Records) -> None:
+    await live_fully_as(records, ANN, "ann")
+    await live_fully_as(records, BOB, "bob")
+    before, others = await told_of(records, ANN), await told_of(records, BOB)
+    of_ann = erasure(records)
+    found = await of_ann.events([ANN])
+    assert (sorted(found.over), found.open) == (["evt_ann0", "evt_ann1"], [])
+    assert set(found.customers) == {"cus_eann"}
+    assert set(await of_ann.customers([ANN])) == {"cus_ann", "cus_lann"}
+    assert await of_ann.redact(found.over) == 2
+    would = await of_ann.there_is([ANN])
+    did = await of_ann.erase([ANN], now_ms=NOW)
+    assert did == would
+    assert await of_ann.there_is([ANN]) == dict.fromkeys(would, 0)
+    await of_ann.scrub()
+    after = await told_of(records, ANN)
+    for name in STAYS:
+        assert after[name] == before[name], name
+    assert not {name for name in PARTS if isinstance(PARTS[name].erased, Dropped) and after[name]}
+    left = repr({name: rows for name, rows in after.items() if name not in STAYS})
+    assert not re.findall(r"\w*(?:visa|example|Doe|laptop|about|event\.org|seller)[ -]?\w*", left), left
+    assert {row["revoked_ms"] for row in after["secrets_of_tokens"]} == {NOW}
+    assert await told_of(records, BOB) == others, "nobody else is touched"
+
+
+async def test_of_an_event_its_ids_stay_and_lead_to_those_that_come_later(records: Records) -> None:
+    await live_fully_as(records, ANN, "ann")
+    of_ann = erasure(records)
+    await of_ann.redact((await of_ann.events([ANN])).over)
+    await of_ann.erase([ANN], now_ms=NOW)
+    entry = await records.find_entry("evt_ann0")
+    assert entry is not None
+    assert entry.event.object == {"id": "cs_ann", "object": "checkout.session", "erased": ["cs_ann", "cus_eann"]}
+    assert not await records.claim(Event("evt_ann0", "some", False, 5, {}), now_ms=NOW), "it is not new"
+    late = Event("evt_late", "customer.deleted", False, 9, {"id": "cus_eann", "email": "ann@example.org"})
+    await records.claim(late, now_ms=NOW)
+    found = await of_ann.events([ANN])
+    assert (list(found.over), list(found.open)) == ([], ["evt_late"]), "which is left while it waits"
+    assert await of_ann.redact({"evt_late": late.object}) == 0
+    await records.close_event("evt_late", "ignored")
+    assert list((await of_ann.events([ANN])).over) == ["evt_late"]
+
+
+async def test_a_charge_under_way_is_known(records: Records) -> None:
+    await live_as(records, ANN, "ann")
+    charge = Refill(ANN, 1, "key", Money.parse("5.00 usd"), "cus_ann", "pm_ann", "ref", NOW)
+    assert not await erasure(records).is_charged([ANN])
+    assert await records.ways_to_pay.begin_refill(charge, MOST)
+    assert await erasure(records).is_charged([BOB, ANN])
+    assert not await erasure(records).is_charged([BOB])
+
+
+async def test_what_nobody_can_open_any_more_goes_too(records: Records) -> None:
+    await live_fully_as(records, ANN, "ann")
+    stranger = erasure(records, Keyring([Secret("n" * 40)]))
+    await stranger.erase([ANN], now_ms=NOW)
+    assert (await PersonalRecords(records.ask, KEYRING).of([ANN]))["people"] == []
+
+
+async def test_files_hold_nothing_of_them_after_it_was_scrubbed(records: Records, tmp_path: Any) -> None:
+    if not isinstance(records, SqliteRecords):
+        return  # its files are not ours; that the rows are gone is said above
+    words = (b"laptop of ann", b"visa ann")
+    await live_fully_as(records, ANN, "ann")
+    in_files = b"".join(path.read_bytes() for path in tmp_path.glob("records.db*"))
+    assert all(word in in_files for word in words), "or this test could not fail"
+    await erasure(records).erase([ANN], now_ms=NOW)
+    in_files = b"".join(path.read_bytes() for path in tmp_path.glob("records.db*"))
+    assert any(word in in_files for word in words), "deleted text stays until it is written over"
+    await erasure(records).scrub()
+    in_files = b"".join(path.read_bytes() for path in tmp_path.glob("records.db*"))
+    assert not any(word in in_files for word in words)
+
+
+def test_what_is_kept_says_why_and_holds_no_words_of_anybody() -> None:
+    for name, part in PARTS.items():
+        if isinstance(part.erased, Kept | Blanked):
+            assert len(part.erased.why) > 20, name
+        if isinstance(part.erased, Kept):
+            assert part.sealed is None, f"{name}: what is sealed is personal, so it is dropped or blanked"
+        if isinstance(part.erased, Blanked) and part.sealed is not None:
+            assert part.erased.columns[part.sealed.column] == "NULL", name
+    assert not {part.table for part in PARTS.values()} & NOBODYS.keys()
+
+
+@pytest.mark.parametrize("name", sorted(PARTS))
+def test_every_part_says_what_becomes_of_it(name: str) -> None:
+    assert isinstance(PARTS[name].erased, Dropped | Blanked | Kept)
