@@ -13,6 +13,7 @@ from gateway.app.stores import credit_lines
 from gateway.core import compat, oauth
 from gateway.core.cors import Cors, is_preflight
 from gateway.core.letters import STOP_PATH
+from gateway.core.operators import Operators
 from gateway.core.readiness import Check
 from gateway.core.refusals import MethodNotAllowed, NoRoute
 from gateway.core.routes import RESERVED_PREFIXES
@@ -151,14 +152,13 @@ class Addresses:
         )
 
     def _looked_up(self, licensing: Licensing) -> LookedUp:
-        token, asked = self._settings.secrets.operator_token, self._settings.licences
-        assert token is not None, "secrets are made before a gateway is built"
+        asked = self._settings.licences
         assert asked is not None
         return LookedUp(
             entitles=licensing.entitle,
             terms=asked.terms,
             plans=self._settings.plans,
-            operator_token=token,
+            operators=self._gateway.identity.operators,
             guesses=self._gateway.identity.guesses,
             witness=self._gateway.witness,
         )
@@ -553,6 +553,7 @@ def admin_application(
     clock: Clock,
     *,
     witness: Witnesses,
+    operators: Operators,
     reload: Callable[[], Awaitable[dict[str, Any]]],
     restart: Callable[[], Awaitable[dict[str, Any]]],
     metrics: Callable[[], Awaitable[bytes]],
@@ -560,7 +561,6 @@ def admin_application(
     parts: Callable[[], Mapping[str, Check]],
 ) -> web.Application:
     """What the admin listener serves."""
-    assert settings.secrets.operator_token is not None, "secrets are made before a gateway is built"
     check_up = CheckUp(parts=parts, inbox=inbox, hears=settings.stripe is not None, clock=clock, seconds=SECONDS_MAX)
     place = AdminPlace(
         ledger=FollowingDesk(ledger, aliases),
@@ -568,7 +568,7 @@ def admin_application(
         freezes=freezes,
         witness=witness,
         ledger_stuck=lambda: ledger.stuck,
-        operator_token=settings.secrets.operator_token,
+        operators=operators,
         currency=settings.currency,
         clock=clock,
         reload=reload,

@@ -383,6 +383,8 @@ class Gateway:
             sealing_keys=settings.secrets.sealing_keys,
             peppers=settings.secrets.peppers,
             jwt_keys=settings.secrets.jwt_keys,
+            operator_token=settings.secrets.operator_token,
+            auditor_token=settings.secrets.auditor_token,
         )
         self.settings = replace(was, secrets=secrets, stripe=stripe)
         return taken + others

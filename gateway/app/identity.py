@@ -11,6 +11,7 @@ from gateway.app.stores import hears_of_others
 from gateway.core import compat
 from gateway.core.jwt_keys import JwtKeys
 from gateway.core.keyring import Keyring
+from gateway.core.operators import Operators
 from gateway.core.plans import COUNTS
 from gateway.core.tokens import Peppers, TokenMint
 from gateway.flows.cap import AccountCaps
@@ -54,6 +55,7 @@ class Identity:
     ) -> None:
         self.guesses = CountGuesses(limits=limits, rate=settings.limits.failed_credentials, clock=clock, report=report)
         self.keyring = keyring
+        self.operators = Operators(settings.secrets.operator_token, settings.secrets.auditor_token)
         self.witness = witness
         self.peppers = Peppers(settings.secrets.peppers)
         self.jwt_keys = JwtKeys(settings.secrets.jwt_keys)
@@ -162,4 +164,8 @@ class Identity:
             self.jwt_keys.renew(now.secrets.jwt_keys)
             self.callers.forget_all()  # so is a licence that it signed
             taken.append("jwt_keys")
+        shown = (now.secrets.operator_token, now.secrets.auditor_token)
+        if shown != (was.secrets.operator_token, was.secrets.auditor_token):
+            self.operators.renew(*shown)
+            taken.append("operator_token")
         return taken

@@ -28,6 +28,7 @@ from gateway.app.stores import keeper, records, witness
 from gateway.core.ids import RequestId, RequestNumbers
 from gateway.core.keyring import Keyring
 from gateway.core.limits import Limiter
+from gateway.core.operators import Operators
 from gateway.core.readiness import Check, over_all
 from gateway.flows.follow import Aliases
 from gateway.flows.freeze import Freezes
@@ -152,6 +153,8 @@ class KeeperMember(Member):
         self._seen: dict[str, dict[str, Check]] = {}
         self._clock = SystemClock()
         self._keyring = Keyring(post.settings.secrets.sealing_keys)
+        ours = post.settings.secrets
+        self._operators = Operators(ours.operator_token, ours.auditor_token)
         self._records = records(post.settings, self._keyring, SystemRandomness())
         self._aliases = Aliases(book=self._records.aliases, clock=self._clock, report=post.report)
         root = self._aliases.root
@@ -159,7 +162,8 @@ class KeeperMember(Member):
         self._witness = witness(post.settings, self._keyring, self._records, self._clock, post.report)
 
     async def take_up(self, settings: Settings) -> dict[str, Any]:
-        """Only keys: they sign the books."""
+        """Only keys: they sign the books, and say who may give orders."""
+        self._operators.renew(settings.secrets.operator_token, settings.secrets.auditor_token)
         self._keyring.renew(settings.secrets.sealing_keys)
         return {"reloaded": True}
 
@@ -191,6 +195,7 @@ class KeeperMember(Member):
                     self._freezes,
                     self._clock,
                     witness=self._witness,
+                    operators=self._operators,
                     reload=lambda: self._ask("reload"),
                     restart=lambda: self._ask("restart"),
                     metrics=self._scrapes.scrape,

@@ -82,6 +82,7 @@ class Running:
                 self.gateway.identity.freezes,
                 self.gateway.clock,
                 witness=self.gateway.witness,
+                operators=self.gateway.identity.operators,
                 reload=self.reload,
                 restart=_no_restart,
                 metrics=self._scrapes.scrape,

@@ -40,6 +40,7 @@ _RESEALED_AT_ONCE = 100
 _FILES: dict[KeyKind, SecretFile] = {
     kind: next(file for file in FILES if file.name in (kind, f"{kind}.pem")) for kind in KINDS
 }
+OPERATORS = next(file for file in FILES if file.name == "operator_token")
 _OF_STRANGERS = (
     "Tokens that are not on record (of accounts that were only ever credited by hand) stop working if it made them."
 )
@@ -150,11 +151,7 @@ def rotate_key(config: Path, kind: str, *, prepare: bool, activate: str | None, 
             id = activate or await _prepare(settings, ours, here)
             if prepare:
                 return {"kind": kind, "id": id, "activated": False, "reloaded": await _reload(settings)}
-            if _keeps(settings):
-                await _reload(settings)
-                await _known_everywhere(here, ours, id)
-            _first(settings, ours, id)
-            return {"kind": kind, "id": id, "activated": True, "reloaded": await _reload(settings)}
+            return await _activated(settings, here, ours, id)
 
     done = run(rotate())
     words = f"{kind} {done['id']} is the newest"
@@ -164,6 +161,47 @@ def rotate_key(config: Path, kind: str, *, prepare: bool, activate: str | None, 
             f" there; then on each: gateway keys rotate {kind} --activate {done['id']}"
         )
     _say(done, as_json, words if done["reloaded"] else f"{words} (no gateway runs here that could be told)")
+
+
+async def _activated(settings: Settings, here: Records, kind: KeyKind, id: str) -> dict[str, Any]:
+    if _keeps(settings):
+        await _reload(settings)
+        await _known_everywhere(here, kind, id)
+    _first(settings, kind, id)
+    return {"kind": kind, "id": id, "activated": True, "reloaded": await _reload(settings)}
+
+
+async def rotate_all(settings: Settings, here: Records, *, dry_run: bool, **facts: str) -> list[dict[str, Any]]:
+    """Every key that is a file of ours, one after another, and the operators' token. Raises ValueError, OSError.
+
+    On a store that many hosts share it says nothing of the keys: there each rotation has two parts.
+    """
+    done: list[dict[str, Any]] = []
+    for kind in KINDS if settings.store_url is None else ():
+        if _is_file(settings, kind):
+            if not dry_run:
+                await write_down(settings, here, "key.rotate", kind, step="all", **facts)
+                done.append(await _activated(settings, here, kind, await _prepare(settings, kind, here)))
+            else:
+                done.append({"kind": kind, "id": _ids(settings, kind)[0], "activated": False})
+    if _holds_operators(settings):
+        if not dry_run:
+            await write_down(settings, here, "key.rotate", OPERATORS.name, step="all", **facts)
+            rewrite(settings.secrets_path, OPERATORS, lambda lines: [OPERATORS.new()])
+        done.append({"kind": OPERATORS.name, "activated": not dry_run})
+        if not dry_run:
+            done[-1]["reloaded"] = await _reload(settings)  # shown the one before: it is good until this is done
+    return done
+
+
+def _holds_operators(settings: Settings) -> bool:
+    """Whether the operators' token in use is that of our file."""
+    token = settings.secrets.operator_token
+    try:
+        text = (settings.secrets_path / OPERATORS.name).read_text()
+    except OSError:
+        return False
+    return token is not None and OPERATORS.parts(text) == [token.reveal()]
 
 
 async def _prepare(settings: Settings, kind: KeyKind, here: Records) -> str:

@@ -124,6 +124,19 @@ def verify(steps: Iterable[Step], keys: Keyring, verdict: Verdict) -> None:
                 verdict.vouched = step.number
 
 
+def excerpt_problem(before: bytes, steps: Sequence[Step], keys: Keyring) -> str | None:
+    """What is wrong with a part of a chain, after an entry with the hash `before`; of its place nothing is proved."""
+    known = {key.id: key.subkey(PURPOSE) for key in keys.keys}
+    for at, step in enumerate(steps):
+        if at and step.number != steps[at - 1].number + 1:
+            return f"entry {steps[at - 1].number + 1} is missing"
+        if step.hash != _hash(step.number, steps[at - 1].hash if at else before, step.content):
+            return f"entry {step.number}: it, or the one before it, was changed"
+        if step.key_id in known and not hmac.compare_digest(step.mac, _mac(known[step.key_id], step.hash)):
+            return f"entry {step.number}: it was not signed by us"
+    return None
+
+
 def against_head(seq: int, hash: bytes, steps: Sequence[Step], *, entries: int) -> str | None:
     """What is wrong with a chain's end by the head that was kept elsewhere; `steps` hold the one it names, if any."""
     if seq > entries:

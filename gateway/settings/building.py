@@ -353,6 +353,7 @@ def _secrets(shape: GatewayShape, files: Mapping[str, Sequence[str]]) -> SecretS
         if given.jwt_keys
         else of_file("jwt.pem"),
         operator_token=given.operator_token or (tokens[0] if tokens else None),
+        auditor_token=given.auditor_token,
     )
 
 

@@ -9,7 +9,7 @@ from gateway.settings.nodes import Path
 
 _BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")  # as the YAML scanner counts lines
 _TOP_LEVEL_KEY = re.compile(r"[^\s#\-\]}][^:]*:")
-_SECRET_WORDS = re.compile(r"(?i)secret|_key|pepper|stripe|passw|whsec|operator_token|credential|_headers")
+_SECRET_WORDS = re.compile(r"(?i)secret|_key|pepper|stripe|passw|whsec|(?:operator|auditor)_token|credential|_headers")
 _REFERENCE = re.compile(r"""["']?\$\{[A-Z][A-Z0-9_]*\}["']?""")
 
 

@@ -101,6 +101,8 @@ class SecretSettings:
     jwt_keys: tuple[Secret, ...]
     """Each in PEM."""
     operator_token: Secret | None
+    auditor_token: Secret | None
+    """None where there is no auditor."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,9 @@
 """The admin listener: is the gateway alive, is it ready, and an operator's calls.
 
 `/livez`, `/readyz`, `/healthz` and `/metrics` need no credential; everything else needs the operator token, compared in
-constant time. The listener is on the loopback by default.
+constant time; with the auditor's one may read and not change. The listener is on the loopback by default.
 """
 
-import hmac
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -16,9 +15,9 @@ from gateway.core.aliases import NOT_JOINED
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Credit, Reversal
 from gateway.core.money import Money
+from gateway.core.operators import READS, Operators
 from gateway.core.readiness import Check
 from gateway.core.refusals import LedgerUnavailable, RecordsUnavailable
-from gateway.core.secrets import Secret
 from gateway.core.trail import Act
 from gateway.core.transfers import CLAW_BACK_REF, PAYOUT_REF, is_owner
 from gateway.flows.freeze import Freezes
@@ -52,7 +51,7 @@ class AdminPlace:
         freezes: Freezes,
         witness: Witnesses,
         ledger_stuck: Callable[[], bool],
-        operator_token: Secret,
+        operators: Operators,
         currency: str,
         reload: Callable[[], Awaitable[dict[str, Any]]],
         restart: Callable[[], Awaitable[dict[str, Any]]],
@@ -71,7 +70,7 @@ class AdminPlace:
         self._checks = checks
         self._currency = currency
         self._ledger_stuck = ledger_stuck
-        self._operator_token = operator_token
+        self._operators = operators
 
     def application(self) -> web.Application:
         app = web.Application(middlewares=[self._operators_only], client_max_size=_BODY_BYTES_MAX)
@@ -262,9 +261,11 @@ class AdminPlace:
     ) -> web.StreamResponse:
         if request.path in _OPEN:
             return await handler(request)
-        presented = request.headers.get("Authorization", "").removeprefix("Bearer ").encode("utf-8", "replace")
-        if not hmac.compare_digest(presented, self._operator_token.reveal().encode()):
+        rank = self._operators.rank(request.headers.get("Authorization", ""))
+        if rank is None:
             return _json({"code": "operators_only", "charged": False}, status=401)
+        if rank == "auditor" and request.method not in READS:
+            return _json({"code": "auditors_read", "charged": False}, status=403)
         return await handler(request)
 
 

@@ -94,6 +94,7 @@ async def test_of_an_event_its_ids_stay_and_lead_to_those_that_come_later(record
 
 async def test_a_charge_under_way_is_known(records: Records) -> None:
     await live_as(records, ANN, "ann")
+    assert await records.freezes.add_freeze(ANN, frozen=False, reason="found", now_ms=NOW)
     charge = Refill(ANN, 1, "key", Money.parse("5.00 usd"), "cus_ann", "pm_ann", "ref", NOW)
     assert not await erasure(records).is_charged([ANN])
     assert await records.ways_to_pay.begin_refill(charge, MOST)

@@ -61,6 +61,11 @@ class SecretsShape(Shape):
         Otherwise("made at the first start: `secrets/operator_token`"),
         Field(description="What an operator shows to the admin address."),
     ] = None
+    auditor_token: Annotated[
+        SecretText | None,
+        Otherwise("there is no auditor"),
+        Field(description="What an auditor shows to the admin address: it reads, and changes nothing."),
+    ] = None
 
 
 class LimitsShape(Shape):
