@@ -125,11 +125,12 @@ def list_frozen(config: Path, *, as_json: bool) -> None:
 
 
 def show_account(config: Path, account: str, *, as_json: bool) -> None:
-    """`gateway account show`."""
+    """`gateway account show`. On the trail first, as whatever shows payments."""
     settings = read_for(config, account)
 
     async def look() -> _Seen:
         async with opened(settings) as here:
+            await write_down(settings, here, "account.show", account)
             root = (await aliases_of(here)).root(account)
             rule = await here.ways_to_pay.find_rule(account)
             return _Seen(

@@ -11,7 +11,7 @@ from gateway.adapters.system import SystemClock
 from gateway.app.stores import credit_lines
 from gateway.cli.payments import moment
 from gateway.cli.reconcile import seconds_of
-from gateway.cli.records import aliases_of, opened, read_for, read_with_records, run
+from gateway.cli.records import aliases_of, opened, read_for, read_with_records, run, write_down
 from gateway.core.purses import purse_named
 from gateway.ports import CreditLine
 
@@ -19,12 +19,13 @@ _KINDS = {"cs": "checkout", "pi": "saved card", "in": "subscription"}
 
 
 def list_paid(config: Path, account: str | None, *, since: str | None, as_json: bool) -> None:
-    """`gateway payments list`: oldest first, as credited."""
+    """`gateway payments list`: oldest first, as credited. On the trail first: it shows who paid what."""
     settings = read_with_records(config) if account is None else read_for(config, account)
     begin = 0 if since is None else seconds_of(since, "--since") * 1000
 
     async def look() -> list[tuple[CreditLine, str]]:
         async with opened(settings) as here:
+            await write_down(settings, here, "payment.list", account or "everyone")
             root = (await aliases_of(here)).root
         lines = await credit_lines(settings).credits_between(begin, SystemClock().now_ms() + 1)
         found = [(line, root(line.account)) for line in lines]

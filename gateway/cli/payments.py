@@ -138,11 +138,12 @@ class Parked:
 
 
 def list_parked(config: Path, *, as_json: bool) -> None:
-    """`gateway payments parked`."""
+    """`gateway payments parked`. On the trail first, as whatever shows payments."""
     settings = read(config, make_secrets=False)
 
     async def look() -> list[Parked]:
         async with office(settings, NoEntries()) as here:
+            await write_down(settings, here.records, "payment.parked", "everyone")
             entries = [*await here.records.entries("parked"), *await here.records.entries("waiting")]
             return [found for entry in entries if (found := parked(here, entry)) is not None]
 

@@ -26,6 +26,8 @@ def list_subscriptions(config: Path, account: str | None, *, email: str | None, 
 
     async def look() -> list[dict[str, Any]]:
         async with opened(settings) as here:
+            if address is None:
+                await write_down(settings, here, "subscription.list", account or "everyone")
             if address is not None:
                 found = _bought_with(settings, here, address)
             else:

@@ -1,5 +1,6 @@
 """`gateway account export`: what is kept of a person, printed for them, and that it was asked for."""
 
+import asyncio
 import json
 import sqlite3
 from contextlib import closing
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from gateway.adapters.sqlite.ledger import SqliteLedgerStore
 from gateway.cli import main
 from gateway.cli.admin import login
 from tests.cli import test_subscriptions as subscribed
@@ -50,3 +52,30 @@ def test_it_is_on_the_trail_before_it_is_told(config: Path) -> None:
 def test_what_is_no_account_is_refused(config: Path) -> None:
     refused = typed(config, "account", "export", "ann@example.org")
     assert (refused.exit_code, refused.stdout) == (2, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "action", "object"),
+    [
+        (("account", "show", ACCOUNT), "account.show", ACCOUNT),
+        (("subscriptions", ACCOUNT), "subscription.list", ACCOUNT),
+        (("subscriptions",), "subscription.list", "everyone"),
+        (("payments", "list"), "payment.list", "everyone"),
+        (("payments", "parked"), "payment.parked", "everyone"),
+    ],
+)
+async def test_whoever_looks_at_payments_is_on_the_trail_first(
+    config: Path, words: tuple[str, ...], action: str, object: str
+) -> None:
+    books = SqliteLedgerStore(config.parent / "gateway.db", head_key=b"k" * 32)
+    await books.open()
+    await books.close()
+    looked = await asyncio.to_thread(typed, config, *words)
+    assert looked.exit_code == 0, looked.output
+    [entry] = json.loads((await asyncio.to_thread(typed, config, "audit", "log", "--json")).stdout)
+    assert (entry["action"], entry["object"]) == (action, object)
+    with closing(sqlite3.connect(config.parent / "gateway.records.db")) as sql:
+        sql.execute("CREATE TRIGGER no_more BEFORE INSERT ON trail BEGIN SELECT raise(ABORT, 'no'); END")
+        sql.commit()
+    refused = await asyncio.to_thread(typed, config, *words, "--json")
+    assert (refused.exit_code, refused.stdout) == (3, "")
