@@ -42,6 +42,10 @@ lock: ## renew the hash-pinned lock files (needs uv)
 	@printf 'setuptools\n' | uv pip compile pyproject.toml - --extra dev --extra postgres --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --quiet --upgrade -o .requirements/dev.lock
 
+.PHONY: sbom
+sbom: .venv/run.ready ## what the product is made of, from its lock, as CycloneDX JSON
+	@$(BIN)/python .ci/sbom
+
 .PHONY: clean
 clean: ## remove the virtual environment and caches; data stays
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
