@@ -473,7 +473,12 @@ class Addresses:
     def _add_webhooks(self) -> None:
         webhooks, stripe = self._gateway.paying.webhooks, self._settings.stripe
         if webhooks is not None and stripe is not None:
-            place = WebhookPlace(webhooks)
+            place = WebhookPlace(
+                webhooks,
+                only_https=self._settings.public_url.startswith("https://"),
+                trusted=self._settings.trusted_proxies,
+                trust_unix=self._settings.trust_unix,
+            )
             for path in ("/-/webhooks/stripe", *stripe.webhook_aliases):
                 self._add("POST", path, place.receive, open=True)
 

@@ -106,6 +106,7 @@ class Running:
         settings, tls = self.gateway.settings, None
         if settings.tls is not None:
             tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            tls.minimum_version = ssl.TLSVersion.TLSv1_2
             tls.load_cert_chain(settings.tls.certificate, settings.tls.key)
             tls.set_alpn_protocols(["http/1.1"])
         if self._listening is not None:

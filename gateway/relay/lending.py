@@ -153,9 +153,11 @@ class Lent:
     def switched(self, data: bytes) -> None: ...
 
     def transport_info(self, name: str, default: Any) -> Any:
-        """The caller's address is what a trusted front says: our pages count by it too."""
+        """The caller's address and scheme are what a trusted front says: our pages go by them, too."""
         if name == "peername" and self._caller.relay.trusts_fronts:
             return (self._caller.origin(self._block).address, 0)
+        if name == "sslcontext" and self._caller.relay.trusts_fronts:
+            return self._caller.origin(self._block).scheme == "https" or None  # `request.scheme` asks for no more
         return self._caller.extra_info(name, default)
 
     @property

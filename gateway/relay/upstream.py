@@ -448,6 +448,7 @@ class Pool:
         found = self._contexts.get(server)
         if found is None:
             found = self._contexts[server] = ssl.create_default_context(cafile=self.upstream.ca_file)
+            found.minimum_version = ssl.TLSVersion.TLSv1_2
             found.set_alpn_protocols(["http/1.1"])
         return found
 
