@@ -1,0 +1,123 @@
+"""A gateway with one of everything, and one of everybody who may come to it: what the tests of this room share."""
+
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiohttp import ClientSession, web
+
+from gateway.adapters.owning import OwnerRecords
+from gateway.core.owning import Member
+from gateway.web.status import AdminPlace
+from tests.callers import funded
+from tests.stories.test_signing_in import Browser, Shop, shop
+from tests.stories.test_subscriptions import PLANS
+
+OPERATOR, AUDITOR = "an-operators-token-9876543210zyxwvuts", "an-auditors-token-0123456789abcdefgh"
+ROLES = ("nobody", "caller", "viewer", "spender", "service", "holder", "member", "publisher", "operator", "auditor")
+"""`service`: a token for one route. `holder`: of a wallet's own token. `member`: signed in. `publisher`: and acts for
+an owner of upstreams."""
+OWNER = "anna"
+
+
+@dataclass
+class Company:
+    """The gateway, and how each of them comes to it."""
+
+    here: Shop
+    fields: dict[str, dict[str, str]]
+    browsers: dict[str, Browser]
+    session: ClientSession
+    app: web.Application
+
+    def addresses(self) -> list[tuple[str, str]]:
+        """Every one of our own, by method."""
+        return _of(self.app)
+
+    def admin_addresses(self) -> list[tuple[str, str]]:
+        """Those of the admin listener."""
+        place: Any = AdminPlace.__new__(AdminPlace)
+        return _of(place.application())
+
+    async def asked(self, role: str, method: str, path: str) -> int:
+        """How an address answers somebody, to a body that says nothing."""
+        return await self._asked(role, method, self.here.stage.url + path)
+
+    async def asked_admin(self, role: str, method: str, path: str) -> int:
+        host, port = self.here.stage.settings.admin
+        return await self._asked(role, method, f"http://{host}:{port}{path}")
+
+    async def _asked(self, role: str, method: str, url: str) -> int:
+        browser = self.browsers.get(role)
+        session = browser.session if browser is not None else self.session
+        fields = {"Accept": "application/json", "Content-Type": "application/json", **self.fields.get(role, {})}
+        fields |= {"Sec-Fetch-Site": "same-origin", "Origin": self.here.stage.url} if browser is not None else {}
+        url = re.sub(r"\{[^}]*\}", "acct_" + "0" * 32, url)
+        async with session.request(method, url, data=b"{}", headers=fields, allow_redirects=False) as answer:
+            await answer.read()
+            return answer.status
+
+    def written(self, folder: Path) -> Path:
+        """Its configuration as a file, for commands."""
+        stage = self.here.stage
+        config = stage._config(int(stage.url.rpartition(":")[2]), stage.settings.admin[1])
+        config["store"] = f"sqlite:{stage.settings.store_path}"
+        file = folder / "gateway.yaml"
+        file.write_text(json.dumps(config))
+        return file
+
+
+def _of(app: web.Application) -> list[tuple[str, str]]:
+    found = {
+        (route.method, route.resource.canonical)
+        for route in app.router.routes()
+        if route.resource is not None and not route.resource.canonical.endswith("{rest}")
+    }
+    return sorted((method, path) for method, path in found if method not in ("HEAD", "*", "OPTIONS"))
+
+
+@asynccontextmanager
+async def company(folder: Path, **overrides: Any) -> AsyncIterator[Company]:
+    settings: dict[str, Any] = {
+        "plans": PLANS,
+        "stripe": {"reconcile_seconds": 0},
+        "secrets": {"operator_token": OPERATOR, "auditor_token": AUDITOR},
+        "owners": {OWNER: {"commission_bps": 1000}},
+        "limits": {"failed_credentials": "100000/minute"},
+    }
+    async with shop(folder, **{**settings, **overrides}) as here, ClientSession() as session:
+        stage = here.stage
+        stage.stand_in.recurring_price("price_month", 1000)
+        [holder] = await funded(stage, "9.00 usd")
+        stranger = stage.gateway.identity.callers.fresh().fresh
+        assert stranger is not None
+        tokens = {"caller": stranger.reveal(), "operator": OPERATOR, "auditor": AUDITOR, "holder": holder.token}
+        tokens["forged"] = f"fb_test_0000{'A' * 40}"
+        wanted = {"viewer": {"role": "viewer"}, "spender": {"role": "spender"}, "service": {"routes": ["weather"]}}
+        for role, terms in wanted.items():
+            tokens[role] = await _made(session, stage.url, holder.headers, role, terms)
+        browsers = {"member": here.browser(), "publisher": here.browser()}
+        await browsers["member"].sign_in()
+        here.who.person = {"user_id": "amzn1.account.BEA", "email": "bea@example.com", "name": "Bea"}
+        await browsers["publisher"].sign_in()
+        acts_for = Member(await _user(stage, await browsers["publisher"].account()), OWNER, "linked", 1)
+        await OwnerRecords(stage.gateway.records.ask).add_member(acts_for)
+        app = web.Application()
+        stage.gateway.add_own_to(app)
+        fields = {role: {"Authorization": f"Bearer {token}"} for role, token in tokens.items()}
+        yield Company(here, fields, browsers, session, app)
+
+
+async def _user(stage: Any, account: str | None) -> str:
+    [(user,)] = await stage.gateway.records.ask("SELECT id FROM users WHERE account = $1", account)
+    return str(user)
+
+
+async def _made(session: ClientSession, url: str, by: dict[str, str], name: str, terms: dict[str, Any]) -> str:
+    async with session.post(f"{url}/-/api/v1/tokens", json={"name": name, **terms}, headers=by) as answer:
+        assert answer.status == 201, await answer.text()
+        return str((await answer.json())["access_token"])
