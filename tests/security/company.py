@@ -97,7 +97,11 @@ async def company(folder: Path, **overrides: Any) -> AsyncIterator[Company]:
         assert stranger is not None
         tokens = {"caller": stranger.reveal(), "operator": OPERATOR, "auditor": AUDITOR, "holder": holder.token}
         tokens["forged"] = f"fb_test_0000{'A' * 40}"
-        wanted = {"viewer": {"role": "viewer"}, "spender": {"role": "spender"}, "service": {"routes": ["weather"]}}
+        wanted: dict[str, dict[str, Any]] = {
+            "viewer": {"role": "viewer"},
+            "spender": {"role": "spender"},
+            "service": {"routes": ["weather"]},
+        }
         for role, terms in wanted.items():
             tokens[role] = await _made(session, stage.url, holder.headers, role, terms)
         browsers = {"member": here.browser(), "publisher": here.browser()}

@@ -70,7 +70,7 @@ async def test_a_bug_of_ours_tells_its_caller_an_id_and_nothing_else(here: Compa
     async def bug(*_: Any) -> web.StreamResponse:
         raise RuntimeError("the password is hunter2")
 
-    here.here.stage.gateway.serve._callers.identify = bug  # type: ignore[method-assign]
+    here.here.stage.gateway.serve._callers.identify = bug  # type: ignore[method-assign,assignment]
     status, fields, body = await fields_of(here, "GET", "/weather/oslo", Accept="application/json")
     assert (status, json.loads(body)["code"]) == (500, "internal_error")
     assert not re.search("hunter2|RuntimeError", body)

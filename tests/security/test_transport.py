@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
-from gateway.relay import upstream as relay_upstream
 from gateway.web import pages
 from tests.callers import funded, signed
 from tests.conftest import StageMaker
@@ -71,7 +70,7 @@ async def test_an_upstream_with_an_older_tls_than_1_2_is_not_spoken_to(
 
     with old_tls(authority.server("upstream", "localhost")) as old:
         server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=old)
-        monkeypatch.setattr(relay_upstream.ssl, "create_default_context", noted)
+        monkeypatch.setattr("gateway.relay.upstream.ssl.create_default_context", noted)
         url = f"https://localhost:{server.sockets[0].getsockname()[1]}"
         stage = await make_stage(
             upstreams={"old": {"url": url, "tls": {"ca": authority.file}}},
