@@ -107,7 +107,6 @@ def _look(place: _Place, value: Any, found: dict[str, int]) -> None:
             if below is not None:
                 _look(below, inner, found)
     elif place.name and isinstance(value, int | Decimal) and not isinstance(value, bool):
-        found.pop(place.name, None)
         found[place.name] = whole(Decimal(value))
 
 

@@ -123,7 +123,8 @@ def test_what_is_no_json_ends_the_search(text: str) -> None:
 
 _texts = _nested.map(json.dumps) | st.sampled_from(
     [
-        '{"a": 1, "a": 2}', '{"a": {"b": 3}, "a": {}}', '{"a": true}', '{"a": NaN}', '{"a": Infinity}', '{"a": 1e400}',
+        '{"a": 1, "a": 2}', '{"a": {"b": 3}, "a": {}}', '{"c": {"b": 1}, "a": {"b": 2}, "c": {"b": 3}}',
+        '{"a": -1}', '{"a": -0}', '{"a": 1, "x": "-"}', '{"a": true}', '{"a": NaN}', '{"a": Infinity}', '{"a": 1e400}',
         '{"a": 1', '{"a": 1} x', "[DONE]", "", '{"\\u0061": 5}', '{"c": {"b": 1}, "a": {"b": 2}}', '{"a": 007}',
         '{"a": {"b": 2}, "c": {"b": 1}}', '{"a": ' + "9" * 5000 + "}", '{"a": ' + "[" * 3000 + "]" * 3000 + "}",
     ]
@@ -138,7 +139,6 @@ def test_what_is_here_whole_is_read_at_once_or_followed_and_says_the_same(text: 
     reader.feed(text.encode())
     reader.feed(b"\n")
     assert at_once in (None, reader.values)
-    assert at_once is None or list(at_once) == list(reader.values)
 
 
 def test_an_ordinary_document_is_not_followed() -> None:
