@@ -72,14 +72,12 @@ class Sought:
         """What a document says that is here whole, by name; None if it has to be followed.
 
         The same as following it, in a fraction of the time. What the two might see differently is followed: what is no
-        JSON, keys that come twice, a minus, rows, anything long.
+        JSON, keys that come twice, rows, anything long.
         """
-        if self._rows or len(text) > _AT_ONCE_BYTES_MAX or b"-" in text:
+        if self._rows or len(text) > _AT_ONCE_BYTES_MAX:
             return None
         try:
-            document = json.loads(
-                text.decode(), object_pairs_hook=_once_each, parse_float=Decimal, parse_constant=_refuse
-            )
+            document = _AT_ONCE.decode(text.decode())
         except (ValueError, RecursionError):
             return None
         found: dict[str, int] = {}
@@ -106,8 +104,8 @@ def _look(place: _Place, value: Any, found: dict[str, int]) -> None:
             below = place.below.get(key)
             if below is not None:
                 _look(below, inner, found)
-    elif place.name and isinstance(value, int | Decimal) and not isinstance(value, bool):
-        found[place.name] = whole(Decimal(value))
+    elif place.name and isinstance(value, Decimal):
+        found[place.name] = whole(value)
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -117,8 +115,18 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
+def _counted(text: str) -> Decimal | None:
+    """A number, if it could be a count."""
+    return None if text[0] == "-" else Decimal(text)
+
+
 def _refuse(text: str) -> None:
     raise ValueError(f"{text} is no JSON")
+
+
+_AT_ONCE = json.JSONDecoder(
+    object_pairs_hook=_once_each, parse_int=_counted, parse_float=_counted, parse_constant=_refuse
+)
 
 
 def _cover(paths: Iterable[str]) -> list[bytes]:
