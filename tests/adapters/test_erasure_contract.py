@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from gateway.adapters.owning import OwnerRecords
-from gateway.adapters.personal import NOBODYS, PARTS, Erasure, PersonalRecords
+from gateway.adapters.personal import NOBODYS, PARTS, AffectedRecords, Erasure, PersonalRecords
 from gateway.adapters.personal.parts import Blanked, Dropped, Kept
 from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.core import references
 from gateway.core.auto_top_ups import Ceilings, Refill
+from gateway.core.grants import Grant
 from gateway.core.keyring import Keyring
 from gateway.core.money import Money
 from gateway.core.owning import Member
@@ -19,7 +20,7 @@ from gateway.core.references import NO_TOKEN, Reference
 from gateway.core.secrets import Secret
 from gateway.ports import Rotation
 from tests.adapters import test_personal_contract as told_contract
-from tests.adapters.test_personal_contract import ANN, BOB, KEYRING, NONCE, NOW, Records, live_as, told_of
+from tests.adapters.test_personal_contract import ANN, BOB, KEYRING, NONCE, NOW, OLD, Records, live_as, told_of
 from tests.fakes import SeededRandomness
 
 records = told_contract.records
@@ -113,6 +114,7 @@ async def test_files_hold_nothing_of_them_after_it_was_scrubbed(records: Records
     if not isinstance(records, SqliteRecords):
         return  # its files are not ours; that the rows are gone is said above
     words = (b"laptop of ann", b"visa ann")
+    await records.ask("PRAGMA secure_delete = OFF")  # as SQLite is where nobody built it otherwise
     await live_fully_as(records, ANN, "ann")
     in_files = b"".join(path.read_bytes() for path in tmp_path.glob("records.db*"))
     assert all(word in in_files for word in words), "or this test could not fail"
@@ -138,3 +140,35 @@ def test_what_is_kept_says_why_and_holds_no_words_of_anybody() -> None:
 @pytest.mark.parametrize("name", sorted(PARTS))
 def test_every_part_says_what_becomes_of_it(name: str) -> None:
     assert isinstance(PARTS[name].erased, Dropped | Blanked | Kept)
+
+
+async def test_who_is_affected_is_found_with_the_addresses_that_are_known(records: Records) -> None:
+    await live_as(records, ANN, "ann")
+    await live_as(records, BOB, "bob")
+    affected = AffectedRecords(records.ask, KEYRING)
+    assert await affected.contacts([ANN, OLD]) == {
+        ANN: ["ann@example.org", "licence-ann@example.org", "link-ann@example.org"]
+    }
+    assert await AffectedRecords(records.ask, Keyring([Secret("n" * 40)])).contacts([ANN]) == {}
+    assert await affected.account_of_token("tok_bob") == BOB
+    assert await affected.account_of_token("tok_none") is None
+    assert await affected.accounts_of_prices(["price_1"]) == [ANN, BOB]
+    assert await affected.accounts_of_prices(["price_9"]) == await affected.accounts_of_prices([]) == []
+
+
+async def test_who_was_here_in_a_time_had_a_token_then_or_was_known_before_its_end(records: Records) -> None:
+    affected = AffectedRecords(records.ask, KEYRING)
+    for number, (account, expires) in enumerate(((ANN, None), (BOB, NOW + 10), (OLD, None))):
+        grant = Grant(f"tok_{number}", account, NOW + number, name="x", expires_ms=expires)
+        await records.grants.add_grant(grant, bytes([number] * 32), pepper_id="p", alive_max=9)
+    await records.grants.revoke_grant("tok_2", now_ms=NOW + 20)
+    assert await affected.accounts_here(NOW - 9, NOW) == [], "before anybody was here"
+    assert await affected.accounts_here(NOW, NOW + 1) == [ANN]
+    assert await affected.accounts_here(NOW + 5, NOW + 6) == sorted([ANN, BOB, OLD])
+    assert await affected.accounts_here(NOW + 15, NOW + 16) == sorted([ANN, OLD])
+    assert await affected.accounts_here(NOW + 21, NOW + 22) == [ANN]
+    assert await affected.alive(None, now_ms=NOW + 5) == ["tok_0", "tok_1"]
+    assert await affected.alive([BOB, OLD], now_ms=NOW + 5) == ["tok_1"]
+    assert await affected.alive([BOB], now_ms=NOW + 15) == []
+    await live_as(records, BOB, "bob")
+    assert BOB in await affected.accounts_here(NOW + 21, NOW + 22), "what is kept of them is theirs though they left"

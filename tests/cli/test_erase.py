@@ -1,6 +1,8 @@
 """`gateway erase`: what is kept of a person goes, the books stay, and it is on the trail that it was done."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,8 @@ def test_what_was_done_is_told_with_what_is_kept_and_why(config: Path) -> None:
     assert any("backups" in line for line in did["elsewhere"])
     [entry] = json.loads(typed(config, "audit", "log", "--action", "account.erase", "--json").stdout)
     assert (entry["object"], entry["reason"], entry["facts"]) == (ACCOUNT, "a letter of 3 May", {})
+    frozen = json.loads(typed(config, "account", "frozen", "--json").stdout)
+    assert [(one["account"], one["reason"]) for one in frozen] == [(ACCOUNT, "erased")]
     again = erased(config, ACCOUNT)
     assert again["erased_before"] == entry["at"]
     assert again["rows"] == {}, "there was nothing left"
@@ -78,3 +82,15 @@ def test_stripe_is_asked_by_a_job_if_there_is_stripe(config: Path) -> None:
     assert erased(config, ACCOUNT, "--at-stripe")["stripe_is_asked"] is True
     [job] = json.loads(typed(config, "jobs", "list", "--json").stdout)
     assert (job["kind"], job["state"]) == ("erase_customer", "waiting")
+
+
+def test_while_a_saved_card_is_charged_nothing_is_erased(config: Path) -> None:
+    with closing(sqlite3.connect(config.parent / "gateway.records.db")) as sql:
+        sql.execute(
+            "INSERT INTO refill VALUES (?, 99, 'key 99', 'usd', 5000000, 'cus_1', 'pm_1', 'ref', 1, 'asked')",
+            (ACCOUNT,),
+        )
+        sql.commit()
+    refused = typed(config, "erase", "--account", ACCOUNT)
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert json.loads(typed(config, "audit", "log", "--json").stdout) == []

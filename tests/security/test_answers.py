@@ -97,6 +97,7 @@ async def test_a_webhook_over_plain_http_is_refused_unless_a_trusted_front_ended
         ([], {"X-Forwarded-Proto": "https"}, False),
         (["127.0.0.1/32"], {}, True),
         (["127.0.0.1/32"], {"X-Forwarded-Proto": "http"}, False),
+        (["127.0.0.1/32"], {"X-Forwarded-Proto": "http", "X-Forwarded-For": "203.0.113.9"}, False),
         (["127.0.0.1/32"], {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9"}, True),
     ):
         stage = await make_stage(public_url="https://pay.example.com", trusted_proxies=trusted)
