@@ -86,10 +86,8 @@ def test_stripe_is_asked_by_a_job_if_there_is_stripe(config: Path) -> None:
 
 def test_while_a_saved_card_is_charged_nothing_is_erased(config: Path) -> None:
     with closing(sqlite3.connect(config.parent / "gateway.records.db")) as sql:
-        sql.execute(
-            "INSERT INTO refill VALUES (?, 99, 'key 99', 'usd', 5000000, 'cus_1', 'pm_1', 'ref', 1, 'asked')",
-            (ACCOUNT,),
-        )
+        charge = "INSERT INTO refill VALUES (?, 99, 'key 99', 'usd', 5000000, 'cus_1', 'pm_1', 'ref', 1, 'asked')"
+        sql.execute(charge, (ACCOUNT,))
         sql.commit()
     refused = typed(config, "erase", "--account", ACCOUNT)
     assert (refused.exit_code, refused.stdout) == (1, "")
