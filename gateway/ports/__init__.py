@@ -4,6 +4,7 @@ Flows know these protocols and nothing of what implements them. A promise under 
 the port, and `tests/adapters` holds every implementation to it.
 """
 
+from gateway.ports.charging import ChargeBook, ChargesByAgreement, IntentNotice, MethodNotice, ServiceBook, SetUp
 from gateway.ports.exchange import AnswerCut, Exchange, Identifies, Served, Started
 from gateway.ports.identity import (
     Alias,
@@ -123,6 +124,8 @@ __all__ = [
     "CapLines",
     "Caps",
     "Cards",
+    "ChargeBook",
+    "ChargesByAgreement",
     "Clock",
     "ConnectRefused",
     "Connects",
@@ -154,6 +157,7 @@ __all__ = [
     "InboxStanding",
     "InboxStatus",
     "Integration",
+    "IntentNotice",
     "Jobs",
     "Joins",
     "Keeps",
@@ -177,6 +181,7 @@ __all__ = [
     "Made",
     "Mails",
     "MeterBook",
+    "MethodNotice",
     "NoReply",
     "NotFetched",
     "NotSent",
@@ -213,6 +218,8 @@ __all__ = [
     "SellsOnce",
     "Sends",
     "Served",
+    "ServiceBook",
+    "SetUp",
     "Shown",
     "Signs",
     "Standings",
