@@ -87,7 +87,10 @@ class ChargeWish:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """One charge. `turn` rises with each change; `tries` counts declines; `due_ms`: when something is to be done."""
+    """One charge. `turn` rises with each change; `due_ms`: when something is to be done.
+
+    `tries` counts what was declined, and of the seller's transfer what was refused.
+    """
 
     id: str
     live: bool
@@ -122,7 +125,7 @@ class Charge:
     @property
     def key(self) -> str:
         """What the seller's transfer is called at the provider."""
-        return f"farebox-proceeds-{self.id}"
+        return f"farebox-proceeds-{self.id}-{self.tries}"
 
 
 @dataclass(frozen=True, slots=True)

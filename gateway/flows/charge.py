@@ -53,6 +53,7 @@ from gateway.core.trail import Act, Role
 from gateway.ports import (
     ActsFor,
     ChargeBook,
+    ChargeRefused,
     ChargesByAgreement,
     Clock,
     Entries,
@@ -246,7 +247,10 @@ class ChargeByAgreement:
         begun = await self._begun(charge, now_ms)
         if begun is None:  # somebody else has it
             return await self.find(charge.id)
-        begun = await self._with_intent(begun)
+        try:
+            begun = await self._with_intent(begun)
+        except ChargeRefused as refused:
+            return await self._failed(begun, str(refused))
         return await self.settle(begun, await self._provider.confirm(begun))
 
     async def _begun(self, charge: Charge, now_ms: int) -> Charge | None:
@@ -282,6 +286,8 @@ class ChargeByAgreement:
 
     async def _paid(self, charge: Charge, _: Outcome) -> Charge:
         """Into the books first: what is told to be paid is there."""
+        if (now := await self.find(charge.id)).state == "succeeded":  # an event was faster
+            return now
         await self._tell_trail(charge, "succeeded")
         if charge.seller == "held":
             await self._ledger.credit(proceeds(charge))
@@ -295,9 +301,11 @@ class ChargeByAgreement:
     async def _declined(self, charge: Charge, outcome: Outcome) -> Charge:
         if charge.tries >= len(self._terms.retry_ms):
             return await self._failed(charge, outcome.why, tries=charge.tries + 1)
-        due_ms = self._clock.now_ms() + self._terms.retry_ms[charge.tries]
+        now_ms = self._clock.now_ms()
+        due_ms = now_ms + self._terms.retry_ms[charge.tries]
         await self._tell_trail(charge, "declined", why=outcome.why)
-        after = await self._moved(charge, "declined", tries=charge.tries + 1, due_ms=due_ms, reason=outcome.why)
+        changes = {"tries": charge.tries + 1, "changed_ms": now_ms, "due_ms": due_ms, "reason": outcome.why}
+        after = await self._moved(charge, "declined", **changes)
         if after is not None:
             await self._put_job(after, due_ms)
         return after or await self.find(charge.id)
@@ -365,8 +373,10 @@ class ChargeByAgreement:
             notice = found or await self._transfers.transfer(payout)
         except TransferRefused as refused:
             self._report("a seller's transfer was refused", id=charge.id, why=str(refused))
-            back = replace(charge, seller="held", transfer=None, reason=str(refused), due_ms=now_ms + _LONGEST_MS)
-            await self._book.move_charge(charge, replace(back, turn=charge.turn + 1))
+            # With another try comes another key: the provider would say the same for a day to this one.
+            stands = {"turn": charge.turn + 1, "tries": charge.tries + 1, "due_ms": now_ms + _LONGEST_MS}
+            back = replace(charge, seller="held", transfer=None, reason=str(refused), **stands)
+            await self._book.move_charge(charge, back)
             return await self.find(charge.id)
         await self._ledger.reverse(released(charge))
         await self._tell_trail(charge, "released", after=notice.transfer)

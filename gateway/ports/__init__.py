@@ -4,7 +4,15 @@ Flows know these protocols and nothing of what implements them. A promise under 
 the port, and `tests/adapters` holds every implementation to it.
 """
 
-from gateway.ports.charging import ChargeBook, ChargesByAgreement, IntentNotice, MethodNotice, ServiceBook, SetUp
+from gateway.ports.charging import (
+    ChargeBook,
+    ChargeRefused,
+    ChargesByAgreement,
+    IntentNotice,
+    MethodNotice,
+    ServiceBook,
+    SetUp,
+)
 from gateway.ports.exchange import AnswerCut, Exchange, Identifies, Served, Started
 from gateway.ports.identity import (
     Alias,
@@ -126,6 +134,7 @@ __all__ = [
     "Caps",
     "Cards",
     "ChargeBook",
+    "ChargeRefused",
     "ChargesByAgreement",
     "Clock",
     "ConnectRefused",

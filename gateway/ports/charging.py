@@ -100,6 +100,10 @@ class MethodNotice:
     customer: str = ""
 
 
+class ChargeRefused(Exception):
+    """The provider will not make it, asked again or not. The message is a code of its."""
+
+
 class ChargesByAgreement(Protocol):
     """A payment provider that charges saved methods. Calls may raise PaymentServiceUnavailable: then repeat."""
 
@@ -117,7 +121,7 @@ class ChargesByAgreement(Protocol):
     async def intent(self, charge: Charge, *, again: bool) -> str:
         """The id of the charge's payment intent, which nobody has confirmed by that.
 
-        `again`: it may be there from long ago, so it is looked for first.
+        `again`: it may be there from long ago, so it is looked for first. Raises ChargeRefused.
         """
 
     async def confirm(self, charge: Charge) -> Outcome:

@@ -16,7 +16,7 @@ from gateway.core.charges import Agreed, Charge, Outcome
 from gateway.core.money import to_minor
 from gateway.core.payments import Event
 from gateway.core.refusals import PaymentServiceUnavailable
-from gateway.ports import IntentNotice, MethodNotice, SetUp
+from gateway.ports import ChargeRefused, IntentNotice, MethodNotice, SetUp
 
 CHARGE: Final = "farebox_charge"
 """In the metadata of a payment intent: which charge it is of."""
@@ -87,8 +87,16 @@ class StripeCharges:
             return found
         asked: Any = intent_of(charge)
         key: Any = {"idempotency_key": f"farebox-charge-{charge.id}"}
-        made = await self._payments.ask(lambda stripe: stripe.v1.payment_intents.create_async(asked, key))
-        return str(_there(made).id)
+        try:
+            made = await self._payments.ask(lambda stripe: stripe.v1.payment_intents.create_async(asked, key))
+        except PaymentServiceUnavailable as unavailable:
+            error = unavailable.__cause__
+            if _is_refusal(error):
+                raise ChargeRefused(str(getattr(error, "code", None) or "refused")[:_CODE_CHARS_MAX]) from error
+            raise
+        if made is None:
+            raise ChargeRefused("resource_missing")  # its customer was deleted
+        return str(made.id)
 
     async def _find(self, charge: Charge) -> str | None:
         more: Mapping[str, str] = {}
@@ -208,6 +216,13 @@ def _set_up(intent: Mapping[str, Any]) -> SetUp:
     if not (isinstance(id, str) and isinstance(secret, str)):
         raise PaymentServiceUnavailable()
     return SetUp(id, secret, "open" if status in _OPEN else "done" if status == "succeeded" else "gone")
+
+
+def _is_refusal(error: BaseException | None) -> bool:
+    """Whether Stripe has said no to the words themselves; not that somebody else holds the key just now."""
+    import stripe
+
+    return isinstance(error, stripe.InvalidRequestError | stripe.PermissionError)
 
 
 def _there(made: Any) -> Any:

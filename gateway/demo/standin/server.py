@@ -427,6 +427,10 @@ class StandIn:
         made = intents.save(self._world, intent, card, self._secret, authenticate=authenticate)
         return copy.deepcopy(made)
 
+    def detach_method(self, method: str) -> None:
+        """Its owner takes it back, on a page of Stripe's."""
+        intents.detach(self._world, method, {})
+
     def set_number(self, method: str, number: str) -> None:
         """From now on the bank says to this method what it says to that test card."""
         self._world.numbers[method] = number
