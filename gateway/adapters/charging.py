@@ -26,7 +26,7 @@ _COUNTS = "user_id = $4 AND live = $2 AND created >= $22 AND state <> 'failed'"
 _ADD = f"""INSERT INTO stripe_transactions ({_CHARGE})
 SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21
 WHERE (SELECT count(*) FROM stripe_transactions WHERE {_COUNTS}) < $23
-AND (SELECT coalesce(sum(fee), 0) FROM stripe_transactions WHERE {_COUNTS}) + $8 <= $24
+AND (SELECT CAST(coalesce(sum(fee), 0) AS bigint) FROM stripe_transactions WHERE {_COUNTS}) + $8 <= $24
 ON CONFLICT DO NOTHING RETURNING id"""  # noqa: S608 -- columns and conditions of our own
 _MOVE = """UPDATE stripe_transactions SET state = $3, turn = $4, tries = $5, due = $6, changed = $7, method = $8,
 intent = $9, reason = $10, seller = $11, transfer = $12 WHERE id = $1 AND turn = $2 RETURNING id"""

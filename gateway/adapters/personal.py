@@ -154,7 +154,6 @@ NOBODYS = {
     "migration": "the gateway's own",
     "migration_records": "the gateway's own",
     "sign_in_used": "digests of moments, of nobody that is known",
-    "transaction_audit": "entries of the trail",
     "service": "programs of the platform's own",
     "reading": "numbers of a request, which the statement names",
 }

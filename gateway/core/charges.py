@@ -26,6 +26,7 @@ from typing import Any, Final, Literal, get_args
 
 from gateway.core.ledger import Credit, Reversal
 from gateway.core.money import Money, from_minor, to_minor
+from gateway.core.payouts import granularity
 from gateway.core.transfers import POINTS
 
 DAY_MS: Final = 86_400_000
@@ -152,10 +153,11 @@ class Outcome:
 
 
 def fee(amount: Money, points: int) -> Money:
-    """The one place where a charge is rounded: half up, to the smallest unit of its currency."""
+    """The one place where a charge is rounded: half up, to the smallest amount that the provider moves."""
     if not 0 <= points <= POINTS:
         raise ValueError(f"{points} basis points are no commission")
-    return from_minor((to_minor(amount) * points + POINTS // 2) // POINTS, amount.currency)
+    unit = granularity(amount.currency)
+    return Money((2 * amount.micros * points + unit * POINTS) // (2 * unit * POINTS) * unit, amount.currency)
 
 
 def read_wish(said: Mapping[str, Any], currency: str) -> ChargeWish:

@@ -374,7 +374,11 @@ class ChargeByAgreement:
         except TransferRefused as refused:
             self._report("a seller's transfer was refused", id=charge.id, why=str(refused))
             # With another try comes another key: the provider would say the same for a day to this one.
-            stands = {"turn": charge.turn + 1, "tries": charge.tries + 1, "due_ms": now_ms + _LONGEST_MS}
+            stands: dict[str, Any] = {
+                "turn": charge.turn + 1,
+                "tries": charge.tries + 1,
+                "due_ms": now_ms + _LONGEST_MS,
+            }
             back = replace(charge, seller="held", transfer=None, reason=str(refused), **stands)
             await self._book.move_charge(charge, back)
             return await self.find(charge.id)

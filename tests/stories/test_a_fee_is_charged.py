@@ -1,6 +1,7 @@
 """A refund is confirmed: the platform's fee is charged from a saved method, once, and the seller is paid."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from gateway.adapters.charging import ChargeRecords
 from gateway.app.stores import statement_books
 from gateway.core.charges import Charge
 from gateway.core.refusals import RecordsUnavailable
-from gateway.core.services import MAY, Service
+from gateway.core.services import MAY, Service, ServiceRole
 from gateway.core.tokens import Peppers
 from tests.callers import audited, pay
 from tests.forms import FORMS
@@ -307,7 +308,8 @@ async def test_services_get_tokens_for_minutes_and_call_what_their_role_may(tmp_
         await here.add_service("watcher", "monitor")
         await here.add_service("books", "auditor")
         wish = {"refund_id": "rf_1", "user_id": here.user, "amount": 100, "currency": "usd"}
-        for name, role in (("watcher", "monitor"), ("books", "auditor"), ("refund-engine", "commission")):
+        names: dict[ServiceRole, str] = {"monitor": "watcher", "auditor": "books", "commission": "refund-engine"}
+        for role, name in names.items():
             shown = await here.bearer(name)
             for api, body in (("charge-commission", wish), ("transactions", None)):
                 status, told = await here.call(BELOW + api, body, **shown)
@@ -377,7 +379,9 @@ async def test_everybody_sees_their_own_transactions_and_another_is_not_there(tm
         assert (there[0], there[1]["code"]) == (never[0], never[1]["code"]) == (404, "no_route")
         assert (await bea.api(f"{BELOW}transactions?after={last}"))[0] == 400
         assert (await here.here.browser().api(BELOW + "transactions"))[0] == 401
-        operator = {"Authorization": f"Bearer {here.stage.settings.secrets.operator_token.reveal()}"}
+        token = here.stage.settings.secrets.operator_token
+        assert token is not None
+        operator = {"Authorization": f"Bearer {token.reveal()}"}
         for shown in (operator, await here.bearer()):
             status, told = await here.call(f"{BELOW}transactions?user_id={here.user}", **shown)
             assert (status, len(told["transactions"])) == (200, 3)
@@ -442,8 +446,9 @@ async def test_no_secret_of_stripe_is_in_any_answer_and_the_setup_is_the_same_un
         assert agreed is not None
         assert agreed.method not in (None, here.method), "what was saved on Stripe's own page is charged now"
         await here.charge()
-        secrets = [one.reveal() for one in here.stage.settings.stripe.webhook_secrets]
-        secrets += [here.stage.settings.stripe.secret_key.reveal(), SECRET]
+        stripe = here.stage.settings.stripe
+        assert stripe is not None
+        secrets = [*(one.reveal() for one in stripe.webhook_secrets), stripe.secret_key.reveal(), SECRET]
         for path in ("/-/", "/-/wallet", "/-/pricing", "/-/openapi.json", "/-/llms.txt", "/.well-known/jwks.json",
                      "/-/wallet/sessions", "/-/api/v1/jobs", BELOW + "transactions", "/-/me"):  # fmt: skip
             status, page, _ = await ann.get(path)
