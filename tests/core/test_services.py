@@ -1,7 +1,10 @@
 """Who may call what, and whose secret it is."""
 
+import base64
+
 import pytest
 
+from gateway.core.licences import holds_licence
 from gateway.core.services import APIS, MAY, ROLES, Service, ServiceCaller, caller_of, claims, service_name
 
 ONE = Service("refund-engine", "commission", b"new", "pep1", 1, 2, b"old", 100)
@@ -41,3 +44,10 @@ def test_a_name_is_plain(name: str) -> None:
     assert service_name("refund-engine-2") == "refund-engine-2"
     with pytest.raises(ValueError, match="no name"):
         service_name(name)
+
+
+def test_a_token_of_a_service_goes_to_no_upstream() -> None:
+    head = base64.urlsafe_b64encode(b'{"alg":"RS256","typ":"service+jwt"}').decode().rstrip("=")
+    other = base64.urlsafe_b64encode(b'{"alg":"RS256","typ":"JWT"}').decode().rstrip("=")
+    assert holds_licence(f"Bearer {head}.e30.x")
+    assert not holds_licence(f"Bearer {other}.e30.x")

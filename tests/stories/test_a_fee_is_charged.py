@@ -12,6 +12,7 @@ import pytest
 from aiohttp import ClientSession
 
 from gateway.adapters.charging import ChargeRecords
+from gateway.adapters.payouts import RecordedPayouts
 from gateway.app.stores import statement_books
 from gateway.core.charges import Charge
 from gateway.core.refusals import RecordsUnavailable
@@ -109,10 +110,12 @@ class Market:
 
 
 @asynccontextmanager
-async def market(folder: Path, *, form: str = "relay", connect: bool = False, **charging: Any) -> AsyncIterator[Market]:
+async def market(
+    folder: Path, *, form: str = "relay", connect: bool = False, anna: dict[str, Any] | None = None, **charging: Any
+) -> AsyncIterator[Market]:
     more: dict[str, Any] = {"connect": {"country": "US"}, "payouts": {}} if connect else {}
     stripe = {"reconcile_seconds": 0, "top_up": "200.00 usd", "publishable_key": PUBLISHABLE}
-    owners = {"anna": {"signs_in": [ANN]}, "bert": {"charge_bps": 1000}}
+    owners = {"anna": {"signs_in": [ANN], **(anna or {})}, "bert": {}}
     async with (
         shop(folder, form=form, owners=owners, stripe=stripe, charging=charging, **more) as here,
         ClientSession() as session,
@@ -472,3 +475,34 @@ async def test_the_books_tables_are_there_and_the_audit_is_chained_and_only_adde
         assert all(len(bytes(row[5])) == 32 for row in rows)
         with pytest.raises(RecordsUnavailable):
             await records.ask("DELETE FROM trail")
+
+
+async def test_an_owner_has_a_rate_of_their_own_and_who_is_frozen_meanwhile_is_not_charged(tmp_path: Path) -> None:
+    async with market(tmp_path, anna={"charge_bps": 1250}) as here:
+        await here.agree(here.here.browser(), DECLINED)
+        _, told = await here.charge()
+        assert (told["fee"], told["commission_bps"], told["status"]) == (1250, 1250, "retrying")
+        gateway = here.stage.gateway
+        user = await gateway.identity.lending.people.user(here.user)
+        assert user is not None
+        await gateway.records.freezes.add_freeze(user.account, frozen=True, reason="test", now_ms=1)
+        here.stand_in.set_number(here.method, GOOD)
+        await here.later()
+        kept = await here.kept()
+        assert (kept.state, kept.reason, kept.tries) == ("retrying", "account_frozen", 1)
+        await gateway.records.freezes.add_freeze(user.account, frozen=False, reason="test", now_ms=2)
+        await here.later()
+        assert (await here.kept()).state == "succeeded"
+
+
+async def test_an_owner_on_hold_is_not_paid_what_is_held(tmp_path: Path) -> None:
+    async with market(tmp_path, connect=True, hold_proceeds=True) as here:
+        await here.agree(here.here.browser())
+        [account] = here.stand_in.accounts
+        here.stand_in.give_what_is_due(account.id)
+        await heard(here.stage)
+        payouts = RecordedPayouts(here.stage.gateway.records.ask)
+        await payouts.hold_owner("anna", "looked into", now_ms=1)
+        _, told = await here.charge()
+        assert (told["status"], told["seller"], told["reason"]) == ("succeeded", "held", "on hold")
+        assert here.stand_in.transfers == []
