@@ -1,5 +1,6 @@
 """How much a fee is, and what may follow what."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -98,3 +99,8 @@ def test_amounts_are_told_in_the_smallest_unit_and_ids_of_methods_are_not() -> N
     shown = told(ONE, "https://x")
     assert (shown["amount"], shown["fee"], shown["status"], shown["created"]) == (10_000, 2000, "processing", 7)
     assert not {"method", "customer"} & shown.keys()
+
+
+def test_a_transfer_that_was_refused_is_asked_for_again_under_another_key() -> None:
+    assert replace(ONE, turn=9).key == ONE.key
+    assert replace(ONE, tries=1).key != ONE.key

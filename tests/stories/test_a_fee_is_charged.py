@@ -15,6 +15,7 @@ from gateway.adapters.charging import ChargeRecords
 from gateway.adapters.payouts import RecordedPayouts
 from gateway.app.stores import statement_books
 from gateway.core.charges import Charge
+from gateway.core.payments import Event
 from gateway.core.refusals import RecordsUnavailable
 from gateway.core.services import MAY, Service, ServiceRole
 from gateway.core.tokens import Peppers
@@ -158,6 +159,13 @@ async def test_a_declined_card_is_tried_again_on_schedule_with_one_payment_inten
         assert await here.kept() == await here.kept()
         first = await here.kept()
         assert first.due_ms - first.changed_ms == 3_600_000
+        charging = here.stage.gateway.paying.charging
+        assert charging is not None
+        assert await charging.charge.go_on(first) == first, "it is not due"
+        other = {"id": "pi_other", "status": "succeeded", "metadata": {"farebox_charge": first.id}}
+        assert not await charging.charge.heard(Event("evt_1", "payment_intent.succeeded", False, 1, other))
+        ours = {**other, "id": first.intent}
+        assert not await charging.charge.heard(Event("evt_2", "payment_intent.succeeded", True, 1, ours))
         await here.later()
         second = await here.kept()
         assert (second.state, second.tries, second.due_ms - second.changed_ms) == ("retrying", 2, 7_200_000)
@@ -231,7 +239,7 @@ async def test_an_answer_that_was_lost_is_looked_up_and_nothing_is_charged_twice
             await here.later()
             assert (await here.kept(f"rf_{cuts}")).state == "succeeded"
         paid = [one for one in here.fees() if one["status"] == "succeeded"]
-        assert len(paid) == 6
+        assert len(paid) == len(here.fees()) == 6, "one for each, also where its making was not heard of"
         assert await here.balance("platform") == 6 * 20_000_000
         stand_in.release()
         await heard(here.stage)
