@@ -31,7 +31,7 @@ ON CONFLICT DO NOTHING RETURNING id"""  # noqa: S608 -- columns and conditions o
 _MOVE = """UPDATE stripe_transactions SET state = $3, turn = $4, tries = $5, due = $6, changed = $7, method = $8,
 intent = $9, reason = $10, seller = $11, transfer = $12 WHERE id = $1 AND turn = $2 RETURNING id"""
 _DUE = f"""SELECT {_CHARGE} FROM stripe_transactions WHERE live = $1 AND due <= $2
-AND (state IN ('planned', 'sending', 'retrying') OR (state = 'succeeded' AND seller IN ('held', 'sending')))
+AND (state IN ('planned', 'sending', 'retrying', 'pending') OR (state = 'succeeded' AND seller IN ('held', 'sending')))
 ORDER BY due, id LIMIT $3"""  # noqa: S608
 _LIST = f"""SELECT {_CHARGE} FROM stripe_transactions WHERE live = $1 AND ($2 = '' OR user_id = $2)
 AND (created < $3 OR (created = $3 AND id < $4)) ORDER BY created DESC, id DESC LIMIT $5"""  # noqa: S608

@@ -233,6 +233,8 @@ class ChargeByAgreement:
         now_ms = self._clock.now_ms()
         if charge.state == "succeeded":
             return await self._release(charge)
+        if charge.state == "pending" and charge.due_ms <= now_ms:
+            return await self._looked_up(charge)
         if (charge.state, "begun") not in NEXT or charge.due_ms > now_ms:
             return charge
         if charge.seller == "held":
@@ -252,6 +254,14 @@ class ChargeByAgreement:
         except ChargeRefused as refused:
             return await self._failed(begun, str(refused))
         return await self.settle(begun, await self._provider.confirm(begun))
+
+    async def _looked_up(self, charge: Charge) -> Charge:
+        """Whether the person has confirmed it, and nobody told us."""
+        outcome = await self._provider.look(str(charge.intent))
+        if outcome is not None and outcome.event == "succeeded":
+            return await self.settle(charge, outcome)
+        later = replace(charge, due_ms=self._clock.now_ms() + _LONGEST_MS, turn=charge.turn + 1)
+        return later if await self._book.move_charge(charge, later) else await self.find(charge.id)
 
     async def _begun(self, charge: Charge, now_ms: int) -> Charge | None:
         """Take the next turn of it, with the method that is saved by now."""
@@ -313,7 +323,8 @@ class ChargeByAgreement:
     async def _waits(self, charge: Charge, outcome: Outcome) -> Charge:
         """Their bank wants the person: they are told where."""
         await self._tell_trail(charge, "pending", why=outcome.why)
-        after = await self._moved(charge, "authentication", reason=outcome.why)
+        later = self._clock.now_ms() + _LONGEST_MS
+        after = await self._moved(charge, "authentication", reason=outcome.why, due_ms=later)
         if after is not None:
             await self._tell_person(after, "charge.pending", {"url": self.link(after)})
         return after or await self.find(charge.id)

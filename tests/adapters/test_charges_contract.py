@@ -102,7 +102,7 @@ async def test_what_is_due_is_what_something_is_to_be_done_about(book: ChargeRec
                 await book.add_charge(one, since_ms=NOW + 1, count_max=1, micros_max=None)
     due_now = await book.due_charges(live=False, now_ms=NOW, count=99)
     found = {(one.state, one.seller) for one in due_now}
-    every = {(state, seller) for state in ("planned", "sending", "retrying") for seller in
+    every = {(state, seller) for state in ("planned", "sending", "retrying", "pending") for seller in
              ("none", "held", "sending", "paid")}  # fmt: skip
     assert found == every | {("succeeded", "held"), ("succeeded", "sending")}
     assert len(due_now) == len(found)

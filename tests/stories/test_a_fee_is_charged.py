@@ -217,6 +217,15 @@ async def test_a_bank_that_wants_the_person_is_answered_by_them_on_its_page(tmp_
             await heard(here.stage)
             assert (await here.kept()).state == state
         assert (len(here.fees()), await here.balance("platform")) == (1, 20_000_000)
+        _, other = await here.charge("rf_2")
+        await stranger.get(other["link"])
+        await here.later()
+        assert (await here.kept("rf_2")).state == "pending", "they have not said yes"
+        here.stand_in.drop_next(9)
+        page = f"{here.stand_in.url}/authenticate/{other['payment_intent_id']}"
+        async with ann.session.post(page, data={"answer": "yes"}, allow_redirects=False):
+            await here.later()
+        assert (await here.kept("rf_2")).state == "succeeded", "it was looked up"
         status, _, answer = await stranger.get(told["link"])
         assert (status, answer.headers["Location"]) == (303, here.stage.url + "/-/wallet"), "nothing is left to confirm"
         status, _, _ = await stranger.get(told["link"][:-4] + "AAAA")
