@@ -145,7 +145,7 @@ class SigningIn:
         self.work = Work(lending.jobs, self._kinds, clock=clock, report=report)
 
     def also(self, kind: str, do: Kind, *, welcomed: Callable[[str], Awaitable[None]] | None = None) -> None:
-        """One more kind of job, and who else is told of each who signs in. Before it opens."""
+        """One more kind of job, and who else, if anybody, is told of each who signs in. Before it opens."""
         self._kinds[kind] = do
         if welcomed is not None:
             self._welcomes.append(welcomed)

@@ -50,7 +50,7 @@ def erase_account(config: Path, account: str, *, reason: str, at_stripe: bool, d
     try:
         names, done = run(do())
     except ChargeUnderWay:
-        fail("a saved card of it is being charged just now: try again in a few minutes", code=1)
+        fail("a charge of a saved card is under way: try again when it is known what became of it", code=1)
     told = _told(account, names, done, left=left, at_stripe=at_stripe, dry_run=dry_run)
     if as_json:
         click.echo(json.dumps(told))

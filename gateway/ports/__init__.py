@@ -4,6 +4,15 @@ Flows know these protocols and nothing of what implements them. A promise under 
 the port, and `tests/adapters` holds every implementation to it.
 """
 
+from gateway.ports.charging import (
+    ChargeBook,
+    ChargeRefused,
+    ChargesByAgreement,
+    IntentNotice,
+    MethodNotice,
+    ServiceBook,
+    SetUp,
+)
 from gateway.ports.erasing import ErasesCustomers, ErasesPeople, PersonalEvents
 from gateway.ports.exchange import AnswerCut, Exchange, Identifies, Served, Started
 from gateway.ports.identity import (
@@ -125,6 +134,9 @@ __all__ = [
     "CapLines",
     "Caps",
     "Cards",
+    "ChargeBook",
+    "ChargeRefused",
+    "ChargesByAgreement",
     "Clock",
     "ConnectRefused",
     "Connects",
@@ -158,6 +170,7 @@ __all__ = [
     "InboxStanding",
     "InboxStatus",
     "Integration",
+    "IntentNotice",
     "Jobs",
     "Joins",
     "Keeps",
@@ -181,6 +194,7 @@ __all__ = [
     "Made",
     "Mails",
     "MeterBook",
+    "MethodNotice",
     "NoReply",
     "NotFetched",
     "NotSent",
@@ -219,6 +233,8 @@ __all__ = [
     "SellsOnce",
     "Sends",
     "Served",
+    "ServiceBook",
+    "SetUp",
     "Shown",
     "Signs",
     "Standings",

@@ -113,6 +113,7 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
         owners=MappingProxyType(owning.owners(shape)),
         connect=owning.connect(shape),
         payouts=owning.payouts(shape),
+        charging=owning.charging(shape),
         upstreams=MappingProxyType(upstreams),
         routes=RouteTable(
             _closed(
@@ -293,6 +294,7 @@ def _stripe(shape: StripeShape, currency: str) -> StripeSettings:
         declines_per_account=_tries(shape, shape.declines_per_account, _DECLINES),
         auto_top_up=_ceilings(shape.auto_top_up, top_up) if shape.auto_top_up else None,
         api_url=str(forms.origin(shape.api_url)),
+        publishable_key=shape.publishable_key,
     )
 
 

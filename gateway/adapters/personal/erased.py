@@ -30,6 +30,14 @@ RETURNING id"""
 _SECRETS = "UPDATE token SET revoked = $1 WHERE revoked IS NULL AND account IN {} RETURNING account"
 
 
+_UNDER_WAY = (
+    "SELECT key FROM refill WHERE state = 'asked' AND account IN {} LIMIT 1",
+    """SELECT id FROM stripe_transactions WHERE state NOT IN ('succeeded', 'failed')
+AND user_id IN (SELECT id FROM users WHERE account IN {}) LIMIT 1""",
+)
+"""Charges of which nobody knows yet what became."""
+
+
 class Erasure:
     """Implements `ports.ErasesPeople`. `shared`: the records are in a database that many hosts share."""
 
@@ -82,8 +90,8 @@ class Erasure:
         return sorted(found)
 
     async def is_charged(self, accounts: Sequence[str]) -> bool:
-        query = "SELECT key FROM refill WHERE state = 'asked' AND account IN {} LIMIT 1"
-        return bool(await self._ask(query.replace("{}", marks(accounts)), *accounts))
+        whose = marks(accounts)
+        return any([await self._ask(query.replace("{}", whose), *accounts) for query in _UNDER_WAY])
 
     async def scrub(self) -> None:
         if self._shared:

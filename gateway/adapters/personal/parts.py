@@ -185,6 +185,32 @@ PARTS: Mapping[str, Part] = {
         _OWNERS,
         sealed=Sealed("wish", WISH_PURPOSE, "wish", is_bound=True),
     ),
+    "charged_by_agreement": Part(
+        "stripe_customers",
+        ("user_id", "live", "customer", "method", "created AS created_ms"),
+        Blanked(
+            "whom the provider knows, by its ids; without a method nothing is charged",
+            {"method": "NULL", "setup": "NULL"},
+        ),
+        _USERS,
+    ),
+    "fees_charged": Part(
+        "stripe_transactions",
+        (
+            "id",
+            "live",
+            "refund",
+            "user_id",
+            "owner",
+            "currency",
+            "amount AS micros",
+            "fee",
+            "state",
+            "created AS created_ms",
+        ),
+        Blanked(_LAW, {"method": "''"}),
+        _USERS,
+    ),
     "trail": Part(
         "trail",
         ("number", "content"),
@@ -207,5 +233,6 @@ NOBODYS = {
     "migration": "the gateway's own",
     "migration_records": "the gateway's own",
     "sign_in_used": "digests of moments, of nobody that is known",
+    "service": "programs of the platform's own",
     "reading": "numbers of a request, which the statement names",
 }
