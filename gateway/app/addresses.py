@@ -35,6 +35,8 @@ from gateway.web.letters import LetterPlace
 from gateway.web.looked_up import ALIAS as LOOK_ALIAS
 from gateway.web.looked_up import LookedUp
 from gateway.web.oauth import OAuthPlace
+from gateway.web.own_routes import PATH as OWN_ROUTES_PATH
+from gateway.web.own_routes import OwnRoutesPlace
 from gateway.web.owners import ACCOUNT_PATH, JOIN_PATH, OLDER_ACCOUNT_PATH, REFRESH_PATH, RETURN_PATH, OwnerPlace
 from gateway.web.pages import Pages
 from gateway.web.people import PeoplePlace
@@ -318,6 +320,10 @@ class Addresses:
             limits=gateway.limits,
             public_url=self._settings.public_url,
         )
+        if gateway.own_routes is not None and any(owner.routes for owner in self._settings.owners.values()):
+            own = OwnRoutesPlace(gateway.own_routes, who=place.who, may=self._may_have_routes, limits=gateway.limits)
+            self._add("GET", OWN_ROUTES_PATH, own.show)
+            self._add("PUT", OWN_ROUTES_PATH, own.change)
         self._add("GET", JOIN_PATH, place.invited)
         self._add("POST", JOIN_PATH, place.join)
         if connect is None:
@@ -329,6 +335,9 @@ class Addresses:
         if connect.older_paths:
             either = self._unless_a_route_serves_it(place.account, ("GET", "HEAD", "POST"))
             self._add("*", OLDER_ACCOUNT_PATH, either, open=True)
+
+    def _may_have_routes(self) -> set[str]:
+        return {name for name, owner in self._settings.owners.items() if owner.routes is not None}
 
     def _add_prices(self, *, offered: bool) -> None:
         gateway, settings, paying = self._gateway, self._settings, self._gateway.paying

@@ -41,6 +41,7 @@ from gateway.flows.keep import Keeper, Pace, Recovered
 from gateway.flows.maintain import DAY_MS
 from gateway.flows.note_prices import NotePrices
 from gateway.flows.once import RENEW_SECONDS, Bounds, Once
+from gateway.flows.own_routes import OwnRoutes
 from gateway.flows.record_meters import RecordMeters
 from gateway.flows.rounds import Rounds
 from gateway.flows.serve import Serve
@@ -160,6 +161,8 @@ class Gateway:
             *(settings.licences.aliases if settings.licences else ()),
             *(path for path in self._older_paths() if not settings.routes.serves(path)),
         }
+        self.own_routes: OwnRoutes | None = None
+        """How owners change their own routes; whoever runs this gateway sets it, if its configuration can be reread."""
         self.recovered = Recovered(0, 0)
         self._opened = AsyncExitStack()
 

@@ -45,7 +45,7 @@ class Post:
     """Where a process stands: what its parent made for it."""
 
     settings: Settings
-    load: Callable[[], Settings]
+    load: Callable[..., Settings]
     report: Callable[..., None]
     channel: socket
     line_path: str
@@ -66,6 +66,8 @@ class Member:
         self.grace_seconds = 0.0
         self.is_orphan = False
         self._reloads: set[asyncio.Task[None]] = set()
+        self._questions: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._asked = 0
 
     async def run(self) -> None:
         """The work. Raises what keeps it from beginning."""
@@ -82,6 +84,11 @@ class Member:
             task = asyncio.get_running_loop().create_task(self._reload(contents))
             self._reloads.add(task)
             task.add_done_callback(self._reloads.discard)
+        elif word is Word.OUTCOME:
+            number, outcome = contents
+            answer = self._questions.get(number)
+            if answer is not None and not answer.done():
+                answer.set_result(outcome)
 
     async def take_up(self, settings: Settings) -> dict[str, Any]:
         """Go on by these settings; what has changed."""
@@ -95,6 +102,19 @@ class Member:
         else:
             outcome = await self.take_up(settings)
         self.parent.say(Word.RELOADED, [number, outcome])
+
+    async def ask(self, what: str) -> dict[str, Any]:
+        """Let the parent do it; what came of it."""
+        self._asked += 1
+        number = self._asked
+        answer = self._questions[number] = asyncio.get_running_loop().create_future()
+        self.parent.say(Word.ASKED, [number, what])
+        try:
+            async with asyncio.timeout(_ASKED_SECONDS_MAX):
+                outcome: dict[str, Any] = await answer
+        finally:
+            del self._questions[number]
+        return outcome
 
     def orphaned(self) -> None:
         """The parent is gone: nobody restarts what fails, so nothing goes on."""
@@ -113,7 +133,7 @@ class Worker(Member):
         post, loop = self.post, asyncio.get_running_loop()
         line = Line(post.line_path, worker=post.name, begone=self.stopping.set)
         gateway = Gateway(post.settings, report=post.report, line=line, slot=post.slot)
-        self._running = Running(gateway, listening=self._listening)
+        self._running = Running(gateway, load=post.load, listening=self._listening, ask=lambda: self.ask("reload"))
         loop.add_signal_handler(signal.SIGTERM, self.told, Word.LEAVE, None)
         await self.parent.open(post.channel)
         await self._running.start()
@@ -144,8 +164,6 @@ class KeeperMember(Member):
         self._line = line
         self._admin = admin
         self._survivors = survivors
-        self._questions: dict[int, asyncio.Future[dict[str, Any]]] = {}
-        self._asked = 0
         self._totals = Totals()
         self._pulse = Pulse()
         self._scrapes: Scrapes | None = None
@@ -191,8 +209,8 @@ class KeeperMember(Member):
                     self._freezes,
                     self._clock,
                     witness=self._witness,
-                    reload=lambda: self._ask("reload"),
-                    restart=lambda: self._ask("restart"),
+                    reload=lambda: self.ask("reload"),
+                    restart=lambda: self.ask("restart"),
                     metrics=self._scrapes.scrape,
                     inbox=self._records,
                     parts=lambda: {**seen.ledger(ledger, draining=self.stopping.is_set()), **self._of_workers()},
@@ -256,25 +274,9 @@ class KeeperMember(Member):
         there, wanted = len(self._seen), self.post.settings.workers
         return {"workers": Check(there >= wanted, f"{there} of {wanted} are there"), **over_all(self._seen.values())}
 
-    async def _ask(self, what: str) -> dict[str, Any]:
-        """Let the parent do it; what came of it."""
-        self._asked += 1
-        number = self._asked
-        answer = self._questions[number] = asyncio.get_running_loop().create_future()
-        self.parent.say(Word.ASKED, [number, what])
-        try:
-            async with asyncio.timeout(_ASKED_SECONDS_MAX):
-                outcome: dict[str, Any] = await answer
-        finally:
-            del self._questions[number]
-        return outcome
-
     def told(self, word: Word, contents: Any) -> None:
         super().told(word, contents)
         if word is Word.OUTCOME:
-            number, outcome = contents
+            _, outcome = contents
             if "reloaded" in outcome and self._scrapes is not None:
                 self._scrapes.reloaded(taken=outcome["reloaded"])
-            answer = self._questions.get(number)
-            if answer is not None and not answer.done():
-                answer.set_result(outcome)

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from socket import socket
 from typing import Any
@@ -14,6 +14,7 @@ from gateway.app import measured, seen
 from gateway.app.addresses import admin_application
 from gateway.app.gateway import Gateway, url_of
 from gateway.app.measured import Pulse, Scrapes
+from gateway.app.own_routes import own_routes
 from gateway.core.readiness import Check
 from gateway.core.refusals import RecordsUnavailable
 from gateway.core.targets import TARGET_BYTES_MAX
@@ -25,13 +26,23 @@ from gateway.web.front import Front
 class Running:
     """A gateway on its listeners. `load` reads the configuration anew, for a reload.
 
-    A worker of several gets its `listening` socket from its parent; the admin listener is not its business.
+    A worker of several gets its `listening` socket from its parent; the admin listener is not its business. `ask` makes
+    all of them read it.
     """
 
     def __init__(
-        self, gateway: Gateway, *, load: Callable[[], Settings] | None = None, listening: socket | None = None
+        self,
+        gateway: Gateway,
+        *,
+        load: Callable[..., Settings] | None = None,
+        listening: socket | None = None,
+        ask: Callable[[], Awaitable[dict[str, Any]]] | None = None,
     ) -> None:
         self.gateway = gateway
+        if load is not None:
+            gateway.own_routes = own_routes(
+                gateway.settings, load, ask or self.reload, witness=gateway.witness, report=gateway.report
+            )
         self._listening = listening
         self._load = load
         self._reloading = asyncio.Lock()

@@ -36,6 +36,7 @@ from gateway.ports.owning import (
     OwnersMoney,
     PayoutAccounts,
     PayoutBook,
+    RouteFiles,
     TransferRefused,
     Transfers,
 )
@@ -206,6 +207,7 @@ __all__ = [
     "RequestUnknown",
     "Roots",
     "Rotation",
+    "RouteFiles",
     "Sale",
     "Scratch",
     "Screens",

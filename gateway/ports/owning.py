@@ -1,6 +1,7 @@
 """Owners: who acts for them, their accounts at the payment provider, what the books have of them, and their payouts."""
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -98,6 +99,19 @@ class PayoutAccounts(Protocol):
 
     async def payable(self, owner: str) -> PayoutAccount:
         """The account, or why there is none that may be paid. Raises RecordsUnavailable."""
+
+
+class RouteFiles(Protocol):
+    """Where owners' own routes are written."""
+
+    def read(self, owner: str) -> str:
+        """Empty if there are none. Raises RecordsUnavailable."""
+
+    def changing(self) -> AbstractAsyncContextManager[None]:
+        """Nobody else on this host changes any meanwhile. Raises GatewayBusy, RecordsUnavailable."""
+
+    def write(self, owner: str, text: str) -> None:
+        """All of it or nothing, and on the disk when this returns. Raises RecordsUnavailable."""
 
 
 class OwnersMoney(Protocol):

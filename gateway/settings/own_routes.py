@@ -53,9 +53,7 @@ def file_of(folder: File, owner: str) -> File:
     return folder / f"{owner}{SUFFIX}"
 
 
-def laid_in(
-    root: Node, report: Report, base: File, instead: Mapping[str, str], read: Read
-) -> tuple[Node, Owned]:
+def laid_in(root: Node, report: Report, base: File, instead: Mapping[str, str], read: Read) -> tuple[Node, Owned]:
     """The tree with the routes of all owners who may have some, and what is theirs of it."""
     report.root = root
     owned, folder = Owned(), find(root, FOLDER)

@@ -63,7 +63,7 @@ class OwnerPlace:
         self._limits = limits
         self._public_url = public_url
 
-    async def _who(self, request: web.Request) -> tuple[str, str]:
+    async def who(self, request: web.Request) -> tuple[str, str]:
         """Who asks, and for which owner. Raises UnknownToken, TokenOutOfScope, NoRoute."""
         caller = await self._visitors.holder(request)
         if not is_session(caller):
@@ -85,7 +85,7 @@ class OwnerPlace:
 
         Raises UnknownToken, TokenOutOfScope, NoRoute.
         """
-        user, owner = await self._who(request)
+        user, owner = await self.who(request)
         assert self._onboard is not None
         await self._onboard.begin(owner, user)
         content = await self._told(owner)
@@ -94,7 +94,7 @@ class OwnerPlace:
 
     async def tell(self, request: web.Request) -> web.StreamResponse:
         """`GET` of the same. Raises UnknownToken, TokenOutOfScope, NoRoute."""
-        _, owner = await self._who(request)
+        _, owner = await self.who(request)
         return _json(await self._told(owner))
 
     async def _told(self, owner: str) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class OwnerPlace:
 
     async def returned(self, request: web.Request) -> web.StreamResponse:
         """`GET /-/owners/connect/return`: back from Stripe. Raises UnknownToken, TokenOutOfScope, NoRoute."""
-        _, owner = await self._who(request)
+        _, owner = await self.who(request)
         kept = await self._accounts.of(owner)
         if kept is not None and kept.standing is not None and await self._may_ask(owner):
             with suppress(PaymentServiceUnavailable):  # what is on record is shown, and Stripe tells of what changed
@@ -137,7 +137,7 @@ class OwnerPlace:
 
         Raises UnknownToken, TokenOutOfScope, NoRoute, RateLimited, PaymentServiceUnavailable.
         """
-        _, owner = await self._who(request)
+        _, owner = await self.who(request)
         kept = await self._accounts.of(owner)
         if kept is None or not _wants(kept):
             return OwnAnswer(status=303, headers={"Location": RETURN_PATH})
