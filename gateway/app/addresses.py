@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from gateway.adapters.payouts import RecordedPayouts
+from gateway.adapters.route_use import RecordedUse
 from gateway.app.licensing import Licensing
 from gateway.app.stores import credit_lines
 from gateway.core import compat, oauth
@@ -37,6 +39,7 @@ from gateway.web.looked_up import LookedUp
 from gateway.web.oauth import OAuthPlace
 from gateway.web.own_routes import PATH as OWN_ROUTES_PATH
 from gateway.web.own_routes import OwnRoutesPlace
+from gateway.web.owner_home import HOME_PATH, LINK_PATH, STATEMENT_PATH, TRY_PATH, OwnerHome
 from gateway.web.owners import ACCOUNT_PATH, JOIN_PATH, OLDER_ACCOUNT_PATH, REFRESH_PATH, RETURN_PATH, OwnerPlace
 from gateway.web.pages import Pages
 from gateway.web.people import PeoplePlace
@@ -324,6 +327,7 @@ class Addresses:
             own = OwnRoutesPlace(gateway.own_routes, who=place.who, may=self._may_have_routes, limits=gateway.limits)
             self._add("GET", OWN_ROUTES_PATH, own.show)
             self._add("PUT", OWN_ROUTES_PATH, own.change)
+        self._add_owner_home(place)
         self._add("GET", JOIN_PATH, place.invited)
         self._add("POST", JOIN_PATH, place.join)
         if connect is None:
@@ -335,6 +339,33 @@ class Addresses:
         if connect.older_paths:
             either = self._unless_a_route_serves_it(place.account, ("GET", "HEAD", "POST"))
             self._add("*", OLDER_ACCOUNT_PATH, either, open=True)
+
+    def _add_owner_home(self, place: OwnerPlace) -> None:
+        gateway = self._gateway
+        home = OwnerHome(
+            place,
+            templates=gateway.templates,
+            visitors=self._visitors,
+            keyring=gateway.keyring,
+            look=gateway.look_at_owners,
+            use=RecordedUse(gateway.records.ask),
+            payouts=RecordedPayouts(gateway.records.ask),
+            pay_out=lambda: gateway.paying.pay_out,
+            routes=lambda: gateway.serve.routes,
+            left_out=lambda: gateway.left_out(),
+            door=lambda: gateway.door,
+            limits=gateway.limits,
+            clock=gateway.clock,
+            currency=self._settings.currency,
+            token_header=self._settings.tokens.header,
+            connects=self._settings.connect is not None,
+            edits=lambda owner: gateway.own_routes is not None and owner in self._may_have_routes(),
+        )
+        self._add("GET", HOME_PATH, home.show)
+        self._add("GET", STATEMENT_PATH, home.statement)
+        self._add("POST", TRY_PATH, home.attempt)
+        if self._settings.connect is not None:
+            self._add("POST", LINK_PATH, home.link)
 
     def _may_have_routes(self) -> set[str]:
         return {name for name, owner in self._settings.owners.items() if owner.routes is not None}

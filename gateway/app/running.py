@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from gateway.adapters.metrics import Counts
+from gateway.adapters.own_door import door_at
 from gateway.app import measured, seen
 from gateway.app.addresses import admin_application
 from gateway.app.gateway import Gateway, url_of
@@ -63,6 +64,7 @@ class Running:
             assert lender.server is not None
             self._relay = self.gateway.relay(lender.server)
             self._relay.pools.watch(settings.upstreams.values())
+            self.gateway.left_out = self._relay.pools.left_out
             self.address = await self._listen(self._relay)
             self._pulse.start()
             if self._listening is None:
@@ -118,14 +120,18 @@ class Running:
             tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             tls.load_cert_chain(settings.tls.certificate, settings.tls.key)
             tls.set_alpn_protocols(["http/1.1"])
+        host = settings.public_url.partition("://")[2]
         if self._listening is not None:
+            self.gateway.door = door_at(self._listening, tls=tls is not None, host=host)
             await relay.listen(sock=self._listening, ssl=tls)
             return ""
         if isinstance(settings.listen, UnixSocket):
-            await relay.listen(path=settings.listen.path, ssl=tls)
+            opened = await relay.listen(path=settings.listen.path, ssl=tls)
+            self.gateway.door = door_at(opened.sockets[0], tls=tls is not None, host=host)
             return f"unix:{settings.listen.path}"
         host, port = settings.listen
         listening = await relay.listen(host=host, port=port, ssl=tls)
+        self.gateway.door = door_at(listening.sockets[0], tls=tls is not None, host=host)
         return url_of("https" if tls else "http", listening.sockets[0].getsockname())
 
     async def reload(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from gateway.core.limits import Rate
-from gateway.core.owning import OwnerAccount, told
+from gateway.core.owning import OwnerAccount, PayoutAccount, told
 from gateway.core.refusals import NoRoute, PaymentServiceUnavailable, RateLimited, TokenOutOfScope
 from gateway.core.sign_ins import Provider
 from gateway.flows.belong import Belong
@@ -114,6 +114,27 @@ class OwnerPlace:
         urls = {"return_url": self._public_url + RETURN_PATH, "refresh_url": self._public_url + REFRESH_PATH}
         return await self._accounts.link(kept, **urls)
 
+    async def fresh_link(self, owner: str) -> str:
+        """To where Stripe is given what it still needs; back to how it stands, if nothing is due.
+
+        Raises RateLimited, PaymentServiceUnavailable, RecordsUnavailable.
+        """
+        kept = await self._accounts.of(owner)
+        if kept is None or not _wants(kept):
+            return RETURN_PATH
+        if not await self._may_ask(owner):
+            raise RateLimited(policy=_CALLS.text, retry_after_seconds=60)
+        try:
+            return await self._link(kept)
+        except ConnectRefused:
+            await self._accounts.look(kept, "page")  # it may be out of reach by now
+            return RETURN_PATH
+
+    async def stands(self, owner: str) -> tuple[OwnerAccount | None, PayoutAccount, bool]:
+        """Their account, where they are paid, and whether Stripe wants something. Raises RecordsUnavailable."""
+        kept, payable = await self._accounts.of(owner), await self._accounts.payable(owner)
+        return kept, payable, kept is not None and _wants(kept)
+
     async def _may_ask(self, owner: str) -> bool:
         return (await self._limits.hit(_CALLS, f"connect {owner}")).allowed
 
@@ -138,16 +159,7 @@ class OwnerPlace:
         Raises UnknownToken, TokenOutOfScope, NoRoute, RateLimited, PaymentServiceUnavailable.
         """
         _, owner = await self.who(request)
-        kept = await self._accounts.of(owner)
-        if kept is None or not _wants(kept):
-            return OwnAnswer(status=303, headers={"Location": RETURN_PATH})
-        if not await self._may_ask(owner):
-            raise RateLimited(policy=_CALLS.text, retry_after_seconds=60)
-        try:
-            return OwnAnswer(status=303, headers={"Location": await self._link(kept)})
-        except ConnectRefused:
-            await self._accounts.look(kept, "page")  # it may be out of reach by now
-            return OwnAnswer(status=303, headers={"Location": RETURN_PATH})
+        return OwnAnswer(status=303, headers={"Location": await self.fresh_link(owner)})
 
     # --- joining ------------------------------------------------------------------------------------------------------
 
