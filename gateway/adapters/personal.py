@@ -135,6 +135,7 @@ NOBODYS = {
     "migration": "the gateway's own",
     "migration_records": "the gateway's own",
     "sign_in_used": "digests of moments, of nobody that is known",
+    "route_use": "how many calls a route had in an hour, of nobody in particular",
     "reading": "numbers of a request, which the statement names",
 }
 _JSON, _FLAGS = {"content", "terms", "progress"}, {"wanted", "stands", "made", "frozen", "leaves", "live"}

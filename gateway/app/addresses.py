@@ -43,6 +43,8 @@ from gateway.web.owner_home import HOME_PATH, LINK_PATH, STATEMENT_PATH, TRY_PAT
 from gateway.web.owners import ACCOUNT_PATH, JOIN_PATH, OLDER_ACCOUNT_PATH, REFRESH_PATH, RETURN_PATH, OwnerPlace
 from gateway.web.pages import Pages
 from gateway.web.people import PeoplePlace
+from gateway.web.platform import PATH as PLATFORM_PATH
+from gateway.web.platform import STYLE_PATH, PlatformPlace
 from gateway.web.price_list import PriceListPlace
 from gateway.web.proxy import continue_when_paid
 from gateway.web.published_keys import JWKS_PATH, PEM_PATH, PublishedKeys
@@ -598,6 +600,7 @@ def admin_application(
     metrics: Callable[[], Awaitable[bytes]],
     inbox: Inbox,
     parts: Callable[[], Mapping[str, Check]],
+    platform: PlatformPlace,
 ) -> web.Application:
     """What the admin listener serves."""
     assert settings.secrets.operator_token is not None, "secrets are made before a gateway is built"
@@ -617,5 +620,7 @@ def admin_application(
         checks=check_up.checks,
     )
     app = place.application()
+    app.router.add_get(PLATFORM_PATH, platform.show)
+    app.router.add_get(STYLE_PATH, platform.style)
     app.on_response_prepare.append(drop_what_was_invented)
     return app

@@ -22,13 +22,15 @@ from gateway.app import seen
 from gateway.app.addresses import admin_application
 from gateway.app.channel import ToParent, Word
 from gateway.app.gateway import Gateway
+from gateway.app.marketplace import platform
 from gateway.app.measured import KEEPER, Pulse, Scrapes, of_process
 from gateway.app.running import Running, front, refused
-from gateway.app.stores import keeper, records, witness
+from gateway.app.stores import keeper, records, statement_books, witness
 from gateway.core.ids import RequestId, RequestNumbers
 from gateway.core.keyring import Keyring
 from gateway.core.limits import Limiter
 from gateway.core.readiness import Check, over_all
+from gateway.flows.add_up import LookAtOwners
 from gateway.flows.follow import Aliases
 from gateway.flows.freeze import Freezes
 from gateway.flows.keep import Keeper
@@ -171,14 +173,17 @@ class KeeperMember(Member):
         self._clock = SystemClock()
         self._keyring = Keyring(post.settings.secrets.sealing_keys)
         self._records = records(post.settings, self._keyring, SystemRandomness())
+        self._routes = post.settings.routes
+        self._look = LookAtOwners(statement_books(post.settings))
         self._aliases = Aliases(book=self._records.aliases, clock=self._clock, report=post.report)
         root = self._aliases.root
         self._freezes = Freezes(book=self._records.freezes, clock=self._clock, report=post.report, root=root)
         self._witness = witness(post.settings, self._keyring, self._records, self._clock, post.report)
 
     async def take_up(self, settings: Settings) -> dict[str, Any]:
-        """Only keys: they sign the books."""
+        """Only keys, for they sign the books, and whose routes there are."""
         self._keyring.renew(settings.secrets.sealing_keys)
+        self._routes = settings.routes
         return {"reloaded": True}
 
     async def run(self) -> None:
@@ -213,6 +218,7 @@ class KeeperMember(Member):
                     restart=lambda: self.ask("restart"),
                     metrics=self._scrapes.scrape,
                     inbox=self._records,
+                    platform=platform(settings, self._records, self._look, lambda: self._routes, self._clock),
                     parts=lambda: {**seen.ledger(ledger, draining=self.stopping.is_set()), **self._of_workers()},
                 )
             )
@@ -224,6 +230,7 @@ class KeeperMember(Member):
         finally:
             self._pulse.stop()
             await counter.close()
+            await self._look.close()
             await self._witness.close()
             await self._records.close()
             await ledger.close()

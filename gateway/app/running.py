@@ -14,6 +14,7 @@ from gateway.adapters.own_door import door_at
 from gateway.app import measured, seen
 from gateway.app.addresses import admin_application
 from gateway.app.gateway import Gateway, url_of
+from gateway.app.marketplace import platform
 from gateway.app.measured import Pulse, Scrapes
 from gateway.app.own_routes import own_routes
 from gateway.core.readiness import Check
@@ -99,6 +100,13 @@ class Running:
                 restart=_no_restart,
                 metrics=self._scrapes.scrape,
                 inbox=self.gateway.records,
+                platform=platform(
+                    gateway.settings,
+                    gateway.records,
+                    gateway.look_at_owners,
+                    lambda: gateway.serve.routes,
+                    gateway.clock,
+                ),
                 parts=lambda: {**seen.ledger(self.gateway.ledger, draining=self._stopped), **self.outside()},
             )
         )

@@ -1,9 +1,10 @@
 """The admin listener: is the gateway alive, is it ready, and an operator's calls.
 
-`/livez`, `/readyz`, `/healthz` and `/metrics` need no credential; everything else needs the operator token, compared in
-constant time. The listener is on the loopback by default.
+`/livez`, `/readyz`, `/healthz`, `/metrics` and the style sheet need no credential; everything else needs the operator
+token, compared in constant time. The listener is on the loopback by default.
 """
 
+import base64
 import hmac
 import json
 import re
@@ -38,7 +39,9 @@ from gateway.web.refusals import as_problem
 
 _BODY_BYTES_MAX = 16 * 1024
 
-_OPEN = ("/livez", "/readyz", "/healthz", "/metrics")
+_OPEN = ("/livez", "/readyz", "/healthz", "/metrics", "/-/style.css")
+_FOR_BROWSERS = ("/owners",)
+"""What a browser may be shown, if its user knows the operators' token. Nothing that changes anything."""
 
 
 class AdminPlace:
@@ -262,10 +265,23 @@ class AdminPlace:
     ) -> web.StreamResponse:
         if request.path in _OPEN:
             return await handler(request)
-        presented = request.headers.get("Authorization", "").removeprefix("Bearer ").encode("utf-8", "replace")
-        if not hmac.compare_digest(presented, self._operator_token.reveal().encode()):
-            return _json({"code": "operators_only", "charged": False}, status=401)
+        given = request.headers.get("Authorization", "")
+        looks = request.method in ("GET", "HEAD") and request.path in _FOR_BROWSERS
+        presented = _password(given) if looks and given[:6].lower() == "basic " else given.removeprefix("Bearer ")
+        if not hmac.compare_digest(presented.encode("utf-8", "replace"), self._operator_token.reveal().encode()):
+            refused = _json({"code": "operators_only", "charged": False}, status=401)
+            if looks:
+                refused.headers["WWW-Authenticate"] = 'Basic realm="operators", charset="UTF-8"'
+            return refused
         return await handler(request)
+
+
+def _password(given: str) -> str:
+    """What a browser sends for what it has asked its user; empty if it cannot be read."""
+    try:
+        return base64.b64decode(given[6:], validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
 
 
 OPERATOR_FIELD = "Gateway-Operator"

@@ -213,7 +213,7 @@ async def test_a_marketplace_is_killed_at_every_step_and_every_cent_is_where_it_
         async with here.run():
             await here.heard()
 
-        # What is due is paid by itself: the plug is pulled when Stripe has done it and not said so, and when it is asked.
+        # What is due is paid by itself. The plug is pulled when Stripe has done it unheard, and when it is asked again.
         here.fold()
         stand_in.cut_answers(1000)
         async with here.run():

@@ -25,7 +25,7 @@ EMPTY = '"e3b0c44298fc1c149afbf4c8996fb924"'
 async def market(folder: Path, *, form: str = "relay", **bounds: Any) -> AsyncIterator[Shop]:
     """Ann acts for anna, who may have routes of her own; bert may not."""
     owners = {"anna": {"signs_in": [ANN], "routes": {**BOUNDS, **bounds}}, "bert": {}}
-    more = {"routes_folder": str(folder / "routes.d"), "stripe": {"reconcile_seconds": 0}}
+    more: dict[str, Any] = {"routes_folder": str(folder / "routes.d"), "stripe": {"reconcile_seconds": 0}}
     async with shop(folder, form=form, owners=owners, **more) as here:
         yield here
 
@@ -106,7 +106,7 @@ def pointing_inside() -> Iterator[None]:
         yield
 
 
-OUT_OF_BOUNDS = {
+OUT_OF_BOUNDS: dict[str, tuple[dict[str, Any], str]] = {
     "price": ({"price": "0.11 usd"}, "0.10 usd at most"),
     "method": ({"methods": {"POST": "5.00 usd"}}, "0.10 usd at most"),
     "free": ({"price": "free"}, "0.001 usd at least"),

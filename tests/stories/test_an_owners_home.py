@@ -1,5 +1,6 @@
 """An owner looks at what they sell: routes and how they do, what they earned, how they are paid; and tries a route."""
 
+import base64
 import os
 import re
 from pathlib import Path
@@ -90,6 +91,38 @@ async def test_an_owner_sees_what_is_theirs_and_of_callers_no_name(tmp_path: Pat
         ]  # fmt: skip
         assert (await ann.get(STATEMENT + "?from=tomorrow"))[0] == 400
         assert len((await ann.get(STATEMENT + "?from=2000-01-01&to=2000-01-02"))[1].splitlines()) == 1
+
+
+def basic(password: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"me:{password}".encode()).decode()}
+
+
+async def test_the_operator_sees_all_owners_what_is_due_and_what_does_not_work(tmp_path: Path) -> None:
+    async with selling(tmp_path) as here:
+        await two(here)
+        await sold(here)
+        assert here.stage.running is not None
+        url, secret = here.stage.running.admin_address + "/owners", here.stage.settings.secrets.operator_token
+        assert secret is not None
+        session, token = here.browser().session, secret.reveal()
+        async with session.get(url, headers={"Authorization": f"Bearer {token}"}) as answer:
+            told = await answer.json()
+        assert [(one["owner"], one["account"], one["last_day"]) for one in told["owners"]] == [
+            ("anna", "restricted", {"calls": 3, "errors": 0}), ("bert", "restricted", {"calls": 3, "errors": 0})
+        ]  # fmt: skip
+        assert [one["dues"][0]["due"] for one in told["owners"]] == ["2.088 usd", "3.012 usd"]
+        assert told["platform"] == ["1.275 usd"]
+        async with session.get(url, headers=BROWSER) as answer:
+            assert (answer.status, "Basic" in answer.headers["WWW-Authenticate"]) == (401, True)
+        async with session.get(url, headers={**BROWSER, **basic(token)}) as answer:
+            page = await answer.text()
+            assert (answer.status, "anna: the account at Stripe is restricted." in plain(page)) == (200, True)
+            assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+        async with session.get(url, headers={**BROWSER, **basic("x" + token)}) as answer:
+            assert answer.status == 401
+        reload = here.stage.running.admin_address + "/reload"
+        async with session.post(reload, headers=basic(token)) as answer:
+            assert answer.status == 401, "a browser that knows the password changes nothing"
 
 
 async def test_for_who_acts_for_nobody_nothing_is_there(tmp_path: Path) -> None:
@@ -184,7 +217,7 @@ async def test_in_a_browser_without_scripts_light_and_dark(tmp_path: Path) -> No
         assert await page.get_by_role("cell", name="2.51 USD").count() >= 1
         await page.get_by_text("To whom").click()
         for scheme in ("light", "dark"):
-            await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            await page.emulate_media(color_scheme=scheme)
             if shots:
                 await page.screenshot(path=f"{shots}/owner-{scheme}.png", full_page=True)
         await page.get_by_label("Method").select_option("GET")
