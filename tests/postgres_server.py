@@ -81,7 +81,7 @@ class Server:
         with contextlib.suppress(ProcessLookupError):
             self.thaw()
             self._process.send_signal(how)
-        self._process.wait(30)
+        self._process.wait(150)
         self._process = None
 
     def restart(self, *, how: int = signal.SIGINT) -> None:

@@ -415,6 +415,7 @@ class Addresses:
             routes=lambda: gateway.serve.routes,
             suggested=gateway.oauth.given.spend_default,
             asks=gateway.oauth.given.asks,
+            sign_ins=gateway.refusals.sign_ins,
         )
         self._add("GET", oauth.AUTHORIZE, consent.show)
         self._add("POST", oauth.AUTHORIZE, consent.decide)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway.adapters.interprocess.worker import Line, News
 from gateway.adapters.outgoing import HttpDocuments
+from gateway.adapters.people import PeopleBook
 from gateway.app.signing_in import Lending, SigningIn
 from gateway.app.stores import hears_of_others
 from gateway.core import compat
@@ -22,6 +23,7 @@ from gateway.flows.freeze import Freezes
 from gateway.flows.identify import Callers
 from gateway.flows.learn_keys import LearnKeys
 from gateway.flows.mask_address import MaskAddress
+from gateway.flows.reach import Reach
 from gateway.flows.read_licences import ReadLicences
 from gateway.flows.rotate import CallIn
 from gateway.flows.sign import Sign
@@ -125,7 +127,15 @@ class Identity:
             first=slot == 0,
         )
         self.follow_tokens = FollowTokens(book=records.grants, callers=self.callers, clock=clock)
-        self.email_masked = MaskAddress(payers=records.payers, roots=self.aliases, keyring=keyring).of
+        self.reach = Reach(
+            payers=records.payers,
+            people=PeopleBook(records.ask),
+            roots=self.aliases,
+            keyring=keyring,
+            clock=clock,
+            randomness=randomness,
+        )
+        self.email_masked = MaskAddress(self.reach).of
         hears_of_others(records, self.callers)
         self.token_recorded = News(line, self.callers.forget).token_recorded if line else self.callers.forget
         self.call_in = CallIn(

@@ -254,9 +254,8 @@ class Paying:
         if mail is None:
             return None
         return WriteLetters(
-            payers=self._records.payers,
+            reaches=self._identity.reach,
             mails=mails(mail),
-            roots=self._identity.aliases,
             keyring=self._identity.keyring,
             randomness=self._randomness,
             public_url=self._settings.public_url,

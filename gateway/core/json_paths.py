@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from typing import Any
 
 COUNT_MAX = 10**15
 """More of anything is taken for this much."""
@@ -21,6 +22,7 @@ _ESCAPED_ASCII = re.compile(rb"\\u00")
 """A key of plain letters may be written with escapes: these begin like this, those of other letters do not."""
 _KEY_BYTES_MAX = 1024
 _NUMBER_BYTES_MAX = 64
+_AT_ONCE_BYTES_MAX = 16_384
 _PLAIN_KEY = re.compile(rb"[!#-\[\]-~ ]{0,%d}" % _KEY_BYTES_MAX)
 _IN_STRING = re.compile(rb'["\\]')
 _IN_DEAD = re.compile(rb'["{}\[\]]')
@@ -59,11 +61,28 @@ class Sought:
         for name, spellings in paths.items():
             for path in spellings:
                 self.root.at(path).name = name
+        self._rows = rows is not None
         if rows is not None:
             self.root.at(rows).rows = True
         self._signs = re.compile(
             b"|".join(_cover(path for spellings in paths.values() for path in spellings)) or b"(?!)"
         )
+
+    def in_document(self, text: bytes) -> dict[str, int] | None:
+        """What a document says that is here whole, by name; None if it has to be followed.
+
+        The same as following it, in a fraction of the time. What the two might see differently is followed: what is no
+        JSON, keys that come twice, rows, anything long.
+        """
+        if self._rows or len(text) > _AT_ONCE_BYTES_MAX:
+            return None
+        try:
+            document = _AT_ONCE.decode(text.decode())
+        except (ValueError, RecursionError):
+            return None
+        found: dict[str, int] = {}
+        _look(self.root, document, found)
+        return found
 
     def first(self, data: bytes, begin: int, end: int) -> int:
         """Where something that is sought can begin at the earliest; -1 if nothing can. A key is looked for whole.
@@ -76,6 +95,38 @@ class Sought:
             return first
         escaped = _ESCAPED_ASCII.search(data, begin, end if first < 0 else first)
         return escaped.start() if escaped else first
+
+
+def _look(place: _Place, value: Any, found: dict[str, int]) -> None:
+    """In the order of the document: of two places with one name the later one counts."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            below = place.below.get(key)
+            if below is not None:
+                _look(below, inner, found)
+    elif place.name and isinstance(value, Decimal):
+        found[place.name] = whole(value)
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise ValueError("a key comes twice")
+    return made
+
+
+def _counted(text: str) -> Decimal | None:
+    """A number, if it could be a count."""
+    return None if text[0] == "-" else Decimal(text)
+
+
+def _refuse(text: str) -> None:
+    raise ValueError(f"{text} is no JSON")
+
+
+_AT_ONCE = json.JSONDecoder(
+    object_pairs_hook=_once_each, parse_int=_counted, parse_float=_counted, parse_constant=_refuse
+)
 
 
 def _cover(paths: Iterable[str]) -> list[bytes]:

@@ -105,7 +105,8 @@ class Money:
     @property
     def number(self) -> str:
         """The amount without its currency: exact, with at least two decimals if it is money."""
-        return written(self.micros).removesuffix(".00") if self.named else written(self.micros)
+        text = written(self.micros)
+        return text.removesuffix(".00") if self.currency.startswith(UNIT_PREFIX) else text
 
     def _same(self, other: "Money") -> int:
         if self.currency != other.currency:
@@ -134,9 +135,7 @@ def money_in(text: str, currency: str) -> Money:
 def written(micros: int) -> str:
     """Micros as a decimal number, exact, with at least two decimals; also sums that no account could hold."""
     whole, rest = divmod(abs(micros), MICROS_PER_UNIT)
-    text = f"{whole}.{rest // 10_000:02d}"
-    if rest % 10_000:
-        text += f"{rest % 10_000:04d}".rstrip("0")
+    text = f"{whole}.{rest:06d}".rstrip("0") if rest % 10_000 else f"{whole}.{rest // 10_000:02d}"
     return "-" + text if micros < 0 else text
 
 

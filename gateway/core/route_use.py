@@ -1,15 +1,17 @@
 """How routes are used: calls, those that failed, those that we turned away, and how long answers took to begin.
 
 For who runs what is behind a route. A call is what its upstream was asked for, or should have been: it failed if its
-answer was 5xx, or was cut before it began. What we turned away (no balance, a limit) says nothing of the upstream.
+answer was 5xx. What we turned away for a reason of the caller's (no balance, a limit) says nothing of the upstream.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.core.counting import SECONDS
+from gateway.core.refusals import Refusal
 
 CALLS, ERRORS, REFUSED = "calls", "errors", "refused"
+_TURNED_AWAY = frozenset(one.code for one in Refusal.__subclasses__() if one.status < 500)
 _BUCKETS = tuple(f"under {place:02d}" for place in range(len(SECONDS) + 1))
 _SHARE = 0.95
 
@@ -29,23 +31,16 @@ class Use:
     """Whether it was more than that."""
 
 
-def measures_of(
-    answered: Mapping[tuple[str, int, str], int], took: Mapping[str, Sequence[int]]
-) -> dict[tuple[str, str], int]:
-    """Of requests by route, status and code of refusal, and of durations by route, in buckets."""
-    found: dict[tuple[str, str], int] = {}
-    for (route, status, code), number in answered.items():
-        if not route:
-            continue
-        refused = bool(code) and 400 <= status < 500
-        failed = not refused and (status >= 500 or status == 0)
-        for measure in (REFUSED,) if refused else (CALLS, ERRORS) if failed else (CALLS,):
-            found[route, measure] = found.get((route, measure), 0) + number
-    for route, buckets in took.items():
-        for name, number in zip(_BUCKETS, buckets, strict=True):
-            if route and number:
-                found[route, name] = number
-    return found
+def measures_of(answered: Mapping[int, int], refused: Mapping[str, int], took: Sequence[int]) -> dict[str, int]:
+    """Of one route: its requests by status, those that were refused by code, and in which buckets answers began."""
+    turned_away = sum(number for code, number in refused.items() if code in _TURNED_AWAY)
+    found = {
+        CALLS: sum(answered.values()) - turned_away,
+        ERRORS: sum(number for status, number in answered.items() if status >= 500),
+        REFUSED: turned_away,
+        **dict(zip(_BUCKETS, took, strict=True)),
+    }
+    return {measure: number for measure, number in found.items() if number}
 
 
 def use_of(measures: Mapping[str, int]) -> Use:

@@ -12,7 +12,7 @@ import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from gateway.core.keyring import KEY_ID_CHARS, Keyring, NotOurs, UnknownKey
@@ -128,10 +128,17 @@ class Profile:
     email: str = ""
     name: str = ""
     seller: str = ""
+    letters: bool = True
+    """Whether they may be written to, there."""
+
+    def after(self, before: "Profile") -> "Profile":
+        """With what was known before and the provider does not say each time."""
+        return replace(self, seller=before.seller, letters=before.letters or before.email != self.email)
 
     def text(self) -> str:
         """How it is kept."""
-        return json.dumps({"email": self.email, "name": self.name, "seller": self.seller})
+        kept = {"email": self.email, "name": self.name, "seller": self.seller}
+        return json.dumps(kept if self.letters else {**kept, "letters": False})
 
 
 def profile(provider: Provider, said: Mapping[str, Any]) -> Profile | None:
@@ -151,6 +158,11 @@ def opened_profile(keyring: Keyring, user: str, key_id: str, sealed: bytes) -> P
         return Profile("", **read_object(keyring.open(PROFILE_PURPOSE, key_id, sealed, about=user)))
     except (NotOurs, UnknownKey):
         return Profile("")
+
+
+def sealed_profile(keyring: Keyring, user: str, profile: Profile, *, nonce: bytes) -> tuple[str, bytes]:
+    """Under which key, and the sealed text."""
+    return keyring.seal(PROFILE_PURPOSE, profile.text().encode(), nonce=nonce, about=user)
 
 
 def login_text(provider: Provider, subject: str) -> str:

@@ -11,7 +11,7 @@ any other field.
 """
 
 import re
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from gateway.core.headers import Fields, named_in_connection
 from gateway.core.ids import RequestId
@@ -24,16 +24,10 @@ _WITH_STATE = frozenset((FIELD, "tracestate"))
 _NOBODYS: frozenset[str] = frozenset()
 
 
-class Trace(NamedTuple):
-    """`trace_id` and `span_id` as the upstream is told them; empty where nothing is read or made."""
-
-    trace_id: str
-    span_id: str
-    field: str
-    """The whole `traceparent` that the upstream gets, whoever wrote it; empty for none of ours."""
-
-
-NO_TRACE = Trace("", "", "")
+Trace = tuple[str, str, str]
+"""The trace's id and the span's, as the upstream is told them, and the whole `traceparent` that it gets, whoever wrote
+it; empty where nothing is read or made. (A plain tuple: one is made with every request.)"""
+NO_TRACE: Trace = ("", "", "")
 
 
 def valid(fields: Fields) -> str | None:
@@ -53,13 +47,13 @@ def trace(id: RequestId, theirs: str | None, mode: TraceMode) -> Trace:
     if mode == "off":
         return NO_TRACE
     if theirs is not None and mode == "pass":
-        return Trace(theirs[3:35], theirs[36:52], theirs)
+        return theirs[3:35], theirs[36:52], theirs
     text = str(id)
     span_id = text[16:]
     if theirs is not None:
-        return Trace(theirs[3:35], span_id, f"00-{theirs[3:35]}-{span_id}-{theirs[53:55]}")
+        return theirs[3:35], span_id, f"00-{theirs[3:35]}-{span_id}-{theirs[53:55]}"
     trace_id = f"{text[4:16]}0000{span_id}"
-    return Trace(trace_id, span_id, f"00-{trace_id}-{span_id}-00")
+    return trace_id, span_id, f"00-{trace_id}-{span_id}-00"
 
 
 def replaced(theirs: str | None, mode: TraceMode) -> frozenset[str]:

@@ -152,6 +152,7 @@ class _Events:
 
     def __init__(self, sought: Sought) -> None:
         self._paths = JsonPaths(sought)
+        self._sought = sought
         self._first = sought.first
         self._begun = b""  # of an event, and not read yet
         self._between = True  # nothing of an event has been read
@@ -176,11 +177,27 @@ class _Events:
                     at, self._after_cr = after, False
                     continue
             stop = _after_event(data, at, end, last=False)
+            if stop and self._between and self._at_once(data[at:stop]):
+                at, self._after_cr = stop, False
+                continue
             if not stop and self._between and not self._after_cr and end - at <= _BEGUN_BYTES_MAX:
                 self._begun = data[at:]
                 return
             self._read(data[at : stop or end])
             at = stop or end
+
+    def _at_once(self, event: bytes) -> bool:
+        """Take an event that is whole, if it is an ordinary one: one line of data among others."""
+        if b"\r" in event:
+            return False
+        lines = [line for line in event.split(b"\n") if line.startswith(b"data")]
+        if len(lines) != 1 or not lines[0].startswith(_DATA):
+            return False
+        said = self._sought.in_document(lines[0][len(_DATA) :])
+        if said is None:
+            return False
+        self.values |= said
+        return True
 
     def _read(self, data: bytes) -> None:
         for found in _BREAKS.finditer(data):

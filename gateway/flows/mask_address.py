@@ -1,24 +1,17 @@
-"""The e-mail address that a wallet's payer is known by, so far that its holder knows it again and nobody learns it."""
+"""The e-mail address that a wallet's holder is known by, so far that they know it again and nobody learns it."""
 
-from contextlib import suppress
-
-from gateway.core.keyring import Keyring, NotOurs, UnknownKey
-from gateway.core.payers import MAIL_PURPOSE, masked
-from gateway.ports import PayerBook, Roots
+from gateway.core.payers import masked
+from gateway.ports import Reaches
 
 
 class MaskAddress:
     """Looks addresses up."""
 
-    def __init__(self, *, payers: PayerBook, roots: Roots, keyring: Keyring) -> None:
-        self._payers = payers
-        self._roots = roots
-        self._keyring = keyring
+    def __init__(self, reaches: Reaches) -> None:
+        self._reaches = reaches
 
     async def of(self, account: str) -> str | None:
         """The first address that is known of an account, or of an alias of it. Raises RecordsUnavailable."""
-        for name in self._roots.names(account):
-            for _, key_id, sealed in await self._payers.addresses_of(name):
-                with suppress(NotOurs, UnknownKey):
-                    return masked(self._keyring.open(MAIL_PURPOSE, key_id, sealed).decode())
+        for one in await self._reaches.addresses(account):
+            return masked(one.text)
         return None

@@ -106,7 +106,7 @@ class Tries:
         return rate.text
 
     async def _too_many(self, event: Event, account: str | None, what: str, why: str) -> None:
-        self._report(f"{what} too often", event=event.id, account=account or "")
+        self._report(f"{what} too often", id=event.id, account=account or "")
         if account is not None and self._freezes is not None:
             await self._freezes.freeze(account, why)
 

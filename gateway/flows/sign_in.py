@@ -28,7 +28,7 @@ from gateway.core.jwts import Issuer, NotAccepted
 from gateway.core.keyring import Keyring
 from gateway.core.refusals import IdentityUnavailable, SignInRefused, SignInUnavailable
 from gateway.core.secrets import Secret
-from gateway.core.sign_ins import AWAY_SECONDS, PROFILE_PURPOSE, Away, Profile, Provider, Tokens, read_object
+from gateway.core.sign_ins import AWAY_SECONDS, Away, Profile, Provider, Tokens, read_object
 from gateway.core.tokens import Peppers
 from gateway.ports import (
     Calls,
@@ -273,9 +273,7 @@ class SignIn:
         account = self._aliases.root(found.account)
         if free and self._aliases.root(free) != account:
             await self._aliases.add(free, account, f"sign-in {found.id}")
-        seller = self._read(found).seller
-        user = replace(found, account=account)
-        user = self._sealed(user, replace(profile, seller=seller))
+        user = self._sealed(replace(found, account=account), profile.after(self._read(found)))
         await self._people.change_user(user, now_ms=now_ms)
         return user
 
@@ -307,7 +305,7 @@ class SignIn:
 
     def _sealed(self, user: User, profile: Profile) -> User:
         nonce = self._randomness.bytes(12)
-        key_id, sealed = self._keyring.seal(PROFILE_PURPOSE, profile.text().encode(), nonce=nonce, about=user.id)
+        key_id, sealed = sign_ins.sealed_profile(self._keyring, user.id, profile, nonce=nonce)
         return replace(user, key_id=key_id, profile=sealed)
 
     def _read(self, user: User) -> Profile:

@@ -101,12 +101,13 @@ from gateway.ports.store import (
     Teller,
 )
 from gateway.ports.system import Clock, Randomness
-from gateway.ports.telling import Mails, NotSent, NotTaken, Outbox, Sends, Tells, WritesLetters
+from gateway.ports.telling import Address, Mails, NotSent, NotTaken, Outbox, Reaches, Sends, Tells, WritesLetters
 from gateway.ports.tokens import ForgetsGrants, HandsOut, Made, RemembersTokens, Rotation, Shown, TokenBook
 from gateway.ports.trail import TrailBook, Witnesses
 
 __all__ = [
     "ActsFor",
+    "Address",
     "Admits",
     "Admitted",
     "Alias",
@@ -201,6 +202,7 @@ __all__ = [
     "People",
     "Randomness",
     "RateLimits",
+    "Reaches",
     "ReadsLicences",
     "Receipts",
     "Refunds",

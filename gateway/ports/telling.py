@@ -1,6 +1,7 @@
 """Telling people and programs: notices, letters, and the way out for both."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gateway.core.letters import Letter
@@ -73,6 +74,24 @@ class WritesLetters(Protocol):
 
     async def receivers(self, account: str) -> list[str]:
         """Whom a message about it is written to, by their digests. Raises RecordsUnavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where somebody can be written to, and what stands for them where no address may."""
+
+    receiver: str
+    text: str
+
+
+class Reaches(Protocol):
+    """Knows where a wallet's holders can be written to. Every call may raise RecordsUnavailable."""
+
+    async def addresses(self, account: str) -> list[Address]:
+        """Those that were proven, of the account that it is by now and of all that are the same one; each once."""
+
+    async def forget(self, account: str, text: str) -> None:
+        """Nothing goes to this address any more on account of this wallet. Harmless to repeat."""
 
 
 class Mails(Protocol):

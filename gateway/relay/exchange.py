@@ -198,7 +198,7 @@ class RelayExchange:
 
     def _request(self, route: Route, target: str, caller: Caller, server: Server) -> bytes:
         block, theirs, relay = self._block, self._traceparent, self._caller.relay
-        lines, ours = self._caller.lines_for(block, route, server), self.trace.field
+        lines, ours = self._caller.lines_for(block, route, server), self.trace[2]
         if theirs is not None and block.mark is not None:
             lines, ours = block.retraced(lines, ours or theirs), ""
         elif theirs is not None and relay.trace == "pass":

@@ -9,8 +9,8 @@ A browser follows the redirect that answers a form only where the page's policy 
 that the answer goes to, and no other.
 """
 
-from collections.abc import Callable
-from urllib.parse import parse_qsl
+from collections.abc import Callable, Sequence
+from urllib.parse import parse_qsl, quote_plus
 
 from aiohttp import web
 
@@ -19,6 +19,7 @@ from gateway.core.money import Money, MoneySyntax
 from gateway.core.oauth import AUTHORIZE, OAuthRefused, origin_of, single
 from gateway.core.refusals import BadRequest, PaymentServiceUnavailable, Refusal, TokenConflict, TokenOutOfScope
 from gateway.core.routes import RouteTable
+from gateway.core.sign_ins import Provider
 from gateway.flows.authorize import Asked, Authorize, SentBack
 from gateway.flows.top_up import TopUp
 from gateway.ports import Ledger
@@ -45,7 +46,9 @@ class ConsentPlace:
         routes: Callable[[], RouteTable],
         suggested: Money,
         asks: bool,
+        sign_ins: Sequence[Provider],
     ) -> None:
+        self._sign_ins = sign_ins
         self._authorize = authorize
         self._templates = templates
         self._visitors = visitors
@@ -134,12 +137,13 @@ class ConsentPlace:
             payment_url = await self._top_up.payment_url(payer)
         except PaymentServiceUnavailable:
             payment_url = None
-        answer = self._answer("pay_first.html", asked, payment_url=payment_url)
+        back = quote_plus(f"{AUTHORIZE}?{request.query_string}")
+        answer = self._answer("pay_first.html", asked, payment_url=payment_url, sign_ins=self._sign_ins, back=back)
         if payment_url:
             if payer.fresh:
                 self._visitors.cookies.set_token(answer, payer.fresh)
-            back = Checkout(f"{AUTHORIZE}?{request.query_string}", payer.fresh)
-            self._visitors.cookies.set_checkout(answer, payer.token_digest, back)
+            checkout = Checkout(f"{AUTHORIZE}?{request.query_string}", payer.fresh)
+            self._visitors.cookies.set_checkout(answer, payer.token_digest, checkout)
         return answer
 
     def _answer(self, template: str, asked: Asked, *, status: int = 200, **values: object) -> OwnAnswer:

@@ -248,7 +248,7 @@ class AiohttpExchange:
         if credential is not None and credential.place == "query":
             target = targets.with_query_parameter(target, credential.name, credential.value.reveal())
         passes = self._proxy.trace == "pass" and self._traceparent is not None
-        traceparent = "" if passes else self.trace.field
+        traceparent = "" if passes else self.trace[2]
         told = context.fields(self.id, caller, route, issuer=self._proxy.issuer, traceparent=traceparent)
         fields = [*forwarding.fields(self._origin), *told]
         server, tried = pool.first(), []

@@ -1,45 +1,20 @@
 """What the port promises of tokens as their holders know them, held against both databases."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
-import pytest
-
-from gateway.adapters.postgres.records import PostgresRecords
-from gateway.adapters.postgres.sessions import Address
-from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.core.grants import LINE_MAX, Grant, OwnCap, Scope, Terms, grant_id
-from gateway.core.keyring import Keyring
 from gateway.core.limits import Rate
 from gateway.core.money import Money
-from gateway.core.secrets import Secret
 from gateway.ports import Rotation
-from tests.fakes import SeededRandomness
-from tests.postgres_server import Server
+from tests.stored import Records
 
-Records = SqliteRecords | PostgresRecords
-KEYRING = Keyring([Secret("k" * 40)])
 NOW = 1_800_000_000_000
 TERMS = Terms(
     Scope(frozenset({"weather"}), frozenset({"GET", "HEAD"})),
     (Rate(5, 60, "5/minute"), Rate(2_000_000, 86_400, "2.00 usd/day", currency="usd")),
     (OwnCap("day", Money(5_000_000, "usd"), NOW),),
 )
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-async def records(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Records]:
-    stored: Records
-    if request.param == "sqlite":
-        stored = SqliteRecords(tmp_path / "records.db", keyring=KEYRING, randomness=SeededRandomness())
-    else:
-        server: Server = request.getfixturevalue("postgres")
-        stored = PostgresRecords(Address(Secret(await server.schema())), keyring=KEYRING, randomness=SeededRandomness())
-    await stored.open()
-    yield stored
-    await stored.close()
 
 
 async def made(records: Records, name: str, *, parent: str | None = None, alive_max: int = 99, **rest: object) -> Grant:

@@ -31,7 +31,7 @@ from gateway.ports import Exchange
 from tests.fakes import FakeClock
 
 ACCOUNT = Caller(account="acct_018bcfe568000102030405060708090a", token_id="tok_1")
-THEIRS = Trace("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", "")
+THEIRS: Trace = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", "")
 PAID = Route("weather", "/weather/", Upstream("w", (Server("http", "127.0.0.1", 9),)), Price(Money(2000, "usd")))
 
 

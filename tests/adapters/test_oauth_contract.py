@@ -1,43 +1,18 @@
 """What the port promises of OAuth clients, consents and tickets, held against both databases."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
-import pytest
-
-from gateway.adapters.postgres.records import PostgresRecords
-from gateway.adapters.postgres.sessions import Address
-from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.core.grants import Grant, Terms, grant_id
-from gateway.core.keyring import Keyring
 from gateway.core.oauth import Client, Consent, Ticket
-from gateway.core.secrets import Secret
-from tests.fakes import SeededRandomness
-from tests.postgres_server import Server
+from tests.stored import Records
 
-Records = SqliteRecords | PostgresRecords
-KEYRING = Keyring([Secret("k" * 40)])
 NOW = 1_800_000_000_000
 CLIENT = Client("client_1", "Agent", ("https://a.example/cb", "cursor://cb"), "client_secret_basic")
 FIRST = b"first".ljust(32, b"-")
 GRANT = Grant(grant_id(FIRST), "acct_1", NOW, name="Agent", terms=Terms(audience="https://gw.example/mcp"))
 CONSENT = Consent(GRANT.id, "acct_1", "client_1", "https://gw.example/mcp", ("tools", "other"), NOW)
 CODE = Ticket(b"c" * 32, "code", GRANT.id, NOW + 60, "https://a.example/cb", "x" * 43)
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-async def records(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Records]:
-    stored: Records
-    if request.param == "sqlite":
-        stored = SqliteRecords(tmp_path / "records.db", keyring=KEYRING, randomness=SeededRandomness())
-    else:
-        server: Server = request.getfixturevalue("postgres")
-        stored = PostgresRecords(Address(Secret(await server.schema())), keyring=KEYRING, randomness=SeededRandomness())
-    await stored.open()
-    yield stored
-    await stored.close()
 
 
 async def test_clients_are_bounded_and_those_that_nobody_allowed_are_forgotten(records: Records) -> None:

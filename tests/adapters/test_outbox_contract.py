@@ -1,40 +1,14 @@
 """What the port promises of messages to be told, held against both databases."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
-import pytest
-
-from gateway.adapters.postgres.records import PostgresRecords
-from gateway.adapters.postgres.sessions import Address
-from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.core.auto_top_ups import Ceilings, Refill, SavedCard, Wish
-from gateway.core.keyring import Keyring
 from gateway.core.money import Money
-from gateway.core.secrets import Secret
-from tests.fakes import SeededRandomness
-from tests.postgres_server import Server
+from tests.stored import Records
 
-Records = SqliteRecords | PostgresRecords
-KEYRING = Keyring([Secret("k" * 40)])
 NOW = 1_800_000_000_000
 FIVE = Money.parse("5.00 usd")
 WISH, MOST = Wish(FIVE, FIVE), Ceilings(FIVE, FIVE)
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-async def records(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Records]:
-    stored: Records
-    if request.param == "sqlite":
-        stored = SqliteRecords(tmp_path / "records.db", keyring=KEYRING, randomness=SeededRandomness())
-    else:
-        server: Server = request.getfixturevalue("postgres")
-        address = Address(Secret(await server.schema()))
-        stored = PostgresRecords(address, keyring=KEYRING, randomness=SeededRandomness())
-    await stored.open()
-    yield stored
-    await stored.close()
 
 
 async def put(records: Records, number: int, *, at: int = NOW) -> bool:

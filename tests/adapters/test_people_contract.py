@@ -1,15 +1,11 @@
 """What the ports promise of people, their tokens at providers, and jobs, held against both databases."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from gateway.adapters.jobs import JobBook
 from gateway.adapters.people import TOKENS, PeopleBook
-from gateway.adapters.postgres.records import PostgresRecords
-from gateway.adapters.postgres.sessions import Address
 from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.core.grants import Grant
 from gateway.core.jobs import Job
@@ -18,25 +14,10 @@ from gateway.core.secrets import Secret
 from gateway.core.sign_ins import PROFILE_PURPOSE
 from gateway.ports import User
 from tests.fakes import SeededRandomness
-from tests.postgres_server import Server
+from tests.stored import KEYRING, Records
 
-Records = SqliteRecords | PostgresRecords
-KEYRING = Keyring([Secret("k" * 40)])
 NOW = 1_800_000_000_000
 DAY = 86_400_000
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-async def records(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Records]:
-    stored: Records
-    if request.param == "sqlite":
-        stored = SqliteRecords(tmp_path / "records.db", keyring=KEYRING, randomness=SeededRandomness())
-    else:
-        server: Server = request.getfixturevalue("postgres")
-        stored = PostgresRecords(Address(Secret(await server.schema())), keyring=KEYRING, randomness=SeededRandomness())
-    await stored.open()
-    yield stored
-    await stored.close()
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def said(caller: Caller, *, issuer: str = "") -> dict[str, object]:
     return claims
 
 
-TRACE = trace(ID, None, "make").field
+_, _, TRACE = trace(ID, None, "make")
 
 
 def names(caller: Caller, *, key: str | None = None, traced: bool = False) -> list[str]:

@@ -119,3 +119,30 @@ def test_what_is_kept_does_not_grow_with_the_document() -> None:
 @pytest.mark.parametrize("text", ["}", "]", '{"a": 1}}', ",", '"x", 1'])
 def test_what_is_no_json_ends_the_search(text: str) -> None:
     assert _read([text.encode()]).broken
+
+
+_texts = _nested.map(json.dumps) | st.sampled_from(
+    [
+        '{"a": 1, "a": 2}', '{"a": {"b": 3}, "a": {}}', '{"c": {"b": 1}, "a": {"b": 2}, "c": {"b": 3}}',
+        '{"a": -1}', '{"a": -0}', '{"a": 1, "x": "-"}', '{"a": true}', '{"a": NaN}', '{"a": Infinity}', '{"a": 1e400}',
+        '{"a": 1', '{"a": 1} x', "[DONE]", "", '{"\\u0061": 5}', '{"c": {"b": 1}, "a": {"b": 2}}', '{"a": 007}',
+        '{"a": {"b": 2}, "c": {"b": 1}}', '{"a": ' + "9" * 5000 + "}", '{"a": ' + "[" * 3000 + "]" * 3000 + "}",
+    ]
+)  # fmt: skip
+
+
+@given(_texts)
+def test_what_is_here_whole_is_read_at_once_or_followed_and_says_the_same(text: str) -> None:
+    sought = Sought(PATHS)
+    at_once = sought.in_document(text.encode())
+    reader = JsonPaths(sought)
+    reader.feed(text.encode())
+    reader.feed(b"\n")
+    assert at_once in (None, reader.values)
+
+
+def test_an_ordinary_document_is_not_followed() -> None:
+    said = b' {"a": 7, "c": {"b": 2.5, "x": [1, {"a": 9}]}, "x": "a\\"b"}'
+    assert Sought(PATHS).in_document(said) == {"a": 7, "b": 3}
+    assert Sought(PATHS, ROWS).in_document(said) is None
+    assert Sought(PATHS).in_document(said + b" " * 16_384) is None

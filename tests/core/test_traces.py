@@ -48,17 +48,19 @@ def test_what_passes_is_theirs_to_the_byte() -> None:
 
 def test_what_is_made_goes_on_with_their_trace_and_flags_and_a_span_of_ours() -> None:
     made = trace(ID, THEIRS, "make")
-    assert made.field == f"00-{TRACE_ID}-{made.span_id}-01"
-    assert made.span_id == str(ID)[16:]
+    _, span_id, field = made
+    assert field == f"00-{TRACE_ID}-{span_id}-01"
+    assert span_id == str(ID)[16:]
     assert replaced(THEIRS, "make") == {"traceparent"}
 
 
 @pytest.mark.parametrize("mode", ["pass", "make"])
 def test_without_one_ours_names_the_request(mode: str) -> None:
     made = trace(ID, None, mode)  # type: ignore[arg-type]
-    assert made.field == f"00-{made.trace_id}-{made.span_id}-00"
-    assert made.trace_id.startswith(str(ID)[4:16])
-    assert valid([("traceparent", made.field)]) == made.field
+    trace_id, span_id, field = made
+    assert field == f"00-{trace_id}-{span_id}-00"
+    assert trace_id.startswith(str(ID)[4:16])
+    assert valid([("traceparent", made[2])]) == made[2]
     assert replaced(None, mode) == {"traceparent", "tracestate"}  # type: ignore[arg-type]
 
 
@@ -71,4 +73,4 @@ def test_who_wants_none_gets_none() -> None:
 def test_whatever_is_sent_what_goes_on_is_valid(text: str) -> None:
     for mode in ("pass", "make"):
         made = trace(ID, one(text), mode)
-        assert valid([("traceparent", made.field)]) == made.field
+        assert valid([("traceparent", made[2])]) == made[2]

@@ -189,3 +189,12 @@ def test_a_stream_may_write_one_key_in_two_ways_and_the_last_counts(first: str) 
     between = 'data: {"choices":[{"text":"word"}]}\n\n' * 3
     assert read([(events[0] + between + between.join([events[1], ""])).encode()], EVENTS)["total_tokens"] == 4
     assert read([(between + events[0] + between).encode()], EVENTS)["total_tokens"] == 2
+
+
+def test_what_looks_like_an_event_of_its_own_may_be_the_rest_of_one_or_none_at_all() -> None:
+    used = b'data: {"usage":{"total_tokens":7}}\n\n'
+    assert read([used], EVENTS) == {"total_tokens": 7}
+    begun = b'data: {"text": "' + b"x" * 3000 + b'",\n'
+    assert read([begun, used], EVENTS) == {}, "two lines of data are one document, and this is none"
+    assert read([b'event: "usage"\n\n'], EVENTS) == {}
+    assert read([b"data\n" + used], EVENTS) == {"total_tokens": 7}

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import pytest
 
 from gateway.adapters.memory import MemoryLedgerStore
+from gateway.adapters.people import PeopleBook
 from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.core import letters, outgoing
 from gateway.core.keyring import Keyring
@@ -15,10 +16,12 @@ from gateway.core.letters import Letter
 from gateway.core.outgoing import Outgoing, Type
 from gateway.core.payers import MAIL_PURPOSE
 from gateway.core.secrets import Secret
+from gateway.core.sign_ins import Profile, opened_profile, sealed_profile
 from gateway.flows.follow import Aliases
 from gateway.flows.notify import Notify
+from gateway.flows.reach import Reach
 from gateway.flows.write_letters import WriteLetters
-from gateway.ports import NotSent, NotTaken
+from gateway.ports import NotSent, NotTaken, User
 from tests.fakes import FakeClock, SeededRandomness
 from tests.flows.test_notify import Receiver
 
@@ -57,9 +60,13 @@ class Shop:
         self.records = SqliteRecords(path, keyring=self.keyring, randomness=self.chance)
         self.post, self.receiver, self.told = Post(), Receiver(), list[str]()
         self.aliases = Aliases(book=self.records.aliases, clock=self.clock, report=lambda *_, **__: None)
+        self.people = PeopleBook(self.records.ask)
         self.letters = WriteLetters(
-            payers=self.records.payers, mails=self.post, roots=self.aliases, keyring=self.keyring,
-            randomness=self.chance, public_url="https://shop.example",
+            reaches=Reach(
+                payers=self.records.payers, people=self.people, roots=self.aliases, keyring=self.keyring,
+                clock=self.clock, randomness=self.chance,
+            ),
+            mails=self.post, keyring=self.keyring, randomness=self.chance, public_url="https://shop.example",
         )  # fmt: skip
         self.notify = Notify(
             outbox=self.records.outbox, books=MemoryLedgerStore(), sends=self.receiver, secrets=[Secret("s" * 40)],
@@ -71,6 +78,13 @@ class Shop:
         sealed = self.keyring.seal(MAIL_PURPOSE, address.encode(), nonce=self.chance.bytes(12))
         digest = self.chance.bytes(32)
         await self.records.payers.keep_payer(digest, account=account, pepper_id="0000", now_ms=1, sealed=sealed)
+
+    async def signs_in(self, account: str, address: str, **more: Any) -> None:
+        profile = Profile("", address, **more)
+        key_id, sealed = sealed_profile(self.keyring, "usr_1", profile, nonce=self.chance.bytes(12))
+        user = User("usr_1", account, key_id, sealed)
+        await self.people.add_user(user, now_ms=1)
+        await self.people.change_user(user, now_ms=1)
 
     async def happens(self, account: str = ANN) -> None:
         self.clock.pass_seconds(1)
@@ -190,3 +204,23 @@ def test_every_message_has_words_that_tell_no_more_than_its_receiver_needs(type:
 def test_a_letter_takes_part_in_the_one_retry_policy() -> None:
     message = Outgoing("ntc_1", "balance.low", ANN, {}, 0, 0, tries=1, channel="mail")
     assert outgoing.next_try_ms(message, now_ms=0) == 20_000
+
+
+async def test_who_signed_in_is_written_to_until_they_want_no_more_and_where_a_payment_knows_them_once(
+    shop: Shop,
+) -> None:
+    await shop.signs_in(ANN, "Ann@example.org", name="Ann", seller="A1")
+    await shop.happens()
+    assert shop.post.receivers == ["Ann@example.org"]
+    await shop.knows(ANN, "ann@example.org")
+    await shop.happens()
+    assert shop.post.receivers[1:] == ["ann@example.org"], "one mailbox, one letter"
+
+    await shop.letters.stop((shop.post.got[0][1].stop or "").partition("?for=")[2])
+    user = await shop.people.user("usr_1")
+    assert user is not None
+    profile = opened_profile(shop.keyring, user.id, user.key_id, user.profile)
+    assert profile == Profile("", "Ann@example.org", "Ann", "A1", letters=False)
+    await shop.letters.stop((shop.post.got[1][1].stop or "").partition("?for=")[2])
+    await shop.happens()
+    assert len(shop.post.got) == 2

@@ -8,10 +8,13 @@ import pytest
 from aiohttp import web
 from playwright.async_api import expect
 
+from gateway.core.ledger import Credit
+from gateway.core.money import Money
 from tests.agents import Agent, called, mcp_server, settings_of
 from tests.browser import needs_chromium, opened
 from tests.callers import funded
 from tests.forms import staged
+from tests.stories.test_signing_in import shop
 
 pytestmark = needs_chromium
 
@@ -54,3 +57,22 @@ async def test_a_person_allows_a_program_less_than_it_asks_for(scheme: str, tmp_
                 await page.goto(stage.url + "/-/wallet/tokens")
                 await expect(page.get_by_text("Research agent").first).to_be_visible()
     await runner.cleanup()
+
+
+async def test_somebody_who_has_a_wallet_elsewhere_signs_in_and_is_asked(tmp_path: Path) -> None:
+    async with mcp_server() as server, shop(tmp_path, **settings_of(server)) as here:
+        async with opened(java_script_enabled=False) as page:
+            await page.goto(f"{here.stage.url}/-/wallet")
+            await page.get_by_role("link", name="Sign in with Amazon").click()
+            account = (await page.locator("dd.id").text_content() or "").strip()
+        credit = Credit("manual:1", account, Money.parse("5.00 usd"), "manual", "for a test")
+        await here.stage.gateway.ledger.credit(credit)
+        async with Agent(here.stage, None) as agent:
+            await agent.register()
+            asks = f"{here.stage.url}/-/oauth/authorize?{urlencode(agent.asks())}"
+            async with opened(java_script_enabled=False) as page:
+                await page.goto(asks)
+                await expect(page.get_by_role("link", name="Pay and continue")).to_be_visible()
+                await page.get_by_role("link", name="Sign in with Amazon").click()
+                assert page.url.startswith(f"{here.stage.url}/-/oauth/authorize?")
+                await expect(page.get_by_role("heading", level=1)).to_have_text("Allow Research agent to spend?")

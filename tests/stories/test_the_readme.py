@@ -94,7 +94,7 @@ def test_a_backup_is_made_and_put_back_as_it_stands(tmp_path: Path) -> None:
 
 def test_several_processes_are_started_as_it_stands(tmp_path: Path) -> None:
     (config,) = re.findall(r"<<'YAML'\n(.*?)^YAML", README, re.MULTILINE | re.DOTALL)
-    commands = "".join(blocks(section("### Several processes", "### Statements, and how long requests are kept"), "sh"))
+    commands = "".join(blocks(section("### Several processes", "### Owners, and what the platform keeps"), "sh"))
     for port in ("8402", "8403"):
         free = str(own_port())
         config, commands = config.replace(port, free), commands.replace(port, free)
@@ -241,9 +241,12 @@ def test_every_piece_of_configuration_is_right(tmp_path: Path, block: str) -> No
     environ = {"STRIPE_SECRET_KEY": "rk_test_" + "1a" * 20, "STRIPE_WEBHOOK_SECRET": "whsec_" + "2b" * 20}
     environ |= {"NOTICES_SECRET": "0f1e2d3c4b5a69788796a5b4c3d2e1f0a1b2c3d4", "MAIL_PASSWORD": "a-password"}
     environ |= {"DB_SECRET": "b3c1e0d94f8a7726551c0b9d8e7f6a5b4c3d2e1f"}
+    environ |= {"AMAZON_CLIENT_ID": "amzn1.application-oa2-client.1", "AMAZON_CLIENT_SECRET": "5a" * 20}
     (tmp_path / "geo").mkdir()
     (tmp_path / "geo/country.mmdb").touch()
     added = yaml.safe_load(textwrap.dedent(block))
+    if {"payouts", "connect"} & added.keys():
+        base["stripe"] = {"secret_key": "${STRIPE_SECRET_KEY}", "webhook_secrets": ["${STRIPE_WEBHOOK_SECRET}"]}
     settings = from_mapping({**base, **added}, base=tmp_path, environ=environ, make_secrets=False)
     assert settings.mode == "test"
 

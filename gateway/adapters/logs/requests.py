@@ -7,12 +7,14 @@ what never is, is a table (`policy.py`) that the documents and a test are held a
 import sys
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii as _encode
-from typing import Any, Literal, TextIO
+from typing import Literal, TextIO
 
 from gateway.adapters.logs.files import LogFile
 from gateway.adapters.logs.writer import LineWriter
 from gateway.core.callers import Caller
+from gateway.core.money import Money
 from gateway.core.redaction import path_of
 from gateway.core.refusals import INTERNAL_ERROR
 from gateway.core.routes import Route
@@ -43,7 +45,7 @@ class RequestLog:
         self._now = now
         self._line = self._for_people if console else self._json
         self._worker = worker
-        self._ends: dict[tuple[Any, ...], str] = {}
+        self._shared: dict[tuple[str, str, int, str], tuple[str, str]] = {}
         self._second = -1
         self._second_text = ""
 
@@ -72,33 +74,31 @@ class RequestLog:
 
     def _json(self, at: str, exchange: Exchange, route: Route | None, caller: Caller) -> str:
         cost, trace, first, front_id = exchange.cost, exchange.trace, exchange.upstream_seconds, exchange.front_id
-        known = (
-            route.name if route is not None else "", exchange.method, exchange.status, caller.account, caller.token_id,
-            cost, exchange.refusal_code,
-        )  # fmt: skip
-        end = self._ends.get(known)
-        if end is None:
-            end = self._end_of(known, exchange)
+        about = (route.name if route is not None else "", exchange.method, exchange.status, exchange.refusal_code)
+        what, end = self._shared.get(about) or self._share(about, exchange)
+        account = f'"{caller.account}"' if caller.account else "null"  # of our own making: nothing in it to escape
+        token = f'"{caller.token_id}"' if caller.token_id else "null"
         return (
             f'{{"timestamp": "{at}", "level": "info", "event": "request", "request_id": "{exchange.id}"'
             f"{_pair('front_id', front_id) if front_id else ''}"
-            f', "trace_id": "{trace[0]}", "span_id": "{trace[1]}", "path": {_encode(path_of(exchange.target))}'
+            f', "trace_id": "{trace[0]}", "span_id": "{trace[1]}", "path": {_path_text(exchange.target)}'
             f', "ms": {(self._now() - exchange.begun) * 1000:.1f}'
             f', "upstream_ms": {"null" if first is None else f"{first * 1000:.1f}"}'
-            f', "bytes_in": {exchange.bytes_in}, "bytes_out": {exchange.bytes_out}{end}'
+            f', "bytes_in": {exchange.bytes_in}, "bytes_out": {exchange.bytes_out}{what}'
+            f', "account": {account}, "token": {token}'
+            f', "cost": {"null" if cost is None else _cost_text(cost.micros, cost.currency)}{end}'
         )
 
-    def _end_of(self, known: tuple[Any, ...], exchange: Exchange) -> str:
-        """What many lines share, kept for the next: the parts of it change seldom, and cost more than to look it up."""
-        route, method, _, account, token, cost, refused = known
-        if len(self._ends) >= _KEPT_MAX:
-            self._ends.clear()
-        end = self._ends[known] = (
-            f'{_pair("route", route)}{_pair("method", method)}, "status": {status_of(exchange)}'
-            f"{_pair('account', account)}{_pair('token', token)}{_pair('cost', '' if cost is None else str(cost))}"
-            f'{_pair("refused", refused)}, "worker": {self._worker}}}\n'
+    def _share(self, about: tuple[str, str, int, str], exchange: Exchange) -> tuple[str, str]:
+        """What many lines share, kept for the next: to write it costs more than to look it up."""
+        route, method, _, refused = about
+        if len(self._shared) >= _KEPT_MAX:
+            self._shared.clear()
+        shared = self._shared[about] = (
+            f'{_pair("route", route)}{_pair("method", method)}, "status": {status_of(exchange)}',
+            f'{_pair("refused", refused)}, "worker": {self._worker}}}\n',
         )
-        return end
+        return shared
 
     def _for_people(self, at: str, exchange: Exchange, route: Route | None, caller: Caller) -> str:
         path = path_of(exchange.target)
@@ -122,3 +122,14 @@ def status_of(exchange: Exchange) -> int:
 
 def _pair(name: str, value: str) -> str:
     return f', "{name}": {_encode(value) if value else "null"}'
+
+
+@lru_cache(2048)
+def _path_text(target: str) -> str:
+    """As it may be logged, in JSON. To look for what must not be there takes longer than all the rest of a line."""
+    return _encode(path_of(target))
+
+
+@lru_cache(2048)
+def _cost_text(micros: int, currency: str) -> str:
+    return _encode(str(Money(micros, currency)))

@@ -1,6 +1,6 @@
 """What Prometheus is told: plain numbers that the request path counts, put into words when somebody asks.
 
-A request costs three looks into dictionaries here. Each worker tells the keeper's process what it has counted once a
+A request costs two looks into dictionaries here. Each worker tells the keeper's process what it has counted once a
 second; there the numbers of all workers are added up, those of workers that have ended among them, so that a counter
 never goes back while the keeper lives. A gauge is of one process at one moment: it has the worker's slot as a label,
 and goes with its worker. No label ever names a caller.
@@ -12,6 +12,7 @@ prometheus_client is imported when the first scrape comes: it takes 80 ms and is
 """
 
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -69,10 +70,15 @@ class Counts:
 class _OfRoute:
     """What is counted of one route, whatever its requests were answered."""
 
-    __slots__ = ("bytes_in", "bytes_out", "captured", "released", "took", "upstream_took")
+    __slots__ = (
+        "answered", "bytes_in", "bytes_out", "captured", "micros", "refused", "released", "took", "upstream_took",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.bytes_in = self.bytes_out = self.captured = self.released = 0
+        self.answered: dict[int, int] = {}
+        self.refused: dict[str, int] = {}
+        self.micros: dict[str, int] = {}
         self.took = Durations()
         self.upstream_took = Durations()
 
@@ -83,31 +89,35 @@ class Tally:
     def __init__(self, following: Served, *, now: Callable[[], float] = time.monotonic) -> None:
         self._following = following
         self._now = now
-        self._answered: dict[tuple[str, int, str], int] = {}
         self._routes: dict[str, _OfRoute] = {}
-        self._micros: dict[tuple[str, str], int] = {}
         self._uncounted: dict[tuple[str, str], int] = {}
 
     def __call__(self, exchange: Exchange, route: Route | None, caller: Caller) -> None:
-        name, code = route.name if route is not None else "", exchange.refusal_code
-        key = (name, exchange.status or (500 if code == INTERNAL_ERROR else 0), code)
-        self._answered[key] = self._answered.get(key, 0) + 1
-        counted = self._routes.get(name)
-        if counted is None:
-            counted = self._routes[name] = _OfRoute()
-        counted.took.count(self._now() - exchange.begun)
-        counted.bytes_in += exchange.bytes_in
-        counted.bytes_out += exchange.bytes_out
-        if exchange.upstream_seconds is not None:
-            counted.upstream_took.count(exchange.upstream_seconds)
-        cost = exchange.cost
+        name = route.name if route is not None else ""
+        of_route = self._routes.get(name)
+        if of_route is None:
+            of_route = self._routes[name] = _OfRoute()
+        status, code = exchange.status, exchange.refusal_code
+        if code:
+            of_route.refused[code] = of_route.refused.get(code, 0) + 1
+            status = status or (500 if code == INTERNAL_ERROR else 0)
+        of_route.answered[status] = of_route.answered.get(status, 0) + 1
+        took, seconds = of_route.took, self._now() - exchange.begun  # (`count`, written out: this is every request's)
+        took.buckets[bisect_left(SECONDS, seconds)] += 1
+        took.seconds += seconds
+        of_route.bytes_in += exchange.bytes_in
+        of_route.bytes_out += exchange.bytes_out
+        upstream_seconds, cost = exchange.upstream_seconds, exchange.cost
+        if upstream_seconds is not None:
+            took = of_route.upstream_took
+            took.buckets[bisect_left(SECONDS, upstream_seconds)] += 1
+            took.seconds += upstream_seconds
         if cost is not None:
-            if cost.micros:
-                sold = (name, cost.currency)
-                self._micros[sold] = self._micros.get(sold, 0) + cost.micros
-                counted.captured += 1
+            if micros := cost.micros:
+                of_route.micros[cost.currency] = of_route.micros.get(cost.currency, 0) + micros
+                of_route.captured += 1
             else:
-                counted.released += 1
+                of_route.released += 1
         self._following(exchange, route, caller)
 
     def uncounted(self, route: str, outcome: str) -> None:
@@ -117,21 +127,25 @@ class Tally:
 
     def measures(self) -> dict[tuple[str, str], int]:
         """How each route was used."""
-        took = {name: one.upstream_took.buckets for name, one in self._routes.items()}
-        return measures_of(self._answered, took)
+        return {
+            (name, measure): number
+            for name, one in self._routes.items()
+            if name
+            for measure, number in measures_of(one.answered, one.refused, one.upstream_took.buckets).items()
+        }
 
     def counts(self) -> Counts:
         """All of it, by metric."""
         counts = Counts()
         numbers = counts.counters
-        for (name, status, code), number in self._answered.items():
-            _add(numbers, ("gateway_requests", name, str(status)), number)
-            if code:
-                _add(numbers, ("gateway_refusals", name, code), number)
         for name, one in self._routes.items():
-            numbers.setdefault(
-                ("gateway_refusals", name, INTERNAL_ERROR), 0
-            )  # whoever asks for its increase needs a first
+            for status, number in one.answered.items():
+                numbers["gateway_requests", name, str(status)] = number
+            numbers["gateway_refusals", name, INTERNAL_ERROR] = 0  # whoever asks for its increase needs a first
+            for code, number in one.refused.items():
+                numbers["gateway_refusals", name, code] = number
+            for currency, micros in one.micros.items():
+                numbers["gateway_charged", name, currency] = micros  # whole micros, until they are shown
             counts.durations["gateway_request_seconds", name] = one.took
             counts.durations["gateway_upstream_seconds", name] = one.upstream_took
             numbers["gateway_request_body_bytes", name] = one.bytes_in
@@ -139,15 +153,9 @@ class Tally:
             for outcome, number in (("captured", one.captured), ("released", one.released)):
                 if number:
                     numbers["gateway_holds", name, outcome] = number
-        for (name, currency), micros in self._micros.items():
-            numbers["gateway_charged", name, currency] = micros  # whole micros, until they are shown
         for (name, outcome), number in self._uncounted.items():
             numbers["gateway_limits_down", name, outcome] = number
         return counts
-
-
-def _add(numbers: dict[Key, float], key: Key, number: float) -> None:
-    numbers[key] = numbers.get(key, 0) + number
 
 
 class Totals:
