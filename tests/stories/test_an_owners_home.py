@@ -75,6 +75,8 @@ async def test_an_owner_sees_what_is_theirs_and_of_callers_no_name(tmp_path: Pat
         assert "search /search/ 1.255 usd up 2 0 within" in says
         assert "berts" not in says
         assert "Stripe still needs something" in says
+        spent = re.findall(r"caller-[0-9a-f]{12} (\d+ [0-9.]+ USD)", says)
+        assert spent == ["1 1.255 USD", "1 1.255 USD", "1 0.10 USD"], "and nothing of what they spend on others"
         _, berts, _ = await bea.get(HOME)
         assert "Sold in 3 requests, ever 3.765 USD" in plain(berts)
         assert "search" not in plain(berts)
