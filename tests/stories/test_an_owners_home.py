@@ -238,3 +238,24 @@ async def test_in_a_browser_without_scripts_light_and_dark(tmp_path: Path) -> No
 
 
 test_in_a_browser_without_scripts_light_and_dark.pytestmark = needs_chromium  # type: ignore[attr-defined]
+
+
+async def test_the_operators_page_asks_for_their_token_in_a_browser(tmp_path: Path) -> None:
+    async with selling(tmp_path) as here:
+        await two(here)
+        await sold(here)
+        token, running = here.stage.settings.secrets.operator_token, here.stage.running
+        assert token is not None
+        assert running is not None
+        who = {"username": "me", "password": token.reveal()}
+        async with opened(java_script_enabled=False, http_credentials=who, color_scheme="dark") as page:
+            await page.goto(f"{running.admin_address}/owners")
+            assert await page.get_by_role("heading", name="Owners").count() == 1
+            assert await page.get_by_role("rowheader", name="anna").count() == 1
+            colour = await page.get_by_role("main").evaluate("one => getComputedStyle(one).backgroundColor")
+            assert colour == "rgb(28, 30, 34)", "the style sheet is there, too"
+            if shots := os.environ.get("SHOTS"):
+                await page.screenshot(path=f"{shots}/platform.png", full_page=True)
+
+
+test_the_operators_page_asks_for_their_token_in_a_browser.pytestmark = needs_chromium  # type: ignore[attr-defined]
