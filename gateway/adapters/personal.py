@@ -118,6 +118,25 @@ PARTS: Mapping[str, Part] = {
         _OWNERS,
         sealed=Sealed("wish", WISH_PURPOSE, "wish", is_bound=True),
     ),
+    "charged_by_agreement": Part(
+        "stripe_customers", ("user_id", "live", "customer", "method", "created AS created_ms"), _USERS
+    ),
+    "fees_charged": Part(
+        "stripe_transactions",
+        (
+            "id",
+            "live",
+            "refund",
+            "user_id",
+            "owner",
+            "currency",
+            "amount AS micros",
+            "fee",
+            "state",
+            "created AS created_ms",
+        ),
+        _USERS,
+    ),
     "trail": Part("trail", ("number", "content"), "object IN {}"),
 }
 NOBODYS = {
@@ -136,6 +155,7 @@ NOBODYS = {
     "migration_records": "the gateway's own",
     "sign_in_used": "digests of moments, of nobody that is known",
     "route_use": "how many calls a route had in an hour, of nobody in particular",
+    "service": "programs of the platform's own",
     "reading": "numbers of a request, which the statement names",
 }
 _JSON, _FLAGS = {"content", "terms", "progress"}, {"wanted", "stands", "made", "frozen", "leaves", "live"}

@@ -18,6 +18,7 @@ from gateway.core.letters import STOP_PATH
 from gateway.core.readiness import Check
 from gateway.core.refusals import MethodNotAllowed, NoRoute
 from gateway.core.routes import RESERVED_PREFIXES
+from gateway.flows.charge import CONFIRM_PATH
 from gateway.flows.check_up import SECONDS_MAX, CheckUp
 from gateway.flows.count_calls import CountCalls
 from gateway.flows.follow import Aliases, FollowingDesk
@@ -28,6 +29,7 @@ from gateway.settings import Settings
 from gateway.web.amounts import ChoosePlace
 from gateway.web.answers import drop_what_was_invented
 from gateway.web.auto_top_up import AutoPlace
+from gateway.web.charging import BELOW, OLDER_BELOW, SETUP, ChargingPlace
 from gateway.web.codes import CodePlace
 from gateway.web.consent import ConsentPlace
 from gateway.web.entitlements import GO_PATH, EntitlementPlace, licence_cors
@@ -36,7 +38,7 @@ from gateway.web.guard import Handler, continue_at_once, entered, guarded, prefl
 from gateway.web.letters import LetterPlace
 from gateway.web.looked_up import ALIAS as LOOK_ALIAS
 from gateway.web.looked_up import LookedUp
-from gateway.web.oauth import OAuthPlace
+from gateway.web.oauth import OAuthPlace, ServiceTokenPlace
 from gateway.web.own_routes import PATH as OWN_ROUTES_PATH
 from gateway.web.own_routes import OwnRoutesPlace
 from gateway.web.owner_home import HOME_PATH, LINK_PATH, STATEMENT_PATH, TRY_PATH, OwnerHome
@@ -120,6 +122,7 @@ class Addresses:
         self._add_prices(offered=subscriptions.offered)
         self._add("GET", JWKS_PATH, PublishedKeys(self._gateway.identity.signs).show)
         self._add_oauth()
+        self._add_charging()
         self._add_quotes()
         self._add_payments()
         self._add_letters()
@@ -392,7 +395,9 @@ class Addresses:
         gateway = self._gateway
         if gateway.oauth is None:
             return
-        place = OAuthPlace(gateway.oauth.authorize, gateway.oauth.clients)
+        charging = gateway.paying.charging
+        services = charging.services if charging is not None else None
+        place = OAuthPlace(gateway.oauth.authorize, gateway.oauth.clients, services)
         below = f"/{{rest:{_ANYTHING}}}"
         for path, handler in ((oauth.SERVER_METADATA, place.server), (oauth.RESOURCE_METADATA, place.resource)):
             for one in (path, path + below):
@@ -419,6 +424,35 @@ class Addresses:
         )
         self._add("GET", oauth.AUTHORIZE, consent.show)
         self._add("POST", oauth.AUTHORIZE, consent.decide)
+
+    def _add_charging(self) -> None:
+        gateway, charging, stripe = self._gateway, self._gateway.paying.charging, self._settings.stripe
+        if charging is None or stripe is None:
+            return
+        token = self._settings.secrets.operator_token
+        assert token is not None, "secrets are made before a gateway is built"
+        if gateway.oauth is None:
+            self._add("POST", oauth.TOKEN, ServiceTokenPlace(charging.services).token, open=True, anywhere=True)
+        place = ChargingPlace(
+            visitors=self._visitors,
+            stays=gateway.identity.signing_in.stays,
+            services=charging.services,
+            agree=charging.agree,
+            charge=charging.charge,
+            terms=charging.given.terms,
+            guesses=gateway.identity.guesses,
+            limits=gateway.limits,
+            operator_token=token,
+            publishable_key=stripe.publishable_key,
+            back=charging.back,
+        )
+        for path, (method, handler) in place.addresses().items():
+            entered = handler if path != SETUP else self._entered(handler)
+            self._add(method, BELOW + path, entered, open=True)
+            if charging.given.older_paths:
+                methods = ("GET", "HEAD") if method == "GET" else (method,)
+                self._add("*", OLDER_BELOW + path, self._unless_a_route_serves_it(entered, methods), open=True)
+        self._add("GET", CONFIRM_PATH, place.confirm, open=True)
 
     def _add_quotes(self) -> None:
         gateway, identity = self._gateway, self._gateway.identity

@@ -55,6 +55,7 @@ from gateway.relay.lending import Borrower
 from gateway.relay.listener import Relay
 from gateway.settings import Settings, load
 from gateway.web.answers import internal_error, log_failure
+from gateway.web.charging import OLDER_BELOW, OLDER_PATHS
 from gateway.web.front import Sparing
 from gateway.web.owners import OLDER_ACCOUNT_PATH
 from gateway.web.proxy import Proxy
@@ -63,6 +64,15 @@ from gateway.web.templates import Templates
 
 _RELOADED = frozenset(("routes", "upstreams"))
 _FILES_OF_OURS = 64  # the books, the records, the logs, the webhooks that are being received
+
+
+class OwnPaths(set[str]):
+    """Our own paths at the root; one that ends with `/{id}` is that of everything there."""
+
+    def __contains__(self, path: object) -> bool:
+        if super().__contains__(path):
+            return True
+        return isinstance(path, str) and super().__contains__(path[: path.rfind("/") + 1] + "{id}")
 
 
 class Gateway:
@@ -159,12 +169,14 @@ class Gateway:
         self.refusals = self._refusals()
         self.look_back = LookBack(statement_books(settings), SqliteScratch, self.clock)
         self.proxy = self._proxy()
-        self.own_paths = {
-            *(settings.stripe.webhook_aliases if settings.stripe else ()),
-            *settings.price_list_aliases,
-            *(settings.licences.aliases if settings.licences else ()),
-            *(path for path in self._older_paths() if not settings.routes.serves(path)),
-        }
+        self.own_paths = OwnPaths(
+            {
+                *(settings.stripe.webhook_aliases if settings.stripe else ()),
+                *settings.price_list_aliases,
+                *(settings.licences.aliases if settings.licences else ()),
+                *(path for path in self._older_paths() if not settings.routes.serves(path)),
+            }
+        )
         self.own_routes: OwnRoutes | None = None
         """How owners change their own routes; whoever runs this gateway sets it, if its configuration can be reread."""
         self.look_at_owners = LookAtOwners(statement_books(settings))
@@ -256,6 +268,8 @@ class Gateway:
         own: tuple[str, ...] = (compat.ME, compat.ROTATE) if "stripeflare" in self.settings.compat else ()
         if self.settings.connect is not None and self.settings.connect.older_paths:
             own = (*own, OLDER_ACCOUNT_PATH)
+        if self.settings.charging is not None and self.settings.charging.older_paths:
+            own = (*own, *(OLDER_BELOW + path for path in OLDER_PATHS))
         return (*own, *(f"{OLDER_PATH}/{name}/{step}" for name in names for step in ("start", "callback")))
 
     def _refusals(self) -> Refusals:

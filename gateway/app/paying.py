@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.adapters.outgoing import HttpSender
 from gateway.app import ways_to_pay
+from gateway.app.charging import Charging
 from gateway.app.identity import Identity
 from gateway.app.licensing import Licensing
 from gateway.app.owning import Owning
@@ -101,6 +102,7 @@ class Paying:
             clock=clock,
             report=report,
         )
+        self.charging = self._charging()
         self.letters = self._letters()
         self.notify = self._notify()
         self.watch_caps = self._watch_caps()
@@ -231,6 +233,25 @@ class Paying:
             first=self._first,
         )
 
+    def _charging(self) -> Charging | None:
+        given = self._settings.charging
+        if self.payments is None or given is None:
+            return None
+        return Charging(
+            self._settings,
+            given,
+            self.payments,
+            self._identity,
+            self._records,
+            self._ledger,
+            self.owning,
+            self._limits,
+            clock=self._clock,
+            randomness=self._randomness,
+            report=self._report,
+            first=self._first,
+        )
+
     def _log_in(self) -> LogIn | None:
         stripe = self._settings.stripe
         if self.payments is None or stripe is None or self._settings.identity.issuers:
@@ -291,6 +312,10 @@ class Paying:
     def _entitle(self) -> Hears | None:
         return self.licensing.entitle if self.licensing is not None else None
 
+    @property
+    def _charges(self) -> Hears | None:
+        return self.charging.charge if self.charging is not None else None
+
     def _webhooks(self) -> Webhooks | None:
         if self.payments is None:
             return None
@@ -305,7 +330,14 @@ class Paying:
             replenish=self.replenish,
             hears=[
                 flow
-                for flow in (self.subscribe, self.tries, self._entitle, self.owning.accounts, self.pay_out)
+                for flow in (
+                    self.subscribe,
+                    self.tries,
+                    self._entitle,
+                    self.owning.accounts,
+                    self.pay_out,
+                    self._charges,
+                )
                 if flow is not None
             ],
         )
@@ -340,6 +372,9 @@ class Paying:
             rounds = Rounds(self.pay_out.sweep, every_seconds=SWEEP_SECONDS, name="payouts")
             self._opened.push_async_callback(rounds.close)
             rounds.open()
+        if self.charging is not None:
+            self._opened.push_async_callback(self.charging.close)
+            self.charging.open()
         if self.licensing is not None:
             self._opened.push_async_callback(self.licensing.restore.close)
         if self.watch_caps is not None:

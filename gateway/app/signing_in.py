@@ -144,10 +144,11 @@ class SigningIn:
         self._kinds: dict[str, Kind] = {FIRST_SYNC: synchronise.do}
         self.work = Work(lending.jobs, self._kinds, clock=clock, report=report)
 
-    def also(self, kind: str, do: Kind, *, welcomed: Callable[[str], Awaitable[None]]) -> None:
-        """One more kind of job, and who else is told of each who signs in. Before it opens."""
+    def also(self, kind: str, do: Kind, *, welcomed: Callable[[str], Awaitable[None]] | None) -> None:
+        """One more kind of job, and who else, if anybody, is told of each who signs in. Before it opens."""
         self._kinds[kind] = do
-        self._welcomes.append(welcomed)
+        if welcomed is not None:
+            self._welcomes.append(welcomed)
 
     async def _welcome(self, user: str) -> None:
         for one in self._welcomes:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Protocol
 from urllib.parse import quote
 
+from gateway.adapters.stripe import charging
 from gateway.adapters.stripe.payments import StripePayments
 from gateway.core.callers import Caller
 from gateway.core.keyring import Keyring
@@ -64,7 +65,8 @@ def provider(settings: Settings, report: Callable[..., None]) -> StripePayments 
         keeps_cards=stripe.auto_top_up is not None,
         plans=settings.plans,
         licensed_url=settings.public_url + LICENSED_PATH if settings.licences else None,
-        pays_owners=settings.payouts is not None,
+        pays_owners=settings.payouts is not None or settings.charging is not None,
+        charges=charging.TYPES if settings.charging is not None else frozenset(),
     )
 
 

@@ -590,6 +590,64 @@ def list_owner_accounts(config: Path, as_json: bool) -> None:
 
 
 @main.group()
+def service() -> None:
+    """Programs of the platform's own that call us (the setting `charging`)."""
+
+
+_grace = click.option(
+    "--grace-hours", type=click.IntRange(0, 720), default=24, show_default=True, help="How long the old one is good."
+)
+
+
+@service.command("add")
+@click.argument("name")
+@click.option("--role", type=click.Choice(["monitor", "auditor", "commission"]), required=True, help="What it may do.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done.")
+@config_option
+@json_option
+def add_service(name: str, role: Any, dry_run: bool, config: Path, as_json: bool) -> None:
+    """Make a service, and print its secret: once, it is not kept."""
+    from gateway.cli.services import add
+
+    add(config, name, role, dry_run=dry_run, as_json=as_json)
+
+
+@service.command("list")
+@config_option
+@json_option
+def list_services(config: Path, as_json: bool) -> None:
+    """List services, and what each may call. Reads only."""
+    from gateway.cli.services import list_services
+
+    list_services(config, as_json=as_json)
+
+
+@service.command("rotate")
+@click.argument("name")
+@_grace
+@click.option("--dry-run", is_flag=True, help="Say what would be done.")
+@config_option
+@json_option
+def rotate_service(name: str, grace_hours: int, dry_run: bool, config: Path, as_json: bool) -> None:
+    """Make a new secret, and print it; the old one is good for a while."""
+    from gateway.cli.services import rotate
+
+    rotate(config, name, grace_hours, dry_run=dry_run, as_json=as_json)
+
+
+@service.command("remove")
+@click.argument("name")
+@click.option("--dry-run", is_flag=True, help="Say what would be done.")
+@config_option
+@json_option
+def remove_service(name: str, dry_run: bool, config: Path, as_json: bool) -> None:
+    """Let a service get no more tokens."""
+    from gateway.cli.services import remove
+
+    remove(config, name, dry_run=dry_run, as_json=as_json)
+
+
+@main.group()
 def payouts() -> None:
     """What leaves owners (the setting `payouts`)."""
 

@@ -1,7 +1,9 @@
 """`gateway books`: where all the money is, in one line that must be even, and if asked, what Stripe has of it.
 
-    paid in - refunded + otherwise = callers' balances + due to owners + paid out + clawed back + the platform's
-    at Stripe: paid in - refunded - paid out = what moved there, before Stripe's fees
+    paid in - refunded + otherwise = callers' balances + due to owners + paid out + clawed back + held + the platform's
+    at Stripe: paid in - refunded - paid out - released = what moved there, before Stripe's fees
+
+Held is what sellers are paid when the fee of their refund is; released is what was.
 
 It reads one snapshot of the books, also of hours that are not folded yet, and writes nothing.
 """
@@ -34,7 +36,7 @@ _TO_BANK = ("payout", "payout_cancel", "payout_failure")
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """A unit's books in micros. `platform` are commissions, and what the platform's own routes took."""
+    """A unit's books in micros. `platform` are commissions, fees, and what the platform's own routes took."""
 
     entries: UnitSums
     shares: int
@@ -48,7 +50,7 @@ class Sums:
     def difference(self) -> int:
         one = self.entries
         came = one.paid_in - one.refunded + one.otherwise
-        return came - (one.callers + self.due + one.paid_out + one.clawed_back + self.platform)
+        return came - (one.callers + self.due + one.paid_out + one.clawed_back + one.held + self.platform)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,8 @@ def _sums(settings: Settings) -> list[Sums]:
                         due.commission + (due.share if due.owner == _PLATFORM else 0)
                         for due in dues
                         if due.unit == one.unit
-                    ),
+                    )
+                    + one.charged,
                 )
                 for one in source.sums()
             ]
@@ -134,11 +137,13 @@ def _told(one: Sums, there: AtStripe | None) -> dict[str, Any]:
         "owners_due": money(one.due),
         "paid_out": money(entries.paid_out),
         "clawed_back": money(entries.clawed_back),
+        "held": money(entries.held),
+        "released": money(entries.released),
         "platform": money(one.platform),
         "difference": money(one.difference),
     }
     if there is not None and not is_named(entries.unit):
-        uneven = there.moved - (entries.paid_in - entries.refunded - entries.paid_out)
+        uneven = there.moved - (entries.paid_in - entries.refunded - entries.paid_out - entries.released)
         told["stripe"] = {
             "balance": money(there.moved - there.fees - there.to_bank),
             "fees": money(there.fees),
@@ -154,7 +159,7 @@ def _said(told: dict[str, Any]) -> list[str]:
     lines = [
         f"{told['unit']}: paid in {told['paid_in']} - refunded {told['refunded']} + otherwise {told['otherwise']}",
         f"  = callers {told['callers']} + due to owners {told['owners_due']} + paid out {told['paid_out']}"
-        f" + clawed back {told['clawed_back']} + the platform {told['platform']}",
+        f" + clawed back {told['clawed_back']} + held {told['held']} + the platform {told['platform']}",
         f"  difference: {told['difference']}",
     ]
     if "stripe" in told:

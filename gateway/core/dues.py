@@ -63,7 +63,8 @@ class UnitSums:
     """What the entries of the books come to in a unit, in micros; those of caps and counts are not among them.
 
     `otherwise` is what else callers were given less what was taken: by hand, as a plan's credit, by time. `callers` is
-    what all of them have left, less what they owe. `paid_out` and `clawed_back` are less what came back.
+    what all of them have left, less what they owe. `paid_out` and `clawed_back` are less what came back. `charged` is
+    what the platform charged by agreement; `held` of sellers' money is with it, and `released` has left for them.
     """
 
     unit: str
@@ -73,6 +74,9 @@ class UnitSums:
     callers: int
     paid_out: int
     clawed_back: int
+    charged: int = 0
+    held: int = 0
+    released: int = 0
 
 
 @dataclass(frozen=True, slots=True)

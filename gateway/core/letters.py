@@ -70,6 +70,14 @@ def _words(type: Type, content: Mapping[str, Any]) -> tuple[str, str]:
             why = _PAUSES.get(str(content["reason"]))
             says = "Your saved card is not charged any more" + (f": {why}." if why else ".")
             return "Automatic top-up is paused", f"{says} It goes on when you say so in the wallet."
+        case "charge.pending":
+            amount = Money(content["micros"], content["currency"])
+            says = f"Your bank wants you to confirm a fee of {amount} that you agreed to: {content['url']}"
+            return "Confirm a payment", says
+        case "charge.failed":
+            amount = Money(content["micros"], content["currency"])
+            says = f"A fee of {amount} that you agreed to could not be charged. Save another payment method, or ask us."
+            return "A fee could not be charged", says
         case "wallet.joined":
             says = "Somebody paid with the same card or Link account as you, and uses this wallet now, too."
             return "A wallet was joined with yours", f"{says} If that was not you, ask the operator at once."

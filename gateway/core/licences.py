@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gateway.core import services
 from gateway.core.plans import State, Subscription, SubscriptionNotice
 
 KIND: Final = "licence+jwt"
@@ -165,8 +166,15 @@ def code_name(code: str) -> str:
 
 
 def holds_licence(text: str) -> bool:
-    """Whether something that says of itself that it is a licence stands anywhere in a text: it goes to no upstream."""
-    return "eyJ" in text and any(KIND.encode() in _decoded(found[1]) for found in _HEADER.finditer(text))
+    """Whether something that says of itself that it is a licence, or a service's token, stands anywhere in a text.
+
+    It goes to no upstream.
+    """
+    return "eyJ" in text and any(_is_ours(_decoded(found[1])) for found in _HEADER.finditer(text))
+
+
+def _is_ours(header: bytes) -> bool:
+    return KIND.encode() in header or services.KIND.encode() in header
 
 
 def _decoded(text: str) -> bytes:

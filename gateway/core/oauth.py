@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote_plus, urlencode, urlsplit, urlunsplit
 
 AUTHORIZE, TOKEN, REGISTER = "/-/oauth/authorize", "/-/oauth/token", "/-/oauth/register"
 REVOKE, INTROSPECT = "/-/oauth/revoke", "/-/oauth/introspect"
@@ -155,6 +155,24 @@ def _without_port(address: str) -> SplitResult | None:
 
 def _printable(name: str) -> str:
     return " ".join("".join(char if char.isprintable() else " " for char in name).split())[:NAME_CHARS_MAX].strip()
+
+
+def client_shown(fields: Mapping[str, str], authorization: str) -> tuple[str, str | None]:
+    """Who a client says it is, and its secret: in the form or in the header, for libraries mix them up.
+
+    Raises OAuthRefused.
+    """
+    id, secret = fields.get("client_id", ""), fields.get("client_secret")
+    scheme, _, pair = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return id, secret
+    try:
+        name, _, word = base64.b64decode(pair, validate=True).decode().partition(":")
+    except ValueError:
+        raise OAuthRefused("invalid_client", "the Authorization field cannot be read", status=401) from None
+    if secret is not None or (id and id != unquote_plus(name)):
+        raise OAuthRefused("invalid_request", "a client shows who it is in one way")
+    return unquote_plus(name), unquote_plus(word)
 
 
 # --- PKCE -------------------------------------------------------------------------------------------------------------

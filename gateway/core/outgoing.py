@@ -25,6 +25,8 @@ Type = Literal[
     "account.frozen",
     "auto_top_up.paused",
     "wallet.joined",
+    "charge.pending",
+    "charge.failed",
 ]
 Channel = Literal["webhook", "mail"]
 State = Literal["waiting", "delivered", "failed"]

@@ -132,6 +132,32 @@ class AccountFrozen(Refusal):
 
 
 @dataclass(eq=False)
+class ChargeConflict(Refusal):
+    """A refund was charged for already, with other terms: another person, or another amount."""
+
+    status = 409
+    code = "charge_conflict"
+    refund: str
+
+
+@dataclass(eq=False)
+class ChargeTooLarge(Refusal):
+    """The fee of one refund is more than may be charged at once."""
+
+    status = 422
+    code = "charge_too_large"
+    maximum: str
+
+
+@dataclass(eq=False)
+class NoMethodSaved(Refusal):
+    """The person has no method that may be charged without them: they save one first."""
+
+    status = 422
+    code = "no_method_saved"
+
+
+@dataclass(eq=False)
 class CapReached(Refusal):
     """What the request can cost at most is more than a cap leaves. Paying would not help: so it is no 402."""
 

@@ -14,7 +14,6 @@ import json
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote_plus
 
 from gateway.core.keyring import KEY_ID_CHARS, Key, Keyring, UnknownKey
 from gateway.core.limits import Rate, network
@@ -22,6 +21,7 @@ from gateway.core.oauth import (
     GRANTS,
     Client,
     OAuthRefused,
+    client_shown,
     is_document_address,
     origin_of,
     read_client,
@@ -103,20 +103,11 @@ class KnowClients:
         return found
 
     async def authenticate(self, fields: Mapping[str, str], authorization: str, peer: str) -> Client:
-        """The client that asks. One with a secret shows it in the form or in the header: libraries mix them up.
+        """The client that asks.
 
         Raises OAuthRefused, RateLimited, RecordsUnavailable.
         """
-        id, secret = fields.get("client_id", ""), fields.get("client_secret")
-        scheme, _, pair = authorization.partition(" ")
-        if scheme.lower() == "basic":
-            try:
-                name, _, word = base64.b64decode(pair, validate=True).decode().partition(":")
-            except ValueError:
-                raise OAuthRefused("invalid_client", "the Authorization field cannot be read", status=401) from None
-            if secret is not None or (id and id != unquote_plus(name)):
-                raise OAuthRefused("invalid_request", "a client shows who it is in one way")
-            id, secret = unquote_plus(name), unquote_plus(word)
+        id, secret = client_shown(fields, authorization)
         client = await self.find(id, peer)
         if client.auth == "none":
             if secret:

@@ -4,6 +4,15 @@ Flows know these protocols and nothing of what implements them. A promise under 
 the port, and `tests/adapters` holds every implementation to it.
 """
 
+from gateway.ports.charging import (
+    ChargeBook,
+    ChargeRefused,
+    ChargesByAgreement,
+    IntentNotice,
+    MethodNotice,
+    ServiceBook,
+    SetUp,
+)
 from gateway.ports.exchange import AnswerCut, Exchange, Identifies, Served, Started
 from gateway.ports.identity import (
     Alias,
@@ -128,6 +137,9 @@ __all__ = [
     "CapLines",
     "Caps",
     "Cards",
+    "ChargeBook",
+    "ChargeRefused",
+    "ChargesByAgreement",
     "Clock",
     "ConnectRefused",
     "Connects",
@@ -160,6 +172,7 @@ __all__ = [
     "InboxStanding",
     "InboxStatus",
     "Integration",
+    "IntentNotice",
     "Jobs",
     "Joins",
     "Keeps",
@@ -183,6 +196,7 @@ __all__ = [
     "Made",
     "Mails",
     "MeterBook",
+    "MethodNotice",
     "NoReply",
     "NotFetched",
     "NotSent",
@@ -223,6 +237,8 @@ __all__ = [
     "SellsOnce",
     "Sends",
     "Served",
+    "ServiceBook",
+    "SetUp",
     "Shown",
     "Signs",
     "Standings",

@@ -127,6 +127,7 @@ def build(
         routes_folder=(base / shape.routes_folder).absolute(),
         connect=owning.connect(shape),
         payouts=owning.payouts(shape),
+        charging=owning.charging(shape),
         upstreams=MappingProxyType(upstreams),
         routes=RouteTable(
             _closed(
@@ -307,6 +308,7 @@ def _stripe(shape: StripeShape, currency: str) -> StripeSettings:
         declines_per_account=_tries(shape, shape.declines_per_account, _DECLINES),
         auto_top_up=_ceilings(shape.auto_top_up, top_up) if shape.auto_top_up else None,
         api_url=str(forms.origin(shape.api_url)),
+        publishable_key=shape.publishable_key,
     )
 
 

@@ -491,6 +491,17 @@ def stripe_key(text: str) -> str:
     return text
 
 
+def publishable_key(text: str) -> str:
+    """A publishable API key of Stripe, of either mode: the one kind that may be shown."""
+    if text.startswith(("sk_", "rk_", "whsec_")):
+        raise ValueError("this is a secret, and it would be shown to everybody; the publishable key begins with pk_")
+    kind = re.match(r"pk_(?:test|live)_", text)
+    if not kind:
+        raise ValueError("a publishable key of Stripe begins with pk_test_ or pk_live_")
+    _check_key_body(text[kind.end() :], "publishable key")
+    return text
+
+
 def stripe_key_is_live(text: str) -> bool:
     return text.startswith(("sk_live_", "rk_live_"))
 

@@ -30,6 +30,13 @@ def the_stripe_key_is_of_our_mode(draft: Draft) -> None:
         draft.report.add(("public_url",), "with a live key of Stripe it must be https://")
 
 
+def the_publishable_key_is_of_our_mode(draft: Draft) -> None:
+    key, mode = draft.read(forms.publishable_key, "stripe", "publishable_key"), draft.text("mode")
+    if key is not None and mode in ("test", "live") and not key.startswith(f"pk_{mode}_"):
+        other = "live" if mode == "test" else "test"
+        draft.report.add(("stripe", "publishable_key"), f"this is a {other} key, but mode is {mode}")
+
+
 def no_secret_is_listed_twice(draft: Draft) -> None:
     """A secret that is given twice in one list is a rotation that did not happen."""
     seen: dict[tuple[Path, str], Path] = {}
@@ -54,6 +61,7 @@ def keys_have_ids_of_their_own(draft: Draft) -> None:
 
 ALL: tuple[Callable[[Draft], None], ...] = (
     the_stripe_key_is_of_our_mode,
+    the_publishable_key_is_of_our_mode,
     no_secret_is_listed_twice,
     keys_have_ids_of_their_own,
 )

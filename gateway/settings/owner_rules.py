@@ -85,6 +85,28 @@ def payouts_can_be_made(draft: Draft) -> None:
                 draft.report.add((*path, name), f"it counts where `every` is {fits}, and that is {every}")
 
 
+def fees_can_be_charged(draft: Draft) -> None:
+    """There is somebody to charge, something to charge with, and amounts are of the one currency."""
+    for name in draft.names("owners"):
+        path = ("owners", name, "charge_bps")
+        if draft.given(*path) and not draft.given("charging"):
+            words = "nobody is charged by agreement without `charging`; set it, `charging: {}` is enough"
+            draft.report.add(path, words)
+    if not draft.given("charging"):
+        return
+    if not draft.given("stripe"):
+        draft.report.add(("charging",), "Stripe charges, so `stripe` has to be set", at_key=True)
+    if not draft.numbers("sign_in", "providers"):
+        words = "who is charged has signed in, so `sign_in.providers` have to be set"
+        draft.report.add(("charging",), words, at_key=True)
+    currency = draft.read(forms.currency, "currency")
+    for which in ("maximum", "per_day"):
+        amount = draft.read(forms.amount, "charging", which)
+        if amount is not None and currency and amount.currency != currency:
+            words = f"it is in {amount.currency}, but `currency` is {currency}"
+            draft.report.add(("charging", which), words)
+
+
 def accounts_at_stripe_are_of_one_owner(draft: Draft) -> None:
     first: dict[str, str] = {}
     for name in draft.names("owners"):
@@ -100,5 +122,6 @@ ALL: tuple[Callable[[Draft], None], ...] = (
     those_who_sign_in_are_known_and_act_for_one,
     accounts_are_opened_for_who_signs_in,
     payouts_can_be_made,
+    fees_can_be_charged,
     accounts_at_stripe_are_of_one_owner,
 )

@@ -1,11 +1,19 @@
 """From the settings of owners to what their routes carry."""
 
+from gateway.core.charges import ChargeTerms
 from gateway.core.payouts import WEEKDAYS, PayoutTerms
+from gateway.core.transfers import HOUR_MS
 from gateway.settings import forms
 from gateway.settings.shapes import GatewayShape
 from gateway.settings.shapes.owners import OwnerPayoutsShape, OwnRoutesShape, PayoutsShape
 from gateway.settings.shapes.routes import RouteShape
-from gateway.settings.values import ConnectSettings, OwnerSettings, OwnRoutesSettings, PayoutSettings
+from gateway.settings.values import (
+    ChargingSettings,
+    ConnectSettings,
+    OwnerSettings,
+    OwnRoutesSettings,
+    PayoutSettings,
+)
 
 OPERATOR = "operator"
 """Whose routes are the platform's own: what they take is not shared with anybody."""
@@ -49,6 +57,25 @@ def own_routes(name: str, given: OwnRoutesShape) -> OwnRoutesSettings:
 def connect(shape: GatewayShape) -> ConnectSettings | None:
     given = shape.connect
     return ConnectSettings(given.country, given.api, given.older_paths) if given is not None else None
+
+
+def charging(shape: GatewayShape) -> ChargingSettings | None:
+    """How fees of refunds are charged."""
+    given = shape.charging
+    if given is None:
+        return None
+    own = {name: owner.charge_bps for name, owner in shape.owners.items() if owner.charge_bps is not None}
+    terms = ChargeTerms(
+        points=given.commission_bps,
+        of_owners=own,
+        currency=shape.currency,
+        maximum=forms.amount(given.maximum) if given.maximum else None,
+        per_day=forms.amount(given.per_day) if given.per_day else None,
+        count_per_day=given.count_per_day,
+        retry_ms=tuple(hours * HOUR_MS for hours in given.retry_hours),
+        hold_proceeds=given.hold_proceeds,
+    )
+    return ChargingSettings(terms, given.older_paths)
 
 
 def _terms(usual: PayoutsShape, own: OwnerPayoutsShape | None) -> PayoutTerms:

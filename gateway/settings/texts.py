@@ -228,6 +228,7 @@ CookieName = Annotated[str, _check(forms.cookie_name), Form("cookie name", "gate
 SecretText = Annotated[Secret, _hidden(forms.secret), Form("secret", "…", secret=True), _SECRET_SCHEMA]
 KeyPairsText = Annotated[Secret, _hidden(forms.key_pairs), Form("PEM", "…", secret=True), _SECRET_SCHEMA]
 StripeKeyText = Annotated[Secret, _hidden(forms.stripe_key), Form("secret", "sk_test_…", secret=True), _SECRET_SCHEMA]
+PublishableText = Annotated[str, _check(forms.publishable_key), Form("publishable key", "pk_test_…")]
 WebhookText = Annotated[Secret, _hidden(forms.webhook_secret), Form("secret", "whsec_…", secret=True), _SECRET_SCHEMA]
 CredentialText = Annotated[Secret, _hidden(relay_forms.credential), Form("secret", "…", secret=True), _SECRET_SCHEMA]
 PasswordText = Annotated[Secret, _hidden(relay_forms.password), Form("secret", "…", secret=True), _SECRET_SCHEMA]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from gateway.core.auto_top_ups import Ceilings
+from gateway.core.charges import ChargeTerms
 from gateway.core.compat import Compat
 from gateway.core.cors import Cors
 from gateway.core.countries import CountryRule
@@ -74,6 +75,7 @@ class StripeSettings:
     auto_top_up: Ceilings | None
     """What a saved card may be charged at most without its owner; None: no cards are saved."""
     api_url: str
+    publishable_key: str | None = None
 
     @property
     def live(self) -> bool:
@@ -311,6 +313,14 @@ class PayoutSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ChargingSettings:
+    """How the fees of confirmed refunds are charged."""
+
+    terms: ChargeTerms
+    older_paths: bool
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     """How events and requests are written."""
 
@@ -370,6 +380,7 @@ class Settings:
     """Where owners' own routes are."""
     connect: ConnectSettings | None
     payouts: PayoutSettings | None
+    charging: ChargingSettings | None
     upstreams: Mapping[str, Upstream]
     routes: RouteTable
     price_list_aliases: tuple[str, ...]

@@ -15,6 +15,7 @@ from gateway.core.oauth import Client, OAuthRefused, single
 from gateway.core.refusals import BadRequest, BodyTooLarge, NoRoute
 from gateway.flows.authorize import Authorize
 from gateway.flows.know_clients import KnowClients
+from gateway.flows.know_services import GRANT, KnowServices
 from gateway.web.answers import OwnAnswer
 
 _BODY_BYTES_MAX = 16 * 1024
@@ -34,16 +35,20 @@ Fields = Mapping[str, str]
 class OAuthPlace:
     """The handlers for programs."""
 
-    def __init__(self, authorize: Authorize, clients: KnowClients) -> None:
+    def __init__(self, authorize: Authorize, clients: KnowClients, services: KnowServices | None = None) -> None:
         self._authorize = authorize
         self._clients = clients
+        self._services = services
 
     async def server(self, request: web.Request) -> web.StreamResponse:
         """`GET /.well-known/oauth-authorization-server`, and the same with the path of a resource behind it."""
         path = request.match_info.get("rest", "")
         if path and self._authorize.resource_metadata(f"/{path}") is None:
             raise NoRoute()
-        return _json(self._authorize.server_metadata(), headers=_KEPT)
+        known = self._authorize.server_metadata()
+        if self._services is not None:
+            known["grant_types_supported"] = [*known["grant_types_supported"], GRANT]
+        return _json(known, headers=_KEPT)
 
     async def resource(self, request: web.Request) -> web.StreamResponse:
         """`GET /.well-known/oauth-protected-resource`, with the path of a resource behind it, or without."""
@@ -71,7 +76,10 @@ class OAuthPlace:
         return await _told(self._token, request)
 
     async def _token(self, request: web.Request) -> OwnAnswer:
-        client, fields = await self._proved(request)
+        fields = await _form(request)
+        if self._services is not None and fields.get("grant_type") == GRANT:
+            return await _of_service(self._services, request, fields)
+        client = await self._client(request, fields)
         grant = fields.get("grant_type")
         if grant == "authorization_code":
             return _json(await self._authorize.redeem(client, fields))
@@ -102,15 +110,45 @@ class OAuthPlace:
 
     async def _proved(self, request: web.Request) -> tuple[Client, Fields]:
         """Which client asks, and for what. Raises OAuthRefused."""
-        if request.content_type != "application/x-www-form-urlencoded":
-            raise OAuthRefused("invalid_request", "a form was expected")
-        try:
-            text = (await _body(request)).decode()
-        except UnicodeDecodeError:
-            raise OAuthRefused("invalid_request", "a form is UTF-8") from None
-        fields = single(parse_qsl(text, keep_blank_values=True))
+        fields = await _form(request)
+        return await self._client(request, fields), fields
+
+    async def _client(self, request: web.Request, fields: Fields) -> Client:
         authorization = request.headers.get("Authorization", "")
-        return await self._clients.authenticate(fields, authorization, request.remote or ""), fields
+        return await self._clients.authenticate(fields, authorization, request.remote or "")
+
+
+class ServiceTokenPlace:
+    """The token endpoint alone, for services, where no people allow programs anything."""
+
+    def __init__(self, services: KnowServices) -> None:
+        self._services = services
+
+    async def token(self, request: web.Request) -> web.StreamResponse:
+        """`POST /-/oauth/token`."""
+        return await _told(self._token, request)
+
+    async def _token(self, request: web.Request) -> OwnAnswer:
+        fields = await _form(request)
+        if fields.get("grant_type") != GRANT:
+            raise OAuthRefused("unsupported_grant_type", f"{GRANT} is granted")
+        return await _of_service(self._services, request, fields)
+
+
+async def _of_service(services: KnowServices, request: web.Request, fields: Fields) -> OwnAnswer:
+    told = await services.token(fields, request.headers.get("Authorization", ""), request.remote or "")
+    return _json(told, headers={**_FOR_ALL, "Cache-Control": "no-store"})
+
+
+async def _form(request: web.Request) -> Fields:
+    """What is asked for. Raises OAuthRefused."""
+    if request.content_type != "application/x-www-form-urlencoded":
+        raise OAuthRefused("invalid_request", "a form was expected")
+    try:
+        text = (await _body(request)).decode()
+    except UnicodeDecodeError:
+        raise OAuthRefused("invalid_request", "a form is UTF-8") from None
+    return single(parse_qsl(text, keep_blank_values=True))
 
 
 async def _told(handler: Callable[[web.Request], Awaitable[OwnAnswer]], request: web.Request) -> OwnAnswer:

@@ -111,6 +111,20 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         " looked at",
         asks={"dry_run": "1: what would change is told, and nothing changes"}, needs_token=True,
     ),
+    ("POST", "/-/api/v1/stripe/create-customer-setup"): Operation(
+        "What a page needs to save a payment method that may be charged later; for the session of a person",
+        takes={"hosted": "true: Stripe's own page for it, too"}, needs_token=True,
+    ),
+    ("POST", "/-/api/v1/stripe/charge-commission"): Operation(
+        "The fee of a confirmed refund is charged, once; for services",
+        takes={
+            "refund_id": "what it is of, for ever", "user_id": "usr_…, who agreed",
+            "amount": "of the refund, in the currency's smallest unit", "currency": "that of the gateway",
+        },
+        needs_token=True,
+    ),
+    ("GET", "/-/api/v1/stripe/transactions"): Operation("What was charged so, the newest first", needs_token=True),
+    ("GET", "/-/api/v1/stripe/transactions/{id}"): Operation("One of them", needs_token=True),
     ("POST", "/-/api/v1/codes"): Operation(
         "The wallet that a code was shown for becomes one with this", takes={"code": "as it was shown"},
         needs_token=True, answers="202",

@@ -88,6 +88,16 @@ WORDS: dict[type[Refusal], Words] = {
         "The account is frozen",
         lambda r: f"Its money stays and nothing was charged. Ask the operator, and name the account: {r.account}",
     ),
+    no.ChargeConflict: Words(
+        "This refund was charged with other terms",
+        lambda r: f"Refund {r.refund} was charged before, of another person or amount. Nothing was charged again.",
+    ),
+    no.ChargeTooLarge: Words(
+        "The fee is too large", lambda r: f"One fee is {r.maximum} at most here. Nothing was charged."
+    ),
+    no.NoMethodSaved: Words(
+        "Nothing is saved that could be charged", lambda _: "The person saves a payment method first."
+    ),
     no.CapReached: Words(
         "The spending cap is reached",
         lambda r: (

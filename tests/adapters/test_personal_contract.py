@@ -159,6 +159,7 @@ async def test_every_table_of_the_records_is_told_of_or_nobodys(records: Records
         "SELECT name FROM sqlite_master WHERE type = 'table'"
         if isinstance(records, SqliteRecords)
         else "SELECT table_name::text FROM information_schema.tables WHERE table_schema = current_schema()"
+        " AND table_type = 'BASE TABLE'"
     )
     tables = {name for (name,) in await records.ask(query)}
     known = {part.table for part in PARTS.values()} | NOBODYS.keys()

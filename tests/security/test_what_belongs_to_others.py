@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from gateway.adapters.charging import ChargeRecords
+from gateway.core.charges import Charge
+from gateway.core.money import Money
 from tests.stories.test_signing_in import Browser, shop
 from tests.stories.test_subscriptions import PLANS, SUBSCRIPTIONS, heard
 
@@ -28,6 +31,7 @@ THINGS = {
     "/-/api/v1/requests/{id}": ("GET",),
     "/-/api/v1/jobs/{id}": ("GET",),
     "/-/api/v1/subscriptions/{id}": ("DELETE",),
+    "/-/api/v1/stripe/transactions/{id}": ("GET",),
     "/-/api/v1/integrations/{provider}": ("DELETE",),
     "/-/api/v1/owners/{owner}/routes": ("GET", "PUT"),
 }
@@ -48,14 +52,19 @@ class Two:
         fields = {"Accept": "application/json", "Sec-Fetch-Site": "same-origin", "Origin": self.url}
         body = {"name": "renamed"} if method == "PATCH" else None
         async with browser.session.request(method, url, json=body, headers=fields) as answer:
-            return answer.status, re.sub(r"(req|tok|job|sub|ses)_[\w-]+", "ID", await answer.text())
+            return answer.status, re.sub(r"(req|tok|job|sub|ses|txn)_[\w-]+", "ID", await answer.text())
 
 
 @pytest.fixture
 async def two(tmp_path: Path) -> AsyncIterator[Two]:
     routes = {"hosts": ["api.anna.example"], "price_max": "1.00 usd"}
     owners = {"anna": {"signs_in": ["amazon:amzn1.account.ANN"], "routes": routes}}
-    more: dict[str, Any] = {"plans": PLANS, "owners": owners, "routes_folder": str(tmp_path / "routes.d")}
+    more: dict[str, Any] = {
+        "plans": PLANS,
+        "owners": owners,
+        "routes_folder": str(tmp_path / "routes.d"),
+        "charging": {},
+    }
     async with shop(tmp_path, **more, stripe={"reconcile_seconds": 0}, provider={"sync": True}) as here:
         here.stage.stand_in.recurring_price("price_month", 1000)
         owner, other = here.browser(), here.browser()
@@ -83,7 +92,16 @@ async def made_by(owner: Browser, stage: Any) -> dict[str, str]:
     jobs: dict[str, list[dict[str, str]]] = {"jobs": []}
     while not jobs["jobs"]:
         _, jobs = await owner.api("/-/api/v1/jobs")
+    [(user,)] = await stage.gateway.records.ask(
+        "SELECT min(user_id) FROM sync_jobs WHERE id = $1", jobs["jobs"][0]["id"]
+    )
+    fee = Charge(
+        "txn_" + "1a" * 12, False, "rf_1", user, "", Money(10_000, "usd"), Money(10_000, "usd"), 2000, "cus_1", 1,
+        state="failed",
+    )  # fmt: skip
+    await ChargeRecords(stage.gateway.records.ask).add_charge(fee, since_ms=0, count_max=9, micros_max=None)
     return {
+        "/-/api/v1/stripe/transactions/{id}": fee.id,
         "/-/api/v1/tokens/{id}": token,
         "/-/api/v1/tokens/{id}/rotate": token,
         "/-/api/v1/requests/{id}": request,

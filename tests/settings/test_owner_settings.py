@@ -11,6 +11,7 @@ from gateway.core.payouts import PayoutTerms
 from gateway.settings import Mistake, PayoutSettings
 from tests.settings.asking import full, mistakes, only, route, settings
 
+STRIPE: dict[str, Any] = full()["stripe"]
 SIGN_IN: dict[str, Any] = {
     "providers": [
         {"name": "amazon", "preset": "amazon", "client_id": "c", "client_secret": "s" * 32},
@@ -106,6 +107,26 @@ def test_owners_are_those_that_are_named_and_those_of_routes(tmp_path: Path) -> 
         ({"owners": {"anna": {"payouts": {"every": "daily"}}}}, "owners.anna.payouts", "nobody is paid without"),
         ({"payouts": {}, "stripe": None}, "payouts", "nobody can be paid without `stripe`"),
         ({"owners": {"anna": {"stripe_account": "ca_1"}}}, "owners.anna.stripe_account", "it begins with acct_"),
+        ({"owners": {"anna": {"charge_bps": 10}}}, "owners.anna.charge_bps", "without `charging`"),
+        ({"charging": {}}, "charging", "`sign_in.providers` have to be set"),
+        ({"sign_in": SIGN_IN, "charging": {}, "stripe": None}, "charging", "`stripe` has to be set"),
+        ({"sign_in": SIGN_IN, "charging": {"maximum": "5 eur"}}, "charging.maximum", "it is in eur"),
+        ({"sign_in": SIGN_IN, "charging": {"per_day": "5 eur"}}, "charging.per_day", "it is in eur"),
+        ({"sign_in": SIGN_IN, "charging": {"commission_bps": 10_001}}, "charging.commission_bps", "10000"),
+        ({"sign_in": SIGN_IN, "charging": {"retry_hours": [0]}}, "charging.retry_hours[0]", "1"),
+        ({"sign_in": SIGN_IN, "charging": {"retry_hours": [1] * 11}}, "charging.retry_hours", "10"),
+        ({"sign_in": SIGN_IN, "charging": {"count_per_day": 0}}, "charging.count_per_day", "1"),
+        ({"stripe": STRIPE | {"publishable_key": "sk_test_" + "1a" * 20}}, "stripe.publishable_key", "pk_"),
+        (
+            {"stripe": STRIPE | {"publishable_key": "pk_live_" + "1a" * 20}},
+            "stripe.publishable_key",
+            "a live key",
+        ),
+        (
+            {"stripe": STRIPE | {"publishable_key": "pk_other"}},
+            "stripe.publishable_key",
+            "pk_test_ or pk_live_",
+        ),
         (
             {"owners": {"anna": {"stripe_account": "acct_1"}, "bert": {"stripe_account": "acct_1"}}},
             "owners.bert.stripe_account",
@@ -169,3 +190,20 @@ def test_payouts_can_be_set_by_variables(tmp_path: Path) -> None:
     environ = {"GATEWAY_PAYOUTS__MINIMUM": "3 usd", "GATEWAY_OWNERS__ANNA__PAYOUTS__EVERY": "daily"}
     found = settings(tmp_path, full(owners={"anna": {}}, payouts={}), environ)
     assert found.owners["anna"].terms == PayoutTerms("daily", 1, {"usd": Money.parse("3 usd")}, 7, 0, 90)
+
+
+def test_fees_are_twenty_percent_unless_it_is_said_otherwise_of_all_or_of_an_owner(tmp_path: Path) -> None:
+    assert settings(tmp_path, full()).charging is None
+    made = settings(tmp_path, full(sign_in=SIGN_IN, charging={})).charging
+    assert made is not None
+    terms = made.terms
+    assert (terms.points, dict(terms.of_owners), terms.maximum, terms.per_day) == (2000, {}, None, None)
+    assert (terms.count_per_day, terms.hold_proceeds, made.older_paths) == (100, False, False)
+    assert [ms // 3_600_000 for ms in terms.retry_ms] == [24, 72, 120]
+    said = {"commission_bps": 1500, "maximum": "5.00 usd", "retry_hours": [], "hold_proceeds": True}
+    owners = {"anna": {"charge_bps": 0}, "bert": {}}
+    made = settings(tmp_path, full(sign_in=SIGN_IN, charging=said, owners=owners)).charging
+    assert made is not None
+    terms = made.terms
+    assert (terms.points, dict(terms.of_owners), terms.retry_ms) == (1500, {"anna": 0}, ())
+    assert (terms.maximum, terms.hold_proceeds) == (Money(5_000_000, "usd"), True)

@@ -17,7 +17,7 @@ from tests.stories.test_the_readme import blocks, section
 
 
 def written() -> dict[str, Any]:
-    text = section("### Owners are paid through Stripe Connect", "### Statements, and how long requests are kept")
+    text = section("### Owners are paid through Stripe Connect", "### Fees are charged by agreement")
     (block,) = blocks(text, "yaml")
     config: dict[str, Any] = yaml.safe_load(block.replace("ANNA", "ANN"))
     return config

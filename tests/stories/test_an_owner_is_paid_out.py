@@ -553,6 +553,8 @@ async def test_every_cent_is_on_the_books_and_equal_to_what_stripe_has(tmp_path:
             "owners_due": "0.008 usd",
             "paid_out": "7.02 usd",
             "clawed_back": "0.00 usd",
+            "held": "0.00 usd",
+            "released": "0.00 usd",
             "platform": "1.757 usd",
             "difference": "0.00 usd",
         }

@@ -245,6 +245,10 @@ def test_every_piece_of_configuration_is_right(tmp_path: Path, block: str) -> No
     (tmp_path / "geo").mkdir()
     (tmp_path / "geo/country.mmdb").touch()
     added = yaml.safe_load(textwrap.dedent(block))
+    environ |= {"STRIPE_PUBLISHABLE_KEY": "pk_test_" + "3c" * 20}
+    if "charging" in added:
+        amazon = {"name": "amazon", "preset": "amazon", "client_id": "${AMAZON_CLIENT_ID}"}
+        base["sign_in"] = {"providers": [{**amazon, "client_secret": "${AMAZON_CLIENT_SECRET}"}]}
     if {"payouts", "connect"} & added.keys():
         base["stripe"] = {"secret_key": "${STRIPE_SECRET_KEY}", "webhook_secrets": ["${STRIPE_WEBHOOK_SECRET}"]}
     settings = from_mapping({**base, **added}, base=tmp_path, environ=environ, make_secrets=False)

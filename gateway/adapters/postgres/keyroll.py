@@ -14,7 +14,7 @@ _SEALS = """INSERT INTO key_use VALUES ($1, $2, $3)
 ON CONFLICT (kind, id) DO UPDATE SET sealed = greatest(key_use.sealed, excluded.sealed)"""
 _TOKENS = {
     "pepper": "SELECT pepper_id AS id, count(*) FROM (SELECT pepper_id FROM token UNION ALL"
-    " SELECT pepper_id FROM user_login) AS digested GROUP BY pepper_id",
+    " SELECT pepper_id FROM user_login UNION ALL SELECT pepper_id FROM service) AS digested GROUP BY pepper_id",
     "sealing_key": "SELECT key_id AS id, count(*) FROM token"
     " WHERE grant_id IS NULL OR grant_id LIKE 'tok%' GROUP BY key_id",
 }

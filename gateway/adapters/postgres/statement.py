@@ -55,7 +55,12 @@ FROM (
 WHERE unit NOT LIKE 'cap:%' AND unit NOT LIKE 'quota:%' GROUP BY unit ORDER BY unit
 """
 _CALLERS = """SELECT unit, sum(credited - spent - debt)::bigint FROM account
-WHERE holder NOT LIKE 'owner:%' GROUP BY unit"""
+WHERE holder NOT LIKE 'owner:%' AND holder NOT LIKE 'held:%' AND holder <> 'platform' GROUP BY unit"""
+_CHARGED = """SELECT unit, coalesce(sum(CASE WHEN holder = 'platform' THEN credited - spent - debt END), 0)::bigint,
+    coalesce(sum(CASE WHEN holder LIKE 'held:%' THEN credited - spent - debt END), 0)::bigint,
+    (SELECT coalesce(sum(reversal.micros), 0) FROM reversal JOIN account AS held ON held.id = reversal.account
+        WHERE ref LIKE 'proceeds:%' AND held.unit = account.unit)::bigint
+FROM account GROUP BY unit"""
 _PURSES = "SELECT unit, priority, expires, credited - spent - debt FROM account WHERE holder = $1"
 
 
@@ -117,8 +122,9 @@ class PostgresStatementSource:
 
     def sums(self) -> Iterator[UnitSums]:
         callers = dict(tuple(row) for row in self._rows(_CALLERS))
+        charged = {unit: sums for unit, *sums in self._rows(_CHARGED)}
         for unit, paid_in, refunded, otherwise, *left in self._rows(_SUMS):
-            yield UnitSums(unit, paid_in, refunded, otherwise, callers.get(unit, 0), *left)
+            yield UnitSums(unit, paid_in, refunded, otherwise, callers.get(unit, 0), *left, *charged.get(unit, ()))
 
     def accounts(self, holder: str) -> list[tuple[int, str]]:
         return [(id, unit) for id, unit in self._rows("SELECT id, unit FROM account WHERE holder = $1", holder)]

@@ -9,7 +9,7 @@ Read = Callable[[str, tuple[object, ...]], Awaitable[Iterable[sqlite3.Row]]]
 Write = Callable[[str, tuple[object, ...]], Awaitable[bool]]
 _TOKENS = {
     "pepper": "SELECT pepper_id, count(*) FROM (SELECT pepper_id FROM token UNION ALL"
-    " SELECT pepper_id FROM user_login) AS digested GROUP BY pepper_id",
+    " SELECT pepper_id FROM user_login UNION ALL SELECT pepper_id FROM service) AS digested GROUP BY pepper_id",
     "sealing_key": "SELECT key_id, count(*) FROM token WHERE grant_id IS NULL OR grant_id LIKE 'tok%' GROUP BY key_id",
 }
 _EVENTS = """SELECT key_id, count(*) FROM (SELECT key_id FROM event UNION ALL SELECT key_id FROM users

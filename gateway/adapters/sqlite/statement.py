@@ -31,7 +31,13 @@ FROM (
 ) AS entry JOIN account ON account.id = entry.account
 WHERE unit NOT GLOB 'cap:*' AND unit NOT GLOB 'quota:*' GROUP BY unit ORDER BY unit
 """
-_CALLERS = """SELECT unit, sum(credited - spent - debt) FROM account WHERE holder NOT GLOB 'owner:*' GROUP BY unit"""
+_CALLERS = """SELECT unit, sum(credited - spent - debt) FROM account
+WHERE holder NOT GLOB 'owner:*' AND holder NOT GLOB 'held:*' AND holder <> 'platform' GROUP BY unit"""
+_CHARGED = """SELECT unit, coalesce(sum(CASE WHEN holder = 'platform' THEN credited - spent - debt END), 0),
+    coalesce(sum(CASE WHEN holder GLOB 'held:*' THEN credited - spent - debt END), 0),
+    (SELECT coalesce(sum(reversal.micros), 0) FROM reversal JOIN account AS held ON held.id = reversal.account
+        WHERE ref GLOB 'proceeds:*' AND held.unit = account.unit)
+FROM account GROUP BY unit"""
 _PURSES = "SELECT unit, priority, expires, credited - spent - debt FROM account WHERE holder = ?"
 _SOLD = """
 SELECT hour, tariff, unit, sum(requests), sum(usage_hour.micros) FROM usage_hour JOIN account ON account.id = account
@@ -62,8 +68,9 @@ class SqliteStatementSource:
 
     def sums(self) -> Iterator[UnitSums]:
         callers = dict(self._sql.execute(_CALLERS).fetchall())
+        charged = {unit: sums for unit, *sums in self._sql.execute(_CHARGED)}
         for unit, paid_in, refunded, otherwise, *left in self._sql.execute(_SUMS):
-            yield UnitSums(unit, paid_in, refunded, otherwise, callers.get(unit, 0), *left)
+            yield UnitSums(unit, paid_in, refunded, otherwise, callers.get(unit, 0), *left, *charged.get(unit, ()))
 
     def accounts(self, holder: str) -> list[tuple[int, str]]:
         return self._sql.execute("SELECT id, unit FROM account WHERE holder = ?", (holder,)).fetchall()

@@ -97,6 +97,8 @@ REQUESTS: Final[Mapping[tuple[str, str], tuple[str, str]]] = {
     ("POST", "/v1/customers/{id}"): ("_customer_update_params", "CustomerUpdateParams"),
     ("GET", "/v1/payment_methods/{id}"): ("_payment_method_retrieve_params", "PaymentMethodRetrieveParams"),
     ("POST", "/v1/payment_methods/{id}/detach"): ("_payment_method_detach_params", "PaymentMethodDetachParams"),
+    ("POST", "/v1/payment_intents/{id}/confirm"): ("_payment_intent_confirm_params", "PaymentIntentConfirmParams"),
+    ("POST", "/v1/setup_intents"): ("_setup_intent_create_params", "SetupIntentCreateParams"),
     ("GET", "/v1/setup_intents/{id}"): ("_setup_intent_retrieve_params", "SetupIntentRetrieveParams"),
     ("POST", "/v1/accounts"): ("_account_create_params", "AccountCreateParams"),
     ("GET", "/v1/accounts"): ("_account_list_params", "AccountListParams"),

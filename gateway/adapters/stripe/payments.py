@@ -61,8 +61,10 @@ class StripePayments:
         plans: Sequence[Plan] = (),
         licensed_url: str | None = None,
         pays_owners: bool = False,
+        charges: frozenset[str] = frozenset(),
     ) -> None:
         self._pays_owners = pays_owners
+        self._charges = charges
         self._licensed_url = licensed_url
         self._plans = {plan.price: plan for plan in plans}
         self._pace = Pace(share=share)
@@ -331,6 +333,7 @@ class StripePayments:
                 *(subscriptions.TYPES if self._plans else ()),
                 *(licences.TYPES if self._licensed_url else ()),
                 *(transfers.TYPES if self._pays_owners else ()),
+                *self._charges,
             }
         )
         for first in range(0, len(types), _TYPES_MAX):

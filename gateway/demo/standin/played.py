@@ -154,8 +154,17 @@ CREATE_SESSION = fields(
     ui_mode=enum("hosted_page"),
 )
 EXPIRE_SESSION = RETRIEVE
+CONFIRM_INTENT = fields(expand=EXPAND, off_session=BOOLEAN, payment_method=STRING, return_url=STRING)
+CREATE_SETUP = fields(
+    allowed_payment_method_types=array(enum("card", "link")),
+    customer=STRING,
+    expand=EXPAND,
+    metadata=METADATA,
+    usage=STRING,
+)
 CREATE_INTENT = fields(
     ["amount", "currency"],
+    allowed_payment_method_types=array(enum("card", "link")),
     amount=INTEGER,
     automatic_payment_methods=fields(["enabled"], enabled=BOOLEAN, allow_redirects=enum("always", "never")),
     confirm=BOOLEAN,

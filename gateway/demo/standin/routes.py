@@ -196,6 +196,8 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/v1/customers/{id}", played.UPDATE_CUSTOMER, catalogue.update_customer),
     Route("GET", "/v1/payment_methods/{id}", played.RETRIEVE, _retrieves("payment_method")),
     Route("POST", "/v1/payment_methods/{id}/detach", played.DETACH_METHOD, intents.detach),
+    Route("POST", "/v1/setup_intents", played.CREATE_SETUP, _creates(intents.set_up)),
+    Route("POST", "/v1/payment_intents/{id}/confirm", played.CONFIRM_INTENT, intents.confirm),
     Route("GET", "/v1/setup_intents/{id}", played.RETRIEVE, _retrieves("setup_intent")),
     Route("POST", "/v1/accounts", played.CREATE_ACCOUNT, _creates(connect.create)),
     Route("GET", "/v1/accounts", played.LIST_ACCOUNTS, connect.accounts),

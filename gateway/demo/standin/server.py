@@ -23,11 +23,13 @@ from urllib.parse import parse_qsl, urlsplit
 from aiohttp import web
 
 from gateway.demo.standin import (
+    banking,
     cards,
     catalogue,
     checkout,
     connect,
     control,
+    intents,
     onboarding,
     portal,
     returns,
@@ -108,6 +110,7 @@ class StandIn:
         app.add_routes(self._api.routes())
         app.add_routes(self._checkout.routes())
         app.add_routes(portal.routes(self._world, self._checkout.message))
+        app.add_routes(banking.routes(self._world, self._checkout.message, self._checkout.page))
         app.add_routes(onboarding.routes(self._world, self._checkout.message, self._checkout.page))
         app.add_routes(control.routes(self))
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
@@ -416,6 +419,25 @@ class StandIn:
         self._world.numbers[method_id] = "4242424242424242"
         self._world.emit("payment_method.automatically_updated", method)
         return copy.deepcopy(method)
+
+    def save_method(self, setup_intent: str, number: str = "4242424242424242", *, authenticate: bool = True) -> Json:
+        """What a page of the platform's does with a setup intent: a card is typed, and its bank asked if it wants."""
+        card = cards.read(number, "12/34", "123", self._world.now())
+        intent = self._world.get("setup_intent", setup_intent)
+        made = intents.save(self._world, intent, card, self._secret, authenticate=authenticate)
+        return copy.deepcopy(made)
+
+    def detach_method(self, method: str) -> None:
+        """Its owner takes it back, on a page of Stripe's."""
+        intents.detach(self._world, method, {})
+
+    def set_number(self, method: str, number: str) -> None:
+        """From now on the bank says to this method what it says to that test card."""
+        self._world.numbers[method] = number
+
+    def shelf(self, kind: str) -> list[Json]:
+        """Everything of a kind, oldest first."""
+        return copy.deepcopy(list(self._world.shelf(kind)))
 
     def cut_answers(self, count: int = 1) -> None:
         """Do what the next API requests ask for, and break the connection before the answer."""

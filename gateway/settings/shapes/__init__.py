@@ -14,7 +14,7 @@ from gateway.settings.shapes.extras import GeoShape, MailShape
 from gateway.settings.shapes.identity import CorsShape, IdentityShape
 from gateway.settings.shapes.licences import LicencesShape
 from gateway.settings.shapes.oauth import OAuthShape
-from gateway.settings.shapes.owners import ConnectShape, OwnerShape, PayoutsShape
+from gateway.settings.shapes.owners import ChargingShape, ConnectShape, OwnerShape, PayoutsShape
 from gateway.settings.shapes.payments import NoticesShape, PlanShape, StripeShape, WebhooksShape
 from gateway.settings.shapes.process import (
     CapsShape,
@@ -188,6 +188,14 @@ class GatewayShape(Shape):
         PayoutsShape | None,
         Otherwise("nobody is paid"),
         Field(description="Pays what is due to owners into their accounts at Stripe. `{}` is enough."),
+    ] = None
+    charging: Annotated[
+        ChargingShape | None,
+        Otherwise("nobody is charged by agreement"),
+        Field(
+            description="Charges the platform's fee of a confirmed refund from a saved payment method, when a service "
+            "asks for it (`gateway service`). `{}` is enough."
+        ),
     ] = None
     prices_file: Annotated[
         FileText | None,

@@ -87,6 +87,11 @@ class OwnerShape(Shape):
         Otherwise("`commission_bps` of all"),
         Field(description="What the platform keeps of what this owner's routes take, in hundredths of a percent."),
     ] = None
+    charge_bps: Annotated[
+        BasisPoints | None,
+        Otherwise("`charging.commission_bps`"),
+        Field(description="The fee of refunds of who acts for this owner, in hundredths of a percent."),
+    ] = None
     signs_in: Annotated[
         list[SubjectText],
         Field(
@@ -154,3 +159,39 @@ class PayoutsShape(Shape):
             "or `platform` all of it."
         ),
     ] = "owners"
+
+
+class ChargingShape(Shape):
+    commission_bps: Annotated[
+        BasisPoints,
+        Field(description="The fee of a confirmed refund, in hundredths of a percent of its amount: 2000 is 20 %."),
+    ] = 2000
+    maximum: Annotated[AmountText | None, Otherwise("no bound"), Field(description="The most that one fee may be.")] = (
+        None
+    )
+    per_day: Annotated[
+        AmountText | None,
+        Otherwise("no bound"),
+        Field(description="The most that all fees of one person may be in any 24 hours."),
+    ] = None
+    count_per_day: Annotated[
+        Whole, Field(ge=1, le=100_000, description="How many fees of one person there may be in any 24 hours.")
+    ] = 100
+    retry_hours: Annotated[
+        list[Annotated[Whole, Field(ge=1, le=720)]],
+        Field(
+            max_length=10,
+            description="After how many hours a charge that the bank declined is tried again, each time; after the "
+            "last it has failed.",
+        ),
+    ] = Field(default_factory=lambda: [24, 72, 120])
+    hold_proceeds: Annotated[
+        Truth,
+        Field(
+            description="Whether what was refunded is with the platform: it is held in the books for the owner whom "
+            "the person acts for, and paid into their account at Stripe when the fee is paid."
+        ),
+    ] = False
+    older_paths: Annotated[
+        Truth, Field(description="Whether the addresses under `/-/api/v1/stripe/` are under `/api/v1/stripe/`, too.")
+    ] = False

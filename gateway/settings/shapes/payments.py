@@ -13,6 +13,7 @@ from gateway.settings.texts import (
     OriginText,
     Otherwise,
     PriceIdText,
+    PublishableText,
     RateText,
     SecretText,
     Shape,
@@ -43,6 +44,14 @@ class StripeShape(Shape):
         StripeKeyText,
         Field(description="Stripe's secret key (sk_…), or a restricted one (rk_…). Its mode must agree with `mode`."),
     ]
+    publishable_key: Annotated[
+        PublishableText | None,
+        Otherwise("pages of others that save a payment method are told none"),
+        Field(
+            description="Stripe's publishable key (pk_…), for pages that save a payment method (`charging`): the only "
+            "key that is ever in an answer. Its mode must agree with `mode`."
+        ),
+    ] = None
     webhook_secrets: Annotated[
         list[WebhookText],
         Field(
