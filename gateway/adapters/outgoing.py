@@ -8,7 +8,6 @@ read than it may have, and nothing is unpacked.
 """
 
 import asyncio
-import ipaddress
 import re
 import socket
 from collections.abc import AsyncIterator, Mapping
@@ -19,6 +18,7 @@ from urllib.parse import urlencode, urlsplit
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from gateway.core.hosts import is_public
 from gateway.ports import Document, NoReply, NotFetched, NotSent, Reply
 
 _SECONDS_MAX = 10
@@ -26,13 +26,6 @@ DOCUMENT_SECONDS_MAX = 5.0
 DOCUMENT_BYTES_MAX = 65_536
 _MAX_AGE = re.compile(r"(?:^|,)\s*max-age\s*=\s*\"?([0-9]{1,9})\"?\s*(?:,|$)", re.IGNORECASE)
 _NOT_KEPT = re.compile(r"(?:^|,)\s*no-(?:store|cache)\s*(?:,|$)", re.IGNORECASE)
-
-
-def is_public(address: str) -> bool:
-    """Whether an address is one of the internet's."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    inner = getattr(ip, "ipv4_mapped", None) or getattr(ip, "sixtofour", None)
-    return ip.is_global and not ip.is_multicast and (inner is None or is_public(str(inner)))
 
 
 class GuardedResolver(AbstractResolver):

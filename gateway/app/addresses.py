@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from gateway.adapters.payouts import RecordedPayouts
+from gateway.adapters.route_use import RecordedUse
 from gateway.app.licensing import Licensing
 from gateway.app.stores import credit_lines
 from gateway.core import compat, oauth
@@ -38,9 +40,14 @@ from gateway.web.letters import LetterPlace
 from gateway.web.looked_up import ALIAS as LOOK_ALIAS
 from gateway.web.looked_up import LookedUp
 from gateway.web.oauth import OAuthPlace, ServiceTokenPlace
+from gateway.web.own_routes import PATH as OWN_ROUTES_PATH
+from gateway.web.own_routes import OwnRoutesPlace
+from gateway.web.owner_home import HOME_PATH, LINK_PATH, STATEMENT_PATH, TRY_PATH, OwnerHome
 from gateway.web.owners import ACCOUNT_PATH, JOIN_PATH, OLDER_ACCOUNT_PATH, REFRESH_PATH, RETURN_PATH, OwnerPlace
 from gateway.web.pages import Pages
 from gateway.web.people import PeoplePlace
+from gateway.web.platform import PATH as PLATFORM_PATH
+from gateway.web.platform import STYLE_PATH, PlatformPlace
 from gateway.web.price_list import PriceListPlace
 from gateway.web.proxy import continue_when_paid
 from gateway.web.published_keys import JWKS_PATH, PEM_PATH, PublishedKeys
@@ -321,6 +328,11 @@ class Addresses:
             limits=gateway.limits,
             public_url=self._settings.public_url,
         )
+        if gateway.own_routes is not None and any(owner.routes for owner in self._settings.owners.values()):
+            own = OwnRoutesPlace(gateway.own_routes, who=place.who, may=self._may_have_routes, limits=gateway.limits)
+            self._add("GET", OWN_ROUTES_PATH, own.show)
+            self._add("PUT", OWN_ROUTES_PATH, own.change)
+        self._add_owner_home(place)
         self._add("GET", JOIN_PATH, place.invited)
         self._add("POST", JOIN_PATH, place.join)
         if connect is None:
@@ -332,6 +344,36 @@ class Addresses:
         if connect.older_paths:
             either = self._unless_a_route_serves_it(place.account, ("GET", "HEAD", "POST"))
             self._add("*", OLDER_ACCOUNT_PATH, either, open=True)
+
+    def _add_owner_home(self, place: OwnerPlace) -> None:
+        gateway = self._gateway
+        home = OwnerHome(
+            place,
+            templates=gateway.templates,
+            visitors=self._visitors,
+            keyring=gateway.keyring,
+            look=gateway.look_at_owners,
+            use=RecordedUse(gateway.records.ask),
+            payouts=RecordedPayouts(gateway.records.ask),
+            pay_out=lambda: gateway.paying.pay_out,
+            routes=lambda: gateway.serve.routes,
+            left_out=lambda: gateway.left_out(),
+            door=lambda: gateway.door,
+            limits=gateway.limits,
+            clock=gateway.clock,
+            currency=self._settings.currency,
+            token_header=self._settings.tokens.header,
+            connects=self._settings.connect is not None,
+            edits=lambda owner: gateway.own_routes is not None and owner in self._may_have_routes(),
+        )
+        self._add("GET", HOME_PATH, home.show)
+        self._add("GET", STATEMENT_PATH, home.statement)
+        self._add("POST", TRY_PATH, home.attempt)
+        if self._settings.connect is not None:
+            self._add("POST", LINK_PATH, home.link)
+
+    def _may_have_routes(self) -> set[str]:
+        return {name for name, owner in self._settings.owners.items() if owner.routes is not None}
 
     def _add_prices(self, *, offered: bool) -> None:
         gateway, settings, paying = self._gateway, self._settings, self._gateway.paying
@@ -387,8 +429,6 @@ class Addresses:
         gateway, charging, stripe = self._gateway, self._gateway.paying.charging, self._settings.stripe
         if charging is None or stripe is None:
             return
-        token = self._settings.secrets.operator_token
-        assert token is not None, "secrets are made before a gateway is built"
         if gateway.oauth is None:
             self._add("POST", oauth.TOKEN, ServiceTokenPlace(charging.services).token, open=True, anywhere=True)
         place = ChargingPlace(
@@ -400,7 +440,7 @@ class Addresses:
             terms=charging.given.terms,
             guesses=gateway.identity.guesses,
             limits=gateway.limits,
-            operator_token=token,
+            operators=gateway.identity.operators,
             publishable_key=stripe.publishable_key,
             back=charging.back,
         )
@@ -599,6 +639,7 @@ def admin_application(
     metrics: Callable[[], Awaitable[bytes]],
     inbox: Inbox,
     parts: Callable[[], Mapping[str, Check]],
+    platform: PlatformPlace,
 ) -> web.Application:
     """What the admin listener serves."""
     check_up = CheckUp(parts=parts, inbox=inbox, hears=settings.stripe is not None, clock=clock, seconds=SECONDS_MAX)
@@ -617,5 +658,7 @@ def admin_application(
         checks=check_up.checks,
     )
     app = place.application()
+    app.router.add_get(PLATFORM_PATH, platform.show)
+    app.router.add_get(STYLE_PATH, platform.style)
     app.on_response_prepare.append(drop_what_was_invented)
     return app

@@ -50,6 +50,9 @@ _STOP_SECONDS_MORE = 10.0  # beyond what requests under way may take
 _KEPT = ("workers", "listen", "admin", "store_path", "secrets_path")
 """What only a new parent can change."""
 
+_NOBODY = 0
+"""The number of no question."""
+
 Runs = Callable[[Member], int]
 """Runs one process to its end; its exit code."""
 
@@ -83,7 +86,7 @@ class Crew:
     """All processes of one gateway. `runs` is given each in its own process."""
 
     def __init__(
-        self, settings: Settings, *, load: Callable[[], Settings], report: Callable[..., None], runs: Runs
+        self, settings: Settings, *, load: Callable[..., Settings], report: Callable[..., None], runs: Runs
     ) -> None:
         self._settings = settings
         self._load = load
@@ -412,8 +415,10 @@ class Crew:
         self._answer(asker, number, {"restarted": True, "workers": self._settings.workers})
 
     def _answer(self, asker: Child | None, number: int, outcome: dict[str, Any]) -> None:
-        for hears in [asker] if asker is not None else self._of("keeper"):  # which counts them, too
-            self._tell(hears, Word.OUTCOME, [number, outcome])
+        if asker is not None:
+            self._tell(asker, Word.OUTCOME, [number, outcome])
+        for keeper in self._of("keeper") if asker is None or asker.role != "keeper" else ():
+            self._tell(keeper, Word.OUTCOME, [_NOBODY, outcome])  # which counts them
 
 
 def _tcp(address: tuple[str, int]) -> socket.socket:

@@ -7,7 +7,7 @@ order in which nothing is lost: no new requests, requests in flight, webhooks, l
 import asyncio
 import resource
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import fields, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from gateway.adapters.interprocess.limits import SharedRateLimits
 from gateway.adapters.interprocess.worker import BorrowedLedgerStore, Line
 from gateway.adapters.metrics import Tally
 from gateway.adapters.ratelimits import MemoryRateLimits
+from gateway.adapters.route_use import RecordedUse
 from gateway.adapters.sqlite.scratch import SqliteScratch
 from gateway.adapters.system import SystemClock, SystemRandomness
 from gateway.app import logged
@@ -36,16 +37,20 @@ from gateway.core.keyring import Keyring
 from gateway.core.limits import Limiter
 from gateway.core.places import Places
 from gateway.core.refusals import GatewayBusy, RecordsUnavailable
+from gateway.flows import record_use
+from gateway.flows.add_up import LookAtOwners
 from gateway.flows.admit import Admit
 from gateway.flows.keep import Keeper, Pace, Recovered
 from gateway.flows.maintain import DAY_MS
 from gateway.flows.note_prices import NotePrices
 from gateway.flows.once import RENEW_SECONDS, Bounds, Once
+from gateway.flows.own_routes import OwnRoutes
 from gateway.flows.record_meters import RecordMeters
+from gateway.flows.record_use import RecordUse
 from gateway.flows.rounds import Rounds
 from gateway.flows.serve import Serve
 from gateway.flows.statement import LookBack
-from gateway.ports import RateLimits, Served, StoreFailed
+from gateway.ports import Door, RateLimits, Served, StoreFailed
 from gateway.relay.lending import Borrower
 from gateway.relay.listener import Relay
 from gateway.settings import Settings, load
@@ -172,6 +177,14 @@ class Gateway:
                 *(path for path in self._older_paths() if not settings.routes.serves(path)),
             }
         )
+        self.own_routes: OwnRoutes | None = None
+        """How owners change their own routes; whoever runs this gateway sets it, if its configuration can be reread."""
+        self.look_at_owners = LookAtOwners(statement_books(settings))
+        self.route_use = RecordUse(RecordedUse(self.records.ask), counted=self.tally.measures, clock=self.clock)
+        self.door: Door | None = None
+        """Where callers come in, once it is open."""
+        self.left_out: Callable[[], Mapping[str, tuple[int, int]]] = dict
+        """Of which upstreams how many servers get no requests, of how many."""
         self.recovered = Recovered(0, 0)
         self._opened = AsyncExitStack()
 
@@ -333,6 +346,7 @@ class Gateway:
         if self.oauth is not None:
             self._opened.push_async_callback(self.oauth.close)
         self._opened.push_async_callback(self.look_back.close)
+        self._opened.push_async_callback(self.look_at_owners.close)
         self._opened.push_async_callback(self.paying.leave)
         self._opened.push_async_callback(self.limits.close)
         self._opened.push_async_callback(self.ledger.close)
@@ -340,6 +354,13 @@ class Gateway:
         self._opened.push_async_callback(self.records.close)
         await self.records.open()
         self._opened.push_async_callback(self.witness.close)
+        self._opened.push_async_callback(self.route_use.leave)
+        work = [Rounds(self.route_use.write, every_seconds=record_use.EVERY_SECONDS, name="use of routes")]
+        if self.slot == 0:
+            work.append(Rounds(self.route_use.drop_old, every_seconds=DAY_MS / 1000, name="old use of routes"))
+        for one in work:
+            one.open()
+            self._opened.push_async_callback(one.close)
         renewing = Rounds(self.once.renew, every_seconds=RENEW_SECONDS, name="idempotency claims")
         renewing.open()
         self._opened.push_async_callback(renewing.close)

@@ -22,14 +22,16 @@ from gateway.app import seen
 from gateway.app.addresses import admin_application
 from gateway.app.channel import ToParent, Word
 from gateway.app.gateway import Gateway
+from gateway.app.marketplace import platform
 from gateway.app.measured import KEEPER, Pulse, Scrapes, of_process
 from gateway.app.running import Running, front, refused
-from gateway.app.stores import keeper, records, witness
+from gateway.app.stores import keeper, records, statement_books, witness
 from gateway.core.ids import RequestId, RequestNumbers
 from gateway.core.keyring import Keyring
 from gateway.core.limits import Limiter
 from gateway.core.operators import Operators
 from gateway.core.readiness import Check, over_all
+from gateway.flows.add_up import LookAtOwners
 from gateway.flows.follow import Aliases
 from gateway.flows.freeze import Freezes
 from gateway.flows.keep import Keeper
@@ -46,7 +48,7 @@ class Post:
     """Where a process stands: what its parent made for it."""
 
     settings: Settings
-    load: Callable[[], Settings]
+    load: Callable[..., Settings]
     report: Callable[..., None]
     channel: socket
     line_path: str
@@ -67,6 +69,8 @@ class Member:
         self.grace_seconds = 0.0
         self.is_orphan = False
         self._reloads: set[asyncio.Task[None]] = set()
+        self._questions: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._asked = 0
 
     async def run(self) -> None:
         """The work. Raises what keeps it from beginning."""
@@ -83,6 +87,11 @@ class Member:
             task = asyncio.get_running_loop().create_task(self._reload(contents))
             self._reloads.add(task)
             task.add_done_callback(self._reloads.discard)
+        elif word is Word.OUTCOME:
+            number, outcome = contents
+            answer = self._questions.get(number)
+            if answer is not None and not answer.done():
+                answer.set_result(outcome)
 
     async def take_up(self, settings: Settings) -> dict[str, Any]:
         """Go on by these settings; what has changed."""
@@ -96,6 +105,19 @@ class Member:
         else:
             outcome = await self.take_up(settings)
         self.parent.say(Word.RELOADED, [number, outcome])
+
+    async def ask(self, what: str) -> dict[str, Any]:
+        """Let the parent do it; what came of it."""
+        self._asked += 1
+        number = self._asked
+        answer = self._questions[number] = asyncio.get_running_loop().create_future()
+        self.parent.say(Word.ASKED, [number, what])
+        try:
+            async with asyncio.timeout(_ASKED_SECONDS_MAX):
+                outcome: dict[str, Any] = await answer
+        finally:
+            del self._questions[number]
+        return outcome
 
     def orphaned(self) -> None:
         """The parent is gone: nobody restarts what fails, so nothing goes on."""
@@ -114,7 +136,7 @@ class Worker(Member):
         post, loop = self.post, asyncio.get_running_loop()
         line = Line(post.line_path, worker=post.name, begone=self.stopping.set)
         gateway = Gateway(post.settings, report=post.report, line=line, slot=post.slot)
-        self._running = Running(gateway, listening=self._listening)
+        self._running = Running(gateway, load=post.load, listening=self._listening, ask=lambda: self.ask("reload"))
         loop.add_signal_handler(signal.SIGTERM, self.told, Word.LEAVE, None)
         await self.parent.open(post.channel)
         await self._running.start()
@@ -145,8 +167,6 @@ class KeeperMember(Member):
         self._line = line
         self._admin = admin
         self._survivors = survivors
-        self._questions: dict[int, asyncio.Future[dict[str, Any]]] = {}
-        self._asked = 0
         self._totals = Totals()
         self._pulse = Pulse()
         self._scrapes: Scrapes | None = None
@@ -156,15 +176,18 @@ class KeeperMember(Member):
         ours = post.settings.secrets
         self._operators = Operators(ours.operator_token, ours.auditor_token)
         self._records = records(post.settings, self._keyring, SystemRandomness())
+        self._routes = post.settings.routes
+        self._look = LookAtOwners(statement_books(post.settings))
         self._aliases = Aliases(book=self._records.aliases, clock=self._clock, report=post.report)
         root = self._aliases.root
         self._freezes = Freezes(book=self._records.freezes, clock=self._clock, report=post.report, root=root)
         self._witness = witness(post.settings, self._keyring, self._records, self._clock, post.report)
 
     async def take_up(self, settings: Settings) -> dict[str, Any]:
-        """Only keys: they sign the books, and say who may give orders."""
+        """Only keys, for they sign the books and say who may give orders, and whose routes there are."""
         self._operators.renew(settings.secrets.operator_token, settings.secrets.auditor_token)
         self._keyring.renew(settings.secrets.sealing_keys)
+        self._routes = settings.routes
         return {"reloaded": True}
 
     async def run(self) -> None:
@@ -196,10 +219,11 @@ class KeeperMember(Member):
                     self._clock,
                     witness=self._witness,
                     operators=self._operators,
-                    reload=lambda: self._ask("reload"),
-                    restart=lambda: self._ask("restart"),
+                    reload=lambda: self.ask("reload"),
+                    restart=lambda: self.ask("restart"),
                     metrics=self._scrapes.scrape,
                     inbox=self._records,
+                    platform=platform(settings, self._records, self._look, lambda: self._routes, self._clock),
                     parts=lambda: {**seen.ledger(ledger, draining=self.stopping.is_set()), **self._of_workers()},
                 )
             )
@@ -211,6 +235,7 @@ class KeeperMember(Member):
         finally:
             self._pulse.stop()
             await counter.close()
+            await self._look.close()
             await self._witness.close()
             await self._records.close()
             await ledger.close()
@@ -261,25 +286,9 @@ class KeeperMember(Member):
         there, wanted = len(self._seen), self.post.settings.workers
         return {"workers": Check(there >= wanted, f"{there} of {wanted} are there"), **over_all(self._seen.values())}
 
-    async def _ask(self, what: str) -> dict[str, Any]:
-        """Let the parent do it; what came of it."""
-        self._asked += 1
-        number = self._asked
-        answer = self._questions[number] = asyncio.get_running_loop().create_future()
-        self.parent.say(Word.ASKED, [number, what])
-        try:
-            async with asyncio.timeout(_ASKED_SECONDS_MAX):
-                outcome: dict[str, Any] = await answer
-        finally:
-            del self._questions[number]
-        return outcome
-
     def told(self, word: Word, contents: Any) -> None:
         super().told(word, contents)
         if word is Word.OUTCOME:
-            number, outcome = contents
+            _, outcome = contents
             if "reloaded" in outcome and self._scrapes is not None:
                 self._scrapes.reloaded(taken=outcome["reloaded"])
-            answer = self._questions.get(number)
-            if answer is not None and not answer.done():
-                answer.set_result(outcome)

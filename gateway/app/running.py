@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from socket import socket
 from typing import Any
@@ -10,10 +10,13 @@ from typing import Any
 from aiohttp import web
 
 from gateway.adapters.metrics import Counts
+from gateway.adapters.own_door import door_at
 from gateway.app import measured, seen
 from gateway.app.addresses import admin_application
 from gateway.app.gateway import Gateway, url_of
+from gateway.app.marketplace import platform
 from gateway.app.measured import Pulse, Scrapes
+from gateway.app.own_routes import own_routes
 from gateway.core.readiness import Check
 from gateway.core.refusals import RecordsUnavailable
 from gateway.core.targets import TARGET_BYTES_MAX
@@ -25,13 +28,23 @@ from gateway.web.front import Front
 class Running:
     """A gateway on its listeners. `load` reads the configuration anew, for a reload.
 
-    A worker of several gets its `listening` socket from its parent; the admin listener is not its business.
+    A worker of several gets its `listening` socket from its parent; the admin listener is not its business. `ask` makes
+    all of them read it.
     """
 
     def __init__(
-        self, gateway: Gateway, *, load: Callable[[], Settings] | None = None, listening: socket | None = None
+        self,
+        gateway: Gateway,
+        *,
+        load: Callable[..., Settings] | None = None,
+        listening: socket | None = None,
+        ask: Callable[[], Awaitable[dict[str, Any]]] | None = None,
     ) -> None:
         self.gateway = gateway
+        if load is not None:
+            gateway.own_routes = own_routes(
+                gateway.settings, load, ask or self.reload, witness=gateway.witness, report=gateway.report
+            )
         self._listening = listening
         self._load = load
         self._reloading = asyncio.Lock()
@@ -52,6 +65,7 @@ class Running:
             assert lender.server is not None
             self._relay = self.gateway.relay(lender.server)
             self._relay.pools.watch(settings.upstreams.values())
+            self.gateway.left_out = self._relay.pools.left_out
             self.address = await self._listen(self._relay)
             self._pulse.start()
             if self._listening is None:
@@ -87,6 +101,13 @@ class Running:
                 restart=_no_restart,
                 metrics=self._scrapes.scrape,
                 inbox=self.gateway.records,
+                platform=platform(
+                    gateway.settings,
+                    gateway.records,
+                    gateway.look_at_owners,
+                    lambda: gateway.serve.routes,
+                    gateway.clock,
+                ),
                 parts=lambda: {**seen.ledger(self.gateway.ledger, draining=self._stopped), **self.outside()},
             )
         )
@@ -109,14 +130,18 @@ class Running:
             tls.minimum_version = ssl.TLSVersion.TLSv1_2
             tls.load_cert_chain(settings.tls.certificate, settings.tls.key)
             tls.set_alpn_protocols(["http/1.1"])
+        host = settings.public_url.partition("://")[2]
         if self._listening is not None:
+            self.gateway.door = door_at(self._listening, tls=tls is not None, host=host)
             await relay.listen(sock=self._listening, ssl=tls)
             return ""
         if isinstance(settings.listen, UnixSocket):
-            await relay.listen(path=settings.listen.path, ssl=tls)
+            opened = await relay.listen(path=settings.listen.path, ssl=tls)
+            self.gateway.door = door_at(opened.sockets[0], tls=tls is not None, host=host)
             return f"unix:{settings.listen.path}"
         host, port = settings.listen
         listening = await relay.listen(host=host, port=port, ssl=tls)
+        self.gateway.door = door_at(listening.sockets[0], tls=tls is not None, host=host)
         return url_of("https" if tls else "http", listening.sockets[0].getsockname())
 
     async def reload(self) -> dict[str, Any]:

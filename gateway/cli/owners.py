@@ -7,7 +7,6 @@ import csv
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from gateway.cli.configuration import read
 from gateway.cli.ledger import moment_of
 from gateway.cli.progress import Progress
 from gateway.cli.records import fail
-from gateway.core.dues import DayLine, Due, Taking, by_day, by_rate, by_route, by_unit
-from gateway.core.money import Money, written
+from gateway.core.dues import STATEMENT, Due, Taking, by_rate, by_route, by_unit, statement
+from gateway.core.money import Money
 from gateway.core.statements import FAR_MS, Moved, Period
 from gateway.core.transfers import CLAW_BACK_REF, owner_account
 from gateway.flows.add_up import takings
@@ -27,7 +26,6 @@ from gateway.ports import BooksRefused, BooksSlow
 from gateway.settings import Settings
 
 _SECONDS_MAX = 3600.0
-_COLUMNS = ("day", "route", "unit", "commission_bps", "requests", "sold", "commission", "share", "entry")
 Left = Mapping[tuple[str, str], Sequence[Moved]]
 """Of each owner and unit, what left it and came back."""
 
@@ -77,34 +75,14 @@ def write_statement(config: Path, name: str, *, begin: str | None, end: str | No
     """Day by day and route by route, and then what left that day, on standard output."""
     period = Period(moment_of(begin, "--from", 0), moment_of(end, "--to", FAR_MS))
     found, left = _takings_of(read(config, make_secrets=False), name)
-    lines = [_columns(line) for line in by_day(found, period)]
-    entries = ((unit, one) for (_, unit), ones in left.items() for one in ones)
-    lines += [_entry_columns(unit, one) for unit, one in entries if period.holds(one.at_ms)]
-    lines.sort(key=lambda line: str(line["day"]))
+    lines = statement(found, ((unit, one) for (_, unit), ones in left.items() for one in ones), period)
     if form == "jsonl":
         for line in lines:
             click.echo(json.dumps(line))
         return
-    writer = csv.DictWriter(sys.stdout, _COLUMNS)
+    writer = csv.DictWriter(sys.stdout, STATEMENT)
     writer.writeheader()
     writer.writerows(lines)
-
-
-def _columns(line: DayLine) -> dict[str, Any]:
-    amounts = (written(line.sold), written(line.commission), written(line.share))
-    values = (_day(line.begin_ms), line.route, line.unit, line.commission_points, line.requests, *amounts, "")
-    return dict(zip(_COLUMNS, values, strict=True))
-
-
-def _entry_columns(unit: str, one: Moved) -> dict[str, Any]:
-    """A payout, a claw-back, or what came back of one: named in the last column."""
-    name = f"{one.kind} {one.ref.partition(':')[2]}"
-    values = (_day(one.at_ms), "", unit, "", 0, written(0), written(0), written(one.micros), name)
-    return dict(zip(_COLUMNS, values, strict=True))
-
-
-def _day(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).date().isoformat()
 
 
 def _takings_of(settings: Settings, name: str) -> tuple[list[Taking], Left]:

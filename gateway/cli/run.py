@@ -9,7 +9,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,8 @@ def run_gateway(config: Path) -> None:
     for line in migrate_at_start(settings):
         click.echo(f"gateway: {line.strip()}", err=True)
 
-    def again() -> Settings:
-        return with_its_keys(load(existing(config), os.environ, make_secrets=False))
+    def again(instead: Mapping[str, str] | None = None) -> Settings:
+        return with_its_keys(load(existing(config), os.environ, make_secrets=False, instead=instead))
 
     if settings.workers > 1:
         sys.exit(_run_crew(settings, again))
@@ -55,7 +55,7 @@ def _to_its_end(work: Coroutine[Any, Any, None]) -> int:
     return 0
 
 
-def _run_crew(settings: Settings, load: Callable[[], Settings]) -> int:
+def _run_crew(settings: Settings, load: Callable[..., Settings]) -> int:
     """The parent of several processes; its exit code."""
     from gateway.app.crew import CannotStart, Crew
 
@@ -86,7 +86,7 @@ def _say_where(address: str, admin: str) -> None:
     click.echo(f"gateway: listening on {address}, admin on {admin}", err=True)
 
 
-async def _run(settings: Settings, load: Callable[[], Settings]) -> None:
+async def _run(settings: Settings, load: Callable[..., Settings]) -> None:
     running = Running(Gateway(settings, report=logs.report), load=load)
     stop = stop_signal()
     reloads: set[asyncio.Task[object]] = set()

@@ -82,8 +82,19 @@ class Stage:
 
     async def start_gateway(self, settings: Settings) -> None:
         """Start the gateway alone, for instance again after `stop_gateway`."""
-        self.running = Running(Gateway(settings, served=self._served, report=self._report))
+        gateway = Gateway(settings, served=self._served, report=self._report)
+        self.running = Running(gateway, load=self._load if self._can_reread else None)
         await self.running.start()
+
+    @property
+    def _can_reread(self) -> bool:
+        return any("routes" in (owner or {}) for owner in self._overrides.get("owners", {}).values())
+
+    def _load(self, instead: Mapping[str, str] | None = None) -> Settings:
+        """The configuration once more, with what owners have written of their routes by now."""
+        listen, admin = self.settings.public_url.rpartition(":")[2], self.settings.admin[1]
+        config = self._config(int(listen), admin)
+        return from_mapping(config, base=self._data, environ={}, make_secrets=False, instead=instead)
 
     async def stop_gateway(self) -> None:
         if self.running is not None:

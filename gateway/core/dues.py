@@ -8,8 +8,10 @@ they come to at its end less what they came to at its beginning: so days that ar
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
-from gateway.core.statements import DAY_MS, Period
+from gateway.core.money import written
+from gateway.core.statements import DAY_MS, Moved, Period
 from gateway.core.transfers import split
 
 
@@ -75,6 +77,16 @@ class UnitSums:
     charged: int = 0
     held: int = 0
     released: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What one account spent on an owner's routes in a unit."""
+
+    account: str
+    unit: str
+    requests: int
+    micros: int
 
 
 def by_rate(takings: Iterable[Taking]) -> list[Due]:
@@ -144,6 +156,36 @@ def by_day(takings: Iterable[Taking], period: Period) -> list[DayLine]:
         if period.holds(day):
             found.append(DayLine(day, route, unit, points, requests, sold, parts.commission, parts.share))
     return found
+
+
+STATEMENT = ("day", "route", "unit", "commission_bps", "requests", "sold", "commission", "share", "entry")
+"""The columns of an owner's statement."""
+
+
+def statement(
+    takings: Iterable[Taking], left: Iterable[tuple[str, Moved]], period: Period
+) -> list[dict[str, str | int]]:
+    """An owner's statement: day by day and route by route, and then what left that day, each by its unit."""
+    lines = [_columns(line) for line in by_day(takings, period)]
+    lines += [_entry_columns(unit, one) for unit, one in left if period.holds(one.at_ms)]
+    return sorted(lines, key=lambda line: str(line["day"]))
+
+
+def _columns(line: DayLine) -> dict[str, str | int]:
+    amounts = (written(line.sold), written(line.commission), written(line.share))
+    values = (_day(line.begin_ms), line.route, line.unit, line.commission_points, line.requests, *amounts, "")
+    return dict(zip(STATEMENT, values, strict=True))
+
+
+def _entry_columns(unit: str, one: Moved) -> dict[str, str | int]:
+    """A payout, a claw-back, or what came back of one: named in the last column."""
+    name = f"{one.kind} {one.ref.partition(':')[2]}"
+    values = (_day(one.at_ms), "", unit, "", 0, written(0), written(0), written(one.micros), name)
+    return dict(zip(STATEMENT, values, strict=True))
+
+
+def _day(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).date().isoformat()
 
 
 def by_route(takings: Iterable[Taking]) -> list[Taking]:

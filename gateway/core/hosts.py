@@ -5,7 +5,7 @@ of them is in a name that anybody resolves. An upstream that picks a site by `Ho
 """
 
 import re
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address
 
 _AUTHORITY = re.compile(r"(?:[A-Za-z0-9._~-]{1,255}|\[([0-9A-Fa-f:.]{2,45})\])(?::(0|[1-9][0-9]{0,4}))?")
 _PORT_MAX = 65535
@@ -32,3 +32,10 @@ def _is_ipv6(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the internet's. Raises ValueError for what is none."""
+    ip = ip_address(address.partition("%")[0])
+    inner = getattr(ip, "ipv4_mapped", None) or getattr(ip, "sixtofour", None)
+    return ip.is_global and not ip.is_multicast and (inner is None or is_public(str(inner)))

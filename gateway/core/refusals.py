@@ -307,6 +307,31 @@ class TokenConflict(Refusal):
 
 
 @dataclass(eq=False)
+class EditConflict(Refusal):
+    """What is to be changed is not what it was when it was looked at."""
+
+    status = 412
+    code = "edit_conflict"
+
+
+@dataclass(eq=False)
+class EditBlind(Refusal):
+    """A change does not say (`If-Match`) what it is a change of."""
+
+    status = 428
+    code = "edit_blind"
+
+
+@dataclass(eq=False)
+class RoutesRefused(Refusal):
+    """An owner's routes are not what a configuration may hold, or not within the operator's bounds."""
+
+    status = 422
+    code = "routes_refused"
+    mistakes: tuple[str, ...]
+
+
+@dataclass(eq=False)
 class KeyReused(Refusal):
     """This Idempotency-Key belongs to another request of the same account."""
 

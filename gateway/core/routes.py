@@ -98,6 +98,8 @@ class Upstream:
     server_name: str | None = None
     """What the certificate must be for, and SNI says, if it is not the host."""
     credential: UpstreamCredential | None = None
+    guarded: bool = False
+    """Whether it is reached at addresses of the internet only, whatever its name means when it is dialled."""
 
     def is_over_by_caller(self, waited_seconds: float) -> bool:
         """Whether an answer that took longer than `total_seconds` did so because its caller was waited for.

@@ -1,15 +1,20 @@
 """What routes took up to now, by hour and tariff: from the folded sums, and from the batches that come after them."""
 
-from collections.abc import Callable, Iterator, Mapping
+import asyncio
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
-from gateway.core.dues import Sold, Taking
+from gateway.core.dues import Sold, Spent, Taking
 from gateway.core.ledger import Kind, Record
-from gateway.core.statements import Chain
-from gateway.core.transfers import hour_of
-from gateway.ports import StatementSource
+from gateway.core.statements import Chain, Moved
+from gateway.core.transfers import hour_of, owner_account
+from gateway.ports import BooksSlow, StatementBooks, StatementSource
 
 _COUNTS = {Kind.CAPTURE: 1, Kind.GATED_CAPTURE: 1, Kind.VOID: -1}
 _PROGRESS_EVERY = 256
+_SECONDS_MAX = 5.0
+_WAITING_MAX = 8
 _Tariffs = Mapping[tuple[int, int], tuple[str, str]]
 
 
@@ -25,6 +30,84 @@ def takings(source: StatementSource, progress: Callable[[int, int], None] = lamb
         if key in tariffs:
             found.append(Taking(sold.hour, *tariffs[key], points[key], sold.unit, sold.requests, sold.micros, open))
     return found
+
+
+def spent_on(source: StatementSource, owner: str, since_ms: int) -> list[Spent]:
+    """What each account spent on an owner's routes in hours from then on. Raises BooksRefused."""
+    chains = list(source.chains())
+    tariffs = {key for key, of, route in source.tariffs() if route and of == owner}
+    sums: dict[tuple[str, str], list[int]] = {}
+
+    def add(account: int, requests: int, micros: int) -> None:
+        sum = sums.setdefault(source.account(account), [0, 0])
+        sum[0] += requests
+        sum[1] += micros
+
+    for one in source.hours({chain.keeper: chain.folded for chain in chains}, ()):
+        if (one.keeper, one.tariff) in tariffs and one.hour >= since_ms:
+            add(one.account, one.requests, one.micros)
+    for chain in chains:
+        for _, at_ms, _, payload in source.batches(chain.keeper, chain.folded + 1, ()):
+            for kind, tariff, account, _, micros, _, _ in Record.unpacked(payload):
+                if (chain.keeper, tariff) in tariffs and hour_of(at_ms) >= since_ms:
+                    add(account, _COUNTS.get(Kind(kind), 0), micros)
+    found = [Spent(*key, *sum) for key, sum in sums.items() if any(sum)]
+    return sorted(found, key=lambda one: (one.unit, -one.micros, one.account))
+
+
+@dataclass(frozen=True, slots=True)
+class OwnersSums:
+    """What the books have of owners: what routes took, what left each owner and came back, and who spent it."""
+
+    takings: Sequence[Taking]
+    left: Mapping[tuple[str, str], Sequence[Moved]]
+    spent: Sequence[Spent] = ()
+
+
+class LookAtOwners:
+    """What owners see of the books, and the platform of all owners, while requests are served.
+
+    One snapshot, read in a thread of its own, for some seconds at most: whoever keeps the books is not asked.
+    """
+
+    def __init__(self, books: StatementBooks) -> None:
+        self._books = books
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="owners")
+        self._waiting = 0
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._reader.shutdown, cancel_futures=True)
+
+    async def of(self, owner: str, since_ms: int) -> OwnersSums:
+        """One owner's; who spent it, since then. Raises BooksSlow, BooksRefused."""
+        return await self._read(lambda source: self._sums(source, [owner], since_ms))
+
+    async def of_all(self, owners: Collection[str]) -> OwnersSums:
+        """Of these, and of all that the books know. Raises BooksSlow, BooksRefused."""
+        return await self._read(lambda source: self._sums(source, owners, None))
+
+    async def _read(self, work: Callable[[StatementSource], OwnersSums]) -> OwnersSums:
+        def read() -> OwnersSums:
+            with self._books.open(seconds=_SECONDS_MAX) as source:
+                return work(source)
+
+        if self._waiting >= _WAITING_MAX:
+            raise BooksSlow
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._reader, read)
+        finally:
+            self._waiting -= 1
+
+    def _sums(self, source: StatementSource, owners: Collection[str], since_ms: int | None) -> OwnersSums:
+        found = takings(source)
+        if since_ms is not None:
+            found = [taking for taking in found if taking.owner in owners]
+        names = {*owners, *(taking.owner for taking in found)}
+        rows = [(name, unit, id) for name in names for id, unit in source.accounts(owner_account(name))]
+        left = {(name, unit): source.money(id) for name, unit, id in rows}
+        spent = [one for name in owners for one in spent_on(source, name, since_ms)] if since_ms is not None else []
+        return OwnersSums(found, left, spent)
 
 
 def _open(

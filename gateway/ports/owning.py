@@ -1,6 +1,7 @@
 """Owners: who acts for them, their accounts at the payment provider, what the books have of them, and their payouts."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,6 +10,7 @@ from gateway.core.money import Money
 from gateway.core.owning import AccountWish, Api, Member, OwnerAccount, PayoutAccount, Standing
 from gateway.core.payments import Event
 from gateway.core.payouts import OwnersBooks, Payout, PayoutState, SentOn, TransferNotice
+from gateway.core.route_use import Measures
 
 
 class OwnerBook(Protocol):
@@ -98,6 +100,49 @@ class PayoutAccounts(Protocol):
 
     async def payable(self, owner: str) -> PayoutAccount:
         """The account, or why there is none that may be paid. Raises RecordsUnavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An answer as it is shown to a person: so much of its body, and whether there was `more`."""
+
+    status: int
+    fields: tuple[tuple[str, str], ...]
+    body: bytes
+    more: bool
+
+
+class Door(Protocol):
+    """The gateway as a caller finds it."""
+
+    async def ask(self, method: str, target: str, fields: Mapping[str, str], body: bytes) -> Seen | None:
+        """One request; None if there was no answer within its time."""
+
+
+class RouteUse(Protocol):
+    """How routes are used, hour by hour. Every call may raise RecordsUnavailable."""
+
+    async def add_use(self, hour_ms: int, measures: Measures) -> None:
+        """So much more in this hour."""
+
+    async def use_since(self, hour_ms: int, routes: Collection[str]) -> dict[str, dict[str, int]]:
+        """The measures of these routes since then, together."""
+
+    async def drop_use(self, before_ms: int) -> None:
+        """Forget hours that began before then."""
+
+
+class RouteFiles(Protocol):
+    """Where owners' own routes are written."""
+
+    def read(self, owner: str) -> str:
+        """Empty if there are none. Raises RecordsUnavailable."""
+
+    def changing(self) -> AbstractAsyncContextManager[None]:
+        """Nobody else on this host changes any meanwhile. Raises GatewayBusy, RecordsUnavailable."""
+
+    def write(self, owner: str, text: str) -> None:
+        """All of it or nothing, and on the disk when this returns. Raises RecordsUnavailable."""
 
 
 class OwnersMoney(Protocol):

@@ -26,6 +26,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import Protocol, cast
 
+from gateway.core import hosts
 from gateway.core.framing import BadFraming
 from gateway.core.health import Rotation
 from gateway.core.refusals import UpstreamBusy, UpstreamFailed, UpstreamTimedOut, UpstreamUnavailable
@@ -432,17 +433,30 @@ class Pool:
         try:
             if server.socket:
                 await self._loop.create_unix_connection(lambda: made, server.socket)
-            elif server.scheme == "https":
+                return made
+            host = await self._public(server) if self.upstream.guarded else server.host
+            if server.scheme == "https":
                 name = self.upstream.server_name or server.host
                 await self._loop.create_connection(
-                    lambda: made, server.host, server.port, ssl=self._context(server), server_hostname=name
+                    lambda: made, host, server.port, ssl=self._context(server), server_hostname=name
                 )
             else:
-                await self._loop.create_connection(lambda: made, server.host, server.port)
+                await self._loop.create_connection(lambda: made, host, server.port)
         except BaseException:
             made.give_up()  # it may be connected already, or will be in a moment: uvloop does not close it
             raise
         return made
+
+    async def _public(self, server: Server) -> str:
+        """The address that its name means now, and that is then dialled: a later look could find another one.
+
+        Raises OSError if it means one of the inside.
+        """
+        found = await self._loop.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
+        addresses = [str(one[4][0]) for one in found]
+        if not all(hosts.is_public(address) for address in addresses):
+            raise OSError(errno.EACCES, "its name means a private address")
+        return addresses[0]
 
     def _context(self, server: Server) -> ssl.SSLContext:
         found = self._contexts.get(server)

@@ -6,7 +6,7 @@ The way of a setting, one file each:
 
 - `reading` parses the YAML into a tree in which everything knows its line and column (`nodes`, `source`);
 - `environment` replaces `${NAME}` and lays `GATEWAY_…` variables over it;
-- `price_lists` lays prices in that have a file of their own;
+- `price_lists` lays prices in that have a file of their own, and `own_routes` what owners write of their routes;
 - `checking` holds the tree against the `shape`, in which each setting is described, made of `texts` that have `forms`;
 - `rules` and `keys` compare settings with one another, on a `draft` that passes over what is wrong already;
 - `secret_files` reads, or makes at the first start, the secrets that no setting gives;
@@ -36,6 +36,8 @@ from gateway.settings import (
     licence_rules,
     limiting,
     oauth_rules,
+    own_route_rules,
+    own_routes,
     owner_rules,
     price_lists,
     price_rules,
@@ -60,6 +62,7 @@ from gateway.settings.values import (
     LogSettings,
     MailSettings,
     OwnerSettings,
+    OwnRoutesSettings,
     PayoutSettings,
     SecretSettings,
     Settings,
@@ -77,6 +80,7 @@ __all__ = [
     "LogSettings",
     "MailSettings",
     "Mistake",
+    "OwnRoutesSettings",
     "OwnerSettings",
     "PayoutSettings",
     "SecretSettings",
@@ -95,10 +99,13 @@ __all__ = [
 ]
 
 
-def load(path: Path | None, environ: Mapping[str, str], *, make_secrets: bool) -> Settings:
+def load(
+    path: Path | None, environ: Mapping[str, str], *, make_secrets: bool, instead: Mapping[str, str] | None = None
+) -> Settings:
     """The settings of a file and an environment, or of the environment alone. Raises SettingsInvalid.
 
     With `make_secrets`, secrets that are neither given nor on disk are made; without, nothing is written anywhere.
+    `instead` are texts by the names of owners, which are read in place of their files of routes.
     """
     place = Place("settings" if path is None else str(path))
     report = Report(Node(place, {}))
@@ -107,15 +114,20 @@ def load(path: Path | None, environ: Mapping[str, str], *, make_secrets: bool) -
         environment.overlay(Node(place, {}), environ, report)  # to tell of its mistakes as well
         report.raise_if_any()
         raise AssertionError("a file that cannot be read is a mistake")
-    return _settings(root, environ, report, base=Path.cwd(), make_secrets=make_secrets)
+    return _settings(root, environ, report, base=Path.cwd(), make_secrets=make_secrets, instead=instead or {})
 
 
 def from_mapping(
-    values: Mapping[str, Any], *, base: Path, environ: Mapping[str, str] | None = None, make_secrets: bool
+    values: Mapping[str, Any],
+    *,
+    base: Path,
+    environ: Mapping[str, str] | None = None,
+    make_secrets: bool,
+    instead: Mapping[str, str] | None = None,
 ) -> Settings:
     """The settings of plain values, as they would stand in the file; relative paths start at `base`."""
     root = from_plain(values, Place("settings"))
-    return _settings(root, environ or {}, Report(root), base=base, make_secrets=make_secrets)
+    return _settings(root, environ or {}, Report(root), base=base, make_secrets=make_secrets, instead=instead or {})
 
 
 def with_its_keys(settings: Settings) -> Settings:
@@ -131,12 +143,13 @@ def with_its_keys(settings: Settings) -> Settings:
     return settings
 
 
-def _read(path: Path, report: Report, other: price_lists.Other | None = None) -> Node | None:
-    """The tree of a file: the configuration, or one that is laid into it."""
+def _read(
+    path: Path, report: Report, other: price_lists.Other | None = None, instead: str | None = None
+) -> Node | None:
+    """The tree of a file: the configuration, or one that is laid into it; or of a text `instead` of it."""
     place = Place(str(path) if other is None else other.label)
     try:
-        with path.open("rb") as opened:
-            content = opened.read(reading.BYTES_MAX + 1)
+        content = _content(path) if instead is None else instead.encode("utf-8", "surrogatepass")
         if len(content) > reading.BYTES_MAX:
             raise reading.Unreadable(place, "the file is larger than 1 MiB")
         text = content.decode("utf-8-sig")
@@ -156,14 +169,29 @@ def _read(path: Path, report: Report, other: price_lists.Other | None = None) ->
     return None
 
 
-def _settings(root: Node, environ: Mapping[str, str], report: Report, *, base: Path, make_secrets: bool) -> Settings:
+def _content(path: Path) -> bytes:
+    """No more of it than one byte too many. Raises OSError."""
+    with path.open("rb") as opened:
+        return opened.read(reading.BYTES_MAX + 1)
+
+
+def _settings(
+    root: Node,
+    environ: Mapping[str, str],
+    report: Report,
+    *,
+    base: Path,
+    make_secrets: bool,
+    instead: Mapping[str, str],
+) -> Settings:
     report.root = root
     root = environment.substitute(root, environ, report)
     root = environment.overlay(root, environ, report)
     report.root = root
     root = price_lists.laid_in(root, environ, report, base, lambda file, other: _read(file, report, other))
+    root, owned = own_routes.laid_in(root, report, base, instead, lambda *rest: _read(rest[0], report, *rest[1:]))
     shape = checking.check(root, report)
-    draft = Draft(root, report, base)
+    draft = Draft(root, report, base, owned)
     report.secrets.update(text for _, text in draft.secrets())
     every = (
         rules,
@@ -176,6 +204,7 @@ def _settings(root: Node, environ: Mapping[str, str], report: Report, *, base: P
         sign_in_rules,
         oauth_rules,
         owner_rules,
+        own_route_rules,
         keys,
     )
     for rule in (rule for some in every for rule in some.ALL):
@@ -189,7 +218,7 @@ def _settings(root: Node, environ: Mapping[str, str], report: Report, *, base: P
     report.raise_if_any()
     if shape is None or store is None:
         raise AssertionError("what has no mistake has a shape and a store")
-    return building.build(shape, store_path=(base / store).absolute(), base=base, files=files)
+    return building.build(shape, store_path=(base / store).absolute(), base=base, files=files, owned=owned.upstreams)
 
 
 def _secret_files(draft: Draft, store: Path, report: Report, *, make_secrets: bool) -> dict[str, list[str]]:

@@ -76,11 +76,24 @@ _MOST_TIMES, _DAY_TIMES, _MONTH_TIMES = 20, 10, 4
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- read, not bound
 
 
-def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[str, Sequence[str]]) -> Settings:
-    """`files` are the texts of our secret files by name, for those that no setting replaces."""
+def build(
+    shape: GatewayShape,
+    *,
+    store_path: Path,
+    base: Path,
+    files: Mapping[str, Sequence[str]],
+    owned: Mapping[str, str],
+) -> Settings:
+    """`files` are the texts of our secret files by name, for those that no setting replaces.
+
+    `owned` are the upstreams that owners have written themselves, and whose each is.
+    """
     listen = relay_forms.listener(shape.listen)
     proxies = [relay_forms.proxy(text) for text in shape.trusted_proxies]
     upstreams = {name: _upstream(name, upstream, base) for name, upstream in shape.upstreams.items()}
+    for name, owner in owned.items():
+        bounds = shape.owners[owner].routes
+        upstreams[name] = replace(upstreams[name], guarded=bounds is None or not bounds.private_addresses)
     everywhere = limiting.limits(shape.limits.everywhere, "")
     public_url = str(forms.origin(shape.public_url)) if shape.public_url else _own_url(listen, shape)
     return Settings(
@@ -111,6 +124,7 @@ def build(shape: GatewayShape, *, store_path: Path, base: Path, files: Mapping[s
         cors=identifying.cors(shape),
         secrets=_secrets(shape, files),
         owners=MappingProxyType(owning.owners(shape)),
+        routes_folder=(base / shape.routes_folder).absolute(),
         connect=owning.connect(shape),
         payouts=owning.payouts(shape),
         charging=owning.charging(shape),

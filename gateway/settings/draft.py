@@ -13,17 +13,19 @@ from gateway.settings import catalogue, forms
 from gateway.settings.catalogue import Pattern
 from gateway.settings.mistakes import Report
 from gateway.settings.nodes import Node, Path, find
+from gateway.settings.own_routes import Owned
 
 T = TypeVar("T")
 
 
 class Draft:
-    """`base` is the folder that relative paths start at."""
+    """`base` is the folder that relative paths start at, `owned` what owners have written themselves."""
 
-    def __init__(self, root: Node, report: Report, base: File) -> None:
+    def __init__(self, root: Node, report: Report, base: File, owned: Owned | None = None) -> None:
         self._root = root
         self.report = report
         self.base = base
+        self.owned = owned or Owned()
 
     def read(self, form: Callable[[str], T], *path: str | int) -> T | None:
         """A setting in its form; None if there is none or it is mistaken."""

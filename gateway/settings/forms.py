@@ -545,3 +545,13 @@ def host_name(text: str) -> str:
     if len(text) > 253 or not _HOSTNAME.fullmatch(text) or last.isdigit():
         raise ValueError(f"{shown(text)} is not a host name or an IP address")
     return text.lower()
+
+
+def own_host(text: str) -> str:
+    """`api.anna.example`, `*.anna.example`, or an IP address: where an owner's upstreams may be."""
+    if text.startswith("*."):
+        below = host_name(text[2:])
+        if not below[-1].isalpha() or "." not in below:
+            raise ValueError("write `*.` before a name of two parts or more, such as *.anna.example")
+        return f"*.{below}"
+    return host_name(text)

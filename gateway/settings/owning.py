@@ -5,9 +5,15 @@ from gateway.core.payouts import WEEKDAYS, PayoutTerms
 from gateway.core.transfers import HOUR_MS
 from gateway.settings import forms
 from gateway.settings.shapes import GatewayShape
-from gateway.settings.shapes.owners import OwnerPayoutsShape, PayoutsShape
+from gateway.settings.shapes.owners import OwnerPayoutsShape, OwnRoutesShape, PayoutsShape
 from gateway.settings.shapes.routes import RouteShape
-from gateway.settings.values import ChargingSettings, ConnectSettings, OwnerSettings, PayoutSettings
+from gateway.settings.values import (
+    ChargingSettings,
+    ConnectSettings,
+    OwnerSettings,
+    OwnRoutesSettings,
+    PayoutSettings,
+)
 
 OPERATOR = "operator"
 """Whose routes are the platform's own: what they take is not shared with anybody."""
@@ -32,7 +38,20 @@ def _owner(name: str, shape: GatewayShape) -> OwnerSettings:
         return OwnerSettings(name, _of_owner(name, shape), named=False)
     people = tuple(forms.subject(text) for text in own.signs_in)
     terms = None if shape.payouts is None else _terms(shape.payouts, own.payouts)
-    return OwnerSettings(name, _of_owner(name, shape), True, people, own.country, own.stripe_account, terms)
+    routes = own_routes(name, own.routes) if own.routes else None
+    return OwnerSettings(name, _of_owner(name, shape), True, people, own.country, own.stripe_account, terms, routes)
+
+
+def own_routes(name: str, given: OwnRoutesShape) -> OwnRoutesSettings:
+    """Within which an owner may have routes of their own."""
+    return OwnRoutesSettings(
+        hosts=tuple(forms.own_host(text) for text in given.hosts),
+        price_max=forms.amount(given.price_max),
+        price_min=forms.amount(given.price_min) if given.price_min else None,
+        prefix=given.prefix or f"/{name}/",
+        routes_max=given.routes_max,
+        private_addresses=given.private_addresses,
+    )
 
 
 def connect(shape: GatewayShape) -> ConnectSettings | None:

@@ -197,6 +197,11 @@ InjectText = Annotated[
 CheckPath = Annotated[str, _check(relay_forms.check_path), Form("path", "/healthz"), _written(r"/.*")]
 HostText = Annotated[str, _check(relay_forms.host), Form("`upstream`, `caller` or a host", "api.example.com")]
 ServerName = Annotated[str, _check(forms.host_name), Form("host", "api.example.com")]
+OwnHostText = Annotated[
+    str,
+    _check(forms.own_host),
+    Form("host, or `*.` and a host", "api.anna.example"),
+]
 SubjectText = Annotated[
     str,
     _check(forms.subject),

@@ -267,6 +267,18 @@ class SignInSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnRoutesSettings:
+    """What the operator lets an owner's own routes be. `hosts` are names, `*.name`, or addresses."""
+
+    hosts: tuple[str, ...]
+    price_max: Money
+    price_min: Money | None
+    prefix: str
+    routes_max: int
+    private_addresses: bool
+
+
+@dataclass(frozen=True, slots=True)
 class OwnerSettings:
     """Somebody whose upstreams are sold here. A route of theirs may say another commission."""
 
@@ -280,6 +292,8 @@ class OwnerSettings:
     stripe_account: str | None = None
     terms: PayoutTerms | None = None
     """How they are paid, if anybody is."""
+    routes: OwnRoutesSettings | None = None
+    """Within which they may have routes of their own, if they may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,6 +378,8 @@ class Settings:
     secrets: SecretSettings
     owners: Mapping[str, OwnerSettings]
     """Those that are named, here or by a route; in that order."""
+    routes_folder: Path
+    """Where owners' own routes are."""
     connect: ConnectSettings | None
     payouts: PayoutSettings | None
     charging: ChargingSettings | None

@@ -102,6 +102,15 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/-/api/v1/stripe/connect-account"): Operation(
         "The same, and there is to be an account if there is none: 202 until it is there", needs_token=True
     ),
+    ("GET", "/-/api/v1/owners/{owner}/routes"): Operation(
+        "An owner's own routes as they have written them, in YAML; for the session of who acts for them",
+        needs_token=True,
+    ),
+    ("PUT", "/-/api/v1/owners/{owner}/routes"): Operation(
+        "They are this from now on, if that is within the operator's bounds: with `If-Match`, and the ETag of what was"
+        " looked at",
+        asks={"dry_run": "1: what would change is told, and nothing changes"}, needs_token=True,
+    ),
     ("POST", "/-/api/v1/stripe/create-customer-setup"): Operation(
         "What a page needs to save a payment method that may be charged later; for the session of a person",
         takes={"hosted": "true: Stripe's own page for it, too"}, needs_token=True,

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from gateway.core.limits import Rate
-from gateway.core.owning import OwnerAccount, told
+from gateway.core.owning import OwnerAccount, PayoutAccount, told
 from gateway.core.refusals import NoRoute, PaymentServiceUnavailable, RateLimited, TokenOutOfScope
 from gateway.core.sign_ins import Provider
 from gateway.flows.belong import Belong
@@ -63,7 +63,7 @@ class OwnerPlace:
         self._limits = limits
         self._public_url = public_url
 
-    async def _who(self, request: web.Request) -> tuple[str, str]:
+    async def who(self, request: web.Request) -> tuple[str, str]:
         """Who asks, and for which owner. Raises UnknownToken, TokenOutOfScope, NoRoute."""
         caller = await self._visitors.holder(request)
         if not is_session(caller):
@@ -85,7 +85,7 @@ class OwnerPlace:
 
         Raises UnknownToken, TokenOutOfScope, NoRoute.
         """
-        user, owner = await self._who(request)
+        user, owner = await self.who(request)
         assert self._onboard is not None
         await self._onboard.begin(owner, user)
         content = await self._told(owner)
@@ -94,7 +94,7 @@ class OwnerPlace:
 
     async def tell(self, request: web.Request) -> web.StreamResponse:
         """`GET` of the same. Raises UnknownToken, TokenOutOfScope, NoRoute."""
-        _, owner = await self._who(request)
+        _, owner = await self.who(request)
         return _json(await self._told(owner))
 
     async def _told(self, owner: str) -> dict[str, Any]:
@@ -114,6 +114,27 @@ class OwnerPlace:
         urls = {"return_url": self._public_url + RETURN_PATH, "refresh_url": self._public_url + REFRESH_PATH}
         return await self._accounts.link(kept, **urls)
 
+    async def fresh_link(self, owner: str) -> str:
+        """To where Stripe is given what it still needs; back to how it stands, if nothing is due.
+
+        Raises RateLimited, PaymentServiceUnavailable, RecordsUnavailable.
+        """
+        kept = await self._accounts.of(owner)
+        if kept is None or not _wants(kept):
+            return RETURN_PATH
+        if not await self._may_ask(owner):
+            raise RateLimited(policy=_CALLS.text, retry_after_seconds=60)
+        try:
+            return await self._link(kept)
+        except ConnectRefused:
+            await self._accounts.look(kept, "page")  # it may be out of reach by now
+            return RETURN_PATH
+
+    async def stands(self, owner: str) -> tuple[OwnerAccount | None, PayoutAccount, bool]:
+        """Their account, where they are paid, and whether Stripe wants something. Raises RecordsUnavailable."""
+        kept, payable = await self._accounts.of(owner), await self._accounts.payable(owner)
+        return kept, payable, kept is not None and _wants(kept)
+
     async def _may_ask(self, owner: str) -> bool:
         return (await self._limits.hit(_CALLS, f"connect {owner}")).allowed
 
@@ -121,7 +142,7 @@ class OwnerPlace:
 
     async def returned(self, request: web.Request) -> web.StreamResponse:
         """`GET /-/owners/connect/return`: back from Stripe. Raises UnknownToken, TokenOutOfScope, NoRoute."""
-        _, owner = await self._who(request)
+        _, owner = await self.who(request)
         kept = await self._accounts.of(owner)
         if kept is not None and kept.standing is not None and await self._may_ask(owner):
             with suppress(PaymentServiceUnavailable):  # what is on record is shown, and Stripe tells of what changed
@@ -137,17 +158,8 @@ class OwnerPlace:
 
         Raises UnknownToken, TokenOutOfScope, NoRoute, RateLimited, PaymentServiceUnavailable.
         """
-        _, owner = await self._who(request)
-        kept = await self._accounts.of(owner)
-        if kept is None or not _wants(kept):
-            return OwnAnswer(status=303, headers={"Location": RETURN_PATH})
-        if not await self._may_ask(owner):
-            raise RateLimited(policy=_CALLS.text, retry_after_seconds=60)
-        try:
-            return OwnAnswer(status=303, headers={"Location": await self._link(kept)})
-        except ConnectRefused:
-            await self._accounts.look(kept, "page")  # it may be out of reach by now
-            return OwnAnswer(status=303, headers={"Location": RETURN_PATH})
+        _, owner = await self.who(request)
+        return OwnAnswer(status=303, headers={"Location": await self.fresh_link(owner)})
 
     # --- joining ------------------------------------------------------------------------------------------------------
 

@@ -144,6 +144,15 @@ WORDS: dict[type[Refusal], Words] = {
     ),
     no.NoSuchToken: Words("There is no such token", lambda r: "No token that you may know of has this id."),
     no.TokenConflict: Words("That token is not what it was", lambda r: f"Refused because {r.why}."),
+    no.EditConflict: Words(
+        "It was changed in between", lambda r: "Look at it again, then change what is there now. Nothing was changed."
+    ),
+    no.EditBlind: Words(
+        "Say what you change", lambda r: "Send the ETag of what you looked at in If-Match. Nothing was changed."
+    ),
+    no.RoutesRefused: Words(
+        "These routes cannot be served", lambda r: "Nothing was changed. " + " ".join(f"{one}." for one in r.mistakes)
+    ),
     no.UnknownRequest: Words(
         "There is no such request of yours",
         lambda r: (
@@ -252,6 +261,8 @@ def problem(refusal: Refusal, request_id: str | None = None) -> dict[str, Any]:
     if isinstance(refusal, no.RateLimited):
         body["policy"] = refusal.policy
         body["violated-policies"] = list(refusal.violated)
+    if isinstance(refusal, no.RoutesRefused):
+        body["mistakes"] = list(refusal.mistakes)
     if isinstance(refusal, no.OutcomeUnknown | no.AnswerNotKept):
         body["original_request_id"] = refusal.original
     if isinstance(refusal, PaymentRequired | no.PriceTooHigh | no.CapReached):

@@ -1,9 +1,11 @@
 """The admin listener: is the gateway alive, is it ready, and an operator's calls.
 
-`/livez`, `/readyz`, `/healthz` and `/metrics` need no credential; everything else needs the operator token, compared in
-constant time; with the auditor's one may read and not change. The listener is on the loopback by default.
+`/livez`, `/readyz`, `/healthz`, `/metrics` and the style sheet need no credential; everything else needs the operator
+token, compared in constant time; with the auditor's one may read and not change. The listener is on the loopback by
+default.
 """
 
+import base64
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -37,7 +39,9 @@ from gateway.web.refusals import as_problem
 
 _BODY_BYTES_MAX = 16 * 1024
 
-_OPEN = ("/livez", "/readyz", "/healthz", "/metrics")
+_OPEN = ("/livez", "/readyz", "/healthz", "/metrics", "/-/style.css")
+_FOR_BROWSERS = ("/owners",)
+"""What a browser may be shown, if its user knows the operators' token. Nothing that changes anything."""
 
 
 class AdminPlace:
@@ -261,12 +265,26 @@ class AdminPlace:
     ) -> web.StreamResponse:
         if request.path in _OPEN:
             return await handler(request)
-        rank = self._operators.rank(request.headers.get("Authorization", ""))
+        given = request.headers.get("Authorization", "")
+        looks = request.method in READS and request.path in _FOR_BROWSERS
+        presented = _password(given) if looks and given[:6].lower() == "basic " else given
+        rank = self._operators.rank(presented)
         if rank is None:
-            return _json({"code": "operators_only", "charged": False}, status=401)
+            refused = _json({"code": "operators_only", "charged": False}, status=401)
+            if looks:
+                refused.headers["WWW-Authenticate"] = 'Basic realm="operators", charset="UTF-8"'
+            return refused
         if rank == "auditor" and request.method not in READS:
             return _json({"code": "auditors_read", "charged": False}, status=403)
         return await handler(request)
+
+
+def _password(given: str) -> str:
+    """What a browser sends for what it has asked its user; empty if it cannot be read."""
+    try:
+        return base64.b64decode(given[6:], validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
 
 
 OPERATOR_FIELD = "Gateway-Operator"

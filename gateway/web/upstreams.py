@@ -5,13 +5,17 @@ can happen twice. Whatever fails later is told to the caller.
 """
 
 import asyncio
+import errno
 import ssl
 from collections.abc import Collection
 from math import ceil
+from typing import Any
 
 from aiohttp import BaseConnector, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, UnixConnector
+from aiohttp.abc import ResolveResult
 
 from gateway.core.health import Rotation
+from gateway.core.hosts import is_public
 from gateway.core.refusals import UpstreamUnavailable
 from gateway.core.routes import Server, Upstream
 
@@ -89,11 +93,23 @@ class Pool:
         if server.socket:
             return UnixConnector(server.socket, limit=limit, keepalive_timeout=patience)
         trusted = ssl.create_default_context(cafile=self._upstream.ca_file) if self._upstream.ca_file else True
+        if self._upstream.guarded:
+            return _Guarded(limit=limit, keepalive_timeout=patience, use_dns_cache=False, ssl=trusted)
         return TCPConnector(limit=limit, keepalive_timeout=patience, ttl_dns_cache=30, ssl=trusted)
 
     async def close(self) -> None:
         for session in self._sessions.values():
             await session.close()
+
+
+class _Guarded(TCPConnector):
+    """Connects to addresses of the internet only, whatever a name means at that moment."""
+
+    async def _resolve_host(self, host: str, port: int, traces: Any = None) -> list[ResolveResult]:
+        found = await super()._resolve_host(host, port, traces)
+        if not all(is_public(one["host"]) for one in found):
+            raise OSError(errno.EACCES, "its name means a private address")
+        return found
 
 
 def _now() -> float:

@@ -192,8 +192,8 @@ class WalletPlace:
     def _period(self, request: web.Request) -> Period:
         tomorrow = (self._clock.now_ms() // DAY_MS + 1) * DAY_MS
         return Period(
-            _moment(request, "from", tomorrow - HISTORY_DAYS * DAY_MS),
-            _moment(request, "to", tomorrow),
+            day_of(request, "from", tomorrow - HISTORY_DAYS * DAY_MS),
+            day_of(request, "to", tomorrow),
         )
 
     async def receipt(self, request: web.Request) -> web.StreamResponse:
@@ -220,7 +220,7 @@ class WalletPlace:
         return OwnAnswer(text=self._templates.render("wallet.html", **values), content_type="text/html")
 
 
-def _moment(request: web.Request, name: str, otherwise: int) -> int:
+def day_of(request: web.Request, name: str, otherwise: int) -> int:
     """The beginning of a day, in milliseconds. Raises BadRequest."""
     text = request.query.get(name)
     if text is None:

@@ -9,7 +9,8 @@ import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from gateway.adapters.outgoing import DOCUMENT_SECONDS_MAX, HttpDocuments, HttpSender, is_public
+from gateway.adapters.outgoing import DOCUMENT_SECONDS_MAX, HttpDocuments, HttpSender
+from gateway.core.hosts import is_public
 from gateway.ports import Document, NotFetched, NotSent
 from tests.ports import own_port
 

@@ -12,15 +12,18 @@ from aiohttp import ClientSession, web
 
 from gateway.adapters.owning import OwnerRecords
 from gateway.core.owning import Member
-from gateway.web.status import AdminPlace
+from gateway.core.services import Service
+from gateway.core.tokens import Peppers
 from tests.callers import funded
 from tests.stories.test_signing_in import Browser, Shop, shop
 from tests.stories.test_subscriptions import PLANS
 
 OPERATOR, AUDITOR = "an-operators-token-9876543210zyxwvuts", "an-auditors-token-0123456789abcdefgh"
-ROLES = ("nobody", "caller", "viewer", "spender", "service", "holder", "member", "publisher", "operator", "auditor")
-"""`service`: a token for one route. `holder`: of a wallet's own token. `member`: signed in. `publisher`: and acts for
-an owner of upstreams."""
+ROLES = (
+    "nobody", "caller", "viewer", "spender", "narrow", "holder", "member", "publisher", "service", "operator", "auditor",
+)  # fmt: skip
+"""`narrow`: a token for one route. `holder`: of a wallet's own token. `member`: signed in. `publisher`: and acts for
+an owner of upstreams. `service`: a program of the platform's own, with the widest role."""
 OWNER = "anna"
 
 
@@ -40,8 +43,9 @@ class Company:
 
     def admin_addresses(self) -> list[tuple[str, str]]:
         """Those of the admin listener."""
-        place: Any = AdminPlace.__new__(AdminPlace)
-        return _of(place.application())
+        running: Any = self.here.stage.running
+        [admin] = [one.app for one in running._runners if ("GET", "/livez") in _of(one.app)]
+        return _of(admin)
 
     async def asked(self, role: str, method: str, path: str) -> int:
         """How an address answers somebody, to a body that says nothing."""
@@ -84,6 +88,7 @@ def _of(app: web.Application) -> list[tuple[str, str]]:
 async def company(folder: Path, **overrides: Any) -> AsyncIterator[Company]:
     settings: dict[str, Any] = {
         "plans": PLANS,
+        "charging": {},
         "stripe": {"reconcile_seconds": 0},
         "secrets": {"operator_token": OPERATOR, "auditor_token": AUDITOR},
         "owners": {OWNER: {"commission_bps": 1000}},
@@ -100,7 +105,7 @@ async def company(folder: Path, **overrides: Any) -> AsyncIterator[Company]:
         wanted: dict[str, dict[str, Any]] = {
             "viewer": {"role": "viewer"},
             "spender": {"role": "spender"},
-            "service": {"routes": ["weather"]},
+            "narrow": {"routes": ["weather"]},
         }
         for role, terms in wanted.items():
             tokens[role] = await _made(session, stage.url, holder.headers, role, terms)
@@ -110,10 +115,21 @@ async def company(folder: Path, **overrides: Any) -> AsyncIterator[Company]:
         await browsers["publisher"].sign_in()
         acts_for = Member(await _user(stage, await browsers["publisher"].account()), OWNER, "linked", 1)
         await OwnerRecords(stage.gateway.records.ask).add_member(acts_for)
+        tokens["service"] = await _of_service(session, stage)
         app = web.Application()
         stage.gateway.add_own_to(app)
         fields = {role: {"Authorization": f"Bearer {token}"} for role, token in tokens.items()}
         yield Company(here, fields, browsers, session, app)
+
+
+async def _of_service(session: ClientSession, stage: Any) -> str:
+    """A token of a service, by its secret."""
+    secret = "a-secret-of-the-service-0123456789abcdef"
+    digest = Peppers(stage.settings.secrets.peppers).digest(secret)
+    await stage.gateway.paying.charging.services._book.add_service(Service("engine", "commission", digest, "", 0, 0))
+    form = {"grant_type": "client_credentials", "client_id": "engine", "client_secret": secret}
+    async with session.post(f"{stage.url}/-/oauth/token", data=form) as answer:
+        return str((await answer.json())["access_token"])
 
 
 async def _user(stage: Any, account: str | None) -> str:

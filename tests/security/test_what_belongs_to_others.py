@@ -33,6 +33,7 @@ THINGS = {
     "/-/api/v1/subscriptions/{id}": ("DELETE",),
     "/-/api/v1/stripe/transactions/{id}": ("GET",),
     "/-/api/v1/integrations/{provider}": ("DELETE",),
+    "/-/api/v1/owners/{owner}/routes": ("GET", "PUT"),
 }
 
 
@@ -56,9 +57,15 @@ class Two:
 
 @pytest.fixture
 async def two(tmp_path: Path) -> AsyncIterator[Two]:
-    async with shop(
-        tmp_path, plans=PLANS, stripe={"reconcile_seconds": 0}, provider={"sync": True}, charging={}
-    ) as here:
+    routes = {"hosts": ["api.anna.example"], "price_max": "1.00 usd"}
+    owners = {"anna": {"signs_in": ["amazon:amzn1.account.ANN"], "routes": routes}}
+    more: dict[str, Any] = {
+        "plans": PLANS,
+        "owners": owners,
+        "routes_folder": str(tmp_path / "routes.d"),
+        "charging": {},
+    }
+    async with shop(tmp_path, **more, stripe={"reconcile_seconds": 0}, provider={"sync": True}) as here:
         here.stage.stand_in.recurring_price("price_month", 1000)
         owner, other = here.browser(), here.browser()
         await owner.sign_in()
@@ -101,12 +108,13 @@ async def made_by(owner: Browser, stage: Any) -> dict[str, str]:
         "/-/api/v1/jobs/{id}": jobs["jobs"][0]["id"],
         "/-/api/v1/subscriptions/{id}": held["subscriptions"][0]["id"],
         "/-/api/v1/integrations/{provider}": "amazon",
+        "/-/api/v1/owners/{owner}/routes": "anna",
     }
 
 
 def like(thing: str) -> str:
     """An id of the same form that nothing has."""
-    return re.sub(r"[0-9a-f](?=[0-9a-f]{7})", "0", thing) if thing != "amazon" else "nobody"
+    return re.sub(r"[0-9a-f](?=[0-9a-f]{7})", "0", thing) if thing not in ("amazon", "anna") else "nobody"
 
 
 async def test_every_address_that_names_a_thing_is_held_to_this(two: Two) -> None:

@@ -112,7 +112,13 @@ async def test_every_address_of_our_api_is_described(make_stage: StageMaker) -> 
     plan = {"price": "price_1abc", "costs": "10.00 usd", "every": "month"}
     who = {"name": "amazon", "preset": "amazon", "client_id": "c", "client_secret": "s" * 32}
     stripe = {"auto_top_up": {}, "login_by_payment": "on"}
-    people: dict[str, Any] = {"sign_in": {"providers": [who]}, "connect": {"country": "US"}}
+    routes = {"hosts": ["api.anna.example"], "price_max": "1.00 usd"}
+    people: dict[str, Any] = {
+        "sign_in": {"providers": [who]},
+        "connect": {"country": "US"},
+        "charging": {},
+        "owners": {"anna": {"routes": routes}},
+    }
     stage = await make_stage(stripe=stripe, plans={"pro": plan}, **people)
     async with ClientSession() as session:
         told = json.loads(await text_of(session, stage, "/-/openapi.json"))

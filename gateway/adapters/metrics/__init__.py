@@ -21,6 +21,7 @@ from gateway.adapters.metrics.catalogue import BY_NAME, FAMILIES, Family
 from gateway.core.callers import Caller
 from gateway.core.counting import SECONDS, Durations
 from gateway.core.refusals import INTERNAL_ERROR
+from gateway.core.route_use import measures_of
 from gateway.core.routes import Route
 from gateway.ports import Exchange, Served
 
@@ -123,6 +124,15 @@ class Tally:
         """The limits of a route were down."""
         key = (route, outcome)
         self._uncounted[key] = self._uncounted.get(key, 0) + 1
+
+    def measures(self) -> dict[tuple[str, str], int]:
+        """How each route was used."""
+        return {
+            (name, measure): number
+            for name, one in self._routes.items()
+            if name
+            for measure, number in measures_of(one.answered, one.refused, one.upstream_took.buckets).items()
+        }
 
     def counts(self) -> Counts:
         """All of it, by metric."""

@@ -233,6 +233,7 @@ NOBODYS = {
     "migration": "the gateway's own",
     "migration_records": "the gateway's own",
     "sign_in_used": "digests of moments, of nobody that is known",
+    "route_use": "how many calls a route had in an hour, of nobody in particular",
     "service": "programs of the platform's own",
     "reading": "numbers of a request, which the statement names",
 }

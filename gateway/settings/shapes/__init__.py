@@ -172,6 +172,13 @@ class GatewayShape(Shape):
         Otherwise("each route may name its own"),
         Field(max_length=1000, description="Those whose upstreams are sold here, by name; `operator` is ourselves."),
     ] = Field(default_factory=dict)
+    routes_folder: Annotated[
+        FileText,
+        Field(
+            description="Where owners' own routes are, each in `OWNER.yaml`, for those whose `owners.*.routes` allows "
+            "it. A reload reads them again. A relative path starts at the working directory."
+        ),
+    ] = "config/routes.d"
     connect: Annotated[
         ConnectShape | None,
         Otherwise("owners are paid outside of this gateway, or into `owners.*.stripe_account`"),

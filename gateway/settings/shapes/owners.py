@@ -9,7 +9,9 @@ from gateway.settings.texts import (
     AmountText,
     BasisPoints,
     CountryText,
+    MatchText,
     Otherwise,
+    OwnHostText,
     Shape,
     SubjectText,
     Truth,
@@ -48,6 +50,37 @@ class OwnerPayoutsShape(Shape):
     ] = None
 
 
+class OwnRoutesShape(Shape):
+    hosts: Annotated[
+        list[OwnHostText],
+        Field(
+            min_length=1,
+            max_length=50,
+            description="At which hosts their upstreams may be: names, `*.anna.example` for all below one, or "
+            "IP addresses.",
+        ),
+    ]
+    price_max: Annotated[AmountText, Field(description="The most that a call of theirs may cost.")]
+    price_min: Annotated[
+        AmountText | None,
+        Otherwise("nothing, and they may be `free`"),
+        Field(description="The least that an answered call of theirs costs."),
+    ] = None
+    prefix: Annotated[
+        MatchText | None,
+        Otherwise("`/NAME/`"),
+        Field(description="What the paths of their routes begin with; it ends in `/`."),
+    ] = None
+    routes_max: Annotated[Whole, Field(ge=1, le=200, description="How many routes they may have.")] = 20
+    private_addresses: Annotated[
+        Truth,
+        Field(
+            description="Whether their hosts may be at addresses that are not of the internet. Whatever a name means "
+            "is looked at for every connection."
+        ),
+    ] = False
+
+
 class OwnerShape(Shape):
     commission_bps: Annotated[
         BasisPoints | None,
@@ -81,6 +114,11 @@ class OwnerShape(Shape):
         OwnerPayoutsShape | None,
         Otherwise("as everybody"),
         Field(description="What is otherwise for this owner than in `payouts`."),
+    ] = None
+    routes: Annotated[
+        OwnRoutesShape | None,
+        Otherwise("the operator alone writes their routes"),
+        Field(description="Lets this owner have routes of their own, within these bounds."),
     ] = None
 
 
