@@ -20,7 +20,8 @@ from tests.stories.test_subscriptions import PLANS
 
 OPERATOR, AUDITOR = "an-operators-token-9876543210zyxwvuts", "an-auditors-token-0123456789abcdefgh"
 ROLES = (
-    "nobody", "caller", "viewer", "spender", "narrow", "holder", "member", "publisher", "service", "operator", "auditor",
+    "nobody", "caller", "viewer", "spender", "narrow", "holder", "member", "publisher", "service", "operator",
+    "auditor",
 )  # fmt: skip
 """`narrow`: a token for one route. `holder`: of a wallet's own token. `member`: signed in. `publisher`: and acts for
 an owner of upstreams. `service`: a program of the platform's own, with the widest role."""
