@@ -64,9 +64,8 @@ class Sought:
         self._rows = rows is not None
         if rows is not None:
             self.root.at(rows).rows = True
-        self._signs = re.compile(
-            b"|".join(_cover(path for spellings in paths.values() for path in spellings)) or b"(?!)"
-        )
+        self._names = _cover(path for spellings in paths.values() for path in spellings)
+        self._signs = re.compile(b"|".join(re.escape(name) for name in self._names) or b"(?!)")
 
     def in_document(self, text: bytes) -> dict[str, int] | None:
         """What a document says that is here whole, by name; None if it has to be followed.
@@ -87,9 +86,13 @@ class Sought:
     def first(self, data: bytes, begin: int, end: int) -> int:
         """Where something that is sought can begin at the earliest; -1 if nothing can. A key is looked for whole.
 
-        (Expressions, for they take half the time of `bytes.find`, whose way to search many quotes hold up.)
+        (`rfind` says whether there is one in half the time that `find` and expressions take, which quotes hold up.)
         """
-        found = self._signs.search(data, begin, end)
+        found = None
+        for name in self._names:
+            if data.rfind(name, begin, end) >= 0:
+                found = self._signs.search(data, begin, end)
+                break
         first = found.start() if found else -1
         if data.find(b"\\", begin, end if first < 0 else first) < 0:
             return first
@@ -130,7 +133,7 @@ _AT_ONCE = json.JSONDecoder(
 
 
 def _cover(paths: Iterable[str]) -> list[bytes]:
-    """A few keys of which every path has one, as they are written in JSON, as expressions."""
+    """A few keys of which every path has one, as they are written in JSON."""
     left = [frozenset(path.split(".")) for path in paths]
     signs = []
     while left:
@@ -138,7 +141,7 @@ def _cover(paths: Iterable[str]) -> list[bytes]:
         name, _ = max(sorted(names.items()), key=lambda item: item[1])
         left = [path for path in left if name not in path]
         # What is not ASCII, or needs an escape, can be written in several ways: then everything is read.
-        signs.append(b'"%b"' % re.escape(name.encode()) if json.dumps(name) == f'"{name}"' else b"")
+        signs.append(b'"%b"' % name.encode() if json.dumps(name) == f'"{name}"' else b"")
     return signs
 
 
