@@ -33,6 +33,12 @@ CONTENTS: dict[Type, dict[str, Any]] = {
     "card.expiring": {"card": "visa 4242", "expires": "2034-12"},
     "account.frozen": {"reason": "he is a thief"},
     "auto_top_up.paused": {"reason": "declined"},
+    "charge.pending": {
+        "currency": "usd",
+        "micros": 20_000_000,
+        "url": "https://shop.example/-/stripe/confirm?charge=x",
+    },
+    "charge.failed": {"currency": "usd", "micros": 20_000_000},
     "wallet.joined": {"joined": "acct_" + "3c" * 16, "by": "link"},
 }
 
