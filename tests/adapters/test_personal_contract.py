@@ -1,8 +1,6 @@
 """What is kept of a person is told to them whole, and nothing of anybody else, held against both databases."""
 
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +9,6 @@ from gateway.adapters.owning import OwnerRecords
 from gateway.adapters.people import TOKENS, PeopleBook
 from gateway.adapters.personal import NOBODYS, PARTS, PersonalRecords
 from gateway.adapters.personal import told as personal
-from gateway.adapters.postgres.records import PostgresRecords
-from gateway.adapters.postgres.sessions import Address
 from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.core import references
 from gateway.core.auto_top_ups import Ceilings, SavedCard, Wish
@@ -30,27 +26,11 @@ from gateway.core.secrets import Secret
 from gateway.core.sign_ins import PROFILE_PURPOSE, Profile
 from gateway.core.trail import Act, step_after
 from gateway.ports import LicenseeRow, User
-from tests.fakes import SeededRandomness
-from tests.postgres_server import Server
+from tests.stored import KEYRING, Records
 
-Records = SqliteRecords | PostgresRecords
-KEYRING = Keyring([Secret("k" * 40)])
 ANN, OLD, BOB = (f"acct_{digits * 16}" for digits in ("1a", "2b", "3c"))
 NOW, NONCE = 1_800_000_000_000, bytes(12)
 FIVE = Money.parse("5.00 usd")
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-async def records(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Records]:
-    stored: Records
-    if request.param == "sqlite":
-        stored = SqliteRecords(tmp_path / "records.db", keyring=KEYRING, randomness=SeededRandomness())
-    else:
-        server: Server = request.getfixturevalue("postgres")
-        stored = PostgresRecords(Address(Secret(await server.schema())), keyring=KEYRING, randomness=SeededRandomness())
-    await stored.open()
-    yield stored
-    await stored.close()
 
 
 async def live_as(records: Records, account: str, name: str) -> None:
