@@ -19,11 +19,10 @@ from gateway.core.payments import Event
 from gateway.core.references import NO_TOKEN, Reference
 from gateway.core.secrets import Secret
 from gateway.ports import Rotation
-from tests.adapters import test_personal_contract as told_contract
-from tests.adapters.test_personal_contract import ANN, BOB, KEYRING, NONCE, NOW, OLD, Records, live_as, told_of
+from tests.adapters.test_personal_contract import ANN, BOB, NONCE, NOW, OLD, live_as, told_of
 from tests.fakes import SeededRandomness
+from tests.stored import KEYRING, Records
 
-records = told_contract.records
 MOST = Ceilings(Money.parse("50.00 usd"), Money.parse("99.00 usd"))
 STAYS = {"payments", "refunds_and_disputes", "taken_back", "subscriptions", "trail"}
 

@@ -77,6 +77,7 @@ async def test_a_seller_is_read_found_a_refund_charged_for_it_and_paid(tmp_path:
             assert not await here.stage.gateway.records.entries("parked")
 
             # Each step is among the jobs and on the trail, and hers alone are told to her.
+            await platform.later()
             await done(here.stage)
             command = Operator(here.stage, tmp_path)
             jobs = await command.asks("jobs", "list")
