@@ -45,14 +45,14 @@ class Reach:
         return found
 
     async def forget(self, account: str, text: str) -> None:
-        names = self._roots.names(self._roots.root(account))
+        names, mailbox = self._roots.names(self._roots.root(account)), text.lower()
         for name in names:
             for one in await self._of_payers(name):
-                if one.text == text:
+                if one.text.lower() == mailbox:
                     await self._payers.forget_address(bytes.fromhex(one.receiver))
         for user in await self._people.users_of(names):
             profile = sign_ins.opened_profile(self._keyring, user.id, user.key_id, user.profile)
-            if profile.email == text and profile.letters:
+            if profile.email.lower() == mailbox and profile.letters:
                 silent, nonce = replace(profile, letters=False), self._randomness.bytes(12)
                 key_id, sealed = sign_ins.sealed_profile(self._keyring, user.id, silent, nonce=nonce)
                 changed = replace(user, key_id=key_id, profile=sealed)

@@ -1,53 +1,30 @@
 """What the ports promise of services and charges on record, held against both databases."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.adapters.charging import ChargeRecords
-from gateway.adapters.postgres.records import PostgresRecords
-from gateway.adapters.postgres.sessions import Address
 from gateway.adapters.services import ServiceRecords
-from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.core.charges import CHARGE_STATES, Agreed, Charge
-from gateway.core.keyring import Keyring
 from gateway.core.money import Money
-from gateway.core.secrets import Secret
 from gateway.core.services import Service
 from gateway.core.trail import Act, step_after
-from tests.fakes import SeededRandomness
-from tests.postgres_server import Server
+from tests.stored import KEYRING, Records
 
-KEYRING = Keyring([Secret("k" * 40)])
 NOW = 1_800_000_000_000
 ONE = Charge(
     "txn_1", False, "rf_1", "usr_1", "anna", Money(100, "usd"), Money(20, "usd"), 2000, "cus_1", NOW, due_ms=NOW,
     changed_ms=NOW, method="pm_1", seller="held",
 )  # fmt: skip
 BOUNDS: dict[str, Any] = {"since_ms": NOW - 10, "count_max": 9, "micros_max": None}
-Stored = SqliteRecords | PostgresRecords
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-async def stored(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stored]:
-    made: Stored
-    if request.param == "sqlite":
-        made = SqliteRecords(tmp_path / "records.db", keyring=KEYRING, randomness=SeededRandomness())
-    else:
-        server: Server = request.getfixturevalue("postgres")
-        made = PostgresRecords(Address(Secret(await server.schema())), keyring=KEYRING, randomness=SeededRandomness())
-    await made.open()
-    yield made
-    await made.close()
 
 
 @pytest.fixture
-def book(stored: Stored) -> ChargeRecords:
-    return ChargeRecords(stored.ask)
+def book(records: Records) -> ChargeRecords:
+    return ChargeRecords(records.ask)
 
 
 def numbered(number: int, **changes: Any) -> Charge:
@@ -147,8 +124,8 @@ async def test_a_customer_is_begun_once_and_keeps_what_is_heard(book: ChargeReco
     assert await book.agreed("usr_1", live=True) is None
 
 
-async def test_a_service_is_added_once_rotated_by_whoever_saw_it_last_and_gone(stored: Stored) -> None:
-    book = ServiceRecords(stored.ask)
+async def test_a_service_is_added_once_rotated_by_whoever_saw_it_last_and_gone(records: Records) -> None:
+    book = ServiceRecords(records.ask)
     one = Service("b-engine", "commission", b"\x01" * 32, "pep1", NOW, NOW)
     assert await book.add_service(one)
     assert not await book.add_service(replace(one, role="auditor"))
@@ -163,10 +140,10 @@ async def test_a_service_is_added_once_rotated_by_whoever_saw_it_last_and_gone(s
     assert await book.find_service("b-engine") is None
 
 
-async def test_the_audit_of_transactions_shows_who_why_and_what_before_and_after(stored: Stored) -> None:
+async def test_the_audit_of_transactions_shows_who_why_and_what_before_and_after(records: Records) -> None:
     for table in ("users", "oauth_tokens", "integration_status", "stripe_accounts", "stripe_customers",
                   "stripe_transactions", "sync_jobs"):  # fmt: skip
-        assert list(await stored.ask(f"SELECT * FROM {table}")) == []
+        assert list(await records.ask(f"SELECT * FROM {table}")) == []
     facts = {"before": "sending", "after": "pi_1", "fee": "2 usd"}
     acts = [
         Act("service:x", "service", "charge.planned", "txn_1", "api", "asked", facts),
@@ -176,8 +153,8 @@ async def test_the_audit_of_transactions_shows_who_why_and_what_before_and_after
     last = None
     for act in acts:
         last = step_after(last, act, at_ms=NOW, keys=KEYRING)
-        assert await stored.trail.add_step(last, action=act.action, object=act.object)
-    rows = await stored.ask(
+        assert await records.trail.add_step(last, action=act.action, object=act.object)
+    rows = await records.ask(
         "SELECT number, at, actor, role, action, object, reason, before_id, after_id FROM transaction_audit"
     )
     assert [tuple(row) for row in rows] == [

@@ -1,40 +1,23 @@
 """What the port promises of payouts on record, held against both databases."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from gateway.adapters.payouts import RecordedPayouts
-from gateway.adapters.postgres.records import PostgresRecords
-from gateway.adapters.postgres.sessions import Address
-from gateway.adapters.sqlite.records import SqliteRecords
-from gateway.core.keyring import Keyring
 from gateway.core.money import Money
 from gateway.core.payouts import PAYOUT_STATES, UNDER_WAY, Payout, SentOn
-from gateway.core.secrets import Secret
 from gateway.ports import OnHold
-from tests.fakes import SeededRandomness
-from tests.postgres_server import Server
+from tests.stored import Records
 
-KEYRING = Keyring([Secret("k" * 40)])
 NOW = 1_800_000_000_000
 ONE = Payout("anna", "usd", 1, 3_010_000, "acct_1", "key 1", fold=4, before_ms=NOW, created_ms=NOW, due_ms=NOW)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-async def book(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RecordedPayouts]:
-    stored: SqliteRecords | PostgresRecords
-    if request.param == "sqlite":
-        stored = SqliteRecords(tmp_path / "records.db", keyring=KEYRING, randomness=SeededRandomness())
-    else:
-        server: Server = request.getfixturevalue("postgres")
-        stored = PostgresRecords(Address(Secret(await server.schema())), keyring=KEYRING, randomness=SeededRandomness())
-    await stored.open()
-    yield RecordedPayouts(stored.ask)
-    await stored.close()
+@pytest.fixture
+def book(records: Records) -> RecordedPayouts:
+    return RecordedPayouts(records.ask)
 
 
 def numbered(number: int, **changes: object) -> Payout:

@@ -76,12 +76,13 @@ class RequestLog:
         cost, trace, first, front_id = exchange.cost, exchange.trace, exchange.upstream_seconds, exchange.front_id
         about = (route.name if route is not None else "", exchange.method, exchange.status, exchange.refusal_code)
         what, end = self._shared.get(about) or self._share(about, exchange)
+        path = _path_text(exchange.target.partition("?")[0])
         account = f'"{caller.account}"' if caller.account else "null"  # of our own making: nothing in it to escape
         token = f'"{caller.token_id}"' if caller.token_id else "null"
         return (
             f'{{"timestamp": "{at}", "level": "info", "event": "request", "request_id": "{exchange.id}"'
             f"{_pair('front_id', front_id) if front_id else ''}"
-            f', "trace_id": "{trace[0]}", "span_id": "{trace[1]}", "path": {_path_text(exchange.target)}'
+            f', "trace_id": "{trace[0]}", "span_id": "{trace[1]}", "path": {path}'
             f', "ms": {(self._now() - exchange.begun) * 1000:.1f}'
             f', "upstream_ms": {"null" if first is None else f"{first * 1000:.1f}"}'
             f', "bytes_in": {exchange.bytes_in}, "bytes_out": {exchange.bytes_out}{what}'
@@ -125,9 +126,12 @@ def _pair(name: str, value: str) -> str:
 
 
 @lru_cache(2048)
-def _path_text(target: str) -> str:
-    """As it may be logged, in JSON. To look for what must not be there takes longer than all the rest of a line."""
-    return _encode(path_of(target))
+def _path_text(path: str) -> str:
+    """As it may be logged, in JSON. To look for what must not be there takes longer than all the rest of a line.
+
+    Without its query: that is another with each request, and may be a secret, which is not to be remembered.
+    """
+    return _encode(path_of(path))
 
 
 @lru_cache(2048)
