@@ -2,8 +2,8 @@
 
 A request costs a few looks into small dictionaries here. Each worker tells the keeper's process what it has counted,
 once a second; there the numbers of all workers are added up, those of workers that have ended among them, so that a
-counter never goes back while the keeper lives. A gauge is of one process at one moment: it has the worker's slot as a label,
-and goes with its worker. No label ever names a caller.
+counter never goes back while the keeper lives. A gauge is of one process at one moment: it has the worker's slot as a
+label, and goes with its worker. No label ever names a caller.
 
 Counters of other parts (webhooks, calls to the provider) are plain integers where they happen; a worker looks at them
 when it tells (`app/measured.py`). What there is stands in `catalogue`.
