@@ -226,7 +226,7 @@ class RelayExchange:
 
     def _begin_upload(self) -> None:
         self.upload_begun = True
-        if self._block.head.expects_continue and not self._told_to_send:
+        if self._block.head.expects_continue:
             loop = self._caller.relay.loop
             self._continue_timer = loop.call_later(_CONTINUE_SECONDS, self._say_continue)
         self._caller.upload_may_flow()
