@@ -11,15 +11,18 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
 from aiohttp import ClientSession
+from click.testing import CliRunner
 
 from gateway import settings as configuration
 from gateway.adapters.postgres.audit import audit
 from gateway.adapters.system import SystemClock, SystemRandomness
 from gateway.app.stores import database
+from gateway.cli import main
 from gateway.cli.hosts import visiting_keeper
 from gateway.core.keyring import Keyring
 from gateway.core.ledger import Credit, Kind, Record
@@ -184,6 +187,46 @@ async def test_a_token_that_is_paid_for_at_one_gateway_is_good_at_the_other(
                 assert answer.status == 200
         async with session.get(f"http://{host}:{port}/paid/oslo", headers=caller.headers) as answer:
             assert answer.status == 402
+
+
+async def test_what_is_revoked_in_an_incident_is_refused_at_every_host_within_seconds(
+    tmp_path: Path, server: Server, upstream: ToyUpstream
+) -> None:
+    dsn = await server.schema()
+    hosts = [write(tmp_path, name, dsn, upstream.url, workers=2) for name in ("north", "south")]
+
+    async def types(*words: str) -> Any:
+        typed = [*words, "--json", "--config", str(hosts[0][0])]
+        done = await asyncio.to_thread(CliRunner().invoke, main, typed)
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    async with AsyncExitStack() as stack:
+        for file, _ in hosts:
+            await stack.enter_async_context(running(file))
+        [caller, other] = await fund(hosts[0][1], "1.00 usd", count=2)
+        made = await types("token", "create", caller.account)
+        headers = {"Authorization": f"Bearer {made['access_token']}", "Connection": "close"}
+
+        async def statuses(fields: dict[str, str]) -> set[int]:
+            """Of many connections to each host: each of their workers is asked."""
+            found = set()
+            async with ClientSession() as session:
+                for _, settings in hosts * 8:
+                    host, port = settings.listen  # type: ignore[misc]
+                    async with session.get(f"http://{host}:{port}/paid/oslo", headers=fields) as answer:
+                        found.add(answer.status)
+            return found
+
+        assert await statuses(headers) == {200}
+        await types("incident", "open", "--kind", "token", "--note", "seen in a forum")
+        await types("incident", "revoke", "--account", caller.account, "--reason", "seen")
+        async with asyncio.timeout(10):  # five times what is promised
+            while 200 in (found := await statuses(headers)):
+                await asyncio.sleep(0.05)
+        assert found <= {401, 429}, "a token that is no good is soon taken for a guessed one"
+        assert await statuses({**other.headers, "Connection": "close"}) == {200}
+    await audited(hosts[0][1])
 
 
 async def test_free_routes_go_on_while_the_database_is_away(
