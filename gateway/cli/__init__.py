@@ -1264,3 +1264,8 @@ def revoke_token(account: str, id: str, yes: bool, config: Path, as_json: bool) 
     from gateway.cli.tokens import revoke_token as revoked
 
     revoked(config, account, id, yes=yes, as_json=as_json)
+
+
+from gateway.cli.alert_commands import alerts  # noqa: E402 -- it is made of the options above
+
+main.add_command(alerts)

@@ -7,17 +7,19 @@ are counted since 1970. What is kept can be put away as text and taken up again 
 Five things are said of an account, each only with enough evidence, and nothing of less than `least`
 (in an hour; of a leak, in a week):
 
-- **new**: it is not known yet (a week, and 24 hours in which it spent), and spends more than five times what any
-  newcomer of late spent in an hour (`Newcomers`), or more than three times that in a day;
-- **sudden**: four times (`factor`) the most of any hour before. If the logarithms of an account's hours vary by 0.6,
+- **new**: it is not known yet (a week, and 24 hours in which it spent), and spends two and a half times what any
+  newcomer of late spent in an hour (`Newcomers`), or three times that in a day;
+- **sudden**: four times (`factor`) the most of any hour before; eight times where there were only 24; or, in
+  several large hours, two and a half times the most of any day. If the logarithms of an account's hours vary by 0.6,
   which is a lot, its maximum of 500 hours lies near exp(3 x 0.6) of the median, so this is 5.3 deviations away:
   less than once in a million hours;
 - **odd hours**: three hours in which it never spends, one after the other, with half a usual day in them. That an hour
-  of the week is quiet is believed only if, by how much it spends at all, six more uses of it and its neighbours should
-  have been seen: by chance that is e^-6 for one hour, and three in a row are needed. No rhythm, no odd hours;
+  of the week (or of every day) is quiet is believed only if, by how much it spends at all, six uses of it and its
+  neighbours should have been seen: by chance that is e^-6, and three in a row are needed. No rhythm, no odd hours;
 - **leak**: two days on which the seven days before come to 1.7 times what they usually do, and to five times of how
   much they usually differ. What grows by less than three percent a day moves its own line along;
-- **woke**: nothing for 30 days, and then, within two days, half more than the most of any hour before.
+- **woke**: nothing for 30 days, and then, within two days, twice the most of any hour before, or 2.5
+  usual days in one.
 
 So that an attack does not become the habit: what is learned at once is bounded (a maximum at most doubles).
 
@@ -37,10 +39,12 @@ _FADES_WEEKS = 8
 _FADE = 0.5 ** (1 / _FADES_WEEKS)
 _PEAK_FADE = 0.5 ** (1 / 26)
 _KNOWN_HOURS, _KNOWN_USES = 7 * DAY_HOURS, 24
-_EVIDENCE = 6.0
+_EVIDENCE, _QUIET = 6.0, 0.06
 _ODD_HOURS = 3
+_DAY_SHARE = 0.625
+_MANY_HOURS = 5000
 _ASLEEP_HOURS, _AWAKE_HOURS = 30 * DAY_HOURS, 48
-_LEAK, _LEAK_DAYS, _LEAK_AFTER_DAYS = log(1.7), 2, 28
+_LEAK, _LEAK_DAYS, _LEAK_AFTER_DAYS, _LEAK_ACTIVE = log(1.7), 2, 28, 4
 
 Oddity = Literal["new", "sudden", "odd hours", "leak", "woke"]
 
@@ -52,24 +56,34 @@ def hour_of_week(hour: int) -> int:
 class Newcomers:
     """How much the most of those spend in an hour who are new: what is sane for one of whom nothing is known."""
 
-    def __init__(self, high: float = 0.0) -> None:
+    def __init__(self, high: float = 0.0, hours: int = 0) -> None:
         self.high = high
+        self.hours = hours
 
     def learn(self, micros: int) -> None:
         """A newcomer's hour."""
+        self.hours += 1
         self.high = max(self.high * 0.9999, min(micros, 2 * self.high or micros))
 
     def sane(self, least: int) -> float:
-        """In an hour, if nothing below `least` matters."""
-        return max(4 * least, 5 * self.high)
+        """In an hour, if nothing below `least` matters. While hardly anybody ever came, more is sane."""
+        return max((4 if self.hours >= _MANY_HOURS else 200) * least, 2.5 * self.high)
+
+    def packed(self) -> str:
+        """As text."""
+        return json.dumps([round(self.high), self.hours])
+
+    @classmethod
+    def unpacked(cls, text: str) -> "Newcomers":
+        return cls(*json.loads(text))
 
 
 class Habit:
     """How one account spends. `learn` takes hours that are over, in their order; `judge` asks about one that is not."""
 
     __slots__ = (
-        "active", "began", "day", "days", "fill", "last", "leaking", "odd", "odd_last", "odd_sum", "peak", "today",
-        "uses", "usual_day", "week", "week_dev", "week_log", "weeks", "woke",
+        "active", "began", "day", "day_peak", "days", "fill", "last", "leaking", "odd", "odd_last", "odd_sum", "peak",
+        "today", "uses", "usual_day", "week", "week_dev", "week_log", "weeks", "woke",
     )  # fmt: skip
 
     def __init__(self, hour: int) -> None:
@@ -84,7 +98,7 @@ class Habit:
         self.day = hour // DAY_HOURS
         self.today = 0
         self.days: list[int] = []
-        self.usual_day = 0.0
+        self.usual_day, self.day_peak = 0.0, 0.0
         self.week_log, self.week_dev = 0.0, 0.0
         self.leaking = 0
         self.odd, self.odd_sum, self.odd_last = 0, 0, 0
@@ -119,6 +133,7 @@ class Habit:
             self.active = [one * fade for one in self.active]
             self.fill *= fade
             self.peak *= _PEAK_FADE ** (week - self.week)
+            self.day_peak *= _PEAK_FADE ** (week - self.week)
             self.week = week
         day = hour // DAY_HOURS
         for _ in range(min(day - self.day, 14)):
@@ -127,6 +142,7 @@ class Habit:
 
     def _end_day(self) -> None:
         if self.today:
+            self.day_peak = max(self.day_peak, min(self.today, 2 * self.day_peak or self.today))
             self.usual_day = (
                 self.today if not self.usual_day else 0.9 * self.usual_day + 0.1 * min(self.today, 2 * self.usual_day)
             )
@@ -137,19 +153,24 @@ class Habit:
             return
         now = log(total)
         if not self.week_log:
-            self.week_log, self.week_dev = now, 0.3
+            self.week_log, self.week_dev = now, 0.5
             return
         off = now - self.week_log
-        self.leaking = self.leaking + 1 if off > max(_LEAK, 5 * self.week_dev) else 0
+        leaks = off > max(_LEAK, 5 * self.week_dev) and self.day - self.began // DAY_HOURS >= _LEAK_AFTER_DAYS
+        leaks = leaks and sum(1 for one in self.days if one) >= _LEAK_ACTIVE
+        self.leaking = self.leaking + 1 if leaks else 0
         self.week_dev += 0.05 * (min(abs(off), 1.0) - self.week_dev)
         self.week_log += 0.1 * max(-0.1, min(0.3, off))
 
     def _is_odd(self, hour: int) -> bool:
         """Whether it never spends then, and that means something."""
         place = hour_of_week(hour)
-        seen = self.active[place - 1] + self.active[place] + self.active[(place + 1) % WEEK_HOURS]
-        should = 3 * self.fill / WEEK_HOURS
-        return should >= _EVIDENCE and seen < 0.06 * 3 * self.weeks
+        near = (place - 1, place, (place + 1) % WEEK_HOURS)
+        seen = sum(self.active[one] for one in near)
+        if 3 * self.fill / WEEK_HOURS >= _EVIDENCE and seen < _QUIET * 3 * self.weeks:
+            return True
+        seen = sum(sum(self.active[one % DAY_HOURS :: DAY_HOURS]) for one in near)
+        return 3 * self.fill / DAY_HOURS >= _EVIDENCE and seen < _QUIET * 3 * self.weeks
 
     # --- judging ------------------------------------------------------------------------------------------------------
 
@@ -164,14 +185,17 @@ class Habit:
             return "leak"
         if micros < least:
             return None
+        today = self.today if hour // DAY_HOURS == self.day else 0
         if not self.is_known:
-            today = self.today if hour // DAY_HOURS == self.day else 0
             return "new" if micros > sane or today + micros > 3 * sane else None
         peak = self.peak * _PEAK_FADE ** max(0, (hour + _FIRST) // WEEK_HOURS - self.week)
-        if micros > factor * peak:
+        sudden = factor * (1 + _KNOWN_USES / self.uses)
+        if micros > sudden * peak:
+            return "sudden"
+        if min(2 * today, 2 * micros) > peak and today + micros > _DAY_SHARE * sudden * self.day_peak > 0:
             return "sudden"
         asleep = hour - self.last >= _ASLEEP_HOURS or hour - self.woke < _AWAKE_HOURS
-        if asleep and micros > 1.5 * peak:
+        if asleep and (micros > 2 * peak or today + micros > 2.5 * self.usual_day):
             return "woke"
         goes_on = hour - self.odd_last <= 2 and self.odd + 1 >= _ODD_HOURS
         if goes_on and self._is_odd(hour) and self.odd_sum + micros >= 0.5 * self.usual_day:

@@ -32,7 +32,7 @@ class WatchSpending:
     async def look(self, now_ms: int) -> list[Sign]:
         """Who is odd just now. Raises RecordsUnavailable."""
         high = (await self._counts.habits([_NEWCOMERS])).get(_NEWCOMERS)
-        newcomers = Newcomers(float(high or 0))
+        newcomers = Newcomers.unpacked(high) if high else Newcomers()
         signs = await self._learn(now_ms, newcomers)
         hour, after = hour_of(now_ms), ""
         for _ in range(_STEPS_A_ROUND):
@@ -60,7 +60,7 @@ class WatchSpending:
                     newcomers.learn(micros)
                 habits[account].learn(hour, micros)
             states = {account: habit.packed() for account, habit in habits.items()}
-            await self._counts.keep_habits({**states, _NEWCOMERS: str(newcomers.high)}, now_ms=now_ms)
+            await self._counts.keep_habits({**states, _NEWCOMERS: newcomers.packed()}, now_ms=now_ms)
             await self._counts.learned(hour_ms, accounts)
         return signs
 

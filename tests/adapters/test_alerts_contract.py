@@ -167,10 +167,11 @@ async def test_what_stands_in_the_records_is_seen(records: Records, book: AlertB
         await records.ask(put.format("licence_restore", "($1, $2)"), "cus_1", NOW + number)
     assert await book.devices(since_ms=NOW, least=3) == [("cus_1", 3)]
     assert await book.devices(since_ms=NOW + 1, least=3) == []
+    columns = "id, account, price, customer, state, ends, leaves, is_over, at, standing, event"
     no = "0" if book_is_sqlite(records) else "false"
     for number, (price, state) in enumerate((("a", "active"), ("a", "trial"), ("b", "active"), ("a", "over"))):
         row = f"('sub_{number}', 'acct_1', '{price}', 'cus_1', '{state}', 1, {no}, {no}, 1, 1, 'evt')"
-        await records.ask(put.format("subscription", row))
+        await records.ask(put.format(f"subscription ({columns})", row))
     assert await book.duplicates() == [("acct_1", 2)]
     row = "('anna', 'usd', 7, 10, 'acct_9', 'k', 1, 1, $1, 'paid', $1, 1, 0, 'tr', {}, {}, NULL)"
     await records.ask(put.format("payouts", row.format(4, 4)), NOW)
