@@ -83,12 +83,12 @@ RETURNING {_COLUMNS}"""  # noqa: S608
     async def claim(self, who: str, *, now_ms: int, lease_ms: int) -> bool:
         return bool(await self._ask(_CLAIM, who, now_ms + lease_ms, now_ms))
 
-    async def add_counts(self, minute_ms: int, numbers: Mapping[str, int]) -> None:
-        await self._add("alert_count (minute, measure, number)", "(minute, measure)", "number", minute_ms, numbers)
+    async def add_counts(self, moment_ms: int, numbers: Mapping[str, int]) -> None:
+        await self._add("alert_count (moment, measure, number)", "(moment, measure)", "number", moment_ms, numbers)
 
     async def counts(self, *, since_ms: int, until_ms: int) -> dict[str, int]:
         query = """SELECT measure, CAST(sum(number) AS BIGINT) FROM alert_count
-WHERE minute >= $1 AND minute < $2 GROUP BY measure"""
+WHERE moment >= $1 AND moment < $2 GROUP BY measure"""
         return {row[0]: row[1] for row in await self._ask(query, since_ms, until_ms)}
 
     async def add_spent(self, hour_ms: int, micros: Mapping[str, int]) -> None:
@@ -137,7 +137,7 @@ ON CONFLICT (account) DO UPDATE SET state = excluded.state, changed = excluded.c
             await self._ask(put, now_ms, *(value for one in some for value in (one, states[one])))
 
     async def forget_counts(self, *, before_ms: int, habits_before_ms: int, habits_max: int) -> None:
-        await self._ask("DELETE FROM alert_count WHERE minute < $1", before_ms)
+        await self._ask("DELETE FROM alert_count WHERE moment < $1", before_ms)
         await self._ask("DELETE FROM alert_spend WHERE hour < $1", before_ms)
         await self._ask(_FORGET, habits_before_ms)
         await self._ask(_FORGET_MORE, habits_max)

@@ -9,6 +9,7 @@ from gateway.adapters.alerts import AlertBook
 from gateway.adapters.certificates import days_left
 from gateway.adapters.metrics import Counts
 from gateway.adapters.outgoing import HttpSender
+from gateway.app.audited import Audits
 from gateway.app.ways_to_pay import mails
 from gateway.core.alerts import Sign
 from gateway.core.readiness import Check
@@ -79,6 +80,7 @@ class Alerting:
             sources=book,
             factor=limits.surge_factor,
         )
+        self.audits = _audits(settings, records, clock=clock, report=report)
         spending = WatchSpending(book, least=limits.spend_least, factor=limits.spend_factor)
         self.watch = Watch(
             alerts=book,
@@ -88,7 +90,7 @@ class Alerting:
             thresholds=limits,
             counted=lambda: measures(self._workers()[0]),
             here=self._here,
-            also=[surges.look, spending.look],
+            also=[surges.look, spending.look, *([self.audits.look] if self.audits else [])],
             tells=(given.tells, settings.notices is not None),
             who=settings.host_name,
             lease_ms=int(max(_LEASE_ROUNDS * given.every_seconds, _LEASE_SECONDS_MIN) * 1000),
@@ -103,6 +105,8 @@ class Alerting:
         if self._settings.alerts.tells:
             self._opened.push_async_callback(self.teller.close)
             self.teller.open()
+        if self.audits is not None:
+            self._opened.push_async_callback(self.audits.close)
         looking = Rounds(self.watch.look, every_seconds=self._settings.alerts.every_seconds, name="alerts")
         looking.open()
         self._opened.push_async_callback(looking.close)
@@ -145,6 +149,12 @@ class Alerting:
             if left is not None and left < limits.certificate_days:
                 signs.append(Sign("keys_stale", f"{host} certificate", {"days_left": int(left)}))
         return signs
+
+
+def _audits(settings: Settings, records: "Records", *, clock: Clock, report: Callable[..., None]) -> Audits | None:
+    if "books_imbalance" in settings.alerts.thresholds.off:
+        return None
+    return Audits(settings, records, every_seconds=settings.alerts.audit_seconds, clock=clock, report=report)
 
 
 def measures(counts: Counts) -> dict[str, int]:

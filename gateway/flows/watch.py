@@ -15,7 +15,7 @@ from gateway.core.alerts import Name, Sign, Thresholds
 from gateway.core.limits import Rate
 from gateway.ports import Alerts, AlertSources, Clock, Counted, Inbox
 
-MINUTE_MS = 60_000
+TICK_MS = 10_000
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 _COUNTS_KEEP_MS = 2 * DAY_MS
@@ -97,7 +97,7 @@ class Watch:
         more = {name: number - self._written.get(name, 0) for name, number in counted.items()}
         more = {name: number for name, number in more.items() if number > 0}
         if more:
-            await self._counts.add_counts(now_ms - now_ms % MINUTE_MS, more)
+            await self._counts.add_counts(now_ms - now_ms % TICK_MS, more)
         self._written = counted
 
     # --- for all ------------------------------------------------------------------------------------------------------
@@ -110,9 +110,7 @@ class Watch:
         )
         for name, measure, rate in rates:
             since = now_ms - rate.seconds * 1000
-            number = (await self._counts.counts(since_ms=since - since % MINUTE_MS, until_ms=now_ms + 1)).get(
-                measure, 0
-            )
+            number = (await self._counts.counts(since_ms=since - since % TICK_MS, until_ms=now_ms + 1)).get(measure, 0)
             await self._if_many(name, number, rate)
 
     async def _if_many(self, name: Name, number: int, rate: Rate, **facts: Any) -> None:

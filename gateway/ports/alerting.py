@@ -42,10 +42,10 @@ class Counted(Protocol):
     async def claim(self, who: str, *, now_ms: int, lease_ms: int) -> bool:
         """Whether this one looks for all, for so long. Nobody else does meanwhile."""
 
-    async def add_counts(self, minute_ms: int, numbers: Mapping[str, int]) -> None: ...
+    async def add_counts(self, moment_ms: int, numbers: Mapping[str, int]) -> None: ...
 
     async def counts(self, *, since_ms: int, until_ms: int) -> dict[str, int]:
-        """Sums by measure of the minutes from `since_ms` on, before `until_ms`."""
+        """Sums by measure of the moments from `since_ms` on, before `until_ms`."""
 
     async def add_spent(self, hour_ms: int, micros: Mapping[str, int]) -> None: ...
 

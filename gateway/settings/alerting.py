@@ -44,7 +44,7 @@ def alerts(shape: GatewayShape) -> AlertSettings:
             certificate_days=forms.days(given.certificate_left),
             off=frozenset(given.off),
         ),
-        audit_seconds=forms.duration(given.audit_every) if given.audit_every else None,
+        audit_seconds=forms.duration(given.audit_every),
     )
 
 

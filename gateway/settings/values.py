@@ -207,7 +207,7 @@ class AlertSettings:
     remind_ms: int
     ends_ms: int
     thresholds: Thresholds
-    audit_seconds: float | None
+    audit_seconds: float
 
     @property
     def tells(self) -> bool:

@@ -89,7 +89,9 @@ class AlertsShape(Shape):
         Whole, Field(ge=2, description="To how many devices one licence is brought in 30 days before it is told.")
     ] = 6
     audit_every: Annotated[
-        DurationText | None,
-        Otherwise("never"),
-        Field(description="How often the newest part of the books is audited, in a process of its own."),
-    ] = None
+        DurationText,
+        Field(
+            description="How often what is new in the books is audited, in a process of its own, unless "
+            "`books_imbalance` is off."
+        ),
+    ] = "24h"

@@ -22,12 +22,12 @@ CREATE TABLE alert_mute (
     until bigint NOT NULL
 );
 
--- What all hosts have counted, minute by minute. Only ever added to, and dropped when it is old.
+-- What all hosts have counted, ten seconds by ten seconds. Only ever added to, and dropped when it is old.
 CREATE TABLE alert_count (
-    minute  bigint NOT NULL,
+    moment  bigint NOT NULL,
     measure text NOT NULL,
     number  bigint NOT NULL,
-    PRIMARY KEY (minute, measure)
+    PRIMARY KEY (moment, measure)
 );
 
 -- What accounts spent, hour by hour, until it is learned.

@@ -22,12 +22,12 @@ CREATE TABLE alert_mute (
     until INTEGER NOT NULL
 ) STRICT;
 
--- What all hosts have counted, minute by minute. Only ever added to, and dropped when it is old.
+-- What all hosts have counted, ten seconds by ten seconds. Only ever added to, and dropped when it is old.
 CREATE TABLE alert_count (
-    minute  INTEGER NOT NULL,
+    moment  INTEGER NOT NULL,
     measure TEXT NOT NULL,
     number  INTEGER NOT NULL,
-    PRIMARY KEY (minute, measure)
+    PRIMARY KEY (moment, measure)
 ) STRICT, WITHOUT ROWID;
 
 -- What accounts spent, hour by hour, until it is learned.
