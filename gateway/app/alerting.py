@@ -1,7 +1,7 @@
 """Alerts, put together where the books are kept: who looks, who tells, and the operator's calls about them."""
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,9 @@ from gateway.app.audited import Audits
 from gateway.app.ways_to_pay import mails
 from gateway.core.alerts import Sign
 from gateway.core.readiness import Check
+from gateway.core.refusals import RecordsUnavailable
 from gateway.flows.rounds import Rounds
-from gateway.flows.tell_operators import TellOperators
+from gateway.flows.tell_operators import ROUND_SECONDS, TellOperators
 from gateway.flows.watch import PAID, Watch
 from gateway.flows.watch_spending import WatchSpending
 from gateway.flows.watch_surges import Series, WatchSurges
@@ -63,6 +64,7 @@ class Alerting:
         self._workers = workers
         self._checks = checks
         self._clock = clock
+        self._report = report
         self._opened = AsyncExitStack()
         given, limits = settings.alerts, settings.alerts.thresholds
         book = AlertBook(records.ask)
@@ -104,16 +106,29 @@ class Alerting:
         """Begin. The records are open."""
         if self._settings.alerts.tells:
             self._opened.push_async_callback(self.teller.close)
-            self.teller.open()
+            self._again(self.teller.deliver, ROUND_SECONDS, "alerts that are told")
         if self.audits is not None:
             self._opened.push_async_callback(self.audits.close)
-        looking = Rounds(self.watch.look, every_seconds=self._settings.alerts.every_seconds, name="alerts")
-        looking.open()
-        self._opened.push_async_callback(looking.close)
+        self._again(self.watch.look, self._settings.alerts.every_seconds, "alerts")
 
     async def close(self) -> None:
         """Stop. The records are still open."""
         await self._opened.aclose()
+
+    def _again(self, work: Callable[[], Awaitable[None]], seconds: float, name: str) -> None:
+        """Do it again and again: who watches goes on whatever is in the way, and says so."""
+
+        async def tried() -> None:
+            try:
+                await work()
+            except RecordsUnavailable:
+                raise
+            except Exception as error:
+                self._report(f"{name} wait", why=type(error).__name__)
+
+        rounds = Rounds(tried, every_seconds=seconds, name=name)
+        rounds.open()
+        self._opened.push_async_callback(rounds.close)
 
     # --- this host ----------------------------------------------------------------------------------------------------
 

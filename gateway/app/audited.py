@@ -40,13 +40,14 @@ class Audits:
         self._report = report
         self._found: list[Sign] = []
         self._begun_ms = 0
-        self._task: asyncio.Task[None] | None = None
+        self.running: asyncio.Task[None] | None = None
+        """The audit that is under way, or was the last."""
 
     async def close(self) -> None:
         """An audit that runs is ended; it is begun anew the next time."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        if self.running is not None:
+            self.running.cancel()
+            await asyncio.gather(self.running, return_exceptions=True)
 
     async def look(self, now_ms: int) -> list[Sign]:
         """What the last audit found. Raises RecordsUnavailable."""
@@ -54,10 +55,10 @@ class Audits:
         if last is None:
             await self._marks.keep_watermark(WATERMARK, now_ms)  # from now on: what was before is a whole audit's
         elif min(now_ms - last, now_ms - self._begun_ms) >= self._every_ms and (
-            self._task is None or self._task.done()
+            self.running is None or self.running.done()
         ):
             self._begun_ms = now_ms
-            self._task = asyncio.create_task(self._audit(last - _OVERLAP_MS, now_ms), name="audit")
+            self.running = asyncio.create_task(self._audit(last - _OVERLAP_MS, now_ms), name="audit")
         return self._found
 
     async def _audit(self, since_ms: int, now_ms: int) -> None:

@@ -13,7 +13,6 @@ from typing import Literal
 from gateway.core import alerts, outgoing
 from gateway.core.outgoing import Channel, Outgoing
 from gateway.core.secrets import Secret
-from gateway.flows.rounds import Rounds
 from gateway.ports import Clock, Mails, NotSent, NotTaken, Outbox, Sends
 
 ROUND_SECONDS = 2.0
@@ -54,15 +53,9 @@ class TellOperators:
         self._live = live
         self._clock = clock
         self._report = report
-        self._rounds = Rounds(self.deliver, every_seconds=ROUND_SECONDS, name="alerts that are told")
-
-    def open(self) -> None:
-        """Begin."""
-        self._rounds.open()
 
     async def close(self) -> None:
-        """Stop; what was not delivered is at the next start."""
-        await self._rounds.close()
+        """What was not delivered is at the next start."""
         if self._sends is not None:
             await self._sends.close()
 

@@ -41,22 +41,23 @@ class WatchSurges:
         kept = await self._counts.habits([f"={one.name}" for one in self._series])
         hour = hour_of(now_ms) // HOUR_MS
         for one in self._series:
-            state = kept.get(f"={one.name}")
-            rhythm = Rhythm.unpacked(state) if state is not None else Rhythm(hour_of(now_ms - LATE_MS) // HOUR_MS - 1)
-            await self._learn(one, rhythm, now_ms)
+            rhythm = await self._learned(one, kept.get(f"={one.name}"), now_ms)
             number = await self._number(one, now_ms - HOUR_MS, now_ms + 1)
             if rhythm.is_surge(hour, number, least=one.least, factor=self._factor):
                 facts = {"number": number, "seconds": 3600, "usual": round(rhythm.usual(hour), 1)}
                 signs.append(Sign(one.name, facts=facts))
         return signs
 
-    async def _learn(self, one: Series, rhythm: Rhythm, now_ms: int) -> None:
+    async def _learned(self, one: Series, state: str | None, now_ms: int) -> Rhythm:
+        """With the hours that are over by now; it begins with the one that goes on."""
         over = hour_of(now_ms - LATE_MS) // HOUR_MS
-        if rhythm.last + 1 >= over:
-            return
+        rhythm = Rhythm.unpacked(state) if state is not None else Rhythm(over - 1)
+        if state is not None and rhythm.last + 1 >= over:
+            return rhythm
         for hour in range(max(rhythm.last + 1, over - _HOURS_A_ROUND), over):
             rhythm.learn(hour, await self._number(one, hour * HOUR_MS, (hour + 1) * HOUR_MS))
         await self._counts.keep_habits({f"={one.name}": rhythm.packed()}, now_ms=now_ms)
+        return rhythm
 
     async def _number(self, one: Series, since_ms: int, until_ms: int) -> int:
         if one.types:

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import sqlite3
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,15 @@ import pytest
 from aiohttp import ClientSession, web
 from click.testing import CliRunner
 
+from gateway.app.audited import WATERMARK, Audits
 from gateway.cli import main
 from gateway.core import outgoing
+from gateway.core.alerts import Sign
 from gateway.core.secrets import Secret
 from gateway.demo.upstreams import ToyUpstream, weather
+from tests.callers import funded
+from tests.conftest import StageMaker
+from tests.fakes import FakeClock
 from tests.gateway_process import running, write_config
 from tests.mail_server import serving
 from tests.ports import own_port
@@ -59,6 +66,48 @@ async def receiver() -> AsyncIterator[Receiver]:
     await web.TCPSite(runner, "127.0.0.1", made.port).start()
     yield made
     await runner.cleanup()
+
+
+async def test_an_audit_beside_the_gateway_says_what_is_wrong_with_the_books_and_when_it_is_mended(
+    make_stage: StageMaker,
+) -> None:
+    stage = await make_stage()
+    await funded(stage, "5.00 usd")
+    said: list[str] = []
+    clock, records = FakeClock(stage.gateway.clock.now_ms()), stage.gateway.records
+    audits = Audits(
+        stage.settings, records, every_seconds=60, clock=clock, report=lambda *words, **_: said.extend(words)
+    )
+
+    async def looked() -> list[Sign]:
+        clock.pass_seconds(61)
+        await audits.look(clock.now_ms())
+        if audits.running is not None:
+            await audits.running
+        return await audits.look(clock.now_ms())
+
+    def change(micros: int) -> None:
+        with sqlite3.connect(stage.settings.store_path) as books:
+            assert books.execute("UPDATE account SET credited = credited + ?", (micros,)).rowcount
+        books.close()
+
+    assert await looked() == []
+    assert audits.running is None, "nothing came since"
+    mark = await records.watermark(WATERMARK)
+    assert mark is not None
+    assert await looked() == []
+    assert (await records.watermark(WATERMARK) or 0) > mark
+    change(1)
+    [found] = await looked()
+    assert (found.name, found.facts["findings"] > 0) == ("books_imbalance", True)
+    at = await records.watermark(WATERMARK)
+    change(-1)
+    assert await looked() == []
+    assert (await records.watermark(WATERMARK) or 0) > (at or 0), "only what was found right is behind us"
+    audits._settings = replace(stage.settings, store_path=stage.settings.store_path.with_name("gone.db"))
+    assert await looked() == []
+    assert said == ["audit"]
+    await audits.close()
 
 
 async def types(file: Path, *words: str, code: int = 0) -> Any:
