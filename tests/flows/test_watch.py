@@ -265,7 +265,7 @@ async def test_who_looks_for_all_is_replaced_when_it_dies(world: World) -> None:
 
 
 async def test_what_is_off_is_not_watched_and_what_is_muted_is_not_told(world: World) -> None:
-    off = replace(LIMITS, off=frozenset({"cards_refused"}))
+    off = replace(LIMITS, unwatched=frozenset({"cards_refused"}))
     world.hosts = [Host("host-1", world.records, world.clock, off)]
     await world.book.mute("refunds_surge", until_ms=world.clock.now_ms() + HOUR * 500)
     await world.events("charge.failed", 20)
