@@ -138,16 +138,21 @@ async def ticks_over(world: World, name: str, seconds: float, *, subject: str = 
     assert await world.told() == [f"opened {name}", f"ended {name}"]
 
 
-async def test_every_alert_opens_and_ends(world: World) -> None:
-    """Forged webhooks, seen by two hosts that none of them would mind alone; one is told, once."""
+@pytest.mark.parametrize(
+    ("name", "measure", "amount"), [("webhook_signatures", "webhooks.refused", 5), ("guessed_tokens", "guessed", 300)]
+)
+async def test_what_two_hosts_would_not_mind_alone_is_one_alert_that_ends(
+    world: World, name: str, measure: str, amount: int
+) -> None:
     for host in world.hosts:
-        host.counts("webhooks.refused", 2)
-    await world.rounds()
+        host.counts(measure, (amount - 1) // 2)
+    world.hosts[0].counts(measure, (amount - 1) % 2)
+    await world.rounds(2 * ROUND)
     assert await world.open() == []
-    world.hosts[0].counts("webhooks.refused", 1)
+    world.hosts[1].counts(measure, 1)
     await world.rounds(3 * ROUND)
-    assert (await world.book.found(open_only=True, count=1))[0].facts == {"number": 5, "seconds": 600}
-    await ticks_over(world, "webhook_signatures", 2400)
+    assert (await world.book.found(open_only=True, count=1))[0].facts == {"number": amount, "seconds": 600}
+    await ticks_over(world, name, 2400)
 
 
 @pytest.mark.parametrize(
