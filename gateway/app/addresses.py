@@ -27,6 +27,7 @@ from gateway.flows.freeze import Freezes
 from gateway.flows.keep import Keeper
 from gateway.ports import Clock, Inbox, Witnesses
 from gateway.settings import Settings
+from gateway.web.alerts import AlertPlace
 from gateway.web.amounts import ChoosePlace
 from gateway.web.answers import drop_what_was_invented
 from gateway.web.auto_top_up import AutoPlace
@@ -640,6 +641,7 @@ def admin_application(
     inbox: Inbox,
     parts: Callable[[], Mapping[str, Check]],
     platform: PlatformPlace,
+    alerts: AlertPlace,
 ) -> web.Application:
     """What the admin listener serves."""
     check_up = CheckUp(parts=parts, inbox=inbox, hears=settings.stripe is not None, clock=clock, seconds=SECONDS_MAX)
@@ -658,6 +660,7 @@ def admin_application(
         checks=check_up.checks,
     )
     app = place.application()
+    alerts.add_to(app)
     app.router.add_get(PLATFORM_PATH, platform.show)
     app.router.add_get(STYLE_PATH, platform.style)
     app.on_response_prepare.append(drop_what_was_invented)

@@ -20,6 +20,7 @@ from gateway.adapters.metrics import Counts, Totals
 from gateway.adapters.system import SystemClock, SystemRandomness
 from gateway.app import seen
 from gateway.app.addresses import admin_application
+from gateway.app.alerting import Alerting
 from gateway.app.channel import ToParent, Word
 from gateway.app.gateway import Gateway
 from gateway.app.marketplace import platform
@@ -170,6 +171,7 @@ class KeeperMember(Member):
         self._totals = Totals()
         self._pulse = Pulse()
         self._scrapes: Scrapes | None = None
+        self._alerting: Alerting | None = None
         self._seen: dict[str, dict[str, Check]] = {}
         self._clock = SystemClock()
         self._keyring = Keyring(post.settings.secrets.sealing_keys)
@@ -210,6 +212,16 @@ class KeeperMember(Member):
             await slices.begin()
             counter.gathered.set()
             await self._records.open()
+            alerting = self._alerting = Alerting(
+                settings,
+                self._records,
+                workers=self._counts,
+                checks=lambda: self._parts(ledger),
+                witness=self._witness,
+                clock=self._clock,
+                report=post.report,
+            )
+            await alerting.open()
             admin = await self._administer(
                 admin_application(
                     settings,
@@ -224,7 +236,8 @@ class KeeperMember(Member):
                     metrics=self._scrapes.scrape,
                     inbox=self._records,
                     platform=platform(settings, self._records, self._look, lambda: self._routes, self._clock),
-                    parts=lambda: {**seen.ledger(ledger, draining=self.stopping.is_set()), **self._of_workers()},
+                    parts=lambda: self._parts(ledger),
+                    alerts=alerting.place,
                 )
             )
             self.parent.say(Word.READY)
@@ -236,10 +249,15 @@ class KeeperMember(Member):
             self._pulse.stop()
             await counter.close()
             await self._look.close()
+            if self._alerting is not None:
+                await self._alerting.close()
             await self._witness.close()
             await self._records.close()
             await ledger.close()
         self.parent.close()
+
+    def _parts(self, ledger: Keeper) -> dict[str, Check]:
+        return {**seen.ledger(ledger, draining=self.stopping.is_set()), **self._of_workers()}
 
     def _scraping(self, ledger: Keeper, slices: Slices, limiter: Limiter) -> Scrapes:
         settings = self.post.settings

@@ -11,19 +11,8 @@ from typing import Any
 import click
 
 from gateway import __version__
-
-CONFIG_DEFAULT = Path("config/gateway.yaml")
-
-config_option = click.option(
-    "--config",
-    "config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    envvar="GATEWAY_CONFIG",
-    default=CONFIG_DEFAULT,
-    show_default=True,
-    help="The configuration file.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+from gateway.cli.alert_commands import alerts
+from gateway.cli.options import config_option, json_option
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -1264,3 +1253,6 @@ def revoke_token(account: str, id: str, yes: bool, config: Path, as_json: bool) 
     from gateway.cli.tokens import revoke_token as revoked
 
     revoked(config, account, id, yes=yes, as_json=as_json)
+
+
+main.add_command(alerts)
