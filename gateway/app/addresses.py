@@ -11,6 +11,7 @@ from aiohttp import web
 from gateway.adapters.payouts import RecordedPayouts
 from gateway.adapters.route_use import RecordedUse
 from gateway.app.licensing import Licensing
+from gateway.app.operating import Operating
 from gateway.app.stores import credit_lines
 from gateway.core import compat, oauth
 from gateway.core.cors import Cors, is_preflight
@@ -640,6 +641,7 @@ def admin_application(
     inbox: Inbox,
     parts: Callable[[], Mapping[str, Check]],
     platform: PlatformPlace,
+    operating: Operating,
 ) -> web.Application:
     """What the admin listener serves."""
     check_up = CheckUp(parts=parts, inbox=inbox, hears=settings.stripe is not None, clock=clock, seconds=SECONDS_MAX)
@@ -660,5 +662,6 @@ def admin_application(
     app = place.application()
     app.router.add_get(PLATFORM_PATH, platform.show)
     app.router.add_get(STYLE_PATH, platform.style)
+    operating.add_to(app, check_up.checks)
     app.on_response_prepare.append(drop_what_was_invented)
     return app

@@ -88,6 +88,7 @@ def of_worker(gateway: "Gateway", relay: "Relay | None", pulse: Pulse) -> Counts
     counters, gauges = counts.counters, counts.gauges
     gauges["gateway_holds_open", worker] = gateway.ledger.holds_open
     gauges["gateway_config_loaded_timestamp_seconds", worker] = gateway.loaded_ms / 1000
+    gauges["gateway_config_version", worker, gateway.version] = 1
     gauges["gateway_cache_entries", worker, "callers"] = gateway.identity.callers.remembered
     gauges["gateway_limits_store_down", worker] = gateway.limits.down
     counters["gateway_limits_store_failures",] = gateway.limits.failures

@@ -16,6 +16,7 @@ from gateway.app.addresses import admin_application
 from gateway.app.gateway import Gateway, url_of
 from gateway.app.marketplace import platform
 from gateway.app.measured import Pulse, Scrapes
+from gateway.app.operating import Operating
 from gateway.app.own_routes import own_routes
 from gateway.core.readiness import Check
 from gateway.core.refusals import RecordsUnavailable
@@ -53,6 +54,7 @@ class Running:
         self._stopped = False
         self._pulse = Pulse()
         self._scrapes: Scrapes | None = None
+        self._operating: Operating | None = None
 
     async def start(self) -> None:
         """Listen. Raises OSError when an address is taken, StoreDamaged, StoreLocked."""
@@ -88,6 +90,18 @@ class Running:
             clock=gateway.clock,
         )
         self._scrapes.voided = gateway.recovered.count
+        self._operating = Operating(
+            settings=lambda: gateway.settings,
+            records=gateway.records,
+            entries=gateway.ledger,
+            scrapes=self._scrapes,
+            operators=gateway.identity.operators,
+            witness=gateway.witness,
+            books=gateway.look_at_owners,
+            clock=gateway.clock,
+            report=gateway.report,
+        )
+        self._operating.open()
         admin = await self._runner(
             admin_application(
                 self.gateway.settings,
@@ -109,6 +123,7 @@ class Running:
                     gateway.clock,
                 ),
                 parts=lambda: {**seen.ledger(self.gateway.ledger, draining=self._stopped), **self.outside()},
+                operating=self._operating,
             )
         )
         await web.TCPSite(admin, *self.gateway.settings.admin, backlog=128).start()
@@ -188,6 +203,8 @@ class Running:
             await self._relay.stop(grace_seconds=grace_seconds)
         for runner in self._runners:
             await runner.cleanup()
+        if self._operating is not None:
+            await self._operating.close()
         await self.gateway.close()
 
     async def _runner(self, app: web.Application) -> web.AppRunner:

@@ -111,7 +111,12 @@ class OperatorCalls:
     """The handlers. `trail_of` says in whose name a call is written down."""
 
     def __init__(
-        self, *, watched: Watched, by_hand: ByHand, trail_of: Callable[[web.Request], Witnesses], document: Any
+        self,
+        *,
+        watched: Watched,
+        by_hand: ByHand,
+        trail_of: Callable[[web.Request], Witnesses],
+        document: Callable[[], dict[str, Any]],
     ) -> None:
         self._watched = watched
         self._by_hand = by_hand
@@ -174,7 +179,7 @@ class OperatorCalls:
         return told(await self._watched.trail(**trail_query(request)))
 
     async def document(self, request: web.Request) -> web.StreamResponse:
-        return told(self._document)
+        return told(self._document())
 
     async def replay(self, request: web.Request) -> web.StreamResponse:
         return told(await self._by_hand.replay(request.match_info["event"], self._trail_of(request)))

@@ -57,7 +57,8 @@ WHERE unit NOT LIKE 'cap:%' AND unit NOT LIKE 'quota:%' GROUP BY unit ORDER BY u
 _KINDS = """
 WITH caller AS (SELECT id, unit, debt FROM account
     WHERE holder NOT LIKE 'owner:%' AND unit NOT LIKE 'cap:%' AND unit NOT LIKE 'quota:%')
-SELECT unit, 'credit', kind, count(*), sum(micros)::bigint FROM credit JOIN caller ON caller.id = account GROUP BY unit, kind
+SELECT unit, 'credit', kind, count(*), sum(micros)::bigint FROM credit JOIN caller ON caller.id = account
+    GROUP BY unit, kind
 UNION ALL SELECT unit, 'reversal', kind, count(*), sum(micros)::bigint FROM reversal JOIN caller ON caller.id = account
     GROUP BY unit, kind
 UNION ALL SELECT unit, 'debt', '', count(*), sum(debt)::bigint FROM caller WHERE debt > 0 GROUP BY unit
