@@ -22,6 +22,7 @@ _NUMBER: Schema = {"type": "number"}
 _TRUTH: Schema = {"type": "boolean"}
 _MOMENT: Schema = {"type": "string", "format": "date-time"}
 _AMOUNT: Schema = {"type": "string", "description": "such as `5.00 usd`"}
+_GIVEN: Schema = {"type": "string", "pattern": "^[0-9]{1,20}(\\.[0-9]{1,9})? [a-z]{3}$"}
 _ACCOUNT: Schema = {"type": "string", "pattern": "^acct_[0-9a-f]{32}$"}
 _ID: Schema = {"type": "string", "pattern": "^[A-Za-z0-9_.:\\-]{1,128}$"}
 _REASON: Schema = {"type": "string", "minLength": 1, "maxLength": 200, "description": "why, for the books"}
@@ -135,7 +136,7 @@ class Call:
 _WHY = _object(reason=_REASON)
 _AMOUNT_BODY: Schema = {
     "type": "object",
-    "properties": {"ref": _TEXT, "amount": _AMOUNT, "reason": _REASON},
+    "properties": {"ref": _TEXT, "amount": _GIVEN, "reason": _REASON},
     "required": ["ref", "amount", "reason"],
 }
 _CREDIT_BODY: Schema = {
@@ -143,7 +144,7 @@ _CREDIT_BODY: Schema = {
     "properties": {**_AMOUNT_BODY["properties"], "expires": _TEXT, "priority": _WHOLE},
 }
 _ENTRY_BODY = _object(
-    verb={"enum": ["credit", "reverse"]}, ref=_TEXT, account=_TEXT, amount=_AMOUNT, kind=_TEXT, reason=_TEXT
+    verb={"enum": ["credit", "reverse"]}, ref=_TEXT, account=_TEXT, amount=_GIVEN, kind=_TEXT, reason=_TEXT
 )
 _ASSIGN_BODY: Schema = {
     "type": "object",
