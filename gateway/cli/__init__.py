@@ -5,12 +5,14 @@ configuration is wrong, 3 the gateway cannot start or be reached.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from gateway import __version__
+from gateway.cli.desk import add_commands
 
 CONFIG_DEFAULT = Path("config/gateway.yaml")
 
@@ -178,11 +180,13 @@ def audit(
     """
     if context.invoked_subcommand is not None:
         return
+    from gateway.cli.audited import audit_and_note
     from gateway.cli.books import accept_books, audit_books
 
     if accept_head:
         accept_books(config, store)
-    audit_books(config, store, head, since=since, as_json=as_json)
+    work = partial(audit_books, config, store, head, since=since, as_json=as_json)
+    audit_and_note(config, store, since, work)
 
 
 @audit.command("log")
@@ -1264,3 +1268,6 @@ def revoke_token(account: str, id: str, yes: bool, config: Path, as_json: bool) 
     from gateway.cli.tokens import revoke_token as revoked
 
     revoked(config, account, id, yes=yes, as_json=as_json)
+
+
+add_commands(main, config_option, json_option)

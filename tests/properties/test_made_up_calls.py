@@ -32,9 +32,10 @@ def made_up(document: dict[str, Any], url: str, headers: dict[str, str]) -> dict
     """How each operation answered: statuses by `METHOD path`. Raises all that schemathesis finds, together."""
     answers: dict[str, set[int]] = {}
     found: list[Exception] = []
+    schema: Any = schemathesis.openapi.from_dict(document)
     with requests.Session() as session:
         session.headers.update(headers)
-        for operation in schemathesis.openapi.from_dict(document).get_all_operations():
+        for operation in schema.get_all_operations():
             one = operation.ok()
             try:
                 answers[one.label] = tried(one, url, session)
@@ -87,7 +88,6 @@ async def test_no_made_up_call_of_an_operator_fails_inside(tmp_path: Path) -> No
         admin, headers = admin_of(here), {"Authorization": f"Bearer {OPERATOR}", "Gateway-Operator": "fuzz"}
         document = await fetched(admin + "/openapi.json", headers)
         answers = await asyncio.to_thread(made_up, document, admin, headers)
-        print(answers)
         assert all(200 in of for call, of in answers.items() if call.startswith("GET")), answers
 
 
@@ -96,5 +96,4 @@ async def test_no_made_up_call_of_a_caller_fails_inside(tmp_path: Path) -> None:
         url, headers = here.here.stage.url, here.fields["holder"]
         document = await fetched(url + "/-/openapi.json", headers)
         answers = await asyncio.to_thread(made_up, document, url, headers)
-        print(answers)
         assert len(answers) > 20

@@ -2,6 +2,7 @@
 
 import os
 import re
+from functools import partial
 from typing import Any
 
 import pytest
@@ -39,10 +40,9 @@ class Desk:
         async with self.session.get(self.admin + path) as answer:
             return answer.status, await answer.text()
 
-    async def post(self, path: str, _headers: dict[str, str] | None = None, **fields: str) -> tuple[int, str]:
-        async with self.session.post(
-            self.admin + path, data=fields, headers=_headers or {}, allow_redirects=False
-        ) as answer:
+    async def post(self, path: str, site: str = "same-origin", /, **fields: str) -> tuple[int, str]:
+        headers = {"Sec-Fetch-Site": site}
+        async with self.session.post(self.admin + path, data=fields, headers=headers, allow_redirects=False) as answer:
             return answer.status, await answer.text()
 
     async def enter(self, name: str = "ann", link: str = "", **fields: str) -> tuple[int, str]:
@@ -161,10 +161,10 @@ async def test_nothing_is_done_without_the_mark_of_the_page_or_for_another_site(
         _, hers = await eve.get(f"{PREFIX}/payments")
         _, mine = await ann.get(f"{PREFIX}/payments")
         for path in ("payments", "webhooks", "leave"):
-            for wrong in ({}, {"mark": "0" * 64}, {"mark": mark(hers)}):
+            marks: tuple[dict[str, str], ...] = ({}, {"mark": "0" * 64}, {"mark": mark(hers)})
+            for wrong in marks:
                 assert (await ann.post(f"{PREFIX}/{path}", **wrong))[0] == 400
-            site = {"Sec-Fetch-Site": "cross-site"}
-            assert (await ann.post(f"{PREFIX}/{path}", site, mark=mark(mine)))[0] == 403
+            assert (await ann.post(f"{PREFIX}/{path}", "cross-site", mark=mark(mine)))[0] == 403
         assert (await ann.get(f"{PREFIX}/now"))[0] == 200
         _, form = await eve.get(ENTER_PATH)
         assert (await ann.post(ENTER_PATH, name="ann", token=ann.token, mark=mark(form)))[0] == 400
@@ -211,6 +211,10 @@ async def test_events_are_replayed_and_payments_assigned_after_a_dry_run_in_the_
         assert acts == [("operator:ann", "page")]
 
 
+def heard(said: list[str], message: Any) -> None:
+    said.append(message.text)
+
+
 async def test_in_a_browser_light_dark_and_narrow(stage: Stage) -> None:
     await funded(stage, "5.00 usd")
     assert stage.running is not None
@@ -220,7 +224,7 @@ async def test_in_a_browser_light_dark_and_narrow(stage: Stage) -> None:
         view = {"width": width, "height": 800}
         async with opened(java_script_enabled=False, color_scheme=scheme, viewport=view) as page:
             said: list[str] = []
-            page.on("console", lambda message, said=said: said.append(message.text))
+            page.on("console", partial(heard, said))
             await page.goto(f"{stage.running.admin_address}{PREFIX}/")
             await page.get_by_label("Your name").fill("ann")
             await page.get_by_label("token").fill(token.reveal())
