@@ -2,7 +2,9 @@
 
 import os
 import re
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,9 @@ from gateway.flows.let_in import IDLE_MS, MOST_MS
 from gateway.web.operator_pages import COOKIE, ENTER_PATH, PREFIX
 from tests.browser import needs_chromium, opened
 from tests.callers import funded
-from tests.cli.test_payments import lost
+from tests.cli.test_payments import Operator, lost
+from tests.conftest import StageMaker
+from tests.security.company import AUDITOR
 
 PAGES = ("now", "money", "webhooks", "upstreams", "workers", "payments", "trail")
 NAVIGATION = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "same-origin"}
@@ -105,6 +109,52 @@ async def test_pages_are_for_who_signed_in_and_show_what_the_calls_tell(stage: S
         assert ("operator:ann", "operator.sign_in") in acts
         assert ("unknown", "operator.refused") in acts
         assert ("operator:ann", "payment.parked") in acts, "who looked at payments"
+
+
+async def test_the_last_minutes_say_what_failed_and_a_reload_is_another_version(stage: Stage) -> None:
+    [caller] = await funded(stage, "5.00 usd")
+    assert stage.running is not None
+    async with Desk(stage) as ann:
+        async with ClientSession() as session:
+            for headers, status in (({}, 402), (caller.headers, 200), (caller.headers, 200)):
+                async with session.get(stage.url + "/weather/oslo", headers=headers) as answer:
+                    assert answer.status == status
+            await stage.upstreams[0].stop()
+            async with session.get(stage.url + "/weather/oslo", headers=caller.headers) as answer:
+                assert answer.status in (502, 503)
+        for window in (await ann.called("/now"))["windows"]:
+            assert (window["requests"], window["payment_required"], window["errors"]) == (4, 1, 1)
+            assert window["statuses"]["200"] == 2
+            assert 0 < window["p50_ms"] <= window["p95_ms"] <= window["p99_ms"]
+        [before] = (await ann.called("/workers"))["processes"]
+        more = {**stage.settings.upstreams, "more": replace(stage.settings.upstreams["weather"], name="more")}
+        await stage.running.apply(replace(stage.settings, upstreams=more))
+        [after] = (await ann.called("/workers"))["processes"]
+        assert before["version"] != after["version"]
+        assert [one["name"] for one in (await ann.called("/upstreams"))["upstreams"]] == sorted(more)
+        await stage.running.apply(stage.settings)
+        [back] = (await ann.called("/workers"))["processes"]
+        assert back["version"] == before["version"]
+
+
+async def test_an_audit_is_told_with_who_made_it_and_auditors_see_no_form(
+    make_stage: StageMaker, tmp_path: Path
+) -> None:
+    stage = await make_stage(secrets={"auditor_token": AUDITOR})
+    async with Desk(stage) as ann, Desk(stage) as rita:
+        assert (await ann.called("/money"))["last_audit"] is None
+        assert (await Operator(stage, tmp_path / "stage0").asks("audit"))["clean"]
+        last = (await ann.called("/money"))["last_audit"]
+        assert (last["clean"], last["by"].startswith("operator")) == ("yes", True)
+        assert (await rita.enter("rita", token=AUDITOR))[0] == 303
+        _, page = await rita.get(f"{PREFIX}/payments")
+        assert ("rita, auditor" in page, "Assign a payment" in page) == (True, False)
+        [act] = (await ann.called("/trail", action="operator.sign_in"))["entries"]
+        assert (act["actor"], act["role"], act["facts"]) == (
+            "operator:rita",
+            "auditor",
+            {"by": "token", "rank": "auditor"},
+        )
 
 
 async def test_a_link_opens_once_and_a_session_ends_with_its_time_its_token_and_its_logout(
