@@ -127,12 +127,13 @@ async def test_the_last_minutes_say_what_failed_and_a_reload_is_another_version(
             assert window["statuses"]["200"] == 2
             assert 0 < window["p50_ms"] <= window["p95_ms"] <= window["p99_ms"]
         [before] = (await ann.called("/workers"))["processes"]
-        more = {**stage.settings.upstreams, "more": replace(stage.settings.upstreams["weather"], name="more")}
-        await stage.running.apply(replace(stage.settings, upstreams=more))
+        first = stage.settings
+        more = {**first.upstreams, "more": replace(first.upstreams["weather"], name="more")}
+        await stage.running.apply(replace(first, upstreams=more))
         [after] = (await ann.called("/workers"))["processes"]
         assert before["version"] != after["version"]
         assert [one["name"] for one in (await ann.called("/upstreams"))["upstreams"]] == sorted(more)
-        await stage.running.apply(stage.settings)
+        await stage.running.apply(first)
         [back] = (await ann.called("/workers"))["processes"]
         assert back["version"] == before["version"]
 
@@ -150,11 +151,7 @@ async def test_an_audit_is_told_with_who_made_it_and_auditors_see_no_form(
         _, page = await rita.get(f"{PREFIX}/payments")
         assert ("rita, auditor" in page, "Assign a payment" in page) == (True, False)
         [act] = (await ann.called("/trail", action="operator.sign_in"))["entries"]
-        assert (act["actor"], act["role"], act["facts"]) == (
-            "operator:rita",
-            "auditor",
-            {"by": "token", "rank": "auditor"},
-        )
+        assert (act["actor"], act["role"], act["facts"]["by"]) == ("operator:rita", "auditor", "token")
 
 
 async def test_a_link_opens_once_and_a_session_ends_with_its_time_its_token_and_its_logout(

@@ -69,7 +69,7 @@ async def test_what_there_is_no_call_for_is_told_in_our_words(stage: Stage) -> N
             assert (answer.status, (await answer.json())["code"]) == (413, "body_too_large")
         for wrong in ({"account": 5}, {"account": "acct_1"}, {"account": f"acct_{'0' * 32}", "dry_run": 0}):
             async with session.post(f"{admin}/payments/cs_test_1/assign", json=wrong, headers=bearer) as answer:
-                assert (answer.status, (await answer.json())["code"]) == (400, "bad_request"), wrong
+                assert (answer.status, "account" in (await answer.json())["detail"]) == (400, True), wrong
         for body in (b"[" * 15_000, b"{", b"[]", b"\xff"):
             async with session.post(f"{admin}/entries", data=body, headers=bearer) as answer:
                 assert (answer.status, (await answer.json())["code"]) == (400, "bad_request")
