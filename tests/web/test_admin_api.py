@@ -76,7 +76,7 @@ async def test_what_there_is_no_call_for_is_told_in_our_words(stage: Stage) -> N
 
 
 def test_the_page_of_alerts_shows_what_their_call_tells() -> None:
-    alert = {
+    alert: dict[str, Any] = {
         "id": "alert_1", "alert": "webhook_signatures", "about": "stripe", "severity": "critical", "what": "12 forged",
         "facts": {}, "opened": "2027-01-31T12:00:00+00:00", "seen": None, "ended": None, "told": 1,
         "acknowledged": None,
