@@ -28,6 +28,7 @@ from gateway.flows.freeze import Freezes
 from gateway.flows.keep import Keeper
 from gateway.ports import Clock, Inbox, Witnesses
 from gateway.settings import Settings
+from gateway.web.alerts import AlertPlace
 from gateway.web.amounts import ChoosePlace
 from gateway.web.answers import drop_what_was_invented
 from gateway.web.auto_top_up import AutoPlace
@@ -642,6 +643,7 @@ def admin_application(
     parts: Callable[[], Mapping[str, Check]],
     platform: PlatformPlace,
     operating: Operating,
+    alerts: AlertPlace,
 ) -> web.Application:
     """What the admin listener serves."""
     check_up = CheckUp(parts=parts, inbox=inbox, hears=settings.stripe is not None, clock=clock, seconds=SECONDS_MAX)
@@ -660,8 +662,9 @@ def admin_application(
         checks=check_up.checks,
     )
     app = place.application()
+    alerts.add_to(app)
     app.router.add_get(PLATFORM_PATH, platform.show)
     app.router.add_get(STYLE_PATH, platform.style)
-    operating.add_to(app, check_up.checks)
+    operating.add_to(app, check_up.checks, alerts.told)
     app.on_response_prepare.append(drop_what_was_invented)
     return app

@@ -16,6 +16,7 @@ from typing import Any
 from aiohttp import web
 
 from gateway.adapters import logs
+from gateway.adapters.alerts import AlertBook
 from gateway.adapters.interprocess.limits import SharedRateLimits
 from gateway.adapters.interprocess.worker import BorrowedLedgerStore, Line
 from gateway.adapters.metrics import Tally
@@ -38,9 +39,10 @@ from gateway.core.limits import Limiter
 from gateway.core.places import Places
 from gateway.core.refusals import GatewayBusy, RecordsUnavailable
 from gateway.core.versions import version_of
-from gateway.flows import record_use
+from gateway.flows import count_spending, record_use
 from gateway.flows.add_up import LookAtOwners
 from gateway.flows.admit import Admit
+from gateway.flows.count_spending import CountSpending
 from gateway.flows.keep import Keeper, Pace, Recovered
 from gateway.flows.maintain import DAY_MS
 from gateway.flows.note_prices import NotePrices
@@ -165,7 +167,7 @@ class Gateway:
         self.numbers = RequestNumbers(slot=slot, start=int.from_bytes(self.randomness.bytes(4)))
         self.templates = Templates()
         self.request_log = logged.request_log(settings.log, self.clock, worker=slot)
-        self.tally = Tally(served or self.request_log)
+        self.tally = Tally(served or self.request_log, currency=settings.currency)
         self.once = self._once()
         self.serve = self._serve(self.tally)
         self.refusals = self._refusals()
@@ -183,6 +185,9 @@ class Gateway:
         """How owners change their own routes; whoever runs this gateway sets it, if its configuration can be reread."""
         self.look_at_owners = LookAtOwners(statement_books(settings))
         self.route_use = RecordUse(RecordedUse(self.records.ask), counted=self.tally.measures, clock=self.clock)
+        self.spending = CountSpending(
+            AlertBook(self.records.ask), take=self.tally.take_spent, roots=self.identity.aliases, clock=self.clock
+        )
         self.door: Door | None = None
         """Where callers come in, once it is open."""
         self.left_out: Callable[[], Mapping[str, tuple[int, int]]] = dict
@@ -357,7 +362,11 @@ class Gateway:
         await self.records.open()
         self._opened.push_async_callback(self.witness.close)
         self._opened.push_async_callback(self.route_use.leave)
-        work = [Rounds(self.route_use.write, every_seconds=record_use.EVERY_SECONDS, name="use of routes")]
+        self._opened.push_async_callback(self.spending.leave)
+        work = [
+            Rounds(self.route_use.write, every_seconds=record_use.EVERY_SECONDS, name="use of routes"),
+            Rounds(self.spending.write, every_seconds=count_spending.EVERY_SECONDS, name="what accounts spend"),
+        ]
         if self.slot == 0:
             work.append(Rounds(self.route_use.drop_old, every_seconds=DAY_MS / 1000, name="old use of routes"))
         for one in work:

@@ -14,9 +14,11 @@ from collections.abc import Callable
 from importlib import metadata
 from typing import TYPE_CHECKING
 
+from gateway.adapters.alerts import AlertBook
 from gateway.adapters.jobs import JobBook
 from gateway.adapters.metrics import Counts, exposition
 from gateway.adapters.sqlite.records import SqliteRecords
+from gateway.core.alerts import NAMES
 from gateway.core.refusals import RecordsUnavailable
 from gateway.ports import Clock
 
@@ -150,6 +152,7 @@ class Scrapes:
         self._records = records
         self._hears = hears
         self._clock = clock
+        self._alerts = AlertBook(records.ask)
         self._jobs = JobBook(records.ask, shared=not isinstance(records, SqliteRecords))
         self.reloads = {"taken": 0, "refused": 0}
         self.voided = 0
@@ -192,6 +195,7 @@ class Scrapes:
             async with asyncio.timeout(RECORDS_SECONDS_MAX):
                 standing = await self._records.inbox_standing()
                 jobs, outgoing = await self._jobs.count_jobs(), await self._records.outbox.count()
+                alerts = await self._alerts.open_by_name()
         except (RecordsUnavailable, TimeoutError):
             return False
         gauges, oldest = counts.gauges, standing.oldest_waiting_ms
@@ -199,6 +203,8 @@ class Scrapes:
             gauges["gateway_jobs", state] = number
         for (channel, sent), number in outgoing.items():
             gauges["gateway_outgoing", channel, sent] = number
+        for alert in NAMES:
+            gauges["gateway_alerts_open", alert] = alerts.get(alert, 0)
         if self._hears:
             gauges["gateway_webhooks_waiting",] = standing.waiting
             gauges["gateway_webhooks_parked",] = standing.parked

@@ -20,6 +20,7 @@ from gateway.adapters.metrics import Counts, Totals
 from gateway.adapters.system import SystemClock, SystemRandomness
 from gateway.app import seen
 from gateway.app.addresses import admin_application
+from gateway.app.alerting import Alerting
 from gateway.app.channel import ToParent, Word
 from gateway.app.gateway import Gateway
 from gateway.app.marketplace import platform
@@ -173,6 +174,7 @@ class KeeperMember(Member):
         self._scrapes: Scrapes | None = None
         self._operating: Operating | None = None
         self._settings = post.settings
+        self._alerting: Alerting | None = None
         self._seen: dict[str, dict[str, Check]] = {}
         self._clock = SystemClock()
         self._keyring = Keyring(post.settings.secrets.sealing_keys)
@@ -228,6 +230,16 @@ class KeeperMember(Member):
             )
             operating.open()
             self._operating = operating
+            alerting = self._alerting = Alerting(
+                settings,
+                self._records,
+                workers=self._counts,
+                checks=lambda: self._parts(ledger),
+                witness=self._witness,
+                clock=self._clock,
+                report=post.report,
+            )
+            await alerting.open()
             admin = await self._administer(
                 admin_application(
                     settings,
@@ -242,7 +254,8 @@ class KeeperMember(Member):
                     metrics=self._scrapes.scrape,
                     inbox=self._records,
                     platform=platform(settings, self._records, self._look, lambda: self._routes, self._clock),
-                    parts=lambda: {**seen.ledger(ledger, draining=self.stopping.is_set()), **self._of_workers()},
+                    parts=lambda: self._parts(ledger),
+                    alerts=alerting.place,
                     operating=operating,
                 )
             )
@@ -257,10 +270,15 @@ class KeeperMember(Member):
                 await self._operating.close()
             await counter.close()
             await self._look.close()
+            if self._alerting is not None:
+                await self._alerting.close()
             await self._witness.close()
             await self._records.close()
             await ledger.close()
         self.parent.close()
+
+    def _parts(self, ledger: Keeper) -> dict[str, Check]:
+        return {**seen.ledger(ledger, draining=self.stopping.is_set()), **self._of_workers()}
 
     def _scraping(self, ledger: Keeper, slices: Slices, limiter: Limiter) -> Scrapes:
         settings = self.post.settings

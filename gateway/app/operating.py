@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -90,7 +90,12 @@ class Operating:
         for one in self._rounds:
             await one.close()
 
-    def add_to(self, app: web.Application, checks: Callable[[], Awaitable[Mapping[str, Check]]]) -> None:
+    def add_to(
+        self,
+        app: web.Application,
+        checks: Callable[[], Awaitable[Mapping[str, Check]]],
+        alerts: Callable[[], Awaitable[Mapping[str, Any]]],
+    ) -> None:
         """The addresses; after all others, because the document tells of those that there are."""
         watched = Watched(
             lately=self._lately,
@@ -111,6 +116,7 @@ class Operating:
             witness=self._witness,
             templates=Templates(),
             randomness=SystemRandomness(),
+            alerts=alerts,
         ).add_to(app)
         OperatorCalls(
             watched=watched,

@@ -13,6 +13,7 @@ from gateway.adapters.metrics import Counts
 from gateway.adapters.own_door import door_at
 from gateway.app import measured, seen
 from gateway.app.addresses import admin_application
+from gateway.app.alerting import Alerting
 from gateway.app.gateway import Gateway, url_of
 from gateway.app.marketplace import platform
 from gateway.app.measured import Pulse, Scrapes
@@ -55,6 +56,7 @@ class Running:
         self._pulse = Pulse()
         self._scrapes: Scrapes | None = None
         self._operating: Operating | None = None
+        self._alerting: Alerting | None = None
 
     async def start(self) -> None:
         """Listen. Raises OSError when an address is taken, StoreDamaged, StoreLocked."""
@@ -102,6 +104,16 @@ class Running:
             report=gateway.report,
         )
         self._operating.open()
+        self._alerting = Alerting(
+            gateway.settings,
+            gateway.records,
+            workers=lambda: (self.counts(), 1),
+            checks=self._parts,
+            witness=gateway.witness,
+            clock=gateway.clock,
+            report=gateway.report,
+        )
+        await self._alerting.open()
         admin = await self._runner(
             admin_application(
                 self.gateway.settings,
@@ -122,12 +134,16 @@ class Running:
                     lambda: gateway.serve.routes,
                     gateway.clock,
                 ),
-                parts=lambda: {**seen.ledger(self.gateway.ledger, draining=self._stopped), **self.outside()},
+                parts=self._parts,
+                alerts=self._alerting.place,
                 operating=self._operating,
             )
         )
         await web.TCPSite(admin, *self.gateway.settings.admin, backlog=128).start()
         self.admin_address = url_of("http", admin.addresses[0])
+
+    def _parts(self) -> dict[str, Check]:
+        return {**seen.ledger(self.gateway.ledger, draining=self._stopped), **self.outside()}
 
     def outside(self) -> dict[str, Check]:
         """How those outside stand that this process talks to."""
@@ -205,6 +221,8 @@ class Running:
             await runner.cleanup()
         if self._operating is not None:
             await self._operating.close()
+        if self._alerting is not None:
+            await self._alerting.close()
         await self.gateway.close()
 
     async def _runner(self, app: web.Application) -> web.AppRunner:

@@ -1270,4 +1270,8 @@ def revoke_token(account: str, id: str, yes: bool, config: Path, as_json: bool) 
     revoked(config, account, id, yes=yes, as_json=as_json)
 
 
+from gateway.cli.alert_commands import alerts  # noqa: E402 -- it is made of the options above
+
+main.add_command(alerts)
+
 add_commands(main, config_option, json_option)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.core.money import Money
-from gateway.core.outgoing import Outgoing, Type
+from gateway.core.outgoing import AlertType, Outgoing, Type
 
 STOP_PATH = "/-/no-mail"
 _PAUSES = {
@@ -47,7 +47,7 @@ def licence_letter(id: str, code: str, others: Sequence[str]) -> Letter:
     return Letter(id, "Your licence code", text, None)
 
 
-def _words(type: Type, content: Mapping[str, Any]) -> tuple[str, str]:
+def _words(type: Type | AlertType, content: Mapping[str, Any]) -> tuple[str, str]:
     match type:
         case "balance.low":
             return "Your balance is low", f"Your balance is {content['balance']}. Add credit so that it goes on."
@@ -81,3 +81,5 @@ def _words(type: Type, content: Mapping[str, Any]) -> tuple[str, str]:
         case "wallet.joined":
             says = "Somebody paid with the same card or Link account as you, and uses this wallet now, too."
             return "A wallet was joined with yours", f"{says} If that was not you, ask the operator at once."
+        case "alert.opened" | "alert.reminded" | "alert.ended" | "alert.test":
+            raise ValueError(f"{type}: what operators are told goes to nobody else")

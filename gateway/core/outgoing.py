@@ -28,6 +28,9 @@ Type = Literal[
     "charge.pending",
     "charge.failed",
 ]
+AlertType = Literal["alert.opened", "alert.reminded", "alert.ended", "alert.test"]
+"""For operators alone; see `core/alerts.py`."""
+About = Literal["accounts", "alerts"]
 Channel = Literal["webhook", "mail"]
 State = Literal["waiting", "delivered", "failed"]
 STATES: tuple[State, ...] = ("waiting", "delivered", "failed")
@@ -41,7 +44,7 @@ class Outgoing:
     """One message, and how it stands."""
 
     id: str
-    type: Type
+    type: Type | AlertType
     account: str
     content: Mapping[str, Any]
     created_ms: int

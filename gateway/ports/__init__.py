@@ -4,6 +4,7 @@ Flows know these protocols and nothing of what implements them. A promise under 
 the port, and `tests/adapters` holds every implementation to it.
 """
 
+from gateway.ports.alerting import Alerts, AlertSources, Counted
 from gateway.ports.charging import (
     ChargeBook,
     ChargeRefused,
@@ -121,6 +122,8 @@ __all__ = [
     "Address",
     "Admits",
     "Admitted",
+    "AlertSources",
+    "Alerts",
     "Alias",
     "AliasBook",
     "AnswerCut",
@@ -147,6 +150,7 @@ __all__ = [
     "ConnectRefused",
     "Connects",
     "CopiedFile",
+    "Counted",
     "Countries",
     "Credentials",
     "CreditLine",

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gateway.core.letters import Letter
-from gateway.core.outgoing import Channel, Outgoing, State, Type
+from gateway.core.outgoing import About, AlertType, Channel, Outgoing, State, Type
 
 
 class Tells(Protocol):
     """Takes down what somebody is to be told."""
 
-    async def put(self, type: Type, account: str, content: Mapping[str, Any], *, cause: str, now_ms: int) -> bool:
+    async def put(
+        self, type: Type | AlertType, account: str, content: Mapping[str, Any], *, cause: str, now_ms: int
+    ) -> bool:
         """Write it down; returns when it is durable. False if there was one of this `cause`: nothing changes then.
 
         Raises RecordsUnavailable.
@@ -37,7 +39,9 @@ class Outbox(Tells, Protocol):
     async def put_letter(self, id: str, receiver: str, *, now_ms: int) -> None:
         """Write it down as a letter to this receiver, too; once."""
 
-    async def take(self, *, now_ms: int, lease_ms: int, channel: Channel = "webhook") -> Outgoing | None:
+    async def take(
+        self, *, now_ms: int, lease_ms: int, channel: Channel = "webhook", about: About = "accounts"
+    ) -> Outgoing | None:
         """The one that is due for longest, and nobody else is given it for so long. Counts a try."""
 
     async def delivered(self, id: str) -> None: ...

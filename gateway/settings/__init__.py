@@ -14,7 +14,7 @@ The way of a setting, one file each:
 
 What concerns the relay has forms and rules of its own, `relay_forms` and `relay_rules`; all about limits
 is in `limiting`, and what is made of outside providers and of CORS in `identifying` and `identity_rules`,
-of OAuth in `authorizing` and `oauth_rules`.
+of OAuth in `authorizing` and `oauth_rules`, of alerts in `alerting`.
 
 Mistakes are gathered on the way in a report (`mistakes`), which never shows a secret (`masking`), and raised together
 at the end. Secrets are made last, when all else is right, so that a mistake leaves nothing behind.
@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.settings import (
+    alerting,
     building,
     checking,
     environment,
@@ -199,6 +200,7 @@ def _settings(
         relay_rules,
         limiting,
         extras_rules,
+        alerting,
         licence_rules,
         identity_rules,
         sign_in_rules,

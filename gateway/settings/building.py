@@ -28,6 +28,7 @@ from gateway.core.routes import (
 from gateway.core.secrets import Secret
 from gateway.core.steps import SteppedPrice
 from gateway.settings import (
+    alerting,
     authorizing,
     forms,
     identifying,
@@ -167,6 +168,7 @@ def build(
             readings_max=shape.retention.readings_max,
         ),
         notices=_notices(shape.notices) if shape.notices else None,
+        alerts=alerting.alerts(shape),
         mail=_mail(shape.mail) if shape.mail else None,
         geo=_geo(base, shape.geo) if shape.geo else None,
         log=_log(base, shape.log),

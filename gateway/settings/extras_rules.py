@@ -19,8 +19,8 @@ def a_country_is_allowed_or_denied(draft: Draft) -> None:
 
 
 def letters_say_what_notices_tell(draft: Draft) -> None:
-    if draft.given("mail") and not draft.given("notices") and not draft.given("licences"):
-        words = "what is written is what `notices` tells, and codes for `licences`; add one of them"
+    if draft.given("mail") and not any(draft.given(name) for name in ("notices", "licences", "alerts")):
+        words = "what is written is what `notices` and `alerts` tell, and codes for `licences`; add one of them"
         draft.report.add(("mail",), words, at_key=True)
 
 

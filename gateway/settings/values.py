@@ -6,6 +6,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal
 
+from gateway.core.alerts import Thresholds
 from gateway.core.auto_top_ups import Ceilings
 from gateway.core.charges import ChargeTerms
 from gateway.core.compat import Compat
@@ -192,6 +193,26 @@ class NoticeSettings:
     secrets: tuple[Secret, ...]
     low_balance: Money | None
     private_addresses: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSettings:
+    """Of what operators are told, and where."""
+
+    url: str | None
+    secrets: tuple[Secret, ...]
+    private_addresses: bool
+    mail_to: tuple[str, ...]
+    every_seconds: float
+    remind_ms: int
+    ends_ms: int
+    thresholds: Thresholds
+    audit_seconds: float
+
+    @property
+    def tells(self) -> bool:
+        """Whether anybody is told."""
+        return self.url is not None or bool(self.mail_to)
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,6 +416,7 @@ class Settings:
     caps: CapSettings
     retention: RetentionSettings
     notices: NoticeSettings | None
+    alerts: AlertSettings
     mail: MailSettings | None
     geo: GeoSettings | None
     log: LogSettings

@@ -9,9 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.core.alerts import NAMES
 from gateway.core.jobs import STATES as JOB_STATES
 from gateway.core.outgoing import STATES as NOTICE_STATES
 from gateway.core.trail import NEWEST
+from gateway.web.alerts import MUTE_HOURS_MAX
 from gateway.web.operator_calls import TRAIL_MAX
 from gateway.web.watched import STATUSES
 
@@ -113,6 +115,10 @@ _MOVED: Schema = {
     "required": ["account", "available"],
     "additionalProperties": False,
 }  # fmt: skip
+_ALERT = _object(
+    id=_TEXT, alert=_TEXT, about=_TEXT, severity=_TEXT, what=_TEXT, facts={"type": "object"}, opened=_maybe(_MOMENT),
+    seen=_maybe(_MOMENT), ended=_maybe(_MOMENT), told=_maybe(_WHOLE), acknowledged=_maybe(_MOMENT),
+)  # fmt: skip
 _FROZEN = _object(account=_ACCOUNT, frozen=_TRUTH, changed=_TRUTH)
 _REFUSED: Schema = {
     "type": "object",
@@ -195,6 +201,19 @@ CALLS: dict[tuple[str, str], Call] = {
         _object(entries=_list(_ENTRY), next=_maybe(_WHOLE)), asks=_TRAIL_ASKS,
     ),
     ("GET", "/openapi.json"): Call("This document", {"type": "object"}),
+    ("GET", "/alerts"): Call(
+        "Alerts that are open, and with `all` those that have ended", asks={"all": _TEXT},
+        answers=_object(alerts=_list(_ALERT), muted=_by_name(_maybe(_MOMENT))),
+    ),
+    ("POST", "/alerts/test"): Call(
+        "A test on every way, and what became of it", _object(arrived=_TRUTH, ways=_list({"type": "object"})),
+        may=(502,),
+    ),
+    ("POST", "/alerts/mute"): Call(
+        "Nobody is told of these for so long; 0 ends it", _object(name=_TEXT, until=_maybe(_MOMENT)),
+        takes=_object(name={"enum": list(NAMES)}, hours={"type": "number", "minimum": 0, "maximum": MUTE_HOURS_MAX}),
+    ),
+    ("POST", "/alerts/{alert}/ack"): Call("Somebody looks after it, so nobody is reminded", _ALERT, may=(404,)),
     ("GET", "/owners"): Call(
         "Owners, what is due to them, and what fails", _object(owners=_list(_OWNER), platform=_list(_AMOUNT))
     ),
@@ -232,6 +251,7 @@ _WORDS = {
     409: "It cannot be done as things stand.",
     413: "The body is too large.",
     422: "The configuration is wrong; nothing has changed.",
+    502: "One of them did not arrive.",
     503: "It cannot be done just now.",
 }
 
@@ -271,7 +291,7 @@ def _told(call: Call, method: str, path: str) -> dict[str, Any]:
     media = "text/plain" if path == "/metrics" else "application/json"
     responses: dict[str, Any] = {"200": {"description": "Done.", "content": {media: {"schema": call.answers}}}}
     for status in _statuses(call, method):
-        schema = call.answers if status == 422 or (call.open and status == 503) else {"$ref": _REFUSED_REF}
+        schema = call.answers if status in (422, 502) or (call.open and status == 503) else {"$ref": _REFUSED_REF}
         content = {kind: {"schema": schema} for kind in ("application/json", "application/problem+json")}
         responses[str(status)] = {"description": _WORDS[status], "content": content}
     told: dict[str, Any] = {

@@ -40,13 +40,14 @@ _TITLES = {
     "upstreams": "Upstreams",
     "workers": "Workers",
     "payments": "Parked payments",
+    "alerts": "Alerts",
     "trail": "Audit log",
 }
 Show = Callable[[web.Request, Session], Awaitable[Mapping[str, Any]]]
 
 
 class OperatorPages:
-    """The handlers. `alerts` tells what the page of alerts shows; without it there is no such page."""
+    """The handlers. `alerts` tells what the call of alerts tells."""
 
     def __init__(
         self,
@@ -57,7 +58,7 @@ class OperatorPages:
         witness: Witnesses,
         templates: Templates,
         randomness: Randomness,
-        alerts: Callable[[], Awaitable[Mapping[str, Any]]] | None = None,
+        alerts: Callable[[], Awaitable[Mapping[str, Any]]],
     ) -> None:
         self._let_in = let_in
         self._watched = watched
@@ -66,7 +67,6 @@ class OperatorPages:
         self._templates = templates
         self._randomness = randomness
         self._alerts = alerts
-        self._titles = _TITLES if alerts is None else {**_TITLES, "alerts": "Alerts"}
 
     def add_to(self, app: web.Application) -> None:
         """Their addresses."""
@@ -77,10 +77,9 @@ class OperatorPages:
             "upstreams": self._upstreams,
             "workers": self._workers,
             "payments": self._payments,
+            "alerts": self._shown_alerts,
             "trail": self._trail,
         }
-        if self._alerts is not None:
-            shows["alerts"] = self._shown_alerts
         app.router.add_get(f"{PREFIX}/", self._for_operators(self.begin))
         for name, show in shows.items():
             app.router.add_get(f"{PREFIX}/{name}", self._for_operators(self._page(name, show)))
@@ -198,7 +197,7 @@ class OperatorPages:
             f"operator_{name}.html",
             **{"notice": "", "problem": "", **values},
             here=name,
-            titles=self._titles,
+            titles=_TITLES,
             prefix=PREFIX,
             session=session,
             acts=session.rank == "operator",
@@ -240,7 +239,6 @@ class OperatorPages:
         return {**await self._watched.trail(**asked), "asked": {"object": "", "action": "", **asked}}
 
     async def _shown_alerts(self, request: web.Request, session: Session) -> Mapping[str, Any]:
-        assert self._alerts is not None
         return await self._alerts()
 
     # --- what is done -------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from gateway.ports import Exchange
 ROUTE = Route("paid", "/", Upstream("w", (Server("http", "127.0.0.1", 9),)), Price(Money(2000, "usd")))
 BOUNDED = {
     "route", "status", "code", "outcome", "currency", "worker", "cache", "upstream", "state", "issuer", "channel",
-    "version", "python",
+    "version", "python", "alert",
 }  # fmt: skip
 
 

@@ -60,7 +60,7 @@ NOTICES = {"url": "https://shop.example/told", "secrets": ["Zq3TzL8wN5vR2xK7mB4y
 
 def test_letters_say_what_notices_tell(base: Path) -> None:
     found = wrong(base, mail=MAIL)
-    words = "what is written is what `notices` tells, and codes for `licences`; add one of them"
+    words = "what is written is what `notices` and `alerts` tell, and codes for `licences`; add one of them"
     assert (found.path, found.words) == ("mail", words)
     made = settings(base, full(mail=MAIL, notices=NOTICES)).mail
     assert made is not None

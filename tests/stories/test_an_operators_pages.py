@@ -21,7 +21,7 @@ from tests.cli.test_payments import Operator, lost
 from tests.conftest import StageMaker
 from tests.security.company import AUDITOR
 
-PAGES = ("now", "money", "webhooks", "upstreams", "workers", "payments", "trail")
+PAGES = ("now", "money", "webhooks", "upstreams", "workers", "payments", "alerts", "trail")
 NAVIGATION = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "same-origin"}
 
 

@@ -240,6 +240,7 @@ def test_every_piece_of_configuration_is_right(tmp_path: Path, block: str) -> No
     base = yaml.safe_load(re.findall(r"<<'YAML'\n(.*?)^YAML", README, re.MULTILINE | re.DOTALL)[0])
     environ = {"STRIPE_SECRET_KEY": "rk_test_" + "1a" * 20, "STRIPE_WEBHOOK_SECRET": "whsec_" + "2b" * 20}
     environ |= {"NOTICES_SECRET": "0f1e2d3c4b5a69788796a5b4c3d2e1f0a1b2c3d4", "MAIL_PASSWORD": "a-password"}
+    environ |= {"ALERTS_SECRET": "1a2b3c4d5e6f70819293a4b5c6d7e8f901122334"}
     environ |= {"DB_SECRET": "b3c1e0d94f8a7726551c0b9d8e7f6a5b4c3d2e1f"}
     environ |= {"AMAZON_CLIENT_ID": "amzn1.application-oa2-client.1", "AMAZON_CLIENT_SECRET": "5a" * 20}
     (tmp_path / "geo").mkdir()

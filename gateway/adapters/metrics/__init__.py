@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+ACCOUNTS_MAX = 20_000
 Key = tuple[str, ...]
 """The name of a metric, and the values of its labels."""
 
@@ -86,9 +87,12 @@ class _OfRoute:
 class Tally:
     """Implements `ports.Served`: counts every request, and lets the next one know of it."""
 
-    def __init__(self, following: Served, *, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, following: Served, *, now: Callable[[], float] = time.monotonic, currency: str = "") -> None:
         self._following = following
         self._now = now
+        self._currency = currency
+        """Whose sums are also counted by account; empty for none."""
+        self._spent: dict[str, int] = {}
         self._routes: dict[str, _OfRoute] = {}
         self._uncounted: dict[tuple[str, str], int] = {}
 
@@ -116,9 +120,18 @@ class Tally:
             if micros := cost.micros:
                 of_route.micros[cost.currency] = of_route.micros.get(cost.currency, 0) + micros
                 of_route.captured += 1
+                if cost.currency == self._currency:
+                    spent, account = self._spent, caller.account
+                    if account in spent or len(spent) < ACCOUNTS_MAX:
+                        spent[account] = spent.get(account, 0) + micros
             else:
                 of_route.released += 1
         self._following(exchange, route, caller)
+
+    def take_spent(self) -> dict[str, int]:
+        """What accounts spent since this was asked last, in micros; of so many, and no more."""
+        spent, self._spent = self._spent, {}
+        return spent
 
     def uncounted(self, route: str, outcome: str) -> None:
         """The limits of a route were down."""

@@ -156,6 +156,14 @@ PARTS: Mapping[str, Part] = {
         "outgoing", ("id", "account", "type", "content", "channel", "state", "created AS created_ms"), Dropped()
     ),
     "low_balance": Part("low_balance", ("account", "remains", "credited"), Dropped()),
+    "alerts": Part(
+        "alert",
+        ("id", "name", "subject", "facts", "opened AS opened_ms", "ended AS ended_ms"),
+        Dropped(),
+        "subject IN {}",
+    ),
+    "spending_by_hour": Part("alert_spend", ("account", "hour", "micros"), Dropped()),
+    "usual_spending": Part("alert_habit", ("account", "state", "changed AS changed_ms"), Dropped()),
     "freezes": Part(
         "freezing",
         ("account", "frozen", "reason", "at AS at_ms"),
@@ -233,6 +241,9 @@ NOBODYS = {
     "migration": "the gateway's own",
     "migration_records": "the gateway's own",
     "sign_in_used": "digests of moments, of nobody that is known",
+    "alert_mute": "names of alerts",
+    "alert_count": "how many there were of something, of nobody in particular",
+    "alert_watch": "the gateway's own",
     "route_use": "how many calls a route had in an hour, of nobody in particular",
     "service": "programs of the platform's own",
     "operator_session": "operators', by the name that they sign the trail with; gone within a day",

@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 
 from gateway.adapters.postgres.keyroll import Do
-from gateway.core.outgoing import Channel, Outgoing, State, Type
+from gateway.core.outgoing import About, AlertType, Channel, Outgoing, State, Type
 
 _COLUMNS = "id, type, account, content, created, coalesce(since, created), tries, state, due, error, channel, receiver"
 _PUT = """INSERT INTO outgoing (type, account, content, cause, created, due) VALUES ($1, $2, $3, $4, $5, $5)
@@ -17,7 +17,7 @@ SELECT 'card.expiring', account, json_build_object('card', label, 'expires', exp
     'expiring ' || account || ' ' || method || ' ' || expires, $2::bigint, $2::bigint
 FROM auto_top_up WHERE wanted AND method IS NOT NULL AND expires <= $1 ON CONFLICT DO NOTHING"""
 _TAKE = f"""UPDATE outgoing SET tries = tries + 1, due = $2 WHERE number =
-(SELECT number FROM outgoing WHERE state = 'waiting' AND due <= $1 AND channel = $3
+(SELECT number FROM outgoing WHERE state = 'waiting' AND due <= $1 AND channel = $3 AND (type LIKE 'alert.%') = $4
 ORDER BY due, number LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING {_COLUMNS}"""  # noqa: S608 -- the names of columns, of our own
 _PUT_LETTER = """INSERT INTO outgoing (type, account, content, cause, created, due, channel, receiver)
@@ -42,7 +42,9 @@ class PostgresOutbox:
     def __init__(self, do: Do) -> None:
         self._do = do
 
-    async def put(self, type: Type, account: str, content: Mapping[str, Any], *, cause: str, now_ms: int) -> bool:
+    async def put(
+        self, type: Type | AlertType, account: str, content: Mapping[str, Any], *, cause: str, now_ms: int
+    ) -> bool:
         return bool(await self._do(_PUT, type, account, json.dumps(content), cause, now_ms))
 
     async def put_expiring(self, until: str, *, now_ms: int) -> None:
@@ -62,8 +64,13 @@ class PostgresOutbox:
     async def put_letter(self, id: str, receiver: str, *, now_ms: int) -> None:
         await self._do(_PUT_LETTER, id, receiver, now_ms)
 
-    async def take(self, *, now_ms: int, lease_ms: int, channel: Channel = "webhook") -> Outgoing | None:
-        return next((_outgoing(row) for row in await self._do(_TAKE, now_ms, now_ms + lease_ms, channel)), None)
+    async def take(
+        self, *, now_ms: int, lease_ms: int, channel: Channel = "webhook", about: About = "accounts"
+    ) -> Outgoing | None:
+        return next(
+            (_outgoing(row) for row in await self._do(_TAKE, now_ms, now_ms + lease_ms, channel, about == "alerts")),
+            None,
+        )
 
     async def delivered(self, id: str) -> None:
         await self._do(_PUT_OFF, "delivered", None, None, id)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.adapters.sqlite.keyroll import Read, Write
-from gateway.core.outgoing import Channel, Outgoing, State, Type
+from gateway.core.outgoing import About, AlertType, Channel, Outgoing, State, Type
 
 _COLUMNS = "id, type, account, content, created, coalesce(since, created), tries, state, due, error, channel, receiver"
 _PUT = """INSERT INTO outgoing (type, account, content, cause, created, due) VALUES (?, ?, ?, ?, ?5, ?5)
@@ -15,7 +15,8 @@ SELECT 'card.expiring', account, json_object('card', label, 'expires', expires),
     'expiring ' || account || ' ' || method || ' ' || expires, ?2, ?2
 FROM auto_top_up WHERE wanted AND method IS NOT NULL AND expires <= ?1 ON CONFLICT DO NOTHING"""
 _TAKE = f"""UPDATE outgoing SET tries = tries + 1, due = ?2 WHERE number =
-(SELECT number FROM outgoing WHERE state = 'waiting' AND due <= ?1 AND channel = ?3 ORDER BY due, number LIMIT 1)
+(SELECT number FROM outgoing WHERE state = 'waiting' AND due <= ?1 AND channel = ?3 AND (type LIKE 'alert.%') = ?4
+ORDER BY due, number LIMIT 1)
 RETURNING {_COLUMNS}"""  # noqa: S608 -- the names of columns, of our own
 _PUT_LETTER = """INSERT INTO outgoing (type, account, content, cause, created, due, channel, receiver)
 SELECT type, account, content, 'letter ' || id || ' ' || ?2, ?3, ?3, 'mail', ?2 FROM outgoing WHERE id = ?1
@@ -34,7 +35,9 @@ class SqliteOutbox:
         self._read = read
         self._write = write
 
-    async def put(self, type: Type, account: str, content: Mapping[str, Any], *, cause: str, now_ms: int) -> bool:
+    async def put(
+        self, type: Type | AlertType, account: str, content: Mapping[str, Any], *, cause: str, now_ms: int
+    ) -> bool:
         return await self._write(_PUT, (type, account, json.dumps(content), cause, now_ms))
 
     async def put_expiring(self, until: str, *, now_ms: int) -> None:
@@ -54,8 +57,11 @@ class SqliteOutbox:
     async def put_letter(self, id: str, receiver: str, *, now_ms: int) -> None:
         await self._write(_PUT_LETTER, (id, receiver, now_ms))
 
-    async def take(self, *, now_ms: int, lease_ms: int, channel: Channel = "webhook") -> Outgoing | None:
-        return next((_outgoing(row) for row in await self._read(_TAKE, (now_ms, now_ms + lease_ms, channel))), None)
+    async def take(
+        self, *, now_ms: int, lease_ms: int, channel: Channel = "webhook", about: About = "accounts"
+    ) -> Outgoing | None:
+        values = (now_ms, now_ms + lease_ms, channel, about == "alerts")
+        return next((_outgoing(row) for row in await self._read(_TAKE, values)), None)
 
     async def delivered(self, id: str) -> None:
         await self._write(_PUT_OFF, ("delivered", None, None, id))

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from gateway.settings.shapes.alerts import AlertsShape
 from gateway.settings.shapes.extras import GeoShape, MailShape
 from gateway.settings.shapes.identity import CorsShape, IdentityShape
 from gateway.settings.shapes.licences import LicencesShape
@@ -221,6 +222,7 @@ class GatewayShape(Shape):
         NoticesShape | None,
         Field(description="Tells an owner or operator what happens to accounts. Without it nobody is told."),
     ] = None
+    alerts: Annotated[AlertsShape, Field(description="Tells operators what they have to know of.")] = AlertsShape()
     mail: Annotated[
         MailShape | None,
         Field(
