@@ -12,20 +12,9 @@ from typing import Any
 import click
 
 from gateway import __version__
+from gateway.cli.alert_commands import alerts
 from gateway.cli.desk import add_commands
-
-CONFIG_DEFAULT = Path("config/gateway.yaml")
-
-config_option = click.option(
-    "--config",
-    "config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    envvar="GATEWAY_CONFIG",
-    default=CONFIG_DEFAULT,
-    show_default=True,
-    help="The configuration file.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+from gateway.cli.options import config_option, json_option
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -1269,8 +1258,6 @@ def revoke_token(account: str, id: str, yes: bool, config: Path, as_json: bool) 
 
     revoked(config, account, id, yes=yes, as_json=as_json)
 
-
-from gateway.cli.alert_commands import alerts  # noqa: E402 -- it is made of the options above
 
 main.add_command(alerts)
 

@@ -1,37 +1,32 @@
 """`gateway alerts`, as it is typed. What its commands do is in `alerts.py`, which is loaded when one runs."""
 
+import re
 from pathlib import Path
 
 import click
 
-from gateway.cli import config_option, json_option
+from gateway.cli.options import config_option, json_option
+
+_UNITS = {"m": 60, "h": 3600, "d": 86_400}
+_SECONDS_MAX = 30 * 86_400
 
 
-class _Name(click.ParamType):
+def _known(context: click.Context, parameter: click.Parameter, value: str) -> str:
     """The name of an alert. The names are looked up when one is given."""
+    from gateway.core.alerts import NAMES
 
-    name = "name"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from gateway.core.alerts import NAMES
-
-        if value not in NAMES:
-            self.fail(f"{value!r} is no alert; there are {', '.join(NAMES)}", param, ctx)
-        return value
+    if value not in NAMES:
+        raise click.BadParameter(f"{value!r} is no alert; there are {', '.join(NAMES)}")
+    return value
 
 
-class _Time(click.ParamType):
+def _seconds(context: click.Context, parameter: click.Parameter, value: str) -> int:
     """So long: `2h`, `30m`, `7d`, or `0`."""
-
-    name = "time"
-
-    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        units = {"m": 60, "h": 3600, "d": 86_400}
-        text = str(value)
-        number, unit = (text[:-1], text[-1:]) if text[-1:] in units else (text, "")
-        if not number.isdigit() or (not unit and number != "0") or int(number) * units.get(unit, 0) > 30 * 86_400:
-            self.fail(f"{text!r}: write so many m, h or d, 30d at most, or 0", param, ctx)
-        return float(int(number) * units.get(unit, 0))
+    found = re.fullmatch(r"([0-9]{1,6})([mhd])|0", value)
+    seconds = int(found[1]) * _UNITS[found[2]] if found is not None and found[1] else 0
+    if found is None or seconds > _SECONDS_MAX:
+        raise click.BadParameter(f"{value!r}: write so many m, h or d, 30d at most, or 0")
+    return seconds
 
 
 @click.group()
@@ -73,11 +68,11 @@ def ack_alert(id: str, config: Path, as_json: bool) -> None:
 
 
 @alerts.command("mute")
-@click.argument("name", type=_Name())
-@click.option("--for", "seconds", type=_Time(), required=True, help="Such as 30m, 2h, 7d; 0 ends it.")
+@click.argument("name", callback=_known)
+@click.option("--for", "seconds", required=True, callback=_seconds, help="Such as 30m, 2h, 7d; 0 ends it.")
 @config_option
 @json_option
-def mute_alert(name: str, seconds: float, config: Path, as_json: bool) -> None:
+def mute_alert(name: str, seconds: int, config: Path, as_json: bool) -> None:
     """Have nobody told of alerts of this NAME for a while. They are watched all the same."""
     from gateway.cli.alerts import mute_alert
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from gateway import settings
-from gateway.cli import CONFIG_DEFAULT
+from gateway.cli.options import CONFIG_DEFAULT
 from gateway.settings import Settings, SettingsInvalid
 
 

@@ -5,15 +5,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gateway.core.letters import Letter
-from gateway.core.outgoing import About, AlertType, Channel, Outgoing, State, Type
+from gateway.core.outgoing import About, Channel, Outgoing, State, Type
 
 
 class Tells(Protocol):
     """Takes down what somebody is to be told."""
 
-    async def put(
-        self, type: Type | AlertType, account: str, content: Mapping[str, Any], *, cause: str, now_ms: int
-    ) -> bool:
+    async def put(self, type: Type, account: str, content: Mapping[str, Any], *, cause: str, now_ms: int) -> bool:
         """Write it down; returns when it is durable. False if there was one of this `cause`: nothing changes then.
 
         Raises RecordsUnavailable.

@@ -53,6 +53,9 @@ class Roots:
     def root(self, account: str) -> str:
         return "acct_root" if account == "acct_joined" else account
 
+    def names(self, account: str) -> tuple[str, ...]:
+        return (account,)
+
 
 class Host:
     """One host of several."""

@@ -150,6 +150,7 @@ async def test_forged_webhooks_are_told_once_by_each_way_and_end_by_themselves(
             opened = await receiver.until("alert.opened")
             assert (opened["data"]["name"], opened["data"]["severity"]) == ("webhook_signatures", "page")
             assert opened["data"]["facts"]["number"] >= 12
+            assert settings.secrets.operator_token is not None
             token = {"Authorization": f"Bearer {settings.secrets.operator_token.reveal()}"}
             async with session.get(f"{admin}/alerts?all=1", headers=token) as answer:
                 [told] = (await answer.json())["alerts"]

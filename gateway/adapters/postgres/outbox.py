@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 
 from gateway.adapters.postgres.keyroll import Do
-from gateway.core.outgoing import About, AlertType, Channel, Outgoing, State, Type
+from gateway.core.outgoing import About, Channel, Outgoing, State, Type
 
 _COLUMNS = "id, type, account, content, created, coalesce(since, created), tries, state, due, error, channel, receiver"
 _PUT = """INSERT INTO outgoing (type, account, content, cause, created, due) VALUES ($1, $2, $3, $4, $5, $5)
@@ -42,9 +42,7 @@ class PostgresOutbox:
     def __init__(self, do: Do) -> None:
         self._do = do
 
-    async def put(
-        self, type: Type | AlertType, account: str, content: Mapping[str, Any], *, cause: str, now_ms: int
-    ) -> bool:
+    async def put(self, type: Type, account: str, content: Mapping[str, Any], *, cause: str, now_ms: int) -> bool:
         return bool(await self._do(_PUT, type, account, json.dumps(content), cause, now_ms))
 
     async def put_expiring(self, until: str, *, now_ms: int) -> None:

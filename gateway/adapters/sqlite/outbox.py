@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.adapters.sqlite.keyroll import Read, Write
-from gateway.core.outgoing import About, AlertType, Channel, Outgoing, State, Type
+from gateway.core.outgoing import About, Channel, Outgoing, State, Type
 
 _COLUMNS = "id, type, account, content, created, coalesce(since, created), tries, state, due, error, channel, receiver"
 _PUT = """INSERT INTO outgoing (type, account, content, cause, created, due) VALUES (?, ?, ?, ?, ?5, ?5)
@@ -35,9 +35,7 @@ class SqliteOutbox:
         self._read = read
         self._write = write
 
-    async def put(
-        self, type: Type | AlertType, account: str, content: Mapping[str, Any], *, cause: str, now_ms: int
-    ) -> bool:
+    async def put(self, type: Type, account: str, content: Mapping[str, Any], *, cause: str, now_ms: int) -> bool:
         return await self._write(_PUT, (type, account, json.dumps(content), cause, now_ms))
 
     async def put_expiring(self, until: str, *, now_ms: int) -> None:
