@@ -103,7 +103,6 @@ class Operating:
             checks=checks,
             books=self._books,
             inbox=self._records,
-            outbox=self._records.outbox,
             jobs=self._jobs,
             trail=self._records.trail,
             servers=lambda: {name: len(one.servers) for name, one in self._settings().upstreams.items()},

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from gateway.core.jobs import STATES as JOB_STATES
 from gateway.core.outgoing import STATES as NOTICE_STATES
+from gateway.core.outgoing import State
 from gateway.core.refusals import (
     LedgerUnavailable,
     PaymentServiceUnavailable,
@@ -23,7 +24,7 @@ from gateway.ports import BooksRefused, BooksSlow, Clock, Jobs, Outbox, Payments
 from gateway.web.answers import OwnAnswer
 from gateway.web.by_hand import check_account
 from gateway.web.refusals import as_problem
-from gateway.web.watched import STATUSES, Watched, told_by_hand, told_event, told_notice, told_work
+from gateway.web.watched import SHOWN_MAX, STATUSES, Watched, told_by_hand, told_event, told_notice, told_work
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 BODY_BYTES_MAX = 16 * 1024
@@ -58,16 +59,22 @@ class ByHand:
             return []
         return [told_by_hand(one) for one in await self._payments.parked(trail)]
 
-    async def events(self, status: str | None) -> list[dict[str, Any]]:
-        """Events that wait or are parked, or those of one status; the newest of them first."""
+    async def events(self, status: str | None, trail: Witnesses) -> list[dict[str, Any]]:
+        """Events that wait or are parked, or those of one status; the newest of them first. Who looked is told."""
         if self._payments is None:
             return []
         wanted = [one for one in STATUSES if status == one or (status is None and one in ("waiting", "parked"))]
         if not wanted:
             raise ValueError(f"status: one of {', '.join(STATUSES)}")
+        await trail.write(Act("operator", "operator", "webhook.list", "everyone", "admin"))
         found = await self._payments.events(wanted)
         newest = sorted(found, key=lambda entry: -entry.received_ms)
         return [told_event(entry) for entry in newest[:200]]
+
+    async def notices(self, state: State | None, trail: Witnesses) -> list[dict[str, Any]]:
+        """Messages that go out, the newest first: they name accounts, so who looked is told."""
+        await trail.write(Act("operator", "operator", "notice.list", "everyone", "admin"))
+        return [told_notice(one) for one in await self._outbox.entries(state, count=SHOWN_MAX)]
 
     async def assign(self, id: str, account: str, trail: Witnesses, *, dry_run: bool) -> dict[str, Any]:
         """What became, or would become, of giving a parked payment to an account."""
@@ -156,7 +163,7 @@ class OperatorCalls:
 
     async def webhooks(self, request: web.Request) -> web.StreamResponse:
         """`?status=`: those events, else what waits and what is parked."""
-        events = await self._by_hand.events(request.query.get("status"))
+        events = await self._by_hand.events(request.query.get("status"), self._trail_of(request))
         return told({**await self._watched.webhooks(), "events": events})
 
     async def upstreams(self, request: web.Request) -> web.StreamResponse:
@@ -173,7 +180,8 @@ class OperatorCalls:
         return told(await self._watched.jobs(one_of("state", request.query.get("state"), JOB_STATES)))
 
     async def notices(self, request: web.Request) -> web.StreamResponse:
-        return told(await self._watched.notices(one_of("state", request.query.get("state"), NOTICE_STATES)))
+        state = one_of("state", request.query.get("state"), NOTICE_STATES)
+        return told({"notices": await self._by_hand.notices(state, self._trail_of(request))})
 
     async def trail(self, request: web.Request) -> web.StreamResponse:
         return told(await self._watched.trail(**trail_query(request)))

@@ -222,11 +222,12 @@ class OperatorPages:
         return await self._watched.workers()
 
     async def _webhooks(self, request: web.Request, session: Session) -> Mapping[str, Any]:
+        trail = Signed(self._witness, session)
         return {
             **await self._watched.webhooks(),
-            "events": await self._by_hand.events(None),
+            "events": await self._by_hand.events(None, trail),
             **await self._watched.jobs("failed"),
-            **await self._watched.notices("failed"),
+            "notices": await self._by_hand.notices("failed", trail),
         }
 
     async def _payments(self, request: web.Request, session: Session) -> Mapping[str, Any]:

@@ -11,11 +11,11 @@ from typing import Any
 from gateway.core.jobs import Job, JobState
 from gateway.core.lately import QUANTILES, Lately, Window
 from gateway.core.money import Money
-from gateway.core.outgoing import Outgoing, State
+from gateway.core.outgoing import Outgoing
 from gateway.core.readiness import Check
 from gateway.core.trail import NEWEST, Step
 from gateway.flows.add_up import LookAtOwners
-from gateway.ports import Assigned, Clock, Inbox, InboxEntry, InboxStatus, Jobs, Outbox, Parked, TrailBook
+from gateway.ports import Assigned, Clock, Inbox, InboxEntry, InboxStatus, Jobs, Parked, TrailBook
 from gateway.web.people import told_job
 
 Numbers = Mapping[tuple[str, ...], float]
@@ -39,7 +39,6 @@ class Watched:
         checks: Callable[[], Awaitable[Mapping[str, Check]]],
         books: LookAtOwners,
         inbox: Inbox,
-        outbox: Outbox,
         jobs: Jobs,
         trail: TrailBook,
         servers: Callable[[], Mapping[str, int]],
@@ -50,7 +49,6 @@ class Watched:
         self._checks = checks
         self._books = books
         self._inbox = inbox
-        self._outbox = outbox
         self._jobs = jobs
         self._trail = trail
         self._servers = servers
@@ -151,10 +149,6 @@ class Watched:
         """Work in the background, the newest first. Raises RecordsUnavailable."""
         found = await self._jobs.list_jobs(state=state, user=None, count=SHOWN_MAX)
         return {"jobs": [told_work(one) for one in found]}
-
-    async def notices(self, state: State | None) -> dict[str, Any]:
-        """Notices and letters, the newest first. Raises RecordsUnavailable."""
-        return {"notices": [told_notice(one) for one in await self._outbox.entries(state, count=SHOWN_MAX)]}
 
     async def trail(
         self, *, before: int = NEWEST, count: int = 50, object: str | None = None, action: str | None = None
