@@ -91,7 +91,7 @@ class Alerting:
             inbox=records,
             thresholds=limits,
             counted=lambda: measures(self._workers()[0]),
-            here=self._here,
+            here=self.here,
             also=[surges.look, spending.look, *([self.audits.look] if self.audits else [])],
             tells=(given.tells, settings.notices is not None),
             who=settings.host_name,
@@ -132,7 +132,7 @@ class Alerting:
 
     # --- this host ----------------------------------------------------------------------------------------------------
 
-    async def _here(self) -> Sequence[Sign]:
+    async def here(self) -> Sequence[Sign]:
         """What is wrong with this host, as far as it knows."""
         limits, host = self._settings.alerts.thresholds, self._settings.host_name
         signs, checks = [], self._checks()
@@ -167,7 +167,7 @@ class Alerting:
 
 
 def _audits(settings: Settings, records: "Records", *, clock: Clock, report: Callable[..., None]) -> Audits | None:
-    if "books_imbalance" in settings.alerts.thresholds.off:
+    if "books_imbalance" in settings.alerts.thresholds.unwatched:
         return None
     return Audits(settings, records, every_seconds=settings.alerts.audit_seconds, clock=clock, report=report)
 

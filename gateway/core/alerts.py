@@ -86,7 +86,7 @@ class Thresholds:
     devices: int
     disk_bytes: int
     certificate_days: int
-    off: Collection[Name] = ()
+    unwatched: Collection[Name] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ class Watch:
         await self._drop(now_ms)
 
     async def _note(self, sign: Sign) -> None:
-        if sign.name not in self._thresholds.off:
+        if sign.name not in self._thresholds.unwatched:
             tells = self._tells_alerts and sign.name not in self._muted
             await self._alerts.note(sign, now_ms=self._clock.now_ms(), tells=tells)
 

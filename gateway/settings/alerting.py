@@ -42,7 +42,7 @@ def alerts(shape: GatewayShape) -> AlertSettings:
             devices=given.licence_devices,
             disk_bytes=forms.body_size(given.disk_free_min),
             certificate_days=forms.days(given.certificate_left),
-            off=frozenset(given.off),
+            unwatched=frozenset(given.unwatched),
         ),
         audit_seconds=forms.duration(given.audit_every),
     )

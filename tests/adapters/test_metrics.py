@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.adapters.metrics import Counts, Tally, Totals, exposition
 from gateway.adapters.metrics.catalogue import FAMILIES
-from gateway.core.callers import ANONYMOUS
+from gateway.core.callers import ANONYMOUS, Caller
 from gateway.core.counting import SECONDS, Durations
 from gateway.core.money import Money
 from gateway.core.pricing import Price
@@ -142,3 +142,15 @@ def test_a_scrape_is_what_prometheus_reads() -> None:
     families = {family.name: family for family in text_string_to_metric_families(text)}
     assert set(families) == {family.name for family in FAMILIES}
     assert {name: family.type for name, family in families.items()} == {one.name: one.kind for one in FAMILIES}
+
+
+def test_what_accounts_spend_is_handed_over_once_in_one_currency_and_of_so_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.adapters.metrics.ACCOUNTS_MAX", 2)
+    tally = Tally(lambda *_: None, now=lambda: 5.03, currency="usd")
+    for account, cost in (("a", "usd"), ("b", "usd"), ("a", "usd"), ("c", "usd"), ("a", "unit:export")):
+        tally(cast(Exchange, Ended(cost=Money(2000, cost))), ROUTE, Caller(account=account))
+    assert tally.take_spent() == {"a": 4000, "b": 2000}
+    assert tally.take_spent() == {}
+    assert counted(Ended(cost=Money(2000, "usd"))).take_spent() == {}, "nobody asked for it"

@@ -138,16 +138,21 @@ async def ticks_over(world: World, name: str, seconds: float, *, subject: str = 
     assert await world.told() == [f"opened {name}", f"ended {name}"]
 
 
-async def test_every_alert_opens_and_ends(world: World) -> None:
-    """Forged webhooks, seen by two hosts that none of them would mind alone; one is told, once."""
+@pytest.mark.parametrize(
+    ("name", "measure", "amount"), [("webhook_signatures", "webhooks.refused", 5), ("guessed_tokens", "guessed", 300)]
+)
+async def test_what_two_hosts_would_not_mind_alone_is_one_alert_that_ends(
+    world: World, name: str, measure: str, amount: int
+) -> None:
     for host in world.hosts:
-        host.counts("webhooks.refused", 2)
-    await world.rounds()
+        host.counts(measure, (amount - 1) // 2)
+    world.hosts[0].counts(measure, (amount - 1) % 2)
+    await world.rounds(2 * ROUND)
     assert await world.open() == []
-    world.hosts[0].counts("webhooks.refused", 1)
+    world.hosts[1].counts(measure, 1)
     await world.rounds(3 * ROUND)
-    assert (await world.book.found(open_only=True, count=1))[0].facts == {"number": 5, "seconds": 600}
-    await ticks_over(world, "webhook_signatures", 2400)
+    assert (await world.book.found(open_only=True, count=1))[0].facts == {"number": amount, "seconds": 600}
+    await ticks_over(world, name, 2400)
 
 
 @pytest.mark.parametrize(
@@ -265,7 +270,7 @@ async def test_who_looks_for_all_is_replaced_when_it_dies(world: World) -> None:
 
 
 async def test_what_is_off_is_not_watched_and_what_is_muted_is_not_told(world: World) -> None:
-    off = replace(LIMITS, off=frozenset({"cards_refused"}))
+    off = replace(LIMITS, unwatched=frozenset({"cards_refused"}))
     world.hosts = [Host("host-1", world.records, world.clock, off)]
     await world.book.mute("refunds_surge", until_ms=world.clock.now_ms() + HOUR * 500)
     await world.events("charge.failed", 20)

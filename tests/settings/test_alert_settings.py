@@ -22,7 +22,7 @@ def test_what_is_watched_and_told_without_a_word(tmp_path: Path) -> None:
     assert (alerts.tells, alerts.every_seconds, alerts.ends_ms, alerts.audit_seconds) == (False, 30, 900_000, 86_400)
     limits = alerts.thresholds
     assert (limits.webhook_signatures.amount, limits.webhook_signatures.seconds) == (5, 600)
-    assert (limits.spend_least, limits.off, limits.disk_bytes) == (2_000_000, frozenset(), 2**30)
+    assert (limits.spend_least, limits.unwatched, limits.disk_bytes) == (2_000_000, frozenset(), 2**30)
     assert settings(
         tmp_path, full(currency="jpy", stripe={"top_up": "500 jpy"}, routes=[])
     ).alerts.thresholds.spend_least == (200_000_000)
@@ -30,9 +30,11 @@ def test_what_is_watched_and_told_without_a_word(tmp_path: Path) -> None:
 
 def test_who_is_told(tmp_path: Path) -> None:
     assert made(tmp_path, url=URL, secrets=[SECRET]).alerts.tells
-    alerts = made(tmp_path, mail_to=["a@shop.example", "a@shop.example"], off=["disk_low"], spend_min="0.50 usd").alerts
+    alerts = made(
+        tmp_path, mail_to=["a@shop.example", "a@shop.example"], unwatched=["disk_low"], spend_min="0.50 usd"
+    ).alerts
     assert (alerts.tells, alerts.mail_to, alerts.thresholds.spend_least) == (True, ("a@shop.example",), 500_000)
-    assert alerts.thresholds.off == {"disk_low"}
+    assert alerts.thresholds.unwatched == {"disk_low"}
     inside = made(tmp_path, url="http://127.0.0.1:9/told", secrets=[SECRET], private_addresses=True)
     assert inside.alerts.url == "http://127.0.0.1:9/told"
 
@@ -45,7 +47,7 @@ def test_who_is_told(tmp_path: Path) -> None:
         ({"url": URL}, "alerts.url", "messages are signed; add `secrets`"),
         ({"spend_min": "1.00 eur"}, "alerts.spend_min", "this is in eur"),
         ({"ends_after": "50s"}, "alerts.ends_after", "two rounds"),
-        ({"off": ["disk_low", "disc_low"]}, "alerts.off[1]", "disk_low"),
+        ({"unwatched": ["disk_low", "disc_low"]}, "alerts.unwatched[1]", "disk_low"),
         ({"dispute_bps": 10_001}, "alerts.dispute_bps", "10000"),
         ({"webhook_signatures": "many"}, "alerts.webhook_signatures", "is not a limit"),
         ({"mail_to": ["nobody"]}, "alerts.mail_to[0]", "nobody"),

@@ -6,19 +6,29 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import ClientSession, web
 from click.testing import CliRunner
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 
+from gateway.adapters.metrics import Counts
+from gateway.app.alerting import Alerting
 from gateway.app.audited import WATERMARK, Audits
 from gateway.cli import main
 from gateway.core import outgoing
 from gateway.core.alerts import Sign
+from gateway.core.readiness import Check
 from gateway.core.secrets import Secret
 from gateway.demo.upstreams import ToyUpstream, weather
+from gateway.settings import Settings
+from gateway.settings.values import TlsSettings
 from tests.callers import funded
 from tests.conftest import StageMaker
 from tests.fakes import FakeClock
@@ -97,17 +107,55 @@ async def test_an_audit_beside_the_gateway_says_what_is_wrong_with_the_books_and
     assert mark is not None
     assert await looked() == []
     assert (await records.watermark(WATERMARK) or 0) > mark
+    right = await records.watermark(WATERMARK)
     change(1)
     [found] = await looked()
     assert (found.name, found.facts["findings"] > 0) == ("books_imbalance", True)
-    at = await records.watermark(WATERMARK)
+    assert await records.watermark(WATERMARK) == right, "only what was found right is behind us"
     change(-1)
     assert await looked() == []
-    assert (await records.watermark(WATERMARK) or 0) > (at or 0), "only what was found right is behind us"
     audits._settings = replace(stage.settings, store_path=stage.settings.store_path.with_name("gone.db"))
     assert await looked() == []
     assert said == ["audit"]
     await audits.close()
+
+
+def certificate(folder: Path, days: float, now_ms: int) -> Path:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "shop.test")])
+    ends = datetime.fromtimestamp(now_ms / 1000, UTC) + timedelta(days=days)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, ends - timedelta(days=90), ends).sign(key, SHA256())
+    file = folder / f"{days}.pem"
+    file.write_bytes(made.public_bytes(Encoding.PEM))
+    return file
+
+
+async def test_what_is_wrong_with_a_host_is_seen_by_itself(make_stage: StageMaker, tmp_path: Path) -> None:
+    stage = await make_stage()
+    now_ms, settings = stage.gateway.clock.now_ms(), stage.settings
+    counts, well = Counts(), {"ledger": Check(True, ""), "issuers": Check(True, "")}
+
+    async def seen(settings: Settings, checks: dict[str, Check]) -> list[tuple[str, str]]:
+        alerting = Alerting(
+            settings, stage.gateway.records, workers=lambda: (counts, 1), checks=lambda: checks,
+            witness=stage.gateway.witness, clock=stage.gateway.clock, report=stage.gateway.report,
+        )  # fmt: skip
+        return [(sign.name, sign.subject.removeprefix(settings.host_name)) for sign in await alerting.here()]
+
+    limits = replace(settings.alerts.thresholds, disk_bytes=0)
+    calm = replace(settings, alerts=replace(settings.alerts, thresholds=limits))
+    counts.gauges["gateway_reconciled_timestamp_seconds", "0"] = now_ms // 1000 - 86_300
+    assert await seen(calm, well) == []
+    bad = {"ledger": Check(False, ""), "issuers": Check(False, "")}
+    assert await seen(calm, bad) == [("ledger_stuck", ""), ("keys_stale", " issuers")]
+    counts.gauges["gateway_reconciled_timestamp_seconds", "0"] = now_ms // 1000 - 86_500
+    assert await seen(calm, well) == [("reconciler_behind", "")]
+    counts.gauges.clear()
+    full = replace(calm, alerts=replace(settings.alerts, thresholds=replace(limits, disk_bytes=2**62)))
+    assert await seen(full, well) == [("disk_low", "")]
+    for days, found in ((13.9, [("keys_stale", " certificate")]), (14.1, []), (-1, [("keys_stale", " certificate")])):
+        file = certificate(tmp_path, days, now_ms)
+        assert await seen(replace(calm, tls=TlsSettings(file, file)), well) == found
 
 
 async def types(file: Path, *words: str, code: int = 0) -> Any:
@@ -131,7 +179,7 @@ async def test_forged_webhooks_are_told_once_by_each_way_and_end_by_themselves(
         config["mail"] = {"host": "127.0.0.1", "port": mail.port, "sender": "shop@shop.example", "starttls": False}
         config["alerts"] = {
             "url": f"http://127.0.0.1:{receiver.port}/told", "secrets": [SECRET], "private_addresses": True,
-            "mail_to": ["night@shop.example"], "every": "200ms", "ends_after": "1s", "off": ["disk_low"],
+            "mail_to": ["night@shop.example"], "every": "200ms", "ends_after": "1s", "unwatched": ["disk_low"],
             "webhook_signatures": "12/2 second", "remind_after": "24h",
         }  # fmt: skip
         file.write_text(json.dumps(config))

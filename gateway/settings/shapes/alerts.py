@@ -40,7 +40,9 @@ class AlertsShape(Shape):
         Otherwise("no e-mail"),
         Field(max_length=10, description="Operators who are written to. It needs `mail`."),
     ] = Field(default_factory=list)
-    off: Annotated[list[Name], Field(description="Alerts that are not watched for.")] = Field(default_factory=list)
+    unwatched: Annotated[list[Name], Field(description="Alerts that are not watched for.")] = Field(
+        default_factory=list
+    )
     every: Annotated[DurationText, Field(description="How often everything is looked at.")] = "30s"
     remind_after: Annotated[
         DurationText, Field(description="When an alert that is still true, and not acknowledged, is told again.")
@@ -92,6 +94,6 @@ class AlertsShape(Shape):
         DurationText,
         Field(
             description="How often what is new in the books is audited, in a process of its own, unless "
-            "`books_imbalance` is off."
+            "`books_imbalance` is in `unwatched`."
         ),
     ] = "24h"
