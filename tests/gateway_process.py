@@ -95,8 +95,10 @@ async def fund(settings: Settings, amount: str, *, count: int) -> list[Funded]:
 class GatewayProcess:
     """One run of `gateway run`."""
 
-    def __init__(self, process: asyncio.subprocess.Process | programs.Forked) -> None:
+    def __init__(self, process: asyncio.subprocess.Process | programs.Forked, said: str = "") -> None:
         self._process = process
+        self.said = said
+        """Before it listened."""
 
     @property
     def pid(self) -> int:
@@ -169,7 +171,7 @@ async def running(
                 before += line
                 assert line, f"the gateway did not start: {before.decode()}"
         drained = asyncio.create_task(said.read())
-        yield GatewayProcess(process)
+        yield GatewayProcess(process, before.decode())
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -11,6 +11,7 @@ from aiohttp import web
 from gateway.adapters.payouts import RecordedPayouts
 from gateway.adapters.route_use import RecordedUse
 from gateway.app.licensing import Licensing
+from gateway.app.operating import Operating
 from gateway.app.stores import credit_lines
 from gateway.core import compat, oauth
 from gateway.core.cors import Cors, is_preflight
@@ -641,6 +642,7 @@ def admin_application(
     inbox: Inbox,
     parts: Callable[[], Mapping[str, Check]],
     platform: PlatformPlace,
+    operating: Operating,
     alerts: AlertPlace,
 ) -> web.Application:
     """What the admin listener serves."""
@@ -663,5 +665,6 @@ def admin_application(
     alerts.add_to(app)
     app.router.add_get(PLATFORM_PATH, platform.show)
     app.router.add_get(STYLE_PATH, platform.style)
+    operating.add_to(app, check_up.checks, alerts.told)
     app.on_response_prepare.append(drop_what_was_invented)
     return app

@@ -38,6 +38,7 @@ from gateway.core.keyring import Keyring
 from gateway.core.limits import Limiter
 from gateway.core.places import Places
 from gateway.core.refusals import GatewayBusy, RecordsUnavailable
+from gateway.core.versions import version_of
 from gateway.flows import count_spending, record_use
 from gateway.flows.add_up import LookAtOwners
 from gateway.flows.admit import Admit
@@ -98,6 +99,7 @@ class Gateway:
         self.clock = SystemClock()
         self.loaded_ms = self.clock.now_ms()
         """When these settings were taken up."""
+        self.version = version_of(settings.routes.routes, settings.upstreams)
         self.randomness = SystemRandomness()
         self.keyring = Keyring(settings.secrets.sealing_keys)
         self.records = records(settings, self.keyring, self.randomness)
@@ -404,6 +406,7 @@ class Gateway:
         self.own_paths -= served  # an upstream's from now on, whatever else waits for a restart
         keys = self._take_up(settings)
         self.loaded_ms = self.clock.now_ms()
+        self.version = version_of(settings.routes.routes, settings.upstreams)
         return {
             "reloaded": True,
             "keys": keys,
@@ -430,7 +433,7 @@ class Gateway:
             operator_token=settings.secrets.operator_token,
             auditor_token=settings.secrets.auditor_token,
         )
-        self.settings = replace(was, secrets=secrets, stripe=stripe)
+        self.settings = replace(was, secrets=secrets, stripe=stripe, upstreams=settings.upstreams)
         return taken + others
 
     # --- places -------------------------------------------------------------------------------------------------------

@@ -90,6 +90,7 @@ def of_worker(gateway: "Gateway", relay: "Relay | None", pulse: Pulse) -> Counts
     counters, gauges = counts.counters, counts.gauges
     gauges["gateway_holds_open", worker] = gateway.ledger.holds_open
     gauges["gateway_config_loaded_timestamp_seconds", worker] = gateway.loaded_ms / 1000
+    gauges["gateway_config_version", worker, gateway.version] = 1
     gauges["gateway_cache_entries", worker, "callers"] = gateway.identity.callers.remembered
     gauges["gateway_limits_store_down", worker] = gateway.limits.down
     counters["gateway_limits_store_failures",] = gateway.limits.failures
@@ -160,8 +161,16 @@ class Scrapes:
         """The configuration was read again."""
         self.reloads["taken" if taken else "refused"] += 1
 
+    def of_workers(self) -> Counts:
+        """What the workers have counted, all of them together."""
+        return self._workers()[0]
+
     async def scrape(self) -> bytes:
         """In Prometheus' text format. Raises nothing that is the records' fault."""
+        return exposition(await self.gather())
+
+    async def gather(self) -> Counts:
+        """All of it, by metric. Raises nothing that is the records' fault."""
         counts, there = self._workers()
         counters, gauges = counts.counters, counts.gauges
         for outcome, number in self.reloads.items():
@@ -178,7 +187,7 @@ class Scrapes:
         gauges["gateway_workers_wanted",] = self._wanted
         gauges["gateway_build_info", metadata.version("farebox"), platform.python_version()] = 1
         gauges["gateway_records_up",] = await self._of_records(counts)
-        return exposition(counts)
+        return counts
 
     async def _of_records(self, counts: Counts) -> bool:
         """Whether they told."""

@@ -7,7 +7,7 @@ worker is a whole gateway but for these. Both obey their parent, and end with it
 import asyncio
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from socket import socket
 from typing import Any
 
@@ -25,6 +25,7 @@ from gateway.app.channel import ToParent, Word
 from gateway.app.gateway import Gateway
 from gateway.app.marketplace import platform
 from gateway.app.measured import KEEPER, Pulse, Scrapes, of_process
+from gateway.app.operating import Operating
 from gateway.app.running import Running, front, refused
 from gateway.app.stores import keeper, records, statement_books, witness
 from gateway.core.ids import RequestId, RequestNumbers
@@ -171,6 +172,8 @@ class KeeperMember(Member):
         self._totals = Totals()
         self._pulse = Pulse()
         self._scrapes: Scrapes | None = None
+        self._operating: Operating | None = None
+        self._settings = post.settings
         self._alerting: Alerting | None = None
         self._seen: dict[str, dict[str, Check]] = {}
         self._clock = SystemClock()
@@ -190,6 +193,8 @@ class KeeperMember(Member):
         self._operators.renew(settings.secrets.operator_token, settings.secrets.auditor_token)
         self._keyring.renew(settings.secrets.sealing_keys)
         self._routes = settings.routes
+        was = self._settings  # of which all else waits for a restart
+        self._settings = replace(was, secrets=settings.secrets, routes=settings.routes, upstreams=settings.upstreams)
         return {"reloaded": True}
 
     async def run(self) -> None:
@@ -212,6 +217,19 @@ class KeeperMember(Member):
             await slices.begin()
             counter.gathered.set()
             await self._records.open()
+            operating = Operating(
+                settings=lambda: self._settings,
+                records=self._records,
+                entries=ledger,
+                scrapes=self._scrapes,
+                operators=self._operators,
+                witness=self._witness,
+                books=self._look,
+                clock=self._clock,
+                report=post.report,
+            )
+            operating.open()
+            self._operating = operating
             alerting = self._alerting = Alerting(
                 settings,
                 self._records,
@@ -238,6 +256,7 @@ class KeeperMember(Member):
                     platform=platform(settings, self._records, self._look, lambda: self._routes, self._clock),
                     parts=lambda: self._parts(ledger),
                     alerts=alerting.place,
+                    operating=operating,
                 )
             )
             self.parent.say(Word.READY)
@@ -247,6 +266,8 @@ class KeeperMember(Member):
             await admin.cleanup()
         finally:
             self._pulse.stop()
+            if self._operating is not None:
+                await self._operating.close()
             await counter.close()
             await self._look.close()
             if self._alerting is not None:

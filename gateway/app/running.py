@@ -17,6 +17,7 @@ from gateway.app.alerting import Alerting
 from gateway.app.gateway import Gateway, url_of
 from gateway.app.marketplace import platform
 from gateway.app.measured import Pulse, Scrapes
+from gateway.app.operating import Operating
 from gateway.app.own_routes import own_routes
 from gateway.core.readiness import Check
 from gateway.core.refusals import RecordsUnavailable
@@ -54,6 +55,7 @@ class Running:
         self._stopped = False
         self._pulse = Pulse()
         self._scrapes: Scrapes | None = None
+        self._operating: Operating | None = None
         self._alerting: Alerting | None = None
 
     async def start(self) -> None:
@@ -90,6 +92,18 @@ class Running:
             clock=gateway.clock,
         )
         self._scrapes.voided = gateway.recovered.count
+        self._operating = Operating(
+            settings=lambda: gateway.settings,
+            records=gateway.records,
+            entries=gateway.ledger,
+            scrapes=self._scrapes,
+            operators=gateway.identity.operators,
+            witness=gateway.witness,
+            books=gateway.look_at_owners,
+            clock=gateway.clock,
+            report=gateway.report,
+        )
+        self._operating.open()
         self._alerting = Alerting(
             gateway.settings,
             gateway.records,
@@ -122,6 +136,7 @@ class Running:
                 ),
                 parts=self._parts,
                 alerts=self._alerting.place,
+                operating=self._operating,
             )
         )
         await web.TCPSite(admin, *self.gateway.settings.admin, backlog=128).start()
@@ -204,6 +219,8 @@ class Running:
             await self._relay.stop(grace_seconds=grace_seconds)
         for runner in self._runners:
             await runner.cleanup()
+        if self._operating is not None:
+            await self._operating.close()
         if self._alerting is not None:
             await self._alerting.close()
         await self.gateway.close()

@@ -5,6 +5,7 @@ configuration is wrong, 3 the gateway cannot start or be reached.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import click
 
 from gateway import __version__
 from gateway.cli.alert_commands import alerts
+from gateway.cli.desk import add_commands
 from gateway.cli.options import config_option, json_option
 
 
@@ -167,11 +169,13 @@ def audit(
     """
     if context.invoked_subcommand is not None:
         return
+    from gateway.cli.audited import audit_and_note
     from gateway.cli.books import accept_books, audit_books
 
     if accept_head:
         accept_books(config, store)
-    audit_books(config, store, head, since=since, as_json=as_json)
+    work = partial(audit_books, config, store, head, since=since, as_json=as_json)
+    audit_and_note(config, store, since, work)
 
 
 @audit.command("log")
@@ -1256,3 +1260,5 @@ def revoke_token(account: str, id: str, yes: bool, config: Path, as_json: bool) 
 
 
 main.add_command(alerts)
+
+add_commands(main, config_option, json_option)

@@ -19,6 +19,15 @@ _ANSWER_SECONDS_MAX = 120  # a restart waits for each worker in turn
 
 async def ask(settings: Settings, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     """POST to the admin listener; the status and what it says. Exit code 3 if nobody answers."""
+    return await _asked(settings, "POST", path, body)
+
+
+async def get(settings: Settings, path: str) -> tuple[int, dict[str, Any]]:
+    """GET of the same. Exit code 3 if nobody answers."""
+    return await _asked(settings, "GET", path, None)
+
+
+async def _asked(settings: Settings, method: str, path: str, body: dict[str, Any] | None) -> tuple[int, dict[str, Any]]:
     from aiohttp import ClientError, ClientSession, ClientTimeout
 
     host, port = settings.admin
@@ -29,7 +38,7 @@ async def ask(settings: Settings, path: str, body: dict[str, Any]) -> tuple[int,
     try:
         async with (
             ClientSession(timeout=ClientTimeout(total=_ANSWER_SECONDS_MAX)) as session,
-            session.post(url, json=body, headers=token) as answer,
+            session.request(method, url, json=body, headers=token) as answer,
         ):
             content: dict[str, Any] = await answer.json(content_type=None)
     except (ClientError, TimeoutError, ValueError) as error:

@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import click
 
@@ -15,6 +15,7 @@ from gateway.cli.records import Records, opened, write_down
 from gateway.core.outgoing import Outgoing, State
 from gateway.ports import Outbox
 from gateway.settings import Settings
+from gateway.web.watched import told_notice
 
 _FAILED_MAX = 1000
 
@@ -71,7 +72,7 @@ async def _records(settings: Settings) -> AsyncIterator[Records]:
 
 def _tell(found: list[Outgoing], *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps([_told(one) for one in found]))
+        click.echo(json.dumps([told_notice(one) for one in found]))
         return
     for one in found:
         why = f": {one.error}" if one.error else ""
@@ -79,18 +80,3 @@ def _tell(found: list[Outgoing], *, as_json: bool) -> None:
         click.echo(f"{one.id}  {moment(one.created_ms)}  {about}  {one.state}, {one.tries} tries{why}")
     if not found:
         click.echo("there are none")
-
-
-def _told(one: Outgoing) -> dict[str, Any]:
-    return {
-        "id": one.id,
-        "type": one.type,
-        "account": one.account,
-        "channel": one.channel,
-        "created": moment(one.created_ms),
-        "state": one.state,
-        "tries": one.tries,
-        "due": moment(one.due_ms),
-        "error": one.error,
-        "data": dict(one.content),
-    }

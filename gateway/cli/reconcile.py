@@ -12,10 +12,11 @@ from typing import Any
 import click
 
 from gateway.adapters.system import SystemClock
+from gateway.app.by_hand import ACT_SECONDS_MAX
 from gateway.app.office import Office
 from gateway.app.stores import credit_lines
 from gateway.cli.configuration import read
-from gateway.cli.payments import ACT_SECONDS_MAX, NoEntries, books, fail, office, run
+from gateway.cli.payments import NoEntries, books, fail, office, run
 from gateway.core.payments import PARKED, Payment
 from gateway.flows.reconcile import Difference, audit_payments
 from gateway.settings import Settings

@@ -9,7 +9,9 @@ import gc
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,18 @@ from gateway.app import Gateway, Running, logged
 from gateway.app.members import Member
 from gateway.cli.configuration import existing, read
 from gateway.cli.db import migrate_at_start
+from gateway.cli.shown import link_of
 from gateway.ports import StoreDamaged, StoreFailed, StoreLocked
 from gateway.settings import Settings, load, with_its_keys
+
+_CLOCKS_DIFFER_SECONDS = 0.1  # a file system may keep coarser time
 
 
 def run_gateway(config: Path) -> None:
     """Start, say where, serve until told to stop."""
+    begun = time.time()
     settings = read(config, make_secrets=True)
+    say_where = partial(_say_where, settings, _is_new(settings, begun))
     logged.events(settings.log)
     for note in configuration.notes(settings):
         click.echo(f"note: {note}", err=True)
@@ -38,8 +45,8 @@ def run_gateway(config: Path) -> None:
         return with_its_keys(load(existing(config), os.environ, make_secrets=False, instead=instead))
 
     if settings.workers > 1:
-        sys.exit(_run_crew(settings, again))
-    sys.exit(_to_its_end(_run(settings, again)))
+        sys.exit(_run_crew(settings, again, say_where))
+    sys.exit(_to_its_end(_run(settings, again, say_where)))
 
 
 def _to_its_end(work: Coroutine[Any, Any, None]) -> int:
@@ -55,7 +62,7 @@ def _to_its_end(work: Coroutine[Any, Any, None]) -> int:
     return 0
 
 
-def _run_crew(settings: Settings, load: Callable[..., Settings]) -> int:
+def _run_crew(settings: Settings, load: Callable[..., Settings], say_where: Callable[[str, str], None]) -> int:
     """The parent of several processes; its exit code."""
     from gateway.app.crew import CannotStart, Crew
 
@@ -68,7 +75,7 @@ def _run_crew(settings: Settings, load: Callable[..., Settings]) -> int:
     _leave_the_collector_little_to_do()
     crew = Crew(settings, load=load, report=logs.report, runs=runs)
     try:
-        code = crew.run(_say_where)
+        code = crew.run(say_where)
     except OSError as error:
         click.echo(f"gateway: {error.strerror or error}", err=True)
         return 3
@@ -82,11 +89,21 @@ async def _lean(work: Coroutine[Any, Any, None]) -> None:
     await work
 
 
-def _say_where(address: str, admin: str) -> None:
+def _say_where(settings: Settings, is_new: bool, address: str, admin: str) -> None:
+    if is_new and (link := link_of(settings, admin)) is not None:
+        click.echo(f"gateway: your pages, once and within 15 minutes: {link}", err=True)
     click.echo(f"gateway: listening on {address}, admin on {admin}", err=True)
 
 
-async def _run(settings: Settings, load: Callable[..., Settings]) -> None:
+def _is_new(settings: Settings, begun: float) -> bool:
+    """Whether the operators' token was made by this start: then nobody can have it yet."""
+    try:
+        return (settings.secrets_path / "operator_token").stat().st_mtime >= begun - _CLOCKS_DIFFER_SECONDS
+    except OSError:
+        return False
+
+
+async def _run(settings: Settings, load: Callable[..., Settings], say_where: Callable[[str, str], None]) -> None:
     running = Running(Gateway(settings, report=logs.report), load=load)
     stop = stop_signal()
     reloads: set[asyncio.Task[object]] = set()
@@ -100,7 +117,7 @@ async def _run(settings: Settings, load: Callable[..., Settings]) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _reopened)
     await running.start()
     _leave_the_collector_little_to_do()
-    _say_where(running.address, running.admin_address)
+    say_where(running.address, running.admin_address)
     await stop.wait()
     click.echo("gateway: finishing what is in flight", err=True)
     await running.stop()

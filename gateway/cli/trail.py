@@ -7,7 +7,6 @@ data beyond the names of operators.
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -20,6 +19,7 @@ from gateway.core.chain_head import ChainHead
 from gateway.core.keyring import Keyring
 from gateway.core.trail import NEWEST, PURPOSE, Step, Verdict, against_head, verify
 from gateway.settings import Settings
+from gateway.web.watched import told_step
 
 _AT_ONCE = 1_000
 
@@ -35,7 +35,7 @@ def list_trail(config: Path, *, object: str | None, action: str | None, limit: i
 
     steps = run(look())
     if as_json:
-        click.echo(json.dumps([_told(step) for step in steps]))
+        click.echo(json.dumps([told_step(step) for step in steps]))
         return
     for step in steps:
         act = step.act
@@ -92,18 +92,3 @@ async def _by_head(here: Records, path: Path, keyring: Keyring, verdict: Verdict
         return f"{path} {error}"
     named = await here.trail.steps_after(head.seq - 1, count=1)
     return against_head(head.seq, head.hash, named, entries=verdict.entries)
-
-
-def _told(step: Step) -> dict[str, Any]:
-    act = step.act
-    return {
-        "number": step.number,
-        "at": moment(step.at_ms),
-        "actor": act.actor,
-        "role": act.role,
-        "action": act.action,
-        "object": act.object,
-        "origin": act.origin,
-        "reason": act.reason,
-        "facts": dict(act.facts),
-    }

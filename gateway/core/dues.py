@@ -80,6 +80,18 @@ class UnitSums:
 
 
 @dataclass(frozen=True, slots=True)
+class KindSum:
+    """How many entries of a kind there are in a unit, and what they come to; of debts, how many accounts owe."""
+
+    unit: str
+    side: str
+    """`credit`, `reversal` or `debt`."""
+    kind: str
+    count: int
+    micros: int
+
+
+@dataclass(frozen=True, slots=True)
 class Spent:
     """What one account spent on an owner's routes in a unit."""
 

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
-from gateway.core.dues import Sold, Spent, Taking
+from gateway.core.dues import KindSum, Sold, Spent, Taking
 from gateway.core.ledger import Kind, Record
 from gateway.core.statements import Chain, Moved
 from gateway.core.transfers import hour_of, owner_account
@@ -15,6 +16,7 @@ _COUNTS = {Kind.CAPTURE: 1, Kind.GATED_CAPTURE: 1, Kind.VOID: -1}
 _PROGRESS_EVERY = 256
 _SECONDS_MAX = 5.0
 _WAITING_MAX = 8
+_T = TypeVar("_T")
 _Tariffs = Mapping[tuple[int, int], tuple[str, str]]
 
 
@@ -64,6 +66,14 @@ class OwnersSums:
     spent: Sequence[Spent] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class MoneySums:
+    """What came in, went back and is owed, by kind; and what requests took in each unit: how many, and their sum."""
+
+    kinds: Sequence[KindSum]
+    sold: Mapping[str, tuple[int, int]]
+
+
 class LookAtOwners:
     """What owners see of the books, and the platform of all owners, while requests are served.
 
@@ -86,8 +96,12 @@ class LookAtOwners:
         """Of these, and of all that the books know. Raises BooksSlow, BooksRefused."""
         return await self._read(lambda source: self._sums(source, owners, None))
 
-    async def _read(self, work: Callable[[StatementSource], OwnersSums]) -> OwnersSums:
-        def read() -> OwnersSums:
+    async def of_money(self) -> MoneySums:
+        """Of all callers. Raises BooksSlow, BooksRefused."""
+        return await self._read(_money)
+
+    async def _read(self, work: Callable[[StatementSource], _T]) -> _T:
+        def read() -> _T:
             with self._books.open(seconds=_SECONDS_MAX) as source:
                 return work(source)
 
@@ -108,6 +122,14 @@ class LookAtOwners:
         left = {(name, unit): source.money(id) for name, unit, id in rows}
         spent = [one for name in owners for one in spent_on(source, name, since_ms)] if since_ms is not None else []
         return OwnersSums(found, left, spent)
+
+
+def _money(source: StatementSource) -> MoneySums:
+    sold: dict[str, tuple[int, int]] = {}
+    for one in takings(source):
+        requests, micros = sold.get(one.unit, (0, 0))
+        sold[one.unit] = requests + one.requests, micros + one.micros
+    return MoneySums(list(source.kinds()), sold)
 
 
 def _open(

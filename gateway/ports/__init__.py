@@ -36,6 +36,7 @@ from gateway.ports.ledger import CapLines, Desk, Entries, Ledger, RequestUnderWa
 from gateway.ports.licences import Entitles, KnowsSubscribers, LicenseeBook, LicenseeRow, ReadsLicences
 from gateway.ports.limits import Admits, Admitted, Guesses, LimitsDown, RateLimits
 from gateway.ports.oauth import KnowsClients, OAuthBook
+from gateway.ports.operating import Assigned, OperatorBook, Parked, PaymentsByHand
 from gateway.ports.outside import Document, Documents, KeySets, NotFetched, Signs, Vouches
 from gateway.ports.owning import (
     ActsFor,
@@ -127,6 +128,7 @@ __all__ = [
     "AliasBook",
     "AnswerCut",
     "Archive",
+    "Assigned",
     "Attempts",
     "AutoTopUps",
     "BackupRefused",
@@ -211,13 +213,16 @@ __all__ = [
     "OAuthBook",
     "Offers",
     "OnHold",
+    "OperatorBook",
     "Orders",
     "Outbox",
     "OwnerBook",
     "OwnersMoney",
+    "Parked",
     "PayerBook",
     "Payers",
     "Payments",
+    "PaymentsByHand",
     "PayoutAccounts",
     "PayoutBook",
     "People",

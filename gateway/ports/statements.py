@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from gateway.core.dues import Sold, UnitSums
+from gateway.core.dues import KindSum, Sold, UnitSums
 from gateway.core.ids import RequestId
 from gateway.core.statements import Batches, Chain, Moved, Piece, PurseRow, Sum
 
@@ -23,6 +23,9 @@ class StatementSource(Protocol):
 
     def sums(self) -> Iterable[UnitSums]:
         """What all entries come to, unit by unit."""
+
+    def kinds(self) -> Iterable[KindSum]:
+        """What callers were credited, what was taken back of it, by kind, and what they owe."""
 
     def accounts(self, holder: str) -> Sequence[tuple[int, str]]:
         """The rows of a holder, and the unit of each."""

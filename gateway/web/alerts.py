@@ -13,6 +13,7 @@ from gateway.core.trail import Act
 from gateway.flows.tell_operators import Became
 from gateway.ports import Alerts, Clock, Witnesses
 from gateway.web.answers import OwnAnswer
+from gateway.web.operator_calls import read_object
 from gateway.web.refusals import as_problem
 from gateway.web.status import OPERATOR_FIELD, operator_named
 
@@ -49,12 +50,16 @@ class AlertPlace:
     async def show(self, request: web.Request) -> web.StreamResponse:
         """`GET /alerts`: those that are open, the newest first; with `?all=1` those that have ended, too."""
         try:
-            found = await self._alerts.found(open_only="all" not in request.query, count=COUNT_MAX)
-            mutes = await self._alerts.mutes(now_ms=self._clock.now_ms())
+            return _json(await self.told(open_only="all" not in request.query))
         except RecordsUnavailable as refusal:
             return as_problem(refusal)
+
+    async def told(self, *, open_only: bool = False) -> dict[str, Any]:
+        """What the call and the operators' page show. Raises RecordsUnavailable."""
+        found = await self._alerts.found(open_only=open_only, count=COUNT_MAX)
+        mutes = await self._alerts.mutes(now_ms=self._clock.now_ms())
         muted = {name: moment(until) for name, until in mutes.items()}
-        return _json({"alerts": [told_alert(one) for one in found], "muted": muted})
+        return {"alerts": [told_alert(one) for one in found], "muted": muted}
 
     async def ack(self, request: web.Request) -> web.StreamResponse:
         """`POST /alerts/{id}/ack`: somebody looks after it, so nobody is reminded. 404 if none such is open."""
@@ -71,7 +76,7 @@ class AlertPlace:
     async def mute(self, request: web.Request) -> web.StreamResponse:
         """`POST /alerts/mute` with `{"name", "hours"}`: nobody is told of these for so long; 0 ends it."""
         try:
-            content = await request.json()
+            content = await read_object(request)
             name, hours = content["name"], content["hours"]
             if name not in NAMES:
                 raise ValueError("name: there is no such alert")

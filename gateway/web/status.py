@@ -35,11 +35,14 @@ from gateway.web.by_hand import (
     purse_told,
     read_reason,
 )
+from gateway.web.operator_calls import BODY_BYTES_MAX, read_object
+from gateway.web.operator_pages import PREFIX
 from gateway.web.refusals import as_problem
 
-_BODY_BYTES_MAX = 16 * 1024
-
 _OPEN = ("/livez", "/readyz", "/healthz", "/metrics", "/-/style.css")
+_PAGES = f"{PREFIX}/"
+"""Who may see these, they see to themselves: with a cookie, and not with a token."""
+_CODES = {404: "no_route", 405: "method_not_allowed", 413: "body_too_large"}
 _FOR_BROWSERS = ("/owners",)
 """What a browser may be shown, if its user knows the operators' token. Nothing that changes anything."""
 
@@ -77,7 +80,7 @@ class AdminPlace:
         self._operators = operators
 
     def application(self) -> web.Application:
-        app = web.Application(middlewares=[self._operators_only], client_max_size=_BODY_BYTES_MAX)
+        app = web.Application(middlewares=[self._operators_only], client_max_size=BODY_BYTES_MAX)
         app.router.add_get("/livez", self.alive)
         app.router.add_get("/readyz", self.ready)
         app.router.add_get("/healthz", self.ready_of_each)
@@ -150,7 +153,7 @@ class AdminPlace:
         try:
             check_account(account)
             await self._aliases.look()
-            reason = read_reason(str((await request.json())["reason"]))
+            reason = read_reason(str((await read_object(request))["reason"]))
             await self._write(request, "account.freeze" if frozen else "account.unfreeze", account, reason)
             changed = await set(account, reason)
         except (ValueError, KeyError, TypeError) as error:
@@ -163,7 +166,7 @@ class AdminPlace:
         """`{"into", "reason"}`: the account is another one from now on. 409 if that cannot be."""
         account = request.match_info["account"]
         try:
-            content = await request.json()
+            content = await read_object(request)
             into, reason = str(content["into"]), read_reason(str(content["reason"]))
             for one in (account, into):
                 check_account(one)
@@ -181,7 +184,7 @@ class AdminPlace:
     async def refund(self, request: web.Request) -> web.StreamResponse:
         """`{"reason"}`: give back what it did cost, once. 404 if the books hold nothing of it, 409 while it runs."""
         try:
-            reason = read_reason(str((await request.json())["reason"]))
+            reason = read_reason(str((await read_object(request))["reason"]))
             id = RequestId.parse(request.match_info["request"])
             await self._aliases.look()
             await self._write(request, "request.refund", str(id), reason)
@@ -201,7 +204,7 @@ class AdminPlace:
         Once per ref, which is that of a payment, or of a payout and its owner; `new` says whether it was this time.
         """
         try:
-            entry = read_entry(await request.json())
+            entry = read_entry(await read_object(request))
             if entry.amount.currency != self._currency:
                 raise ValueError(f"amount: this gateway's currency is {self._currency}")
             await self._aliases.look()
@@ -221,7 +224,7 @@ class AdminPlace:
         more: Sequence[str] = (),
     ) -> web.StreamResponse:
         try:
-            content = await request.json()
+            content = await read_object(request)
             account = request.match_info["account"]
             named = {name: content[name] for name in more if name in content}
             now = self._clock.now_ms()
@@ -263,8 +266,8 @@ class AdminPlace:
     async def _operators_only(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        if request.path in _OPEN:
-            return await handler(request)
+        if request.path in _OPEN or request.path.startswith(_PAGES):
+            return await _or_nothing_here(handler, request)
         given = request.headers.get("Authorization", "")
         looks = request.method in READS and request.path in _FOR_BROWSERS
         presented = _password(given) if looks and given[:6].lower() == "basic " else given
@@ -276,7 +279,20 @@ class AdminPlace:
             return refused
         if rank == "auditor" and request.method not in READS:
             return _json({"code": "auditors_read", "charged": False}, status=403)
+        return await _or_nothing_here(handler, request)
+
+
+async def _or_nothing_here(
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]], request: web.Request
+) -> web.StreamResponse:
+    """What the router has no handler for, or a body is too large for, is told in our words."""
+    try:
         return await handler(request)
+    except web.HTTPException as none:
+        allowed = {"Allow": none.headers["Allow"]} if "Allow" in none.headers else {}
+        told = _json({"code": _CODES.get(none.status, "refused"), "charged": False}, status=none.status)
+        told.headers.update(allowed)
+        return told
 
 
 def _password(given: str) -> str:

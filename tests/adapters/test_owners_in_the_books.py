@@ -12,7 +12,7 @@ from gateway.adapters.postgres.owning import PostgresOwnersMoney
 from gateway.adapters.sqlite import prune as sqlite_prune
 from gateway.adapters.sqlite.owning import SqliteOwnersMoney
 from gateway.core.claw_backs import Borne, Spent
-from gateway.core.dues import UnitSums
+from gateway.core.dues import KindSum, UnitSums
 from gateway.core.ledger import Kind, Tariff
 from gateway.core.payouts import Left, OwnersBooks, Payout, PayoutTerms, Shared, basis, payable
 from gateway.ports import OwnersMoney
@@ -140,6 +140,7 @@ def test_the_books_say_what_was_shared_and_what_left(books: Batches) -> None:
     assert (stands.due, stands.paid_out, stands.clawed_back) == (250, 500, 50)
     with books.source() as source:
         assert list(source.sums()) == [UnitSums("usd", 10_000, 0, 0, 8950, 500, 50)]
+        assert list(source.kinds()) == [KindSum("usd", "credit", "payment", 1, 10_000)], "owners are no callers"
 
 
 def test_a_debtor_is_told_with_what_it_spent_and_who_bears_it(books: Batches) -> None:
@@ -147,6 +148,10 @@ def test_a_debtor_is_told_with_what_it_spent_and_who_bears_it(books: Batches) ->
     books.reverse("stripe:re_1", 10_000, 8950)
     books.reverse("claw_back:1:anna:0", 60, 0, OWNER)
     books.commit(NOON + HOUR)
+    with books.source() as source:
+        kinds = {(one.side, one.kind): (one.count, one.micros) for one in source.kinds()}
+        paid, back = (("credit", "payment"), (1, 10_000)), (("reversal", "refund"), (1, 10_000))
+        assert kinds == dict((paid, back, (("debt", ""), (1, 1050))))
     [debtor] = asyncio.run(money(books).debtors())
     assert (debtor.row, debtor.unit, debtor.debt) == (1, "usd", 1050)
     assert sorted(debtor.spent, key=lambda one: one.owner) == [

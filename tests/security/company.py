@@ -14,6 +14,7 @@ from gateway.adapters.owning import OwnerRecords
 from gateway.core.owning import Member
 from gateway.core.services import Service
 from gateway.core.tokens import Peppers
+from gateway.web.operator_pages import COOKIE, ENTER_PATH
 from tests.callers import funded
 from tests.stories.test_signing_in import Browser, Shop, shop
 from tests.stories.test_subscriptions import PLANS
@@ -120,7 +121,22 @@ async def company(folder: Path, **overrides: Any) -> AsyncIterator[Company]:
         app = web.Application()
         stage.gateway.add_own_to(app)
         fields = {role: {"Authorization": f"Bearer {token}"} for role, token in tokens.items()}
+        for role in ("operator", "auditor"):
+            fields[role]["Cookie"] = f"{COOKIE}={await _signed_in(session, stage, tokens[role])}"
         yield Company(here, fields, browsers, session, app)
+
+
+async def _signed_in(session: ClientSession, stage: Any, token: str) -> str:
+    """What the browser of an operator keeps who has signed in on their pages."""
+    page = f"{stage.running.admin_address}{ENTER_PATH}"
+    async with session.get(page) as shown:
+        found = re.search(r'name="mark" value="([^"]+)"', await shown.text())
+        cookies = {name: one.value for name, one in shown.cookies.items()}
+    assert found is not None
+    form = {"name": "ann", "token": token, "mark": found[1]}
+    async with session.post(page, data=form, cookies=cookies, allow_redirects=False) as entered:
+        assert entered.status == 303, await entered.text()
+        return entered.cookies[COOKIE].value
 
 
 async def _of_service(session: ClientSession, stage: Any) -> str:

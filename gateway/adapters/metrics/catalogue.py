@@ -65,6 +65,10 @@ FAMILIES: tuple[Family, ...] = (
     Family("gateway_workers_wanted", _G, "Processes that should."),
     Family("gateway_build_info", _G, "1, with the version that runs.", ("version", "python")),
     Family("gateway_config_loaded_timestamp_seconds", _G, "When a process took up its configuration.", ("worker",)),
+    Family(
+        "gateway_config_version", _G, "1, with the version of the routes and upstreams that a process serves by.",
+        ("worker", "version"),
+    ),
     Family("gateway_requests_in_flight", _G, "Requests under way.", ("worker",)),
     Family("gateway_connections", _G, "Connections of callers that are open.", ("worker",)),
     Family("gateway_holds_open", _G, "Holds under way.", ("worker",)),

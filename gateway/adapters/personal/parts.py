@@ -246,5 +246,7 @@ NOBODYS = {
     "alert_watch": "the gateway's own",
     "route_use": "how many calls a route had in an hour, of nobody in particular",
     "service": "programs of the platform's own",
+    "operator_session": "operators', by the name that they sign the trail with; gone within a day",
+    "operator_link": "random numbers of links that operators used",
     "reading": "numbers of a request, which the statement names",
 }

@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 
 from gateway.adapters.postgres.sessions import PROBLEMS, Address, Connection
-from gateway.core.dues import Sold, UnitSums
+from gateway.core.dues import KindSum, Sold, UnitSums
 from gateway.core.ids import RequestId
 from gateway.core.statements import Batches, Chain, Moved, PurseRow, Sum
 from gateway.ports import BooksRefused, BooksSlow
@@ -53,6 +53,16 @@ FROM (
     UNION ALL SELECT account, -micros, ref LIKE 'stripe:%', ref LIKE 'payout:%' FROM reversal
 ) AS entry JOIN account ON account.id = entry.account
 WHERE unit NOT LIKE 'cap:%' AND unit NOT LIKE 'quota:%' GROUP BY unit ORDER BY unit
+"""
+_KINDS = """
+WITH caller AS (SELECT id, unit, debt FROM account
+    WHERE holder NOT LIKE 'owner:%' AND unit NOT LIKE 'cap:%' AND unit NOT LIKE 'quota:%')
+SELECT unit, 'credit', kind, count(*), sum(micros)::bigint FROM credit JOIN caller ON caller.id = account
+    GROUP BY unit, kind
+UNION ALL SELECT unit, 'reversal', kind, count(*), sum(micros)::bigint FROM reversal JOIN caller ON caller.id = account
+    GROUP BY unit, kind
+UNION ALL SELECT unit, 'debt', '', count(*), sum(debt)::bigint FROM caller WHERE debt > 0 GROUP BY unit
+ORDER BY 1, 2, 3
 """
 _CALLERS = """SELECT unit, sum(credited - spent - debt)::bigint FROM account
 WHERE holder NOT LIKE 'owner:%' AND holder NOT LIKE 'held:%' AND holder <> 'platform' GROUP BY unit"""
@@ -125,6 +135,9 @@ class PostgresStatementSource:
         charged = {unit: sums for unit, *sums in self._rows(_CHARGED)}
         for unit, paid_in, refunded, otherwise, *left in self._rows(_SUMS):
             yield UnitSums(unit, paid_in, refunded, otherwise, callers.get(unit, 0), *left, *charged.get(unit, ()))
+
+    def kinds(self) -> Iterator[KindSum]:
+        yield from (KindSum(*row) for row in self._rows(_KINDS))
 
     def accounts(self, holder: str) -> list[tuple[int, str]]:
         return [(id, unit) for id, unit in self._rows("SELECT id, unit FROM account WHERE holder = $1", holder)]

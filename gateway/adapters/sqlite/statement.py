@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gateway.adapters.sqlite.bookkeeping import open_books
 from gateway.adapters.sqlite.prune import anchored
-from gateway.core.dues import Sold, UnitSums
+from gateway.core.dues import KindSum, Sold, UnitSums
 from gateway.core.ids import RequestId
 from gateway.core.statements import Batches, Chain, Moved, PurseRow, Sum
 from gateway.ports import BooksRefused, BooksSlow
@@ -30,6 +30,15 @@ FROM (
     UNION ALL SELECT account, -micros, ref GLOB 'stripe:*', ref GLOB 'payout:*' FROM reversal
 ) AS entry JOIN account ON account.id = entry.account
 WHERE unit NOT GLOB 'cap:*' AND unit NOT GLOB 'quota:*' GROUP BY unit ORDER BY unit
+"""
+_KINDS = """
+WITH caller AS (SELECT id, unit, debt FROM account
+    WHERE holder NOT GLOB 'owner:*' AND unit NOT GLOB 'cap:*' AND unit NOT GLOB 'quota:*')
+SELECT unit, 'credit', kind, count(*), sum(micros) FROM credit JOIN caller ON caller.id = account GROUP BY unit, kind
+UNION ALL SELECT unit, 'reversal', kind, count(*), sum(micros) FROM reversal JOIN caller ON caller.id = account
+    GROUP BY unit, kind
+UNION ALL SELECT unit, 'debt', '', count(*), sum(debt) FROM caller WHERE debt > 0 GROUP BY unit
+ORDER BY 1, 2, 3
 """
 _CALLERS = """SELECT unit, sum(credited - spent - debt) FROM account
 WHERE holder NOT GLOB 'owner:*' AND holder NOT GLOB 'held:*' AND holder <> 'platform' GROUP BY unit"""
@@ -71,6 +80,9 @@ class SqliteStatementSource:
         charged = {unit: sums for unit, *sums in self._sql.execute(_CHARGED)}
         for unit, paid_in, refunded, otherwise, *left in self._sql.execute(_SUMS):
             yield UnitSums(unit, paid_in, refunded, otherwise, callers.get(unit, 0), *left, *charged.get(unit, ()))
+
+    def kinds(self) -> Iterator[KindSum]:
+        yield from (KindSum(*row) for row in self._sql.execute(_KINDS))
 
     def accounts(self, holder: str) -> list[tuple[int, str]]:
         return self._sql.execute("SELECT id, unit FROM account WHERE holder = ?", (holder,)).fetchall()

@@ -15,6 +15,11 @@ def moment(at_ms: int, form: str = "%Y-%m-%d") -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime(form)
 
 
+def when(told: str | None) -> str | None:
+    """A time as programs are told it, as people read it."""
+    return told and told[:19].replace("T", " ")
+
+
 def costs(route: Route) -> str:
     """What a route costs, for people."""
     if route.price.free:
@@ -43,6 +48,7 @@ class Templates:
         self._environment.filters["money"] = in_words
         self._environment.filters["costs"] = costs
         self._environment.filters["moment"] = moment
+        self._environment.filters["when"] = when
         self._environment.filters["micros"] = lambda micros, currency: in_words(Money(micros, currency))
 
     def render(self, template: str, **values: Any) -> str:
