@@ -37,9 +37,16 @@ class Office:
         self.records = records(settings, keyring, randomness)
         live = settings.mode == "live"
         self.aliases = Aliases(book=self.records.aliases, clock=self.clock, report=report)
+        trail = witness(settings, keyring, self.records, self.clock, report)
         following = Following(entries, self.aliases)
         self.take_back = TakeBack(
-            receipts=self.records, ledger=following, lines=credit_lines(settings), live=live, report=report
+            receipts=self.records,
+            ledger=following,
+            lines=credit_lines(settings),
+            live=live,
+            report=report,
+            witness=trail,
+            origin="command",
         )
         self.top_up = TopUp(
             payments=payments,
@@ -57,6 +64,8 @@ class Office:
             clock=self.clock,
             randomness=randomness,
             token_recorded=lambda digest: None,
+            witness=trail,
+            origin="command",
         )
         kept, limits = self.records.ways_to_pay, MemoryRateLimits(self.clock)
         check_out = ways_to_pay.check_out(
@@ -96,7 +105,6 @@ class Office:
             clock=self.clock,
             report=report,
         )
-        trail = witness(settings, keyring, self.records, self.clock, report)
         accounts = follow_accounts(settings, payments, self.records, witness=trail, clock=self.clock, report=report)
         self.pay_out = pay_out(
             settings, payments, self.records, entries, accounts=accounts, witness=trail, clock=self.clock, report=report
@@ -110,6 +118,7 @@ class Office:
             clock=self.clock,
             report=report,
             live=live,
+            witness=trail,
             replenish=replenish,
             hears=[flow for flow in (subscribe, accounts, self.pay_out) if flow is not None],
         )

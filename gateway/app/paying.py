@@ -86,6 +86,7 @@ class Paying:
             lines=credit_lines(settings),
             live=self._live,
             report=report,
+            witness=identity.witness,
             warned=self._warned if stripe and stripe.freeze_on_fraud_warning else None,
         )
         self.join_books = self._join_books() if first else None
@@ -156,6 +157,7 @@ class Paying:
             clock=self._clock,
             randomness=self._randomness,
             token_recorded=self._identity.token_recorded,
+            witness=self._identity.witness,
         )
 
     def _orders(self) -> None:
@@ -330,6 +332,7 @@ class Paying:
             clock=self._clock,
             report=self._report,
             live=self._live,
+            witness=self._identity.witness,
             replenish=self.replenish,
             hears=[
                 flow

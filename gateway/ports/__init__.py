@@ -113,7 +113,7 @@ from gateway.ports.store import (
 from gateway.ports.system import Clock, Randomness
 from gateway.ports.telling import Address, Mails, NotSent, NotTaken, Outbox, Reaches, Sends, Tells, WritesLetters
 from gateway.ports.tokens import ForgetsGrants, HandsOut, Made, RemembersTokens, Rotation, Shown, TokenBook
-from gateway.ports.trail import TrailBook, Witnesses
+from gateway.ports.trail import TrailBook, Witnesses, WitnessesOnce
 
 __all__ = [
     "ActsFor",
@@ -270,5 +270,6 @@ __all__ = [
     "Vouches",
     "Watermarks",
     "Witnesses",
+    "WitnessesOnce",
     "WritesLetters",
 ]

@@ -149,6 +149,7 @@ async def test_the_audit_of_transactions_shows_who_why_and_what_before_and_after
         Act("service:x", "service", "charge.planned", "txn_1", "api", "asked", facts),
         Act("a", "gateway", "token.make", "tok_1", "api"),
         Act("stripe", "provider", "payout.paid", "anna-usd-1", "api", "tr_1"),
+        Act("ann", "operator", "request.refund", "req_1", "admin", "wrong"),
     ]
     last = None
     for act in acts:
@@ -160,4 +161,5 @@ async def test_the_audit_of_transactions_shows_who_why_and_what_before_and_after
     assert [tuple(row) for row in rows] == [
         (1, NOW, "service:x", "service", "charge.planned", "txn_1", "asked", "sending", "pi_1"),
         (3, NOW, "stripe", "provider", "payout.paid", "anna-usd-1", "tr_1", None, None),
+        (4, NOW, "ann", "operator", "request.refund", "req_1", "wrong", None, None),
     ]
