@@ -103,7 +103,7 @@ class MemoryTill:
             self.store, self.clock, pace=Pace(gap=0, idly=0, quiet=0, refuse_after=600, give_up_after=600)
         )
         report = lambda what, **_: self.told.append(what)  # noqa: E731
-        self.trail = before.trail if before else Trail()
+        self.trail: Trail = before.trail if before else Trail()
         self.take_back = TakeBack(
             receipts=self.records, ledger=self.ledger, lines=self.store, live=False, report=report, witness=self.trail
         )

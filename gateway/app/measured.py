@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from gateway.adapters.jobs import JobBook
 from gateway.adapters.metrics import Counts, exposition
+from gateway.adapters.payouts import RecordedPayouts
 from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.core.refusals import RecordsUnavailable
 from gateway.ports import Clock
@@ -149,6 +150,7 @@ class Scrapes:
         self._records = records
         self._hears = hears
         self._clock = clock
+        self._payouts = RecordedPayouts(records.ask)
         self._jobs = JobBook(records.ask, shared=not isinstance(records, SqliteRecords))
         self.reloads = {"taken": 0, "refused": 0}
         self.voided = 0
@@ -182,6 +184,7 @@ class Scrapes:
         try:
             async with asyncio.timeout(RECORDS_SECONDS_MAX):
                 standing = await self._records.inbox_standing()
+                short = await self._payouts.waiting()
                 jobs, outgoing = await self._jobs.count_jobs(), await self._records.outbox.count()
         except (RecordsUnavailable, TimeoutError):
             return False
@@ -191,6 +194,7 @@ class Scrapes:
         for (channel, sent), number in outgoing.items():
             gauges["gateway_outgoing", channel, sent] = number
         if self._hears:
+            gauges["gateway_payouts_waiting",] = short
             gauges["gateway_webhooks_waiting",] = standing.waiting
             gauges["gateway_webhooks_parked",] = standing.parked
             late_ms = 0 if oldest is None else max(0, self._clock.now_ms() - oldest)

@@ -591,7 +591,7 @@ def list_owner_accounts(config: Path, as_json: bool) -> None:
 
 @main.group()
 def service() -> None:
-    """Programs of the platform's own that call us (the setting `charging`)."""
+    """Programs that call us: the platform's own (the setting `charging`), and owners' (`owners.*.routes`)."""
 
 
 _grace = click.option(
@@ -601,15 +601,18 @@ _grace = click.option(
 
 @service.command("add")
 @click.argument("name")
-@click.option("--role", type=click.Choice(["monitor", "auditor", "commission"]), required=True, help="What it may do.")
+@click.option(
+    "--role", type=click.Choice(["monitor", "auditor", "commission", "owner"]), required=True, help="What it may do."
+)
+@click.option("--owner", help="Whose program it is, in the role `owner`.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
 @config_option
 @json_option
-def add_service(name: str, role: Any, dry_run: bool, config: Path, as_json: bool) -> None:
+def add_service(name: str, role: Any, owner: str | None, dry_run: bool, config: Path, as_json: bool) -> None:
     """Make a service, and print its secret: once, it is not kept."""
     from gateway.cli.services import add
 
-    add(config, name, role, dry_run=dry_run, as_json=as_json)
+    add(config, name, role, owner, dry_run=dry_run, as_json=as_json)
 
 
 @service.command("list")

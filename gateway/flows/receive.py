@@ -26,6 +26,7 @@ from gateway.core.reversals import Notice
 from gateway.ports import (
     Clock,
     Hears,
+    HearsReturns,
     Inbox,
     InboxEntry,
     InboxStatus,
@@ -62,11 +63,13 @@ class Webhooks:
         live: bool | None = None,
         replenish: Replenishes | None = None,
         hears: Sequence[Hears] = (),
+        returns: Sequence[HearsReturns] = (),
     ) -> None:
         self._live = live
         self._witness = witness
         self._replenish = replenish
         self._hears = tuple(hears)
+        self._returns = tuple(returns)
         self._payments = payments
         self._inbox = inbox
         self._till = till
@@ -208,6 +211,9 @@ class Webhooks:
     async def _noticed(self, event: Event, notice: Notice, entry: InboxEntry | None) -> InboxStatus:
         if self._replenish is not None:
             await self._replenish.goes_back(notice)
+        for one in self._returns:
+            if await self._patiently(partial(one.returned, event, notice)):
+                return await self._closed(event, "done")
         outcome = await self._patiently(lambda: self._take_back.heard(notice))
         if outcome == "unknown payment":
             outcome = await self._looked_up(notice, entry)

@@ -250,8 +250,8 @@ class TopUp:
         """Whether it was new. Whatever was heard of its refunds takes effect, and no longer waits.
 
         The money key is the one that was written down first for this payment intent: a checkout and its payment intent
-        are never two credits. The trail has it after the books, once; a kill in between is made good by the next telling
-        of the payment, and there is one: its event is acted on until this is through.
+        are never two credits. The trail has it after the books, once. A kill in between is made good by the next
+        telling of the payment, and there is one: its event is acted on until this is through.
         """
         if payment.amount.micros < 0:
             why = f"a change of {payment.subscription}"
