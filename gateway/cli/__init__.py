@@ -1168,14 +1168,15 @@ def verify_bundle(file: Path, config: Path, as_json: bool) -> None:
 @click.option("--account", required=True, metavar="ACCT", help="Whose: acct_…, with all that are one with it.")
 @click.option("--reason", default="asked for by the person", show_default=True, help="Why; it is kept for ever.")
 @click.option("--at-stripe", is_flag=True, help="Have Stripe forget the customers, too. Their plans end at once.")
+@click.option("--waive-charges", "waive", is_flag=True, help="Give up the fees that wait for the person.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be erased, and what is kept.")
 @config_option
 @json_option
-def erase(account: str, reason: str, at_stripe: bool, dry_run: bool, config: Path, as_json: bool) -> None:
+def erase(account: str, reason: str, at_stripe: bool, waive: bool, dry_run: bool, config: Path, as_json: bool) -> None:
     """Erase what is kept of the person behind an account, for good. The books stay; so do amounts and ids in them."""
     from gateway.cli.erase import erase_account
 
-    erase_account(config, account, reason=reason, at_stripe=at_stripe, dry_run=dry_run, as_json=as_json)
+    erase_account(config, account, reason=reason, at_stripe=at_stripe, waive=waive, dry_run=dry_run, as_json=as_json)
 
 
 @main.group()

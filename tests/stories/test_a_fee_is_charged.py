@@ -13,7 +13,9 @@ from aiohttp import ClientSession
 
 from gateway.adapters.charging import ChargeRecords
 from gateway.adapters.payouts import RecordedPayouts
+from gateway.adapters.personal import Erasure
 from gateway.adapters.services import ServiceRecords
+from gateway.adapters.system import SystemRandomness
 from gateway.app.stores import statement_books
 from gateway.core.charges import Charge
 from gateway.core.payments import Event
@@ -627,3 +629,42 @@ async def test_what_a_command_replays_about_a_fee_does_what_the_event_would_have
         assert (replayed["status"], (await here.kept()).back) == ("done", 7_000_000)
         assert await here.balance("platform") == 13_000_000
         audited(here.stage)
+
+
+async def test_who_is_erased_owes_no_fee_any_more_if_the_operator_waives_it(tmp_path: Path) -> None:
+    async with market(tmp_path, connect=True) as here:
+        await here.agree(here.here.browser(), CONFIRMS)
+        for refund in ("rf_1", "rf_2"):
+            assert (await here.charge(refund))[1]["status"] == "pending"
+        waiting = sorted([(await here.kept(refund)).id for refund in ("rf_1", "rf_2")])
+        [row] = await here.stage.gateway.records.ask("SELECT account FROM users WHERE id = $1", here.user)
+        command, account = Operator(here.stage, tmp_path), row[0]
+        would = await command.asks("erase", "--account", account, "--dry-run")
+        assert would["charges_waiting"] == waiting
+        refused = await command.types("erase", "--account", account, code=1)
+        assert f"fees wait for this person: {', '.join(waiting)};" in refused
+        assert "--waive-charges" in refused
+        assert (await here.kept()).state == "pending", "and nothing was done"
+        done = await command.asks("erase", "--account", account, "--waive-charges", "--reason", "asked by letter")
+        assert done["charges_waived"] == waiting
+        assert {(await here.kept(refund)).state for refund in ("rf_1", "rf_2")} == {"failed"}
+        acts = await here.stage.gateway.records.trail.steps_before(2**62, action="charge.waive", count=9)
+        assert sorted((step.act.object, step.act.reason) for step in acts) == [
+            (id, "asked by letter") for id in waiting
+        ]
+        await here.later()
+        assert (await here.kept()).reason == "waived", "nobody goes on with it"
+
+
+async def test_a_fee_that_went_back_is_in_nobodys_way(tmp_path: Path) -> None:
+    async with market(tmp_path, connect=True) as here:
+        await here.agree(here.here.browser())
+        _, told = await here.charge()
+        here.stand_in.refund(told["payment_intent_id"])
+        await heard(here.stage)
+        assert (await here.kept()).state == "refunded"
+        [row] = await here.stage.gateway.records.ask("SELECT account FROM users WHERE id = $1", here.user)
+        done = await Operator(here.stage, tmp_path).asks("erase", "--account", row[0], "--dry-run")
+        assert done["charges_waiting"] == []
+        personal = Erasure(here.stage.gateway.records.ask, here.stage.gateway.keyring, SystemRandomness(), shared=False)
+        assert not await personal.is_charged([row[0]])
