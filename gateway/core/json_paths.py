@@ -86,14 +86,17 @@ class Sought:
     def first(self, data: bytes, begin: int, end: int) -> int:
         """Where something that is sought can begin at the earliest; -1 if nothing can. A key is looked for whole.
 
-        (`rfind` says whether there is one in half the time that `find` and expressions take, which quotes hold up.)
+        (`rfind` takes half the time of `find` and expressions, which quotes hold up; and of most keys there is one.)
         """
-        found = None
+        first = -1
         for name in self._names:
-            if data.rfind(name, begin, end) >= 0:
-                found = self._signs.search(data, begin, end)
+            last = data.rfind(name, begin, end)
+            if last >= 0:
+                first = last
+                if len(self._names) > 1 or data.rfind(name, begin, last) >= 0:
+                    found = self._signs.search(data, begin, end)
+                    first = found.start() if found else last
                 break
-        first = found.start() if found else -1
         if data.find(b"\\", begin, end if first < 0 else first) < 0:
             return first
         escaped = _ESCAPED_ASCII.search(data, begin, end if first < 0 else first)

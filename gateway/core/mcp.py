@@ -46,7 +46,7 @@ class _Members(list[tuple[str, Any]]):
 def read_call(body: bytes | None, headers: Mapping[str, str]) -> Call:
     """What is called. None is a body that could not be had whole. Raises BadRequest."""
     if body is None:
-        raise BadRequest("the body of a call says its length, has 1 MiB at most, and does not wait for 100 Continue")
+        raise BadRequest("the body of a call has 1 MiB at most")
     if not body:
         return NO_CALL
     if headers.get("Content-Encoding", "identity").lower() != "identity":

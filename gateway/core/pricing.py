@@ -108,6 +108,12 @@ class MeteredPrice:
     charge: ChargeWhen = ALWAYS
 
     sought: Sought | None = field(init=False, compare=False, repr=False)
+    units: frozenset[str] = field(init=False, compare=False, repr=False)
+    """What has a price."""
+    counts: bool = field(init=False, compare=False, repr=False)
+    """Whether any of that is counted by ourselves."""
+    looked_for: tuple[str, ...] = field(init=False, compare=False, repr=False)
+    """What answers are read for, whether all of it has a price or not."""
     looks_ahead: bool = field(init=False, compare=False, repr=False)
     looks_inside: bool = field(init=False, compare=False, repr=False)
     _asked: Sought = field(init=False, compare=False, repr=False)
@@ -129,6 +135,14 @@ class MeteredPrice:
         object.__setattr__(self, "looks_ahead", weights.keys() <= known and bool(weights) and not self.reported)
         object.__setattr__(self, "_denominator", denominator)
         object.__setattr__(self, "_weights", weights)
+        object.__setattr__(self, "units", frozenset(weights))
+        object.__setattr__(self, "counts", not weights.keys().isdisjoint(COUNTED))
+        looked_for = (
+            *(usage.TOKENS if tokens else ()),
+            *((usage.ROWS,) if usage.ROWS in weights else ()),
+            *self.fields,
+        )
+        object.__setattr__(self, "looked_for", looked_for)
         object.__setattr__(self, "sought", usage.sought(self.fields, tokens=tokens, rows=rows) if looks else None)
 
     @property
@@ -144,17 +158,6 @@ class MeteredPrice:
     def flat(self) -> bool:
         """Whether what is used does not matter: an amount for each call."""
         return not self.per and not self.reported and self.base == self.maximum
-
-    @property
-    def units(self) -> frozenset[str]:
-        """What has a price."""
-        return frozenset(self._weights)
-
-    @property
-    def looked_for(self) -> tuple[str, ...]:
-        """What answers are read for, whether all of it has a price or not."""
-        tokens = usage.TOKENS if any(unit in usage.TOKENS for unit in self._weights) else ()
-        return (*tokens, *((usage.ROWS,) if usage.ROWS in self._weights else ()), *self.fields)
 
     @property
     def micros_of_time(self) -> Fraction:

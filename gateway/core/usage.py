@@ -53,6 +53,7 @@ class Reading:
 
     def __init__(self, sought: Sought, content_type: str, codings: str, *, separate_cached: bool) -> None:
         self._separate_cached = separate_cached
+        self._known: dict[str, int] | None = None
         kind = content_type.partition(";")[0].strip().lower()
         self._text: _Document | _Events | _Lines | None = None
         self._decoded: Callable[[bytes], Iterator[bytes]] = coded.Plain().feed
@@ -70,6 +71,7 @@ class Reading:
     def feed(self, data: bytes) -> None:
         if self._text is None:
             return
+        self._known = None
         try:
             for piece in self._decoded(data):
                 self._text.feed(piece)
@@ -79,20 +81,27 @@ class Reading:
     def end(self) -> None:
         """It came whole."""
         if self._text is not None:
+            self._known = None
             self._text.end()
 
     @property
     def values(self) -> dict[str, int]:
-        return self.values_with(separate_cached=self._separate_cached)
+        if self._known is None:
+            self._known = self.values_with(separate_cached=self._separate_cached)
+        return self._known
 
     def values_with(self, *, separate_cached: bool) -> dict[str, int]:
         """The same where what came from a cache is no input, or is."""
         if self._text is None:
             return {}
-        found = self._text.values
-        rows = {} if self._text.rows is None else {ROWS: self._text.rows}
-        own = {unit: number for unit, number in found.items() if not unit.startswith(_OWN)}
-        return {**_tokens(found, separate_cached=separate_cached), **rows, **own}
+        found, rows = self._text.values, self._text.rows
+        units = _tokens(found, separate_cached=separate_cached) if found else {}
+        if rows is not None:
+            units[ROWS] = rows
+        for unit, number in found.items():
+            if not unit.startswith(_OWN):
+                units[unit] = number
+        return units
 
 
 class _Document:
@@ -151,7 +160,7 @@ class _Events:
     rows: int | None = None
 
     def __init__(self, sought: Sought) -> None:
-        self._paths = JsonPaths(sought)
+        self._paths: JsonPaths | None = None  # made when an event has to be followed
         self._sought = sought
         self._first = sought.first
         self._begun = b""  # of an event, and not read yet
@@ -217,18 +226,24 @@ class _Events:
                 return
             self._is_data, piece = self._line == _DATA, piece[missing:]
         if self._is_data:
-            self._paths.feed(piece)
+            self._followed().feed(piece)
+
+    def _followed(self) -> JsonPaths:
+        if self._paths is None:
+            self._paths = JsonPaths(self._sought)
+        return self._paths
 
     def _line_ends(self) -> None:
         if self._is_data is None and not self._line:
             self._event_ends()
         elif self._is_data:
-            self._paths.feed(b"\n")
+            self._followed().feed(b"\n")
         self._line, self._is_data = b"", None
 
     def _event_ends(self) -> None:
-        self.values |= self._paths.values
-        self._paths.reset()
+        if self._paths is not None:
+            self.values |= self._paths.values
+            self._paths.reset()
         self._between = True
 
     def end(self) -> None:
@@ -242,10 +257,15 @@ def _after_event(data: bytes, begin: int, end: int, *, last: bool) -> int:
     if last:
         after = data.rfind(lines, begin, end) + len(lines)
         begin = after if after >= len(lines) else begin
-        later = data.rfind(returns, begin, end) + len(returns)
+        later = data.rfind(returns, begin, end) + len(returns) if data.find(b"\r", begin, end) >= 0 else 0
         return later if later >= len(returns) else after if after >= len(lines) else 0
-    ends = [at + len(sign) for sign in _ENDS if (at := data.find(sign, begin, end)) >= 0]
-    return min(ends, default=0)
+    after = data.find(lines, begin, end) + len(lines)
+    if after < len(lines):
+        after = 0
+    if data.find(b"\r", begin, after or end) >= 0:
+        sooner = data.find(returns, begin, after or end) + len(returns)
+        return sooner if sooner >= len(returns) else after
+    return after
 
 
 def _tokens(found: Mapping[str, int], *, separate_cached: bool) -> dict[str, int]:

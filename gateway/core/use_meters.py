@@ -157,8 +157,9 @@ class UseMeter:
     @property
     def used(self) -> Mapping[str, int]:
         """How much of each unit that has a price, so far; one that the answer did not speak of is not in it."""
-        said = self._reading.values if self._reading is not None else {}
-        return {unit: min(n, COUNT_MAX) for unit, n in (self._counted | said).items() if unit in self._price.units}
+        price, said = self._price, self._reading.values if self._reading is not None else {}
+        all_of_it = {**self._counted, **said} if price.counts else said
+        return {unit: min(all_of_it[unit], COUNT_MAX) for unit in price.units if unit in all_of_it}
 
     @property
     def _counted(self) -> dict[str, int]:
@@ -173,13 +174,13 @@ class UseMeter:
         """What was read of it, now that it is over: also what has no price."""
         reading = self._reading
         said = reading.values_with(separate_cached=False) if reading is not None else {}
-        apart = reading.values_with(separate_cached=True) if reading is not None else {}
+        input_tokens = said.get("input_tokens")
         return Measured(
             method=method,
             status=self._status,
             used={unit: min(number, COUNT_MAX) for unit, number in (self._counted | said).items()},
             looked_for=self._price.looked_for,
-            input_without_cached=apart.get("input_tokens"),
+            input_without_cached=None if input_tokens is None else input_tokens - said["cached_tokens"],
             reported=self._reported,
             empty=not (self._answer_bytes or self._bodiless or self._cut),
             cut=self._cut,

@@ -118,7 +118,7 @@ class Once:
         ceiling = route.price.ceiling
         if caller.fresh or not await self._ledger.funded(caller.account, ceiling.currency):
             raise PaymentRequired(price=ceiling, balance=Money.zero(ceiling.currency))  # strangers write no rows
-        body = await exchange.body_ahead(self.bounds.body_bytes_max)
+        body = await exchange.body_ahead(self.bounds.body_bytes_max, insist=True)
         if body is None:
             raise KeyedBodyRefused(limit_bytes=self.bounds.body_bytes_max)
         asked = idempotency.fingerprint(exchange.method, target.raw, body)

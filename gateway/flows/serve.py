@@ -86,7 +86,7 @@ class Serve:
                     await self._tell_browser(exchange, route, target, self._cors)
                     return
             if route.calls is not None:
-                exchange.call = read_call(await exchange.body_ahead(LOOKED_AT_BYTES_MAX), exchange.headers)
+                exchange.call = read_call(await exchange.body_ahead(LOOKED_AT_BYTES_MAX, insist=True), exchange.headers)
                 route = route.for_call(exchange.call)
             caller = await self._callers.identify(exchange, route)
             if route.plans:

@@ -85,11 +85,11 @@ class Exchange(Protocol):
         Raises BadRequest, MethodNotAllowed, HeadTooLarge, BodyTooLarge.
         """
 
-    async def body_ahead(self, bytes_max: int) -> bytes | None:
+    async def body_ahead(self, bytes_max: int, *, insist: bool = False) -> bytes | None:
         """The request's body, once all of it is there; it is forwarded as it is all the same.
 
-        None if it is larger, nobody knows how large it is, or its sender waits to be told to send it. Raises
-        BodyTooSlow and BadRequest. Only before `forward`.
+        None if it is larger, and, unless somebody insists, if it comes in chunks, which may be made while the answer is
+        read, or its sender waits to be told to send it. Raises BodyTooSlow and BadRequest. Only before `forward`.
         """
 
     async def forward(self, route: Route, target: str, meter: Meter, caller: Caller) -> None:

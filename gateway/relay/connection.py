@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from gateway.core import forwarding
 from gateway.core.forwarding import Origin
+from gateway.core.framing import BadFraming, ChunkedReader
 from gateway.core.ids import RequestId
 from gateway.core.refusals import (
     BadRequest,
@@ -339,15 +340,39 @@ class CallerConnection(asyncio.Protocol):
     async def body_ahead(self, size: int) -> bytes:
         """So much of the current request's body, which stays where it is. Raises BodyTooSlow."""
         if len(self._unread) < size:
-            self._awaited, self._awaited_bytes = self.relay.loop.create_future(), size
-            self._read_deadline = self.relay.now() + self.relay.timeouts.body_seconds
-            self._release(_UNREAD)
-            try:
-                await self._awaited
-            finally:
-                self._awaited = None
-                self._read_deadline = _NEVER
+            await self._unread_reach(size)
         return self._unread[:size]
+
+    async def chunks_ahead(self, bytes_max: int) -> bytes | None:
+        """What the chunks of the current request's body carry, which stay where they are; None if that is more.
+
+        Raises BodyTooSlow and BadRequest.
+        """
+        reader, pieces, at, size = ChunkedReader(), list[bytes](), 0, 0
+        while not reader.done:
+            if at == len(self._unread):
+                await self._unread_reach(at + 1)
+            try:
+                found, consumed = reader.feed(self._unread[at:])
+            except BadFraming:
+                raise BadRequest("the body is malformed") from None
+            pieces += found
+            at += consumed
+            size += sum(map(len, found))
+            if size > bytes_max or at > 2 * bytes_max + _AHEAD_BYTES_MAX:
+                return None
+        return b"".join(pieces)
+
+    async def _unread_reach(self, size: int) -> None:
+        """Wait until so much has come that nobody has read. Raises BodyTooSlow."""
+        self._awaited, self._awaited_bytes = self.relay.loop.create_future(), size
+        self._read_deadline = self.relay.now() + self.relay.timeouts.body_seconds
+        self._release(_UNREAD)
+        try:
+            await self._awaited
+        finally:
+            self._awaited = None
+            self._read_deadline = _NEVER
 
     def upload_may_flow(self) -> None:
         """The current request's body may go up: what has come of it does now."""

@@ -87,6 +87,8 @@ class RelayExchange:
     _waited_seconds: float = 0.0
     """For the caller, which takes its answer slower than it comes."""
     _continue_timer: asyncio.TimerHandle | None = None
+    _told_to_send: bool = False
+    """Whether a caller that asked first was told before there was an upstream to ask."""
     _trace: Trace | None = None
     _answered_bytes: int = 0
 
@@ -159,11 +161,17 @@ class RelayExchange:
         if self._block.head.framing.length > self._caller.relay.body_bytes_max:
             raise BodyTooLarge(limit_bytes=self._caller.relay.body_bytes_max)
 
-    async def body_ahead(self, bytes_max: int) -> bytes | None:
+    async def body_ahead(self, bytes_max: int, *, insist: bool = False) -> bytes | None:
         left = self.upload.left
-        if left is None or left > bytes_max or (left and self._block.head.expects_continue):
+        if left == 0:
+            return b""
+        waits = self._block.head.expects_continue and not self._told_to_send
+        if (left is not None and left > bytes_max) or ((left is None or waits) and not insist):
             return None
-        return await self._caller.body_ahead(left)
+        if waits:
+            self._told_to_send = True
+            self._caller.write(_CONTINUE)
+        return await (self._caller.chunks_ahead(bytes_max) if left is None else self._caller.body_ahead(left))
 
     async def forward(self, route: Route, target: str, meter: Meter, caller: Caller) -> None:
         self._route, self._meter = route, meter

@@ -140,6 +140,7 @@ class AiohttpExchange:
         self._resumed = asyncio.Event()
         self._resumed.set()
         self._ahead = b""
+        self._told_to_send = False
         self._answer_ahead = bytearray()
         self._follower: Follows | None = None
         self._writer: AbstractStreamWriter | None = None
@@ -222,18 +223,19 @@ class AiohttpExchange:
             if not _is_text(value):
                 raise BadRequest(f"the field {name} is not UTF-8")
 
-    async def body_ahead(self, bytes_max: int) -> bytes | None:
-        length = self._accepted.framing.length
-        if not self._request.body_exists or (self._accepted.framing.kind == "length" and not length):
+    async def body_ahead(self, bytes_max: int, *, insist: bool = False) -> bytes | None:
+        length = self._accepted.framing.length if self._accepted.framing.kind == "length" else None
+        if not self._request.body_exists or length == 0:
             return b""
-        if self._accepted.framing.kind != "length" or length > bytes_max or self._accepted.expects_continue:
+        waits = self._accepted.expects_continue and not self._told_to_send
+        if (length is not None and length > bytes_max) or ((length is None or waits) and not insist):
             return None
-        while len(self._ahead) < length:
-            chunk = await self._body_chunk()
-            if not chunk:
-                raise BadRequest("the body is malformed")
+        await self._say_continue()
+        while len(self._ahead) <= bytes_max and (chunk := await self._body_chunk()):
             self._ahead += chunk
-        return self._ahead
+        if length is not None and len(self._ahead) < length:
+            raise BadRequest("the body is malformed")
+        return self._ahead if len(self._ahead) <= bytes_max else None
 
     # --- forward ------------------------------------------------------------------------------------------------------
 
@@ -332,7 +334,8 @@ class AiohttpExchange:
     async def _say_continue(self) -> None:
         """Only now, with the money on hold, is a caller that asked first told to send its body (RFC 9110, 10.1.1)."""
         transport = self._request.transport
-        if transport is not None and self._accepted.expects_continue:
+        if transport is not None and self._accepted.expects_continue and not self._told_to_send:
+            self._told_to_send = True
             transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     # --- answer -------------------------------------------------------------------------------------------------------

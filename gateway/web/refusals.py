@@ -187,8 +187,7 @@ WORDS: dict[type[Refusal], Words] = {
     no.KeyedBodyRefused: Words(
         "The body cannot be compared",
         lambda r: (
-            f"With an Idempotency-Key a body says its length, has at most {r.limit_bytes} bytes and does not wait for "
-            "100 Continue. Send it like that, or without the key."
+            f"With an Idempotency-Key a body has at most {r.limit_bytes} bytes. Send less, or send it without the key."
         ),
     ),
     no.PriceTooHigh: Words(

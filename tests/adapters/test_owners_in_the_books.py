@@ -160,6 +160,24 @@ def test_a_debtor_is_told_with_what_it_spent_and_who_bears_it(books: Batches) ->
     assert (debtor.debt, list(debtor.spent), list(debtor.borne)) == (0, [], [Borne("anna", 60, 1)])
 
 
+def test_what_a_host_still_holds_of_a_debtors_money_is_no_debt_yet(postgres: Server) -> None:
+    books = PostgresBatches(asyncio.run(postgres.schema()))
+    books.credit("stripe:cs_1", 10_000)
+    books.record(Kind.CAPTURE, 1000, SEARCH)
+    books.commit(NOON)
+    fold(books)
+    books.reverse("stripe:re_1", 10_000, 8500)
+    books.commit(NOON + HOUR)
+    for leased, debt in ((0, [1500]), (500, [1000])):
+        books.sql.execute(f"UPDATE account SET leased = {leased} WHERE id = 1")
+        assert [one.debt for one in asyncio.run(money(books).debtors())] == debt
+    books.reverse("claw_back:1:anna:0", 60, 0, OWNER)
+    books.commit(NOON + 2 * HOUR)
+    books.sql.execute("UPDATE account SET leased = 500, debt = 300 WHERE id = 1")
+    assert [one.debt for one in asyncio.run(money(books).debtors())] == [0]
+    books.close()
+
+
 def test_all_that_was_due_may_be_paid_and_a_micro_more_is_found(books: Batches) -> None:
     pay(books, replace(PAYOUT, micros=800))
     books.commit(NOON + HOUR)

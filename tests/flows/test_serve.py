@@ -88,7 +88,7 @@ class FakeExchange:
     def check(self) -> None:
         pass
 
-    async def body_ahead(self, bytes_max: int) -> bytes | None:
+    async def body_ahead(self, bytes_max: int, *, insist: bool = False) -> bytes | None:
         return self.body
 
     def carry_on(self) -> None:

@@ -229,7 +229,7 @@ async def test_a_moments_pause_of_the_callers_is_no_excuse_for_a_slow_upstream(
         await visit.reader.read()
 
     upstream.script = begin
-    stage = await stage_before(make_stage, upstream.url, total_timeout="900ms")
+    stage = await stage_before(make_stage, upstream.url, total_timeout="3s")
     [caller] = await funded(stage, "1.00 usd")
     async with connected_slowly(stage.url) as wire:
         await until(lambda: callers_connected(stage) == 1)

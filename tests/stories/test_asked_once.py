@@ -15,6 +15,7 @@ from tests.callers import Funded, audited, funded
 from tests.conftest import StageMaker
 from tests.forms import FORMS, staged
 from tests.raw import RawUpstream, Visit
+from tests.relay.scenes import connected, request
 from tests.stories.test_the_readme import blocks, script, section
 
 PRICE = 2_000
@@ -200,6 +201,51 @@ async def test_a_body_that_cannot_be_compared_is_refused(shop: Shop) -> None:
     status, headers, _ = await shop.ask("k1", body=b"x" * 1025)
     assert (status, headers["Gateway-Error"]) == (413, "idempotency_body")
     assert (shop.press.count, await shop.spent()) == (1, PRICE)
+
+
+@pytest.mark.parametrize("size", [1, 700])
+async def test_a_body_in_chunks_is_compared_by_what_it_carries(shop: Shop, size: int) -> None:
+    async def pieces(body: bytes) -> AsyncIterator[bytes]:
+        for at in range(0, len(body), size):
+            yield body[at : at + size]
+            await asyncio.sleep(0)  # the gateway runs on this loop: it looks between any two pieces
+            await asyncio.sleep(0)
+
+    body = b"0123456789abcdef" * 64
+    fields = {**shop.caller.headers, "Idempotency-Key": "k1"}
+    statuses = []
+    for sent in (pieces(body), body, pieces(body[:-1]), pieces(body + b"!")):
+        async with shop.session.post(shop.stage.url + "/press/a", headers=fields, data=sent) as answer:
+            statuses.append((answer.status, answer.headers.get("Gateway-Error")))
+    assert statuses == [(200, None), (200, None), (422, "idempotency_key_reused"), (413, "idempotency_body")]
+    assert [visit.body for visit in shop.press.upstream.visits] == [body]
+    assert await shop.spent() == PRICE
+
+
+async def test_who_waits_to_be_told_to_send_a_body_is_told_so_once(shop: Shop) -> None:
+    async with connected(shop.stage.url) as wire:
+        for body, status in ((b"as much", 200), (b"as much", 200), (b"another", 422)):
+            fields = ["Idempotency-Key: k1", "Expect: 100-continue", f"Content-Length: {len(body)}"]
+            wire.send(request("/press/a", shop.caller, *fields, method="POST"))
+            assert await wire.reader.readexactly(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            wire.send(body)
+            assert (await wire.answer()).status == status
+    assert [visit.body for visit in shop.press.upstream.visits] == [b"as much"]
+
+
+@pytest.mark.parametrize(
+    ("body", "answer"), [(b"x\r\n", b" 400"), (b"1\r\nabc\r\n0\r\n\r\n", b" 400"), (b"5\r\nabc", b"")]
+)
+async def test_a_body_in_chunks_that_is_none_or_never_ends_is_not_forwarded(
+    shop: Shop, body: bytes, answer: bytes
+) -> None:
+    async with connected(shop.stage.url) as wire:
+        fields = ["Idempotency-Key: k1", "Transfer-Encoding: chunked"]
+        wire.send(request("/press/a", shop.caller, *fields, method="POST") + body)
+        if not answer:
+            wire.writer.write_eof()
+        assert (await wire.rest())[8:12] == answer
+    assert (shop.press.count, await shop.spent()) == (0, 0)
 
 
 @pytest.mark.parametrize(("method", "again"), [("POST", 409), ("DELETE", 409), ("GET", 200)])
