@@ -439,6 +439,25 @@ async def test_what_the_balance_at_stripe_does_not_cover_waits_as_one_payout_unt
         assert "payout.refused" not in [step.act.action for step in acts]
 
 
+async def test_one_run_pays_what_was_shared_and_what_was_held_each_as_a_payout(tmp_path: Path) -> None:
+    async with market(tmp_path) as here:
+        await here.buy(3)
+        ledger = here.stage.gateway.ledger
+        await ledger.credit(Credit("proceeds:txn_1:due", "held:anna:due", Money(4_000_000, "usd"), "proceeds", "free"))
+        paid = await here.payer().run()
+        assert [(one.number, one.source, one.state, one.micros) for one in paid] == [
+            (1, "proceeds", "created", 4_000_000),
+            (2, "shares", "created", 3_010_000),
+        ]
+        assert sorted(here.sent()) == [301, 400]
+        assert await here.payer().run() == []
+        assert (await ledger.balance("held:anna:due", "usd")).available.micros == 0
+        compared = await here.told("payouts", "reconcile", "--from", "2020-01-01")
+        assert (compared["compared"], compared["differences"]) == (2, [])
+        await here.folded()
+        assert audited(here.stage).left_owners == {"usd": 3_010_000}
+
+
 async def test_what_is_fetched_back_is_due_again_part_by_part(tmp_path: Path) -> None:
     async with market(tmp_path) as here:
         await here.buy(3)
