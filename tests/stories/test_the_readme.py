@@ -252,7 +252,7 @@ def test_every_piece_of_configuration_is_right(tmp_path: Path, block: str) -> No
     if {"charging", "services"} & added.keys():
         amazon = {"name": "amazon", "preset": "amazon", "client_id": "${AMAZON_CLIENT_ID}"}
         base["sign_in"] = {"providers": [{**amazon, "client_secret": "${AMAZON_CLIENT_SECRET}"}]}
-    if {"payouts", "connect"} & added.keys():
+    if {"payouts", "connect", "services"} & added.keys():
         base["stripe"] = {"secret_key": "${STRIPE_SECRET_KEY}", "webhook_secrets": ["${STRIPE_WEBHOOK_SECRET}"]}
     settings = from_mapping({**base, **added}, base=tmp_path, environ=environ, make_secrets=False)
     assert settings.mode == "test"

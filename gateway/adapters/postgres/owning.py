@@ -25,12 +25,13 @@ SELECT holder, unit, ref, entry.micros, at, kind FROM (
 ) AS entry JOIN account ON account.id = entry.account
 WHERE holder LIKE 'owner:%' OR holder LIKE 'held:%:due' ORDER BY at, ref
 """
-# What a host holds of it still was not spent, and settles as much of the debt once it comes back.
+# What is there still was not spent, whether a host holds it or has just given it back: it settles as much of the debt.
 _DEBTORS = """
-SELECT id, unit, debt - leased AS debt FROM account
-WHERE debt > leased AND holder NOT LIKE 'owner:%' AND unit NOT LIKE '%:%'
+SELECT id, unit, debt - (credited - spent) AS debt FROM account
+WHERE debt > credited - spent AND debt > 0 AND holder NOT LIKE 'owner:%' AND unit NOT LIKE '%:%'
 """
-_UNITS = "SELECT id, unit, greatest(debt - leased, 0) AS debt FROM account WHERE id = ANY ($1::bigint[])"
+_UNITS = """SELECT id, unit, greatest(debt - (credited - spent), 0) AS debt FROM account
+WHERE id = ANY ($1::bigint[])"""
 _SPENT = """
 SELECT usage_hour.hour, owner, commission_points, sum(usage_hour.micros)::bigint
 FROM usage_hour JOIN fold ON fold.number = usage_hour.fold
