@@ -8,11 +8,10 @@ from typing import Any, get_args
 
 import click
 
-from gateway.adapters.system import SystemClock, SystemRandomness
-from gateway.app.stores import records
+from gateway.adapters.system import SystemClock
 from gateway.cli.configuration import read
 from gateway.cli.payments import fail, moment, run
-from gateway.core.keyring import Keyring
+from gateway.cli.records import Records, opened, write_down
 from gateway.core.outgoing import Outgoing, State
 from gateway.ports import Outbox
 from gateway.settings import Settings
@@ -26,8 +25,9 @@ def list_notices(config: Path, *, state: str | None, limit: int, as_json: bool) 
     wanted: State | None = next((one for one in get_args(State) if one == state), None)
 
     async def look() -> list[Outgoing]:
-        async with _outbox(settings) as outbox:
-            return await outbox.entries(wanted, count=limit)
+        async with _records(settings) as here:
+            await write_down(settings, here, "notice.list", "everyone")
+            return await here.outbox.entries(wanted, count=limit)
 
     _tell(run(look()), as_json=as_json)
 
@@ -39,8 +39,12 @@ def replay_notices(config: Path, ids: tuple[str, ...], *, all_failed: bool, dry_
     settings = read(config, make_secrets=False)
 
     async def replay() -> list[Outgoing]:
-        async with _outbox(settings) as outbox:
+        async with _records(settings) as here:
+            outbox = here.outbox
             chosen = [one.id for one in await outbox.entries("failed", count=_FAILED_MAX)] if all_failed else ids
+            if chosen and not dry_run:
+                facts = {"messages": str(len(chosen))} if all_failed else {}
+                await write_down(settings, here, "notice.replay", "failed" if all_failed else " ".join(chosen), **facts)
             return [await _replay(outbox, id, dry_run=dry_run) for id in chosen]
 
     _tell(run(replay()), as_json=as_json)
@@ -56,17 +60,13 @@ async def _replay(outbox: Outbox, id: str, *, dry_run: bool) -> Outgoing:
 
 
 @asynccontextmanager
-async def _outbox(settings: Settings) -> AsyncIterator[Outbox]:
+async def _records(settings: Settings) -> AsyncIterator[Records]:
     if settings.store_url is None and not settings.store_path.exists():
         fail(f"there is no ledger at {settings.store_path} yet; `gateway run` makes it")
     if not settings.secrets.sealing_keys:
         fail("there are no sealing keys here: no gateway has run with this configuration")
-    opened = records(settings, Keyring(settings.secrets.sealing_keys), SystemRandomness())
-    try:
-        await opened.open()
-        yield opened.outbox
-    finally:
-        await opened.close()
+    async with opened(settings) as here:
+        yield here
 
 
 def _tell(found: list[Outgoing], *, as_json: bool) -> None:

@@ -276,6 +276,7 @@ def list_webhooks(config: Path, *, status: str | None, limit: int, as_json: bool
 
     async def look() -> list[InboxEntry]:
         async with office(settings, NoEntries()) as here:
+            await write_down(settings, here.records, "webhook.list", "everyone")
             found = []
             for wanted in _STATUSES:
                 if status in (wanted, "all") or (status is None and wanted in ("waiting", "parked")):

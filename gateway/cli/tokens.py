@@ -15,7 +15,7 @@ import click
 from gateway.adapters.system import SystemClock, SystemRandomness
 from gateway.app.stores import credit_lines
 from gateway.app.tokens import Nobody, hand_out
-from gateway.cli.records import Scribe, fail, opened, read_with_records, run
+from gateway.cli.records import Records, Scribe, fail, opened, read_with_records, run, write_down
 from gateway.core.keyring import Keyring
 from gateway.core.refusals import BadRequest, NoSuchToken, TokenConflict
 from gateway.core.tokens import Peppers
@@ -39,7 +39,7 @@ def list_tokens(config: Path, account: str, *, as_json: bool) -> None:
         shown = await tokens.held(root, _OPERATOR)
         return [told(one, clock.now_ms(), None if one.is_over else await spent.of(one.grant)) for one in shown]
 
-    content = _done(config, account, look)
+    content = _done(config, account, look, looks=True)
     if as_json:
         click.echo(json.dumps(content))
         return
@@ -85,13 +85,18 @@ def said(options: dict[str, Any]) -> dict[str, Any]:
     return {"name": options["name"], "role": options["role"], "expires": options["expires"], **lists, "caps": caps}
 
 
-def _done(config: Path, account: str, work: Callable[[HandOut, str, Settings], Awaitable[_T]]) -> _T:
+def _done(
+    config: Path, account: str, work: Callable[[HandOut, str, Settings], Awaitable[_T]], *, looks: bool = False
+) -> _T:
+    """Do it. Who looks is on the trail first; what is done to tokens puts itself there."""
     settings = read_with_records(config)
     if not is_account(account):
         fail(f"{account} is not an account: acct_ and 32 hexadecimal digits", code=2)
 
     async def all_of_it() -> _T:
-        async with _handing_out(settings) as (tokens, aliases):
+        async with _handing_out(settings) as (here, tokens, aliases):
+            if looks:
+                await write_down(settings, here, "token.list", account)
             return await work(tokens, aliases.root(account), settings)
 
     try:
@@ -103,7 +108,7 @@ def _done(config: Path, account: str, work: Callable[[HandOut, str, Settings], A
 
 
 @asynccontextmanager
-async def _handing_out(settings: Settings) -> AsyncIterator[tuple[HandOut, Aliases]]:
+async def _handing_out(settings: Settings) -> AsyncIterator[tuple[Records, HandOut, Aliases]]:
     async with opened(settings) as here:
         clock = SystemClock()
         aliases = Aliases(book=here.aliases, clock=clock, report=lambda *_, **__: None)
@@ -122,7 +127,7 @@ async def _handing_out(settings: Settings) -> AsyncIterator[tuple[HandOut, Alias
             witness=Scribe(settings, here),
             origin="command",
         )
-        yield tokens, aliases
+        yield here, tokens, aliases
 
 
 def _say_made(made: Made, *, as_json: bool) -> None:

@@ -62,6 +62,9 @@ def test_what_is_no_account_is_refused(config: Path) -> None:
         (("subscriptions",), "subscription.list", "everyone"),
         (("payments", "list"), "payment.list", "everyone"),
         (("payments", "parked"), "payment.parked", "everyone"),
+        (("webhooks", "list"), "webhook.list", "everyone"),
+        (("notices", "list"), "notice.list", "everyone"),
+        (("token", "list", ACCOUNT), "token.list", ACCOUNT),
     ],
 )
 async def test_whoever_looks_at_payments_is_on_the_trail_first(
@@ -79,3 +82,17 @@ async def test_whoever_looks_at_payments_is_on_the_trail_first(
         sql.commit()
     refused = await asyncio.to_thread(typed, config, *words, "--json")
     assert (refused.exit_code, refused.stdout) == (3, "")
+
+
+async def test_whoever_takes_a_statement_from_the_books_is_on_the_trail_first(config: Path) -> None:
+    books = SqliteLedgerStore(config.parent / "gateway.db", head_key=b"k" * 32)
+    await books.open()
+    await books.close()
+    words = ("ledger", "export", "--owner", "anna")
+    assert "there is no owner anna" in (await asyncio.to_thread(typed, config, *words)).output
+    [entry] = json.loads((await asyncio.to_thread(typed, config, "audit", "log", "--json")).stdout)
+    assert (entry["action"], entry["object"]) == ("ledger.export", "owner:anna")
+    with closing(sqlite3.connect(config.parent / "gateway.records.db")) as sql:
+        sql.execute("CREATE TRIGGER no_more BEFORE INSERT ON trail BEGIN SELECT raise(ABORT, 'no'); END")
+        sql.commit()
+    assert "the records cannot be read or written" in (await asyncio.to_thread(typed, config, *words)).output
