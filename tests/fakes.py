@@ -23,13 +23,19 @@ class FakeClock:
 
 
 class Trail:
-    """Implements `ports.Witnesses`; what was written is looked at."""
+    """Implements `ports.Witnesses` and `ports.WitnessesOnce`; what was written is looked at."""
 
     def __init__(self) -> None:
         self.acts: list[Act] = []
 
     async def write(self, act: Act) -> None:
         self.acts.append(act)
+
+    async def write_once(self, act: Act) -> bool:
+        if any((one.action, one.object) == (act.action, act.object) for one in self.acts):
+            return False
+        self.acts.append(act)
+        return True
 
 
 class SeededRandomness:

@@ -22,7 +22,7 @@ from gateway.flows.receive import Webhooks
 from gateway.flows.subscribe import Subscribe
 from gateway.flows.take_back import TakeBack
 from gateway.flows.top_up import TopUp
-from tests.fakes import FakeClock, SeededRandomness
+from tests.fakes import FakeClock, SeededRandomness, Trail
 
 FIVE = Money.parse("5.00 usd")
 ACCOUNT = "acct_" + "1a" * 16
@@ -103,8 +103,9 @@ class MemoryTill:
             self.store, self.clock, pace=Pace(gap=0, idly=0, quiet=0, refuse_after=600, give_up_after=600)
         )
         report = lambda what, **_: self.told.append(what)  # noqa: E731
+        self.trail: Trail = before.trail if before else Trail()
         self.take_back = TakeBack(
-            receipts=self.records, ledger=self.ledger, lines=self.store, live=False, report=report
+            receipts=self.records, ledger=self.ledger, lines=self.store, live=False, report=report, witness=self.trail
         )
         self.top_up = TopUp(
             payments=self.provider,
@@ -122,6 +123,7 @@ class MemoryTill:
             clock=self.clock,
             randomness=SeededRandomness(),
             token_recorded=lambda digest: None,
+            witness=self.trail,
         )
         self.outbox = Told()
         self.aliases = Aliases(book=self.records.aliases, clock=self.clock, report=report)
@@ -143,6 +145,7 @@ class MemoryTill:
             clock=self.clock,
             report=report,
             live=False,
+            witness=self.trail,
             hears=[self.subscribe],
         )
 

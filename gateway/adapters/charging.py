@@ -20,18 +20,20 @@ WHERE user_id = $1 AND live = $2 AND customer IS NULL"""
 _SETUP = """UPDATE stripe_customers SET setup = $4, setups = setups + 1, changed = $5
 WHERE user_id = $1 AND live = $2 AND setups = $3 RETURNING user_id"""
 _FIXED = "id, live, refund, user_id, owner, currency, amount, fee, points, customer, created"
-_MOVING = "state, turn, tries, due, changed, method, intent, reason, seller, transfer"
+_MOVING = "state, turn, tries, due, changed, method, intent, reason, seller, transfer, back, dispute_fee"
 _CHARGE = f"{_FIXED}, {_MOVING}"
-_COUNTS = "user_id = $4 AND live = $2 AND created >= $22 AND state <> 'failed'"
+_COUNTS = "user_id = $4 AND live = $2 AND created >= $24 AND state <> 'failed'"
 _ADD = f"""INSERT INTO stripe_transactions ({_CHARGE})
-SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21
-WHERE (SELECT count(*) FROM stripe_transactions WHERE {_COUNTS}) < $23
-AND (SELECT CAST(coalesce(sum(fee), 0) AS bigint) FROM stripe_transactions WHERE {_COUNTS}) + $8 <= $24
+SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23
+WHERE (SELECT count(*) FROM stripe_transactions WHERE {_COUNTS}) < $25
+AND (SELECT CAST(coalesce(sum(fee), 0) AS bigint) FROM stripe_transactions WHERE {_COUNTS}) + $8 <= $26
 ON CONFLICT DO NOTHING RETURNING id"""  # noqa: S608 -- columns and conditions of our own
 _MOVE = """UPDATE stripe_transactions SET state = $3, turn = $4, tries = $5, due = $6, changed = $7, method = $8,
-intent = $9, reason = $10, seller = $11, transfer = $12 WHERE id = $1 AND turn = $2 RETURNING id"""
+intent = $9, reason = $10, seller = $11, transfer = $12, back = $13, dispute_fee = $14
+WHERE id = $1 AND turn = $2 RETURNING id"""
 _DUE = f"""SELECT {_CHARGE} FROM stripe_transactions WHERE live = $1 AND due <= $2
-AND (state IN ('planned', 'sending', 'retrying', 'pending') OR (state = 'succeeded' AND seller IN ('held', 'sending')))
+AND (state IN ('planned', 'sending', 'retrying', 'pending') OR (state IN ('succeeded', 'refunded', 'disputed')
+AND seller IN ('held', 'sending')))
 ORDER BY due, id LIMIT $3"""  # noqa: S608
 _LIST = f"""SELECT {_CHARGE} FROM stripe_transactions WHERE live = $1 AND ($2 = '' OR user_id = $2)
 AND (created < $3 OR (created = $3 AND id < $4)) ORDER BY created DESC, id DESC LIMIT $5"""  # noqa: S608
@@ -115,7 +117,8 @@ def _fixed(charge: Charge) -> tuple[object, ...]:
 
 def _moving(charge: Charge) -> tuple[object, ...]:
     stands = (charge.state, charge.turn, charge.tries, charge.due_ms, charge.changed_ms)
-    return (*stands, charge.method, charge.intent, charge.reason, charge.seller, charge.transfer)
+    more = (charge.method, charge.intent, charge.reason, charge.seller, charge.transfer)
+    return (*stands, *more, charge.back, charge.dispute_fee)
 
 
 def _charge(row: Sequence[Any]) -> Charge:

@@ -8,20 +8,20 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from gateway.core.money import Money
-from gateway.core.payouts import UNDER_WAY, Payout, PayoutState, SentOn
+from gateway.core.payouts import SHORT, UNDER_WAY, Payout, PayoutState, SentOn
 from gateway.ports import OnHold
 
 Ask = Callable[..., Awaitable[Sequence[Any]]]
 _FIXED = "owner, unit, number, micros, account, key, fold, before, created"
 _MOVING = "state, changed, due, tries, transfer, back, came_back, error"
-_PAYOUT = f"{_FIXED}, {_MOVING}"
+_PAYOUT = f"{_FIXED}, {_MOVING}, source, short"
 _OPEN = ", ".join(f"'{state}'" for state in UNDER_WAY)
 _PLAN = f"""INSERT INTO payouts ({_PAYOUT})
-SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17
+SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19
 WHERE NOT EXISTS (SELECT 1 FROM payout_hold WHERE owner = $1)
 ON CONFLICT DO NOTHING RETURNING number"""  # noqa: S608 -- the names of columns, of our own
 _MOVE = """UPDATE payouts SET state = $4, changed = $5, due = $6, tries = $7, transfer = $8, back = $9, came_back = $10,
-error = $11, micros = $12 WHERE owner = $1 AND unit = $2 AND number = $3
+error = $11, micros = $12, short = $17 WHERE owner = $1 AND unit = $2 AND number = $3
 AND state = $13 AND tries = $14 AND back = $15 AND came_back = $16 RETURNING number"""
 _OPEN_ONES = f"""SELECT {_PAYOUT} FROM payouts WHERE (state IN ({_OPEN}) OR came_back < back) AND due <= $1
 ORDER BY created, owner, unit, number"""  # noqa: S608
@@ -46,12 +46,12 @@ class RecordedPayouts:
         self._ask = ask
 
     async def plan_payout(self, payout: Payout) -> bool:
-        return bool(await self._ask(_PLAN, *_fixed(payout), *_moving(payout)))
+        return bool(await self._ask(_PLAN, *_fixed(payout), *_moving(payout), payout.source, payout.short))
 
     async def move_payout(self, before: Payout, after: Payout) -> bool:
         key = (before.owner, before.unit, before.number)
         compared = (before.state, before.tries, before.back, before.came_back)
-        return bool(await self._ask(_MOVE, *key, *_moving(after), after.micros, *compared))
+        return bool(await self._ask(_MOVE, *key, *_moving(after), after.micros, *compared, after.short))
 
     async def find_payout(self, owner: str, unit: str, number: int) -> Payout | None:
         query = f"SELECT {_PAYOUT} FROM payouts WHERE owner = $1 AND unit = $2 AND number = $3"  # noqa: S608
@@ -67,6 +67,12 @@ class RecordedPayouts:
 
     async def open_payouts(self, now_ms: int) -> list[Payout]:
         return [_payout(row) for row in await self._ask(_OPEN_ONES, now_ms)]
+
+    async def waiting(self) -> int:
+        """How many wait for the balance at the provider to cover them."""
+        query = f"SELECT count(*) FROM payouts WHERE state = 'sending' AND error = '{SHORT}'"  # noqa: S608 -- a constant
+        [(count,)] = await self._ask(query)
+        return int(count)
 
     async def list_payouts(
         self, *, owner: str | None = None, state: PayoutState | None = None, count: int = 100

@@ -42,6 +42,7 @@ from gateway.web.letters import LetterPlace
 from gateway.web.looked_up import ALIAS as LOOK_ALIAS
 from gateway.web.looked_up import LookedUp
 from gateway.web.oauth import OAuthPlace, ServiceTokenPlace
+from gateway.web.own_programs import person_or_program
 from gateway.web.own_routes import PATH as OWN_ROUTES_PATH
 from gateway.web.own_routes import OwnRoutesPlace
 from gateway.web.owner_home import HOME_PATH, LINK_PATH, STATEMENT_PATH, TRY_PATH, OwnerHome
@@ -125,6 +126,7 @@ class Addresses:
         self._add_prices(offered=subscriptions.offered)
         self._add("GET", JWKS_PATH, PublishedKeys(self._gateway.identity.signs).show)
         self._add_oauth()
+        self._add_services()
         self._add_charging()
         self._add_quotes()
         self._add_payments()
@@ -331,7 +333,8 @@ class Addresses:
             public_url=self._settings.public_url,
         )
         if gateway.own_routes is not None and any(owner.routes for owner in self._settings.owners.values()):
-            own = OwnRoutesPlace(gateway.own_routes, who=place.who, may=self._may_have_routes, limits=gateway.limits)
+            who = person_or_program(place.who, gateway.paying.services, gateway.identity.guesses)
+            own = OwnRoutesPlace(gateway.own_routes, who=who, may=self._may_have_routes, limits=gateway.limits)
             self._add("GET", OWN_ROUTES_PATH, own.show)
             self._add("PUT", OWN_ROUTES_PATH, own.change)
         self._add_owner_home(place)
@@ -397,9 +400,7 @@ class Addresses:
         gateway = self._gateway
         if gateway.oauth is None:
             return
-        charging = gateway.paying.charging
-        services = charging.services if charging is not None else None
-        place = OAuthPlace(gateway.oauth.authorize, gateway.oauth.clients, services)
+        place = OAuthPlace(gateway.oauth.authorize, gateway.oauth.clients, gateway.paying.services)
         below = f"/{{rest:{_ANYTHING}}}"
         for path, handler in ((oauth.SERVER_METADATA, place.server), (oauth.RESOURCE_METADATA, place.resource)):
             for one in (path, path + below):
@@ -427,12 +428,15 @@ class Addresses:
         self._add("GET", oauth.AUTHORIZE, consent.show)
         self._add("POST", oauth.AUTHORIZE, consent.decide)
 
+    def _add_services(self) -> None:
+        services = self._gateway.paying.services
+        if services is not None and self._gateway.oauth is None:
+            self._add("POST", oauth.TOKEN, ServiceTokenPlace(services).token, open=True, anywhere=True)
+
     def _add_charging(self) -> None:
         gateway, charging, stripe = self._gateway, self._gateway.paying.charging, self._settings.stripe
         if charging is None or stripe is None:
             return
-        if gateway.oauth is None:
-            self._add("POST", oauth.TOKEN, ServiceTokenPlace(charging.services).token, open=True, anywhere=True)
         place = ChargingPlace(
             visitors=self._visitors,
             stays=gateway.identity.signing_in.stays,

@@ -4,23 +4,99 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gateway.adapters.charging import ChargeRecords
-from gateway.adapters.payouts import RecordedPayouts
-from gateway.adapters.services import ServiceRecords
 from gateway.adapters.stripe.charging import StripeCharges
 from gateway.adapters.stripe.payments import StripePayments
 from gateway.app.identity import Identity
 from gateway.app.owning import Owning
 from gateway.app.ways_to_pay import WALLET_PATH
+from gateway.core.charges import ChargeTerms
+from gateway.core.keyring import Keyring
 from gateway.flows.agree import Agree
 from gateway.flows.charge import CHARGE, SWEEP_SECONDS, ChargeByAgreement
 from gateway.flows.know_services import KnowServices
+from gateway.flows.return_fee import ReturnFee
 from gateway.flows.rounds import Rounds
-from gateway.ports import Clock, Entries, Randomness, RateLimits
+from gateway.ports import (
+    ActsFor,
+    Clock,
+    Entries,
+    Jobs,
+    People,
+    Randomness,
+    TakesBack,
+    Witnesses,
+)
 from gateway.settings import Settings
 from gateway.settings.values import ChargingSettings
 
 if TYPE_CHECKING:
     from gateway.app.stores import Records
+
+
+def charges(
+    settings: Settings,
+    terms: ChargeTerms,
+    payments: StripePayments,
+    records: "Records",
+    ledger: Entries,
+    *,
+    people: People,
+    jobs: Jobs,
+    acts_for: ActsFor,
+    witness: Witnesses,
+    keyring: Keyring,
+    clock: Clock,
+    randomness: Randomness,
+    report: Callable[..., None],
+) -> ChargeByAgreement:
+    """Who charges, in a gateway or beside one."""
+    return ChargeByAgreement(
+        terms,
+        book=ChargeRecords(records.ask),
+        provider=provider_of(settings, payments),
+        people=people,
+        acts_for=acts_for,
+        freezes=records.freezes,
+        ledger=ledger,
+        jobs=jobs,
+        transfers=payments.transfers,
+        tells=records.outbox,
+        witness=witness,
+        keyring=keyring,
+        live=settings.mode == "live",
+        public_url=settings.public_url,
+        clock=clock,
+        randomness=randomness,
+        report=report,
+    )
+
+
+def return_fee(
+    settings: Settings,
+    payments: StripePayments,
+    records: "Records",
+    take_back: TakesBack,
+    *,
+    witness: Witnesses,
+    clock: Clock,
+    report: Callable[..., None],
+) -> ReturnFee:
+    """Who takes it back."""
+    return ReturnFee(
+        book=ChargeRecords(records.ask),
+        provider=provider_of(settings, payments),
+        receipts=records,
+        take_back=take_back,
+        witness=witness,
+        live=settings.mode == "live",
+        clock=clock,
+        report=report,
+    )
+
+
+def provider_of(settings: Settings, payments: StripePayments) -> StripeCharges:
+    """Stripe, for charges by agreement."""
+    return StripeCharges(payments, return_url=settings.public_url + WALLET_PATH, currency=settings.currency)
 
 
 class Charging:
@@ -35,7 +111,8 @@ class Charging:
         records: "Records",
         ledger: Entries,
         owning: Owning,
-        limits: RateLimits,
+        take_back: TakesBack,
+        services: KnowServices,
         *,
         clock: Clock,
         randomness: Randomness,
@@ -44,19 +121,9 @@ class Charging:
     ) -> None:
         self.given = given
         self.back = settings.public_url + WALLET_PATH
-        provider = StripeCharges(payments, return_url=self.back, currency=settings.currency)
+        provider = provider_of(settings, payments)
         book, witness, live = ChargeRecords(records.ask), identity.witness, settings.mode == "live"
-        self.services = KnowServices(
-            book=ServiceRecords(records.ask),
-            signs=identity.signs,
-            peppers=identity.peppers,
-            guesses=identity.guesses,
-            limits=limits,
-            witness=witness,
-            public_url=settings.public_url,
-            clock=clock,
-            randomness=randomness,
-        )
+        self.services = services
         self.agree = Agree(
             book=book,
             provider=provider,
@@ -66,26 +133,23 @@ class Charging:
             clock=clock,
             randomness=randomness,
         )
-        self.charge = ChargeByAgreement(
+        self.charge = charges(
+            settings,
             given.terms,
-            book=book,
-            provider=provider,
+            payments,
+            records,
+            ledger,
             people=identity.lending.people,
-            acts_for=owning.belong,
-            freezes=records.freezes,
-            ledger=ledger,
             jobs=identity.lending.jobs,
-            accounts=owning.accounts,
-            payouts=RecordedPayouts(records.ask),
-            transfers=payments.transfers,
-            tells=records.outbox,
+            acts_for=owning.belong,
             witness=witness,
             keyring=identity.keyring,
-            live=live,
-            public_url=settings.public_url,
             clock=clock,
             randomness=randomness,
             report=report,
+        )
+        self.return_fee = return_fee(
+            settings, payments, records, take_back, witness=witness, clock=clock, report=report
         )
         identity.signing_in.also(CHARGE, self.charge.do, welcomed=None)
         self._sweeping = Rounds(self.charge.sweep, every_seconds=SWEEP_SECONDS, name="charges") if first else None

@@ -29,7 +29,8 @@ from gateway.flows.read_licences import ReadLicences
 from gateway.flows.rotate import CallIn
 from gateway.flows.sign import Sign
 from gateway.flows.vouch import Vouch
-from gateway.ports import Clock, Randomness, RateLimits, Witnesses
+from gateway.flows.witness import Witness
+from gateway.ports import Clock, Randomness, RateLimits
 from gateway.settings import Settings
 from gateway.web.cookies import Cookies
 from gateway.web.front import Sparing
@@ -53,7 +54,7 @@ class Identity:
         line: Line | None,
         slot: int,
         limits: RateLimits,
-        witness: Witnesses,
+        witness: Witness,
     ) -> None:
         self.guesses = CountGuesses(limits=limits, rate=settings.limits.failed_credentials, clock=clock, report=report)
         self.keyring = keyring

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from gateway.adapters.alerts import AlertBook
 from gateway.adapters.jobs import JobBook
 from gateway.adapters.metrics import Counts, exposition
+from gateway.adapters.payouts import RecordedPayouts
 from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.core.alerts import NAMES
 from gateway.core.refusals import RecordsUnavailable
@@ -153,6 +154,7 @@ class Scrapes:
         self._hears = hears
         self._clock = clock
         self._alerts = AlertBook(records.ask)
+        self._payouts = RecordedPayouts(records.ask)
         self._jobs = JobBook(records.ask, shared=not isinstance(records, SqliteRecords))
         self.reloads = {"taken": 0, "refused": 0}
         self.voided = 0
@@ -194,6 +196,7 @@ class Scrapes:
         try:
             async with asyncio.timeout(RECORDS_SECONDS_MAX):
                 standing = await self._records.inbox_standing()
+                short = await self._payouts.waiting()
                 jobs, outgoing = await self._jobs.count_jobs(), await self._records.outbox.count()
                 alerts = await self._alerts.open_by_name()
         except (RecordsUnavailable, TimeoutError):
@@ -206,6 +209,7 @@ class Scrapes:
         for alert in NAMES:
             gauges["gateway_alerts_open", alert] = alerts.get(alert, 0)
         if self._hears:
+            gauges["gateway_payouts_waiting",] = short
             gauges["gateway_webhooks_waiting",] = standing.waiting
             gauges["gateway_webhooks_parked",] = standing.parked
             late_ms = 0 if oldest is None else max(0, self._clock.now_ms() - oldest)

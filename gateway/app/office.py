@@ -4,21 +4,26 @@ The records can be opened by several processes at once, the books cannot: whoeve
 """
 
 from collections.abc import Callable
+from typing import Any
 
+from gateway.adapters.jobs import JobBook
+from gateway.adapters.people import PeopleBook
 from gateway.adapters.ratelimits import MemoryRateLimits
 from gateway.adapters.system import SystemClock, SystemRandomness
 from gateway.app import ways_to_pay
-from gateway.app.owning import follow_accounts
+from gateway.app.charging import charges, return_fee
+from gateway.app.owning import belong, follow_accounts
 from gateway.app.paying_owners import pay_out
 from gateway.app.stores import credit_lines, records, witness
 from gateway.app.ways_to_pay import RETURN_PATH, provider
 from gateway.core.keyring import Keyring
+from gateway.core.tokens import Peppers
 from gateway.flows.follow import Aliases, Following
 from gateway.flows.receive import Webhooks
 from gateway.flows.screen import OpenToAll
 from gateway.flows.take_back import TakeBack
 from gateway.flows.top_up import TopUp
-from gateway.ports import Entries
+from gateway.ports import Entries, Hears, HearsReturns
 from gateway.settings import Settings
 
 
@@ -37,9 +42,16 @@ class Office:
         self.records = records(settings, keyring, randomness)
         live = settings.mode == "live"
         self.aliases = Aliases(book=self.records.aliases, clock=self.clock, report=report)
+        trail = witness(settings, keyring, self.records, self.clock, report)
         following = Following(entries, self.aliases)
         self.take_back = TakeBack(
-            receipts=self.records, ledger=following, lines=credit_lines(settings), live=live, report=report
+            receipts=self.records,
+            ledger=following,
+            lines=credit_lines(settings),
+            live=live,
+            report=report,
+            witness=trail,
+            origin="command",
         )
         self.top_up = TopUp(
             payments=payments,
@@ -57,6 +69,8 @@ class Office:
             clock=self.clock,
             randomness=randomness,
             token_recorded=lambda digest: None,
+            witness=trail,
+            origin="command",
         )
         kept, limits = self.records.ways_to_pay, MemoryRateLimits(self.clock)
         check_out = ways_to_pay.check_out(
@@ -96,12 +110,34 @@ class Office:
             clock=self.clock,
             report=report,
         )
-        trail = witness(settings, keyring, self.records, self.clock, report)
         accounts = follow_accounts(settings, payments, self.records, witness=trail, clock=self.clock, report=report)
         self.pay_out = pay_out(
             settings, payments, self.records, entries, accounts=accounts, witness=trail, clock=self.clock, report=report
         )
         self._trail = trail
+        hears: list[Hears] = [flow for flow in (subscribe, accounts, self.pay_out) if flow is not None]
+        returns: list[HearsReturns] = []
+        if settings.charging is not None:
+            kinds: dict[str, Any] = {"witness": trail, "clock": self.clock, "report": report}
+            people = PeopleBook(self.records.ask)
+            peppers = Peppers(settings.secrets.peppers)
+            charge = charges(
+                settings,
+                settings.charging.terms,
+                payments,
+                self.records,
+                entries,
+                people=people,
+                jobs=JobBook(self.records.ask, shared=settings.store_url is not None),
+                acts_for=belong(
+                    settings, self.records, people, peppers, witness=trail, clock=self.clock, randomness=randomness
+                ),
+                keyring=keyring,
+                randomness=randomness,
+                **kinds,
+            )
+            hears.append(charge)
+            returns.append(return_fee(settings, payments, self.records, self.take_back, **kinds))
         self.webhooks = Webhooks(
             payments=payments,
             inbox=self.records,
@@ -110,8 +146,10 @@ class Office:
             clock=self.clock,
             report=report,
             live=live,
+            witness=trail,
             replenish=replenish,
-            hears=[flow for flow in (subscribe, accounts, self.pay_out) if flow is not None],
+            hears=hears,
+            returns=returns,
         )
 
     async def open(self) -> None:

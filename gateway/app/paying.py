@@ -17,8 +17,10 @@ from gateway.app.identity import Identity
 from gateway.app.licensing import Licensing
 from gateway.app.owning import Owning
 from gateway.app.paying_owners import pay_out
+from gateway.app.services import know_services
 from gateway.app.stores import credit_lines
 from gateway.app.ways_to_pay import RETURN_PATH, mails, provider
+from gateway.core.charges import PLATFORM_HOLDER
 from gateway.core.money import Money
 from gateway.core.refusals import PaymentServiceUnavailable
 from gateway.core.reversals import Notice
@@ -86,6 +88,7 @@ class Paying:
             lines=credit_lines(settings),
             live=self._live,
             report=report,
+            witness=identity.witness,
             warned=self._warned if stripe and stripe.freeze_on_fraud_warning else None,
         )
         self.join_books = self._join_books() if first else None
@@ -105,6 +108,7 @@ class Paying:
             clock=clock,
             report=report,
         )
+        self.services = know_services(settings, identity, records, limits, clock=clock, randomness=randomness)
         self.charging = self._charging()
         self.letters = self._letters()
         self.notify = self._notify()
@@ -119,6 +123,8 @@ class Paying:
 
     async def _warned(self, account: str, notice: Notice) -> None:
         """What is frozen is the account that it is by now. Raises RecordsUnavailable."""
+        if account == PLATFORM_HOLDER:  # it paid a fee
+            return
         await self._identity.aliases.look()
         await self._identity.freezes.warned(account, notice)
 
@@ -156,6 +162,7 @@ class Paying:
             clock=self._clock,
             randomness=self._randomness,
             token_recorded=self._identity.token_recorded,
+            witness=self._identity.witness,
         )
 
     def _orders(self) -> None:
@@ -238,7 +245,7 @@ class Paying:
 
     def _charging(self) -> Charging | None:
         given = self._settings.charging
-        if self.payments is None or given is None:
+        if self.payments is None or given is None or self.services is None:
             return None
         return Charging(
             self._settings,
@@ -248,7 +255,8 @@ class Paying:
             self._records,
             self._ledger,
             self.owning,
-            self._limits,
+            self.take_back,
+            self.services,
             clock=self._clock,
             randomness=self._randomness,
             report=self._report,
@@ -330,6 +338,7 @@ class Paying:
             clock=self._clock,
             report=self._report,
             live=self._live,
+            witness=self._identity.witness,
             replenish=self.replenish,
             hears=[
                 flow
@@ -343,6 +352,7 @@ class Paying:
                 )
                 if flow is not None
             ],
+            returns=[self.charging.return_fee] if self.charging is not None else [],
         )
 
     def _reconcile(self) -> Reconcile | None:

@@ -584,7 +584,7 @@ def list_owner_accounts(config: Path, as_json: bool) -> None:
 
 @main.group()
 def service() -> None:
-    """Programs of the platform's own that call us (the setting `charging`)."""
+    """Programs that call us: the platform's own (the setting `charging`), and owners' (`owners.*.routes`)."""
 
 
 _grace = click.option(
@@ -594,15 +594,18 @@ _grace = click.option(
 
 @service.command("add")
 @click.argument("name")
-@click.option("--role", type=click.Choice(["monitor", "auditor", "commission"]), required=True, help="What it may do.")
+@click.option(
+    "--role", type=click.Choice(["monitor", "auditor", "commission", "owner"]), required=True, help="What it may do."
+)
+@click.option("--owner", help="Whose program it is, in the role `owner`.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
 @config_option
 @json_option
-def add_service(name: str, role: Any, dry_run: bool, config: Path, as_json: bool) -> None:
+def add_service(name: str, role: Any, owner: str | None, dry_run: bool, config: Path, as_json: bool) -> None:
     """Make a service, and print its secret: once, it is not kept."""
     from gateway.cli.services import add
 
-    add(config, name, role, dry_run=dry_run, as_json=as_json)
+    add(config, name, role, owner, dry_run=dry_run, as_json=as_json)
 
 
 @service.command("list")
@@ -1158,14 +1161,15 @@ def verify_bundle(file: Path, config: Path, as_json: bool) -> None:
 @click.option("--account", required=True, metavar="ACCT", help="Whose: acct_…, with all that are one with it.")
 @click.option("--reason", default="asked for by the person", show_default=True, help="Why; it is kept for ever.")
 @click.option("--at-stripe", is_flag=True, help="Have Stripe forget the customers, too. Their plans end at once.")
+@click.option("--waive-charges", "waive", is_flag=True, help="Give up the fees that wait for the person.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be erased, and what is kept.")
 @config_option
 @json_option
-def erase(account: str, reason: str, at_stripe: bool, dry_run: bool, config: Path, as_json: bool) -> None:
+def erase(account: str, reason: str, at_stripe: bool, waive: bool, dry_run: bool, config: Path, as_json: bool) -> None:
     """Erase what is kept of the person behind an account, for good. The books stay; so do amounts and ids in them."""
     from gateway.cli.erase import erase_account
 
-    erase_account(config, account, reason=reason, at_stripe=at_stripe, dry_run=dry_run, as_json=as_json)
+    erase_account(config, account, reason=reason, at_stripe=at_stripe, waive=waive, dry_run=dry_run, as_json=as_json)
 
 
 @main.group()

@@ -16,7 +16,7 @@ from gateway.cli.payments import moment
 from gateway.cli.records import Records, Scribe, aliases_of, fail, opened, read_for, run, unheard
 from gateway.core.keyring import Keyring
 from gateway.core.redaction import redacted
-from gateway.flows.erase import ChargeUnderWay, Erase, Erased
+from gateway.flows.erase import ChargesWait, ChargeUnderWay, Erase, Erased
 from gateway.flows.follow import Aliases
 from gateway.flows.freeze import Freezes
 from gateway.settings import Settings
@@ -30,7 +30,9 @@ ELSEWHERE = (
 )
 
 
-def erase_account(config: Path, account: str, *, reason: str, at_stripe: bool, dry_run: bool, as_json: bool) -> None:
+def erase_account(
+    config: Path, account: str, *, reason: str, at_stripe: bool, waive: bool, dry_run: bool, as_json: bool
+) -> None:
     """Exit code 1 if something had to be left for now."""
     settings = read_for(config, account)
     if at_stripe and settings.stripe is None:
@@ -44,13 +46,15 @@ def erase_account(config: Path, account: str, *, reason: str, at_stripe: bool, d
             names, erase = aliases.names(root), _erase(settings, here, aliases)
             if dry_run:
                 return names, await erase.look(root, names)
-            return names, await erase.now(root, names, reason, at_provider=at_stripe)
+            return names, await erase.now(root, names, reason, at_provider=at_stripe, waive=waive)
 
     left = str(available(settings, account))
     try:
         names, done = run(do())
     except ChargeUnderWay:
         fail("a charge of a saved card is under way: try again when it is known what became of it", code=1)
+    except ChargesWait as wait:
+        fail(f"fees wait for this person: {wait}; let them be paid, or give them up with --waive-charges", code=1)
     told = _told(account, names, done, left=left, at_stripe=at_stripe, dry_run=dry_run)
     if as_json:
         click.echo(json.dumps(told))
@@ -96,6 +100,7 @@ def _told(account: str, names: list[str], done: Erased, *, left: str, at_stripe:
         "events_left": list(done.events_open),
         "customers_at_stripe": list(done.customers),
         "stripe_is_asked": at_stripe and not dry_run,
+        "charges_waiting" if dry_run else "charges_waived": list(done.charges),
         "balance_left": left,
         "kept": [{"what": names, "why": why} for why, names in kept().items()],
         "elsewhere": list(ELSEWHERE),
@@ -117,6 +122,8 @@ def _say(told: dict[str, Any]) -> None:
     for customer in told["customers_at_stripe"]:
         asked = "is asked to forget" if told["stripe_is_asked"] else "still knows (--at-stripe)"
         click.echo(f"  Stripe {asked} {customer}")
+    for id in told["charges_waiting" if would else "charges_waived"]:
+        click.echo(f"  the fee {id} waits for this person: --waive-charges gives it up" if would else f"  waived: {id}")
     click.echo(f"  balance left: {told['balance_left']}; the account is frozen")
     for one in told["kept"]:
         click.echo(f"  kept: {', '.join(one['what']).replace('_', ' ')}: {one['why']}")

@@ -20,8 +20,8 @@ from gateway.cli.records import fail
 from gateway.core.dues import STATEMENT, Due, Taking, by_rate, by_route, by_unit, statement
 from gateway.core.money import Money
 from gateway.core.statements import FAR_MS, Moved, Period
-from gateway.core.transfers import CLAW_BACK_REF, owner_account
-from gateway.flows.add_up import takings
+from gateway.core.transfers import CLAW_BACK_REF
+from gateway.flows.add_up import OwnersSums, entries_of_dues, takings
 from gateway.ports import BooksRefused, BooksSlow
 from gateway.settings import Settings
 
@@ -33,7 +33,8 @@ Left = Mapping[tuple[str, str], Sequence[Moved]]
 def list_owners(config: Path, *, as_json: bool) -> None:
     """Those that the configuration names, and those that ever took something."""
     settings = read(config, make_secrets=False)
-    found, left = _read(settings)
+    sums = _read(settings)
+    found, left = sums.takings, sums.left
     dues = by_unit(by_rate(found))
     names = sorted({*settings.owners, *(due.owner for due in dues)})
     told = [_told(settings, name, found, [due for due in dues if due.owner == name], left) for name in names]
@@ -53,7 +54,8 @@ def list_owners(config: Path, *, as_json: bool) -> None:
 def show_owner(config: Path, name: str, *, as_json: bool) -> None:
     """One of them: also rate by rate, and route by route."""
     settings = read(config, make_secrets=False)
-    found, left = _takings_of(settings, name)
+    sums = _sums_of(settings, name)
+    found, left = sums.takings, sums.left
     rates = by_rate(found)
     told = _told(settings, name, found, by_unit(rates), left) | {
         "rates": [{"commission_bps": due.commission_points, **_told_share(due)} for due in rates],
@@ -74,8 +76,8 @@ def show_owner(config: Path, name: str, *, as_json: bool) -> None:
 def write_statement(config: Path, name: str, *, begin: str | None, end: str | None, form: str) -> None:
     """Day by day and route by route, and then what left that day, on standard output."""
     period = Period(moment_of(begin, "--from", 0), moment_of(end, "--to", FAR_MS))
-    found, left = _takings_of(read(config, make_secrets=False), name)
-    lines = statement(found, ((unit, one) for (_, unit), ones in left.items() for one in ones), period)
+    sums = _sums_of(read(config, make_secrets=False), name)
+    lines = statement(sums.takings, sums.moved, period)
     if form == "jsonl":
         for line in lines:
             click.echo(json.dumps(line))
@@ -85,22 +87,24 @@ def write_statement(config: Path, name: str, *, begin: str | None, end: str | No
     writer.writerows(lines)
 
 
-def _takings_of(settings: Settings, name: str) -> tuple[list[Taking], Left]:
-    everybodys, left = _read(settings)
-    found = [taking for taking in everybodys if taking.owner == name]
+def _sums_of(settings: Settings, name: str) -> OwnersSums:
+    sums = _read(settings)
+    found = [taking for taking in sums.takings if taking.owner == name]
     if name not in settings.owners and not found:
         fail(f"there is no owner {name}: neither in the configuration nor in the books")
-    return found, {key: moved for key, moved in left.items() if key[0] == name}
+    parts = ({key: moved for key, moved in part.items() if key[0] == name} for part in (sums.left, sums.freed))
+    left, freed = parts
+    return OwnersSums(found, left, freed=freed)
 
 
-def _read(settings: Settings) -> tuple[list[Taking], Left]:
+def _read(settings: Settings) -> OwnersSums:
     """What routes took, and what left their owners; of one snapshot."""
     try:
         with statement_books(settings).open(seconds=_SECONDS_MAX) as source:
             found = takings(source, Progress("read {} of {} batches"))
             names = {*settings.owners, *(taking.owner for taking in found)}
-            rows = [(name, unit, id) for name in names for id, unit in source.accounts(owner_account(name))]
-            return found, {(name, unit): source.money(id) for name, unit, id in rows}
+            left, freed = entries_of_dues(source, names, "shares"), entries_of_dues(source, names, "proceeds")
+            return OwnersSums(found, left, freed=freed)
     except BooksSlow:
         fail(f"the books could not be read within {_SECONDS_MAX:,.0f} seconds")
     except BooksRefused as refused:

@@ -230,6 +230,7 @@ def told(payout: Payout) -> dict[str, Any]:
         "id": payout.id,
         "owner": payout.owner,
         "amount": str(payout.amount),
+        "of": payout.source,
         "state": payout.state,
         "account": payout.account,
         "transfer": payout.transfer,
@@ -237,6 +238,7 @@ def told(payout: Payout) -> dict[str, Any]:
         "created": moment(payout.created_ms),
         "changed": moment(payout.changed_ms),
         "tries": payout.tries,
+        "waits": payout.waits,
         "error": payout.error,
     }
 
@@ -254,6 +256,7 @@ def _told_prospect(one: Prospect) -> dict[str, Any]:
     return {
         "owner": standing.owner,
         "unit": standing.unit,
+        "of": standing.source,
         **{name: str(Money(getattr(standing, name), standing.unit)) for name in sums},
         "pays": str(one.amount),
         "account": one.account.account,
@@ -265,7 +268,8 @@ def _said_prospect(one: Prospect) -> str:
     told = _told_prospect(one)
     pays = f"would be paid {told['pays']} to {told['account']}" if one.amount else f"nothing: {one.why_not}"
     waits = f"held back {told['held_back']}, reserved {told['reserved']}"
-    return f"{told['owner']}  due {told['due']} ({waits})  {pays}"
+    of = ", was held" if one.standing.source == "proceeds" else ""
+    return f"{told['owner']}  due {told['due']}{of} ({waits})  {pays}"
 
 
 def _told_sent(one: SentOn) -> dict[str, Any]:

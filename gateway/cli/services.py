@@ -17,16 +17,23 @@ from gateway.cli.records import fail, opened, read_with_records, run, write_down
 from gateway.core.secrets import Secret
 from gateway.core.services import MAY, SECRET_BEGINS, Service, ServiceRole, service_name
 from gateway.core.tokens import Peppers
+from gateway.settings import Settings
+from gateway.settings.values import ServiceSettings
 from gateway.web.told_tokens import moment
 
 _HOUR_MS = 3_600_000
 
 
-def add(config: Path, name: str, role: ServiceRole, *, dry_run: bool, as_json: bool) -> None:
+def add(config: Path, name: str, role: ServiceRole, owner: str | None, *, dry_run: bool, as_json: bool) -> None:
     """Make one, and print its secret."""
     settings = read_with_records(config)
-    if settings.charging is None:
-        fail("nothing here is for services: `charging` is not set", code=2)
+    if not settings.is_for_services:
+        fail("nothing here is for services: neither `charging` nor `owners.*.routes` is set", code=2)
+    if (role == "owner") != (owner is not None):
+        fail("--owner goes with --role owner, and that with --owner", code=2)
+    if owner is not None and (owner not in settings.owners or settings.owners[owner].routes is None):
+        fail(f"owners.{owner}.routes is not set: there is nothing for the program to change", code=2)
+    _not_configured(settings, name)
     peppers, now_ms = Peppers(settings.secrets.peppers), SystemClock().now_ms()
     secret = _secret()
 
@@ -38,8 +45,9 @@ def add(config: Path, name: str, role: ServiceRole, *, dry_run: bool, as_json: b
                 raise ValueError(f"there is a service {name}; `gateway service rotate {name}` makes a new secret")
             if dry_run:
                 return
-            await write_down(settings, here, "service.add", name, role=role)
-            made = Service(name, role, peppers.digest(secret.reveal()), peppers.newest_id, now_ms, now_ms)
+            await write_down(settings, here, "service.add", name, role=role, **({"owner": owner} if owner else {}))
+            digest = peppers.digest(secret.reveal())
+            made = Service(name, role, digest, peppers.newest_id, now_ms, now_ms, owner=owner or "")
             if not await book.add_service(made):
                 raise ValueError(f"somebody else has just made a service {name}")
 
@@ -50,6 +58,7 @@ def add(config: Path, name: str, role: ServiceRole, *, dry_run: bool, as_json: b
 def rotate(config: Path, name: str, hours: int, *, dry_run: bool, as_json: bool) -> None:
     """Make a new secret; the one before is good for so many hours more."""
     settings = read_with_records(config)
+    _not_configured(settings, name)
     peppers, now_ms = Peppers(settings.secrets.peppers), SystemClock().now_ms()
     secret = _secret()
 
@@ -79,6 +88,7 @@ def rotate(config: Path, name: str, hours: int, *, dry_run: bool, as_json: bool)
 def remove(config: Path, name: str, *, dry_run: bool, as_json: bool) -> None:
     """It gets no more tokens."""
     settings = read_with_records(config)
+    _not_configured(settings, name)
 
     async def drop() -> None:
         async with opened(settings) as here:
@@ -102,15 +112,19 @@ def list_services(config: Path, *, as_json: bool) -> None:
         async with opened(settings) as here:
             return await ServiceRecords(here.ask).services()
 
-    found = run(look())
+    set_here = {one.name: one for one in settings.services}
+    found = [one for one in run(look()) if one.name not in set_here]
     if as_json:
-        click.echo(json.dumps([_told(one, now_ms) for one in found]))
+        told_here = [_told_configured(one) for one in set_here.values()]
+        click.echo(json.dumps([*told_here, *(_told(one, now_ms) for one in found)]))
         return
+    for given in set_here.values():
+        click.echo(f"{given.name}  {_role(given.role, given.owner)}  secret of the configuration")
     for one in found:
         told = _told(one, now_ms)
         older = f", the one before good until {told['older_until']}" if told["older_until"] else ""
-        click.echo(f"{one.name}  {one.role}  secret of {told['rotated']}{older}")
-    if not found:
+        click.echo(f"{one.name}  {_role(one.role, one.owner)}  secret of {told['rotated']}{older}")
+    if not found and not set_here:
         click.echo("there are none")
 
 
@@ -130,11 +144,28 @@ def _told(one: Service, now_ms: int) -> dict[str, Any]:
     return {
         "name": one.name,
         "role": one.role,
+        "owner": one.owner or None,
         "apis": sorted(MAY[one.role]),
         "created": moment(one.created_ms),
         "rotated": moment(one.rotated_ms),
         "older_until": moment(one.older_until_ms) if older else None,
+        "configured": False,
     }
+
+
+def _told_configured(one: ServiceSettings) -> dict[str, Any]:
+    nothing = dict.fromkeys(("created", "rotated", "older_until"))
+    known = {"name": one.name, "role": one.role, "owner": one.owner or None, "apis": sorted(MAY[one.role])}
+    return {**known, **nothing, "configured": True}
+
+
+def _role(role: str, owner: str) -> str:
+    return f"{role} {owner}" if owner else role
+
+
+def _not_configured(settings: Settings, name: str) -> None:
+    if name in (one.name for one in settings.services):
+        fail(f"{name} is in the configuration: change it at services.{name}", code=2)
 
 
 def _print_secret(name: str, role: str, secret: Secret | None, *, as_json: bool) -> None:

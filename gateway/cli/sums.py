@@ -3,7 +3,7 @@
     paid in - refunded + otherwise = callers' balances + due to owners + paid out + clawed back + held + the platform's
     at Stripe: paid in - refunded - paid out - released = what moved there, before Stripe's fees
 
-Held is what sellers are paid when the fee of their refund is; released is what was.
+Held is what is with us for sellers, due to them by now or not yet; released is what the payouts have paid of it.
 
 It reads one snapshot of the books, also of hours that are not folded yet, and writes nothing.
 """

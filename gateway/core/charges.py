@@ -13,33 +13,41 @@ which can be paid only once, whatever is repeated, by whomever, and however late
     pending    the bank wants the person to confirm it, by the link
     succeeded  paid, and in the books
     failed     given up; should the money come all the same, it is believed
+    refunded   it was paid, and all of the fee or a part went back
+    disputed   it was paid, and the bank has fetched it back; who wins that has it again, and it is `succeeded`
 
 **The seller's money.** Where the platform holds what was refunded, it is in the books from the beginning, of the holder
-`held:OWNER`, and leaves for the owner's account at the provider when the fee is paid: `held`, then `sending`, then
-`paid`. Without such money it is `none`, and nothing is due.
+`held:OWNER`. When the fee is paid it is free, and due to the owner like what their routes earn: `held`, then `due`. The
+payouts pay it (`core/held.py` says why). Without such money it is `none`. What goes back of the fee is the platform's:
+the seller's stays theirs.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
+from gateway.core.held import due_account, held_account
 from gateway.core.ledger import Credit, Reversal
 from gateway.core.money import Money, from_minor, to_minor
 from gateway.core.payouts import granularity
+from gateway.core.reversals import Credited, Notice, due, is_disputed
 from gateway.core.transfers import POINTS
 
 DAY_MS: Final = 86_400_000
 PLATFORM_HOLDER: Final = "platform"
 """Whose account in the books has what was charged."""
-HELD: Final = "held:"
-"""What the holder of a seller's money begins with."""
 
-ChargeState = Literal["planned", "sending", "retrying", "pending", "succeeded", "failed"]
+ChargeState = Literal["planned", "sending", "retrying", "pending", "succeeded", "failed", "refunded", "disputed"]
 CHARGE_STATES: tuple[ChargeState, ...] = get_args(ChargeState)
-ChargeEvent = Literal["begun", "succeeded", "processing", "declined", "authentication", "given up"]
+ChargeEvent = Literal[
+    "begun", "succeeded", "processing", "declined", "authentication", "given up", "refunded", "disputed", "restored"
+]
 CHARGE_EVENTS: tuple[ChargeEvent, ...] = get_args(ChargeEvent)
-SellerState = Literal["none", "held", "sending", "paid"]
+SellerState = Literal["none", "held", "due", "sending", "paid"]
+"""`sending` and `paid` are of versions that sent each by itself."""
+PAID: tuple[ChargeState, ...] = ("succeeded", "refunded", "disputed")
+"""The fee was paid, whatever became of it later."""
 
 NEXT: Mapping[tuple[ChargeState, ChargeEvent], ChargeState] = {
     ("planned", "begun"): "sending",
@@ -54,6 +62,14 @@ NEXT: Mapping[tuple[ChargeState, ChargeEvent], ChargeState] = {
     ("pending", "succeeded"): "succeeded",
     ("failed", "succeeded"): "succeeded",
     ("planned", "succeeded"): "succeeded",
+    ("succeeded", "refunded"): "refunded",
+    ("succeeded", "disputed"): "disputed",
+    ("refunded", "refunded"): "refunded",
+    ("refunded", "disputed"): "disputed",
+    ("refunded", "restored"): "succeeded",
+    ("disputed", "disputed"): "disputed",
+    ("disputed", "refunded"): "refunded",
+    ("disputed", "restored"): "succeeded",
 }
 """What does not stand here changes nothing."""
 
@@ -90,7 +106,8 @@ class ChargeWish:
 class Charge:
     """One charge. `turn` rises with each change; `due_ms`: when something is to be done.
 
-    `tries` counts what was declined, and of the seller's transfer what was refused.
+    `tries` counts what was declined. `back` is how many micros of the fee went back to the person, and `dispute_fee`
+    what the provider keeps for a dispute, which the platform bears.
     """
 
     id: str
@@ -113,6 +130,8 @@ class Charge:
     reason: str | None = None
     seller: SellerState = "none"
     transfer: str | None = None
+    back: int = 0
+    dispute_fee: int = 0
 
     def is_of(self, wish: ChargeWish) -> bool:
         """Whether another call for the same refund means the same."""
@@ -185,12 +204,33 @@ def revenue(charge: Charge) -> Credit:
 
 def proceeds(charge: Charge) -> Credit:
     """The seller's money that the platform holds."""
-    return Credit(f"proceeds:{charge.id}", HELD + charge.owner, charge.amount, "proceeds", "held for the seller")
+    return Credit(f"proceeds:{charge.id}", held_account(charge.owner), charge.amount, "proceeds", "held for the seller")
+
+
+def freed(charge: Charge) -> tuple[Reversal, Credit]:
+    """It is due to the seller now, and no longer held."""
+    out = Reversal(
+        f"proceeds:{charge.id}:free", held_account(charge.owner), charge.amount, "proceeds", f"free, {charge.id}"
+    )
+    return out, Credit(f"proceeds:{charge.id}:due", due_account(charge.owner), charge.amount, "proceeds", out.reason)
 
 
 def released(charge: Charge) -> Reversal:
-    """It has left for the seller."""
-    return Reversal(f"proceeds:{charge.id}:paid", HELD + charge.owner, charge.amount, "proceeds", "paid to the seller")
+    """It has left for the seller by a transfer of its own, as versions before did it."""
+    ref = f"proceeds:{charge.id}:paid"
+    return Reversal(ref, held_account(charge.owner), charge.amount, "proceeds", "paid to the seller")
+
+
+def credited(charge: Charge) -> Credited:
+    """The fee as a payment like others, so that what goes back of it is reckoned as of others."""
+    assert charge.intent is not None
+    return Credited(charge.intent, f"charge:{charge.intent}", PLATFORM_HOLDER, charge.fee, charge.fee)
+
+
+def gone_back(charge: Charge, notices: Sequence[Notice]) -> tuple[ChargeEvent, int]:
+    """What all that was heard of a fee comes to: what happens to the charge, and how many micros are gone."""
+    back = due(credited(charge), notices)
+    return ("disputed" if is_disputed(credited(charge), notices) else "refunded") if back else "restored", back
 
 
 def told(charge: Charge, link: str | None = None) -> dict[str, Any]:
@@ -209,5 +249,7 @@ def told(charge: Charge, link: str | None = None) -> dict[str, Any]:
         "link": link,
         "seller": charge.seller,
         "transfer_id": charge.transfer,
+        "refunded": to_minor(Money(charge.back, charge.fee.currency)),
+        "dispute_fee": to_minor(Money(charge.dispute_fee, charge.fee.currency)),
         "created": charge.created_ms // 1000,
     }

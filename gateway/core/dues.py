@@ -64,7 +64,8 @@ class UnitSums:
 
     `otherwise` is what else callers were given less what was taken: by hand, as a plan's credit, by time. `callers` is
     what all of them have left, less what they owe. `paid_out` and `clawed_back` are less what came back. `charged` is
-    what the platform charged by agreement; `held` of sellers' money is with it, and `released` has left for them.
+    what the platform charged by agreement; `held` of sellers' money is with it, due or not yet, and `released` has left
+    for them.
     """
 
     unit: str

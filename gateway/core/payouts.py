@@ -6,9 +6,10 @@ was left at any moment since (callers got their money back), no more than that i
 out or clawed back, is taken off; less than nothing is carried over. A payout is of whole units that the provider knows:
 the micros below stay due.
 
-**A payout's life** is the table `NEXT`. Its number among those of its owner and unit is part of its money key, and only
-one of them may be under way: so two who plan at once plan the same one, and the books take it once. Everything that is
-to be done is written down before it is done, so that whoever finds a payout goes on with it, however often:
+**A payout's life** is the table `NEXT`. It is of what was shared, or of what was held and is free (`core/held.py`). Its
+number among those of its owner and unit is part of its money key, and only one of each kind may be under way: so two
+who plan at once plan the same one, and the books take it once. Everything that is to be done is written down before it
+is done, so that whoever finds a payout goes on with it, however often:
 
     planned   how much, where to, and the key of the call
     written   the books have it: it is not due any more
@@ -18,6 +19,10 @@ to be done is written down before it is done, so that whoever finds a payout goe
     failed    the provider refused for good, and the money is on its way back in the books
     returned  it is back, due again, and may be in the next payout
     reversed  all of it was fetched back from the owner's account; it is due again
+
+**Too little there.** What the provider keeps for a dispute that was lost can leave our balance below the dues. Then one
+payout of each kind waits, with its number and in the books, and is tried again ever less often until the balance
+covers it. Nothing is sent in part: what is due by then is in the next one.
 
 **Coming back.** What came back of a payout is an entry of its own, named by how much of it had come back before: so
 each part is given back once, whoever hears of it first.
@@ -29,9 +34,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal, get_args
 
+from gateway.core.held import Entry, Source, came_in, due_account, read_due_account
 from gateway.core.ledger import Credit, Reversal
 from gateway.core.money import MICROS_PER_UNIT, Money, from_minor, is_named, minor_decimals
-from gateway.core.transfers import HOUR_MS, PAYOUT_REF, POINTS, hour_of, owner_account
+from gateway.core.transfers import HOUR_MS, PAYOUT_REF, POINTS, hour_of
 
 DAY_MS = 86_400_000
 
@@ -53,8 +59,11 @@ NEXT: Mapping[tuple[PayoutState, PayoutEvent], PayoutState] = {
 }
 """What does not stand here changes nothing: it was heard before, too late, or is not to be believed."""
 
+SHORT = "balance_insufficient"
+"""What the provider says while our balance there does not cover a payout: it is not refused for good, and waits."""
+
 UNDER_WAY: tuple[PayoutState, ...] = ("planned", "written", "sending", "failed")
-"""While one is, no other of its owner and unit is planned."""
+"""While one is, no other of its owner, unit and source is planned."""
 
 Every = Literal["daily", "weekly", "monthly"]
 _WHOLE = frozenset(("isk", "ugx"))
@@ -85,6 +94,7 @@ class Shared:
     unit: str
     hour: int
     micros: int
+    source: Source = "shares"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +107,7 @@ class Left:
     micros: int
     at_ms: int
     kind: str
+    source: Source = "shares"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +117,19 @@ class OwnersBooks:
     fold: int
     shared: Sequence[Shared]
     left: Sequence[Left]
+
+    @staticmethod
+    def read(fold: int, shared: Iterable[Shared], entries: Iterable[Entry]) -> "OwnersBooks":
+        """From the shares of hours, and every entry of the holders that have dues. Raises ValueError."""
+        more, others = came_in(entries)
+        whole, left = list(shared), []
+        for holder, unit, _, micros, at_ms, _ in more:
+            owner, source = read_due_account(holder)
+            whole.append(Shared(owner, unit, hour_of(at_ms), -micros, source))
+        for holder, unit, ref, micros, at_ms, kind in others:
+            owner, source = read_due_account(holder)
+            left.append(Left(owner, unit, ref, micros, at_ms, kind, source))
+        return OwnersBooks(fold, whole, left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +146,7 @@ class Payable:
     payable: int
     fold: int
     before_ms: int
+    source: Source = "shares"
 
     @property
     def due(self) -> int:
@@ -129,17 +154,20 @@ class Payable:
 
 
 def payables(books: OwnersBooks, terms: Mapping[str, PayoutTerms], usual: PayoutTerms, *, now_ms: int) -> list[Payable]:
-    """Of each owner and unit that the books know, in order."""
-    shared: dict[tuple[str, str], list[Shared]] = {}
-    left: dict[tuple[str, str], list[Left]] = {}
+    """Of each owner and unit that the books know, in order; what was held for them and is free beside their shares."""
+    shared: dict[tuple[str, str, Source], list[Shared]] = {}
+    left: dict[tuple[str, str, Source], list[Left]] = {}
     for share in books.shared:
-        shared.setdefault((share.owner, share.unit), []).append(share)
+        shared.setdefault((share.owner, share.unit, share.source), []).append(share)
     for entry in books.left:
-        left.setdefault((entry.owner, entry.unit), []).append(entry)
-    return [
-        payable(key, shared.get(key, ()), left.get(key, ()), terms.get(key[0], usual), books.fold, now_ms=now_ms)
-        for key in sorted(shared.keys() | left.keys())
-    ]
+        left.setdefault((entry.owner, entry.unit, entry.source), []).append(entry)
+    found = []
+    for key in sorted(shared.keys() | left.keys()):
+        owner, unit, source = key
+        entries = shared.get(key, ()), left.get(key, ())
+        its = terms.get(owner, usual)
+        found.append(payable((owner, unit), *entries, its, books.fold, now_ms=now_ms, source=source))
+    return found
 
 
 def payable(
@@ -150,8 +178,9 @@ def payable(
     fold: int,
     *,
     now_ms: int,
+    source: Source = "shares",
 ) -> Payable:
-    """How one owner stands in one unit."""
+    """How one owner stands in one unit, in one kind of dues."""
     owner, unit = key
     before_ms = hour_of(now_ms - terms.hold_back_days * DAY_MS if terms.hold_back_days else now_ms + HOUR_MS)
     since_ms = hour_of(now_ms - terms.reserve_days * DAY_MS)
@@ -170,9 +199,8 @@ def payable(
     clawed = sum(entry.micros for entry in entries if entry.ref.partition(":")[0] != PAYOUT_REF)
     paid = sum(entry.micros for entry in entries) - clawed
     most = max(0, lowest - reserved - paid - clawed)
-    return Payable(
-        owner, unit, whole, paid, clawed, whole - lowest, reserved, _payable(most, unit, terms), fold, before_ms
-    )
+    sums = whole, paid, clawed, whole - lowest, reserved, _payable(most, unit, terms)
+    return Payable(owner, unit, *sums, fold, before_ms, source)
 
 
 def _payable(micros: int, unit: str, terms: PayoutTerms) -> int:
@@ -192,7 +220,10 @@ def granularity(currency: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Payout:
-    """One payout. `key` names it at the provider; `back` of it is to come back, `came_back` is in the books."""
+    """One payout. `key` names it at the provider; `back` of it is to come back, `came_back` is in the books.
+
+    `short` counts how often the balance at the provider did not cover it.
+    """
 
     owner: str
     unit: str
@@ -211,6 +242,18 @@ class Payout:
     back: int = 0
     came_back: int = 0
     error: str | None = None
+    source: Source = "shares"
+    short: int = 0
+
+    @property
+    def asked_as(self) -> str:
+        """Its idempotency key: a provider repeats its refusal to the same one for a day."""
+        return f"{self.key}-short-{self.short}" if self.short else self.key
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is for the balance at the provider to cover it."""
+        return self.short > 0 and self.state == "sending" and self.error == SHORT
 
     @property
     def id(self) -> str:
@@ -239,12 +282,12 @@ def read_payout_id(text: str) -> tuple[str, str, int]:
 
 def posting(payout: Payout) -> Reversal:
     """What takes it from the owner in the books. The reason says by what it was due: the audit reads it."""
-    return Reversal(payout.ref, owner_account(payout.owner), payout.amount, "payout", basis(payout))
+    return Reversal(payout.ref, due_account(payout.owner, payout.source), payout.amount, "payout", basis(payout))
 
 
 def basis(payout: Payout) -> str:
     when = datetime.fromtimestamp(payout.before_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%MZ")
-    return f"of hours before {when}, up to fold {payout.fold}"
+    return f"of hours before {when}, up to fold {payout.fold}" if payout.source == "shares" else f"freed before {when}"
 
 
 def coming_back(payout: Payout) -> Credit | None:
@@ -254,7 +297,7 @@ def coming_back(payout: Payout) -> Credit | None:
         return None
     ref = f"{payout.ref}:back:{payout.came_back}"
     kind, why = ("returned", "it was refused") if payout.state == "failed" else ("returned", "it was reversed")
-    return Credit(ref, owner_account(payout.owner), Money(micros, payout.unit), kind, why)
+    return Credit(ref, due_account(payout.owner, payout.source), Money(micros, payout.unit), kind, why)
 
 
 @dataclass(frozen=True, slots=True)

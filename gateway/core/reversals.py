@@ -104,6 +104,11 @@ def due(credited: Credited, notices: Iterable[Notice]) -> int:
     return whole(credited.credit.micros * taken // credited.paid.micros, credited.credit.currency)
 
 
+def is_disputed(credited: Credited, notices: Iterable[Notice]) -> bool:
+    """Whether a dispute holds money of it."""
+    return _disputed([notice for notice in notices if notice.concerns(credited)]) > 0
+
+
 def next_move(credited: Credited, notices: Sequence[Notice], moves: Sequence[Move]) -> Move | None:
     """What is to be done after the moves so far; None if they are right."""
     change = due(credited, notices) - sum(move.micros for move in moves)

@@ -20,17 +20,18 @@ SECONDS: Final = 300
 """How long one is good, at most."""
 SECRET_BEGINS: Final = "fbs_"  # noqa: S105 -- what one looks like
 
-ServiceRole = Literal["monitor", "auditor", "commission"]
+ServiceRole = Literal["monitor", "auditor", "commission", "owner"]
 ROLES: tuple[ServiceRole, ...] = get_args(ServiceRole)
-Api = Literal["charge-commission", "transactions"]
+Api = Literal["charge-commission", "transactions", "routes"]
 APIS: tuple[Api, ...] = get_args(Api)
 
 MAY: Mapping[ServiceRole, frozenset[Api]] = {
     "monitor": frozenset(),
     "auditor": frozenset(("transactions",)),
     "commission": frozenset(("transactions", "charge-commission")),
+    "owner": frozenset(("routes",)),
 }
-"""Which APIs each role may call; `monitor` shows that it is there, and no more."""
+"""Which APIs each role may call; `monitor` shows that it is there, and no more. An `owner`'s program acts for one."""
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
@@ -47,6 +48,8 @@ class Service:
     rotated_ms: int
     older: bytes | None = None
     older_until_ms: int = 0
+    owner: str = ""
+    """For whom it acts, in the role `owner`."""
 
     def knows(self, digests: Iterable[bytes], now_ms: int) -> bool:
         """Whether one of these is of a secret that is good. Looks at all of them, in the same time."""
@@ -64,6 +67,7 @@ class ServiceCaller:
 
     name: str
     role: ServiceRole
+    owner: str = ""
 
     @property
     def actor(self) -> str:
@@ -80,12 +84,13 @@ def service_name(text: str) -> str:
 
 def resource_of(public_url: str, api: Api) -> str:
     """What an API is called as an audience: its address."""
-    return f"{public_url}/-/api/v1/stripe/{api}"
+    return f"{public_url}/-/api/v1/owners" if api == "routes" else f"{public_url}/-/api/v1/stripe/{api}"
 
 
 def claims(service: Service, audience: list[str], *, now_seconds: int, id: str) -> dict[str, Any]:
     """What a token says."""
-    return {
+    said = {"owner": service.owner} if service.owner else {}
+    return said | {
         "aud": audience,
         "sub": f"service:{service.name}",
         "client_id": service.name,
@@ -102,4 +107,7 @@ def caller_of(said: Mapping[str, Any]) -> ServiceCaller | None:
     name = subject.removeprefix("service:")
     if role is None or not subject.startswith("service:") or not _NAME.fullmatch(name):
         return None
-    return ServiceCaller(name, role)
+    [owner] = texts(said.get("owner")) or [""]
+    if bool(owner) != (role == "owner"):
+        return None
+    return ServiceCaller(name, role, owner)

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from gateway.core.dues import KindSum, Sold, Spent, Taking
+from gateway.core.held import Source, due_account
 from gateway.core.ledger import Kind, Record
 from gateway.core.statements import Chain, Moved
-from gateway.core.transfers import hour_of, owner_account
+from gateway.core.transfers import hour_of
 from gateway.ports import BooksSlow, StatementBooks, StatementSource
 
 _COUNTS = {Kind.CAPTURE: 1, Kind.GATED_CAPTURE: 1, Kind.VOID: -1}
@@ -64,6 +65,22 @@ class OwnersSums:
     takings: Sequence[Taking]
     left: Mapping[tuple[str, str], Sequence[Moved]]
     spent: Sequence[Spent] = ()
+    freed: Mapping[tuple[str, str], Sequence[Moved]] = field(default_factory=dict)
+    """What was held for an owner and became due, and what left of that."""
+
+    @property
+    def moved(self) -> Iterator[tuple[str, Moved]]:
+        """All entries of owners, by unit, for a statement."""
+        for part in (self.left, self.freed):
+            yield from ((unit, one) for (_, unit), ones in part.items() for one in ones)
+
+
+def entries_of_dues(
+    source: StatementSource, names: Collection[str], kind: Source
+) -> dict[tuple[str, str], Sequence[Moved]]:
+    """By owner and unit, every entry of this kind of dues."""
+    rows = [(name, unit, id) for name in names for id, unit in source.accounts(due_account(name, kind))]
+    return {(name, unit): source.money(id) for name, unit, id in rows}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +135,9 @@ class LookAtOwners:
         if since_ms is not None:
             found = [taking for taking in found if taking.owner in owners]
         names = {*owners, *(taking.owner for taking in found)}
-        rows = [(name, unit, id) for name in names for id, unit in source.accounts(owner_account(name))]
-        left = {(name, unit): source.money(id) for name, unit, id in rows}
+        left, freed = entries_of_dues(source, names, "shares"), entries_of_dues(source, names, "proceeds")
         spent = [one for name in owners for one in spent_on(source, name, since_ms)] if since_ms is not None else []
-        return OwnersSums(found, left, spent)
+        return OwnersSums(found, left, spent, freed)
 
 
 def _money(source: StatementSource) -> MoneySums:

@@ -8,7 +8,7 @@ Any number of deliveries, workers and hosts may be at the same charge, and any o
 4. its payment intent is made, and written down before it is confirmed. There is one, for ever (`core/charges.py`);
 5. it is confirmed. What nobody knows the outcome of is looked up first, and then repeated with the same key;
 6. what was paid goes into the books as the platform's, under the intent's id, and only then it is `succeeded`;
-7. then the seller is paid what was held, if their account stands; else it waits, and is still theirs.
+7. then what was held is due to the seller, in the books: the payouts pay it as they pay all dues.
 
 Each attempt is a job, so that a stop loses none; a sweep takes up what even a job has left. The provider's events do
 the same as an answer of its would have.
@@ -23,12 +23,15 @@ from typing import Any
 from gateway.core.charges import (
     DAY_MS,
     NEXT,
+    PAID,
     Charge,
     ChargeEvent,
     ChargeTerms,
     ChargeWish,
     Outcome,
+    SellerState,
     fee,
+    freed,
     proceeds,
     released,
     revenue,
@@ -36,7 +39,6 @@ from gateway.core.charges import (
 from gateway.core.jobs import Job, TryLater
 from gateway.core.keyring import KEY_ID_CHARS, Keyring, NotOurs, UnknownKey
 from gateway.core.payments import Event
-from gateway.core.payouts import Payout
 from gateway.core.refusals import (
     AccountFrozen,
     BadRequest,
@@ -59,13 +61,10 @@ from gateway.ports import (
     Entries,
     FreezeBook,
     Jobs,
-    PayoutAccounts,
-    PayoutBook,
     People,
     Randomness,
     StoreFailed,
     Tells,
-    TransferRefused,
     Transfers,
     Witnesses,
 )
@@ -99,8 +98,6 @@ class ChargeByAgreement:
         freezes: FreezeBook,
         ledger: Entries,
         jobs: Jobs,
-        accounts: PayoutAccounts,
-        payouts: PayoutBook,
         transfers: Transfers,
         tells: Tells,
         witness: Witnesses,
@@ -119,8 +116,6 @@ class ChargeByAgreement:
         self._freezes = freezes
         self._ledger = ledger
         self._jobs = jobs
-        self._accounts = accounts
-        self._payouts = payouts
         self._transfers = transfers
         self._tells = tells
         self._witness = witness
@@ -231,7 +226,7 @@ class ChargeByAgreement:
         Raises PaymentServiceUnavailable, LedgerUnavailable, StoreFailed; then it is due again.
         """
         now_ms = self._clock.now_ms()
-        if charge.state == "succeeded":
+        if charge.state in PAID:
             return await self._release(charge)
         if charge.state == "pending" and charge.due_ms <= now_ms:
             return await self._looked_up(charge)
@@ -296,7 +291,7 @@ class ChargeByAgreement:
 
     async def _paid(self, charge: Charge, _: Outcome) -> Charge:
         """Into the books first: what is told to be paid is there."""
-        if (now := await self.find(charge.id)).state == "succeeded":  # an event was faster
+        if (now := await self.find(charge.id)).state in PAID:  # an event was faster
             return now
         await self._tell_trail(charge, "succeeded")
         if charge.seller == "held":
@@ -347,55 +342,22 @@ class ChargeByAgreement:
     # --- the seller ---------------------------------------------------------------------------------------------------
 
     async def _release(self, charge: Charge) -> Charge:
-        """Pay the seller what was held, now that the fee is paid; once."""
-        now_ms = self._clock.now_ms()
-        if charge.seller not in ("held", "sending") or charge.due_ms > now_ms:
+        """What was held is due to the seller, now that the fee is paid; once."""
+        if charge.seller not in ("held", "sending") or charge.due_ms > self._clock.now_ms():
             return charge
-        payable = await self._accounts.payable(charge.owner)
-        held = {one.owner for one in await self._payouts.holds()}
-        why = "on hold" if charge.owner in held else f"the seller's account: {payable.reason}"
-        if charge.seller == "held" and (charge.owner in held or payable.account is None):
-            later = replace(charge, reason=why, due_ms=now_ms + _LONGEST_MS, turn=charge.turn + 1)
-            return later if await self._book.move_charge(charge, later) else await self.find(charge.id)
-        began = replace(charge, seller="sending", due_ms=now_ms + _CALL_MS, turn=charge.turn + 1, reason=None)
-        if charge.seller == "held":
-            # Where to is written down before it is sent: another account would be another transfer.
-            began = replace(began, transfer=payable.account)
-            await self._tell_trail(charge, "release", after=str(payable.account))
-        if not await self._book.move_charge(charge, began):
-            return await self.find(charge.id)
-        return await self._send(began, again=charge.seller == "sending")
+        if charge.seller == "sending" and await self._transfers.find_transfer(charge.key) is not None:
+            # A version before this one has sent it, and was stopped.
+            await self._ledger.reverse(released(charge))
+            return await self._given(charge, "paid")
+        out, into = freed(charge)
+        await self._tell_trail(charge, "release", before=out.ref, after=into.ref)
+        await self._ledger.reverse(out)
+        await self._ledger.credit(into)
+        return await self._given(charge, "due")
 
-    async def _send(self, charge: Charge, *, again: bool) -> Charge:
-        payout = Payout(
-            owner=charge.owner,
-            unit=charge.amount.currency,
-            number=1,
-            micros=charge.amount.micros,
-            account=str(charge.transfer),
-            key=charge.key,
-            fold=0,
-            before_ms=0,
-            created_ms=charge.created_ms,
-        )
+    async def _given(self, charge: Charge, seller: SellerState) -> Charge:
         now_ms = self._clock.now_ms()
-        try:
-            found = await self._transfers.find_transfer(charge.key) if again else None
-            notice = found or await self._transfers.transfer(payout)
-        except TransferRefused as refused:
-            self._report("a seller's transfer was refused", id=charge.id, why=str(refused))
-            # With another try comes another key: the provider would say the same for a day to this one.
-            stands: dict[str, Any] = {
-                "turn": charge.turn + 1,
-                "tries": charge.tries + 1,
-                "due_ms": now_ms + _LONGEST_MS,
-            }
-            back = replace(charge, seller="held", transfer=None, reason=str(refused), **stands)
-            await self._book.move_charge(charge, back)
-            return await self.find(charge.id)
-        await self._ledger.reverse(released(charge))
-        await self._tell_trail(charge, "released", after=notice.transfer)
-        after = replace(charge, seller="paid", transfer=notice.transfer, changed_ms=now_ms, turn=charge.turn + 1)
+        after = replace(charge, seller=seller, reason=None, changed_ms=now_ms, turn=charge.turn + 1)
         return after if await self._book.move_charge(charge, after) else await self.find(charge.id)
 
     # --- jobs and the sweep -------------------------------------------------------------------------------------------
@@ -492,13 +454,13 @@ class ChargeByAgreement:
 
     async def _tell_trail(
         self, charge: Charge, what: str, actor: str = "gateway", *, role: Role = "gateway", why: str = "",
-        after: str = "",
+        before: str = "", after: str = "",
     ) -> None:  # fmt: skip
         facts = {
             "amount": str(charge.amount),
             "fee": str(charge.fee),
             "refund": charge.refund,
-            "before": charge.state if what != "planned" else "",
+            "before": before or (charge.state if what != "planned" else ""),
             "after": after or charge.intent or charge.id,
         }
         await self._witness.write(Act(actor, role, f"charge.{what}", charge.id, "api", why, facts))

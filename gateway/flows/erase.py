@@ -29,6 +29,14 @@ class ChargeUnderWay(Exception):
     """A saved card is just being charged: what became of it is asked for by what would be erased."""
 
 
+class ChargesWait(Exception):
+    """Fees wait for the person, who could not be asked for them any more: they are to be paid first, or waived."""
+
+    def __init__(self, ids: Sequence[str]) -> None:
+        super().__init__(", ".join(ids))
+        self.ids = list(ids)
+
+
 @dataclass(frozen=True, slots=True)
 class Erased:
     """What was done, or would be."""
@@ -45,6 +53,8 @@ class Erased:
     """Left, because they are still to be acted on."""
     customers: Sequence[str]
     """At the provider."""
+    charges: Sequence[str]
+    """Fees that waited for them: waived, or in the way."""
 
 
 class Erase:
@@ -75,12 +85,22 @@ class Erase:
         customers = sorted({*events.customers, *await self._personal.customers(accounts)})
         rows, alive = await self._personal.there_is(accounts), await self._alive(accounts)
         before = await self._before(account)
-        return Erased(before, len(alive), rows, len(events.over), events.open, customers)
+        waiting = await self._personal.waiting_charges(accounts)
+        return Erased(before, len(alive), rows, len(events.over), events.open, customers, waiting)
 
-    async def now(self, account: str, accounts: Sequence[str], reason: str, *, at_provider: bool) -> Erased:
-        """Do it. Raises ChargeUnderWay, RecordsUnavailable."""
+    async def now(
+        self, account: str, accounts: Sequence[str], reason: str, *, at_provider: bool, waive: bool = False
+    ) -> Erased:
+        """Do it; `waive` gives up the fees that wait. Raises ChargeUnderWay, ChargesWait, RecordsUnavailable."""
         if await self._personal.is_charged(accounts):
             raise ChargeUnderWay
+        waiting = await self._personal.waiting_charges(accounts)
+        if waiting and not waive:
+            raise ChargesWait(waiting)
+        for id in waiting:
+            await self._witness.write(Act("operator", "operator", "charge.waive", id, "command", reason))
+            if not await self._personal.waive_charge(id, now_ms=self._clock.now_ms()):
+                raise ChargeUnderWay  # it is tried again just now
         before = await self._before(account)
         facts = {"at_provider": "asked"} if at_provider else {}
         await self._witness.write(Act("operator", "operator", ACTION, account, "command", reason, facts))
@@ -94,7 +114,7 @@ class Erase:
         redacted = await self._personal.redact(events.over)
         rows = await self._personal.erase(accounts, now_ms=self._clock.now_ms())
         await self._personal.scrub()
-        return Erased(before, len(alive), rows, redacted, events.open, customers)
+        return Erased(before, len(alive), rows, redacted, events.open, customers, waiting)
 
     async def _before(self, account: str) -> int | None:
         for step in await self._trail.steps_before(NEWEST, count=1, object=account, action=ACTION):

@@ -27,7 +27,7 @@ from gateway.core.services import (
 )
 from gateway.core.tokens import Peppers
 from gateway.core.trail import Act
-from gateway.ports import Clock, Guesses, Randomness, RateLimits, ServiceBook, Signs, Witnesses
+from gateway.ports import Clock, FindsServices, Guesses, Randomness, RateLimits, Signs, Witnesses
 
 GRANT = "client_credentials"
 _TOKENS = Rate(120, 60, "120/minute")
@@ -40,7 +40,7 @@ class KnowServices:
     def __init__(
         self,
         *,
-        book: ServiceBook,
+        book: FindsServices,
         signs: Signs,
         peppers: Peppers,
         guesses: Guesses,
@@ -101,6 +101,12 @@ class KnowServices:
             raise RateLimited(policy=rate.text, retry_after_seconds=max(1, window.reset_seconds))
 
     # --- what is called with it ---------------------------------------------------------------------------------------
+
+    @staticmethod
+    def looks_like_one(authorization: str) -> bool:
+        """Whether a signed token is shown, and not a person's session or a caller's token."""
+        scheme, _, token = authorization.partition(" ")
+        return scheme.lower() == "bearer" and token.startswith("eyJ") and token.count(".") == 2
 
     def known(self, authorization: str, api: Api) -> ServiceCaller | None:
         """Whose token this is; None if it is no good one of a service. Raises TokenOutOfScope for a lower role."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.core.refusals import EditBlind, EditConflict, GatewayBusy
-from gateway.core.trail import Act
+from gateway.core.trail import Act, Role
 from gateway.ports import RouteFiles, Witnesses
 
 TEXT_BYTES_MAX = 65_536
@@ -70,7 +70,8 @@ class OwnRoutes:
             if dry_run or text == before:
                 return Changed(etag_of(text), diff, False, {})
             facts = {"before": etag_of(before).strip('"'), "after": etag_of(text).strip('"')}
-            await self._witness.write(Act(user, "owner", "owner.routes", owner, "api", facts=facts))
+            role: Role = "service" if user.startswith("service:") else "owner"
+            await self._witness.write(Act(user, role, "owner.routes", owner, "api", facts=facts))
             self._files.write(owner, text)
             outcome = await self._served()
             if not outcome["reloaded"]:

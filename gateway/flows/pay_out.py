@@ -8,7 +8,8 @@ at once, and any of them may be killed at any point:
 3. take the amount from the owner in the books, under the payout's number: doing it twice is doing it once;
 4. note the attempt, then send it. Of two who hold the same payout, one notes it and the other leaves it;
 5. after an attempt whose outcome nobody knows, look for the transfer by its key first; if there is none, send it again
-   with the same key. What the provider refuses for good is given back in the books.
+   with the same key. What the provider refuses for good is given back in the books; what our balance there does not
+   cover waits.
 
 Should the books have another amount under a number, then these records are older than the books (an old copy was put
 back): the books are right, and the provider is asked for that transfer before it is sent.
@@ -27,6 +28,7 @@ from gateway.core.patience import doubled_ms
 from gateway.core.payments import Event
 from gateway.core.payouts import (
     NEXT,
+    SHORT,
     UNDER_WAY,
     Payable,
     Payout,
@@ -57,6 +59,7 @@ SWEEP_SECONDS = 30.0
 RUN_LEASE_MS = 600_000
 _CALL_MS = 60_000
 """Nobody else tries while a call may be under way."""
+_SHORT_MS, _SHORT_LONGEST_MS = 300_000, 6 * 3_600_000
 _FIRST_MS, _LONGEST_MS = 5_000, 3_600_000
 
 
@@ -114,7 +117,9 @@ class PayOut:
     async def prospects(self, owner: str | None = None) -> list[Prospect]:
         """Of each owner and unit, what would be paid now; the platform itself is none. Reads only."""
         under_way = {
-            (one.owner, one.unit) for one in await self._book.list_payouts(count=1_000) if one.state in UNDER_WAY
+            (one.owner, one.unit, one.source): _WAITS if one.waits else "a payout is under way"
+            for one in await self._book.list_payouts(count=1_000)
+            if one.state in UNDER_WAY
         }
         held = {one.owner: one.reason for one in await self._book.holds()}
         books = await self._money.owners_books()
@@ -126,8 +131,8 @@ class PayOut:
             why = None
             if standing.owner in held:
                 why = f"on hold: {held[standing.owner]}"
-            elif (standing.owner, standing.unit) in under_way:
-                why = "a payout is under way"
+            elif (standing.owner, standing.unit, standing.source) in under_way:
+                why = under_way[standing.owner, standing.unit, standing.source]
             elif account.account is None:
                 why = _WHY[account.reason or "none"]
             elif not standing.payable:
@@ -141,11 +146,12 @@ class PayOut:
     async def run(self, owner: str | None = None, *, origin: Origin = "command") -> list[Payout]:
         """Pay what is payable, whatever the schedule says; the payouts as they stand now."""
         await self.claw_back()
-        numbers = await self._book.last_payouts()
+        numbers = dict(await self._book.last_payouts())
         paid = []
         for prospect in await self.prospects(owner):
             if prospect.amount:
                 payout = self._planned(prospect, numbers)
+                numbers[payout.owner, payout.unit] = payout.number
                 if await self._plan(payout, origin):
                     paid.append(await self.go_on(payout))
         return paid
@@ -192,6 +198,7 @@ class PayOut:
             created_ms=now_ms,
             changed_ms=now_ms,
             due_ms=now_ms,
+            source=standing.source,
         )
 
     async def _plan(self, payout: Payout, origin: Origin) -> bool:
@@ -238,6 +245,9 @@ class PayOut:
             found = await self._transfers.find_transfer(payout.key) if payout.tries else None
             notice = found or await self._transfers.transfer(payout)
         except TransferRefused as refused:
+            if str(refused) == SHORT:
+                await self._wait(tried)
+                return None
             self._report("a payout was refused", id=payout.id, why=str(refused))
             await self._tell(tried, "payout.refused", str(refused))
             return await self._move(tried, "refused", back=payout.micros, error=str(refused)[:200])
@@ -247,6 +257,17 @@ class PayOut:
             await self._book.move_payout(tried, replace(tried, due_ms=self._clock.now_ms() + later, error=why))
             return None
         return await self._told(tried, notice)
+
+    async def _wait(self, payout: Payout) -> None:
+        """Our balance at the provider does not cover it: the same payout is asked for again, later, by another key.
+
+        It was refused, so nothing was sent under the key of before; and by its group it would be found.
+        """
+        later = self._clock.now_ms() + doubled_ms(payout.short, first_ms=_SHORT_MS, longest_ms=_SHORT_LONGEST_MS)
+        if not payout.short:
+            await self._tell(payout, "payout.waits", SHORT)
+        self._report("a payout waits for the balance", id=payout.id, amount=str(payout.amount), times=payout.short + 1)
+        await self._book.move_payout(payout, replace(payout, due_ms=later, short=payout.short + 1, error=SHORT))
 
     async def _told(self, payout: Payout, notice: TransferNotice) -> Payout | None:
         """Write down what the provider says of its transfer."""
@@ -358,6 +379,7 @@ class PayOut:
         return made
 
 
+_WAITS = "a payout waits until the platform's balance at Stripe covers it"
 _WHY: Mapping[Reason, str] = {
     "none": "there is no account to pay into",
     "pending": "the account is being made",

@@ -18,11 +18,24 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
+from gateway.core import payment_acts
 from gateway.core.counting import Durations
 from gateway.core.payments import PARKED, Event, NoticeOutcome, Payment
 from gateway.core.refusals import LedgerUnavailable, PaymentServiceUnavailable, RecordsUnavailable, WebhookRefused
 from gateway.core.reversals import Notice
-from gateway.ports import Clock, Hears, Inbox, InboxEntry, InboxStatus, Payments, Replenishes, TakesBack, Till
+from gateway.ports import (
+    Clock,
+    Hears,
+    HearsReturns,
+    Inbox,
+    InboxEntry,
+    InboxStatus,
+    Payments,
+    Replenishes,
+    TakesBack,
+    Till,
+    WitnessesOnce,
+)
 
 _RETRY_SECONDS = 0.5
 _AT_ONCE_MAX = 16
@@ -46,13 +59,17 @@ class Webhooks:
         take_back: TakesBack,
         clock: Clock,
         report: Callable[..., None],
+        witness: WitnessesOnce,
         live: bool | None = None,
         replenish: Replenishes | None = None,
         hears: Sequence[Hears] = (),
+        returns: Sequence[HearsReturns] = (),
     ) -> None:
         self._live = live
+        self._witness = witness
         self._replenish = replenish
         self._hears = tuple(hears)
+        self._returns = tuple(returns)
         self._payments = payments
         self._inbox = inbox
         self._till = till
@@ -183,6 +200,7 @@ class Webhooks:
         outcome = await self._patiently(lambda: self._till.fulfil(payment))
         if outcome in PARKED:
             self._report("payment parked", id=event.id, session=payment.id, why=PARKED[outcome])
+            await self._set_aside(payment, event, outcome)
             return await self._closed(event, "parked", PARKED[outcome])
         await self._about_more(event)
         self._report(
@@ -193,6 +211,9 @@ class Webhooks:
     async def _noticed(self, event: Event, notice: Notice, entry: InboxEntry | None) -> InboxStatus:
         if self._replenish is not None:
             await self._replenish.goes_back(notice)
+        for one in self._returns:
+            if await self._patiently(partial(one.returned, event, notice)):
+                return await self._closed(event, "done")
         outcome = await self._patiently(lambda: self._take_back.heard(notice))
         if outcome == "unknown payment":
             outcome = await self._looked_up(notice, entry)
@@ -201,6 +222,7 @@ class Webhooks:
         if outcome == "unknown payment" and not self._too_late(entry):
             return await self._closed(event, "waiting", WAITS)
         self._report("event parked", id=event.id, type=event.type, payment=notice.payment, why=PARKED[outcome])
+        await self._set_aside(notice, event, outcome)
         await self._closed(event, "parked", PARKED[outcome])
         # Its payment may have come in just before that, and seen nothing parked.
         if outcome == "unknown payment" and await self._patiently(lambda: self._take_back.heard(notice)) == "applied":
@@ -223,6 +245,10 @@ class Webhooks:
 
     def _too_late(self, entry: InboxEntry | None) -> bool:
         return entry is not None and self._clock.now_ms() - entry.received_ms > WAIT_MS_MAX
+
+    async def _set_aside(self, about: Payment | Notice, event: Event, why: str) -> None:
+        act = payment_acts.parked(about, event.id, why)
+        await self._patiently(lambda: self._witness.write_once(act))
 
     async def _closed(self, event: Event, status: InboxStatus, error: str | None = None) -> InboxStatus:
         await self._inbox.close_event(event.id, status, error=error)

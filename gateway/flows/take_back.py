@@ -6,7 +6,8 @@ number of processes at once and after a kill at any point:
 
 1. read the moves that were planned, **then** the notices: a plan that somebody makes in between is of a higher number;
 2. plan the difference as the next move. Its number is free, or somebody else was faster: begin again;
-3. make each move that is not known to be made. Its money key is its number, so making it twice is making it once.
+3. make each move that is not known to be made. Its money key is its number, so making it twice is making it once. It
+   is known to be made when the books and then the trail have it.
 
 Should the books have another amount under that key, then these records are older than the books (an old copy was put
 back). The books are right: the plan is corrected by them, and what is missing is the next move.
@@ -17,12 +18,14 @@ has its notices kept; they take effect with its credit.
 
 from collections.abc import Awaitable, Callable
 
+from gateway.core import payment_acts
 from gateway.core.ledger import Credit, Reversal
 from gateway.core.payments import NoticeOutcome
 from gateway.core.purses import PLAIN, Purse
 from gateway.core.refusals import LedgerUnavailable
 from gateway.core.reversals import Credited, Move, Notice, entry, into_plain, next_move, out_of, parts
-from gateway.ports import CreditLines, Entries, Receipts, StoreFailed
+from gateway.core.trail import Origin
+from gateway.ports import CreditLines, Entries, Receipts, StoreFailed, WitnessesOnce
 
 
 class TakeBack:
@@ -36,6 +39,8 @@ class TakeBack:
         lines: CreditLines,
         live: bool,
         report: Callable[..., None],
+        witness: WitnessesOnce,
+        origin: Origin = "api",
         warned: Callable[[str, Notice], Awaitable[None]] | None = None,
     ) -> None:
         self._receipts = receipts
@@ -44,6 +49,8 @@ class TakeBack:
         self._live = live
         self._report = report
         self._warned = warned
+        self._witness = witness
+        self._origin: Origin = origin
 
     async def heard(self, notice: Notice) -> NoticeOutcome:
         """Act on what is known of a payment by now."""
@@ -91,6 +98,8 @@ class TakeBack:
                 await self._out_of(purse, part)
         if not new:
             await self._believe_the_books(move, what.ref)
+        before = f"stripe:{move.payment}:{move.number - 1}" if move.number > 1 else f"stripe:{credited.session}"
+        await self._witness.write_once(payment_acts.moved(credited, what, before, self._origin))
         await self._receipts.move_made(move.payment, move.number)
         if new:
             done = "given back" if isinstance(what, Credit) else "taken back"

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from gateway.core import references
+from gateway.core import payment_acts, references
 from gateway.core.callers import Caller
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
 from gateway.core.ledger import Credit, Reversal
@@ -27,6 +27,7 @@ from gateway.core.payments import Bounds, Outcome, Payment
 from gateway.core.references import NO_TOKEN, Reference
 from gateway.core.refusals import PaymentRequired, PaymentServiceUnavailable, Refusal
 from gateway.core.reversals import Credited
+from gateway.core.trail import Origin
 from gateway.ports import (
     Clock,
     Credentials,
@@ -38,6 +39,7 @@ from gateway.ports import (
     Receipts,
     Subscriptions,
     TakesBack,
+    WitnessesOnce,
 )
 
 _LINK_SECONDS_MAX = 2.0
@@ -66,9 +68,13 @@ class TopUp:
         clock: Clock,
         randomness: Randomness,
         token_recorded: Callable[[bytes], None],
+        witness: WitnessesOnce,
+        origin: Origin = "api",
         sold: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._sold = sold
+        self._witness = witness
+        self._origin: Origin = origin
         self._payments = payments
         self._price = price
         self._bounds = bounds
@@ -244,12 +250,15 @@ class TopUp:
         """Whether it was new. Whatever was heard of its refunds takes effect, and no longer waits.
 
         The money key is the one that was written down first for this payment intent: a checkout and its payment intent
-        are never two credits.
+        are never two credits. The trail has it after the books, once. A kill in between is made good by the next
+        telling of the payment, and there is one: its event is acted on until this is through.
         """
         if payment.amount.micros < 0:
             why = f"a change of {payment.subscription}"
             less = Reversal(f"stripe:{payment.id}", account, -payment.amount, "subscription", why)
-            return await self._take_back.less(less, payment.purse)
+            new = await self._take_back.less(less, payment.purse)
+            await self._witness.write_once(payment_acts.lessened(less, payment, self._origin))
+            return new
         first = await self._known(payment)
         if first is None:
             paid = payment.paid or payment.amount
@@ -260,6 +269,7 @@ class TopUp:
         new = False
         for name, purse, amount in known.credits:
             new |= await self._ledger.credit(Credit(f"stripe:{name}", known.account, amount, "payment", how, purse))
+        await self._witness.write_once(payment_acts.credited(known, how, self._origin))
         for event in await self._take_back.settle(known):
             await self._inbox.close_event(event, "done")
         return new

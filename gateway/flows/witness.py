@@ -3,6 +3,11 @@
 Before, because a thing that was done and left no entry is what an auditor must never find; an entry of a thing that
 then failed is only an attempt. When the trail cannot be written the thing is not done.
 
+What was done already, by an outside cause that is told until it is acknowledged (a payment was credited), is written
+down *once*, after it: then no entry is of a payment that never was, and one that a kill has left out comes with the
+next telling. It needs no key of its own. The chain has one entry of each number; so who first reads the newest number,
+then sees that there is no such entry, and then gets the next number, knows that there is none but this.
+
 Several processes and hosts write one chain: each takes the newest entry, makes the next and tries to add it; whoever
 was faster, the other tries again. The head that proves the chain's end goes to this host's file at most once a second,
 at the first entry and when the process ends; it may lag and never leads.
@@ -14,7 +19,7 @@ from collections.abc import Callable
 from gateway.core.chain_head import ChainHead
 from gateway.core.keyring import Keyring
 from gateway.core.refusals import RecordsUnavailable
-from gateway.core.trail import PURPOSE, Act, Step, against_head, step_after
+from gateway.core.trail import NEWEST, PURPOSE, Act, Step, against_head, step_after
 from gateway.ports import Clock, KeptFile, TrailBook
 
 HEAD_MS = 1_000
@@ -22,7 +27,7 @@ _TRIES_MAX = 64
 
 
 class Witness:
-    """Implements `ports.Witnesses`."""
+    """Implements `ports.Witnesses` and `ports.WitnessesOnce`."""
 
     def __init__(
         self,
@@ -47,12 +52,29 @@ class Witness:
     async def write(self, act: Act) -> None:
         async with self._one:  # of one process there is no need to race
             for _ in range(_TRIES_MAX):
-                step = step_after(await self._book.last_step(), act, at_ms=self._clock.now_ms(), keys=self._keyring)
-                if await self._book.add_step(step, action=act.action, object=act.object):
-                    self._unkept = step
-                    await self._keep_head()
+                if await self._added(await self._book.last_step(), act):
                     return
         raise RecordsUnavailable()
+
+    async def write_once(self, act: Act) -> bool:
+        async with self._one:
+            for _ in range(_TRIES_MAX):
+                # In this order: had somebody written it after the look, the number would be taken.
+                last = await self._book.last_step()
+                if await self._book.steps_before(NEWEST, count=1, object=act.object, action=act.action):
+                    return False
+                if await self._added(last, act):
+                    return True
+        raise RecordsUnavailable()
+
+    async def _added(self, last: Step | None, act: Act) -> bool:
+        """False if somebody was faster."""
+        step = step_after(last, act, at_ms=self._clock.now_ms(), keys=self._keyring)
+        if not await self._book.add_step(step, action=act.action, object=act.object):
+            return False
+        self._unkept = step
+        await self._keep_head()
+        return True
 
     async def close(self) -> None:
         """Keep the head of what was written last."""

@@ -9,6 +9,7 @@ from gateway.ports.charging import (
     ChargeBook,
     ChargeRefused,
     ChargesByAgreement,
+    FindsServices,
     IntentNotice,
     MethodNotice,
     ServiceBook,
@@ -60,6 +61,7 @@ from gateway.ports.payments import (
     CreditLine,
     CreditLines,
     Hears,
+    HearsReturns,
     Inbox,
     InboxEntry,
     InboxStanding,
@@ -115,7 +117,7 @@ from gateway.ports.store import (
 from gateway.ports.system import Clock, Randomness
 from gateway.ports.telling import Address, Mails, NotSent, NotTaken, Outbox, Reaches, Sends, Tells, WritesLetters
 from gateway.ports.tokens import ForgetsGrants, HandsOut, Made, RemembersTokens, Rotation, Shown, TokenBook
-from gateway.ports.trail import TrailBook, Witnesses
+from gateway.ports.trail import TrailBook, Witnesses, WitnessesOnce
 
 __all__ = [
     "ActsFor",
@@ -165,6 +167,7 @@ __all__ = [
     "ErasesCustomers",
     "ErasesPeople",
     "Exchange",
+    "FindsServices",
     "ForgetsGrants",
     "Freeze",
     "FreezeBook",
@@ -173,6 +176,7 @@ __all__ = [
     "Guesses",
     "HandsOut",
     "Hears",
+    "HearsReturns",
     "Hold",
     "HolderPages",
     "Identifies",
@@ -279,5 +283,6 @@ __all__ = [
     "Vouches",
     "Watermarks",
     "Witnesses",
+    "WitnessesOnce",
     "WritesLetters",
 ]

@@ -4,17 +4,22 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from gateway.core.charges import Agreed, Charge, Outcome
+from gateway.core.money import Money
 from gateway.core.payments import Event
 from gateway.core.services import Service
 
 
-class ServiceBook(Protocol):
+class FindsServices(Protocol):
+    """Knows programs that may call us, whoever has made them. May raise RecordsUnavailable."""
+
+    async def find_service(self, name: str) -> Service | None: ...
+
+
+class ServiceBook(FindsServices, Protocol):
     """Programs that may call us. Every call may raise RecordsUnavailable."""
 
     async def add_service(self, service: Service) -> bool:
         """Write it down; False if there is one of this name."""
-
-    async def find_service(self, name: str) -> Service | None: ...
 
     async def services(self) -> list[Service]:
         """By name."""
@@ -135,6 +140,9 @@ class ChargesByAgreement(Protocol):
 
     def intent_notice(self, event: Event) -> IntentNotice | None:
         """What an event says of a charge of ours, if it does."""
+
+    def dispute_fee(self, event: Event) -> Money | None:
+        """What the provider keeps so far for the dispute that an event tells of; None if it does not say."""
 
     def method_notice(self, event: Event) -> MethodNotice | None:
         """What an event says of saved methods, if it does."""

@@ -38,6 +38,12 @@ class ErasesPeople(Protocol):
     async def is_charged(self, accounts: Sequence[str]) -> bool:
         """Whether a charge of a saved card is under way, which needs to know whose it is."""
 
+    async def waiting_charges(self, accounts: Sequence[str]) -> list[str]:
+        """The fees that wait for them, or for their bank: what became of those is known."""
+
+    async def waive_charge(self, id: str, *, now_ms: int) -> bool:
+        """It is given up; False if it does not wait any more."""
+
     async def scrub(self) -> None:
         """Leave nothing of what was deleted in files of ours."""
 

@@ -290,6 +290,16 @@ class Till(Protocol):
         """Ask the provider about a payment and fulfil it; None if it knows none. Raises PaymentServiceUnavailable."""
 
 
+class HearsReturns(Protocol):
+    """Acts on refunds and disputes of payments that are no caller's; implemented by the flows that take those."""
+
+    async def returned(self, event: Event, notice: Notice) -> bool:
+        """False if the payment is none of its own, or not known to be paid yet. Asked again, it is no different.
+
+        Raises RecordsUnavailable, LedgerUnavailable.
+        """
+
+
 class TakesBack(Protocol):
     """Takes back what was credited; implemented by the flow that does, known to those that hear of it."""
 

@@ -29,3 +29,10 @@ class Witnesses(Protocol):
 
     async def write(self, act: Act) -> None:
         """It is on the trail when this returns. Raises RecordsUnavailable: then it must not be done."""
+
+
+class WitnessesOnce(Protocol):
+    """Writes down what was done by an outside cause, which may be told any number of times."""
+
+    async def write_once(self, act: Act) -> bool:
+        """Write it, unless there is an entry of this action on this object: then False. Raises RecordsUnavailable."""

@@ -129,6 +129,7 @@ def build(
         connect=owning.connect(shape),
         payouts=owning.payouts(shape),
         charging=owning.charging(shape),
+        services=owning.services(shape),
         upstreams=MappingProxyType(upstreams),
         routes=RouteTable(
             _closed(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from gateway.core.services import service_name
 from gateway.settings import forms
 from gateway.settings.draft import Draft
 from gateway.settings.masking import shown
@@ -96,6 +97,9 @@ def fees_can_be_charged(draft: Draft) -> None:
         return
     if not draft.given("stripe"):
         draft.report.add(("charging",), "Stripe charges, so `stripe` has to be set", at_key=True)
+    if draft.truth("charging", "hold_proceeds") and not draft.given("payouts"):
+        words = "what is held for sellers is paid by `payouts`; set it, `payouts: {}` is enough"
+        draft.report.add(("charging", "hold_proceeds"), words)
     if not draft.numbers("sign_in", "providers"):
         words = "who is charged has signed in, so `sign_in.providers` have to be set"
         draft.report.add(("charging",), words, at_key=True)
@@ -105,6 +109,47 @@ def fees_can_be_charged(draft: Draft) -> None:
         if amount is not None and currency and amount.currency != currency:
             words = f"it is in {amount.currency}, but `currency` is {currency}"
             draft.report.add(("charging", which), words)
+
+
+def services_have_names_and_secrets_of_their_own(draft: Draft) -> None:
+    """Two services with one secret are one: nobody could tell which has lost it."""
+    first: dict[str, tuple[str, str]] = {}
+    for name in draft.names("services"):
+        _it_is_good_for_something(draft, name)
+        try:
+            service_name(name)
+        except ValueError as wrong:
+            if not draft.report.is_bad(("services", name)):
+                draft.report.add(("services", name), str(wrong), at_key=True)
+        for which in ("secret", "older_secret"):
+            text = draft.text("services", name, which)
+            other = first.setdefault(text, (name, which)) if text else (name, which)
+            path = ("services", name, which)
+            if text and text.startswith(("sk_", "rk_", "pk_", "whsec_")):
+                draft.report.add(path, "this is a key of Stripe, and no secret of a service's")
+            if other != (name, which) and not draft.report.is_bad(path):
+                known = ".".join(("services", *other))
+                draft.report.add(path, f"this is the same as {known}; each service has a secret of its own")
+
+
+def _it_is_good_for_something(draft: Draft, name: str) -> None:
+    role, owner, path = draft.text("services", name, "role"), draft.text("services", name, "owner"), ("services", name)
+    if role == "owner":
+        if owner is None:
+            draft.report.add(path, "the role `owner` needs `owner`: whose program it is", at_key=True)
+        elif owner not in draft.names("owners"):
+            draft.report.add(
+                (*path, "owner"), f"there is no owner {shown(owner)}{did_you_mean(owner, draft.names('owners'))}"
+            )
+        elif not draft.given("owners", owner, "routes"):
+            draft.report.add(
+                (*path, "owner"), f"owners.{owner} may have no routes of their own: set owners.{owner}.routes"
+            )
+    else:
+        if owner is not None:
+            draft.report.add((*path, "owner"), "only a program in the role `owner` acts for one")
+        if not draft.given("charging"):
+            draft.report.add(path, "there is nothing for it to call without `charging`", at_key=True)
 
 
 def accounts_at_stripe_are_of_one_owner(draft: Draft) -> None:
@@ -123,5 +168,6 @@ ALL: tuple[Callable[[Draft], None], ...] = (
     accounts_are_opened_for_who_signs_in,
     payouts_can_be_made,
     fees_can_be_charged,
+    services_have_names_and_secrets_of_their_own,
     accounts_at_stripe_are_of_one_owner,
 )

@@ -13,6 +13,7 @@ from gateway.settings.values import (
     OwnerSettings,
     OwnRoutesSettings,
     PayoutSettings,
+    ServiceSettings,
 )
 
 OPERATOR = "operator"
@@ -76,6 +77,14 @@ def charging(shape: GatewayShape) -> ChargingSettings | None:
         hold_proceeds=given.hold_proceeds,
     )
     return ChargingSettings(terms, given.older_paths)
+
+
+def services(shape: GatewayShape) -> tuple[ServiceSettings, ...]:
+    """Programs that call us, by name."""
+    return tuple(
+        ServiceSettings(name, one.role, one.owner or "", one.secret, one.older_secret)
+        for name, one in sorted(shape.services.items())
+    )
 
 
 def _terms(usual: PayoutsShape, own: OwnerPayoutsShape | None) -> PayoutTerms:

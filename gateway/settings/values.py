@@ -21,6 +21,7 @@ from gateway.core.payouts import PayoutTerms
 from gateway.core.plans import Plan
 from gateway.core.routes import RouteTable, Upstream
 from gateway.core.secrets import Secret
+from gateway.core.services import ServiceRole
 from gateway.core.sign_ins import Provider
 from gateway.core.traces import TraceMode
 
@@ -336,6 +337,17 @@ class PayoutSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """A program of the platform's own. `older` is good beside its secret."""
+
+    name: str
+    role: ServiceRole
+    owner: str
+    secret: Secret
+    older: Secret | None
+
+
+@dataclass(frozen=True, slots=True)
 class ChargingSettings:
     """How the fees of confirmed refunds are charged."""
 
@@ -404,6 +416,7 @@ class Settings:
     connect: ConnectSettings | None
     payouts: PayoutSettings | None
     charging: ChargingSettings | None
+    services: tuple[ServiceSettings, ...]
     upstreams: Mapping[str, Upstream]
     routes: RouteTable
     price_list_aliases: tuple[str, ...]
@@ -421,3 +434,8 @@ class Settings:
     geo: GeoSettings | None
     log: LogSettings
     trace: TraceMode
+
+    @property
+    def is_for_services(self) -> bool:
+        """Whether there is anything that a service could call."""
+        return self.charging is not None or any(owner.routes is not None for owner in self.owners.values())

@@ -169,9 +169,7 @@ class OwnerHome:
         table = io.StringIO()
         writer = csv.DictWriter(table, STATEMENT)
         writer.writeheader()
-        writer.writerows(
-            statement(sums.takings, ((unit, one) for (_, unit), ones in sums.left.items() for one in ones), period)
-        )
+        writer.writerows(statement(sums.takings, sums.moved, period))
         named = f'attachment; filename="{owner}.csv"'
         return OwnAnswer(text=table.getvalue(), content_type="text/csv", headers={"Content-Disposition": named})
 
@@ -319,7 +317,8 @@ _STATES = {
 
 
 def _told_payout(one: Payout) -> dict[str, Any]:
-    return {"at_ms": one.created_ms, "id": one.id, "amount": one.amount, "state": _STATES[one.state]}
+    state = "waits for the platform's balance at Stripe" if one.waits else _STATES[one.state]
+    return {"at_ms": one.created_ms, "id": one.id, "amount": one.amount, "state": state}
 
 
 def _tried(method: str, target: str, body: str, shown: Seen | None) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from gateway.core.operators import READS, Operators
 from gateway.core.readiness import Check
 from gateway.core.refusals import LedgerUnavailable, RecordsUnavailable
 from gateway.core.trail import Act
-from gateway.core.transfers import CLAW_BACK_REF, PAYOUT_REF, is_owner
 from gateway.flows.freeze import Freezes
 from gateway.ports import Clock, Desk, Joins, RequestUnderWay, RequestUnknown, Witnesses
 from gateway.web.answers import OwnAnswer
@@ -35,6 +34,7 @@ from gateway.web.by_hand import (
     purse_told,
     read_reason,
 )
+from gateway.web.entries import check_entry
 from gateway.web.operator_calls import BODY_BYTES_MAX, read_object
 from gateway.web.operator_pages import PREFIX
 from gateway.web.refusals import as_problem
@@ -353,13 +353,7 @@ def read_entry(content: dict[str, Any]) -> Credit | Reversal:
     if not all(isinstance(text, str) for text in texts):
         raise ValueError("verb, ref, account, amount, kind, reason: each is a text")
     verb, ref, account, amount, kind, reason = texts
-    if is_owner(account):
-        if not ref.startswith((f"{PAYOUT_REF}:", f"{CLAW_BACK_REF}:")):
-            raise ValueError("ref: it is not that of a payout or a claw-back")
-    else:
-        check_account(account)
-        if not ref.startswith("stripe:"):
-            raise ValueError("ref: it is not that of a payment")
+    check_entry(account, ref)
     if verb == "credit":
         return Credit(ref, account, Money.parse(amount), kind, reason)
     if verb == "reverse":

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.adapters.charging import ChargeRecords
 from gateway.adapters.services import ServiceRecords
-from gateway.core.charges import CHARGE_STATES, Agreed, Charge
+from gateway.core.charges import CHARGE_STATES, PAID, Agreed, Charge
 from gateway.core.money import Money
 from gateway.core.services import Service
 from gateway.core.trail import Act, step_after
@@ -36,7 +36,7 @@ async def test_a_charge_is_kept_as_it_was_written_and_moved(book: ChargeRecords)
     assert await book.find_charge("txn_1") == await book.charge_of("rf_1", live=False) == ONE
     after = replace(
         ONE, state="succeeded", turn=3, tries=2, due_ms=NOW + 5, changed_ms=NOW + 4, method="pm_2", intent="pi_1",
-        reason="so so", seller="paid", transfer="tr_1",
+        reason="so so", seller="paid", transfer="tr_1", back=1, dispute_fee=7,
     )  # fmt: skip
     assert await book.move_charge(ONE, after)
     assert await book.charge_by("pi_1") == after
@@ -72,7 +72,7 @@ async def test_what_a_person_may_be_charged_is_counted_since_then_but_for_what_f
 async def test_what_is_due_is_what_something_is_to_be_done_about(book: ChargeRecords) -> None:
     number = 0
     for state in CHARGE_STATES:
-        for seller in ("none", "held", "sending", "paid"):
+        for seller in ("none", "held", "due", "sending", "paid"):
             for due in (NOW, NOW + 1):
                 number += 1
                 one = numbered(number, state=state, seller=seller, due_ms=due)
@@ -80,8 +80,8 @@ async def test_what_is_due_is_what_something_is_to_be_done_about(book: ChargeRec
     due_now = await book.due_charges(live=False, now_ms=NOW, count=99)
     found = {(one.state, one.seller) for one in due_now}
     every = {(state, seller) for state in ("planned", "sending", "retrying", "pending") for seller in
-             ("none", "held", "sending", "paid")}  # fmt: skip
-    assert found == every | {("succeeded", "held"), ("succeeded", "sending")}
+             ("none", "held", "due", "sending", "paid")}  # fmt: skip
+    assert found == every | {(state, seller) for state in PAID for seller in ("held", "sending")}
     assert len(due_now) == len(found)
     assert await book.due_charges(live=True, now_ms=NOW, count=9) == []
 
@@ -149,6 +149,7 @@ async def test_the_audit_of_transactions_shows_who_why_and_what_before_and_after
         Act("service:x", "service", "charge.planned", "txn_1", "api", "asked", facts),
         Act("a", "gateway", "token.make", "tok_1", "api"),
         Act("stripe", "provider", "payout.paid", "anna-usd-1", "api", "tr_1"),
+        Act("ann", "operator", "request.refund", "req_1", "admin", "wrong"),
     ]
     last = None
     for act in acts:
@@ -160,4 +161,5 @@ async def test_the_audit_of_transactions_shows_who_why_and_what_before_and_after
     assert [tuple(row) for row in rows] == [
         (1, NOW, "service:x", "service", "charge.planned", "txn_1", "asked", "sending", "pi_1"),
         (3, NOW, "stripe", "provider", "payout.paid", "anna-usd-1", "tr_1", None, None),
+        (4, NOW, "ann", "operator", "request.refund", "req_1", "wrong", None, None),
     ]

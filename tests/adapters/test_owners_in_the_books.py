@@ -173,9 +173,9 @@ def test_what_a_host_still_holds_of_a_debtors_money_is_no_debt_yet(postgres: Ser
     fold(books)
     books.reverse("stripe:re_1", 10_000, 8500)
     books.commit(NOON + HOUR)
-    for leased, debt in ((0, [1500]), (500, [1000])):
+    for leased in (500, 0):  # and what it has just given back, which settles the debt with the next entry
         books.sql.execute(f"UPDATE account SET leased = {leased} WHERE id = 1")
-        assert [one.debt for one in asyncio.run(money(books).debtors())] == debt
+        assert [one.debt for one in asyncio.run(money(books).debtors())] == [1000]
     books.reverse("claw_back:1:anna:0", 60, 0, OWNER)
     books.commit(NOON + 2 * HOUR)
     books.sql.execute("UPDATE account SET leased = 500, debt = 300 WHERE id = 1")
@@ -258,3 +258,26 @@ def test_a_payout_that_was_changed_afterwards_is_found(books: Batches, change: s
     assert findings(books) == []
     books.sql.execute(change)
     assert findings(books)
+
+
+def test_what_was_held_is_due_from_when_it_is_free_and_no_more_of_it_leaves(books: Batches) -> None:
+    due, hour = "held:anna:due", NOON + HOUR
+    books.credit("proceeds:txn_0", 900, "held:anna")
+    books.credit("proceeds:txn_1:due", 500, due)
+    books.reverse("payout:anna:usd:1", 300, 300, due)
+    books.credit("payout:anna:usd:1:back:0", 100, due)
+    books.commit(hour)
+    fold(books)
+    assert findings(books) == []
+    found = asyncio.run(money(books).owners_books())
+    assert [one for one in found.shared if one.source == "proceeds"] == [Shared("anna", "usd", hour, 500, "proceeds")]
+    assert [(one.ref, one.micros, one.source) for one in found.left] == [
+        ("payout:anna:usd:1", 300, "proceeds"),
+        ("payout:anna:usd:1:back:0", -100, "proceeds"),
+    ]
+    with books.source() as source:
+        [sums] = list(source.sums())
+    assert (sums.held, sums.released, sums.callers) == (1200, 200, 8950)
+    books.reverse("payout:anna:usd:2", 301, 300, due)
+    books.commit(hour + HOUR)
+    assert any("of money that was held, and 1 more" in one for one in findings(books))

@@ -54,6 +54,15 @@ async def test_while_one_is_under_way_no_other_of_its_owner_and_unit_is_planned(
     assert await book.plan_payout(replace(numbered(2), owner="bert", key="b"))
 
 
+async def test_of_what_was_shared_and_of_what_was_held_one_each_may_be_under_way(book: RecordedPayouts) -> None:
+    held = replace(ONE, number=2, key="key 2", source="proceeds")
+    assert await book.plan_payout(ONE)
+    assert await book.plan_payout(held)
+    assert not await book.plan_payout(replace(held, number=3, key="key 3"))
+    assert await book.find_payout("anna", "usd", 2) == held
+    assert (await book.last_payouts())["anna", "usd"] == 2
+
+
 @pytest.mark.parametrize("other", [{"state": "written"}, {"tries": 1}, {"back": 1}, {"back": 1, "came_back": 1}])
 async def test_who_moves_what_stands_otherwise_by_now_moves_nothing(
     book: RecordedPayouts, other: dict[str, object]

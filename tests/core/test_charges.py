@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,9 +12,13 @@ from gateway.core.charges import (
     CHARGE_EVENTS,
     CHARGE_STATES,
     NEXT,
+    PAID,
     Charge,
     ChargeWish,
+    credited,
     fee,
+    freed,
+    gone_back,
     proceeds,
     read_wish,
     released,
@@ -22,6 +27,7 @@ from gateway.core.charges import (
 )
 from gateway.core.money import Money, from_minor, to_minor
 from gateway.core.payouts import granularity
+from gateway.core.reversals import Notice
 
 ONE = Charge(
     "txn_1", False, "rf_1", "usr_1", "anna", Money(100_000_000, "usd"), Money(20_000_000, "usd"), 2000, "cus_1", 7_000,
@@ -57,9 +63,13 @@ def test_every_cell_of_what_may_follow_what_is_looked_at() -> None:
         for event in CHARGE_EVENTS:
             after = NEXT.get((state, event))
             if event == "succeeded":
-                assert after == (None if state == "succeeded" else "succeeded"), "money that came is believed, once"
+                assert after == (None if state in PAID else "succeeded"), "money that came is believed, once"
             elif event == "begun":
                 assert after == ("sending" if state in ("planned", "retrying", "sending") else None)
+            elif event in ("refunded", "disputed"):
+                assert after == (event if state in PAID else None), "only what was paid goes back"
+            elif event == "restored":
+                assert after == ("succeeded" if state in ("refunded", "disputed") else None)
             else:
                 assert (after is not None) == (state == "sending"), "an outcome is of an attempt"
                 assert after not in ("planned", "succeeded")
@@ -93,6 +103,23 @@ def test_what_the_books_get_is_named_by_what_caused_it() -> None:
     assert (released(ONE).ref, released(ONE).account, released(ONE).amount) == (
         "proceeds:txn_1:paid", "held:anna", ONE.amount
     )  # fmt: skip
+    out, into = freed(ONE)
+    assert (out.ref, out.account, out.amount) == ("proceeds:txn_1:free", "held:anna", ONE.amount)
+    assert (into.ref, into.account, into.amount) == ("proceeds:txn_1:due", "held:anna:due", ONE.amount)
+    assert [name for name, _, _ in credited(ONE).credits] == ["charge:pi_1"], "the books have it as that"
+
+
+def test_a_fee_has_gone_back_as_far_as_it_was_heard_in_whatever_order() -> None:
+    def notice(kind: Any, about: str, micros: int, *, stands: bool = True, at: int = 1) -> Notice:
+        return Notice(f"evt_{about}_{at}_{stands}", "pi_1", kind, about, Money(micros, "usd"), stands, at, False)
+
+    part, whole = notice("refund", "re_1", 5_000_000), notice("dispute", "dp_1", 20_000_000)
+    won = notice("dispute", "dp_1", 20_000_000, stands=False, at=2)
+    assert gone_back(ONE, []) == ("restored", 0)
+    assert gone_back(ONE, [part]) == ("refunded", 5_000_000)
+    assert gone_back(ONE, [part, whole]) == gone_back(ONE, [whole, part]) == ("disputed", 20_000_000)
+    assert gone_back(ONE, [won, whole]) == gone_back(ONE, [whole, won]) == ("restored", 0)
+    assert gone_back(ONE, [whole, won, part]) == ("refunded", 5_000_000)
 
 
 def test_amounts_are_told_in_the_smallest_unit_and_ids_of_methods_are_not() -> None:
@@ -101,6 +128,6 @@ def test_amounts_are_told_in_the_smallest_unit_and_ids_of_methods_are_not() -> N
     assert not {"method", "customer"} & shown.keys()
 
 
-def test_a_transfer_that_was_refused_is_asked_for_again_under_another_key() -> None:
-    assert replace(ONE, turn=9).key == ONE.key
-    assert replace(ONE, tries=1).key != ONE.key
+def test_what_goes_back_of_a_fee_is_told_with_what_the_dispute_costs() -> None:
+    shown = told(replace(ONE, state="disputed", back=20_000_000, dispute_fee=15_000_000))
+    assert (shown["status"], shown["refunded"], shown["dispute_fee"]) == ("disputed", 2000, 1500)

@@ -14,6 +14,7 @@ from gateway.core.payouts import (
     NEXT,
     PAYOUT_EVENTS,
     PAYOUT_STATES,
+    SHORT,
     UNDER_WAY,
     Left,
     OwnersBooks,
@@ -214,3 +215,12 @@ def test_a_run_is_never_ahead_and_the_next_is_at_most_a_month_away(every: str, d
     terms = PayoutTerms(every, day)  # type: ignore[arg-type]
     assert 0 <= now_ms - slot(terms, now_ms) < 31 * DAY_MS
     assert slot(terms, slot(terms, now_ms)) == slot(terms, now_ms)
+
+
+def test_what_was_not_covered_is_asked_for_by_another_key_and_is_the_same_payout() -> None:
+    short = replace(PAYOUT, state="sending", short=2, error=SHORT)
+    assert len({one.asked_as for one in (PAYOUT, replace(short, short=1), short)}) == 3
+    assert PAYOUT.asked_as == PAYOUT.key
+    assert (short.key, short.ref, short.waits) == (PAYOUT.key, PAYOUT.ref, True)
+    assert not replace(short, error="what became of it is not known yet").waits
+    assert not replace(short, state="created").waits

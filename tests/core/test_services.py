@@ -1,6 +1,7 @@
 """Who may call what, and whose secret it is."""
 
 import base64
+from dataclasses import replace
 
 import pytest
 
@@ -12,15 +13,27 @@ ONE = Service("refund-engine", "commission", b"new", "pep1", 1, 2, b"old", 100)
 
 def test_every_role_has_its_apis_and_a_higher_one_has_those_of_the_lower() -> None:
     cells = {(role, api): api in MAY[role] for role in ROLES for api in APIS}
-    assert cells == {
+    expected: dict[tuple[str, str], bool] = {
         ("monitor", "charge-commission"): False,
         ("monitor", "transactions"): False,
         ("auditor", "charge-commission"): False,
         ("auditor", "transactions"): True,
         ("commission", "charge-commission"): True,
         ("commission", "transactions"): True,
+        ("owner", "charge-commission"): False,
+        ("owner", "transactions"): False,
+        **{(role, "routes"): role == "owner" for role in ROLES},
     }
-    assert [len(MAY[role]) for role in ROLES] == [0, 1, 2]
+    assert cells == expected
+    assert [len(MAY[role]) for role in ROLES] == [0, 1, 2, 1]
+
+
+def test_an_owners_program_says_whose_it_is_and_nobody_else_does() -> None:
+    program = replace(ONE, role="owner", owner="anna")
+    said = claims(program, ["x"], now_seconds=7, id="i")
+    assert caller_of(said) == ServiceCaller("refund-engine", "owner", "anna")
+    assert caller_of({**said, "owner": ""}) is None
+    assert caller_of({**said, "role": "commission"}) is None
 
 
 def test_the_older_secret_is_good_until_its_grace_is_over() -> None:

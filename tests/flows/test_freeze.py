@@ -11,7 +11,7 @@ from gateway.core.reversals import Credited, Notice
 from gateway.flows.freeze import LOOK_SECONDS, Freezes
 from gateway.flows.take_back import TakeBack
 from gateway.ports import Freeze
-from tests.fakes import FakeClock
+from tests.fakes import FakeClock, Trail
 from tests.flows.test_identify import FREE, PAID, Door, coming
 from tests.tills import MemoryTill
 
@@ -85,6 +85,7 @@ async def test_a_warning_freezes_once_and_not_again_after_the_operator_has_looke
         lines=till.store,
         live=False,
         report=lambda *_, **__: None,
+        witness=Trail(),
         warned=frozen.warned,
     )
     await take_back.heard(WARNING)

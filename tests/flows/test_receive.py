@@ -20,7 +20,7 @@ from gateway.core.refusals import (
 )
 from gateway.core.reversals import Credited, Notice
 from gateway.flows.receive import WAIT_MS_MAX, WAITS, Webhooks
-from tests.fakes import FakeClock
+from tests.fakes import FakeClock, Trail
 
 PAYMENT = Payment("cs_test_1", Money.parse("5.00 usd"), "ref", settled=True, live=False)
 
@@ -117,6 +117,7 @@ def desk(
         take_back=take_back or FakeTakeBack("applied"),
         clock=clock or FakeClock(),
         report=report,
+        witness=Trail(),
     )
     return webhooks, inbox, told
 

@@ -19,7 +19,7 @@ from gateway.core.secrets import Secret
 from gateway.flows.keep import Keeper, Pace
 from gateway.flows.take_back import TakeBack
 from gateway.flows.top_up import TopUp
-from tests.fakes import FakeClock, SeededRandomness
+from tests.fakes import FakeClock, SeededRandomness, Trail
 
 FIVE = Money.parse("5.00 usd")
 CALLER = Caller("acct_" + "1a" * 16, b"d" * 32, 7, fresh=Secret("fb_test_x"))
@@ -71,6 +71,7 @@ class Shop:
             self.store, self.clock, pace=Pace(gap=0, idly=0, quiet=0.001, refuse_after=600, give_up_after=600)
         )
         self.recorded: list[bytes] = []
+        self.trail = Trail()
         self.top_up = TopUp(
             payments=provider,
             price=FIVE,
@@ -85,11 +86,17 @@ class Shop:
             subscriptions=self.records.subscriptions,
             inbox=self.records,
             take_back=TakeBack(
-                receipts=self.records, ledger=self.keeper, lines=self.store, live=False, report=lambda *_, **__: None
+                receipts=self.records,
+                ledger=self.keeper,
+                lines=self.store,
+                live=False,
+                report=lambda *_, **__: None,
+                witness=self.trail,
             ),
             clock=self.clock,
             randomness=SeededRandomness(),
             token_recorded=self.recorded.append,
+            witness=self.trail,
         )
 
     def payment(self, id: str = "cs_test_1", **change: Any) -> Payment:

@@ -1,6 +1,7 @@
 """What is about to be done is on the trail first, whoever else writes."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,17 @@ async def test_writers_of_many_processes_make_one_chain(tmp_path: Path) -> None:
     assert (verdict.problem(), verdict.entries) == (None, 40)
 
 
+async def test_what_was_done_once_is_one_entry_whoever_tells_it(tmp_path: Path) -> None:
+    book = SlowTrail()
+    writers = [witness(book, tmp_path / f"{number}.head") for number in range(5)]
+    others = [replace(ACT, action="account.thaw"), replace(ACT, object="acct_2")]
+    told = await asyncio.gather(*(writer.write_once(act) for act in (ACT, *others) * 4 for writer in writers))
+    assert sum(told) == 3
+    assert sorted((step.act.action, step.act.object) for step in book.steps) == sorted(
+        (act.action, act.object) for act in (ACT, *others)
+    )
+
+
 async def test_when_it_cannot_be_written_it_must_not_be_done(tmp_path: Path) -> None:
     class Full(MemoryTrail):
         async def add_step(self, step: Step, *, action: str, object: str) -> bool:
@@ -61,6 +73,8 @@ async def test_when_it_cannot_be_written_it_must_not_be_done(tmp_path: Path) -> 
 
     with pytest.raises(RecordsUnavailable):
         await witness(Full(), tmp_path / "head").write(ACT)
+    with pytest.raises(RecordsUnavailable):
+        await witness(Full(), tmp_path / "head").write_once(ACT)
 
 
 async def test_the_head_follows_once_a_second_and_at_the_end(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import ClientSession, web
 
 from gateway.adapters.owning import OwnerRecords
+from gateway.adapters.services import ServiceRecords
 from gateway.core.owning import Member
 from gateway.core.services import Service
 from gateway.core.tokens import Peppers
@@ -143,7 +144,7 @@ async def _of_service(session: ClientSession, stage: Any) -> str:
     """A token of a service, by its secret."""
     secret = "a-secret-of-the-service-0123456789abcdef"
     digest = Peppers(stage.settings.secrets.peppers).digest(secret)
-    await stage.gateway.paying.charging.services._book.add_service(Service("engine", "commission", digest, "", 0, 0))
+    await ServiceRecords(stage.gateway.records.ask).add_service(Service("engine", "commission", digest, "", 0, 0))
     form = {"grant_type": "client_credentials", "client_id": "engine", "client_secret": secret}
     async with session.post(f"{stage.url}/-/oauth/token", data=form) as answer:
         return str((await answer.json())["access_token"])

@@ -8,7 +8,7 @@ import pytest
 from gateway.app.owning import wishes
 from gateway.core.money import Money
 from gateway.core.payouts import PayoutTerms
-from gateway.settings import Mistake, PayoutSettings
+from gateway.settings import Mistake, PayoutSettings, from_mapping
 from tests.settings.asking import full, mistakes, only, route, settings
 
 STRIPE: dict[str, Any] = full()["stripe"]
@@ -57,6 +57,16 @@ def test_owners_are_those_that_are_named_and_those_of_routes(tmp_path: Path) -> 
     assert {name: owner.commission_points for name, owner in found.items()} == {"anna": 2000}
 
 
+SECRET = "fbs_" + "1a2b3c4d" * 4
+ANNA: dict[str, Any] = {"owners": {"anna": {}}}
+
+
+def services(**named: dict[str, Any]) -> dict[str, Any]:
+    """So many, each right but for what is said."""
+    made = {name: {"role": "commission", "secret": SECRET, **said} for name, said in named.items()}
+    return {"sign_in": SIGN_IN, "charging": {}, "services": made}
+
+
 @pytest.mark.parametrize(
     ("changes", "path", "words"),
     [
@@ -91,6 +101,21 @@ def test_owners_are_those_that_are_named_and_those_of_routes(tmp_path: Path) -> 
         ({"sign_in": SIGN_IN, "connect": {"country": "US", "api": "v3"}}, "connect.api", "v2"),
         ({"sign_in": SIGN_IN, "connect": {}}, "connect.country", "missing"),
         ({"owners": {"anna": {}}, "routes": [route(owner="anne")]}, "routes[0].owner", "did you mean `anna`?"),
+        ({"sign_in": SIGN_IN, "charging": {"hold_proceeds": True}}, "charging.hold_proceeds", "is paid by `payouts`"),
+        ({"services": {"a": {"role": "auditor", "secret": SECRET}}}, "services.a", "without `charging`"),
+        (services() | {"services": {"a": {"role": "auditor"}}}, "services.a.secret", "missing"),
+        (services(a={"secret": "short"}), "services.a.secret", "32 characters"),
+        (services(a={"secret": "changeme" + "1a2b3c4d" * 4}), "services.a.secret", "placeholder"),
+        (services(a={"older_secret": SECRET}), "services.a.older_secret", "the same as services.a.secret"),
+        (services(a={}, b={}), "services.b.secret", "this is the same as services.a.secret"),
+        (services(a={}) | {"secrets": {"peppers": [SECRET]}}, "services.a.secret", "equal secrets for two purposes"),
+        (services(a={"secret": "sk_test_" + "1a2b3c4d" * 4}), "services.a.secret", "a key of Stripe"),
+        (services(a_b={}), "services.a_b", "no name of a service"),
+        (services(a={"role": "boss"}), "services.a.role", "commission"),
+        (services(a={"owner": "anna"}), "services.a.owner", "only a program in the role `owner`"),
+        (services(a={"role": "owner"}), "services.a", "needs `owner`"),
+        (services(a={"role": "owner", "owner": "anne"}) | ANNA, "services.a.owner", "did you mean `anna`?"),
+        (services(a={"role": "owner", "owner": "anna"}) | ANNA, "services.a.owner", "set owners.anna.routes"),
         ({"payouts": {"minimum": "25.00 eur"}}, "payouts.minimum", "the minimum is in eur, but `currency` is usd"),
         ({"payouts": {"every": "hourly"}}, "payouts.every", "hourly"),
         ({"payouts": {"day": 3}}, "payouts.day", "it counts where `every` is monthly, and that is weekly"),
@@ -202,8 +227,26 @@ def test_fees_are_twenty_percent_unless_it_is_said_otherwise_of_all_or_of_an_own
     assert [ms // 3_600_000 for ms in terms.retry_ms] == [24, 72, 120]
     said = {"commission_bps": 1500, "maximum": "5.00 usd", "retry_hours": [], "hold_proceeds": True}
     owners = {"anna": {"charge_bps": 0}, "bert": {}}
-    made = settings(tmp_path, full(sign_in=SIGN_IN, charging=said, owners=owners)).charging
+    made = settings(tmp_path, full(sign_in=SIGN_IN, charging=said, owners=owners, payouts={})).charging
     assert made is not None
     terms = made.terms
     assert (terms.points, dict(terms.of_owners), terms.retry_ms) == (1500, {"anna": 0}, ())
     assert (terms.maximum, terms.hold_proceeds) == (Money(5_000_000, "usd"), True)
+
+
+def test_services_are_set_with_their_secrets_from_a_file_or_a_variable(tmp_path: Path) -> None:
+    kept = tmp_path / "secret"
+    kept.write_text(SECRET + "\n")
+    said = full(sign_in=SIGN_IN, charging={}, services={"refund-engine": {"role": "commission"}, "eye": {}})
+    environ = {
+        "GATEWAY_SERVICES__REFUND_ENGINE__SECRET_FILE": str(kept),
+        "GATEWAY_SERVICES__EYE__SECRET": "fbs_" + "9z8y7x6w" * 4,
+        "GATEWAY_SERVICES__EYE__ROLE": "auditor",
+        "GATEWAY_SERVICES__REFUND_ENGINE__OLDER_SECRET": "fbs_" + "5t6u7v8w" * 4,
+    }
+    made = from_mapping(said, base=tmp_path, environ=environ, make_secrets=True)
+    eye, engine = made.services
+    assert (eye.name, eye.role, eye.older, engine.name, engine.owner) == ("eye", "auditor", None, "refund-engine", "")
+    assert engine.secret.reveal() == SECRET
+    assert engine.older is not None
+    assert SECRET not in repr(made)

@@ -13,13 +13,18 @@ from aiohttp import ClientSession
 
 from gateway.adapters.charging import ChargeRecords
 from gateway.adapters.payouts import RecordedPayouts
+from gateway.adapters.personal import Erasure
+from gateway.adapters.services import ServiceRecords
+from gateway.adapters.system import SystemRandomness
 from gateway.app.stores import statement_books
 from gateway.core.charges import Charge
 from gateway.core.payments import Event
+from gateway.core.payouts import Payout
 from gateway.core.refusals import RecordsUnavailable
 from gateway.core.services import MAY, Service, ServiceRole
 from gateway.core.tokens import Peppers
 from tests.callers import audited, pay
+from tests.cli.test_payments import Operator
 from tests.forms import FORMS
 from tests.stories.test_an_owner_is_onboarded import done, heard
 from tests.stories.test_signing_in import Browser, Shop, shop
@@ -51,9 +56,7 @@ class Market:
     async def add_service(self, name: str, role: Any, secret: str = SECRET) -> None:
         gateway = self.stage.gateway
         digest = Peppers(gateway.settings.secrets.peppers).digest(secret)
-        assert gateway.paying.charging is not None
-        book = gateway.paying.charging.services._book
-        await book.add_service(Service(name, role, digest, "", 0, 0))
+        await ServiceRecords(gateway.records.ask).add_service(Service(name, role, digest, "", 0, 0))
 
     async def token(self, name: str = "refund-engine", secret: str = SECRET, **more: str) -> tuple[int, dict[str, Any]]:
         form = {"grant_type": "client_credentials", "client_id": name, "client_secret": secret, **more}
@@ -102,6 +105,18 @@ class Market:
         await charging.charge.sweep()
         await heard(self.stage)
 
+    async def pay_out(self) -> None:
+        """As the schedule would."""
+        pay_out = self.stage.gateway.paying.pay_out
+        assert pay_out is not None
+        await pay_out.run()
+        await heard(self.stage)
+
+    async def kept_payout(self, number: int = 1) -> Payout:
+        found = await RecordedPayouts(self.stage.gateway.records.ask).find_payout("anna", "usd", number)
+        assert found is not None
+        return found
+
     def fees(self) -> list[dict[str, Any]]:
         """The payment intents of charges."""
         return [one for one in self.stand_in.shelf("payment_intent") if "farebox_charge" in one["metadata"]]
@@ -114,7 +129,7 @@ class Market:
 async def market(
     folder: Path, *, form: str = "relay", connect: bool = False, anna: dict[str, Any] | None = None, **charging: Any
 ) -> AsyncIterator[Market]:
-    more: dict[str, Any] = {"connect": {"country": "US"}, "payouts": {}} if connect else {}
+    more: dict[str, Any] = {"connect": {"country": "US"}, "payouts": {"hold_back_days": 0}} if connect else {}
     stripe = {"reconcile_seconds": 0, "top_up": "200.00 usd", "publishable_key": PUBLISHABLE}
     owners = {"anna": {"signs_in": [ANN], **(anna or {})}, "bert": {}}
     async with (
@@ -275,9 +290,7 @@ async def test_an_event_alone_brings_a_charge_to_its_end(tmp_path: Path) -> None
         assert (status, told["code"]) == (422, "no_method_saved")
 
 
-async def test_what_is_held_for_the_seller_leaves_when_the_fee_is_paid_and_waits_for_an_account_that_is_disabled(
-    tmp_path: Path,
-) -> None:
+async def test_what_is_held_for_the_seller_is_due_when_the_fee_is_paid_and_the_payouts_pay_it(tmp_path: Path) -> None:
     async with market(tmp_path, connect=True, hold_proceeds=True) as here:
         await here.agree(here.here.browser(), DECLINED)
         [account] = here.stand_in.accounts
@@ -285,6 +298,7 @@ async def test_what_is_held_for_the_seller_leaves_when_the_fee_is_paid_and_waits
         await heard(here.stage)
         _, told = await here.charge()
         assert (told["status"], told["seller"]) == ("retrying", "held")
+        await here.pay_out()
         assert await here.balance("held:anna") == 100_000_000
         assert here.stand_in.transfers == [], "nothing leaves before the fee is paid"
         here.stand_in.set_account(account.id, rejected=True)
@@ -292,34 +306,98 @@ async def test_what_is_held_for_the_seller_leaves_when_the_fee_is_paid_and_waits
         here.stand_in.set_number(here.method, GOOD)
         await here.later()
         kept = await here.kept()
-        assert (kept.state, kept.seller, kept.reason) == ("succeeded", "held", "the seller's account: rejected")
-        assert await here.balance("held:anna") == 100_000_000, "it accrues"
+        assert (kept.state, kept.seller, kept.reason) == ("succeeded", "due", None)
+        await here.pay_out()
+        assert [await here.balance(one) for one in ("held:anna", "held:anna:due")] == [0, 100_000_000], "it accrues"
+        command = Operator(here.stage, tmp_path)
+        [prospect] = await command.asks("payouts", "run", "--dry-run")
+        why = "Stripe has rejected the account"
+        assert (prospect["of"], prospect["due"], prospect["why_not"]) == ("proceeds", "100.00 usd", why)
         here.stand_in.set_account(account.id, rejected=False)
         await heard(here.stage)
-        await here.later()
-        assert (await here.kept()).reason == "balance_insufficient"
         _, page, _ = await here.here.browser().get("/forecast/oslo")
         await pay(here.stage, re.findall(r'href="([^"]+client_reference_id[^"]+)"', page)[0].replace("&amp;", "&"))
         here.stand_in.cut_answers(3)
-        await here.later()
-        assert (await here.kept()).seller == "sending", "nobody knows what became of it"
+        await here.pay_out()
         here.stand_in.cut_answers(0)
-        here.stand_in.forget_keys()
-        await here.later()
-        await here.later()
-        kept = await here.kept()
         [transfer] = here.stand_in.transfers
-        assert (kept.seller, kept.transfer, transfer["amount"]) == ("paid", transfer["id"], 10_000)
-        assert transfer["destination"] == account.id
-        assert (await here.balance("held:anna"), await here.balance("platform")) == (0, 20_000_000)
-        await heard(here.stage)
+        payout = await here.kept_payout()
+        assert (payout.state, payout.transfer, transfer["amount"]) == ("created", transfer["id"], 10_000)
+        assert (transfer["destination"], payout.source, payout.id) == (account.id, "proceeds", "anna-usd-1")
+        holders = ("held:anna", "held:anna:due", "platform")
+        assert [await here.balance(one) for one in holders] == [0, 0, 20_000_000]
         assert not await here.stage.gateway.records.entries("parked")
         audited(here.stage)
+        reconciled = await command.asks("payouts", "reconcile", "--from", "2020-01-01")
+        assert (reconciled["compared"], reconciled["differences"]) == (1, [])
+        statement = (await command.types("owners", "statement", "anna")).splitlines()
+        assert [line.rpartition(",")[2] for line in statement[1:]] == [
+            "proceeds " + kept.id + ":due",
+            "payout anna:usd:1",
+        ]
         with statement_books(here.stage.settings).open(seconds=9) as source:
             [sums] = [one for one in source.sums() if one.unit == "usd"]
         assert (sums.charged, sums.held, sums.released, sums.callers) == (20_000_000, 0, 100_000_000, 200_000_000)
         assert sums.paid_in + sums.otherwise == sums.charged + sums.held + sums.callers
         assert sums.paid_in - sums.released == 1_000_000 * here.stand_in.balance["usd"] // 100
+
+        # Stripe fetches it back: it is due again, and goes out once more.
+        command_back = await command.asks("payouts", "reverse", "anna-usd-1", "--reason", "wrong account")
+        assert command_back["came_back"] == "100.00 usd"
+        assert await here.balance("held:anna:due") == 100_000_000
+        await here.pay_out()
+        assert (await here.kept_payout(2)).state == "created"
+        with statement_books(here.stage.settings).open(seconds=9) as source:
+            [sums] = [one for one in source.sums() if one.unit == "usd"]
+        assert (sums.held, sums.released) == (0, 100_000_000)
+        audited(here.stage)
+
+
+async def test_a_fee_that_goes_back_is_off_the_platforms_revenue_and_a_dispute_that_is_won_brings_it_back(
+    tmp_path: Path,
+) -> None:
+    async with market(tmp_path, connect=True, hold_proceeds=True) as here:
+        await here.agree(here.here.browser())
+        _, told = await here.charge()
+        intent = told["payment_intent_id"]
+        await heard(here.stage)
+        here.stand_in.refund(intent, 500)
+        await heard(here.stage)
+        kept = await here.kept()
+        assert (kept.state, kept.back, kept.seller) == ("refunded", 5_000_000, "due")
+        assert await here.balance("platform") == 15_000_000
+        opened = here.stand_in.dispute(intent, 1500)
+        await heard(here.stage)
+        kept = await here.kept()
+        assert (kept.state, kept.back, kept.dispute_fee) == ("disputed", 20_000_000, 15_000_000)
+        assert await here.balance("platform") == 0
+        _, told = await here.call(f"{BELOW}transactions/{kept.id}", **await here.bearer())
+        assert (told["status"], told["refunded"], told["dispute_fee"]) == ("disputed", 2000, 1500)
+        here.stand_in.close_dispute(opened["id"], won=True)
+        await heard(here.stage)
+        kept = await here.kept()
+        assert (kept.state, kept.back, kept.dispute_fee) == ("refunded", 5_000_000, 0)
+        assert await here.balance("platform") == 15_000_000
+        assert await here.balance("held:anna:due") == 100_000_000, "the seller's is the seller's"
+        trail = await here.stage.gateway.records.trail.steps_before(2**62, object=kept.id, count=99)
+        acts = [(step.act.action, step.act.facts["before"]) for step in reversed(trail)]
+        assert [act for act in acts if act[0] in ("charge.refunded", "charge.disputed")] == [
+            ("charge.refunded", "succeeded"),
+            ("charge.disputed", "refunded"),
+            ("charge.disputed", "disputed"),  # and now it is known what Stripe keeps for it
+            ("charge.refunded", "disputed"),
+        ]
+        booked = await here.stage.gateway.records.ask(
+            "SELECT action FROM transaction_audit WHERE object LIKE 'stripe:pi%'"
+        )
+        assert [row[0] for row in booked] == ["payment.taken_back", "payment.taken_back", "payment.given_back"]
+        await here.stage.gateway.records.ask("UPDATE event SET status = 'waiting' WHERE type LIKE 'charge.%'")
+        assert here.stage.gateway.paying.webhooks is not None
+        await here.stage.gateway.paying.webhooks.resume()
+        await heard(here.stage)
+        assert await here.kept() == kept, "told again it is no different"
+        assert not await here.stage.gateway.records.entries("parked")
+        audited(here.stage)
 
 
 async def test_services_get_tokens_for_minutes_and_call_what_their_role_may(tmp_path: Path) -> None:
@@ -521,5 +599,72 @@ async def test_an_owner_on_hold_is_not_paid_what_is_held(tmp_path: Path) -> None
         payouts = RecordedPayouts(here.stage.gateway.records.ask)
         await payouts.hold_owner("anna", "looked into", now_ms=1)
         _, told = await here.charge()
-        assert (told["status"], told["seller"], told["reason"]) == ("succeeded", "held", "on hold")
+        assert (told["status"], told["seller"]) == ("succeeded", "due")
+        await here.pay_out()
         assert here.stand_in.transfers == []
+        assert await here.balance("held:anna:due") == 100_000_000
+
+
+async def test_what_a_command_replays_about_a_fee_does_what_the_event_would_have(tmp_path: Path) -> None:
+    async with market(tmp_path, connect=True, hold_proceeds=True) as here:
+        await here.agree(here.here.browser(), CONFIRMS)
+        _, told = await here.charge()
+        assert told["status"] == "pending"
+        records, command = here.stage.gateway.records, Operator(here.stage, tmp_path)
+        about = {"id": told["payment_intent_id"], "status": "succeeded",
+                 "metadata": {"farebox_charge": told["transaction_id"]}}  # fmt: skip
+        back = {"id": "re_1", "amount": 700, "currency": "usd", "payment_intent": about["id"], "status": "succeeded"}
+        now = here.stage.gateway.clock.now_ms()
+        for event in (
+            Event("evt_paid", "payment_intent.succeeded", False, now // 1000, about),
+            Event("evt_back", "refund.created", False, now // 1000, back),
+        ):
+            assert await records.claim(event, now_ms=now), "it was written down, and nobody acted on it"
+        [replayed] = await command.asks("webhooks", "replay", "evt_paid")
+        assert replayed["status"] == "done"
+        kept = await here.kept()
+        assert (kept.state, kept.seller, await here.balance("platform")) == ("succeeded", "due", 20_000_000)
+        assert [await here.balance(one) for one in ("held:anna", "held:anna:due")] == [0, 100_000_000]
+        [replayed] = await command.asks("webhooks", "replay", "evt_back")
+        assert (replayed["status"], (await here.kept()).back) == ("done", 7_000_000)
+        assert await here.balance("platform") == 13_000_000
+        audited(here.stage)
+
+
+async def test_who_is_erased_owes_no_fee_any_more_if_the_operator_waives_it(tmp_path: Path) -> None:
+    async with market(tmp_path, connect=True) as here:
+        await here.agree(here.here.browser(), CONFIRMS)
+        for refund in ("rf_1", "rf_2"):
+            assert (await here.charge(refund))[1]["status"] == "pending"
+        waiting = sorted([(await here.kept(refund)).id for refund in ("rf_1", "rf_2")])
+        [row] = await here.stage.gateway.records.ask("SELECT account FROM users WHERE id = $1", here.user)
+        command, account = Operator(here.stage, tmp_path), row[0]
+        would = await command.asks("erase", "--account", account, "--dry-run")
+        assert would["charges_waiting"] == waiting
+        refused = await command.types("erase", "--account", account, code=1)
+        assert f"fees wait for this person: {', '.join(waiting)};" in refused
+        assert "--waive-charges" in refused
+        assert (await here.kept()).state == "pending", "and nothing was done"
+        done = await command.asks("erase", "--account", account, "--waive-charges", "--reason", "asked by letter")
+        assert done["charges_waived"] == waiting
+        assert {(await here.kept(refund)).state for refund in ("rf_1", "rf_2")} == {"failed"}
+        acts = await here.stage.gateway.records.trail.steps_before(2**62, action="charge.waive", count=9)
+        assert sorted((step.act.object, step.act.reason) for step in acts) == [
+            (id, "asked by letter") for id in waiting
+        ]
+        await here.later()
+        assert (await here.kept()).reason == "waived", "nobody goes on with it"
+
+
+async def test_a_fee_that_went_back_is_in_nobodys_way(tmp_path: Path) -> None:
+    async with market(tmp_path, connect=True) as here:
+        await here.agree(here.here.browser())
+        _, told = await here.charge()
+        here.stand_in.refund(told["payment_intent_id"])
+        await heard(here.stage)
+        assert (await here.kept()).state == "refunded"
+        [row] = await here.stage.gateway.records.ask("SELECT account FROM users WHERE id = $1", here.user)
+        done = await Operator(here.stage, tmp_path).asks("erase", "--account", row[0], "--dry-run")
+        assert done["charges_waiting"] == []
+        personal = Erasure(here.stage.gateway.records.ask, here.stage.gateway.keyring, SystemRandomness(), shared=False)
+        assert not await personal.is_charged([row[0]])

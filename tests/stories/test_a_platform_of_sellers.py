@@ -2,7 +2,7 @@
 
 A seller signs in with Amazon and connects their shop. A job opens their account at Stripe, another reads their orders
 page by page, with their own token. The platform's program looks for claims at an upstream in their name; the refund
-that it confirms is charged its fee, off-session and once, and the seller is paid what was held for them.
+that it confirms is charged its fee, off-session and once, and what was held for the seller is due and paid out to them.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ async def test_a_seller_is_read_found_a_refund_charged_for_it_and_paid(tmp_path:
     said: dict[str, Any] = {
         "owners": {"anna": {"signs_in": [ANN]}},
         "connect": {"country": "US"},
-        "payouts": {},
+        "payouts": {"hold_back_days": 0},
         "charging": {"hold_proceeds": True},
         "stripe": {"reconcile_seconds": 0, "top_up": "200.00 usd", "publishable_key": PUBLISHABLE},
         "routes": ROUTES,
@@ -66,13 +66,16 @@ async def test_a_seller_is_read_found_a_refund_charged_for_it_and_paid(tmp_path:
             assert len({answer["transaction_id"] for answer in answers}) == 1
             kept = await platform.kept("rf_claim_1")
             async with asyncio.timeout(30):
-                while kept.seller != "paid":  # a round of the gateway's own may be at it just now
+                while kept.seller != "due":  # a round of the gateway's own may be at it just now
                     await platform.later()
                     kept = await platform.kept("rf_claim_1")
+                while not here.stage.stand_in.transfers:
+                    await platform.pay_out()
             assert kept.state == "succeeded"
             [transfer] = here.stage.stand_in.transfers
             assert (transfer["destination"], transfer["amount"], len(platform.fees())) == (account.id, 10_000, 1)
-            assert (await platform.balance("held:anna"), await platform.balance("platform")) == (0, 20_000_000)
+            holders = ("held:anna", "held:anna:due", "platform")
+            assert [await platform.balance(one) for one in holders] == [0, 0, 20_000_000]
             await heard(here.stage)
             assert not await here.stage.gateway.records.entries("parked")
 

@@ -391,6 +391,73 @@ async def test_what_is_refused_is_due_again_and_is_paid_once_it_can_be(tmp_path:
         assert audited(here.stage).left_owners == {"usd": 3_010_000}
 
 
+async def test_what_the_balance_at_stripe_does_not_cover_waits_as_one_payout_until_it_does(tmp_path: Path) -> None:
+    async with market(tmp_path) as here:
+        await here.buy(3)
+        world = here.stage.stand_in._world
+        whole, world.balance["usd"] = world.balance["usd"], 300  # Stripe keeps more for lost disputes than it holds
+        [waits] = await here.payer().run()
+        assert (waits.number, waits.state, waits.error, waits.waits) == (1, "sending", "balance_insufficient", True)
+        first_ms = waits.due_ms
+        assert await here.left() == 3_010_000, "it is taken in the books, and not given back"
+        said: list[tuple[str, int]] = []
+        payer = here.payer(report=lambda _: lambda what, **more: said.append((what, more.get("times", 0))))
+        assert await payer.run() == [], "no other is planned"
+        [prospect] = await payer.prospects()
+        assert prospect.why_not == "a payout waits until the platform's balance at Stripe covers it"
+        await payer.sweep()
+        assert said == [], "not before its time"
+        waited = []
+        for _ in range(8):
+            [now] = await here.payouts()
+            waited.append(now.due_ms - here.clock.now_ms())
+            here.clock.ms = now.due_ms
+            await payer.sweep()
+        assert [what for what, _ in said] == ["a payout waits for the balance"] * 8
+        assert [times for _, times in said] == list(range(2, 10))
+        assert waited == sorted(waited)
+        assert (waited[0], waited[-1]) == (300_000, 6 * 3_600_000), "ever less often"
+        assert first_ms < here.clock.now_ms()
+        [shown] = (await here.told("payouts", "list"))["payouts"]
+        assert (shown["id"], shown["waits"], shown["error"]) == ("anna-usd-1", True, "balance_insufficient")
+        assert await here.book.waiting() == 1
+        world.balance["usd"] = whole
+        [now] = await here.payouts()
+        here.clock.ms = now.due_ms
+        here.stage.stand_in.cut_answers(3)
+        await payer.sweep()
+        here.stage.stand_in.cut_answers(0)
+        await here.heard()
+        here.clock.ms += 10 * 3_600_000
+        await payer.sweep()
+        [paid] = await here.payouts()
+        assert (paid.number, paid.state, paid.waits, here.sent()) == (1, "created", False, [301])
+        assert await here.book.waiting() == 0
+        await here.folded()
+        assert audited(here.stage).left_owners == {"usd": 3_010_000}
+        acts = await here.stage.gateway.records.trail.steps_before(2**62, object="anna-usd-1", count=99)
+        assert "payout.refused" not in [step.act.action for step in acts]
+
+
+async def test_one_run_pays_what_was_shared_and_what_was_held_each_as_a_payout(tmp_path: Path) -> None:
+    async with market(tmp_path) as here:
+        await here.buy(3)
+        ledger = here.stage.gateway.ledger
+        await ledger.credit(Credit("proceeds:txn_1:due", "held:anna:due", Money(4_000_000, "usd"), "proceeds", "free"))
+        paid = await here.payer().run()
+        assert [(one.number, one.source, one.state, one.micros) for one in paid] == [
+            (1, "proceeds", "created", 4_000_000),
+            (2, "shares", "created", 3_010_000),
+        ]
+        assert sorted(here.sent()) == [301, 400]
+        assert await here.payer().run() == []
+        assert (await ledger.balance("held:anna:due", "usd")).available.micros == 0
+        compared = await here.told("payouts", "reconcile", "--from", "2020-01-01")
+        assert (compared["compared"], compared["differences"]) == (2, [])
+        await here.folded()
+        assert audited(here.stage).left_owners == {"usd": 3_010_000}
+
+
 async def test_what_is_fetched_back_is_due_again_part_by_part(tmp_path: Path) -> None:
     async with market(tmp_path) as here:
         await here.buy(3)

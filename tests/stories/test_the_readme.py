@@ -246,11 +246,14 @@ def test_every_piece_of_configuration_is_right(tmp_path: Path, block: str) -> No
     (tmp_path / "geo").mkdir()
     (tmp_path / "geo/country.mmdb").touch()
     added = yaml.safe_load(textwrap.dedent(block))
+    environ |= {"REFUND_ENGINE_SECRET": "fbs_" + "6d5c4b3a" * 4}
     environ |= {"STRIPE_PUBLISHABLE_KEY": "pk_test_" + "3c" * 20}
-    if "charging" in added:
+    if "services" in added:
+        base["charging"] = {}
+    if {"charging", "services"} & added.keys():
         amazon = {"name": "amazon", "preset": "amazon", "client_id": "${AMAZON_CLIENT_ID}"}
         base["sign_in"] = {"providers": [{**amazon, "client_secret": "${AMAZON_CLIENT_SECRET}"}]}
-    if {"payouts", "connect"} & added.keys():
+    if {"payouts", "connect", "services"} & added.keys():
         base["stripe"] = {"secret_key": "${STRIPE_SECRET_KEY}", "webhook_secrets": ["${STRIPE_WEBHOOK_SECRET}"]}
     settings = from_mapping({**base, **added}, base=tmp_path, environ=environ, make_secrets=False)
     assert settings.mode == "test"

@@ -34,11 +34,14 @@ async def test_the_commands_charge_a_fee_as_they_stand(tmp_path: Path) -> None:
 
 
 async def test_the_configuration_is_one(tmp_path: Path) -> None:
-    (block,) = blocks(text(), "yaml")
-    said = yaml.safe_load(block)
+    said = {name: one for block in blocks(text(), "yaml") for name, one in yaml.safe_load(block).items()}
     async with market(tmp_path) as here:
         config = here.stage._config(1, 2)
         config["stripe"]["publishable_key"] = "pk_test_" + "1a" * 20
-        settings = from_mapping(config | {"charging": said["charging"]}, base=tmp_path, environ={}, make_secrets=True)
+        given = {"charging": said["charging"], "services": said["services"]}
+        environ = {"REFUND_ENGINE_SECRET": "fbs_" + "1a2b3c4d" * 4}
+        settings = from_mapping(config | given, base=tmp_path, environ=environ, make_secrets=True)
+        [service] = settings.services
+        assert (service.name, service.role, service.older) == ("refund-engine", "commission", None)
         assert settings.charging is not None
         assert settings.charging.terms.retry_ms == (86_400_000, 259_200_000, 432_000_000)

@@ -98,6 +98,7 @@ FAMILIES: tuple[Family, ...] = (
     Family("gateway_webhooks_parked", _G, "Events that were given up, payments among them: an operator has to look."),
     Family("gateway_webhooks_oldest_waiting_seconds", _G, "For how long the oldest event has waited; 0 if none does."),
     Family("gateway_webhooks_newest_timestamp_seconds", _G, "When the newest event came."),
+    Family("gateway_payouts_waiting", _G, "Payouts that our balance at Stripe does not cover: pay into it."),
     Family("gateway_jobs", _G, "Jobs in the background; failed: dead letters.", ("state",)),
     Family("gateway_alerts_open", _G, "Alerts that are open, by name.", ("alert",)),
     Family("gateway_outgoing", _G, "Notices and letters; failed: given up.", ("channel", "state")),

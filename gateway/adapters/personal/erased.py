@@ -32,10 +32,14 @@ _SECRETS = "UPDATE token SET revoked = $1 WHERE revoked IS NULL AND account IN {
 
 _UNDER_WAY = (
     "SELECT key FROM refill WHERE state = 'asked' AND account IN {} LIMIT 1",
-    """SELECT id FROM stripe_transactions WHERE state NOT IN ('succeeded', 'failed')
+    """SELECT id FROM stripe_transactions WHERE state IN ('planned', 'sending')
 AND user_id IN (SELECT id FROM users WHERE account IN {}) LIMIT 1""",
 )
 """Charges of which nobody knows yet what became."""
+_WAITING = """SELECT id FROM stripe_transactions WHERE state IN ('retrying', 'pending')
+AND user_id IN (SELECT id FROM users WHERE account IN {}) ORDER BY id"""
+_WAIVE = """UPDATE stripe_transactions SET state = 'failed', reason = 'waived', turn = turn + 1, changed = $2
+WHERE id = $1 AND state IN ('retrying', 'pending') RETURNING id"""
 
 
 class Erasure:
@@ -92,6 +96,12 @@ class Erasure:
     async def is_charged(self, accounts: Sequence[str]) -> bool:
         whose = marks(accounts)
         return any([await self._ask(query.replace("{}", whose), *accounts) for query in _UNDER_WAY])
+
+    async def waiting_charges(self, accounts: Sequence[str]) -> list[str]:
+        return [row[0] for row in await self._ask(_WAITING.replace("{}", marks(accounts)), *accounts)]
+
+    async def waive_charge(self, id: str, *, now_ms: int) -> bool:
+        return bool(await self._ask(_WAIVE, id, now_ms))
 
     async def scrub(self) -> None:
         if self._shared:

@@ -5,7 +5,8 @@ from typing import TypeVar
 
 from gateway.adapters.postgres.sessions import PROBLEMS, Address, Connection
 from gateway.core.claw_backs import Borne, Debtor, Spent
-from gateway.core.payouts import Left, OwnersBooks, Shared
+from gateway.core.held import read_due_account
+from gateway.core.payouts import OwnersBooks, Shared
 from gateway.core.transfers import CLAW_BACK_REF
 from gateway.ports import StoreFailed
 
@@ -18,17 +19,19 @@ SELECT substr(owner, 7), unit, hour, sum(micros)::bigint FROM (
 ORDER BY owner, unit, hour
 """
 _LEFT = """
-SELECT substr(holder, 7), unit, ref, entry.micros, at, kind FROM (
+SELECT holder, unit, ref, entry.micros, at, kind FROM (
     SELECT ref, account, micros, kind, at FROM reversal
     UNION ALL SELECT ref, account, -micros, kind, at FROM credit
-) AS entry JOIN account ON account.id = entry.account WHERE holder LIKE 'owner:%' ORDER BY at, ref
+) AS entry JOIN account ON account.id = entry.account
+WHERE holder LIKE 'owner:%' OR holder LIKE 'held:%:due' ORDER BY at, ref
 """
-# What a host holds of it still was not spent, and settles as much of the debt once it comes back.
+# What is there still was not spent, whether a host holds it or has just given it back: it settles as much of the debt.
 _DEBTORS = """
-SELECT id, unit, debt - leased AS debt FROM account
-WHERE debt > leased AND holder NOT LIKE 'owner:%' AND unit NOT LIKE '%:%'
+SELECT id, unit, debt - (credited - spent) AS debt FROM account
+WHERE debt > credited - spent AND debt > 0 AND holder NOT LIKE 'owner:%' AND unit NOT LIKE '%:%'
 """
-_UNITS = "SELECT id, unit, greatest(debt - leased, 0) AS debt FROM account WHERE id = ANY ($1::bigint[])"
+_UNITS = """SELECT id, unit, greatest(debt - (credited - spent), 0) AS debt FROM account
+WHERE id = ANY ($1::bigint[])"""
 _SPENT = """
 SELECT usage_hour.hour, owner, commission_points, sum(usage_hour.micros)::bigint
 FROM usage_hour JOIN fold ON fold.number = usage_hour.fold
@@ -65,14 +68,15 @@ class PostgresOwnersMoney:
 async def _owners_books(connection: Connection) -> OwnersBooks:
     fold = await connection.fetchval(_FOLD)
     shared = [Shared(*row) for row in await connection.fetch(_SHARED, fold)]
-    return OwnersBooks(fold, shared, [Left(*row) for row in await connection.fetch(_LEFT)])
+    return OwnersBooks.read(fold, shared, [tuple(row) for row in await connection.fetch(_LEFT)])
 
 
 async def _debtors(connection: Connection) -> list[Debtor]:
     borne: dict[int, dict[str, Borne]] = {}
-    for owner, _, ref, micros, *_ in await connection.fetch(_LEFT):
+    for holder, _, ref, micros, *_ in await connection.fetch(_LEFT):
         kind, _, rest = ref.partition(":")
         if kind == CLAW_BACK_REF:
+            owner = read_due_account(holder)[0]
             by_owner = borne.setdefault(int(rest.partition(":")[0]), {})
             before = by_owner.get(owner, Borne(owner, 0, 0))
             by_owner[owner] = Borne(owner, before.micros + micros, before.entries + 1)

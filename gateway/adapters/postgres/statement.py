@@ -68,8 +68,10 @@ _CALLERS = """SELECT unit, sum(credited - spent - debt)::bigint FROM account
 WHERE holder NOT LIKE 'owner:%' AND holder NOT LIKE 'held:%' AND holder <> 'platform' GROUP BY unit"""
 _CHARGED = """SELECT unit, coalesce(sum(CASE WHEN holder = 'platform' THEN credited - spent - debt END), 0)::bigint,
     coalesce(sum(CASE WHEN holder LIKE 'held:%' THEN credited - spent - debt END), 0)::bigint,
-    (SELECT coalesce(sum(reversal.micros), 0) FROM reversal JOIN account AS held ON held.id = reversal.account
-        WHERE ref LIKE 'proceeds:%' AND held.unit = account.unit)::bigint
+    (SELECT coalesce(sum(moved.micros), 0) FROM (
+        SELECT ref, account, micros FROM reversal UNION ALL SELECT ref, account, -micros FROM credit
+    ) AS moved JOIN account AS held ON held.id = moved.account WHERE held.unit = account.unit
+        AND held.holder LIKE 'held:%' AND (ref LIKE 'payout:%' OR ref LIKE 'proceeds:%:paid'))::bigint
 FROM account GROUP BY unit"""
 _PURSES = "SELECT unit, priority, expires, credited - spent - debt FROM account WHERE holder = $1"
 

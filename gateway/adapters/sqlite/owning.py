@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from gateway.core.claw_backs import Borne, Debtor, Spent
-from gateway.core.payouts import Left, OwnersBooks, Shared
+from gateway.core.held import read_due_account
+from gateway.core.payouts import OwnersBooks, Shared
 from gateway.core.transfers import CLAW_BACK_REF
 from gateway.ports import StoreFailed
 
@@ -19,10 +20,11 @@ SELECT substr(owner, 7), unit, hour, sum(micros) FROM (
 ) JOIN fold ON fold.last = fold WHERE fold <= ? GROUP BY owner, unit, hour ORDER BY owner, unit, hour
 """
 _LEFT = """
-SELECT substr(holder, 7), unit, ref, entry.micros, at, kind FROM (
+SELECT holder, unit, ref, entry.micros, at, kind FROM (
     SELECT ref, account, micros, kind, at, batch FROM reversal
     UNION ALL SELECT ref, account, -micros, kind, at, batch FROM credit
-) AS entry JOIN account ON account.id = entry.account WHERE holder GLOB 'owner:*' ORDER BY batch, ref
+) AS entry JOIN account ON account.id = entry.account
+WHERE holder GLOB 'owner:*' OR holder GLOB 'held:*:due' ORDER BY batch, ref
 """
 _DEBTORS = """
 SELECT id, unit, debt FROM account WHERE debt > 0 AND holder NOT GLOB 'owner:*' AND unit NOT GLOB '*:*'
@@ -59,14 +61,15 @@ class SqliteOwnersMoney:
 def _owners_books(sql: sqlite3.Connection) -> OwnersBooks:
     (fold,) = sql.execute(_FOLD).fetchone()
     shared = [Shared(*row) for row in sql.execute(_SHARED, (fold,))]
-    return OwnersBooks(fold, shared, [Left(*row) for row in sql.execute(_LEFT)])
+    return OwnersBooks.read(fold, shared, sql.execute(_LEFT))
 
 
 def _debtors(sql: sqlite3.Connection) -> list[Debtor]:
     borne: dict[int, dict[str, Borne]] = {}
-    for owner, _, ref, micros, *_ in sql.execute(_LEFT):
+    for holder, _, ref, micros, *_ in sql.execute(_LEFT):
         kind, _, rest = ref.partition(":")
         if kind == CLAW_BACK_REF:
+            owner = read_due_account(holder)[0]
             by_owner = borne.setdefault(int(rest.partition(":")[0]), {})
             before = by_owner.get(owner, Borne(owner, 0, 0))
             by_owner[owner] = Borne(owner, before.micros + micros, before.entries + 1)

@@ -44,8 +44,10 @@ _CALLERS = """SELECT unit, sum(credited - spent - debt) FROM account
 WHERE holder NOT GLOB 'owner:*' AND holder NOT GLOB 'held:*' AND holder <> 'platform' GROUP BY unit"""
 _CHARGED = """SELECT unit, coalesce(sum(CASE WHEN holder = 'platform' THEN credited - spent - debt END), 0),
     coalesce(sum(CASE WHEN holder GLOB 'held:*' THEN credited - spent - debt END), 0),
-    (SELECT coalesce(sum(reversal.micros), 0) FROM reversal JOIN account AS held ON held.id = reversal.account
-        WHERE ref GLOB 'proceeds:*' AND held.unit = account.unit)
+    (SELECT coalesce(sum(moved.micros), 0) FROM (
+        SELECT ref, account, micros FROM reversal UNION ALL SELECT ref, account, -micros FROM credit
+    ) AS moved JOIN account AS held ON held.id = moved.account WHERE held.unit = account.unit
+        AND held.holder GLOB 'held:*' AND (ref GLOB 'payout:*' OR ref GLOB 'proceeds:*:paid'))
 FROM account GROUP BY unit"""
 _PURSES = "SELECT unit, priority, expires, credited - spent - debt FROM account WHERE holder = ?"
 _SOLD = """

@@ -30,7 +30,9 @@ class SqliteTrail:
     async def steps_before(
         self, number: int, *, count: int, object: str | None = None, action: str | None = None
     ) -> Sequence[Step]:
-        among = "number < ?1 AND (?3 IS NULL OR object = ?3) AND (?4 IS NULL OR action = ?4)"
+        # Written so that the index of objects is used: each payment that is credited asks.
+        of_it = "object = ?3" if object is not None else "?3 IS NULL"
+        among = f"number < ?1 AND {of_it} AND (?4 IS NULL OR action = ?4)"
         query = f"{_COLUMNS} WHERE {among} ORDER BY number DESC LIMIT ?2"
         return _steps(await self._read(query, (number, count, object, action)))
 

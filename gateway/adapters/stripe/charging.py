@@ -13,7 +13,7 @@ from typing import Any, Final
 from gateway.adapters.stripe.cards import mapping
 from gateway.adapters.stripe.payments import StripePayments
 from gateway.core.charges import Agreed, Charge, Outcome
-from gateway.core.money import to_minor
+from gateway.core.money import Money, from_minor, to_minor
 from gateway.core.payments import Event
 from gateway.core.refusals import PaymentServiceUnavailable
 from gateway.ports import ChargeRefused, IntentNotice, MethodNotice, SetUp
@@ -156,6 +156,15 @@ class StripeCharges:
             return None
         outcome = outcome_of(about) if event.type in TYPES else None
         return IntentNotice(charge, str(id)[:255], outcome) if outcome is not None else None
+
+    def dispute_fee(self, event: Event) -> Money | None:
+        lines = event.object.get("balance_transactions")
+        if not event.type.startswith("charge.dispute.") or not isinstance(lines, list) or not lines:
+            return None
+        fees = [fee for line in lines if isinstance(fee := mapping(line).get("fee"), int)]
+        if mapping(lines[0]).get("currency") != self._currency or len(fees) < len(lines):
+            return None
+        return from_minor(max(0, sum(fees)), self._currency)
 
     def method_notice(self, event: Event) -> MethodNotice | None:
         about = event.object

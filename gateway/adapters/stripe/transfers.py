@@ -1,7 +1,8 @@
 """Transfers to owners' accounts: what is asked for, and how answers, events and the balance are read.
 
-A payout is a transfer (https://docs.stripe.com/api/transfers/create) whose `transfer_group` and idempotency key are the
-payout's key. The group is how it is found again, however long ago it was sent: Stripe forgets idempotency keys after a
+A payout is a transfer (https://docs.stripe.com/api/transfers/create) whose `transfer_group` is the payout's key, and so
+is its idempotency key, until it was refused because the balance did not cover it: Stripe repeats a refusal to the same
+key. The group is how it is found again, however long ago it was sent: Stripe forgets idempotency keys after a
 day. What went on from there to an owner's bank is a payout of the connected account, whose events name that account.
 """
 
@@ -45,7 +46,7 @@ class StripeTransfers:
         return self._scope()
 
     async def transfer(self, payout: Payout) -> TransferNotice:
-        asked, key = asked_for(payout), {"idempotency_key": payout.key}
+        asked, key = asked_for(payout), {"idempotency_key": payout.asked_as}
         made = await self._certainly(lambda stripe: stripe.v1.transfers.create_async(asked, key))
         return _readable(made)
 

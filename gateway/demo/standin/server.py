@@ -253,6 +253,9 @@ class StandIn:
         return copy.deepcopy(returns.warn(self._world, self._charge(session_id)))
 
     def _charge(self, session_id: str) -> Json:
+        if session_id.startswith("pi_"):
+            intent = self._world.get("payment_intent", session_id, "payment_intent")
+            return self._world.get("charge", intent["latest_charge"] or "", "payment_intent", 404)
         kind = "invoice" if session_id.startswith("in_") else "checkout.session"
         return returns.charge_of(self._world, self._world.get(kind, session_id, "session"))
 

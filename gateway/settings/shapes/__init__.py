@@ -15,7 +15,7 @@ from gateway.settings.shapes.extras import GeoShape, MailShape
 from gateway.settings.shapes.identity import CorsShape, IdentityShape
 from gateway.settings.shapes.licences import LicencesShape
 from gateway.settings.shapes.oauth import OAuthShape
-from gateway.settings.shapes.owners import ChargingShape, ConnectShape, OwnerShape, PayoutsShape
+from gateway.settings.shapes.owners import ChargingShape, ConnectShape, OwnerShape, PayoutsShape, ServiceShape
 from gateway.settings.shapes.payments import NoticesShape, PlanShape, StripeShape, WebhooksShape
 from gateway.settings.shapes.process import (
     CapsShape,
@@ -198,6 +198,11 @@ class GatewayShape(Shape):
             "asks for it (`gateway service`). `{}` is enough."
         ),
     ] = None
+    services: Annotated[
+        dict[Name, ServiceShape],
+        Otherwise("`gateway service add` makes them"),
+        Field(max_length=100, description="Programs of the platform's own that call this gateway, by name."),
+    ] = Field(default_factory=dict)
     prices_file: Annotated[
         FileText | None,
         Otherwise("each route says what it costs"),

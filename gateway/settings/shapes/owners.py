@@ -4,14 +4,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from gateway.core.services import ServiceRole
 from gateway.settings.texts import (
     AccountIdText,
     AmountText,
     BasisPoints,
     CountryText,
     MatchText,
+    Name,
     Otherwise,
     OwnHostText,
+    SecretText,
     Shape,
     SubjectText,
     Truth,
@@ -189,9 +192,28 @@ class ChargingShape(Shape):
         Truth,
         Field(
             description="Whether what was refunded is with the platform: it is held in the books for the owner whom "
-            "the person acts for, and paid into their account at Stripe when the fee is paid."
+            "the person acts for, and due to them when the fee is paid. `payouts` pays it."
         ),
     ] = False
     older_paths: Annotated[
         Truth, Field(description="Whether the addresses under `/-/api/v1/stripe/` are under `/api/v1/stripe/`, too.")
     ] = False
+
+
+class ServiceShape(Shape):
+    role: Annotated[
+        ServiceRole,
+        Field(
+            description="What it may call: `commission` charges fees and looks at them, `auditor` looks, `monitor` "
+            "neither; `owner` reads and writes the own routes of one owner."
+        ),
+    ]
+    owner: Annotated[
+        Name | None, Otherwise("none"), Field(description="Whose program it is; the role `owner` needs it.")
+    ] = None
+    secret: Annotated[SecretText, Field(description="What it shows for a token; of it alone, and of no other.")]
+    older_secret: Annotated[
+        SecretText | None,
+        Otherwise("none"),
+        Field(description="The one before, as long as the service may still show it."),
+    ] = None

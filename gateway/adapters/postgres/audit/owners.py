@@ -5,7 +5,7 @@ cover it, all payouts of lower numbers, less what of them came back, and what wa
 several hosts are put in order by their times, and clocks differ: within a minute, the order is what speaks for the
 books. A later claw-back may make the owner's account negative; nothing else can. Shares, entries and their places in
 the chains are proved elsewhere, and that an owner's row is what its entries come to; here it is also that none was ever
-paid into.
+paid into. Of what was held for an owner no more leaves than was there.
 """
 
 import re
@@ -29,6 +29,7 @@ SELECT holder, unit, ref, entry.micros, reason, at FROM (
     UNION ALL SELECT ref, account, micros, reason, at FROM reversal
 ) AS entry JOIN account ON account.id = entry.account WHERE holder LIKE 'owner:%'
 """
+_HELD = "SELECT id, debt FROM account WHERE holder LIKE 'held:%' AND debt > 0"
 _ROWS = "SELECT id, unit, credited, spent, debt, priority, expires FROM account WHERE holder LIKE 'owner:%'"
 
 
@@ -57,6 +58,9 @@ async def check_owners(connection: Connection, findings: Findings) -> dict[str, 
     for owner in owners.values():
         _check(owner, findings)
     left: dict[str, int] = {}
+    for row in await connection.fetch(_HELD):
+        more = f"is of money that was held, and {row['debt']} more than that has left"
+        findings.add("account", row["id"], None, more)
     for row in await connection.fetch(_ROWS):
         left[row["unit"]] = left.get(row["unit"], 0) + row["debt"]
         if row["credited"] or row["spent"] or row["priority"] or row["expires"]:

@@ -4,7 +4,7 @@ A payout says by which hours and up to which fold it was due. The shares of thos
 cover it and all that had left the owner before it: payouts less what came back, and claw-backs less what was restored.
 A later claw-back may make the owner's account negative; nothing else can. Shares, entries and their places in the
 chain are proved elsewhere, and that an owner's row is what its entries come to; here it is also that none was ever paid
-into.
+into. Of what was held for an owner no more leaves than was there.
 """
 
 import re
@@ -26,6 +26,7 @@ SELECT holder, unit, ref, entry.micros, reason FROM (
     UNION ALL SELECT 1, ref, account, micros, reason, batch FROM reversal
 ) AS entry JOIN account ON account.id = entry.account WHERE holder GLOB 'owner:*' ORDER BY batch, step, ref
 """
+_HELD = "SELECT id, debt FROM account WHERE holder GLOB 'held:*' AND debt > 0"
 _ROWS = "SELECT id, unit, credited, spent, debt, priority, expires FROM account WHERE holder GLOB 'owner:*'"
 
 
@@ -41,6 +42,8 @@ def check_owners(database: Database, findings: Findings) -> dict[str, int]:
             gone[owner, unit] = gone.get((owner, unit), 0) + micros
             if micros > 0 and ref.startswith("payout:"):
                 _check_payout(ref, reason, gone[owner, unit], shares.get((owner, unit), []), findings)
+        for id, debt in database.sql.execute(_HELD).fetchall():
+            findings.add("account", id, None, f"is of money that was held, and {debt} more than that has left")
         for id, unit, credited, spent, debt, priority, expires in database.sql.execute(_ROWS).fetchall():
             left[unit] = left.get(unit, 0) + debt
             if credited or spent or priority or expires:
