@@ -31,8 +31,9 @@ class Trail:
     async def write(self, act: Act) -> None:
         self.acts.append(act)
 
-    async def write_once(self, act: Act) -> bool:
-        if any((one.action, one.object) == (act.action, act.object) for one in self.acts):
+    async def write_once(self, act: Act, *, by: str = "") -> bool:
+        like_it = [one for one in self.acts if (one.action, one.object) == (act.action, act.object)]
+        if any(not by or one.facts.get(by) == act.facts[by] for one in like_it):
             return False
         self.acts.append(act)
         return True

@@ -24,7 +24,7 @@ from gateway.ports import (
     People,
     Randomness,
     TakesBack,
-    Witnesses,
+    WritesTrail,
 )
 from gateway.settings import Settings
 from gateway.settings.values import ChargingSettings
@@ -43,7 +43,7 @@ def charges(
     people: People,
     jobs: Jobs,
     acts_for: ActsFor,
-    witness: Witnesses,
+    witness: WritesTrail,
     keyring: Keyring,
     clock: Clock,
     randomness: Randomness,
@@ -77,7 +77,7 @@ def return_fee(
     records: "Records",
     take_back: TakesBack,
     *,
-    witness: Witnesses,
+    witness: WritesTrail,
     clock: Clock,
     report: Callable[..., None],
 ) -> ReturnFee:

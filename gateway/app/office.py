@@ -93,6 +93,7 @@ class Office:
             receipts=self.records,
             books=credit_lines(settings),
             till=self.top_up,
+            witness=trail,
             reference=check_out.reference,
             keyring=keyring,
             clock=self.clock,

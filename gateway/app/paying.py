@@ -188,6 +188,7 @@ class Paying:
             receipts=self._records,
             books=credit_lines(settings),
             till=self.top_up,
+            witness=identity.witness,
             reference=self.check_out.reference,
             keyring=identity.keyring,
             clock=self._clock,

@@ -9,7 +9,7 @@ from gateway.adapters.stripe.payments import StripePayments
 from gateway.app.stores import credit_lines, owners_money
 from gateway.core.payouts import PayoutTerms
 from gateway.flows.pay_out import PayOut, PayoutRules
-from gateway.ports import Clock, Entries, PayoutAccounts, Witnesses
+from gateway.ports import Clock, Entries, PayoutAccounts, WritesTrail
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def pay_out(
     entries: Entries,
     *,
     accounts: PayoutAccounts,
-    witness: Witnesses,
+    witness: WritesTrail,
     clock: Clock,
     report: Callable[..., None],
 ) -> PayOut | None:

@@ -33,6 +33,7 @@ from gateway.ports import (
     Subscriptions,
     Tells,
     Till,
+    WitnessesOnce,
 )
 from gateway.settings import MailSettings, Settings
 
@@ -186,6 +187,7 @@ def replenish(
     receipts: Receipts,
     books: Standings,
     till: Till,
+    witness: WitnessesOnce,
     reference: Callable[[Caller], str],
     keyring: Keyring,
     clock: Clock,
@@ -204,6 +206,7 @@ def replenish(
         receipts=receipts,
         books=books,
         till=till,
+        witness=witness,
         ceilings=stripe.auto_top_up,
         keyring=keyring,
         live=settings.mode == "live",

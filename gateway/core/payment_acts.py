@@ -1,11 +1,13 @@
 """What happens to callers' payments, as entries of the trail.
 
-The books are what counts; an entry here says who moved them and why, beside everything else that anybody did. It is of
-something that is in the books already: its object is what the books know it by, and of each object there is one entry
-of each action, whoever comes first and however often it is told. `before` and `after` are ids: the payment and its
-credit, the credit and what was taken of it. An account is named by its id, and nobody's name, address or card is here.
+The books are what counts; an entry here says who moved them and why, beside everything else that anybody did. Most are
+of something that is in the books already: the object is what the books know it by, and of each object there is one
+entry of each action, whoever comes first and however often it is told. What a saved card is asked for is written down
+before it is asked: should it refuse, the books know nothing. `before` and `after` are ids: the payment and its credit,
+the credit and what was taken of it. An account is named by its id, and nobody's name, address or card is here.
 """
 
+from gateway.core.auto_top_ups import Pause, Refill
 from gateway.core.ledger import Credit, Reversal
 from gateway.core.payments import PARKED, Payment
 from gateway.core.reversals import Credited, Notice
@@ -36,6 +38,22 @@ def moved(of: Credited, what: Credit | Reversal, before: str, origin: Origin) ->
     action = "payment.given_back" if isinstance(what, Credit) else "payment.taken_back"
     facts = {"account": of.account, "amount": str(what.amount), "before": before, "after": what.ref}
     return _act(action, what.ref, what.reason, facts, origin)
+
+
+def asked(of: Refill) -> Act:
+    """An automatic top-up begins: a saved card is about to be asked. `after` is the key of the call."""
+    facts = {"account": of.account, "amount": str(of.amount), "before": "", "after": of.key}
+    return Act("gateway", "gateway", "payment.asked", _top_up(of), "start", "auto top-up", facts)
+
+
+def refused(of: Refill, pause: Pause, why: str) -> Act:
+    """The card did not pay, and is not asked again until somebody acts."""
+    facts = {"account": of.account, "amount": str(of.amount), "before": of.key, "after": ""}
+    return _act("payment.refused", _top_up(of), f"{pause}: {why}" if why else pause, facts, "api")
+
+
+def _top_up(of: Refill) -> str:
+    return f"auto_top_up:{of.account}:{of.number}"
 
 
 def parked(payment: Payment | Notice, event: str, why: str) -> Act:

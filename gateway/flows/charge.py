@@ -66,7 +66,7 @@ from gateway.ports import (
     StoreFailed,
     Tells,
     Transfers,
-    Witnesses,
+    WritesTrail,
 )
 
 CHARGE = "charge"
@@ -100,7 +100,7 @@ class ChargeByAgreement:
         jobs: Jobs,
         transfers: Transfers,
         tells: Tells,
-        witness: Witnesses,
+        witness: WritesTrail,
         keyring: Keyring,
         live: bool,
         public_url: str,
@@ -241,6 +241,8 @@ class ChargeByAgreement:
             outcome = await self._provider.look(charge.intent)
             if outcome is not None and outcome.event in ("succeeded", "processing"):
                 return await self.settle(charge, outcome)
+        if charge.state != "sending":
+            await self._tell_trail(charge, "sending", after=charge.intent or charge.refund)
         begun = await self._begun(charge, now_ms)
         if begun is None:  # somebody else has it
             return await self.find(charge.id)
@@ -460,10 +462,12 @@ class ChargeByAgreement:
             "amount": str(charge.amount),
             "fee": str(charge.fee),
             "refund": charge.refund,
+            "attempt": str(charge.tries + 1),
             "before": before or (charge.state if what != "planned" else ""),
             "after": after or charge.intent or charge.id,
         }
-        await self._witness.write(Act(actor, role, f"charge.{what}", charge.id, "api", why, facts))
+        # Of one attempt each of these happens once, however many are at it.
+        await self._witness.write_once(Act(actor, role, f"charge.{what}", charge.id, "api", why, facts), by="attempt")
 
     async def _tell_person(self, charge: Charge, type: Any, more: Mapping[str, Any]) -> None:
         user = await self._people.user(charge.user)

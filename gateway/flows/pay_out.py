@@ -52,7 +52,7 @@ from gateway.ports import (
     StoreFailed,
     TransferRefused,
     Transfers,
-    Witnesses,
+    WritesTrail,
 )
 
 SWEEP_SECONDS = 30.0
@@ -97,7 +97,7 @@ class PayOut:
         ledger: Entries,
         accounts: PayoutAccounts,
         transfers: Transfers,
-        witness: Witnesses,
+        witness: WritesTrail,
         clock: Clock,
         report: Callable[..., None],
     ) -> None:
@@ -202,8 +202,9 @@ class PayOut:
         )
 
     async def _plan(self, payout: Payout, origin: Origin) -> bool:
-        facts = {"amount": str(payout.amount), "to": payout.account}
-        await self._witness.write(Act("gateway", "gateway", "payout.plan", payout.id, origin, facts=facts))
+        facts = {**_facts(payout), "of": payout.source, "before": "", "after": payout.ref}
+        act = Act("gateway", "gateway", "payout.plan", payout.id, origin, facts=facts)
+        await self._witness.write_once(act, by="amount")
         return await self._book.plan_payout(payout)
 
     # --- its life -----------------------------------------------------------------------------------------------------
@@ -225,6 +226,7 @@ class PayOut:
     async def _write(self, payout: Payout) -> Payout | None:
         """Take it from the owner in the books."""
         entry = posting(payout)
+        await self._tell(payout, "payout.written", entry.reason, after=entry.ref, by="after")
         if await self._ledger.reverse(entry):
             return await self._move(payout, "written")
         there = await self._taken(entry)
@@ -233,6 +235,7 @@ class PayOut:
         return await self._move(payout, "written", micros=there, tries=payout.tries + 1)
 
     async def _begin(self, payout: Payout) -> Payout | None:
+        await self._tell(payout, "payout.sending", "", after=payout.key, by="after")
         return await self._move(payout, "sending")
 
     async def _send(self, payout: Payout) -> Payout | None:
@@ -249,7 +252,7 @@ class PayOut:
                 await self._wait(tried)
                 return None
             self._report("a payout was refused", id=payout.id, why=str(refused))
-            await self._tell(tried, "payout.refused", str(refused))
+            await self._tell(tried, "payout.refused", str(refused)[:200], after=payout.key)
             return await self._move(tried, "refused", back=payout.micros, error=str(refused)[:200])
         except PaymentServiceUnavailable:
             later = doubled_ms(payout.tries, first_ms=_FIRST_MS, longest_ms=_LONGEST_MS)
@@ -265,7 +268,7 @@ class PayOut:
         """
         later = self._clock.now_ms() + doubled_ms(payout.short, first_ms=_SHORT_MS, longest_ms=_SHORT_LONGEST_MS)
         if not payout.short:
-            await self._tell(payout, "payout.waits", SHORT)
+            await self._tell(payout, "payout.waits", SHORT, after=payout.key)
         self._report("a payout waits for the balance", id=payout.id, amount=str(payout.amount), times=payout.short + 1)
         await self._book.move_payout(payout, replace(payout, due_ms=later, short=payout.short + 1, error=SHORT))
 
@@ -281,7 +284,7 @@ class PayOut:
                 self._report("a payout that was refused was made", id=payout.id, transfer=notice.transfer)
             return None
         if stands != payout.state:
-            await self._tell(payout, f"payout.{stands}", notice.transfer)
+            await self._tell(payout, f"payout.{stands}", notice.transfer, after=notice.transfer)
         if payout.state in ("sending", "created", "paid"):
             return await self._move(payout, event, back=back, transfer=notice.transfer, error=None)
         return None
@@ -291,6 +294,9 @@ class PayOut:
         entry = coming_back(payout)
         came_back = payout.came_back
         if entry is not None:
+            what = "returned" if payout.state == "failed" else "reversed"
+            about = {"back": str(entry.amount), "before": payout.ref}
+            await self._tell(payout, f"payout.{what}", entry.reason, after=entry.ref, by="after", **about)
             if await self._ledger.credit(entry):
                 came_back += entry.amount.micros
             else:
@@ -314,9 +320,13 @@ class PayOut:
         there = await self._lines.taken_by(entry.ref)
         return entry.amount.micros if there is None else there
 
-    async def _tell(self, payout: Payout, action: str, why: str) -> None:
-        facts = {"amount": str(payout.amount), "to": payout.account}
-        await self._witness.write(Act("stripe", "provider", action, payout.id, "api", why, facts))
+    async def _tell(self, payout: Payout, action: str, why: str, *, after: str, by: str = "", **more: str) -> None:
+        """On the trail before it is done, and once, whoever comes first and however often it is repeated."""
+        facts = {**_facts(payout), "before": payout.state, "after": after, **more}
+        ours = action in ("payout.written", "payout.sending", "payout.returned")
+        actor = Act("gateway", "gateway", action, payout.id, "start", why, facts)
+        act = actor if ours else Act("stripe", "provider", action, payout.id, "api", why, facts)
+        await self._witness.write_once(act, by=by)
 
     # --- what comes later ---------------------------------------------------------------------------------------------
 
@@ -324,6 +334,10 @@ class PayOut:
         """An event about a transfer of ours, or about a payout of an owner's account to their bank."""
         sent = self._transfers.sent_on(event)
         if sent is not None:
+            facts = {"amount": str(sent.amount), "from": sent.account, "before": sent.account, "after": sent.id}
+            why = f"{sent.status}: {sent.error}" if sent.error else sent.status
+            act = Act("stripe", "provider", "payout.to_bank", sent.id, "webhook", why, {**facts, "status": sent.status})
+            await self._witness.write_once(act, by="status")
             await self._book.keep_sent_on(sent)
             return True
         notice = self._transfers.transfer_notice(event)
@@ -354,7 +368,7 @@ class PayOut:
     async def reverse(self, payout: Payout, reason: str, actor: str = "operator") -> Payout:
         """Fetch what is left of it back from the owner's account. Raises TransferRefused, PaymentServiceUnavailable."""
         left = Money(payout.micros - payout.back, payout.unit)
-        facts = {"amount": str(left), "from": payout.account}
+        facts = {"amount": str(left), "from": payout.account, "before": payout.ref, "after": payout.transfer or ""}
         await self._witness.write(Act(actor, "operator", "payout.reverse", payout.id, "command", reason, facts))
         await self.believe(await self._transfers.reverse_transfer(payout, left))
         # An event may have told somebody else of it first, who is at it still.
@@ -368,15 +382,18 @@ class PayOut:
         for debtor in await self._money.debtors():
             rules = self._rules
             for entry in claw_backs.entries(debtor, owners_bear=rules.owners_bear, besides=rules.never):
-                facts = {"amount": str(entry.amount)}
-                await self._witness.write(
-                    Act("gateway", "gateway", f"payout.{entry.kind}", entry.account, "start", entry.reason, facts)
-                )
+                facts = {"amount": str(entry.amount), "before": entry.account, "after": entry.ref}
+                act = Act("gateway", "gateway", f"payout.{entry.kind}", entry.account, "start", entry.reason, facts)
+                await self._witness.write_once(act, by="after")
                 if isinstance(entry, Reversal):
                     made += await self._ledger.reverse(entry)
                 else:
                     made += await self._ledger.credit(entry)
         return made
+
+
+def _facts(payout: Payout) -> dict[str, str]:
+    return {"amount": str(payout.amount), "to": payout.account}
 
 
 _WAITS = "a payout waits until the platform's balance at Stripe covers it"

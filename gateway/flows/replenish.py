@@ -22,7 +22,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 
-from gateway.core import references
+from gateway.core import payment_acts, references
 from gateway.core.auto_top_ups import (
     DAY_MS,
     MONTH_MS,
@@ -50,7 +50,19 @@ from gateway.core.refusals import (
     Refusal,
 )
 from gateway.core.reversals import Notice
-from gateway.ports import AutoTopUps, Cards, Clock, FreezeBook, Hold, Randomness, Receipts, Standings, StoreFailed, Till
+from gateway.ports import (
+    AutoTopUps,
+    Cards,
+    Clock,
+    FreezeBook,
+    Hold,
+    Randomness,
+    Receipts,
+    Standings,
+    StoreFailed,
+    Till,
+    WitnessesOnce,
+)
 
 REFRESH_SECONDS = 2.0
 SWEEP_SECONDS = 30.0
@@ -81,6 +93,7 @@ class Replenish:
         receipts: Receipts,
         books: Standings,
         till: Till,
+        witness: WitnessesOnce,
         ceilings: Ceilings,
         keyring: Keyring,
         live: bool,
@@ -97,6 +110,7 @@ class Replenish:
         self._receipts = receipts
         self._books = books
         self._till = till
+        self._witness = witness
         self._ceilings = ceilings
         self._keyring = keyring
         self._live = live
@@ -267,6 +281,7 @@ class Replenish:
 
     async def _finish(self, refill: Refill) -> None:
         """Ask the provider, and do what follows. Raises PaymentServiceUnavailable and the like; then it stays open."""
+        await self._witness.write_once(payment_acts.asked(refill))  # whoever is at it, and before the card is asked
         repeatable = self._clock.now_ms() - refill.created_ms < REPEAT_MS_MAX
         if repeatable and await self._frozen(refill.account):
             # It was asked for before that, or is about to be: what became of it counts, but nobody asks for it now.
@@ -301,6 +316,7 @@ class Replenish:
             pause = refilled.state
         if await self._rules.find_refill(refill.key) is None:
             return  # it was over, and somebody may have acted since
+        await self._witness.write_once(payment_acts.refused(refill, pause, refilled.why))
         await self._rules.pause(refill.method, pause, now_ms=self._clock.now_ms())
         await self._rules.end_refill(refill.key, "failed")
         self._report("auto top-up paused", level="info", account=refill.account, why=pause, said=refilled.why)

@@ -17,7 +17,7 @@ from gateway.core.money import Money
 from gateway.core.payments import Event
 from gateway.core.reversals import Notice
 from gateway.core.trail import Act
-from gateway.ports import ChargeBook, ChargesByAgreement, Clock, Receipts, TakesBack, Witnesses
+from gateway.ports import ChargeBook, ChargesByAgreement, Clock, Receipts, TakesBack, WitnessesOnce
 
 
 class ReturnFee:
@@ -30,7 +30,7 @@ class ReturnFee:
         provider: ChargesByAgreement,
         receipts: Receipts,
         take_back: TakesBack,
-        witness: Witnesses,
+        witness: WitnessesOnce,
         live: bool,
         clock: Clock,
         report: Callable[..., None],
@@ -89,7 +89,9 @@ class ReturnFee:
             "refund": charge.refund,
             "back": str(Money(after.back, charge.fee.currency)),
             "dispute_fee": str(Money(after.dispute_fee, charge.fee.currency)),
+            "turn": str(charge.turn),
             "before": charge.state,
             "after": notice.about,
         }
-        await self._witness.write(Act("stripe", "provider", f"charge.{what}", charge.id, "api", notice.event, facts))
+        act = Act("stripe", "provider", f"charge.{what}", charge.id, "api", notice.event, facts)
+        await self._witness.write_once(act, by="turn")

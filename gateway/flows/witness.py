@@ -24,6 +24,8 @@ from gateway.ports import Clock, KeptFile, TrailBook
 
 HEAD_MS = 1_000
 _TRIES_MAX = 64
+_LIKE_IT_MAX = 64
+"""Who repeats one of them does so before so many more have come."""
 
 
 class Witness:
@@ -56,16 +58,21 @@ class Witness:
                     return
         raise RecordsUnavailable()
 
-    async def write_once(self, act: Act) -> bool:
+    async def write_once(self, act: Act, *, by: str = "") -> bool:
         async with self._one:
             for _ in range(_TRIES_MAX):
                 # In this order: had somebody written it after the look, the number would be taken.
                 last = await self._book.last_step()
-                if await self._book.steps_before(NEWEST, count=1, object=act.object, action=act.action):
+                if await self._is_there(act, by):
                     return False
                 if await self._added(last, act):
                     return True
         raise RecordsUnavailable()
+
+    async def _is_there(self, act: Act, by: str) -> bool:
+        count = _LIKE_IT_MAX if by else 1
+        like_it = await self._book.steps_before(NEWEST, count=count, object=act.object, action=act.action)
+        return any(not by or step.act.facts.get(by) == act.facts[by] for step in like_it)
 
     async def _added(self, last: Step | None, act: Act) -> bool:
         """False if somebody was faster."""

@@ -117,7 +117,7 @@ from gateway.ports.store import (
 from gateway.ports.system import Clock, Randomness
 from gateway.ports.telling import Address, Mails, NotSent, NotTaken, Outbox, Reaches, Sends, Tells, WritesLetters
 from gateway.ports.tokens import ForgetsGrants, HandsOut, Made, RemembersTokens, Rotation, Shown, TokenBook
-from gateway.ports.trail import TrailBook, Witnesses, WitnessesOnce
+from gateway.ports.trail import TrailBook, Witnesses, WitnessesOnce, WritesTrail
 
 __all__ = [
     "ActsFor",
@@ -285,4 +285,5 @@ __all__ = [
     "Witnesses",
     "WitnessesOnce",
     "WritesLetters",
+    "WritesTrail",
 ]

@@ -34,5 +34,12 @@ class Witnesses(Protocol):
 class WitnessesOnce(Protocol):
     """Writes down what was done by an outside cause, which may be told any number of times."""
 
-    async def write_once(self, act: Act) -> bool:
-        """Write it, unless there is an entry of this action on this object: then False. Raises RecordsUnavailable."""
+    async def write_once(self, act: Act, *, by: str = "") -> bool:
+        """Write it, unless there is an entry of this action on this object: then False. Raises RecordsUnavailable.
+
+        With `by`, the entry must also have the same fact of that name: what may happen to an object again has another.
+        """
+
+
+class WritesTrail(Witnesses, WitnessesOnce, Protocol):
+    """Both."""

@@ -82,11 +82,11 @@ class Torn(Trail):
         super().__init__()
         self.left = dies_at
 
-    async def write_once(self, act: Act) -> bool:
+    async def write_once(self, act: Act, *, by: str = "") -> bool:
         self.left -= 1
         if self.left == 0:
             raise Killed
-        return await super().write_once(act)
+        return await super().write_once(act, by=by)
 
 
 class Killed(BaseException):
@@ -121,7 +121,7 @@ async def test_a_kill_between_the_books_and_the_trail_is_made_good_by_the_next_t
 
 async def test_while_the_trail_cannot_be_written_a_payment_stays_to_be_told_again() -> None:
     class Full(Trail):
-        async def write_once(self, act: Act) -> bool:
+        async def write_once(self, act: Act, *, by: str = "") -> bool:
             raise RecordsUnavailable()
 
     till = MemoryTill()

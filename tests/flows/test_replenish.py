@@ -88,6 +88,7 @@ class Shop:
             receipts=self.till.records,
             books=self.till.store,
             till=self.till.top_up,
+            witness=self.till.trail,
             ceilings=MOST,
             keyring=KEYRING,
             live=False,
@@ -192,6 +193,10 @@ async def test_many_processes_notice_and_one_pays(shop: Shop) -> None:
     await shop.notice()
     assert len(shop.bank.charged) == 1
     assert await shop.till.available() == 5_000_000
+    assert [one.action for one in shop.till.trail.acts] == ["payment.asked", "payment.credited"]
+    asked = shop.till.trail.acts[0]
+    assert (asked.object, asked.facts["amount"]) == (f"auto_top_up:{ACCOUNT}:1", "5.00 usd")
+    assert asked.facts["after"] == shop.bank.asked[0]
 
 
 async def test_who_looked_before_the_money_came_finds_the_number_taken(shop: Shop) -> None:
@@ -214,6 +219,7 @@ async def test_an_unknown_outcome_is_asked_for_again_under_the_same_key(shop: Sh
     assert len(shop.bank.asked) == 3
     assert len(set(shop.bank.asked)) == 1
     assert await shop.till.available() == 5_000_000
+    assert [one.action for one in shop.till.trail.acts] == ["payment.asked", "payment.credited"]
 
 
 @pytest.mark.parametrize(("arrived", "balance"), [(True, 5_000_000), (False, 0)])
@@ -245,6 +251,12 @@ async def test_what_the_bank_refuses_is_not_tried_again_and_told_with_a_link(sho
     await shop.flow.want(ACCOUNT, WISH)
     await shop.notice()
     assert await shop.till.available() == 5_000_000
+    acts = [(one.action, one.object.rpartition(":")[2], one.reason) for one in shop.till.trail.acts[:3]]
+    assert acts == [
+        ("payment.asked", "1", "auto top-up"),
+        ("payment.refused", "1", f"{why}: said so"),
+        ("payment.asked", "2", "auto top-up"),
+    ]
 
 
 async def test_a_ceiling_stops_it_and_says_so_and_time_lifts_it(shop: Shop) -> None:

@@ -66,6 +66,15 @@ async def test_what_was_done_once_is_one_entry_whoever_tells_it(tmp_path: Path) 
     )
 
 
+async def test_what_may_happen_again_is_told_apart_by_a_fact(tmp_path: Path) -> None:
+    book = MemoryTrail()
+    writers = [witness(book, tmp_path / f"{number}.head") for number in range(3)]
+    acts = [replace(ACT, facts={"attempt": str(number % 3), "amount": str(number)}) for number in range(6)]
+    told = await asyncio.gather(*(writer.write_once(act, by="attempt") for act in acts for writer in writers))
+    assert sum(told) == 3
+    assert sorted(step.act.facts["attempt"] for step in book.steps) == ["0", "1", "2"]
+
+
 async def test_when_it_cannot_be_written_it_must_not_be_done(tmp_path: Path) -> None:
     class Full(MemoryTrail):
         async def add_step(self, step: Step, *, action: str, object: str) -> bool:

@@ -113,6 +113,9 @@ async def test_five_deliveries_two_workers_and_two_kills_pay_one_payment_intent(
         assert last is not None
         assert (last["payment_intent_id"], last["status"], last["fee"]) == (intent["id"], "succeeded", 2469)
         assert intent["amount_received"] == 2469
+        view = f"SELECT action FROM transaction_audit WHERE object = '{last['transaction_id']}' ORDER BY number"
+        acts = [action for (action,) in rows(records, view)]
+        assert acts == ["charge.planned", "charge.sending", "charge.succeeded"], "each once, whoever was killed"
         [books] = await gateway("books", "--stripe", "--config", str(file))
         assert (books["platform"], books["difference"]) == ("24.69 usd", "0.00 usd")
         assert books["stripe"]["uneven"] is False

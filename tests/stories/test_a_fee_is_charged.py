@@ -196,6 +196,9 @@ async def test_a_declined_card_is_tried_again_on_schedule_with_one_payment_inten
         assert await here.balance("platform") == 0
         outbox = await here.stage.gateway.records.outbox.entries(None, count=9)
         assert [one.type for one in outbox] == ["charge.failed"]
+        steps = await here.stage.gateway.records.trail.steps_before(2**62, object=told["transaction_id"], count=99)
+        acts = [step.act.action.partition(".")[2] for step in steps[::-1]]
+        assert acts == ["planned", *["sending", "declined"] * 2, "sending", "failed"], "each state that it was in"
 
 
 async def test_a_card_that_works_by_then_pays_at_the_next_attempt(tmp_path: Path) -> None:
@@ -564,9 +567,10 @@ async def test_the_books_tables_are_there_and_the_audit_is_chained_and_only_adde
             await records.ask(f"SELECT * FROM {table}")
         query = "SELECT actor, action, reason, before_id, after_id, hash FROM transaction_audit WHERE object = $1"
         rows = await records.ask(f"{query} ORDER BY number", told["transaction_id"])
-        assert {row[1] for row in rows} == {"charge.planned", "charge.succeeded"}
+        assert [row[1] for row in rows] == ["charge.planned", "charge.sending", "charge.succeeded"]
         assert rows[0][0] == "service:refund-engine"
-        assert (rows[1][3], rows[1][4]) == ("sending", told["payment_intent_id"])
+        assert (rows[1][3], rows[1][4]) == ("planned", "rf_1")
+        assert (rows[2][3], rows[2][4]) == ("sending", told["payment_intent_id"])
         assert all(len(bytes(row[5])) == 32 for row in rows)
         with pytest.raises(RecordsUnavailable):
             await records.ask("DELETE FROM trail")

@@ -27,7 +27,7 @@ from gateway.core.payments import Event
 from gateway.core.payouts import DAY_MS, Payout
 from gateway.flows.pay_out import PayOut
 from tests.callers import Funded, audited, pay, unpaid
-from tests.fakes import FakeClock, Trail
+from tests.fakes import FakeClock
 from tests.forms import staged
 from tests.postgres_server import Server
 from tests.stories.test_the_readme import blocks, path, script, section
@@ -72,14 +72,14 @@ class Market:
 
     def payer(self, **others: Any) -> PayOut:
         """Who pays, as another process of the same gateway would, with a clock of our own."""
-        gateway, trail = self.stage.gateway, Trail()
+        gateway = self.stage.gateway
         made = pay_out(
             self.stage.settings,
             gateway.paying.payments,
             gateway.records,
             gateway.ledger,
             accounts=gateway.paying.owning.accounts,
-            witness=trail,
+            witness=gateway.witness,
             clock=self.clock,
             report=lambda *_, **__: None,
         )
@@ -99,6 +99,11 @@ class Market:
         """What has left anna in the books."""
         found = await owners_money(self.stage.settings).owners_books()
         return sum(entry.micros for entry in found.left if entry.owner == "anna")
+
+    async def acts(self, payout: str) -> list[str]:
+        """What is on the trail of it, in order; plans are only attempts."""
+        steps = await self.stage.gateway.records.trail.steps_before(2**62, object=payout, count=99)
+        return [step.act.action.partition(".")[2] for step in steps if step.act.action != "payout.plan"][::-1]
 
     def sent(self) -> list[int]:
         return [one["amount"] for one in self.stage.stand_in.transfers]
@@ -216,6 +221,8 @@ async def test_whoever_is_killed_at_any_step_it_is_paid_exactly_once(tmp_path: P
                 assert sum(here.sent()) * 10_000 == await here.left() == expected, (last, done, await here.payouts())
                 assert {one.state for one in await here.payouts()} == {"created"}
         assert last > 12
+        for one in await here.payouts():
+            assert sorted(await here.acts(one.id)) == ["created", "sending", "written"], "each once, whoever was killed"
         await here.folded()
         audited(here.stage)
 
@@ -387,6 +394,14 @@ async def test_what_is_refused_is_due_again_and_is_paid_once_it_can_be(tmp_path:
         here.stage.stand_in.connect(ANNA)
         [paid] = await here.payer().run()
         assert (paid.number, paid.state, here.sent()) == (3, "created", [301])
+        assert await here.acts("anna-usd-1") == ["written", "sending", "refused", "returned"]
+        view = "SELECT action, before_id, after_id FROM transaction_audit WHERE object = 'anna-usd-3' ORDER BY number"
+        assert [tuple(row) for row in await here.stage.gateway.records.ask(view)] == [
+            ("payout.plan", "", "payout:anna:usd:3"),
+            ("payout.written", "planned", "payout:anna:usd:3"),
+            ("payout.sending", "written", paid.key),
+            ("payout.created", "sending", paid.transfer),
+        ]
         await here.folded()
         assert audited(here.stage).left_owners == {"usd": 3_010_000}
 
@@ -437,6 +452,7 @@ async def test_what_the_balance_at_stripe_does_not_cover_waits_as_one_payout_unt
         assert audited(here.stage).left_owners == {"usd": 3_010_000}
         acts = await here.stage.gateway.records.trail.steps_before(2**62, object="anna-usd-1", count=99)
         assert "payout.refused" not in [step.act.action for step in acts]
+        assert await here.acts("anna-usd-1") == ["written", "sending", "waits", "created"]
 
 
 async def test_one_run_pays_what_was_shared_and_what_was_held_each_as_a_payout(tmp_path: Path) -> None:
@@ -485,6 +501,7 @@ async def test_what_is_fetched_back_is_due_again_part_by_part(tmp_path: Path) ->
         here.stage.stand_in.release()
         await here.heard()
         assert await here.left() == 1_000_000
+        assert [one for one in await here.acts(paid.id) if one == "reversed"] == ["reversed"] * 2, "part by part"
         shown = await here.command("payouts", "reverse", paid.id, "--reason", "a mistake")
         assert (shown.exit_code, "nothing to fetch back" in shown.output) == (3, True)
         await here.folded()
