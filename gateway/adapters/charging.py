@@ -33,7 +33,7 @@ intent = $9, reason = $10, seller = $11, transfer = $12, back = $13, dispute_fee
 WHERE id = $1 AND turn = $2 RETURNING id"""
 _DUE = f"""SELECT {_CHARGE} FROM stripe_transactions WHERE live = $1 AND due <= $2
 AND (state IN ('planned', 'sending', 'retrying', 'pending') OR (state IN ('succeeded', 'refunded', 'disputed')
-AND seller IN ('held', 'sending')))
+AND seller IN ('held', 'sending')) OR (state = 'failed' AND reason = 'waiving'))
 ORDER BY due, id LIMIT $3"""  # noqa: S608
 _LIST = f"""SELECT {_CHARGE} FROM stripe_transactions WHERE live = $1 AND ($2 = '' OR user_id = $2)
 AND (created < $3 OR (created = $3 AND id < $4)) ORDER BY created DESC, id DESC LIMIT $5"""  # noqa: S608

@@ -18,6 +18,7 @@ from gateway.app.stores import credit_lines, records, witness
 from gateway.app.ways_to_pay import RETURN_PATH, provider
 from gateway.core.keyring import Keyring
 from gateway.core.tokens import Peppers
+from gateway.flows.charge import ChargeByAgreement
 from gateway.flows.follow import Aliases, Following
 from gateway.flows.receive import Webhooks
 from gateway.flows.screen import OpenToAll
@@ -118,11 +119,12 @@ class Office:
         self._trail = trail
         hears: list[Hears] = [flow for flow in (subscribe, accounts, self.pay_out) if flow is not None]
         returns: list[HearsReturns] = []
+        self.charge: ChargeByAgreement | None = None
         if settings.charging is not None:
             kinds: dict[str, Any] = {"witness": trail, "clock": self.clock, "report": report}
             people = PeopleBook(self.records.ask)
             peppers = Peppers(settings.secrets.peppers)
-            charge = charges(
+            self.charge = charges(
                 settings,
                 settings.charging.terms,
                 payments,
@@ -137,7 +139,7 @@ class Office:
                 randomness=randomness,
                 **kinds,
             )
-            hears.append(charge)
+            hears.append(self.charge)
             returns.append(return_fee(settings, payments, self.records, self.take_back, **kinds))
         self.webhooks = Webhooks(
             payments=payments,

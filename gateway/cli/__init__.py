@@ -13,6 +13,7 @@ import click
 
 from gateway import __version__
 from gateway.cli.alert_commands import alerts
+from gateway.cli.charge_commands import cancel_payout, charges
 from gateway.cli.desk import add_commands
 from gateway.cli.options import config_option, json_option
 
@@ -1264,5 +1265,7 @@ def revoke_token(account: str, id: str, yes: bool, config: Path, as_json: bool) 
 
 
 main.add_command(alerts)
+main.add_command(charges)
+payouts.add_command(cancel_payout)
 
 add_commands(main, config_option, json_option)

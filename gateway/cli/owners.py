@@ -6,7 +6,7 @@ It reads one snapshot of the books, beside a gateway that runs or without one, a
 import csv
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +17,24 @@ from gateway.cli.configuration import read
 from gateway.cli.ledger import moment_of
 from gateway.cli.progress import Progress
 from gateway.cli.records import fail
-from gateway.core.dues import STATEMENT, Due, Taking, by_rate, by_route, by_unit, statement
+from gateway.core.dues import STATEMENT, Due, DueLine, Taking, by_rate, by_route, due_lines, statement
 from gateway.core.money import Money
-from gateway.core.statements import FAR_MS, Moved, Period
-from gateway.core.transfers import CLAW_BACK_REF
+from gateway.core.statements import FAR_MS, Period
 from gateway.flows.add_up import OwnersSums, entries_of_dues, takings
 from gateway.ports import BooksRefused, BooksSlow
 from gateway.settings import Settings
 
 _SECONDS_MAX = 3600.0
-Left = Mapping[tuple[str, str], Sequence[Moved]]
-"""Of each owner and unit, what left it and came back."""
 
 
 def list_owners(config: Path, *, as_json: bool) -> None:
     """Those that the configuration names, and those that ever took something."""
     settings = read(config, make_secrets=False)
     sums = _read(settings)
-    found, left = sums.takings, sums.left
-    dues = by_unit(by_rate(found))
-    names = sorted({*settings.owners, *(due.owner for due in dues)})
-    told = [_told(settings, name, found, [due for due in dues if due.owner == name], left) for name in names]
-    kept = _kept(dues)
+    lines = due_lines(sums.takings, sums.left, sums.freed)
+    names = sorted({*settings.owners, *(line.due.owner for line in lines)})
+    told = [_told(settings, name, sums.takings, lines) for name in names]
+    kept = _kept([line.due for line in lines])
     if as_json:
         platform = [{"unit": unit, "commission": str(Money(micros, unit))} for unit, micros in kept.items()]
         click.echo(json.dumps({"owners": told, "platform": platform}))
@@ -55,9 +51,8 @@ def show_owner(config: Path, name: str, *, as_json: bool) -> None:
     """One of them: also rate by rate, and route by route."""
     settings = read(config, make_secrets=False)
     sums = _sums_of(settings, name)
-    found, left = sums.takings, sums.left
-    rates = by_rate(found)
-    told = _told(settings, name, found, by_unit(rates), left) | {
+    found, rates = sums.takings, by_rate(sums.takings)
+    told = _told(settings, name, found, due_lines(found, sums.left, sums.freed)) | {
         "rates": [{"commission_bps": due.commission_points, **_told_share(due)} for due in rates],
         "took": [{"route": taking.route, **_told_taking(taking)} for taking in by_route(found)],
     }
@@ -111,7 +106,7 @@ def _read(settings: Settings) -> OwnersSums:
         fail(str(refused))
 
 
-def _told(settings: Settings, name: str, found: Sequence[Taking], dues: Sequence[Due], left: Left) -> dict[str, Any]:
+def _told(settings: Settings, name: str, found: Sequence[Taking], lines: Sequence[DueLine]) -> dict[str, Any]:
     """`commission_bps` is that of new requests on routes that say no other; None for who is not named any more."""
     ours = settings.owners.get(name)
     routes = {route.name for route in settings.routes.routes if route.owner == name}
@@ -120,20 +115,20 @@ def _told(settings: Settings, name: str, found: Sequence[Taking], dues: Sequence
         "owner": name,
         "commission_bps": ours.commission_points if ours else None,
         "routes": sorted(routes),
-        "dues": [_told_due(due, left.get((name, due.unit), ())) for due in dues],
+        "dues": [_told_due(line) for line in lines if line.due.owner == name],
     }
 
 
-def _told_due(due: Due, left: Sequence[Moved]) -> dict[str, Any]:
-    """`due` is the share less what left."""
-    clawed = sum(-one.micros for one in left if one.ref.partition(":")[0] == CLAW_BACK_REF)
-    paid = sum(-one.micros for one in left) - clawed
+def _told_due(line: DueLine) -> dict[str, Any]:
+    """`due` is the share, and what was held and is free, less what left."""
+    unit = line.due.unit
     return {
-        **_told_share(due),
-        "paid_out": str(Money(paid, due.unit)),
-        "clawed_back": str(Money(clawed, due.unit)),
-        "due": str(Money(due.share - paid - clawed, due.unit)),
-        "not_folded": str(Money(due.open, due.unit)),
+        **_told_share(line.due),
+        "freed": str(Money(line.freed, unit)),
+        "paid_out": str(Money(line.paid_out, unit)),
+        "clawed_back": str(Money(line.clawed_back, unit)),
+        "due": str(Money(line.left, unit)),
+        "not_folded": str(Money(line.due.open, unit)),
     }
 
 
@@ -160,8 +155,9 @@ def _said(told: dict[str, Any]) -> Iterator[str]:
     rate = "not in the configuration" if told["commission_bps"] is None else f"{told['commission_bps']} bps"
     yield f"{told['owner']}  {rate}  routes: {', '.join(told['routes']) or 'none'}"
     for due in told["dues"]:
+        freed = f", was held and is free {due['freed']}" if float(due["freed"].split()[0]) else ""
         yield (
-            f"  sold {due['sold']} in {due['requests']:,} requests, commission {due['commission']}, paid out"
+            f"  sold {due['sold']} in {due['requests']:,} requests, commission {due['commission']}{freed}, paid out"
             f" {due['paid_out']}, clawed back {due['clawed_back']}, due {due['due']} ({due['not_folded']} of it in"
             " hours that are not over)"
         )

@@ -20,6 +20,11 @@ which can be paid only once, whatever is repeated, by whomever, and however late
 `held:OWNER`. When the fee is paid it is free, and due to the owner like what their routes earn: `held`, then `due`. The
 payouts pay it (`core/held.py` says why). Without such money it is `none`. What goes back of the fee is the platform's:
 the seller's stays theirs.
+
+**Waived.** Nothing is held for ever: an operator may give a fee up, and then what was held is the seller's, all of it.
+Not by itself when it fails, for then who does not pay would be paid the more; nor is the fee taken of what is held, for
+that was not agreed to. `failed` with the reason `waiving` is until the intent is cancelled at the provider, so that its
+money cannot come any more, and `waived` afterwards.
 """
 
 import re
@@ -41,7 +46,16 @@ PLATFORM_HOLDER: Final = "platform"
 ChargeState = Literal["planned", "sending", "retrying", "pending", "succeeded", "failed", "refunded", "disputed"]
 CHARGE_STATES: tuple[ChargeState, ...] = get_args(ChargeState)
 ChargeEvent = Literal[
-    "begun", "succeeded", "processing", "declined", "authentication", "given up", "refunded", "disputed", "restored"
+    "begun",
+    "succeeded",
+    "processing",
+    "declined",
+    "authentication",
+    "given up",
+    "waived",
+    "refunded",
+    "disputed",
+    "restored",
 ]
 CHARGE_EVENTS: tuple[ChargeEvent, ...] = get_args(ChargeEvent)
 SellerState = Literal["none", "held", "due", "sending", "paid"]
@@ -57,6 +71,9 @@ NEXT: Mapping[tuple[ChargeState, ChargeEvent], ChargeState] = {
     ("sending", "declined"): "retrying",
     ("sending", "authentication"): "pending",
     ("sending", "given up"): "failed",
+    ("retrying", "waived"): "failed",
+    ("pending", "waived"): "failed",
+    ("failed", "waived"): "failed",
     ("sending", "succeeded"): "succeeded",
     ("retrying", "succeeded"): "succeeded",
     ("pending", "succeeded"): "succeeded",
@@ -72,6 +89,9 @@ NEXT: Mapping[tuple[ChargeState, ChargeEvent], ChargeState] = {
     ("disputed", "restored"): "succeeded",
 }
 """What does not stand here changes nothing."""
+
+WAIVING: Final = "waiving"
+WAIVED: Final = "waived"
 
 _REFUND = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _USER = re.compile(r"usr_[A-Za-z0-9]{1,64}")

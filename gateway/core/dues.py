@@ -6,13 +6,13 @@ and what is due can be told from those sums alone, also of hours that are not fo
 they come to at its end less what they came to at its beginning: so days that are over do not change, and add up.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from gateway.core.money import written
 from gateway.core.statements import DAY_MS, Moved, Period
-from gateway.core.transfers import split
+from gateway.core.transfers import CLAW_BACK_REF, PAYOUT_REF, split
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +137,42 @@ def _added(one: Due, other: Due) -> Due:
         one.share + other.share,
         one.open + other.open,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class DueLine:
+    """How an owner stands in a unit: what is theirs of sales, and what was held for them and is free, less what left."""
+
+    due: Due
+    paid_out: int
+    clawed_back: int
+    freed: int = 0
+
+    @property
+    def left(self) -> int:
+        return self.due.share + self.freed - self.paid_out - self.clawed_back
+
+
+Left = Mapping[tuple[str, str], Sequence[Moved]]
+"""By owner and unit, entries of one kind of dues."""
+
+
+def due_lines(takings: Iterable[Taking], left: Left, freed: Left) -> list[DueLine]:
+    """Owner by owner, in each unit; also of who has sold nothing, and has been freed something."""
+    dues = {(due.owner, due.unit): due for due in by_unit(by_rate(takings))}
+    found = []
+    for key in sorted(dues.keys() | freed.keys()):
+        shares, proceeds = left.get(key, ()), freed.get(key, ())
+        clawed = sum(-one.micros for one in shares if _named(one) == CLAW_BACK_REF)
+        paid = sum(-one.micros for one in (*shares, *proceeds) if _named(one) == PAYOUT_REF)
+        more = sum(one.micros for one in proceeds if _named(one) != PAYOUT_REF)
+        due = dues.get(key, Due(*key, None, 0, 0, 0, 0, 0))
+        found.append(DueLine(due, paid, clawed, more))
+    return found
+
+
+def _named(one: Moved) -> str:
+    return one.ref.partition(":")[0]
 
 
 @dataclass(frozen=True, slots=True)

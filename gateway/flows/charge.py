@@ -24,6 +24,8 @@ from gateway.core.charges import (
     DAY_MS,
     NEXT,
     PAID,
+    WAIVED,
+    WAIVING,
     Charge,
     ChargeEvent,
     ChargeTerms,
@@ -228,6 +230,8 @@ class ChargeByAgreement:
         now_ms = self._clock.now_ms()
         if charge.state in PAID:
             return await self._release(charge)
+        if charge.state == "failed" and charge.reason == WAIVING:
+            return await self._waived(charge)
         if charge.state == "pending" and charge.due_ms <= now_ms:
             return await self._looked_up(charge)
         if (charge.state, "begun") not in NEXT or charge.due_ms > now_ms:
@@ -334,6 +338,35 @@ class ChargeByAgreement:
             self._report("a fee could not be charged", id=charge.id, why=why)
         return after or await self.find(charge.id)
 
+    async def waive(self, charge: Charge, reason: str) -> Charge:
+        """An operator gives the fee up, and what is held is the seller's. Raises ChargeConflict, and as `go_on`."""
+        if (charge.state, "waived") not in NEXT or charge.reason == WAIVED:
+            raise ChargeConflict(charge.refund)
+        if charge.reason != WAIVING:
+            facts = {"fee": str(charge.fee), "refund": charge.refund, "before": charge.state, "after": charge.id}
+            await self._witness.write(Act("operator", "operator", "charge.waive", charge.id, "command", reason, facts))
+            moved = await self._moved(charge, "waived", reason=WAIVING)
+            if moved is None:
+                raise ChargeConflict(charge.refund)  # it is tried again just now
+            charge = moved
+        return await self.go_on(charge)
+
+    async def _waived(self, charge: Charge) -> Charge:
+        """Nobody is to pay it any more. What was paid all the same is believed."""
+        if charge.intent is not None:
+            outcome = await self._provider.cancel(charge.intent)
+            if outcome.event == "succeeded":
+                return await self.settle(charge, outcome)
+            if outcome.event != "given up":
+                raise PaymentServiceUnavailable()
+        await self._tell_trail(charge, WAIVED)
+        if charge.seller == "held":
+            await self._ledger.credit(proceeds(charge))
+            await self._free(charge)
+        now_ms, seller = self._clock.now_ms(), "due" if charge.seller == "held" else charge.seller
+        after = replace(charge, seller=seller, reason=WAIVED, changed_ms=now_ms, turn=charge.turn + 1)
+        return after if await self._book.move_charge(charge, after) else await self.find(charge.id)
+
     async def _moved(self, charge: Charge, event: ChargeEvent, **changes: Any) -> Charge | None:
         """Write down the next state and these; None if somebody else has moved it meanwhile."""
         now_ms = self._clock.now_ms()
@@ -351,11 +384,14 @@ class ChargeByAgreement:
             # A version before this one has sent it, and was stopped.
             await self._ledger.reverse(released(charge))
             return await self._given(charge, "paid")
+        await self._free(charge)
+        return await self._given(charge, "due")
+
+    async def _free(self, charge: Charge) -> None:
         out, into = freed(charge)
         await self._tell_trail(charge, "release", before=out.ref, after=into.ref)
         await self._ledger.reverse(out)
         await self._ledger.credit(into)
-        return await self._given(charge, "due")
 
     async def _given(self, charge: Charge, seller: SellerState) -> Charge:
         now_ms = self._clock.now_ms()

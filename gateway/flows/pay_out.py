@@ -374,6 +374,20 @@ class PayOut:
         # An event may have told somebody else of it first, who is at it still.
         return await self.go_on(await self._book.find_payout(payout.owner, payout.unit, payout.number) or payout)
 
+    async def cancel(self, payout: Payout, reason: str, actor: str = "operator") -> Payout:
+        """Give one up that waits for the balance: it is due again. Raises ValueError, PaymentServiceUnavailable."""
+        if not payout.waits:
+            raise ValueError(f"{payout.id}: it does not wait for the balance, it is {payout.state}")
+        # Who asks for it just now has noted so, and must not be told no: what becomes of that is not known yet.
+        if payout.due_ms - payout.changed_ms <= _CALL_MS or await self._transfers.find_transfer(payout.key):
+            raise ValueError(f"{payout.id}: it is asked for just now; look again in a minute")
+        facts = {**_facts(payout), "before": payout.state, "after": payout.ref}
+        await self._witness.write(Act(actor, "operator", "payout.cancel", payout.id, "command", reason, facts))
+        after = await self._move(payout, "refused", back=payout.micros, error="cancelled")
+        if after is None:
+            raise ValueError(f"{payout.id}: it is asked for just now; look again in a minute")
+        return await self.go_on(after)
+
     # --- debts of callers ---------------------------------------------------------------------------------------------
 
     async def claw_back(self) -> int:

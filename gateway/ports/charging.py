@@ -135,6 +135,9 @@ class ChargesByAgreement(Protocol):
     async def look(self, intent: str) -> Outcome | None:
         """What became of it by now; None if nothing was tried."""
 
+    async def cancel(self, intent: str) -> Outcome:
+        """Nobody can pay it any more, or somebody has. Harmless to repeat."""
+
     async def confirm_page(self, charge: Charge, back: str) -> Outcome:
         """Begin what the person's bank wants, where the person is there: with the address of its page."""
 

@@ -15,7 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from gateway.core import targets
-from gateway.core.dues import STATEMENT, Due, Spent, by_day, by_rate, by_unit, statement
+from gateway.core.dues import STATEMENT, Spent, by_day, due_lines, statement
 from gateway.core.keyring import Keyring
 from gateway.core.limits import Rate
 from gateway.core.money import Money
@@ -32,7 +32,7 @@ from gateway.core.refusals import (
 from gateway.core.route_use import Use, use_of
 from gateway.core.routes import RouteTable
 from gateway.core.statements import DAY_MS, Day, Period
-from gateway.core.transfers import CLAW_BACK_REF, hour_of
+from gateway.core.transfers import hour_of
 from gateway.flows.add_up import LookAtOwners, OwnersSums
 from gateway.flows.pay_out import PayOut, Prospect
 from gateway.flows.statement import HISTORY_DAYS
@@ -80,29 +80,6 @@ class RouteLine:
         if self.out == self.servers:
             return "down"
         return f"{self.out} of {self.servers} servers left out" if self.out else "up"
-
-
-@dataclass(frozen=True, slots=True)
-class DueLine:
-    """What is due to an owner in a unit, less what left."""
-
-    due: Due
-    paid_out: int
-    clawed_back: int
-
-    @property
-    def left(self) -> int:
-        return self.due.share - self.paid_out - self.clawed_back
-
-
-def due_lines(sums: OwnersSums) -> list[DueLine]:
-    """Owner by owner, in each unit."""
-    found = []
-    for due in by_unit(by_rate(sums.takings)):
-        left = sums.left.get((due.owner, due.unit), ())
-        clawed = sum(-one.micros for one in left if one.ref.partition(":")[0] == CLAW_BACK_REF)
-        found.append(DueLine(due, sum(-one.micros for one in left) - clawed, clawed))
-    return found
 
 
 class OwnerHome:
@@ -238,7 +215,7 @@ class OwnerHome:
             routes=routes,
             days=days,
             bars=chart.bars(_by_day(days, since_ms, self._currency)),
-            dues=due_lines(sums),
+            dues=due_lines(sums.takings, sums.left, sums.freed),
             callers=self._callers(owner, sums.spent),
             prospects=prospects,
             payouts=[_told_payout(one) for one in paid],

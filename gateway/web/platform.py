@@ -11,6 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
+from gateway.core.dues import DueLine, due_lines
 from gateway.core.headers import prefers_html
 from gateway.core.money import Money
 from gateway.core.payouts import Payout
@@ -22,7 +23,6 @@ from gateway.core.transfers import hour_of
 from gateway.flows.add_up import LookAtOwners
 from gateway.ports import BooksRefused, BooksSlow, Clock, OwnerBook, PayoutBook, RouteUse
 from gateway.web.answers import OwnAnswer
-from gateway.web.owner_home import DueLine, due_lines
 from gateway.web.refusals import as_problem
 from gateway.web.templates import Templates
 
@@ -91,7 +91,7 @@ class PlatformPlace:
 
     async def _found(self) -> list[_Owner]:
         sums = await self._look.of_all(self._names)
-        dues = due_lines(sums)
+        dues = due_lines(sums.takings, sums.left, sums.freed)
         accounts = {one.owner: one.status for one in await self._owners.accounts(live=self._live)}
         held = {one.owner: one.reason for one in await self._payouts.holds()}
         paid = await self._payouts.list_payouts(count=_PAYOUTS_MAX)
@@ -130,6 +130,7 @@ def _told(one: _Owner) -> dict[str, Any]:
             "commission": str(Money(line.due.commission, line.due.unit)),
             "paid_out": str(Money(line.paid_out, line.due.unit)),
             "clawed_back": str(Money(line.clawed_back, line.due.unit)),
+            "freed": str(Money(line.freed, line.due.unit)),
             "due": str(Money(line.left, line.due.unit)),
         }
         for line in one.dues

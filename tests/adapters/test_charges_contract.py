@@ -84,6 +84,12 @@ async def test_what_is_due_is_what_something_is_to_be_done_about(book: ChargeRec
     assert found == every | {(state, seller) for state in PAID for seller in ("held", "sending")}
     assert len(due_now) == len(found)
     assert await book.due_charges(live=True, now_ms=NOW, count=9) == []
+    for reason, due in (("waiving", NOW), ("waived", NOW), ("waiving", NOW + 1)):
+        number += 1
+        one = numbered(number, state="failed", reason=reason, due_ms=due)
+        await book.add_charge(one, since_ms=NOW + 1, count_max=1, micros_max=None)
+    now_due = await book.due_charges(live=False, now_ms=NOW, count=99)
+    assert [one.reason for one in now_due if one not in due_now] == ["waiving"], "its intent is still to be cancelled"
 
 
 async def test_pages_go_from_the_newest_to_the_oldest_without_a_gap(book: ChargeRecords) -> None:

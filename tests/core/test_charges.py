@@ -68,6 +68,8 @@ def test_every_cell_of_what_may_follow_what_is_looked_at() -> None:
                 assert after == ("sending" if state in ("planned", "retrying", "sending") else None)
             elif event in ("refunded", "disputed"):
                 assert after == (event if state in PAID else None), "only what was paid goes back"
+            elif event == "waived":
+                assert after == ("failed" if state in ("retrying", "pending", "failed") else None), "what nobody is at"
             elif event == "restored":
                 assert after == ("succeeded" if state in ("refunded", "disputed") else None)
             else:

@@ -656,8 +656,62 @@ async def test_who_is_erased_owes_no_fee_any_more_if_the_operator_waives_it(tmp_
         assert sorted((step.act.object, step.act.reason) for step in acts) == [
             (id, "asked by letter") for id in waiting
         ]
+        here.stand_in.cut_answers(1)
+        await here.later()
+        here.stand_in.cut_answers(0)
         await here.later()
         assert (await here.kept()).reason == "waived", "nobody goes on with it"
+        assert {one["status"] for one in here.fees()} == {"canceled"}, "and nobody can pay it any more"
+
+
+async def test_a_fee_that_failed_is_given_up_and_what_was_held_is_the_sellers(tmp_path: Path) -> None:
+    async with market(tmp_path, connect=True, hold_proceeds=True, retry_hours=[1]) as here:
+        await here.agree(here.here.browser(), DECLINED)
+        _, told = await here.charge()
+        await here.later()
+        assert (await here.kept()).state == "failed"
+        id, command = told["transaction_id"], Operator(here.stage, tmp_path)
+        [listed] = await command.asks("charges", "list", "--state", "failed")
+        assert (listed["transaction_id"], listed["seller"], listed["owner"]) == (id, "held", "anna")
+        assert await command.asks("charges", "list", "--state", "pending") == []
+        would = await command.asks("charges", "waive", id, "--reason", "a favour", "--dry-run")
+        assert (would["status"], would["seller"]) == ("failed", "held")
+        assert [await here.balance(one) for one in ("held:anna", "held:anna:due")] == [100_000_000, 0]
+        here.stand_in.cut_answers(3)
+        said = await command.types("charges", "waive", id, "--reason", "a favour", code=3)
+        assert "Stripe cannot be reached" in said
+        assert [await here.balance(one) for one in ("held:anna", "held:anna:due")] == [100_000_000, 0]
+        here.stand_in.cut_answers(0)
+        for _ in range(2):
+            await here.later()
+        kept = await here.kept()
+        assert (kept.state, kept.reason, kept.seller) == ("failed", "waived", "due")
+        assert [await here.balance(one) for one in ("held:anna", "held:anna:due", "platform")] == [0, 100_000_000, 0]
+        assert [one["status"] for one in here.fees()] == ["canceled"]
+        assert "nothing to give up: waived" in await command.types("charges", "waive", id, "--reason", "again", code=3)
+        assert "no charge txn_1" in await command.types("charges", "waive", "txn_1", "--reason", "again", code=3)
+        steps = await here.stage.gateway.records.trail.steps_before(2**62, object=id, count=99)
+        acts = [step.act.action.partition(".")[2] for step in steps[::-1]]
+        assert acts[-4:] == ["failed", "waive", "waived", "release"]
+        audited(here.stage)
+
+
+async def test_a_fee_that_was_paid_before_it_is_given_up_is_believed(tmp_path: Path) -> None:
+    async with market(tmp_path, connect=True, hold_proceeds=True) as here:
+        ann = here.here.browser()
+        await here.agree(ann, CONFIRMS)
+        _, told = await here.charge()
+        assert told["status"] == "pending"
+        here.stand_in.hold(["payment_intent.succeeded"])
+        _, _, answer = await ann.get(told["link"])
+        async with ann.session.post(answer.headers["Location"], data={"answer": "yes"}, allow_redirects=False):
+            pass
+        done = await Operator(here.stage, tmp_path).asks("charges", "waive", told["transaction_id"], "--reason", "late")
+        assert (done["status"], done["seller"]) == ("succeeded", "due")
+        assert [await here.balance(one) for one in ("held:anna:due", "platform")] == [100_000_000, 20_000_000]
+        here.stand_in.release()
+        await heard(here.stage)
+        assert [await here.balance(one) for one in ("held:anna:due", "platform")] == [100_000_000, 20_000_000]
 
 
 async def test_a_fee_that_went_back_is_in_nobodys_way(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -453,6 +453,41 @@ async def test_what_the_balance_at_stripe_does_not_cover_waits_as_one_payout_unt
         acts = await here.stage.gateway.records.trail.steps_before(2**62, object="anna-usd-1", count=99)
         assert "payout.refused" not in [step.act.action for step in acts]
         assert await here.acts("anna-usd-1") == ["written", "sending", "waits", "created"]
+
+
+async def test_a_payout_that_waits_is_given_up_and_is_due_again(tmp_path: Path) -> None:
+    async with market(tmp_path) as here:
+        await here.buy(3)
+        world = here.stage.stand_in._world
+        whole, world.balance["usd"] = world.balance["usd"], 0
+        payer = here.payer()
+        await payer.run()
+        [waits] = await here.payouts()
+        assert waits.waits
+        about = ("payouts", "cancel", "anna-usd-1", "--reason", "it will not come")
+        would = await here.told(*about, "--dry-run")
+        assert (would["dry_run"], would["waits"], await here.left()) == (True, True, 3_010_000)
+        # Somebody asks for it just now: nobody knows yet what becomes of that.
+        asked = replace(
+            waits, tries=waits.tries + 1, changed_ms=here.clock.now_ms(), due_ms=here.clock.now_ms() + 60_000
+        )
+        assert await here.book.move_payout(waits, asked)
+        refused = await here.command(*about)
+        assert (refused.exit_code, "asked for just now" in refused.output, await here.left()) == (3, True, 3_010_000)
+        assert await here.book.move_payout(asked, replace(waits, tries=asked.tries + 1))
+        done = await here.told(*about)
+        assert (done["state"], done["came_back"], done["error"], await here.left()) == (
+            "returned", "3.01 usd", "cancelled", 0,
+        )  # fmt: skip
+        assert await here.acts("anna-usd-1") == ["written", "sending", "waits", "cancel", "returned"]
+        again = await here.command(*about)
+        assert (again.exit_code, "it does not wait" in again.output) == (3, True)
+        world.balance["usd"] = whole
+        await here.buy(1)
+        [paid] = await here.payer().run()
+        assert (paid.number, paid.state, here.sent()) == (2, "created", [401])
+        await here.folded()
+        assert audited(here.stage).left_owners == {"usd": 4_010_000}
 
 
 async def test_one_run_pays_what_was_shared_and_what_was_held_each_as_a_payout(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ AND user_id IN (SELECT id FROM users WHERE account IN {}) LIMIT 1""",
 """Charges of which nobody knows yet what became."""
 _WAITING = """SELECT id FROM stripe_transactions WHERE state IN ('retrying', 'pending')
 AND user_id IN (SELECT id FROM users WHERE account IN {}) ORDER BY id"""
-_WAIVE = """UPDATE stripe_transactions SET state = 'failed', reason = 'waived', turn = turn + 1, changed = $2
+_WAIVE = """UPDATE stripe_transactions SET state = 'failed', reason = 'waiving', turn = turn + 1, changed = $2, due = $2
 WHERE id = $1 AND state IN ('retrying', 'pending') RETURNING id"""
 
 

@@ -36,11 +36,17 @@ RETURNING id"""  # noqa: S608
 _REVOKE = f"""UPDATE token_grant SET revoked = $2, change = {_NEXT} WHERE id = $1 AND revoked IS NULL
 RETURNING id"""  # noqa: S608
 _REVOKE_SECRETS = "UPDATE token SET revoked = $2 WHERE grant_id = $1 AND revoked IS NULL"
-_REVOKE_MANY = """WITH alive AS (
-    SELECT id, row_number() OVER (ORDER BY id) AS step FROM token_grant WHERE id = ANY($1::text[]) AND revoked IS NULL
-) UPDATE token_grant SET revoked = $2, change = (SELECT coalesce(max(change), 0) FROM token_grant) + step
+# Who ends many at once takes all their rows first and in one order, and only then numbers: else two who end some of the
+# same could each wait for a row, or a number, of the other's.
+_REVOKE_MANY = """WITH locked AS (
+    SELECT id FROM token_grant WHERE id = ANY($1::text[]) AND revoked IS NULL ORDER BY id FOR UPDATE
+), alive AS (SELECT id, row_number() OVER (ORDER BY id) AS step FROM locked)
+UPDATE token_grant SET revoked = $2, change = (SELECT coalesce(max(change), 0) FROM token_grant) + step
 FROM alive WHERE alive.id = token_grant.id RETURNING token_grant.id"""
-_REVOKE_SECRETS_OF_MANY = "UPDATE token SET revoked = $2 WHERE revoked IS NULL AND grant_id = ANY($1::text[])"
+_REVOKE_SECRETS_OF_MANY = """WITH locked AS (
+    SELECT access_token_hash FROM token WHERE revoked IS NULL AND grant_id = ANY($1::text[])
+    ORDER BY access_token_hash FOR UPDATE
+) UPDATE token SET revoked = $2 FROM locked WHERE locked.access_token_hash = token.access_token_hash"""
 _AT_ONCE = 500
 _NEWEST = """SELECT access_token_hash FROM token WHERE grant_id = $1
 ORDER BY created DESC, expires IS NOT NULL, access_token_hash LIMIT 1"""

@@ -147,6 +147,17 @@ class StripeCharges:
         found = await self._payments.ask(lambda stripe: stripe.v1.payment_intents.retrieve_async(intent))
         return None if found is None else outcome_of(found.to_dict())
 
+    async def cancel(self, intent: str) -> Outcome:
+        asked: Any = {"cancellation_reason": "abandoned"}
+        try:
+            made = await self._payments.ask(lambda stripe: stripe.v1.payment_intents.cancel_async(intent, asked))
+        except PaymentServiceUnavailable as unavailable:
+            stands = await self.look(intent) if _is_refusal(unavailable.__cause__) else None
+            if stands is None or stands not in (Outcome("succeeded"), _CANCELED):
+                raise
+            return stands
+        return _CANCELED if made is None else outcome_of(made.to_dict()) or _UNKNOWN
+
     # --- what Stripe tells us -----------------------------------------------------------------------------------------
 
     def intent_notice(self, event: Event) -> IntentNotice | None:
@@ -181,6 +192,7 @@ class StripeCharges:
 
 
 _UNKNOWN = Outcome("processing", "unknown")
+_CANCELED = Outcome("given up", "canceled")
 
 
 def intent_of(charge: Charge) -> dict[str, Any]:

@@ -99,6 +99,7 @@ REQUESTS: Final[Mapping[tuple[str, str], tuple[str, str]]] = {
     ("GET", "/v1/payment_methods/{id}"): ("_payment_method_retrieve_params", "PaymentMethodRetrieveParams"),
     ("POST", "/v1/payment_methods/{id}/detach"): ("_payment_method_detach_params", "PaymentMethodDetachParams"),
     ("POST", "/v1/payment_intents/{id}/confirm"): ("_payment_intent_confirm_params", "PaymentIntentConfirmParams"),
+    ("POST", "/v1/payment_intents/{id}/cancel"): ("_payment_intent_cancel_params", "PaymentIntentCancelParams"),
     ("POST", "/v1/setup_intents"): ("_setup_intent_create_params", "SetupIntentCreateParams"),
     ("GET", "/v1/setup_intents/{id}"): ("_setup_intent_retrieve_params", "SetupIntentRetrieveParams"),
     ("POST", "/v1/accounts"): ("_account_create_params", "AccountCreateParams"),

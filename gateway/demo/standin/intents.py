@@ -71,6 +71,18 @@ def confirm(world: World, id: str, params: Mapping[str, Any]) -> Json:
     return intent
 
 
+def cancel(world: World, id: str, params: Mapping[str, Any]) -> Json:
+    """`POST /v1/payment_intents/{id}/cancel`: nobody can pay it any more."""
+    intent = world.get("payment_intent", id)
+    if intent["status"] not in ("requires_payment_method", "requires_confirmation", "requires_action"):
+        message = f"You cannot cancel this PaymentIntent because it has a status of {intent['status']}."
+        raise invalid(message, code="payment_intent_unexpected_state")
+    reason = params.get("cancellation_reason")
+    intent.update(status="canceled", canceled_at=world.seconds(), cancellation_reason=reason, next_action=None)
+    world.emit("payment_intent.canceled", intent)
+    return intent
+
+
 def authenticated(world: World, intent: Json, *, success: bool) -> str:
     """The buyer did what their bank wants, or did not; where they go back to."""
     back = str(intent["next_action"]["redirect_to_url"]["return_url"])

@@ -155,6 +155,9 @@ CREATE_SESSION = fields(
 )
 EXPIRE_SESSION = RETRIEVE
 CONFIRM_INTENT = fields(expand=EXPAND, off_session=BOOLEAN, payment_method=STRING, return_url=STRING)
+CANCEL_INTENT = fields(
+    cancellation_reason=enum("abandoned", "duplicate", "fraudulent", "requested_by_customer"), expand=EXPAND
+)
 CREATE_SETUP = fields(
     allowed_payment_method_types=array(enum("card", "link")),
     customer=STRING,

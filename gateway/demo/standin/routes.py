@@ -199,6 +199,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/v1/payment_methods/{id}/detach", played.DETACH_METHOD, intents.detach),
     Route("POST", "/v1/setup_intents", played.CREATE_SETUP, _creates(intents.set_up)),
     Route("POST", "/v1/payment_intents/{id}/confirm", played.CONFIRM_INTENT, intents.confirm),
+    Route("POST", "/v1/payment_intents/{id}/cancel", played.CANCEL_INTENT, intents.cancel),
     Route("GET", "/v1/setup_intents/{id}", played.RETRIEVE, _retrieves("setup_intent")),
     Route("POST", "/v1/accounts", played.CREATE_ACCOUNT, _creates(connect.create)),
     Route("GET", "/v1/accounts", played.LIST_ACCOUNTS, connect.accounts),
