@@ -433,7 +433,8 @@ class Gateway:
             operator_token=settings.secrets.operator_token,
             auditor_token=settings.secrets.auditor_token,
         )
-        self.settings = replace(was, secrets=secrets, stripe=stripe, upstreams=settings.upstreams)
+        services = settings.services if self.paying.services is not None else was.services
+        self.settings = replace(was, secrets=secrets, stripe=stripe, services=services, upstreams=settings.upstreams)
         return taken + others
 
     # --- places -------------------------------------------------------------------------------------------------------

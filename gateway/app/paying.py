@@ -17,7 +17,7 @@ from gateway.app.identity import Identity
 from gateway.app.licensing import Licensing
 from gateway.app.owning import Owning
 from gateway.app.paying_owners import pay_out
-from gateway.app.services import know_services
+from gateway.app.services import know_services, services_of
 from gateway.app.stores import credit_lines
 from gateway.app.ways_to_pay import RETURN_PATH, mails, provider
 from gateway.core.charges import PLATFORM_HOLDER
@@ -446,6 +446,9 @@ class Paying:
             keys: dict[str, Any] = {name: getattr(now.stripe, name) for name in ("secret_key", "webhook_secrets")}
             self.payments.renew(**keys)
             stripe = replace(stripe, **keys)
+        if self.services is not None and now.services != was.services:
+            taken.append("services")
+            self.services.exchange(services_of(now, self._identity, self._records))
         return taken, stripe
 
     async def _stop_linking(self) -> None:

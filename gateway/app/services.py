@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from gateway.adapters.services import ConfiguredServices, ServiceRecords, configured
 from gateway.app.identity import Identity
 from gateway.flows.know_services import KnowServices
-from gateway.ports import Clock, Randomness, RateLimits
+from gateway.ports import Clock, FindsServices, Randomness, RateLimits
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,9 +24,8 @@ def know_services(
     """None where nothing is for services."""
     if not settings.is_for_services:
         return None
-    given = ((one.name, one.role, one.owner, one.secret, one.older) for one in settings.services)
     return KnowServices(
-        book=ConfiguredServices(configured(given, identity.peppers), ServiceRecords(records.ask)),
+        book=services_of(settings, identity, records),
         signs=identity.signs,
         peppers=identity.peppers,
         guesses=identity.guesses,
@@ -36,3 +35,9 @@ def know_services(
         clock=clock,
         randomness=randomness,
     )
+
+
+def services_of(settings: Settings, identity: Identity, records: "Records") -> FindsServices:
+    """Those that these settings name, and those on record."""
+    given = ((one.name, one.role, one.owner, one.secret, one.older) for one in settings.services)
+    return ConfiguredServices(configured(given, identity.peppers), ServiceRecords(records.ask))

@@ -10,7 +10,8 @@ It reads one snapshot of the books, also of hours that are not folded yet, and w
 
 import json
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,16 @@ from gateway.cli.progress import Progress
 from gateway.core.dues import UnitSums, by_rate, by_unit
 from gateway.core.money import Money, is_named
 from gateway.flows.add_up import takings
-from gateway.ports import BooksRefused, BooksSlow
+from gateway.ports import BalanceLine, BooksRefused, BooksSlow
 from gateway.settings import Settings
 
 _SECONDS_MAX = 3600.0
 _PLATFORM = "operator"
-_TO_BANK = ("payout", "payout_cancel", "payout_failure")
+_TO_BANK = ("payout", "payout_cancel", "payout_failure", "topup", "topup_reversal")
 """What moves between Stripe and the platform's own bank."""
+_FEES = ("stripe_fee", "stripe_fx_fee", "tax_fee", "network_cost")
+"""What Stripe takes by itself, as of connected accounts, where the amount is the fee:
+https://docs.stripe.com/reports/balance-transaction-types"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +59,26 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class AtStripe:
-    """What moved there in a unit, in micros."""
+    """What moved there in a unit, in micros; `kept` are Stripe's fees, by what they are of."""
 
     moved: int = 0
-    fees: int = 0
+    kept: Mapping[str, int] = field(default_factory=dict)
     to_bank: int = 0
+
+    @property
+    def fees(self) -> int:
+        return sum(self.kept.values())
+
+    def with_line(self, line: BalanceLine) -> "AtStripe":
+        """And one more. What is kept of a dispute that was won comes back, as less of the same."""
+        amount, fee = line.amount.micros, line.fee.micros
+        if line.type in _FEES:
+            amount, fee = 0, fee - amount
+        of = "dispute" if line.category == "dispute_reversal" else line.category
+        kept = {**self.kept, of: self.kept.get(of, 0) + fee} if fee else self.kept
+        if line.type in _TO_BANK:
+            return AtStripe(self.moved, kept, self.to_bank - amount)
+        return AtStripe(self.moved + amount, kept, self.to_bank)
 
 
 def show_books(config: Path, *, with_stripe: bool, as_json: bool) -> None:
@@ -109,14 +128,7 @@ async def _at_stripe(settings: Settings) -> dict[str, AtStripe]:
     found: dict[str, AtStripe] = {}
     try:
         async for line in payments.transfers.balance_lines(begin=0, end=SystemClock().now_ms() // 1000 + 1):
-            was = found.get(line.net.currency, AtStripe())
-            if line.type in _TO_BANK:
-                found[line.net.currency] = AtStripe(
-                    was.moved, was.fees + line.fee.micros, was.to_bank - line.amount.micros
-                )
-            else:
-                moved = was.moved + line.amount.micros
-                found[line.net.currency] = AtStripe(moved, was.fees + line.fee.micros, was.to_bank)
+            found[line.net.currency] = found.get(line.net.currency, AtStripe()).with_line(line)
     finally:
         await payments.close()
     return found
@@ -147,6 +159,7 @@ def _told(one: Sums, there: AtStripe | None) -> dict[str, Any]:
         told["stripe"] = {
             "balance": money(there.moved - there.fees - there.to_bank),
             "fees": money(there.fees),
+            "fees_of": {of: money(micros) for of, micros in sorted(there.kept.items())},
             "to_bank": money(there.to_bank),
             "platform_after_fees": money(one.platform - there.fees),
             "difference": money(uneven),
@@ -164,8 +177,10 @@ def _said(told: dict[str, Any]) -> list[str]:
     ]
     if "stripe" in told:
         there = told["stripe"]
+        of = ", ".join(f"{name} {amount}" for name, amount in there["fees_of"].items())
+        fees = f"{there['fees']} ({of})" if of else there["fees"]
         lines.append(
-            f"  at Stripe: balance {there['balance']}, fees {there['fees']}, paid to our bank {there['to_bank']},"
+            f"  at Stripe: balance {there['balance']}, fees {fees}, paid to our bank {there['to_bank']},"
             f" the platform after fees {there['platform_after_fees']}; difference: {there['difference']}"
         )
     return lines

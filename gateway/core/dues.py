@@ -141,7 +141,7 @@ def _added(one: Due, other: Due) -> Due:
 
 @dataclass(frozen=True, slots=True)
 class DueLine:
-    """How an owner stands in a unit: what is theirs of sales, and what was held for them and is free, less what left."""
+    """How an owner stands in a unit: what is theirs of sales, and what was held and is free, less what left."""
 
     due: Due
     paid_out: int

@@ -30,7 +30,7 @@ each part is given back once, whoever hears of it first.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal, get_args
 
@@ -154,7 +154,10 @@ class Payable:
 
 
 def payables(books: OwnersBooks, terms: Mapping[str, PayoutTerms], usual: PayoutTerms, *, now_ms: int) -> list[Payable]:
-    """Of each owner and unit that the books know, in order; what was held for them and is free beside their shares."""
+    """Of each owner and unit that the books know, in order; what was held for them and is free beside their shares.
+
+    A minimum is of both together.
+    """
     shared: dict[tuple[str, str, Source], list[Shared]] = {}
     left: dict[tuple[str, str, Source], list[Left]] = {}
     for share in books.shared:
@@ -166,8 +169,17 @@ def payables(books: OwnersBooks, terms: Mapping[str, PayoutTerms], usual: Payout
         owner, unit, source = key
         entries = shared.get(key, ()), left.get(key, ())
         its = terms.get(owner, usual)
-        found.append(payable((owner, unit), *entries, its, books.fold, now_ms=now_ms, source=source))
-    return found
+        whole = replace(its, minimum={})
+        found.append(payable((owner, unit), *entries, whole, books.fold, now_ms=now_ms, source=source))
+    sums: dict[tuple[str, str], int] = {}
+    for one in found:
+        sums[one.owner, one.unit] = sums.get((one.owner, one.unit), 0) + one.payable
+    return [one if _reaches(sums[one.owner, one.unit], one, terms, usual) else replace(one, payable=0) for one in found]
+
+
+def _reaches(micros: int, one: Payable, terms: Mapping[str, PayoutTerms], usual: PayoutTerms) -> bool:
+    """Whether both kinds of dues together come to the least that is paid."""
+    return micros >= terms.get(one.owner, usual).minimum.get(one.unit, Money.zero(one.unit)).micros
 
 
 def payable(

@@ -60,6 +60,10 @@ class KnowServices:
         self._clock = clock
         self._randomness = randomness
 
+    def exchange(self, book: FindsServices) -> None:
+        """From now on these are known. Tokens that were issued are good to their end."""
+        self._book = book
+
     # --- the token endpoint -------------------------------------------------------------------------------------------
 
     async def token(self, fields: Mapping[str, str], authorization: str, peer: str) -> dict[str, Any]:

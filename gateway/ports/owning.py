@@ -219,7 +219,7 @@ class TransferRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BalanceLine:
-    """One movement of the provider's balance. `net` is what it came to, less `fee`."""
+    """One movement of the provider's balance. `net` is what it came to, less `fee`; `category` is its word for it."""
 
     id: str
     type: str
@@ -228,6 +228,7 @@ class BalanceLine:
     fee: Money
     net: Money
     at: int
+    category: str = ""
 
 
 class Transfers(Protocol):

@@ -59,7 +59,7 @@ def test_the_list_has_everybodys_dues_and_what_the_platform_kept(config: str) ->
     assert anna == {
         "owner": "anna", "commission_bps": 2000, "routes": ["export", "search"],
         "dues": [{"unit": "usd", "requests": 2, "sold": "0.0013 usd", "commission": "0.00023 usd",
-                  "share": "0.00107 usd", "paid_out": "0.00 usd", "clawed_back": "0.00 usd",
+                  "share": "0.00107 usd", "freed": "0.00 usd", "paid_out": "0.00 usd", "clawed_back": "0.00 usd",
                   "due": "0.00107 usd", "not_folded": "-0.00053 usd"}],
     }  # fmt: skip
     assert (bert["commission_bps"], bert["dues"]) == (1500, [])

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.core.held import Source
 from gateway.core.money import Money, to_minor
 from gateway.core.payouts import (
     DAY_MS,
@@ -36,6 +37,7 @@ HOUR = 3_600_000
 NOW = 500_000 * HOUR
 ANNA = ("anna", "usd")
 PAYOUT = Payout("anna", "usd", 7, 3_010_000, "acct_1", "key", fold=4, before_ms=NOW, created_ms=NOW)
+SOURCES: tuple[Source, ...] = ("shares", "proceeds")
 USUAL = PayoutTerms(hold_back_days=7)
 
 
@@ -113,6 +115,20 @@ def test_a_minimum_is_reached_or_not() -> None:
     terms = replace(USUAL, minimum={"usd": Money.parse("25 usd")})
     assert stands(shared((8, 24_999_999)), terms=terms).payable == 0
     assert stands(shared((8, 25_009_999)), terms=terms).payable == 25_000_000
+
+
+def test_a_minimum_is_of_both_kinds_of_dues_together() -> None:
+    terms = {"anna": replace(USUAL, minimum={"usd": Money.parse("25 usd")})}
+    for shares, held, pays in ((20, 4, [0, 0]), (20, 5, [5, 20]), (0, 25, [25]), (26, 0, [26])):
+        both = [
+            Shared(owner, "usd", days_ago(8), whole * 1_000_000, source)
+            for owner in ("anna", "bert")
+            for source, whole in zip(SOURCES, (shares, held), strict=True)
+            if whole
+        ]
+        found = payables(OwnersBooks(1, both, []), terms, USUAL, now_ms=NOW)
+        paid = {owner: [one.payable // 1_000_000 for one in found if one.owner == owner] for owner in ("anna", "bert")}
+        assert paid == {"anna": pays, "bert": [whole for whole in (held, shares) if whole]}
 
 
 @pytest.mark.parametrize(

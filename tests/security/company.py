@@ -13,7 +13,7 @@ from aiohttp import ClientSession, web
 from gateway.adapters.owning import OwnerRecords
 from gateway.adapters.services import ServiceRecords
 from gateway.core.owning import Member
-from gateway.core.services import Service
+from gateway.core.services import Service, ServiceRole
 from gateway.core.tokens import Peppers
 from gateway.web.operator_pages import COOKIE, ENTER_PATH
 from tests.callers import funded
@@ -22,11 +22,11 @@ from tests.stories.test_subscriptions import PLANS
 
 OPERATOR, AUDITOR = "an-operators-token-9876543210zyxwvuts", "an-auditors-token-0123456789abcdefgh"
 ROLES = (
-    "nobody", "caller", "viewer", "spender", "narrow", "holder", "member", "publisher", "service", "operator",
-    "auditor",
+    "nobody", "caller", "viewer", "spender", "narrow", "holder", "member", "publisher", "service", "program",
+    "operator", "auditor",
 )  # fmt: skip
 """`narrow`: a token for one route. `holder`: of a wallet's own token. `member`: signed in. `publisher`: and acts for
-an owner of upstreams. `service`: a program of the platform's own, with the widest role."""
+an owner of upstreams. `service`: a program of the platform's own, with the widest role. `program`: an owner's own."""
 OWNER = "anna"
 
 
@@ -94,7 +94,8 @@ async def company(folder: Path, **overrides: Any) -> AsyncIterator[Company]:
         "charging": {},
         "stripe": {"reconcile_seconds": 0},
         "secrets": {"operator_token": OPERATOR, "auditor_token": AUDITOR},
-        "owners": {OWNER: {"commission_bps": 1000}},
+        "owners": {OWNER: {"commission_bps": 1000, "routes": {"hosts": ["*.example.com"], "price_max": "1.00 usd"}}},
+        "routes_folder": str(folder / "routes.d"),
         "limits": {"failed_credentials": "100000/minute"},
     }
     async with shop(folder, **{**settings, **overrides}) as here, ClientSession() as session:
@@ -118,7 +119,8 @@ async def company(folder: Path, **overrides: Any) -> AsyncIterator[Company]:
         await browsers["publisher"].sign_in()
         acts_for = Member(await _user(stage, await browsers["publisher"].account()), OWNER, "linked", 1)
         await OwnerRecords(stage.gateway.records.ask).add_member(acts_for)
-        tokens["service"] = await _of_service(session, stage)
+        tokens["service"] = await _of_service(session, stage, "engine", "commission")
+        tokens["program"] = await _of_service(session, stage, "deploy", "owner", OWNER)
         app = web.Application()
         stage.gateway.add_own_to(app)
         fields = {role: {"Authorization": f"Bearer {token}"} for role, token in tokens.items()}
@@ -140,12 +142,12 @@ async def _signed_in(session: ClientSession, stage: Any, token: str) -> str:
         return entered.cookies[COOKIE].value
 
 
-async def _of_service(session: ClientSession, stage: Any) -> str:
+async def _of_service(session: ClientSession, stage: Any, name: str, role: ServiceRole, owner: str = "") -> str:
     """A token of a service, by its secret."""
-    secret = "a-secret-of-the-service-0123456789abcdef"
+    secret = f"a-secret-of-{name}-0123456789abcdef"
     digest = Peppers(stage.settings.secrets.peppers).digest(secret)
-    await ServiceRecords(stage.gateway.records.ask).add_service(Service("engine", "commission", digest, "", 0, 0))
-    form = {"grant_type": "client_credentials", "client_id": "engine", "client_secret": secret}
+    await ServiceRecords(stage.gateway.records.ask).add_service(Service(name, role, digest, "", 0, 0, owner=owner))
+    form = {"grant_type": "client_credentials", "client_id": name, "client_secret": secret}
     async with session.post(f"{stage.url}/-/oauth/token", data=form) as answer:
         return str((await answer.json())["access_token"])
 

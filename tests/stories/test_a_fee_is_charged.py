@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from gateway.core.charges import Charge
 from gateway.core.payments import Event
 from gateway.core.payouts import Payout
 from gateway.core.refusals import RecordsUnavailable
+from gateway.core.secrets import Secret
 from gateway.core.services import MAY, Service, ServiceRole
 from gateway.core.tokens import Peppers
+from gateway.settings.values import ServiceSettings
 from tests.callers import audited, pay
 from tests.cli.test_payments import Operator
 from tests.forms import FORMS
@@ -448,6 +451,21 @@ async def test_services_get_tokens_for_minutes_and_call_what_their_role_may(tmp_
             assert answer.status == 401, "it is nobody's wallet"
         trail = await here.stage.gateway.records.trail.steps_before(2**62, action="service.token", object=None, count=9)
         assert {step.act.actor for step in trail} == {"service:watcher", "service:books", "service:refund-engine"}
+
+
+async def test_a_reload_exchanges_the_secrets_that_the_configuration_gives(tmp_path: Path) -> None:
+    async with market(tmp_path) as here:
+        gateway, settings = here.stage.gateway, here.stage.settings
+        assert (await here.token("robot", SECRET))[0] == 401
+        for secret, other in ((SECRET, "fbs_" + "2b" * 32), ("fbs_" + "2b" * 32, SECRET)):
+            robot = ServiceSettings("robot", "commission", "", Secret(secret), None)
+            told = gateway.reload(replace(settings, services=(robot,)))
+            assert (told["keys"], told["needs_restart"]) == (["services"], [])
+            assert ((await here.token("robot", secret))[0], (await here.token("robot", other))[0]) == (200, 401)
+        assert gateway.reload(gateway.settings)["keys"] == []
+        assert gateway.reload(settings)["keys"] == ["services"]
+        assert (await here.token("robot", secret))[0] == 401
+        assert (await here.token())[0] == 200, "those on record are no matter of it"
 
 
 async def test_whoever_guesses_secrets_of_services_is_held_off(tmp_path: Path) -> None:

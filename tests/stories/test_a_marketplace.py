@@ -244,6 +244,8 @@ async def test_a_marketplace_is_killed_at_every_step_and_every_cent_is_where_it_
         assert (micros["paid_out"], {one["destination"] for one in sent}) == (paid_out, {annas.id})
         assert paid_out > 0
         assert (micros["difference"], there["difference"]) == (0, 0)
+        fees = {"charge": 4 * (50_000_000 * 29 // 1000 + 300_000), "dispute": 15_000_000}
+        assert (in_micros(books["stripe"]["fees_of"]), there["fees"]) == (fees, sum(fees.values()))
         earned = micros["platform"] - there["fees"]  # what Stripe keeps, the platform bears
         held = micros["callers"] + micros["owners_due"] + micros["clawed_back"] + earned
         assert held + paid_out + there["fees"] == paid_in - refunded

@@ -17,6 +17,7 @@ from tests.callers import audited, pay
 from tests.cli.test_payments import Operator
 from tests.outside import outside
 from tests.stories.test_a_fee_is_charged import ANN, BELOW, PUBLISHABLE, Market
+from tests.stories.test_a_marketplace import in_micros
 from tests.stories.test_an_owner_is_onboarded import done, heard
 from tests.stories.test_signing_in import shop
 
@@ -42,6 +43,7 @@ async def test_a_seller_is_read_found_a_refund_charged_for_it_and_paid(tmp_path:
         setattr(seller, "settings", lambda: own)  # noqa: B010 -- a method of a value, for this shop alone
         async with shop(tmp_path, others=(seller,), **said) as here:
             platform, ann = Market(here, session), here.browser()
+            here.stage.stand_in.take_fees(290, 30)
             await platform.add_service("refund-engine", "commission")
             _, page, _ = await ann.get("/forecast/oslo")
             await pay(here.stage, re.findall(r'href="([^"]+client_reference_id[^"]+)"', page)[0].replace("&amp;", "&"))
@@ -78,6 +80,19 @@ async def test_a_seller_is_read_found_a_refund_charged_for_it_and_paid(tmp_path:
             assert [await platform.balance(one) for one in holders] == [0, 0, 20_000_000]
             await heard(here.stage)
             assert not await here.stage.gateway.records.entries("parked")
+
+            # And this is where it all is: two paid, their seller has all of theirs, and the fee is the platform's.
+            [books] = await Operator(here.stage, tmp_path).asks("books", "--stripe")
+            sums, there = in_micros(books), in_micros(books["stripe"])
+            assert (sums["paid_in"], sums["released"], sums["held"], sums["difference"]) == (
+                220_000_000, 100_000_000, 0, 0,
+            )  # fmt: skip
+            assert sums["paid_in"] == sums["callers"] + sums["platform"]
+            assert sums["platform"] >= 20_000_000
+            fees = 200_000_000 * 29 // 1000 + 300_000 + 20_000_000 * 29 // 1000 + 300_000
+            assert (in_micros(books["stripe"]["fees_of"]), there["difference"]) == ({"charge": fees}, 0)
+            at_stripe = sums["paid_in"] - sums["released"] - fees
+            assert there["balance"] == at_stripe == here.stage.stand_in.balance["usd"] * 10_000
 
             # Each step is among the jobs and on the trail, and hers alone are told to her.
             await platform.later()

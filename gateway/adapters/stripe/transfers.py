@@ -161,8 +161,9 @@ def line_of(item: Mapping[str, Any]) -> BalanceLine:
     """A balance transaction."""
     currency = str(item["currency"])
     amount, fee, net = (from_minor(int(item[name]), currency) for name in ("amount", "fee", "net"))
+    id, type, source = str(item["id"]), str(item["type"]), str(item.get("source") or "")
     return BalanceLine(
-        str(item["id"]), str(item["type"]), str(item.get("source") or ""), amount, fee, net, int(item["created"])
+        id, type, source, amount, fee, net, int(item["created"]), str(item.get("reporting_category") or type)
     )
 
 
