@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.dues import DayLine, Due, Taking, by_day, by_rate, by_route, by_unit
-from gateway.core.statements import DAY_MS, Period
+from gateway.core.dues import DayLine, Due, Taking, by_day, by_rate, by_route, by_unit, due_lines
+from gateway.core.statements import DAY_MS, Moved, Period
 
 
 def test_what_is_rounded_off_is_rounded_once_over_all_routes_of_a_rate() -> None:
@@ -24,6 +24,21 @@ def test_each_rate_and_unit_and_owner_is_rounded_by_itself() -> None:
         ("anna", "jpy", 2000, 1), ("anna", "usd", 1000, 0), ("anna", "usd", 2000, 0), ("bert", "usd", 2000, 0),
     ]  # fmt: skip
     assert by_unit(rates)[1] == Due("anna", "usd", None, 2, 13, commission=0, share=13, open=0)
+
+
+def test_what_was_held_and_is_free_is_due_beside_the_share_and_payouts_of_both_leave_it() -> None:
+    def moved(ref: str, micros: int) -> Moved:
+        return Moved("credit" if micros > 0 else "reversal", ref, 1, micros, "", 0, 1, 1)
+
+    takings = [Taking(0, "anna", "a", 2000, "usd", 1, 100)]
+    left = {("anna", "usd"): [moved("payout:anna:usd:1", -50), moved("claw_back:1:anna:0", -7)]}
+    freed = {
+        ("anna", "usd"): [moved("proceeds:txn_1:due", 40), moved("payout:anna:usd:2", -30)],
+        ("bert", "usd"): [moved("proceeds:txn_2:due", 9)],
+    }
+    anna, bert = due_lines(takings, left, freed)
+    assert (anna.due.share, anna.freed, anna.paid_out, anna.clawed_back, anna.left) == (80, 40, 80, 7, 33)
+    assert (bert.due, bert.freed, bert.left) == (Due("bert", "usd", None, 0, 0, 0, 0, 0), 9, 9)
 
 
 def test_the_open_part_is_what_the_transfers_do_not_have_yet() -> None:

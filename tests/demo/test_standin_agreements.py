@@ -107,6 +107,27 @@ async def test_a_setup_waits_for_the_bank_and_keeps_no_card_that_is_declined(sta
         standin.save_method(setup.id)
 
 
+async def test_an_intent_that_is_cancelled_is_paid_by_nobody_and_one_that_is_paid_is_not_cancelled(
+    standin: StandIn, api: Any
+) -> None:
+    intent, method = await ready(standin, api)
+    made = await api.v1.payment_intents.cancel_async(intent, {"cancellation_reason": "abandoned"})
+    assert (made.status, made.cancellation_reason, made.canceled_at is not None) == ("canceled", "abandoned", True)
+    assert said(standin)[-1] == "payment_intent.canceled"
+    how: Any = {"payment_method": method, "off_session": True, "return_url": BACK}
+    for again in (
+        lambda: api.v1.payment_intents.confirm_async(intent, how),
+        lambda: api.v1.payment_intents.cancel_async(intent),
+    ):
+        with pytest.raises(stripe.InvalidRequestError, match="status of canceled"):
+            await again()
+    assert standin.journal == []
+    paid, method = await ready(standin, api)
+    await api.v1.payment_intents.confirm_async(paid, {**how, "payment_method": method})
+    with pytest.raises(stripe.InvalidRequestError, match="status of succeeded"):
+        await api.v1.payment_intents.cancel_async(paid)
+
+
 async def test_what_stripe_would_refuse_is_refused(standin: StandIn, api: Any) -> None:
     intent, method = await ready(standin, api)
     other = await api.v1.customers.create_async({"description": "y"})

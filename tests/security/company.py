@@ -95,6 +95,7 @@ async def company(folder: Path, **overrides: Any) -> AsyncIterator[Company]:
         "stripe": {"reconcile_seconds": 0},
         "secrets": {"operator_token": OPERATOR, "auditor_token": AUDITOR},
         "owners": {OWNER: {"commission_bps": 1000, "routes": {"hosts": ["*.example.com"], "price_max": "1.00 usd"}}},
+        "connect": {"country": "US"},
         "routes_folder": str(folder / "routes.d"),
         "limits": {"failed_credentials": "100000/minute"},
     }

@@ -298,7 +298,8 @@ async def test_an_event_alone_brings_a_charge_to_its_end(tmp_path: Path) -> None
 
 async def test_what_is_held_for_the_seller_is_due_when_the_fee_is_paid_and_the_payouts_pay_it(tmp_path: Path) -> None:
     async with market(tmp_path, connect=True, hold_proceeds=True) as here:
-        await here.agree(here.here.browser(), DECLINED)
+        ann = here.here.browser()
+        await here.agree(ann, DECLINED)
         [account] = here.stand_in.accounts
         here.stand_in.give_what_is_due(account.id)
         await heard(here.stage)
@@ -319,6 +320,12 @@ async def test_what_is_held_for_the_seller_is_due_when_the_fee_is_paid_and_the_p
         [prospect] = await command.asks("payouts", "run", "--dry-run")
         why = "Stripe has rejected the account"
         assert (prospect["of"], prospect["due"], prospect["why_not"]) == ("proceeds", "100.00 usd", why)
+        shown = await command.asks("owners", "show", "anna")
+        dues = [(one["freed"], one["paid_out"], one["due"]) for one in shown["dues"]]
+        assert dues == [("100.00 usd", "0.00 usd", "100.00 usd")]
+        assert "was held and is free 100.00 usd" in await command.types("owners", "list")
+        _, home, _ = await ann.get("/-/owners")
+        assert "Was held for you, and is yours by now</dt><dd>100.00 USD" in home
         here.stand_in.set_account(account.id, rejected=False)
         await heard(here.stage)
         _, page, _ = await here.here.browser().get("/forecast/oslo")
@@ -341,6 +348,8 @@ async def test_what_is_held_for_the_seller_is_due_when_the_fee_is_paid_and_the_p
             "proceeds " + kept.id + ":due",
             "payout anna:usd:1",
         ]
+        shown = await command.asks("owners", "show", "anna")
+        assert [(one["paid_out"], one["due"]) for one in shown["dues"]] == [("100.00 usd", "0.00 usd")]
         with statement_books(here.stage.settings).open(seconds=9) as source:
             [sums] = [one for one in source.sums() if one.unit == "usd"]
         assert (sums.charged, sums.held, sums.released, sums.callers) == (20_000_000, 0, 100_000_000, 200_000_000)
