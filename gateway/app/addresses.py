@@ -669,6 +669,6 @@ def admin_application(
     alerts.add_to(app)
     app.router.add_get(PLATFORM_PATH, platform.show)
     app.router.add_get(STYLE_PATH, platform.style)
-    operating.add_to(app, check_up.checks, alerts.told)
+    operating.add_to(app, check_up.checks, alerts.by_hand)
     app.on_response_prepare.append(drop_what_was_invented)
     return app

@@ -22,6 +22,7 @@ from gateway.flows.watch_surges import Series, WatchSurges
 from gateway.ports import Clock, Witnesses
 from gateway.settings import Settings
 from gateway.web.alerts import AlertPlace
+from gateway.web.alerts_by_hand import AlertsByHand
 
 if TYPE_CHECKING:
     from gateway.app.stores import Records
@@ -69,9 +70,8 @@ class Alerting:
         given, limits = settings.alerts, settings.alerts.thresholds
         book = AlertBook(records.ask)
         self.teller = teller(settings, records, clock=clock, report=report)
-        self.place = AlertPlace(
-            alerts=book, test=self.teller.test, witness=witness, clock=clock, new_id=lambda: f"test_{clock.now_ms()}"
-        )
+        by_hand = AlertsByHand(alerts=book, test=self.teller.test, clock=clock, new_id=lambda: f"test_{clock.now_ms()}")
+        self.place = AlertPlace(by_hand, witness)
         surges = WatchSurges(
             (
                 Series("unpaid_surge", limits.surge_least, measure="unpaid"),
