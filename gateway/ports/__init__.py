@@ -16,7 +16,7 @@ from gateway.ports.charging import (
     SetUp,
 )
 from gateway.ports.erasing import ErasesCustomers, ErasesPeople, PersonalEvents
-from gateway.ports.exchange import AnswerCut, Exchange, Identifies, Served, Started
+from gateway.ports.exchange import AnswerCut, Exchange, Identifies, OwnRequest, OwnServed, Served, Started
 from gateway.ports.identity import (
     Alias,
     AliasBook,
@@ -220,6 +220,8 @@ __all__ = [
     "OperatorBook",
     "Orders",
     "Outbox",
+    "OwnRequest",
+    "OwnServed",
     "OwnerBook",
     "OwnersMoney",
     "Parked",
