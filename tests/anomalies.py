@@ -1,10 +1,12 @@
 """A population that spends for a year, and attacks in it: what the detectors of `core/anomalies.py` are measured by.
 
+What the gateway counts of itself is in `tests/counts_of_a_shop.py`.
+
 Everything comes from one seed. Normal accounts have the habits that ours are thought to have: offices with weekends and
 night shifts now and then, evenings of private people, robots by day and night, nightly batches that are larger at the
 end of a month, people who come by now and then, customers that grow, that pause over holidays, or go for two months and
 come back; and hours vary by a lognormal factor, with a burst now and then. An attack is an account of its own (with a
-normal history, where it has one) or a stretch of one of the gateway's counts.
+normal history, where it has one).
 """
 
 import math
@@ -12,7 +14,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from gateway.core.anomalies import DAY_HOURS, WEEK_HOURS, Habit, Newcomers, Rhythm, hour_of_week
+from gateway.core.anomalies import DAY_HOURS, WEEK_HOURS, Habit, Newcomers, hour_of_week
 
 USD = 1_000_000
 LEAST = 2 * USD
@@ -213,41 +215,7 @@ def watched(accounts: list[Account], seed: int, hours: int) -> Found:
     return found
 
 
-SERIES: dict[str, tuple[float, int, float]] = {
-    "402 surge": (40.0, 300, 2500.0),
-    "credential stuffing": (4.0, 300, 1800.0),
-    "errors": (10.0, 300, 1500.0),
-    "card testing": (1.0, 20, 70.0),
-    "burst of refunds": (0.5, 20, 45.0),
-    "webhook forgery": (0.02, 30, 60.0),
-    "dispute wave": (0.05, 5, 12.0),
-    "payments of a botnet": (6.0, 30, 160.0),
-}
-"""Of the gateway's own counts: how many an hour there usually are, how few are no surge, how many an attack makes."""
-
-
-def surges(seed: int, hours: int) -> Found:
-    """Each series with one attack of three hours in it, near the end, at the busiest or quietest time by turns."""
-    found = Found()
-    for number, (name, (mean, least, many)) in enumerate(SERIES.items()):
-        rng, rhythm = random.Random(f"{seed} {name}"), Rhythm(START - 1)
-        begins = START + hours - 10 * DAY_HOURS + 7 * number
-        found.planted[name] = (begins, begins + 3)
-        rang = 0
-        for hour in range(START, START + hours):
-            found.account_days += not hour % DAY_HOURS
-            number_then = _poisson(rng, mean * (1 + 0.8 * math.sin(hour / 12 * math.pi)))
-            if begins <= hour < begins + 3:
-                number_then += _poisson(rng, many)
-            if rhythm.is_surge(hour, number_then, least=least, factor=FACTOR):
-                if hour - rang > DAY_HOURS:
-                    found.alarms.append((name, hour, "surge"))
-                rang = hour
-            rhythm.learn(hour, number_then)
-    return found
-
-
-def _poisson(rng: random.Random, mean: float) -> int:
+def poisson(rng: random.Random, mean: float) -> int:
     if mean > 30:
         return max(0, round(rng.gauss(mean, math.sqrt(mean))))
     return next(_poissons(rng, mean))

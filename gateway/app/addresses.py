@@ -39,6 +39,7 @@ from gateway.web.entitlements import GO_PATH, EntitlementPlace, licence_cors
 from gateway.web.entrance import EntrancePlace
 from gateway.web.guard import Handler, continue_at_once, entered, guarded, preflights, refuse_other_sites
 from gateway.web.letters import LetterPlace
+from gateway.web.lined import PROXIED, lined
 from gateway.web.looked_up import ALIAS as LOOK_ALIAS
 from gateway.web.looked_up import LookedUp
 from gateway.web.oauth import OAuthPlace, ServiceTokenPlace
@@ -572,6 +573,7 @@ class Addresses:
 
         async def either(request: web.Request) -> web.StreamResponse:
             if request.path not in self._gateway.own_paths:
+                request[PROXIED] = True
                 return await self._gateway.proxy.handle(request)
             if cors is not None and is_preflight(request.method, request.headers):
                 return await preflights(cors)(request)
@@ -620,7 +622,7 @@ class Addresses:
             own_origin=None if method == "*" or anywhere else self._settings.public_url,
             cors=cors or (self._settings.cors if path.startswith(_FOR_PROGRAMS) else None),
         )
-        bounded = self._renewing(bounded)
+        bounded = lined(self._renewing(bounded), served=gateway.request_log, new_id=gateway.new_id)
         if method == "GET":
             self._app.router.add_get(path, bounded, expect_handler=continue_at_once)  # and HEAD
         else:
@@ -648,8 +650,9 @@ def admin_application(
     platform: PlatformPlace,
     operating: Operating,
     alerts: AlertPlace,
+    line: Callable[..., Awaitable[web.StreamResponse]],
 ) -> web.Application:
-    """What the admin listener serves."""
+    """What the admin listener serves. `line` is the middleware that logs each request."""
     check_up = CheckUp(parts=parts, inbox=inbox, hears=settings.stripe is not None, clock=clock, seconds=SECONDS_MAX)
     place = AdminPlace(
         ledger=FollowingDesk(ledger, aliases),
@@ -666,9 +669,10 @@ def admin_application(
         checks=check_up.checks,
     )
     app = place.application()
+    app.middlewares.insert(0, line)
     alerts.add_to(app)
     app.router.add_get(PLATFORM_PATH, platform.show)
     app.router.add_get(STYLE_PATH, platform.style)
-    operating.add_to(app, check_up.checks, alerts.told)
+    operating.add_to(app, check_up.checks, alerts.by_hand)
     app.on_response_prepare.append(drop_what_was_invented)
     return app

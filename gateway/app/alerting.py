@@ -11,7 +11,7 @@ from gateway.adapters.metrics import Counts
 from gateway.adapters.outgoing import HttpSender
 from gateway.app.audited import Audits
 from gateway.app.ways_to_pay import mails
-from gateway.core.alerts import Sign
+from gateway.core.alerts import Sign, Thresholds
 from gateway.core.readiness import Check
 from gateway.core.refusals import RecordsUnavailable
 from gateway.flows.rounds import Rounds
@@ -22,6 +22,7 @@ from gateway.flows.watch_surges import Series, WatchSurges
 from gateway.ports import Clock, Witnesses
 from gateway.settings import Settings
 from gateway.web.alerts import AlertPlace
+from gateway.web.alerts_by_hand import AlertsByHand
 
 if TYPE_CHECKING:
     from gateway.app.stores import Records
@@ -69,19 +70,9 @@ class Alerting:
         given, limits = settings.alerts, settings.alerts.thresholds
         book = AlertBook(records.ask)
         self.teller = teller(settings, records, clock=clock, report=report)
-        self.place = AlertPlace(
-            alerts=book, test=self.teller.test, witness=witness, clock=clock, new_id=lambda: f"test_{clock.now_ms()}"
-        )
-        surges = WatchSurges(
-            (
-                Series("unpaid_surge", limits.surge_least, measure="unpaid"),
-                Series("errors_surge", limits.surge_least, measure="failed"),
-                Series("payment_velocity", limits.payments_least, types=PAID),
-            ),
-            counts=book,
-            sources=book,
-            factor=limits.surge_factor,
-        )
+        by_hand = AlertsByHand(alerts=book, test=self.teller.test, clock=clock, new_id=lambda: f"test_{clock.now_ms()}")
+        self.place = AlertPlace(by_hand, witness)
+        surges = WatchSurges(series(limits), counts=book, sources=book, factor=limits.surge_factor)
         self.audits = _audits(settings, records, clock=clock, report=report)
         spending = WatchSpending(book, least=limits.spend_least, factor=limits.spend_factor)
         self.watch = Watch(
@@ -170,6 +161,15 @@ def _audits(settings: Settings, records: "Records", *, clock: Clock, report: Cal
     if "books_imbalance" in settings.alerts.thresholds.unwatched:
         return None
     return Audits(settings, records, every_seconds=settings.alerts.audit_seconds, clock=clock, report=report)
+
+
+def series(limits: Thresholds) -> tuple[Series, ...]:
+    """What may surge."""
+    return (
+        Series("unpaid_surge", limits.surge_least, measure="unpaid"),
+        Series("errors_surge", limits.surge_least, measure="failed"),
+        Series("payment_velocity", limits.payments_least, types=PAID),
+    )
 
 
 def measures(counts: Counts) -> dict[str, int]:

@@ -151,6 +151,7 @@ class Gateway:
             records=self.records,
             callers=self.identity.callers,
             freezes=self.identity.freezes,
+            ended=self.identity.ended,
             caps=self.identity.caps,
             aliases=self.identity.aliases,
             plans=self.identity.plans,

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from gateway.adapters.ended_tokens import EndedTokens
 from gateway.adapters.interprocess.worker import Line, News
 from gateway.adapters.outgoing import HttpDocuments
 from gateway.adapters.people import PeopleBook
@@ -17,6 +18,7 @@ from gateway.core.plans import COUNTS
 from gateway.core.tokens import Peppers, TokenMint
 from gateway.flows.cap import AccountCaps
 from gateway.flows.count_guesses import CountGuesses
+from gateway.flows.end_tokens import EndTokens
 from gateway.flows.follow import Aliases
 from gateway.flows.follow_plans import FollowPlans
 from gateway.flows.follow_tokens import FollowTokens
@@ -117,6 +119,8 @@ class Identity:
             outside=self.lending.in_their_name,
             licences=self.licences,
         )
+        self.ended = EndTokens(EndedTokens(records.ask), forget=self.callers.forget_all)
+        self.callers.heed(self.ended)
         self.signing_in = SigningIn(
             self.lending,
             self.callers,

@@ -15,8 +15,8 @@ def events(settings: LogSettings, *, at_once: bool = False) -> None:
     logs.configure(console=console, level=settings.level, at_once=at_once, file=_file(settings))
 
 
-def request_log(settings: LogSettings, clock: Clock, *, worker: int) -> RequestLog:
-    """The lines of requests that this worker serves."""
+def request_log(settings: LogSettings, clock: Clock, *, worker: int | None) -> RequestLog:
+    """The lines of requests that this process serves; `worker` is its slot, if it has one."""
     return RequestLog(
         clock,
         _file(settings),

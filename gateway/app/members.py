@@ -23,6 +23,7 @@ from gateway.app.addresses import admin_application
 from gateway.app.alerting import Alerting
 from gateway.app.channel import ToParent, Word
 from gateway.app.gateway import Gateway
+from gateway.app.logged import request_log
 from gateway.app.marketplace import platform
 from gateway.app.measured import KEEPER, Pulse, Scrapes, of_process
 from gateway.app.operating import Operating
@@ -39,6 +40,7 @@ from gateway.flows.freeze import Freezes
 from gateway.flows.keep import Keeper
 from gateway.flows.keep.slices import Slices
 from gateway.settings import Settings, SettingsInvalid
+from gateway.web.lined import lining
 
 LEAVE_GRACE_SECONDS = 2.0
 _ASKED_SECONDS_MAX = 120.0
@@ -170,6 +172,7 @@ class KeeperMember(Member):
         self._admin = admin
         self._survivors = survivors
         self._totals = Totals()
+        self._numbers = RequestNumbers(slot=post.slot, start=0)
         self._pulse = Pulse()
         self._scrapes: Scrapes | None = None
         self._operating: Operating | None = None
@@ -205,6 +208,7 @@ class KeeperMember(Member):
         limiter = Limiter(settings.limits.subjects_max)
         count = lambda: Counting(limiter, self._clock)  # noqa: E731
         counter = Counter(slices, count=count, counted=self._counted, report=post.report)
+        lines = request_log(settings.log, self._clock, worker=None)
         await self.parent.open(post.channel)
         await counter.listen(self._line)
         try:
@@ -257,6 +261,7 @@ class KeeperMember(Member):
                     parts=lambda: self._parts(ledger),
                     alerts=alerting.place,
                     operating=operating,
+                    line=lining(lines, self._new_id),
                 )
             )
             self.parent.say(Word.READY)
@@ -275,6 +280,7 @@ class KeeperMember(Member):
             await self._witness.close()
             await self._records.close()
             await ledger.close()
+            await asyncio.to_thread(lines.close)
         self.parent.close()
 
     def _parts(self, ledger: Keeper) -> dict[str, Check]:
@@ -300,16 +306,13 @@ class KeeperMember(Member):
         return counts, self._totals.workers
 
     async def _administer(self, app: web.Application) -> web.AppRunner:
-        numbers = RequestNumbers(slot=self.post.slot, start=0)
-        runner = front(
-            app,
-            self.post.settings,
-            report=self.post.report,
-            new_id=lambda: str(RequestId(self._clock.now_ms(), numbers.next())),
-        )
+        runner = front(app, self.post.settings, report=self.post.report, new_id=self._new_id)
         await runner.setup()
         await web.SockSite(runner, self._admin, backlog=128).start()
         return runner
+
+    def _new_id(self) -> str:
+        return str(RequestId(self._clock.now_ms(), self._numbers.next()))
 
     def _counted(self, worker: str, told: Any) -> None:
         """What a worker has counted; None when it has ended."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -17,16 +17,17 @@ from gateway.core.counting import Durations
 from gateway.core.lately import Lately, Look
 from gateway.core.operators import Operators
 from gateway.core.readiness import Check
-from gateway.core.trail import Act
 from gateway.flows.add_up import LookAtOwners
 from gateway.flows.let_in import LetIn
 from gateway.flows.rounds import Rounds
 from gateway.ports import Clock, Entries, Witnesses
 from gateway.settings import Settings
 from gateway.web.admin_api import admin_document
+from gateway.web.alerts import Calling
+from gateway.web.alerts_by_hand import AlertsByHand
 from gateway.web.operator_calls import ByHand, OperatorCalls
 from gateway.web.operator_pages import OperatorPages
-from gateway.web.status import OPERATOR_FIELD, operator_named
+from gateway.web.status import OPERATOR_FIELD
 from gateway.web.templates import Templates
 from gateway.web.watched import LATELY_SECONDS, Watched
 
@@ -94,7 +95,7 @@ class Operating:
         self,
         app: web.Application,
         checks: Callable[[], Awaitable[Mapping[str, Check]]],
-        alerts: Callable[[], Awaitable[Mapping[str, Any]]],
+        alerts: AlertsByHand,
     ) -> None:
         """The addresses; after all others, because the document tells of those that there are."""
         watched = Watched(
@@ -120,7 +121,7 @@ class Operating:
         OperatorCalls(
             watched=watched,
             by_hand=self._by_hand,
-            trail_of=lambda request: _Caller(self._witness, request.headers.get(OPERATOR_FIELD, "")),
+            trail_of=lambda request: Calling(self._witness, request.headers.get(OPERATOR_FIELD, "")),
             document=lambda: admin_document(_addresses(app), version=metadata.version("farebox")),
         ).add_to(app)
 
@@ -131,17 +132,6 @@ class Operating:
         counts = await self._scrapes.gather()
         self._lately.look(look_at(counts, self._clock.now_ms()))
         return {**counts.counters, **counts.gauges}
-
-
-class _Caller:
-    """Whoever sends a call, as they name themselves. Implements `ports.Witnesses`."""
-
-    def __init__(self, witness: Witnesses, name: str) -> None:
-        self._witness = witness
-        self._actor = operator_named(name)
-
-    async def write(self, act: Act) -> None:
-        await self._witness.write(Act(self._actor, "operator", act.action, act.object, "admin", act.reason, act.facts))
 
 
 def look_at(counts: Counts, now_ms: int) -> Look:

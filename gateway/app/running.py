@@ -25,6 +25,7 @@ from gateway.core.targets import TARGET_BYTES_MAX
 from gateway.relay.listener import Relay
 from gateway.settings import Settings, SettingsInvalid, UnixSocket
 from gateway.web.front import Front
+from gateway.web.lined import lining
 
 
 class Running:
@@ -137,6 +138,7 @@ class Running:
                 parts=self._parts,
                 alerts=self._alerting.place,
                 operating=self._operating,
+                line=lining(gateway.request_log, gateway.new_id),
             )
         )
         await web.TCPSite(admin, *self.gateway.settings.admin, backlog=128).start()

@@ -10,6 +10,7 @@ from gateway.core.refusals import RecordsUnavailable
 from gateway.core.rotation import SEEN_SECONDS
 from gateway.flows import follow, follow_plans, follow_tokens, record_meters
 from gateway.flows.cap import AccountCaps
+from gateway.flows.end_tokens import EndTokens
 from gateway.flows.follow import Aliases, JoinBooks
 from gateway.flows.follow_plans import FollowPlans
 from gateway.flows.follow_tokens import FollowTokens
@@ -40,6 +41,7 @@ class Upkeep:
         records: "SqliteRecords | PostgresRecords",
         callers: Callers,
         freezes: Freezes,
+        ended: EndTokens,
         caps: AccountCaps,
         aliases: Aliases,
         plans: FollowPlans,
@@ -57,6 +59,7 @@ class Upkeep:
         self._records = records
         self._callers = callers
         self._freezes = freezes
+        self._ended = ended
         self._caps = caps
         self._aliases = aliases
         self._plans = plans
@@ -76,6 +79,7 @@ class Upkeep:
         try:
             await self._aliases.look()
             await self._freezes.look()
+            await self._ended.look()
             await self._caps.look()
             await self._plans.look()
             await self._follow_tokens.begin()
@@ -87,6 +91,7 @@ class Upkeep:
         rounds = [
             Rounds(self._call_in.now, every_seconds=SEEN_SECONDS, name="keys in use"),
             Rounds(self._freezes.look, every_seconds=LOOK_SECONDS, name="frozen accounts"),
+            Rounds(self._ended.look, every_seconds=LOOK_SECONDS, name="ended tokens"),
             Rounds(self._caps.look, every_seconds=LOOK_SECONDS, name="spending caps"),
             Rounds(self._plans.look, every_seconds=follow_plans.LOOK_SECONDS, name="plans of accounts"),
             Rounds(self._follow_tokens.look, every_seconds=follow_tokens.LOOK_SECONDS, name="changes of tokens"),

@@ -14,7 +14,7 @@ from gateway.app.alerting import teller
 from gateway.cli.records import fail, opened, read_with_records, run, unheard, write_down
 from gateway.core.alerts import NAMES, Alert, Name
 from gateway.flows.tell_operators import Became
-from gateway.web.alerts import moment, told_alert, told_ways
+from gateway.web.alerts_by_hand import moment, told_alert, told_ways
 
 
 def list_alerts(config: Path, *, all_of_them: bool, limit: int, as_json: bool) -> None:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from gateway.adapters.ended_tokens import EndedTokens
 from gateway.adapters.system import SystemClock, SystemRandomness
 from gateway.app.stores import credit_lines, statement_books
 from gateway.cli.accounts import available
@@ -26,6 +27,7 @@ from gateway.core.quotes import Quote, quote
 from gateway.core.refusals import Refusal
 from gateway.core.tokens import Peppers, TokenMint
 from gateway.flows.count_calls import CountCalls
+from gateway.flows.end_tokens import EndTokens
 from gateway.flows.follow import Aliases
 from gateway.flows.follow_plans import FollowPlans
 from gateway.flows.freeze import Freezes
@@ -143,6 +145,9 @@ async def _caller(settings: Settings, here: Records, token: str) -> "_Known | No
         cookie_names=(),
         aliases=aliases,
     )
+    ended = EndTokens(EndedTokens(here.ask), forget=callers.forget_all)
+    await ended.look()
+    callers.heed(ended)
     caller = await callers.known(token)
     if caller is None:
         return None

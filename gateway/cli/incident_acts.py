@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from gateway.adapters.ended_tokens import EndedTokens
 from gateway.adapters.personal import AffectedRecords
 from gateway.adapters.system import SystemClock
 from gateway.cli.erase import plain_reason
@@ -34,7 +35,6 @@ _FILES = {"sealing_key": "sealing_keys", "pepper": "peppers", "jwt": "jwt_keys",
 _OURS = ("secrets.",)
 _STRIPE = {"stripe.secret_key": "stripe_key", "stripe.webhook_secrets": "webhook_secret"}
 _ELSEWHERE = "make another where it is from, put it into the configuration, reload (or restart), end the old one there"
-STRANGERS = "tokens that are not on record (of accounts that were only credited by hand) are ended by freezing them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +75,19 @@ def revoke(config: Path, whom: Whom, *, reason: str, incident: str | None, dry_r
             if not dry_run:
                 facts = {"tokens": str(len(ids)), **await _facts(here, incident)}
                 await write_down(settings, here, "incident.revoke", whom.object, reason=reason, **facts)
-                await here.grants.revoke_grants(ids, now_ms=SystemClock().now_ms())
+                now_ms = SystemClock().now_ms()
+                await EndedTokens(here.ask).end_tokens(accounts if accounts is not None else [""], before_ms=now_ms)
+                await here.grants.revoke_grants(ids, now_ms=now_ms)
             return len(ids)
 
     count = run(end())
     if as_json:
-        click.echo(json.dumps({"whose": whom.object, "revoked": not dry_run, "tokens": count, "note": STRANGERS}))
+        click.echo(json.dumps({"whose": whom.object, "revoked": not dry_run, "tokens": count}))
     elif dry_run:
         click.echo(f"{count} tokens and sessions of {whom.object} would be over, for good")
     else:
-        click.echo(f"{count} tokens and sessions of {whom.object} are over, everywhere within two seconds; {STRANGERS}")
+        words = "are over, everywhere within two seconds, and so is every token that is not on record"
+        click.echo(f"{count} tokens and sessions of {whom.object} {words}")
 
 
 def freeze(config: Path, whom: Whom, *, reason: str, incident: str | None, dry_run: bool, as_json: bool) -> None:

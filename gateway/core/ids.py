@@ -64,3 +64,8 @@ class RequestNumbers:
 def account_id(at_ms: int, digest: bytes) -> str:
     """`acct_` + milliseconds + the first ten bytes of a keyed digest."""
     return f"acct_{at_ms:012x}{digest[:10].hex()}"
+
+
+def account_ms(account: str) -> int:
+    """When it was made, in milliseconds since 1970; 0 of one that an outside provider vouches for."""
+    return int(account[5:17], 16)

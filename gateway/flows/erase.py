@@ -55,6 +55,8 @@ class Erased:
     """At the provider."""
     charges: Sequence[str]
     """Fees that waited for them: waived, or in the way."""
+    files: Sequence[str] = ()
+    """Tables whose files hold what was deleted, until their owner makes them anew."""
 
 
 class Erase:
@@ -113,8 +115,8 @@ class Erase:
             await self._ask_provider(customers)
         redacted = await self._personal.redact(events.over)
         rows = await self._personal.erase(accounts, now_ms=self._clock.now_ms())
-        await self._personal.scrub()
-        return Erased(before, len(alive), rows, redacted, events.open, customers, waiting)
+        files = await self._personal.scrub()
+        return Erased(before, len(alive), rows, redacted, events.open, customers, waiting, files)
 
     async def _before(self, account: str) -> int | None:
         for step in await self._trail.steps_before(NEWEST, count=1, object=account, action=ACTION):

@@ -50,6 +50,7 @@ from gateway.ports import (
     Caps,
     Clock,
     Credentials,
+    Ended,
     Exchange,
     Frozen,
     Guesses,
@@ -96,6 +97,7 @@ class Callers:
         self._peppers = peppers
         self._credentials = credentials
         self._frozen = frozen
+        self._ended: Ended | None = None
         self._clock = clock
         self._randomness = randomness
         self._header = header
@@ -278,6 +280,8 @@ class Callers:
         return known
 
     async def _read_up(self, genuine: Genuine, token: str, key: bytes) -> "_Known | None":
+        if self._is_ended(genuine):
+            return None
         before, pepper_id = self._forgotten, self._peppers.newest_id
         digests = self._peppers.digests(token)
         row = await self._row(genuine, token, digests, pepper_id)
@@ -302,7 +306,11 @@ class Callers:
             with suppress(RecordsUnavailable):
                 return await self._look_up(token, key, "")
             return None
-        return self._unread(genuine, token)
+        return None if self._is_ended(genuine) else self._unread(genuine, token)
+
+    def _is_ended(self, genuine: Genuine) -> bool:
+        of_its_own = not genuine.issued and not genuine.outside
+        return of_its_own and self._ended is not None and self._ended.ended(genuine.account)
 
     def _unread(self, genuine: Genuine, token: str) -> "_Known":
         """As if nothing were on record of it."""
@@ -411,6 +419,10 @@ class Callers:
             of_grant.discard(digest)
             if not of_grant:
                 del self._of_grants[grant.id]
+
+    def heed(self, ended: Ended) -> None:
+        """From now on, whose tokens were ended all at once."""
+        self._ended = ended
 
     def forget_all(self) -> None:
         """Rows may have been written that nobody told of."""

@@ -16,13 +16,15 @@ from gateway.ports.charging import (
     SetUp,
 )
 from gateway.ports.erasing import ErasesCustomers, ErasesPeople, PersonalEvents
-from gateway.ports.exchange import AnswerCut, Exchange, Identifies, Served, Started
+from gateway.ports.exchange import AnswerCut, Exchange, Identifies, OwnRequest, OwnServed, Served, Started
 from gateway.ports.identity import (
     Alias,
     AliasBook,
     CapBook,
     Caps,
     Credentials,
+    Ended,
+    EndedBook,
     Freeze,
     FreezeBook,
     Frozen,
@@ -162,6 +164,8 @@ __all__ = [
     "Document",
     "Documents",
     "Door",
+    "Ended",
+    "EndedBook",
     "Entitles",
     "Entries",
     "ErasesCustomers",
@@ -220,6 +224,8 @@ __all__ = [
     "OperatorBook",
     "Orders",
     "Outbox",
+    "OwnRequest",
+    "OwnServed",
     "OwnerBook",
     "OwnersMoney",
     "Parked",

@@ -44,8 +44,8 @@ class ErasesPeople(Protocol):
     async def waive_charge(self, id: str, *, now_ms: int) -> bool:
         """It is given up; False if it does not wait any more."""
 
-    async def scrub(self) -> None:
-        """Leave nothing of what was deleted in files of ours."""
+    async def scrub(self) -> list[str]:
+        """Leave nothing of what was deleted in files of ours; the tables that only another login may make anew."""
 
 
 class ErasesCustomers(Protocol):

@@ -1,6 +1,7 @@
 """One request and the answer that it waits for, whichever door it came through."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.core.answers import Answer
@@ -163,3 +164,25 @@ class Served(Protocol):
     """Told of every request when it has ended."""
 
     def __call__(self, exchange: Exchange, route: Route | None, caller: Caller) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRequest:
+    """A request to an address of our own, when it has been answered; `path` is the address as it is written down here.
+
+    `trace_id` is that of a caller's `traceparent`, else empty; so is the `refusal_code` of what was not refused.
+    """
+
+    id: str
+    method: str
+    path: str
+    status: int
+    seconds: float
+    refusal_code: str
+    trace_id: str
+
+
+class OwnServed(Protocol):
+    """Told of every request to an address of our own."""
+
+    def own(self, request: OwnRequest) -> None: ...

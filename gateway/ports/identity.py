@@ -72,6 +72,23 @@ class FreezeBook(Protocol):
         """In order; the last one counts."""
 
 
+class EndedBook(Protocol):
+    """Whose tokens were ended all at once. Every call may raise RecordsUnavailable."""
+
+    async def end_tokens(self, accounts: Sequence[str], *, before_ms: int) -> None:
+        """Those that were made before then; an empty account is everyone. Returns when it is durable."""
+
+    async def ended_after(self, number: int) -> list[tuple[int, str, int]]:
+        """Number, account and moment of those with higher numbers, in order."""
+
+
+class Ended(Protocol):
+    """Whose tokens were ended, as far as this process knows: at most a second behind."""
+
+    def ended(self, account: str) -> bool:
+        """Whether the token that made this account is over. Asks nobody."""
+
+
 class CapBook(Protocol):
     """What accounts may spend. Every call may raise RecordsUnavailable."""
 

@@ -13,7 +13,7 @@ from gateway.core.alerts import NAMES
 from gateway.core.jobs import STATES as JOB_STATES
 from gateway.core.outgoing import STATES as NOTICE_STATES
 from gateway.core.trail import NEWEST
-from gateway.web.alerts import MUTE_HOURS_MAX
+from gateway.web.alerts_by_hand import MUTE_HOURS_MAX
 from gateway.web.operator_calls import TRAIL_MAX
 from gateway.web.watched import STATUSES
 

@@ -15,11 +15,13 @@ from typing import Any
 
 from aiohttp import web
 
+from gateway.core.alerts import NAMES
 from gateway.core.headers import prefers_html
 from gateway.core.operators import Session
 from gateway.core.refusals import BadRequest, RateLimited, Refusal
 from gateway.flows.let_in import MOST_MS, LetIn, NotLetIn, Signed
 from gateway.ports import Randomness, Witnesses
+from gateway.web.alerts_by_hand import AlertsByHand
 from gateway.web.answers import OwnAnswer
 from gateway.web.guard import refuse_other_sites
 from gateway.web.operator_calls import ByHand, NotThere, answered, told, trail_query
@@ -47,7 +49,7 @@ Show = Callable[[web.Request, Session], Awaitable[Mapping[str, Any]]]
 
 
 class OperatorPages:
-    """The handlers. `alerts` tells what the call of alerts tells."""
+    """The handlers."""
 
     def __init__(
         self,
@@ -58,7 +60,7 @@ class OperatorPages:
         witness: Witnesses,
         templates: Templates,
         randomness: Randomness,
-        alerts: Callable[[], Awaitable[Mapping[str, Any]]],
+        alerts: AlertsByHand,
     ) -> None:
         self._let_in = let_in
         self._watched = watched
@@ -85,6 +87,7 @@ class OperatorPages:
             app.router.add_get(f"{PREFIX}/{name}", self._for_operators(self._page(name, show)))
         app.router.add_post(f"{PREFIX}/webhooks", self._for_operators(self.replay))
         app.router.add_post(f"{PREFIX}/payments", self._for_operators(self.assign))
+        app.router.add_post(f"{PREFIX}/alerts", self._for_operators(self.act_on_alerts))
         app.router.add_post(f"{PREFIX}/leave", self._for_operators(self.leave))
         app.router.add_get(ENTER_PATH, self._within(self.enter))
         app.router.add_post(ENTER_PATH, self._within(self.sign_in))
@@ -240,7 +243,7 @@ class OperatorPages:
         return {**await self._watched.trail(**asked), "asked": {"object": "", "action": "", **asked}}
 
     async def _shown_alerts(self, request: web.Request, session: Session) -> Mapping[str, Any]:
-        return await self._alerts()
+        return {**await self._alerts.told(), "names": NAMES}
 
     # --- what is done -------------------------------------------------------------------------------------------------
 
@@ -280,6 +283,39 @@ class OperatorPages:
         else:
             said["assigned"] = {**done, "dry_run": dry_run}
         return self._render(request, session, "payments", {**await self._payments(request, session), **said})
+
+    async def act_on_alerts(self, request: web.Request, session: Session) -> web.StreamResponse:
+        """`POST /-/operator/alerts`: `ack` an alert, mute those of a `name` for `hours`, or send a `test`."""
+        fields = await self._form(request)
+        trail = Signed(self._witness, session)
+        said = {"notice": "", "problem": ""}
+        try:
+            if id := fields.get("ack"):
+                alert = await self._alerts.ack(id, trail)
+                said["notice"] = f"{alert['alert']} is acknowledged: nobody is reminded of it"
+            elif name := fields.get("name"):
+                muted = await self._alerts.mute(name, _hours(fields.get("hours", "")), trail)
+                said["notice"] = f"nobody is told of {name} until {muted['until']}; it is still watched"
+            elif fields.get("test"):
+                said = _of_test(await self._alerts.test(trail))
+            else:
+                raise BadRequest("nothing was named")
+        except (ValueError, NotThere) as error:
+            said["problem"] = str(error)
+        return self._render(request, session, "alerts", {**await self._shown_alerts(request, session), **said})
+
+
+def _hours(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError("hours: write a number") from None
+
+
+def _of_test(told: Mapping[str, Any]) -> dict[str, str]:
+    ways = [f"{one['way']}: {'it was taken' if one['delivered'] else one['why']}" for one in told["ways"]]
+    words = "; ".join(ways) or "nobody is told of alerts: set alerts.url, or alerts.mail_to"
+    return {"notice": words, "problem": ""} if told["arrived"] else {"notice": "", "problem": words}
 
 
 def _mark(cookie: str) -> str:

@@ -8,6 +8,8 @@ import pytest
 from gateway.adapters.owning import OwnerRecords
 from gateway.adapters.personal import NOBODYS, PARTS, AffectedRecords, Erasure, PersonalRecords
 from gateway.adapters.personal.parts import Blanked, Dropped, Kept
+from gateway.adapters.postgres.records import PostgresRecords
+from gateway.adapters.postgres.sessions import Address
 from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.core import references
 from gateway.core.auto_top_ups import Ceilings, Refill
@@ -21,6 +23,7 @@ from gateway.core.secrets import Secret
 from gateway.ports import Rotation
 from tests.adapters.test_personal_contract import ANN, BOB, NONCE, NOW, OLD, live_as, told_of
 from tests.fakes import SeededRandomness
+from tests.postgres_server import Server
 from tests.stored import KEYRING, Records
 
 MOST = Ceilings(Money.parse("50.00 usd"), Money.parse("99.00 usd"))
@@ -171,3 +174,29 @@ async def test_who_was_here_in_a_time_had_a_token_then_or_was_known_before_its_e
     assert await affected.alive([BOB], now_ms=NOW + 15) == []
     await live_as(records, BOB, "bob")
     assert BOB in await affected.accounts_here(NOW + 21, NOW + 22), "what is kept of them is theirs though they left"
+
+
+def hold(server: Server, word: bytes) -> set[str]:
+    """Which files of the database have it; its log is not ours to reach."""
+    found = (path for path in (server.data / "base").rglob("*") if path.is_file())
+    return {str(path) for path in found if word in path.read_bytes()}
+
+
+async def test_files_of_postgresql_hold_nothing_of_who_was_erased(server: Server) -> None:
+    """Whoever was the last to come lies where a plain VACUUM leaves everything as it was."""
+    dsn = await server.schema()
+    stored = PostgresRecords(Address(Secret(dsn)), keyring=KEYRING, randomness=SeededRandomness())
+    await stored.open()
+    await live_fully_as(stored, BOB, "bob")
+    await live_fully_as(stored, ANN, "zebedee")
+    await stored.ask("CHECKPOINT")
+    words = (b"laptop of zebedee", b"visa zebedee")
+    assert all(hold(server, word) for word in words), "or this test could not fail"
+    of_ann = erasure(stored)
+    await of_ann.redact((await of_ann.events([ANN])).over)
+    await of_ann.erase([ANN], now_ms=NOW)
+    assert await of_ann.scrub() == []
+    await stored.ask("CHECKPOINT")
+    assert [hold(server, word) for word in words] == [set(), set()]
+    assert hold(server, b"laptop of bob")
+    await stored.close()

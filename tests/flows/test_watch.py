@@ -10,7 +10,7 @@ import pytest
 from gateway.adapters.alerts import AlertBook
 from gateway.adapters.metrics import Counts
 from gateway.adapters.sqlite.records import SqliteRecords
-from gateway.app.alerting import measures
+from gateway.app.alerting import measures, series
 from gateway.core.alerts import NAMES, PREFIX, WORDS, Sign, Thresholds, letter
 from gateway.core.letters import Letter
 from gateway.core.limits import Rate
@@ -19,7 +19,7 @@ from gateway.flows.count_spending import CountSpending
 from gateway.flows.tell_operators import TellOperators
 from gateway.flows.watch import PAID, Watch
 from gateway.flows.watch_spending import WatchSpending
-from gateway.flows.watch_surges import Series, WatchSurges
+from gateway.flows.watch_surges import WatchSurges
 from gateway.ports import NotSent, NotTaken
 from tests.fakes import FakeClock, SeededRandomness
 from tests.stored import KEYRING
@@ -66,12 +66,7 @@ class Host:
         self.wrong: list[Sign] = []
         self.spent: dict[str, int] = {}
         self.spending = CountSpending(self.book, take=self.take, roots=Roots(), clock=clock)
-        series = (
-            Series("unpaid_surge", limits.surge_least, measure="unpaid"),
-            Series("errors_surge", limits.surge_least, measure="failed"),
-            Series("payment_velocity", limits.payments_least, types=PAID),
-        )
-        surges = WatchSurges(series, counts=self.book, sources=self.book, factor=limits.surge_factor)
+        surges = WatchSurges(series(limits), counts=self.book, sources=self.book, factor=limits.surge_factor)
         accounts = WatchSpending(self.book, least=limits.spend_least, factor=limits.spend_factor)
         self.watch = Watch(
             alerts=self.book, counts=self.book, sources=self.book, inbox=records, thresholds=limits,

@@ -1,6 +1,7 @@
 """Twenty planted attacks in a population of normal accounts: all are found, and hardly anybody else is told of.
 
-Twelve are by accounts, eight are of the gateway's own counts (`tests/anomalies.py`). The figures are printed with `-s`.
+Twelve are by accounts (`tests/anomalies.py`), eight are of the gateway's own counts (`tests/counts_of_a_shop.py`). The
+figures are printed with `-s`.
 """
 
 import os
@@ -11,11 +12,12 @@ import pytest
 
 from gateway.core import anomalies
 from gateway.core.anomalies import Habit, Rhythm
-from tests.anomalies import SERIES, Found, attacks_on_accounts, population, surges, watched
+from tests.anomalies import Found, attacks_on_accounts, population, watched
+from tests.counts_of_a_shop import ATTACKS, surges
 
 TORTURE = os.environ.get("GATEWAY_TORTURE") == "1"
 SEEDS = range(1, 9 if TORTURE else 4)
-ACCOUNTS, DAYS = (600, 365) if TORTURE else (80, 182)
+ACCOUNTS, DAYS, SHOP_DAYS = (600, 365, 365) if TORTURE else (80, 182, 60)
 
 
 def run(seed: int, *, accounts: int = ACCOUNTS, days: int = DAYS) -> Found:
@@ -26,13 +28,14 @@ def run(seed: int, *, accounts: int = ACCOUNTS, days: int = DAYS) -> Found:
 def test_all_twenty_attacks_are_found_with_at_most_one_false_alarm_in_10000_account_days() -> None:
     days = wrong = 0
     for seed in SEEDS:
-        found, counted = run(seed), surges(seed, DAYS * 24)
+        found, counted = run(seed), surges(seed, SHOP_DAYS * 24)
         caught = {**found.caught, **counted.caught}
         print(f"\nseed {seed}: {found.account_days} account-days, false alarms {found.false + counted.false}")
         print(f"  found after hours: {caught}")
-        assert set(caught) == {*found.planted, *SERIES}
+        assert set(caught) == {*found.planted, *ATTACKS}
         assert len(caught) == 20
         assert all(hours <= 24 for name, hours in caught.items() if "leak" not in name)
+        assert all(hours <= 4 for hours in counted.caught.values())
         assert all(hours <= 10 * 24 for hours in caught.values())
         days += found.account_days
         wrong += len(found.false) + len(counted.false)
@@ -122,3 +125,29 @@ def test_an_attack_that_is_learned_does_not_become_the_habit_at_once() -> None:
     habit.learn(400, 1_000_000_000)
     assert habit.peak == 2_000_000
     assert habit.judge(401, 9_000_000, least=1, factor=4.0, sane=0) == "sudden"
+
+
+def leaks_on(before: int, active: int, times: int, again: int = 99) -> int | None:
+    """On which day of a leak it is told: after so many days, `active` of each week; on `again` it is as it was."""
+    habit = Habit(0)
+    for day in range(before + 40):
+        noon = day * 24 + 12
+        if habit.judge(noon, 1, least=1, factor=1e9, sane=1e18) == "leak":
+            return day - before
+        if day % 7 < active:
+            habit.learn(noon, 10_000_000 * (times if before <= day < before + again else 1))
+    return None
+
+
+def test_a_leak_is_told_of_who_is_known_for_four_weeks_is_there_four_days_of_them_and_goes_on_for_two() -> None:
+    usual = leaks_on(70, 7, 3)
+    assert usual is not None
+    assert 2 <= usual <= 9
+    assert leaks_on(70, 7, 1) is None
+    assert leaks_on(70, 4, 3) is not None
+    assert leaks_on(70, 3, 1000) is None, "three days of a week are no rhythm"
+    new = leaks_on(16, 7, 100)
+    assert new is not None
+    assert 16 + new > 28, "who is new has grown"
+    assert leaks_on(45, 7, 3) is not None
+    assert leaks_on(70, 7, 8, again=1) == 3, "the week has come to that on two evenings"

@@ -84,7 +84,7 @@ async def test_it_is_stopped_evidenced_and_closed(tmp_path: Path, upstream: ToyU
         ann, bob, eve = [
             Funded((await types(file, "token", "create", one.account))["access_token"], one.account) for one in by_hand
         ]
-        for caller in (ann, bob, eve):
+        for caller in (ann, bob, eve, *by_hand):
             assert await status(session, url, caller) == 200
         operator = (settings.secrets_path / "operator_token").read_text().strip()
         balance = f"/accounts/{ann.account}/balance?currency=usd"
@@ -100,13 +100,18 @@ async def test_it_is_stopped_evidenced_and_closed(tmp_path: Path, upstream: ToyU
         assert await status(session, url, ann) == 200, "a dry run changes nothing"
         await types(file, *one)
         await asyncio.wait_for(ended(session, url, ann), 10)
-        assert await status(session, url, bob) == 200
+        await asyncio.wait_for(ended(session, url, by_hand[0]), 10)  # which is not on record
+        for caller in (bob, by_hand[1]):
+            assert await status(session, url, caller) == 200
         assert (await types(file, *one))["tokens"] == 0, "there was nothing left"
         await types(file, "incident", "freeze", "--account", bob.account, "--reason", "seen, too")
         await asyncio.wait_for(ended_or_frozen(session, url, bob), 10)
         everyone = await types(file, "incident", "revoke", "--everyone", "--reason", "to be sure")
         assert everyone["tokens"] == 2
         await asyncio.wait_for(ended(session, url, eve), 10)
+        await asyncio.wait_for(ended(session, url, by_hand[2]), 10)
+        explained = await types(file, "token", "create", eve.account)
+        assert await status(session, url, Funded(explained["access_token"], eve.account)) == 200, "one made since"
 
         rotated = await types(file, "incident", "rotate", "--all")
         assert {key["kind"] for key in rotated["keys"]} == {"sealing_key", "pepper", "jwt", "operator_token"}

@@ -1,11 +1,13 @@
 """What is logged and what is not, on a gateway that lived; the policy is held against the code elsewhere."""
 
 import json
+import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from gateway.adapters.logs.policy import OWN_LINE
 from gateway.core.redaction import clean, redacted
 from gateway.settings.plain import secrets_in
 from tests.security.company import Company, company
@@ -32,6 +34,37 @@ async def test_a_log_has_ids_and_no_name_address_token_or_secret(here: Company) 
     assert "[e-mail]" in events, "or this test could not fail"
     assert not [word for word in words if word in events]
     assert "email=" not in events
+
+
+async def test_a_request_to_an_address_of_ours_has_a_line_with_its_pattern_and_nothing_of_what_was_in_it(
+    here: Company,
+) -> None:
+    stage, token = here.here.stage, f"{secrets.randbelow(10**12):012d}"
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    headers = {"traceparent": f"00-{trace}-b7ad6b7169203331-01", **here.fields["holder"]}
+    async with here.session.get(f"{stage.url}/-/api/v1/requests/req_{token}?q={token}", headers=headers) as answer:
+        assert answer.status == 404
+        id = answer.headers["Gateway-Request-Id"]
+    async with here.session.get(f"{stage.url}/-/me", headers=headers) as answer:
+        assert (answer.status, answer.headers["Gateway-Request-Id"][:4]) == (200, "req_")
+    host, port = stage.settings.admin
+    admin = f"http://{host}:{port}"
+    for path, fields, status in (
+        ("/livez", {}, 200), ("/metrics", {}, 200), ("/alerts", {}, 401),
+        (f"/alerts?x={token}", here.fields["operator"], 200), (f"/no/{token}", here.fields["operator"], 404),
+    ):  # fmt: skip
+        async with here.session.get(admin + path, headers=fields) as answer:
+            assert (answer.status, answer.headers["Gateway-Request-Id"][:4]) == (status, "req_")
+    stage.gateway.request_log.close()
+    assert stage.settings.log.file is not None
+    text = stage.settings.log.file.read_text()
+    assert token not in text
+    lines = [json.loads(line) for line in text.splitlines()]
+    [one] = [line for line in lines if line.get("request_id") == id]
+    assert list(one) == list(OWN_LINE)
+    assert (one["event"], one["status"], one["trace_id"]) == ("own_request", 404, trace)
+    own = [(line["path"], line["status"]) for line in lines if line["event"] == "own_request"][-4:]
+    assert own == [("/-/me", 200), ("/alerts", 401), ("/alerts", 200), ("-", 404)]
 
 
 def test_whatever_an_event_says_it_is_redacted() -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from aiohttp import ClientSession, web
 from click.testing import CliRunner
@@ -78,10 +79,13 @@ async def receiver() -> AsyncIterator[Receiver]:
     await runner.cleanup()
 
 
+@pytest.mark.parametrize("store", ["sqlite", "postgres"])
 async def test_an_audit_beside_the_gateway_says_what_is_wrong_with_the_books_and_when_it_is_mended(
-    make_stage: StageMaker,
+    make_stage: StageMaker, request: pytest.FixtureRequest, store: str
 ) -> None:
-    stage = await make_stage()
+    dsn = await request.getfixturevalue("postgres").schema() if store == "postgres" else ""
+    where = {"store": dsn, "host_name": "one"} if dsn else {}
+    stage = await make_stage(alerts={"unwatched": ["books_imbalance"]}, **where)  # it has no audits of its own
     await funded(stage, "5.00 usd")
     said: list[str] = []
     clock, records = FakeClock(stage.gateway.clock.now_ms()), stage.gateway.records
@@ -96,7 +100,12 @@ async def test_an_audit_beside_the_gateway_says_what_is_wrong_with_the_books_and
             await audits.running
         return await audits.look(clock.now_ms())
 
-    def change(micros: int) -> None:
+    async def change(micros: int) -> None:
+        if dsn:
+            there = await asyncpg.connect(dsn)
+            assert await there.execute("UPDATE account SET credited = credited + $1", micros) != "UPDATE 0"
+            await there.close()
+            return
         with sqlite3.connect(stage.settings.store_path) as books:
             assert books.execute("UPDATE account SET credited = credited + ?", (micros,)).rowcount
         books.close()
@@ -108,13 +117,16 @@ async def test_an_audit_beside_the_gateway_says_what_is_wrong_with_the_books_and
     assert await looked() == []
     assert (await records.watermark(WATERMARK) or 0) > mark
     right = await records.watermark(WATERMARK)
-    change(1)
+    await change(1)
     [found] = await looked()
     assert (found.name, found.facts["findings"] > 0) == ("books_imbalance", True)
     assert await records.watermark(WATERMARK) == right, "only what was found right is behind us"
-    change(-1)
+    await change(-1)
     assert await looked() == []
-    audits._settings = replace(stage.settings, store_path=stage.settings.store_path.with_name("gone.db"))
+    gone = (
+        {"store_url": Secret(dsn + "_gone")} if dsn else {"store_path": stage.settings.store_path.with_name("gone.db")}
+    )
+    audits._settings = replace(stage.settings, **gone)
     assert await looked() == []
     assert said == ["audit"]
     await audits.close()

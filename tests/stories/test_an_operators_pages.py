@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, CookieJar
 
+from gateway.adapters.alerts import AlertBook
 from gateway.cli.stage import Stage
+from gateway.core.alerts import Sign
 from gateway.core.operators import link_code
 from gateway.core.payments import Event
 from gateway.flows.let_in import IDLE_MS, MOST_MS
@@ -208,7 +210,7 @@ async def test_nothing_is_done_without_the_mark_of_the_page_or_for_another_site(
         assert (await eve.enter("eve", token=eve.token))[0] == 303
         _, hers = await eve.get(f"{PREFIX}/payments")
         _, mine = await ann.get(f"{PREFIX}/payments")
-        for path in ("payments", "webhooks", "leave"):
+        for path in ("payments", "webhooks", "alerts", "leave"):
             marks: tuple[dict[str, str], ...] = ({}, {"mark": "0" * 64}, {"mark": mark(hers)})
             for wrong in marks:
                 assert (await ann.post(f"{PREFIX}/{path}", **wrong))[0] == 400
@@ -257,6 +259,51 @@ async def test_events_are_replayed_and_payments_assigned_after_a_dry_run_in_the_
             (one["actor"], one["origin"]) for one in (await ann.called("/trail", action="webhook.replay"))["entries"]
         ]
         assert acts == [("operator:ann", "page")]
+
+
+async def test_alerts_are_acknowledged_muted_and_tested_on_their_page_and_auditors_only_look(
+    make_stage: StageMaker,
+) -> None:
+    stage = await make_stage(secrets={"auditor_token": AUDITOR})
+    book, clock = AlertBook(stage.gateway.records.ask), stage.gateway.clock
+    await book.note(Sign("payment_parked", facts={"parked": 1}), now_ms=clock.now_ms(), tells=False)
+    [alert] = await book.found(open_only=True, count=9)
+    path = f"{PREFIX}/alerts"
+    async with Desk(stage) as ann, Desk(stage) as rita:
+        assert (await ann.enter(token=ann.token))[0] == 303
+        assert (await rita.enter("rita", token=AUDITOR))[0] == 303
+        _, seen = await rita.get(path)
+        assert (alert.id in seen, f'action="{path}"' in seen) == (True, False)
+        assert (await rita.post(path, mark=mark(seen), ack=alert.id))[0] == 403
+        assert (await ann.called("/alerts"))["alerts"][0]["acknowledged"] is None
+        _, page = await ann.get(path)
+        assert "Acknowledge<" in page
+        asked: tuple[tuple[dict[str, str], int, str], ...] = (
+            ({"ack": "alr_0"}, 200, "no alert of this id is open"),
+            ({"ack": alert.id}, 200, "payment_parked is acknowledged"),
+            ({"name": "no_such", "hours": "1"}, 200, "there is no such alert"),
+            ({"name": "disk_low", "hours": "soon"}, 200, "hours: write a number"),
+            ({"name": "disk_low", "hours": "nan"}, 200, "hours: write a number from 0"),
+            ({"name": "disk_low", "hours": "721"}, 200, "hours: write a number from 0"),
+            ({"name": "disk_low", "hours": "1.5"}, 200, "nobody is told of disk_low until"),
+            ({"test": "yes"}, 200, "nobody is told of alerts: set alerts.url"),
+            ({}, 400, ""),
+        )  # fmt: skip
+        for fields, status, words in asked:
+            got, page = await ann.post(path, mark=mark((await ann.get(path))[1]), **fields)
+            assert (got, words in page) == (status, True), (fields, page)
+        told = await ann.called("/alerts")
+        assert told["alerts"][0]["acknowledged"] is not None
+        assert set(told["muted"]) == {"disk_low"}
+        _, page = await ann.get(path)
+        assert ("Acknowledge<" in page, "Tell again<" in page) == (False, True)
+        await ann.post(path, mark=mark(page), name="disk_low", hours="0")
+        assert (await ann.called("/alerts"))["muted"] == {}
+        acts = [one for one in (await ann.called("/trail"))["entries"] if one["action"].startswith("alert.")]
+        assert {one["actor"] for one in acts} == {"operator:ann"}
+        assert [(one["action"], one["object"], one["origin"]) for one in acts][:2] == [
+            ("alert.mute", "disk_low", "page"), ("alert.test", "alerts", "page"),
+        ]  # fmt: skip
 
 
 def heard(said: list[str], message: Any) -> None:

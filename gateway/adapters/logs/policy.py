@@ -1,6 +1,7 @@
 """The written logging policy: of each kind of thing that comes past a gateway, whether it is logged, and as what.
 
-`REQUEST_LINE` is every field of a request's line, in its order; a test compares it with a line. `NEVER` is what no log
+`REQUEST_LINE` is every field of a request's line, in its order, and `OWN_LINE` of one to an address of our own; tests
+compare them with lines. `NEVER` is what no log
 has, whichever way it came. SECURITY.md shows both, and a test compares them.
 """
 
@@ -25,6 +26,19 @@ REQUEST_LINE = {
     "cost": "what was captured",
     "refused": "the code of the refusal",
     "worker": "the slot of the process",
+}
+OWN_LINE = {
+    "timestamp": "when its answer was made, UTC, to the millisecond",
+    "level": "`info`",
+    "event": "`own_request`",
+    "request_id": "ours, which the caller is told, too",
+    "trace_id": "of its `traceparent`, if it has one",
+    "path": "the pattern of the address (`/-/tokens/{token}`), and nothing of what stood in its place",
+    "ms": "from its head to its answer",
+    "method": "as it was sent",
+    "status": "as it was answered; 0 if the connection was cut before",
+    "refused": "the code of the refusal",
+    "worker": "the slot of the process; null in the one that keeps the books beside its workers",
 }
 NEVER = {
     "bodies": "of requests, answers and webhooks, nor any part of them",

@@ -18,21 +18,24 @@ from gateway.core.money import Money
 from gateway.core.redaction import path_of
 from gateway.core.refusals import INTERNAL_ERROR
 from gateway.core.routes import Route
-from gateway.ports import Clock, Exchange
+from gateway.ports import Clock, Exchange, OwnRequest
 
 _KEPT_MAX = 2048
 Which = Literal["all", "errors", "sampled", "off"]
 
 
 class RequestLog:
-    """Implements `ports.Served`: a line a request, as JSON or for people's eyes."""
+    """Implements `ports.Served` and `OwnServed`: a line a request, as JSON or for people's eyes.
+
+    `worker` is the slot of the process; None where there is none.
+    """
 
     def __init__(
         self,
         clock: Clock,
         out: TextIO | LogFile | None = None,
         *,
-        worker: int = 0,
+        worker: int | None = 0,
         console: bool = False,
         which: Which = "all",
         one_in: int = 100,
@@ -44,7 +47,9 @@ class RequestLog:
         self._one_in = one_in
         self._now = now
         self._line = self._for_people if console else self._json
-        self._worker = worker
+        self._worker = _encode_slot(worker)
+        self._own_number = 0
+        self._console = console
         self._shared: dict[tuple[str, str, int, str], tuple[str, str]] = {}
         self._second = -1
         self._second_text = ""
@@ -58,11 +63,36 @@ class RequestLog:
         which = self._which
         if which != "all" and not self._is_wanted(exchange):
             return
+        self._writer(self._line(self._at(), exchange, route, caller))
+
+    def own(self, request: OwnRequest) -> None:
+        """A line for a request to an address of our own."""
+        if self._which == "off":
+            return
+        if self._which != "all" and request.status < 400 and request.status:
+            self._own_number += 1
+            if self._which == "errors" or self._own_number % self._one_in:
+                return
+        at, ms = self._at(), f"{request.seconds * 1000:.1f}"
+        if self._console:
+            words = [at[11:23], f"{request.status:3d}", request.method, request.path, f"{ms} ms"]
+            self._writer(
+                "  ".join([*words, *([request.refusal_code] if request.refusal_code else []), request.id]) + "\n"
+            )
+            return
+        self._writer(
+            f'{{"timestamp": "{at}", "level": "info", "event": "own_request"{_pair("request_id", request.id)}'
+            f"{_pair('trace_id', request.trace_id)}{_pair('path', request.path)}"
+            f', "ms": {ms}{_pair("method", request.method)}, "status": {request.status}'
+            f'{_pair("refused", request.refusal_code)}, "worker": {self._worker}}}\n'
+        )
+
+    def _at(self) -> str:
         second, ms = divmod(self._clock.now_ms(), 1000)
         if second != self._second:
             self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
             self._second = second
-        self._writer(self._line(f"{self._second_text}.{ms:03d}Z", exchange, route, caller))
+        return f"{self._second_text}.{ms:03d}Z"
 
     def _is_wanted(self, exchange: Exchange) -> bool:
         if self._which == "off":
@@ -119,6 +149,10 @@ class RequestLog:
 def status_of(exchange: Exchange) -> int:
     """What was, or is about to be, answered; 0 if the connection was cut before."""
     return exchange.status or (500 if exchange.refusal_code == INTERNAL_ERROR else 0)
+
+
+def _encode_slot(worker: int | None) -> str:
+    return "null" if worker is None else str(worker)
 
 
 def _pair(name: str, value: str) -> str:

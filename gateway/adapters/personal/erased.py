@@ -6,8 +6,10 @@ whoever is cut off finds the rest again. Doing it twice changes nothing the seco
 An event stays as a row, so that it is never taken for a new one; what it said is replaced by the ids in it, which lead
 to those that come later. One that is still to be acted on is left: it may be somebody's money.
 
-Deleted text stays in a file until it is written over, so `scrub` makes the file anew (SQLite, with its log emptied) or
-frees the rows (PostgreSQL, whose own log and backups are not ours to reach).
+Deleted text stays in a file until it is written over, so `scrub` makes the files anew: the one of SQLite, with its log
+emptied, or those of PostgreSQL's tables, for its plain VACUUM leaves what it frees as it was. Its own log and backups
+are not ours to reach. Only a table's owner may do that there; of events nothing stands in clear, so their rows, which
+are many, are only freed.
 """
 
 import json
@@ -30,6 +32,8 @@ RETURNING id"""
 _SECRETS = "UPDATE token SET revoked = $1 WHERE revoked IS NULL AND account IN {} RETURNING account"
 
 
+_OWNED = """SELECT relname::text FROM pg_class
+WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' AND pg_has_role(relowner, 'USAGE')"""
 _UNDER_WAY = (
     "SELECT key FROM refill WHERE state = 'asked' AND account IN {} LIMIT 1",
     """SELECT id FROM stripe_transactions WHERE state IN ('planned', 'sending')
@@ -103,13 +107,19 @@ class Erasure:
     async def waive_charge(self, id: str, *, now_ms: int) -> bool:
         return bool(await self._ask(_WAIVE, id, now_ms))
 
-    async def scrub(self) -> None:
-        if self._shared:
-            for table in sorted({part.table for part in PARTS.values() if not isinstance(part.erased, Kept)} | {EVENT}):
-                await self._ask(f"VACUUM {table}")
-            return
-        await self._ask("VACUUM")
-        await self._ask("PRAGMA wal_checkpoint(TRUNCATE)")
+    async def scrub(self) -> list[str]:
+        if not self._shared:
+            await self._ask("VACUUM")
+            await self._ask("PRAGMA wal_checkpoint(TRUNCATE)")
+            return []
+        tables = sorted({part.table for part in PARTS.values() if not isinstance(part.erased, Kept)} - {EVENT})
+        owned = {name for (name,) in await self._ask(_OWNED)}
+        for table in tables:
+            if table in owned:
+                await self._ask(f"VACUUM FULL {table}")
+        if EVENT in owned:
+            await self._ask(f"VACUUM {EVENT}")
+        return [table for table in tables if table not in owned]
 
     def _chosen(self, part: Part, accounts: Sequence[str]) -> str:
         """The rows of which something is to be erased, as a condition."""

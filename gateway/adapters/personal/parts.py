@@ -169,6 +169,7 @@ PARTS: Mapping[str, Part] = {
         ("account", "frozen", "reason", "at AS at_ms"),
         Blanked("so that the account spends nothing any more", {"reason": "'erased'"}),
     ),
+    "ended_tokens": Part("ended_token", ("account", "before AS before_ms"), Kept(_REFUSED)),
     "caps": Part(
         "account_cap",
         ("account", "period", "unit", "micros", "since AS since_ms", "tell_at", "zone"),
