@@ -15,6 +15,7 @@ from gateway import __version__
 from gateway.cli.alert_commands import alerts
 from gateway.cli.desk import add_commands
 from gateway.cli.options import config_option, json_option
+from gateway.cli.stand_in import stand_in
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -141,7 +142,7 @@ def demo(script: bool, data: Path | None, port: int) -> None:
 
 @main.group(invoke_without_command=True)
 @config_option
-@click.option("--store", type=click.Path(path_type=Path), default=None, help="Another ledger file, such as a copy.")
+@click.option("--store", default=None, help="Another ledger file or postgresql://… database, such as a copy.")
 @click.option(
     "--head", type=click.Path(path_type=Path), default=None, help="The head of its chain.  [default: beside it]"
 )
@@ -157,7 +158,7 @@ def demo(script: bool, data: Path | None, port: int) -> None:
 def audit(
     context: click.Context,
     config: Path,
-    store: Path | None,
+    store: str | None,
     head: Path | None,
     since: str | None,
     accept_head: bool,
@@ -1264,5 +1265,6 @@ def revoke_token(account: str, id: str, yes: bool, config: Path, as_json: bool) 
 
 
 main.add_command(alerts)
+main.add_command(stand_in)
 
 add_commands(main, config_option, json_option)
