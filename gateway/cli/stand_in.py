@@ -1,4 +1,4 @@
-"""`gateway stand-in URL`: the demo's stand-in for Stripe by itself, for a gateway that runs with a configuration of its own.
+"""`gateway stand-in URL`: the demo's stand-in for Stripe by itself, for a gateway with a configuration of its own.
 
 Whoever tries a deployment before there is a Stripe account pays here. It takes the key and the secret that the gateway
 has been given (`STRIPE_SECRET_KEY`, `STRIPE_WEBHOOK_SECRET`), so that what is set up for it is set up for Stripe: later
@@ -72,9 +72,8 @@ async def _serve(url: str, port: int, key: str, secret: str) -> None:
         click.echo(f"A stand-in for Stripe, for {url}; no real money moves. The gateway's configuration needs")
         click.echo(f"  stripe: {{api_url: {_HOST}:{port}}}")
         click.echo("Whoever opens a payment_url in a browser pays there. A program pays with")
-        click.echo(
-            f"""  curl -H 'Content-Type: application/json' -d '{{"link": "PAYMENT_URL"}}' {_HOST}:{port}/_standin/pay"""
-        )
+        paying = """-H 'Content-Type: application/json' -d '{"link": "PAYMENT_URL"}'"""
+        click.echo(f"  curl {paying} {_HOST}:{port}/_standin/pay")
         await stop.wait()
     finally:
         await there.stop()

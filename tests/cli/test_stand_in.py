@@ -1,9 +1,15 @@
 """The stand-in for Stripe by itself."""
 
-import json
-import urllib.request
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
 
 import pytest
+from aiohttp import ClientConnectorError, ClientSession
 from click.testing import CliRunner
 
 from gateway.cli import main
@@ -11,6 +17,12 @@ from tests import programs
 from tests.ports import own_port
 
 KEY, SECRET = "sk_test_" + "1a" * 24, "whsec_" + "2b" * 24
+
+
+@pytest.fixture
+def nothing() -> Iterator[IO[bytes]]:
+    with Path(os.devnull).open("wb") as file:
+        yield file
 
 
 @pytest.mark.parametrize(
@@ -29,31 +41,19 @@ def test_what_cannot_be_a_gateway_of_mode_test_is_refused(url: str, key: str, se
     assert secret not in done.output
 
 
-def test_it_answers_to_its_key_until_it_is_told_to_stop() -> None:
-    port = own_port()
-    environ = {"STRIPE_SECRET_KEY": KEY, "STRIPE_WEBHOOK_SECRET": SECRET}
-    with open("/dev/null", "wb") as nothing:
-        running = programs.start(
-            "stand-in", "http://127.0.0.1:1", "--port", str(port), err=nothing.fileno(), environ=environ
-        )
-    asked = urllib.request.Request(f"http://127.0.0.1:{port}/v1/events", headers={"Authorization": f"Bearer {KEY}"})
-    told = None
-    while told is None and not running_has_ended(running):
-        try:
-            with urllib.request.urlopen(asked) as answer:
-                told = json.load(answer)
-        except ConnectionError:
-            continue
-        except OSError:
-            continue
-    assert told is not None
+async def test_it_answers_to_its_key_until_it_is_told_to_stop(nothing: IO[bytes]) -> None:
+    port, environ = own_port(), {"STRIPE_SECRET_KEY": KEY, "STRIPE_WEBHOOK_SECRET": SECRET}
+    words = ["stand-in", "http://127.0.0.1:1", "--port", str(port)]
+    running = programs.start(*words, err=nothing.fileno(), environ=environ)
+    async with ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as session, asyncio.timeout(30):
+        while True:
+            with contextlib.suppress(ClientConnectorError):
+                async with session.get(f"http://127.0.0.1:{port}/v1/events") as answer:
+                    told = await answer.json()
+                break
+            await asyncio.sleep(0.02)
     assert told["data"] == []
-    other = programs.run("stand-in", "http://127.0.0.1:1", "--port", str(port), environ=environ)
-    assert other.returncode == 3
-    assert "gateway stand-in:" in other.stderr
-    running.send_signal(15)
-    assert running.end() == 0
-
-
-def running_has_ended(running: programs.Forked) -> bool:
-    return running.returncode is not None
+    other = await asyncio.to_thread(programs.run, *words, environ=environ)
+    assert (other.returncode, "gateway stand-in:" in other.stderr) == (3, True)
+    running.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(running.end) == 0

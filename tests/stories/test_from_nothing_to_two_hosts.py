@@ -1,7 +1,7 @@
-"""The README's way from nothing to two hosts, typed as it stands: real PostgreSQL, real Redis, two gateways with workers.
+"""The README's way from nothing to two hosts, typed as it stands: real PostgreSQL and Redis, two gateways with workers.
 
-The servers are there, as the README wants them; databases, roles, keys, hosts, payment, alert, kill, backup and the drill
-of an incident are its commands'.
+The two servers are there, as the README wants them. Database, roles, keys, hosts, payment, alert, kill, backup and the
+drill of an incident are the commands'.
 """
 
 import contextlib
@@ -10,8 +10,6 @@ import re
 import signal
 import subprocess
 from pathlib import Path
-
-import pytest
 
 from tests import postgres_server
 from tests.ports import own_port
@@ -65,8 +63,3 @@ def _typed(commands: str, folder: Path, environ: dict[str, str]) -> subprocess.C
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(typing.pid, signal.SIGKILL)
     return subprocess.CompletedProcess(commands, code, out.read_text(), err.read_text())
-
-
-@pytest.mark.parametrize("port", PORTS)
-def test_every_port_of_the_way_is_said_in_its_configuration_or_commands(port: str) -> None:
-    assert re.search(rf"\b{port}\b", SECTION)
