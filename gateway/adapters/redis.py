@@ -131,7 +131,7 @@ class RedisRateLimits:
         """Until it answers, whoever finds out."""
         while self.down:
             await asyncio.sleep(self._again_seconds)
-            if self.down and await self._answers():
+            if await self._answers():
                 self._down_ms = None
 
     async def _answers(self) -> bool:

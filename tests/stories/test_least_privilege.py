@@ -59,7 +59,7 @@ def make_logins(postgres: Server, shared: Path) -> None:
     for name in ("owner", "app"):
         (shared / name).write_text(f"made for {name}")
     said = {"PATH": f"{postgres.bin}:{os.environ['PATH']}", "PGHOST": "127.0.0.1", "PGPORT": str(postgres.port)}
-    said |= {"POSTGRES_DB": "farebox", "SHARED": str(shared)}
+    said |= {"POSTGRES_DB": "farebox", "POSTGRES_USER": "postgres", "SHARED": str(shared)}
     subprocess.run(["sh", HOME / "postgres-logins.sh"], env=said, check=True, capture_output=True)
 
 
