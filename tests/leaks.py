@@ -24,6 +24,7 @@ from gateway.core.secrets import Secret
 
 FOLDER = "FAREBOX_TESTS_LOGS"
 _SECRET_CHARACTERS_MIN = 12
+_AT_ONCE_BYTES = 1 << 24
 SHAPES = {
     "a token": r"fb_(?:test|live)_[0-9a-f]{4}[\w-]{20}",
     "a key of Stripe's": r"\b[srp]k_(?:test|live)_\w{6}",
@@ -108,16 +109,26 @@ class Reports:
 
 
 def search(folder: Path) -> list[str]:
-    """Each secret that a log holds: which kind, and the line with it."""
+    """Each secret that a log holds: which kind, and the first line with it."""
     found = []
     shapes = {kind: re.compile(shape) for kind, shape in SHAPES.items()}
     for log in sorted(folder.glob("*.log*")):
-        text = log.read_text("utf-8", "replace")
         noted = log.with_name(log.name.partition(".")[0] + ".secrets")
         secrets = json.loads(noted.read_text()) if noted.exists() else []
-        hits = [("a secret of the settings", text.index(secret)) for secret in secrets if secret in text]
-        hits += [(kind, hit.start()) for kind, shape in shapes.items() if (hit := shape.search(text))]
-        for kind, at in hits:
-            line = text[text.rfind("\n", 0, at) + 1 :].partition("\n")[0]
-            found.append(f"{log}: {kind}: {line[:300]}")
+        told = set[str]()
+        for text in _pieces(log):
+            hits = [("a secret of the settings", text.index(secret)) for secret in secrets if secret in text]
+            hits += [(kind, hit.start()) for kind, shape in shapes.items() if (hit := shape.search(text))]
+            for kind, at in hits:
+                line = text[text.rfind("\n", 0, at) + 1 :].partition("\n")[0]
+                if kind not in told:
+                    told.add(kind)
+                    found.append(f"{log}: {kind}: {line[:300]}")
     return found
+
+
+def _pieces(log: Path) -> Iterator[str]:
+    """The lines of a log, many at a time: it may be larger than the memory."""
+    with log.open(encoding="utf-8", errors="replace") as lines:
+        while text := "".join(lines.readlines(_AT_ONCE_BYTES)):
+            yield text

@@ -15,7 +15,7 @@ def ledger(keeper: "Keeper", *, draining: bool) -> dict[str, Check]:
     stuck = keeper.stuck
     return {
         "ledger": Check(not stuck, "it cannot commit; paid routes are closed" if stuck else "it commits"),
-        "draining": Check(not draining, "the gateway is stopping" if draining else "no"),
+        "draining": Check(not draining, "the gateway is stopping" if draining else "it is not stopping"),
     }
 
 

@@ -13,6 +13,7 @@ import click
 from gateway.adapters.sqlite.audit import audit
 from gateway.cli.books import head_keys
 from gateway.cli.run import runner, stop_signal
+from gateway.cli.shown import link_of
 from gateway.cli.stage import Stage
 from gateway.core.callers import Caller
 from gateway.core.routes import Route
@@ -54,6 +55,9 @@ def _introduce(stage: Stage) -> None:
     for number, (words, command) in enumerate(lines(stage.url), 1):
         click.echo(f"{number:>3}. {words}\n     {click.style(command, fg='cyan')}\n")
     click.echo(f"     Your wallet: {stage.url}/-/wallet      Stripe stand-in: {stage.stand_in.url}")
+    if stage.running is not None:
+        link = link_of(stage.settings, stage.running.admin_address)
+        click.echo(f"     What an operator sees (it opens once, within 15 minutes): {link}")
     click.echo("     Ctrl-C ends the demo. Requests appear below as they come.\n")
 
 

@@ -52,3 +52,12 @@ def test_what_was_put_aside_is_searched_too(tmp_path: Path) -> None:
 def test_the_secrets_of_settings_are_found_wherever_they_are() -> None:
     value = {"a": [Secret("one"), (Secret("two\nthree"),)], "b": frozenset((Secret("four"),)), "c": 5}
     assert sorted(leaks.secrets_in(value)) == ["four", "one", "three", "two"]
+
+
+def test_a_log_is_searched_many_lines_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leaks, "_AT_ONCE_BYTES", 64)
+    lines = [f'{{"event": "request", "number": {number}}}' for number in range(40)]
+    lines[31] += " whsec_0123456789"
+    (tmp_path / "x.log").write_text("\n".join(lines) + "\n")
+    [found] = leaks.search(tmp_path)
+    assert found.endswith(f"a webhook secret: {lines[31]}")

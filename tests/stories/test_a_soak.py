@@ -143,7 +143,7 @@ class LongShop(Shop):
             await asyncio.sleep(ROUND_SECONDS / 6)
             await self.types(*words)
             self.answers[words[0]] += 1
-        if self._round % 5 == 0 or self._round == ROUNDS:
+        if kills(self._round):
             await self._kill(process)
 
     async def _kill(self, process: GatewayProcess) -> None:
@@ -187,6 +187,11 @@ class LongShop(Shop):
                     except ClientError:
                         self.answers["cut"] += 1
             await asyncio.sleep(ROUND_SECONDS / max(3, int(ROUND_SECONDS)) * 0.5)
+
+
+def kills(number: int) -> bool:
+    """Whether a worker is killed in this round: a few times while it warms up: the other has all the load then."""
+    return 2 <= number <= 6 or number % 5 == 0
 
 
 def tokens(callers: Sequence[Funded]) -> tuple[str, ...]:
@@ -262,7 +267,8 @@ async def test_a_worker_that_is_never_restarted_neither_grows_nor_keeps_what_it_
         assert process.worker(STEADY) == steady
         await process.stop()
     audited(shop.settings)
-    assert (shop.answers["reload"], shop.answers["killed"]) == (ROUNDS, math.ceil(ROUNDS / 5))
+    assert shop.answers["reload"] == ROUNDS
+    assert shop.answers["killed"] == sum(map(kills, range(1, ROUNDS + 1)))
     assert min(shop.answers[name] for name in ("streamed 200", "keyed 200", "strangers 402", "keys")) > 0, shop.answers
     assert shop.answers["cut"] < shop.answers["served"] / 20, shop.answers
     files = [one.files for one in found[1:]]
