@@ -1,5 +1,5 @@
 -- Least privilege in PostgreSQL: who may change tables, who may fill them, and who may look.
--- Run once, as a superuser, in the database that the gateway uses:
+-- Run as a superuser, in each database that a gateway is to use:
 --     psql -d farebox -f docker/postgres-roles.sql
 -- Then give each role a login of its own; the gateway serves as the second and never needs the first:
 --     CREATE ROLE gateway_migrate LOGIN PASSWORD '…' IN ROLE farebox_owner;
@@ -8,9 +8,17 @@
 --     CREATE ROLE auditor LOGIN PASSWORD '…' IN ROLE farebox_auditor;
 -- `gateway db migrate` with the first login makes and changes the tables, before the first start and with each version.
 
-CREATE ROLE farebox_owner NOLOGIN;
-CREATE ROLE farebox_app NOLOGIN;
-CREATE ROLE farebox_auditor NOLOGIN;
+-- Roles are of the whole server: for another of its databases, such as a restored one, they are there.
+DO $$
+DECLARE
+    wanted text;
+BEGIN
+    FOREACH wanted IN ARRAY ARRAY['farebox_owner', 'farebox_app', 'farebox_auditor'] LOOP
+        IF wanted NOT IN (SELECT rolname FROM pg_roles) THEN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
+        END IF;
+    END LOOP;
+END $$;
 
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE, CREATE ON SCHEMA public TO farebox_owner;

@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
 from tests.ports import own_port
 
@@ -46,6 +47,12 @@ class RedisServer:
         async with asyncio.timeout(START_SECONDS_MAX):
             while not self._listens():
                 await asyncio.sleep(0.01)
+
+    async def clients(self) -> int:
+        """How many are connected, with the one that asks."""
+        async with Redis.from_url(self.url) as client:
+            told: dict[str, int] = await client.info("clients")
+            return told["connected_clients"]
 
     def freeze(self) -> None:
         """It neither answers nor ends."""

@@ -32,6 +32,9 @@ class MemoryRateLimits:
     def failures(self) -> int:
         return 0
 
+    async def open(self) -> None:
+        """Nothing is connected."""
+
     async def close(self) -> None:
         """There is nothing to let go of."""
 

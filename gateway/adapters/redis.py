@@ -9,8 +9,9 @@ Of the clients that the library knows it is redis-py, because the newest coredis
 that the library does not open.
 
 A server that is slow is as good as none: no request waits longer than the bound, and after a failure nobody asks for a
-second, so that not every request waits for it. Then the routes say what becomes of requests. The next request after
-that second finds out whether the server is back.
+second, so that not every request waits for it. Then the routes say what becomes of requests. Whether the server is back
+is tried once a second by itself, for where nobody asks, one late answer would else look like an outage for hours. And
+the first connection is made before the first request, which else would have to pay for it within its bound.
 """
 
 import asyncio
@@ -36,6 +37,9 @@ from gateway.ports import Admitted, Clock, LimitsDown, RateLimits
 T = TypeVar("T")
 
 _AGAIN_MS = 1000
+_TRIED = RateLimitItemPerSecond(1)
+_TRY_SECONDS_MAX = 2.0
+"""For one try without a request behind it: to connect may take longer than a request may wait."""
 _PREFIX = "gateway"
 _CONNECTIONS_MAX = 32
 """More requests than that wait for one another, within the bound."""
@@ -44,7 +48,9 @@ _CONNECTIONS_MAX = 32
 class RedisRateLimits:
     """Implements `ports.RateLimits`. `near` counts requests under way."""
 
-    def __init__(self, url: str, *, near: RateLimits, seconds_max: float, clock: Clock) -> None:
+    def __init__(
+        self, url: str, *, near: RateLimits, seconds_max: float, clock: Clock, again_seconds: float = _AGAIN_MS / 1000
+    ) -> None:
         # Every wait is bounded here, in one place.
         unbounded: dict[str, None] = {"timeout": None, "socket_timeout": None}
         self._pool = BlockingConnectionPool.from_url(url, max_connections=_CONNECTIONS_MAX, **unbounded)
@@ -57,6 +63,8 @@ class RedisRateLimits:
             "moving": MovingWindowRateLimiter(storage),
             "sliding": SlidingWindowCounterRateLimiter(storage),
         }
+        self._again_seconds = again_seconds
+        self._trying: asyncio.Task[None] | None = None
         self._near = near
         self._seconds_max = seconds_max
         self._clock = clock
@@ -88,7 +96,14 @@ class RedisRateLimits:
     def down(self) -> bool:
         return self._down_ms is not None
 
+    async def open(self) -> None:
+        if not await self._answers():
+            self._fails()
+
     async def close(self) -> None:
+        if self._trying is not None:
+            self._trying.cancel()
+            await asyncio.gather(self._trying, return_exceptions=True)
         await self._pool.disconnect()
         await self._near.close()
 
@@ -101,11 +116,32 @@ class RedisRateLimits:
             async with asyncio.timeout(self._seconds_max):
                 done = await work()
         except (StorageError, OSError, TimeoutError) as error:
-            self._down_ms = now_ms
-            self.failures += 1
+            self._fails()
             raise LimitsDown from error
         self._down_ms = None
         return done
+
+    def _fails(self) -> None:
+        self._down_ms = self._clock.now_ms()
+        self.failures += 1
+        if self._trying is None or self._trying.done():
+            self._trying = asyncio.create_task(self._try_again())
+
+    async def _try_again(self) -> None:
+        """Until it answers, whoever finds out."""
+        while self.down:
+            await asyncio.sleep(self._again_seconds)
+            if await self._answers():
+                self._down_ms = None
+
+    async def _answers(self) -> bool:
+        """A question of each kind, which counts nothing, and brings the library's scripts to the server."""
+        try:
+            async with asyncio.timeout(max(_TRY_SECONDS_MAX, self._seconds_max)):
+                await asyncio.gather(*(one.test(_TRIED, "tried") for one in self._strategies.values()))
+        except (StorageError, OSError, TimeoutError):
+            return False
+        return True
 
     async def _met(self, asks: Sequence[Ask], *, count: bool) -> list[Stand]:
         alone = count and len(asks) == 1 and asks[0].cost == 1

@@ -357,6 +357,7 @@ class Gateway:
         self._opened.push_async_callback(self.look_at_owners.close)
         self._opened.push_async_callback(self.paying.leave)
         self._opened.push_async_callback(self.limits.close)
+        await self.limits.open()
         self._opened.push_async_callback(self.ledger.close)
         self.recovered = await self.ledger.open()  # first: its lock keeps a second gateway away from all files
         self._opened.push_async_callback(self.records.close)

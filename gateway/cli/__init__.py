@@ -16,6 +16,7 @@ from gateway.cli.alert_commands import alerts
 from gateway.cli.charge_commands import cancel_payout, charges
 from gateway.cli.desk import add_commands
 from gateway.cli.options import config_option, json_option
+from gateway.cli.stand_in import stand_in
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -142,7 +143,7 @@ def demo(script: bool, data: Path | None, port: int) -> None:
 
 @main.group(invoke_without_command=True)
 @config_option
-@click.option("--store", type=click.Path(path_type=Path), default=None, help="Another ledger file, such as a copy.")
+@click.option("--store", default=None, help="Another ledger file or postgresql://… database, such as a copy.")
 @click.option(
     "--head", type=click.Path(path_type=Path), default=None, help="The head of its chain.  [default: beside it]"
 )
@@ -158,7 +159,7 @@ def demo(script: bool, data: Path | None, port: int) -> None:
 def audit(
     context: click.Context,
     config: Path,
-    store: Path | None,
+    store: str | None,
     head: Path | None,
     since: str | None,
     accept_head: bool,
@@ -1267,5 +1268,6 @@ def revoke_token(account: str, id: str, yes: bool, config: Path, as_json: bool) 
 main.add_command(alerts)
 main.add_command(charges)
 payouts.add_command(cancel_payout)
+main.add_command(stand_in)
 
 add_commands(main, config_option, json_option)

@@ -18,8 +18,11 @@ from gateway.settings import Settings
 from gateway.web.watched import AUDITED
 
 
-def audit_and_note(config: Path, store: Path | None, since: str | None, audit: Callable[[], None]) -> None:
-    """Run the audit, whose exit code says what was found; a copy of the books is nobody's news."""
+def audit_and_note(config: Path, store: str | None, since: str | None, audit: Callable[[], None]) -> None:
+    """Run the audit, whose exit code says what was found; a copy of the books is nobody's news.
+
+    Nor may it be: a copy has a trail of its own, and to write on that would move this host's head of the trail to it.
+    """
     try:
         audit()
     except SystemExit as ended:

@@ -12,7 +12,7 @@ import sqlite3
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -35,11 +35,12 @@ from gateway.core.keyring import Keyring
 from gateway.core.ledger import Credit, Reversal
 from gateway.core.money import Money, MoneySyntax, written
 from gateway.core.refusals import LedgerUnavailable, RecordsUnavailable
+from gateway.core.secrets import Secret
 from gateway.core.trail import Act
 from gateway.flows.follow import Aliases, FollowingDesk
 from gateway.flows.keep import Keeper
 from gateway.ports import Desk, RequestUnknown, StoreDamaged, StoreFailed, StoreLocked
-from gateway.settings import Settings
+from gateway.settings import Settings, forms
 from gateway.web.by_hand import credited, debited, manual_credit, manual_debit, read_reason
 from gateway.web.status import UNKNOWN, entry_facts, refunded
 
@@ -50,18 +51,18 @@ Entry = TypeVar("Entry", Credit, Reversal)
 _HOURS = {"h": 1, "d": 24}
 
 
-def audit_books(
-    config: Path, store: Path | None, head: Path | None, *, since: str | None = None, as_json: bool
-) -> None:
+def audit_books(config: Path, store: str | None, head: Path | None, *, since: str | None = None, as_json: bool) -> None:
     """`gateway audit`: exit code 1 when something was found."""
     settings = read(config, make_secrets=False)
     try:
         begin = None if since is None else read_since(since, now_ms=SystemClock().now_ms())
     except ValueError as error:
         _fail(f"--since: {error}", code=2)
+    if there := _database(store):
+        audit_database(replace(settings, store_url=Secret(there)), head, begin, as_json=as_json)
     if settings.store_url is not None and store is None:
         audit_database(settings, head, begin, as_json=as_json)
-    path = store or settings.store_path
+    path = Path(store) if store else settings.store_path
     try:
         report = audit(
             path,
@@ -79,21 +80,31 @@ def audit_books(
     sys.exit(0 if report.clean else 1)
 
 
-def accept_books(config: Path, store: Path | None) -> None:
+def accept_books(config: Path, store: str | None) -> None:
     """`gateway audit --accept-head`: what ends here from now on counts as the end."""
     settings = read(config, make_secrets=False)
     keys = head_keys(settings)
     if not keys:
         _fail("there is no sealing key to sign with; put secrets/sealing_key back")
+    if _database(store):
+        _fail("--accept-head signs the books of this host's own configuration, not of another --store", code=2)
     if settings.store_url is not None and store is None:
         accept_there(settings, keys[0])
         return
-    path = store or settings.store_path
+    path = Path(store) if store else settings.store_path
     try:
         seq = accept_head(path, keys[0])
     except (StoreLocked, sqlite3.Error, OSError) as error:
         _fail(f"{path}: {error}")
     click.echo(f"{path}: accepted as it ends, with batch {seq}", err=True)
+
+
+def _database(store: str | None) -> str | None:
+    """The address in --store, if it is one of a database."""
+    try:
+        return forms.database(store or "")
+    except ValueError as error:
+        _fail(f"--store: {error}", code=2)
 
 
 def head_keys(settings: Settings) -> list[bytes]:

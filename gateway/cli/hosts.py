@@ -136,9 +136,10 @@ def back_up_there(settings: Settings, folder: Path, *, as_json: bool) -> None:
         click.echo(f"  {file.name}  {file.bytes:,} bytes")
     click.echo(f"  {SUMS}, for `sha256sum --check`; the tables of schema {backup.schema}; {backup.seconds:,.1f} s")
     click.echo(f"  {NO_SECRETS.format(settings.secrets_path)}")
+    there = " --schema=public" if backup.schema == "public" else ""  # which every database has, unlike another one
     click.echo(
-        f"  Prove it: createdb proof && pg_restore --no-owner --dbname=proof {backup.folder / FILE}, then"
-        " GATEWAY_STORE=postgresql://…/proof gateway audit"
+        f"  Prove it: createdb proof && pg_restore --no-owner{there} --dbname=proof {backup.folder / FILE}, then"
+        " gateway audit --store postgresql://…/proof"
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import click
 
@@ -19,7 +20,7 @@ from gateway.adapters.personal import AffectedRecords
 from gateway.adapters.system import SystemClock
 from gateway.cli.erase import plain_reason
 from gateway.cli.incident import chosen
-from gateway.cli.keys import BY_HAND, rotate_all
+from gateway.cli.keys import BY_HAND, OPERATORS, rotate_all
 from gateway.cli.ledger import moment_of
 from gateway.cli.payments import moment
 from gateway.cli.records import Records, aliases_of, fail, opened, read_with_records, run, unheard, write_down
@@ -33,6 +34,9 @@ from gateway.web.by_hand import is_account
 
 _FILES = {"sealing_key": "sealing_keys", "pepper": "peppers", "jwt": "jwt_keys", "operator_token": "operator_token"}
 _OURS = ("secrets.",)
+_SHOWN = {"store_url": "store", "limits.storage_url": "limits.storage"}
+"""What settings are called in the file, where it is another name."""
+_EACH_HOST = "that of this host is another; `gateway incident rotate --all` on every other host exchanges theirs"
 _STRIPE = {"stripe.secret_key": "stripe_key", "stripe.webhook_secrets": "webhook_secret"}
 _ELSEWHERE = "make another where it is from, put it into the configuration, reload (or restart), end the old one there"
 
@@ -142,15 +146,26 @@ def rotate(config: Path, *, incident: str | None, dry_run: bool, as_json: bool) 
 def _by_hand(settings: Settings, done: set[str]) -> dict[str, str]:
     """What is in the configuration, and so is changed there and where it is from."""
     found: dict[str, str] = {}
-    for path, _ in secrets_in(settings):
+    for path, secret in secrets_in(settings):
         name = path.partition("[")[0]
+        if name in _SHOWN:
+            if _has_password(secret.reveal()):
+                found[_SHOWN[name]] = _ELSEWHERE
+            continue
         if name.startswith(_OURS):
             kind = next((kind for kind, field in _FILES.items() if name == f"secrets.{field}"), None)
             if kind not in done:
                 found[name] = BY_HAND.get(kind or "", _ELSEWHERE)
         else:
             found[name] = BY_HAND[_STRIPE[name]] if name in _STRIPE else _ELSEWHERE
+    if settings.store_url is not None and OPERATORS.name in done:
+        found[f"secrets.{OPERATORS.name}"] = _EACH_HOST
     return found
+
+
+def _has_password(address: str) -> bool:
+    parts = urlsplit(address)
+    return bool(parts.password) or "password" in parse_qs(parts.query)
 
 
 def affected(config: Path, whom: Whom, *, begin: str | None, end: str | None, incident: str | None, form: str) -> None:

@@ -22,6 +22,7 @@ from gateway.settings import Settings
 from gateway.web.watched import told_step
 
 _AT_ONCE = 1_000
+_HEAD = ".trail.head"
 
 
 def list_trail(config: Path, *, object: str | None, action: str | None, limit: int, as_json: bool) -> None:
@@ -82,10 +83,16 @@ async def verified(settings: Settings, head: Path) -> tuple[Verdict, str | None]
         return verdict, await _by_head(here, head, keyring, verdict)
 
 
+def _others(path: Path) -> str:
+    """Heads of other names beside it: the gateway here has another `host_name` than this command."""
+    names = sorted(one.name.removesuffix(_HEAD) for one in path.parent.glob(f"*{_HEAD}"))
+    return f". That of {', '.join(names)} is: set host_name (GATEWAY_HOST_NAME) as its gateway has it" if names else ""
+
+
 async def _by_head(here: Records, path: Path, keyring: Keyring, verdict: Verdict) -> str | None:
     kept = SystemFile(path).read()
     if kept is None:
-        return f"{path} is not there: nothing tells whether the end is" if verdict.entries else None
+        return f"{path} is not there: nothing tells whether the end is{_others(path)}" if verdict.entries else None
     try:
         head = ChainHead.read(kept, keyring.subkeys(PURPOSE))
     except ValueError as error:

@@ -24,11 +24,14 @@ class RateLimits(Protocol):
 
     @property
     def down(self) -> bool:
-        """Whether nobody could tell when it was last asked. Asks nobody."""
+        """Whether nobody could tell when it was last asked, or tried. Asks nobody."""
 
     @property
     def failures(self) -> int:
         """How often nobody could tell, from the beginning."""
+
+    async def open(self) -> None:
+        """Connect, before the first question. If that fails, it is tried again, and questions raise LimitsDown."""
 
     async def close(self) -> None:
         """Let go of what is connected."""

@@ -33,10 +33,14 @@ async def server(tmp_path: Path) -> AsyncIterator[RedisServer]:
 async def make_host(server: RedisServer) -> AsyncIterator[HostMaker]:
     hosts: list[RedisRateLimits] = []
 
-    def make(limiter: Limiter | None = None, clock: Clock | None = None) -> RedisRateLimits:
+    def make(
+        limiter: Limiter | None = None, clock: Clock | None = None, *, again_seconds: float = PATIENT
+    ) -> RedisRateLimits:
         clock = clock or SystemClock()
         near = MemoryRateLimits(clock, limiter)
-        hosts.append(RedisRateLimits(server.url, near=near, seconds_max=PATIENT, clock=clock))
+        hosts.append(
+            RedisRateLimits(server.url, near=near, seconds_max=PATIENT, clock=clock, again_seconds=again_seconds)
+        )
         return hosts[-1]
 
     yield make
@@ -122,6 +126,43 @@ async def test_without_its_server_the_limits_are_down_and_then_they_are_back(
     assert [host.down] == [False]
     assert [host.failures] == [1], "not those that were not asked for"
     assert not [key for key in "a" if (await host.admit([], [Place("p", 0)])).stands[0].allowed]
+
+
+async def test_that_the_server_is_back_is_found_out_without_a_request(
+    make_host: HostMaker, server: RedisServer
+) -> None:
+    host = make_host(again_seconds=0.01)
+    await server.kill()
+    await host.open()
+    assert (host.down, host.failures) == (True, 1)
+    with pytest.raises(LimitsDown):
+        await host.admit([Ask(HOUR, "a")], [])
+    await server.start()
+    async with asyncio.timeout(10):
+        while host.down:
+            await asyncio.sleep(0.01)
+    assert host.failures == 1, "only what was asked is counted"
+    assert (await host.admit([Ask(HOUR, "a")], [])).stands[0].remaining == 2, "trying has counted nothing"
+
+
+async def test_it_is_connected_before_the_first_request(make_host: HostMaker, server: RedisServer) -> None:
+    host = make_host()
+    await host.open()
+    assert not host.down
+    assert await server.clients() == 1 + 3, "one for each kind of window, and the one that asks"
+    assert (await host.admit([Ask(HOUR, "a")], [])).stands[0].remaining == 2
+
+
+async def test_closed_while_it_tries_it_tries_no_more(make_host: HostMaker, server: RedisServer) -> None:
+    host = make_host(again_seconds=0.0)
+    server.freeze()
+    host._seconds_max = 0.01
+    with pytest.raises(LimitsDown):
+        await host.admit([Ask(HOUR, "a")], [])
+    assert host._trying is not None
+    async with asyncio.timeout(10):
+        await host.close()
+    assert host._trying.done()
 
 
 async def test_a_server_that_does_not_answer_is_waited_for_no_longer_than_the_bound(

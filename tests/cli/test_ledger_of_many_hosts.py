@@ -176,11 +176,14 @@ def test_a_backup_is_made_and_proves_itself_in_another_database(
     assert subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=folder, check=False).returncode == 0
     told = json.loads(gateway("db", "backup", str(tmp_path / "other"), "--json", "--config", config).stdout)
     assert [file["name"] for file in told["files"]] == ["gateway.dump", "one.head"]
-    monkeypatch.setenv("GATEWAY_STORE", asyncio.run(_restored(postgres, folder / "gateway.dump")))
-    shown = gateway("audit", "--head", str(folder / "one.head"), "--config", config)
+    copy = asyncio.run(_restored(postgres, folder / "gateway.dump"))
+    shown = gateway("audit", "--store", copy, "--head", str(folder / "one.head"), "--config", config)
     assert shown.exit_code == 0, shown.output
     assert "batches 4," in shown.stdout
     assert "verified, of the chain of 'one' up to batch 3" in shown.stdout
+    for other, words in ((copy, "not of another --store"), ("postgresql://nowhere", "write a database as")):
+        refused = gateway("audit", "--accept-head", "--store", other, "--config", config)
+        assert (refused.exit_code, words in refused.output) == (2, True), refused.output
 
 
 async def _restored(postgres: Server, dump: Path) -> str:

@@ -46,6 +46,9 @@ class Down:
     async def hit(self, rate: Rate, subject: str) -> Stand:
         raise AssertionError("a route's limits are asked together")
 
+    async def open(self) -> None:
+        """Nothing is connected."""
+
     async def close(self) -> None: ...
 
 

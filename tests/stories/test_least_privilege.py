@@ -59,8 +59,8 @@ def make_logins(postgres: Server, shared: Path) -> None:
     for name in ("owner", "app"):
         (shared / name).write_text(f"made for {name}")
     said = {"PATH": f"{postgres.bin}:{os.environ['PATH']}", "PGHOST": "127.0.0.1", "PGPORT": str(postgres.port)}
-    script = (HOME / "postgres-logins.sh").read_text().replace("/shared/", f"{shared}/")
-    subprocess.run(["sh", "-c", script], env={**said, "POSTGRES_DB": "farebox"}, check=True, capture_output=True)
+    said |= {"POSTGRES_DB": "farebox", "POSTGRES_USER": "postgres", "SHARED": str(shared)}
+    subprocess.run(["sh", HOME / "postgres-logins.sh"], env=said, check=True, capture_output=True)
 
 
 async def executes(dsn: str, login: str, *statements: str) -> None:

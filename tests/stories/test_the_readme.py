@@ -94,7 +94,7 @@ def test_a_backup_is_made_and_put_back_as_it_stands(tmp_path: Path) -> None:
 
 def test_several_processes_are_started_as_it_stands(tmp_path: Path) -> None:
     (config,) = re.findall(r"<<'YAML'\n(.*?)^YAML", README, re.MULTILINE | re.DOTALL)
-    commands = "".join(blocks(section("### Several processes", "### A marketplace in ten lines"), "sh"))
+    commands = "".join(blocks(section("### Several processes", "### Many hosts"), "sh"))
     for port in ("8402", "8403"):
         free = str(own_port())
         config, commands = config.replace(port, free), commands.replace(port, free)

@@ -78,6 +78,9 @@ class SharedRateLimits:
     def failures(self) -> int:
         return 0
 
+    async def open(self) -> None:
+        """Nothing is connected."""
+
     async def close(self) -> None:
         """The line is another's."""
 
