@@ -86,5 +86,5 @@ def test_the_page_of_alerts_shows_what_their_call_tells() -> None:
         "session": {"name": "ann"}, "notice": "", "problem": "",
     }  # fmt: skip
     muted = {"disputes": "2027-02-01T00:00:00+00:00"}
-    text = Templates().render("operator_alerts.html", alerts=[alert], muted=muted, **page)
+    text = Templates().render("operator_alerts.html", alerts=[alert], muted=muted, names=["disputes"], **page)
     assert all(word in text for word in ("webhook_signatures", "12 forged", "2027-01-31 12:00:00", "disputes"))
