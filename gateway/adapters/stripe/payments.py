@@ -38,6 +38,7 @@ _TYPES_MAX = 20  # https://docs.stripe.com/api/events/list
 _SESSION_ID = re.compile(r"cs_(test|live)_[A-Za-z0-9]{1,200}")
 _INTENT_ID = re.compile(r"pi_[A-Za-z0-9_]{1,200}")
 _PAGE = 100  # the most that Stripe gives, https://docs.stripe.com/api/pagination
+_EVENTS_PAGE = 20  # each holds a whole object: a hundred of them are megabytes, and hold callers up while they are read
 _Read = TypeVar("_Read")
 _TIMEOUT_SECONDS = 10
 _RETRIES = 2
@@ -341,7 +342,7 @@ class StripePayments:
         )
         for first in range(0, len(types), _TYPES_MAX):
             bounds: Any = {"created": {"gte": begin, "lt": end}, "types": types[first : first + _TYPES_MAX]}
-            async for item in self._pages(_list_of_events({**bounds, "limit": _PAGE})):
+            async for item in self._pages(_list_of_events({**bounds, "limit": _EVENTS_PAGE})):
                 event = webhooks.event_of(item)
                 if event is None:
                     self._report("an event cannot be read", id=str(item.get("id"))[:255])
