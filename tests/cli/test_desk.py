@@ -19,8 +19,8 @@ from tests.ports import own_port
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 NOT_JSON = {
-    "run", "demo", "stand-in", "health", "completion", "config schema", "config reference", "ledger export", "owners statement",
-    "owners invite", "incident plan", "incident affected", "db backup", "prices replay",
+    "run", "demo", "stand-in", "health", "completion", "config schema", "config reference", "ledger export",
+    "owners statement", "owners invite", "incident plan", "incident affected", "db backup", "prices replay",
 }  # fmt: skip
 """Which print a table or a text that they are asked for (some by `--format`), or run until they are told to end."""
 
