@@ -22,6 +22,7 @@ _ESCAPED_ASCII = re.compile(rb"\\u00")
 """A key of plain letters may be written with escapes: these begin like this, those of other letters do not."""
 _KEY_BYTES_MAX = 1024
 _NUMBER_BYTES_MAX = 64
+_DIGITS_SHORT = len(str(COUNT_MAX))
 _AT_ONCE_BYTES_MAX = 16_384
 _PLAIN_KEY = re.compile(rb"[!#-\[\]-~ ]{0,%d}" % _KEY_BYTES_MAX)
 _IN_STRING = re.compile(rb'["\\]')
@@ -110,6 +111,8 @@ def _look(place: _Place, value: Any, found: dict[str, int]) -> None:
             below = place.below.get(key)
             if below is not None:
                 _look(below, inner, found)
+    elif place.name and type(value) is int:  # `true` is none
+        found[place.name] = value
     elif place.name and isinstance(value, Decimal):
         found[place.name] = whole(value)
 
@@ -126,12 +129,17 @@ def _counted(text: str) -> Decimal | None:
     return None if text[0] == "-" else Decimal(text)
 
 
+def _whole(text: str) -> int | Decimal | None:
+    """The same of one without a point or an exponent."""
+    return int(text) if text[0] != "-" and len(text) < _DIGITS_SHORT else _counted(text)
+
+
 def _refuse(text: str) -> None:
     raise ValueError(f"{text} is no JSON")
 
 
 _AT_ONCE = json.JSONDecoder(
-    object_pairs_hook=_once_each, parse_int=_counted, parse_float=_counted, parse_constant=_refuse
+    object_pairs_hook=_once_each, parse_int=_whole, parse_float=_counted, parse_constant=_refuse
 )
 
 

@@ -26,7 +26,7 @@ class Measured:
     """Until the head of the answer was there."""
 
     def packed(self) -> str:
-        return json.dumps({name: getattr(self, name) for name in _NAMES}, separators=(",", ":"))
+        return _encoded({name: getattr(self, name) for name in _NAMES})
 
     @classmethod
     def unpacked(cls, text: str) -> "Measured":
@@ -34,4 +34,5 @@ class Measured:
         return cls(**{**told, "looked_for": tuple(told["looked_for"])})
 
 
+_encoded = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 _NAMES = [field.name for field in fields(Measured)]

@@ -94,6 +94,8 @@ class Reading:
         """The same where what came from a cache is no input, or is."""
         if self._text is None:
             return {}
+        if self._known is not None and separate_cached == self._separate_cached:
+            return self._known
         found, rows = self._text.values, self._text.rows
         units = _tokens(found, separate_cached=separate_cached) if found else {}
         if rows is not None:
