@@ -12,7 +12,7 @@ from aiohttp import web
 from gateway.core.traces import valid
 from gateway.ports import OwnRequest, OwnServed
 
-PROXIED = "proxied"
+PROXIED = web.RequestKey("proxied", bool)
 """Set on a request of ours that a route has come to serve: it has a line of its own."""
 POLLED = ("/livez", "/readyz", "/healthz", "/metrics")
 """Asked every few seconds; only what went wrong there has a line."""

@@ -173,7 +173,7 @@ async def test_what_stands_in_the_records_is_seen(records: Records, book: AlertB
         row = f"('sub_{number}', 'acct_1', '{price}', 'cus_1', '{state}', 1, {no}, {no}, 1, 1, 'evt')"
         await records.ask(put.format(f"subscription ({columns})", row))
     assert await book.duplicates() == [("acct_1", 2)]
-    row = "('anna', 'usd', 7, 10, 'acct_9', 'k', 1, 1, $1, 'paid', $1, 1, 0, 'tr', {}, {}, NULL)"
+    row = "('anna', 'usd', 7, 10, 'acct_9', 'k', 1, 1, $1, 'paid', $1, 1, 0, 'tr', {}, {}, NULL, 'shares', 0)"
     await records.ask(put.format("payouts", row.format(4, 4)), NOW)
     assert await book.unreturned(before_ms=NOW + 1) == []
     await records.ask("UPDATE payouts SET back = 9")

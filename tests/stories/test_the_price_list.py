@@ -167,7 +167,7 @@ async def test_aliases_at_the_root_serve_the_same_until_a_route_takes_them(form:
         assert "price_list_aliases" in stage.gateway.reload(renewed)["needs_restart"]
         before = sum(upstream.calls for upstream in stage.upstreams)
         async with session.get(stage.url + "/openapi.json") as answer:
-            assert "openapi" not in json.loads(await answer.text()), "an upstream's is never hidden"
+            assert (answer.status, "openapi" in await answer.json()) == (200, False), "an upstream's is never hidden"
         assert sum(upstream.calls for upstream in stage.upstreams) == before + 1
         await text_of(session, stage, "/pricing")
 
