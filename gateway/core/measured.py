@@ -6,7 +6,7 @@ books, under the same id.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +26,18 @@ class Measured:
     """Until the head of the answer was there."""
 
     def packed(self) -> str:
-        return _encoded({name: getattr(self, name) for name in _NAMES})
+        """Without what is as usual."""
+        told = {"method": self.method, "status": self.status, "used": self.used}
+        for name, usual in _USUAL:
+            if (value := getattr(self, name)) != usual:
+                told[name] = value
+        return _encoded(told)
 
     @classmethod
     def unpacked(cls, text: str) -> "Measured":
         told = json.loads(text)
-        return cls(**{**told, "looked_for": tuple(told["looked_for"])})
+        return cls(**{**told, "looked_for": tuple(told.get("looked_for", ()))})
 
 
 _encoded = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
-_NAMES = [field.name for field in fields(Measured)]
+_USUAL = [(field.name, field.default) for field in fields(Measured) if field.default is not MISSING]

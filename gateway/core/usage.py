@@ -201,10 +201,13 @@ class _Events:
         """Take an event that is whole, if it is an ordinary one: one line of data among others."""
         if b"\r" in event:
             return False
-        lines = [line for line in event.split(b"\n") if line.startswith(b"data")]
-        if len(lines) != 1 or not lines[0].startswith(_DATA):
-            return False
-        said = self._sought.in_document(lines[0][len(_DATA) :])
+        line = event
+        if not event.startswith(_DATA) or event.find(b"\n") != len(event) - 2:
+            lines = [line for line in event.split(b"\n") if line.startswith(b"data")]
+            if len(lines) != 1 or not lines[0].startswith(_DATA):
+                return False
+            line = lines[0]
+        said = self._sought.in_document(line[len(_DATA) :])
         if said is None:
             return False
         self.values |= said
