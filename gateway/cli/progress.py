@@ -15,7 +15,10 @@ _EVERY_SECONDS_UNWATCHED = 10.0
 
 
 class Progress:
-    """Told how much is done, and of how much. `what` reads like `audited {} of {} batches`."""
+    """Told how much is done, and of how much. `what` reads like `audited {} of {} batches`.
+
+    Where nobody knows of how much, `what` has one place, like `compared {} payments`, and `over` says that it is all.
+    """
 
     def __init__(self, what: str, *, clock: Callable[[], float] = time.monotonic, watched: bool | None = None) -> None:
         self._what = what
@@ -25,16 +28,20 @@ class Progress:
         self._next = self._begun + (_FIRST_SECONDS if self._watched else _EVERY_SECONDS_UNWATCHED)
         self._told = False
 
-    def __call__(self, done: int, total: int) -> None:
+    def over(self, done: int) -> None:
+        """That was all of it."""
+        self(done, done)
+
+    def __call__(self, done: int, total: int | None = None) -> None:
         now = self._clock()
-        ended = done >= total
+        ended = total is not None and done >= total
         if now < self._next and not (ended and self._told):
             return
         self._next = now + (_EVERY_SECONDS if self._watched else _EVERY_SECONDS_UNWATCHED)
         self._told = not ended
         rate = done / max(now - self._begun, 0.001)
-        left = "" if ended or not rate else f", about {(total - done) / rate:,.0f} s left"
-        line = f"{self._what.format(f'{done:,}', f'{total:,}')}, {rate:,.0f}/s{left}"
+        left = "" if total is None or ended or not rate else f", about {(total - done) / rate:,.0f} s left"
+        line = f"{self._what.format(f'{done:,}', f'{total or 0:,}')}, {rate:,.0f}/s{left}"
         if self._watched:
             click.echo(f"\r{line:<79}", nl=ended, err=True)
         else:

@@ -17,6 +17,7 @@ from gateway.app.office import Office
 from gateway.app.stores import credit_lines
 from gateway.cli.configuration import read
 from gateway.cli.payments import NoEntries, books, fail, office, run
+from gateway.cli.progress import Progress
 from gateway.core.payments import PARKED, Payment
 from gateway.flows.reconcile import Difference, audit_payments
 from gateway.settings import Settings
@@ -57,13 +58,16 @@ async def _reconcile(settings: Settings, first: int, last: int, *, dry_run: bool
         entries = NoEntries() if dry_run else await opened.enter_async_context(books(settings))
         here = await opened.enter_async_context(office(settings, entries))
         compared, found, live = 0, [], settings.mode == "live"
+        progress = Progress("compared {} payments")
         async for difference, payment in audit_payments(
             here.payments, credit_lines(settings), begin=first, end=last, live=live
         ):
             compared += 1
+            progress(compared)
             if difference is not None:
                 done = None if dry_run else await _heal(here, difference, payment)
                 found.append(Found(difference, done))
+        progress.over(compared)
         return compared, found
 
 

@@ -264,3 +264,16 @@ def test_progress_that_nobody_watches_is_a_line_every_ten_seconds(capsys: pytest
         "copied 2",
         "copied 3",
     ]
+
+
+def test_progress_of_what_nobody_knows_the_end_of_counts_and_ends_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    now = [0.0]
+    progress = Progress("compared {} payments", clock=lambda: now[0], watched=True)
+    for now[0], done in ((0.5, 5), (2.0, 20), (4.0, 40)):
+        progress(done)
+    progress.over(40)
+    written = capsys.readouterr().err
+    assert [line.strip() for line in written.split("\r")[1:]] == [
+        "compared 20 payments, 10/s", "compared 40 payments, 10/s", "compared 40 payments, 10/s",
+    ]  # fmt: skip
+    assert written.endswith("\n")
