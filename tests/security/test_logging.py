@@ -1,4 +1,4 @@
-"""What is logged and what is not, on a gateway that lived; the policy is held against the code elsewhere."""
+"""What is logged and what is not: on a gateway that lived, and the policy as it is written against the code."""
 
 import json
 import secrets
@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from gateway.adapters.logs.policy import OWN_LINE
+from gateway.adapters.logs.policy import NEVER, OWN_LINE, REQUEST_LINE
 from gateway.core.redaction import clean, redacted
 from gateway.settings.plain import secrets_in
 from tests.security.company import Company, company
 from tests.security.test_at_rest import lived
+from tests.security.test_checklist import SECURITY
+from tests.shipped.test_observed import table
 
 
 @pytest.fixture
@@ -84,3 +86,12 @@ async def test_no_secret_of_the_settings_is_in_what_it_says_of_itself(here: Comp
         async with here.session.get(f"http://{host}:{port}{path}", headers=fields) as answer:
             said = await answer.text()
         assert not [name for name, secret in secrets_in(stage.settings) if secret.reveal() in said], path
+
+
+def test_the_policy_says_of_every_field_whether_it_is_logged() -> None:
+    def said(heading: str) -> dict[str, str]:
+        return {name: words for name, words in table(SECURITY, heading).items() if name != "---"}
+
+    assert said("### Logged") == REQUEST_LINE
+    assert said("### Logged of requests to addresses of our own") == OWN_LINE
+    assert said("### Never logged") == NEVER

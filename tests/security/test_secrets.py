@@ -14,7 +14,7 @@ from gateway.core.secrets import Secret
 from gateway.settings import SettingsInvalid, from_mapping
 from gateway.settings.plain import plain, secrets_in
 from gateway.settings.shapes import GatewayShape
-from tests.settings.asking import LIVE_KEY, OPERATOR_TOKEN, PEPPER, SEALING_KEY, full, settings
+from tests.settings.asking import LIVE_KEY, OPERATOR_TOKEN, PEPPER, SEALING_KEY, full, mistakes, only, settings
 
 ROOT = Path(__file__).parents[2]
 AUDITOR = "Lr6Yw2Kc9Vb4Nx8Zm1Qs5Td7Fg3Hj0Pu"
@@ -126,3 +126,21 @@ def test_a_secret_cannot_be_printed_or_pickled() -> None:
     assert "very" not in f"{secret} {secret!r} {secret:>40} %s" % secret
     with pytest.raises(TypeError):
         secret.__reduce__()
+
+
+@pytest.mark.parametrize(
+    ("key", "variable", "where"),
+    [
+        ("secrest", None, "secrest"),
+        (None, "GATEWAY_STRIPE__SECRET_KYE", "environment: GATEWAY_STRIPE__SECRET_KYE"),
+        (None, "GATEWAY_STRIPE__SECRET_KYE_FILE", "environment: GATEWAY_STRIPE__SECRET_KYE_FILE"),
+    ],
+)
+def test_what_is_no_setting_is_refused_by_its_name_wherever_it_stands(
+    tmp_path: Path, key: str | None, variable: str | None, where: str
+) -> None:
+    content = full() if key is None else {**full(), key: "sk_test_0123456789abcdef"}
+    environ = {} if variable is None else {variable: "sk_test_0123456789abcdef"}
+    found = only(mistakes(tmp_path, content, environ))
+    assert where in str(found)
+    assert "0123456789abcdef" not in str(found), "what stands there may be a secret"

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.adapters.logs.policy import NEVER, OWN_LINE, REQUEST_LINE
 from gateway.adapters.metrics.catalogue import FAMILIES, Family
 
 ROOT = Path(__file__).parents[2]
@@ -161,11 +160,3 @@ def test_the_readme_says_what_every_metric_is() -> None:
         labels = ", ".join(f"`{label}`" for label in family.labels)
         expected[family.shown] = f"{family.kind} | {labels} | {family.help}"
     assert rows == expected
-
-
-def test_the_policy_says_of_every_field_whether_it_is_logged() -> None:
-    text = (ROOT / "SECURITY.md").read_text()
-    assert {name: said for name, said in table(text, "### Logged").items() if name != "---"} == REQUEST_LINE
-    own = table(text, "### Logged of requests to addresses of our own")
-    assert {name: said for name, said in own.items() if name != "---"} == OWN_LINE
-    assert {name: said for name, said in table(text, "### Never logged").items() if name != "---"} == NEVER
