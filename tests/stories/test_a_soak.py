@@ -16,7 +16,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ ROUND_SECONDS = 58.0 if TORTURE else 2.0
 JUDGED_ROUNDS = 20
 """The last ones: before them, what is kept for reuse fills up."""
 GROWTH_KIB_MAX = 2048
+SOCKETS_MAX = 120
+"""Twice what asks at once: all of it comes to one worker while the other is dead."""
 KILLED_IS_FORGOTTEN_SECONDS = 200.0
 STEADY, RESTARTED = 0, 1
 """The slots of the workers."""
@@ -53,11 +55,18 @@ class Seen:
 
     rss_kib: int
     files: int
+    sockets: int
+    """Upstream connections that are kept for the next request among them: as many as there were requests at once."""
 
 
 def seen(pid: int) -> Seen:
     [rss] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS:")]
-    return Seen(int(rss.split()[1]), len(os.listdir(f"/proc/{pid}/fd")))
+    opened = []
+    for one in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            opened.append(os.readlink(one))
+    sockets = sum(name.startswith("socket:") for name in opened)
+    return Seen(int(rss.split()[1]), len(opened) - sockets, sockets)
 
 
 class LongShop(Shop):
@@ -225,10 +234,11 @@ async def told_by(name: str, plan: load.Plan | paced.Plan) -> dict[str, Any]:
 
 async def at_rest(pid: int) -> Seen:
     """Once every caller's connection is closed: the same number of files, ten looks in a row."""
-    looks: list[int] = []
+    looks: list[tuple[int, int]] = []
 
     def is_quiet() -> bool:
-        looks.append(seen(pid).files)
+        now = seen(pid)
+        looks.append((now.files, now.sockets))
         return len(looks) >= 10 and len(set(looks[-10:])) == 1
 
     await until(is_quiet, seconds=30)
@@ -272,7 +282,8 @@ async def test_a_worker_that_is_never_restarted_neither_grows_nor_keeps_what_it_
     assert min(shop.answers[name] for name in ("streamed 200", "keyed 200", "strangers 402", "keys")) > 0, shop.answers
     assert shop.answers["cut"] < shop.answers["served"] / 20, shop.answers
     files = [one.files for one in found[1:]]
-    assert max(files) - min(files) <= 4, f"each round ended with so many open files: {files}"
+    assert max(files) - min(files) <= 1, f"each round ended with so many open files: {files}"
+    assert max(one.sockets for one in found) <= SOCKETS_MAX, found
     if TORTURE:
         judged = [one.rss_kib for one in found[-JUDGED_ROUNDS:]]
         growth = statistics.median(judged[-3:]) - statistics.median(judged[:3])
