@@ -60,7 +60,8 @@ def erase_account(
         click.echo(json.dumps(told))
     else:
         _say(told)
-    sys.exit(1 if (done.events_open or done.files) and not dry_run else 0)
+    is_left = done.events_open or done.unscrubbed.foreign or done.unscrubbed.held
+    sys.exit(1 if is_left and not dry_run else 0)
 
 
 def plain_reason(text: str) -> str:
@@ -102,7 +103,7 @@ def _told(account: str, names: list[str], done: Erased, *, left: str, at_stripe:
         "stripe_is_asked": at_stripe and not dry_run,
         "charges_waiting" if dry_run else "charges_waived": list(done.charges),
         "balance_left": left,
-        "files_hold": list(done.files),
+        "files_hold": {"not_ours": list(done.unscrubbed.foreign), "in_use": list(done.unscrubbed.held)},
         "kept": [{"what": names, "why": why} for why, names in kept().items()],
         "elsewhere": list(ELSEWHERE),
     }
@@ -126,11 +127,12 @@ def _say(told: dict[str, Any]) -> None:
     for id in told["charges_waiting" if would else "charges_waived"]:
         click.echo(f"  the fee {id} waits for this person: --waive-charges gives it up" if would else f"  waived: {id}")
     click.echo(f"  balance left: {told['balance_left']}; the account is frozen")
-    if told["files_hold"]:
-        click.echo(
-            f"  the files of {', '.join(told['files_hold'])} hold what was deleted: erase again with the login of"
-        )
+    if foreign := told["files_hold"]["not_ours"]:
+        click.echo(f"  the files of {', '.join(foreign)} hold what was deleted: erase again with the login of")
         click.echo("  the tables' owner, the one of `gateway db migrate`, or let it run VACUUM FULL of them")
+    if held := told["files_hold"]["in_use"]:
+        click.echo(f"  the files of {', '.join(held)} hold what was deleted, for a transaction that began before (a")
+        click.echo("  backup, or a session that idles in one: pg_stat_activity tells): erase again when it is over")
     for one in told["kept"]:
         click.echo(f"  kept: {', '.join(one['what']).replace('_', ' ')}: {one['why']}")
     for line in told["elsewhere"]:

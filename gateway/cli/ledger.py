@@ -60,10 +60,11 @@ def export_statement(
     if (account is None) == (owner is None):
         _fail("say whose statement it is: --account or --owner", code=2)
     period = Period(moment_of(begin, "--from", 0), moment_of(end, "--to", FAR_MS))
-    if store is None:
-        _put_on_trail(read(config, make_secrets=False), account or f"owner:{owner}")
+    settings = None if store is not None else read(config, make_secrets=False)
+    if settings is not None:
+        _put_on_trail(settings, account or f"owner:{owner}")
     try:
-        with _source(config, store) as source:
+        with _source(settings, store) as source:
             statement = Statement(
                 source, period, account=account, owner=owner, scratch=SqliteScratch, progress=_progress
             )
@@ -90,8 +91,7 @@ def _put_on_trail(settings: Settings, whose: str) -> None:
 
 
 @contextmanager
-def _source(config: Path, store: Path | None) -> Iterator[StatementSource]:
-    settings = None if store is not None else read(config, make_secrets=False)
+def _source(settings: Settings | None, store: Path | None) -> Iterator[StatementSource]:
     if settings is not None and settings.store_url is not None:
         with statement_source(settings) as source:
             yield source

@@ -11,13 +11,23 @@ that it has forgotten somebody, are found by the ids that stay, so erasing once 
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.core.jobs import Job, TryLater
 from gateway.core.refusals import PaymentServiceUnavailable
 from gateway.core.trail import NEWEST, Act
-from gateway.ports import Clock, ErasesCustomers, ErasesPeople, Freezer, Jobs, TokenBook, TrailBook, Witnesses
+from gateway.ports import (
+    Clock,
+    ErasesCustomers,
+    ErasesPeople,
+    Freezer,
+    Jobs,
+    TokenBook,
+    TrailBook,
+    Unscrubbed,
+    Witnesses,
+)
 
 ACTION = "account.erase"
 AT_PROVIDER = "erase_customer"
@@ -55,8 +65,7 @@ class Erased:
     """At the provider."""
     charges: Sequence[str]
     """Fees that waited for them: waived, or in the way."""
-    files: Sequence[str] = ()
-    """Tables whose files hold what was deleted, until their owner makes them anew."""
+    unscrubbed: Unscrubbed = field(default_factory=Unscrubbed)
 
 
 class Erase:
@@ -115,8 +124,8 @@ class Erase:
             await self._ask_provider(customers)
         redacted = await self._personal.redact(events.over)
         rows = await self._personal.erase(accounts, now_ms=self._clock.now_ms())
-        files = await self._personal.scrub()
-        return Erased(before, len(alive), rows, redacted, events.open, customers, waiting, files)
+        unscrubbed = await self._personal.scrub()
+        return Erased(before, len(alive), rows, redacted, events.open, customers, waiting, unscrubbed)
 
     async def _before(self, account: str) -> int | None:
         for step in await self._trail.steps_before(NEWEST, count=1, object=account, action=ACTION):

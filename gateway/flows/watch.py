@@ -19,6 +19,7 @@ TICK_MS = 10_000
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 _COUNTS_KEEP_MS = 2 * DAY_MS
+_MONTH_ANEW_MS = 300_000
 PAID = ("checkout.session.completed", "checkout.session.async_payment_succeeded", "invoice.paid")
 _DISPUTED = ("charge.dispute.created",)
 _REFUSED = ("charge.failed", "payment_intent.payment_failed")
@@ -65,6 +66,8 @@ class Watch:
         self._written: dict[str, int] = {}
         self._muted: Collection[Name] = ()
         self._dropped_ms = 0
+        self._month = (0, 0)
+        self._month_ms = -_MONTH_ANEW_MS
 
     async def look(self) -> None:
         """One round. Raises RecordsUnavailable."""
@@ -129,10 +132,17 @@ class Watch:
         for name, types, rate in kinds:
             events = await self._sources.events(since_ms=now_ms - rate.seconds * 1000, until_ms=now_ms + 1)
             await self._if_many(name, max(events.get(type, 0) for type in types), rate)
-        events = await self._sources.events(since_ms=now_ms - 30 * DAY_MS, until_ms=now_ms + 1)
-        paid, disputed = (sum(events.get(type, 0) for type in types) for types in (PAID, _DISPUTED))
+        paid, disputed = await self._of_the_month(now_ms)
         if disputed >= limits.disputes_least and disputed * 10_000 >= limits.dispute_bps * max(paid, disputed):
             await self._note(Sign("dispute_rate", facts={"disputes": disputed, "payments": paid, "days": 30}))
+
+    async def _of_the_month(self, now_ms: int) -> tuple[int, int]:
+        """Payments and disputes. To count them reads every event of thirty days, so not in every round."""
+        if not 0 <= now_ms - self._month_ms < _MONTH_ANEW_MS:
+            events = await self._sources.events(since_ms=now_ms - 30 * DAY_MS, until_ms=now_ms + 1)
+            paid, disputed = (sum(events.get(type, 0) for type in types) for types in (PAID, _DISPUTED))
+            self._month, self._month_ms = (paid, disputed), now_ms
+        return self._month
 
     async def _of_what_waits(self, now_ms: int) -> None:
         limits = self._thresholds

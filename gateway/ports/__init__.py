@@ -15,7 +15,7 @@ from gateway.ports.charging import (
     ServiceBook,
     SetUp,
 )
-from gateway.ports.erasing import ErasesCustomers, ErasesPeople, PersonalEvents
+from gateway.ports.erasing import ErasesCustomers, ErasesPeople, PersonalEvents, Unscrubbed
 from gateway.ports.exchange import AnswerCut, Exchange, Identifies, OwnRequest, OwnServed, Served, Started
 from gateway.ports.identity import (
     Alias,
@@ -285,6 +285,7 @@ __all__ = [
     "TrailBook",
     "TransferRefused",
     "Transfers",
+    "Unscrubbed",
     "User",
     "Vouches",
     "Watermarks",

@@ -17,6 +17,16 @@ class PersonalEvents:
     """Who they are at the provider, by what these events say."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unscrubbed:
+    """Tables whose files still hold what was deleted from them."""
+
+    foreign: Sequence[str] = ()
+    """Another login's, which alone may make them anew."""
+    held: Sequence[str] = ()
+    """In use by a transaction that began before; to be tried again when it is over."""
+
+
 class ErasesPeople(Protocol):
     """Erases whoever is behind some accounts from the records. Every call may raise RecordsUnavailable."""
 
@@ -44,8 +54,8 @@ class ErasesPeople(Protocol):
     async def waive_charge(self, id: str, *, now_ms: int) -> bool:
         """It is given up; False if it does not wait any more."""
 
-    async def scrub(self) -> list[str]:
-        """Leave nothing of what was deleted in files of ours; the tables that only another login may make anew."""
+    async def scrub(self) -> Unscrubbed:
+        """Leave nothing of what was deleted in files of ours; the tables of which that cannot be had now."""
 
 
 class ErasesCustomers(Protocol):

@@ -204,6 +204,8 @@ async def test_disputes_count_by_their_share_of_a_month(world: World) -> None:
     assert await world.open() == [], "two are not enough to say"
     await world.events("charge.dispute.created", 1)
     await world.rounds()
+    assert await world.open() == [], "a month is counted anew every five minutes"
+    await world.rounds(600)
     assert await world.open() == [("dispute_rate", "")]
     await world.events(PAID[1], 376)
     await world.rounds(2 * HOUR, every=600)

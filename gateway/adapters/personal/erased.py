@@ -10,8 +10,16 @@ Deleted text stays in a file until it is written over, so `scrub` makes the file
 emptied, or those of PostgreSQL's tables, for its plain VACUUM leaves what it frees as it was. Its own log and backups
 are not ours to reach. Only a table's owner may do that there; of events nothing stands in clear, so their rows, which
 are many, are only freed.
+
+PostgreSQL carries a deleted row over into the new file while any transaction that began before may still read it: a
+`pg_dump`, a session that idles in its transaction, even its own ANALYZE. Whether it did stands in the table's
+`relfrozenxid`, which a VACUUM FULL sets to the oldest transaction it had to spare; so the tables that spared one older
+than the erasing are made anew once more, and after `PAUSES` are told of. (What `pg_stat_activity` says of sessions is
+hidden from a login of few rights.) What ANALYZE notes of the values in a column it keeps elsewhere, where only a
+superuser may clean up: for columns of people's words it notes nothing, see the migration `words_unseen`.
 """
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -20,7 +28,7 @@ from gateway.adapters.personal.parts import PARTS, Blanked, Dropped, Kept, Part
 from gateway.adapters.personal.told import EVENT, Ask, PersonalRecords, marks
 from gateway.core.keyring import Keyring
 from gateway.core.personal import ids_in
-from gateway.ports import PersonalEvents, Randomness
+from gateway.ports import PersonalEvents, Randomness, Unscrubbed
 
 ERASED: Final = "erased"
 """In an event, in place of what it said."""
@@ -31,9 +39,13 @@ _REDACT = """UPDATE event SET object = $2, key_id = $3, error = NULL WHERE id = 
 RETURNING id"""
 _SECRETS = "UPDATE token SET revoked = $1 WHERE revoked IS NULL AND account IN {} RETURNING account"
 
-
 _OWNED = """SELECT relname::text FROM pg_class
 WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' AND pg_has_role(relowner, 'USAGE')"""
+_NEXT = "SELECT (txid_current() % 4294967296)::text"
+_SPARED = """SELECT relname::text FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'
+AND relname::text = ANY(string_to_array($1, ',')) AND age(relfrozenxid) > age($2::text::xid) ORDER BY 1"""
+PAUSES: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""Seconds between one try and the next to outlast the transactions that may still read what was deleted."""
 _UNDER_WAY = (
     "SELECT key FROM refill WHERE state = 'asked' AND account IN {} LIMIT 1",
     """SELECT id FROM stripe_transactions WHERE state IN ('planned', 'sending')
@@ -49,11 +61,14 @@ WHERE id = $1 AND state IN ('retrying', 'pending') RETURNING id"""
 class Erasure:
     """Implements `ports.ErasesPeople`. `shared`: the records are in a database that many hosts share."""
 
-    def __init__(self, ask: Ask, keyring: Keyring, randomness: Randomness, *, shared: bool) -> None:
+    def __init__(
+        self, ask: Ask, keyring: Keyring, randomness: Randomness, *, shared: bool, pauses: Sequence[float] = PAUSES
+    ) -> None:
         self._ask = ask
         self._keyring = keyring
         self._randomness = randomness
         self._shared = shared
+        self._pauses = pauses
         self._told = PersonalRecords(ask, keyring)
 
     async def there_is(self, accounts: Sequence[str]) -> dict[str, int]:
@@ -107,19 +122,29 @@ class Erasure:
     async def waive_charge(self, id: str, *, now_ms: int) -> bool:
         return bool(await self._ask(_WAIVE, id, now_ms))
 
-    async def scrub(self) -> list[str]:
+    async def scrub(self) -> Unscrubbed:
         if not self._shared:
             await self._ask("VACUUM")
             await self._ask("PRAGMA wal_checkpoint(TRUNCATE)")
-            return []
+            return Unscrubbed()
         tables = sorted({part.table for part in PARTS.values() if not isinstance(part.erased, Kept)} - {EVENT})
         owned = {name for (name,) in await self._ask(_OWNED)}
-        for table in tables:
-            if table in owned:
-                await self._ask(f"VACUUM FULL {table}")
+        held = await self._made_anew([table for table in tables if table in owned])
         if EVENT in owned:
             await self._ask(f"VACUUM {EVENT}")
-        return [table for table in tables if table not in owned]
+        return Unscrubbed(tuple(table for table in tables if table not in owned), held)
+
+    async def _made_anew(self, tables: Sequence[str]) -> tuple[str, ...]:
+        """Those whose new file still has what was deleted, for somebody's older transaction."""
+        [(erased,)] = await self._ask(_NEXT)
+        for pause in (*self._pauses, None):
+            for table in tables:
+                await self._ask(f"VACUUM FULL {table}")
+            tables = [name for (name,) in await self._ask(_SPARED, ",".join(tables), erased)]
+            if not tables or pause is None:
+                break
+            await asyncio.sleep(pause)
+        return tuple(tables)
 
     def _chosen(self, part: Part, accounts: Sequence[str]) -> str:
         """The rows of which something is to be erased, as a condition."""
