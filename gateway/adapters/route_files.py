@@ -27,7 +27,7 @@ class FolderOfRoutes:
 
     def read(self, owner: str) -> str:
         try:
-            return self._file(owner).read_text()
+            return self.file_of(owner).read_text()
         except FileNotFoundError:
             return ""
         except (OSError, UnicodeError):
@@ -47,7 +47,7 @@ class FolderOfRoutes:
             os.close(lock)  # and it is nobody's any more, also when the process is killed
 
     def write(self, owner: str, text: str) -> None:
-        file = self._file(owner)
+        file = self.file_of(owner)
         made = file.with_name(f".{file.name}.{os.getpid()}")
         try:
             with made.open("w") as opened:
@@ -63,7 +63,7 @@ class FolderOfRoutes:
         except OSError:
             raise RecordsUnavailable() from None
 
-    def _file(self, owner: str) -> Path:
+    def file_of(self, owner: str) -> Path:
         return self._folder / f"{owner}.yaml"
 
 

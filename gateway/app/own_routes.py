@@ -9,7 +9,6 @@ from gateway.core.refusals import GatewayBusy, RoutesRefused
 from gateway.flows.own_routes import OwnRoutes, Reloads
 from gateway.ports import Witnesses
 from gateway.settings import Settings, SettingsInvalid
-from gateway.settings.own_routes import file_of
 
 Loads = Callable[[Mapping[str, str]], Settings]
 """Reads the configuration, with these texts in place of owners' files. Raises SettingsInvalid."""
@@ -21,17 +20,19 @@ def own_routes(
 ) -> OwnRoutes:
     """The flow, and what it needs of this process."""
 
+    files = FolderOfRoutes(settings.routes_folder)
+
     async def check(owner: str, text: str) -> None:
         try:
             await asyncio.to_thread(load, {owner: text})
         except SettingsInvalid as invalid:
-            theirs = tuple(_theirs(invalid, str(file_of(settings.routes_folder, owner))))
+            theirs = tuple(_theirs(invalid, str(files.file_of(owner))))
             if theirs:
                 raise RoutesRefused(theirs) from None
             report("configuration refused", mistakes=[str(mistake) for mistake in invalid.mistakes])
             raise GatewayBusy() from None  # what is wrong is the operator's, and not for an owner to read
 
-    return OwnRoutes(files=FolderOfRoutes(settings.routes_folder), check=check, reload=reload, witness=witness)
+    return OwnRoutes(files=files, check=check, reload=reload, witness=witness)
 
 
 def _theirs(invalid: SettingsInvalid, file: str) -> list[str]:

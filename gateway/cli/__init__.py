@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 the answer is no (an audit with findings, a demo step that
 configuration is wrong, 3 the gateway cannot start or be reached.
 """
 
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -29,9 +30,17 @@ def main() -> None:
 @config_option
 def run(config: Path) -> None:
     """Start the gateway."""
+    from gateway.adapters.allocator import give_memory_back
+    from gateway.cli.configuration import existing
+    from gateway.settings.apart import Reading
+
+    give_memory_back()
+    begun = time.time()
+    reading = Reading(existing(config), make_secrets=True)  # while what serves is imported
+
     from gateway.cli.run import run_gateway
 
-    run_gateway(config)
+    run_gateway(config, reading, begun)
 
 
 @main.command()
@@ -112,17 +121,17 @@ def config() -> None:
 @config.command()
 def schema() -> None:
     """Print the JSON Schema of the configuration file."""
-    from gateway import settings
+    from gateway.settings import reference
 
-    click.echo(settings.schema(), nl=False)
+    click.echo(reference.schema(), nl=False)
 
 
 @config.command()
 def reference() -> None:
     """Print every setting, its variable, its default and what it does (Markdown)."""
-    from gateway import settings
+    from gateway.settings import reference
 
-    click.echo(settings.reference(), nl=False)
+    click.echo(reference.reference(), nl=False)
 
 
 @main.command()

@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -15,8 +17,15 @@ from gateway.settings import Settings, SettingsInvalid
 
 def read(config: Path, *, make_secrets: bool) -> Settings:
     """The settings, or every mistake on the standard error and exit code 2."""
-    try:
+    with told_of_mistakes():
         return settings.load(existing(config), os.environ, make_secrets=make_secrets)
+
+
+@contextmanager
+def told_of_mistakes() -> Iterator[None]:
+    """Whatever is wrong with settings goes to the standard error; exit code 2."""
+    try:
+        yield
     except SettingsInvalid as invalid:
         click.echo(str(invalid), err=True)
         sys.exit(2)

@@ -26,9 +26,9 @@ from gateway.adapters.sqlite.migrations import MigrationRefused
 from gateway.adapters.system import SystemClock
 from gateway.app.stores import records_path, trail_head_path
 from gateway.cli.configuration import read
-from gateway.cli.db import plan_stores
 from gateway.cli.records import Records, opened
 from gateway.cli.trail import verified
+from gateway.cli.upgrading import plan_stores
 from gateway.core.readiness import age
 from gateway.core.refusals import RecordsUnavailable
 from gateway.ports import StoreDamaged, StoreFailed, StoreLocked

@@ -9,40 +9,41 @@ import gc
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway import settings as configuration
-from gateway.adapters import logs
+from gateway.adapters import allocator, logs
 from gateway.app import Gateway, Running, logged
-from gateway.app.members import Member
-from gateway.cli.configuration import existing, read
-from gateway.cli.db import migrate_at_start
+from gateway.cli.configuration import existing, told_of_mistakes
 from gateway.cli.shown import link_of
+from gateway.cli.upgrading import migrate_at_start
 from gateway.ports import StoreDamaged, StoreFailed, StoreLocked
-from gateway.settings import Settings, load, with_its_keys
+from gateway.settings import Settings, apart
+from gateway.settings.remarks import notes
+
+if TYPE_CHECKING:
+    from gateway.app.members import Member
 
 _CLOCKS_DIFFER_SECONDS = 0.1  # a file system may keep coarser time
 
 
-def run_gateway(config: Path) -> None:
-    """Start, say where, serve until told to stop."""
-    begun = time.time()
-    settings = read(config, make_secrets=True)
+def run_gateway(config: Path, reading: apart.Reading, begun: float) -> None:
+    """Start, say where, serve until told to stop. `begun` is when the reading was, by the clock."""
+    with told_of_mistakes():
+        settings = reading.settings()
     say_where = partial(_say_where, settings, _is_new(settings, begun))
     logged.events(settings.log)
-    for note in configuration.notes(settings):
+    for note in notes(settings):
         click.echo(f"note: {note}", err=True)
     for line in migrate_at_start(settings):
         click.echo(f"gateway: {line.strip()}", err=True)
 
     def again(instead: Mapping[str, str] | None = None) -> Settings:
-        return with_its_keys(load(existing(config), os.environ, make_secrets=False, instead=instead))
+        return apart.with_its_keys(apart.load(existing(config), make_secrets=False, instead=instead))
 
     if settings.workers > 1:
         sys.exit(_run_crew(settings, again, say_where))
@@ -66,7 +67,7 @@ def _run_crew(settings: Settings, load: Callable[..., Settings], say_where: Call
     """The parent of several processes; its exit code."""
     from gateway.app.crew import CannotStart, Crew
 
-    def runs(member: Member) -> int:
+    def runs(member: "Member") -> int:
         logged.events(settings.log)
         return _to_its_end(_lean(member.run()))
 
@@ -131,6 +132,7 @@ def _leave_the_collector_little_to_do() -> None:
     """A request makes no cycles, so looking for some every 700 objects is a tenth of its time for nothing."""
     gc.collect()
     gc.freeze()
+    allocator.give_back_now()
     gc.set_threshold(20_000, 20, 20)
 
 

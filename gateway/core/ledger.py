@@ -72,6 +72,10 @@ class Tariff:
         """Made once: every request looks its tariff up."""
         return self._hash
 
+    def __reduce__(self) -> tuple[type["Tariff"], tuple[str, str, int, str]]:
+        """In another process a text has another hash, so it is made anew there."""
+        return Tariff, (self.route, self.owner, self.commission_points, self.price)
+
 
 CAP_TARIFF = Tariff("", "", 0, "cap")
 """What the records of a cap's balance name: nobody's route, and nobody is paid by them."""

@@ -7,7 +7,6 @@ when it starts.
 """
 
 import asyncio
-import difflib
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -91,5 +90,7 @@ class OwnRoutes:
 
 
 def _diff(before: str, after: str) -> list[str]:
+    import difflib
+
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), "before", "after", lineterm="")
     return [f"{line}\n" for line in lines]

@@ -16,6 +16,7 @@ from gateway.core.money import Money
 from gateway.core.plans import Plan
 from gateway.core.pricing import AnyPrice, Price
 from gateway.core.routes import (
+    NO_RULES,
     CallPrices,
     Ejection,
     FieldRules,
@@ -494,8 +495,9 @@ def _prices(route: RouteShape, shape: GatewayShape) -> pricing.RoutePrices:
 
 
 def _field_rules(shape: FieldRulesShape, removed: frozenset[str] = frozenset()) -> FieldRules:
-    return FieldRules(
+    made = FieldRules(
         set=tuple(shape.set.items()),
         add=tuple((name, value) for name, values in shape.add.items() for value in values),
         remove=removed | {name.lower() for name in shape.remove},
     )
+    return made if made != NO_RULES else NO_RULES  # which is known by its identity, in each request

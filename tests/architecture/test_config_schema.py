@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.settings import catalogue, load, reference, schema
+from gateway.settings import catalogue, load
+from gateway.settings.reference import reference, schema
 
 CONFIG = Path(__file__).parents[2] / "config"
 

@@ -7,7 +7,7 @@ for the first of them, and then find nothing missing.
 
 import hashlib
 from collections.abc import Iterator
-from importlib.resources import files
+from pathlib import Path
 
 import asyncpg
 
@@ -84,6 +84,6 @@ def _checksum(text: str) -> str:
 
 
 def _files(folder: str) -> Iterator[tuple[int, str, str]]:
-    for file in sorted(files(__package__).joinpath(folder).iterdir(), key=lambda file: file.name):
+    for file in sorted((Path(__file__).parent / folder).iterdir()):
         if file.name.endswith(".sql"):
             yield int(file.name.partition("_")[0]), file.name, file.read_text()

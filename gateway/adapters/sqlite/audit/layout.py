@@ -7,7 +7,7 @@ prove itself. What can be judged of a record or a note by itself, without the re
 import json
 import struct
 from collections.abc import Iterator, Mapping
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
@@ -118,7 +118,7 @@ def read_note(line: str) -> Row | None:
 
 def shipped() -> Iterator[tuple[str, str]]:
     """The migrations of this gateway's ledger, by name, in order."""
-    folder = files("gateway.adapters.sqlite").joinpath("migrations/ledger")
+    folder = Path(__file__).parents[1] / "migrations/ledger"
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
         if file.name.endswith(".sql"):
             yield file.name, file.read_text()

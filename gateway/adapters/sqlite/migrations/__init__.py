@@ -8,7 +8,7 @@ either all of it or nothing. `upgrade` keeps the file as it was before.
 import hashlib
 import sqlite3
 from collections.abc import Iterator
-from importlib.resources import files
+from pathlib import Path
 
 _TABLE = """CREATE TABLE IF NOT EXISTS migration (
     number INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL) STRICT"""
@@ -70,7 +70,7 @@ def _checksum(text: str) -> str:
 
 
 def _files(folder: str) -> Iterator[tuple[int, str, str]]:
-    for file in sorted(files(__package__).joinpath(folder).iterdir(), key=lambda file: file.name):
+    for file in sorted((Path(__file__).parent / folder).iterdir()):
         if file.name.endswith(".sql"):
             yield int(file.name.partition("_")[0]), file.name, file.read_text()
 
