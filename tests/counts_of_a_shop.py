@@ -100,7 +100,7 @@ class Memory:
     async def nothing(self, **_: object) -> list[Any]:
         return []
 
-    duplicates = devices = unreturned = end = remind = drop = forget_counts = nothing
+    payments = duplicates = devices = unreturned = end = remind = drop = forget_counts = nothing
 
 
 def surges(seed: int, hours: int) -> Found:

@@ -160,6 +160,11 @@ ON CONFLICT (account) DO UPDATE SET state = excluded.state, changed = excluded.c
 GROUP BY customer HAVING count(*) >= $2 ORDER BY count(*) DESC LIMIT 100"""
         return [(row[0], row[1]) for row in await self._ask(query, since_ms, least)]
 
+    async def payments(self, *, since_ms: int, least: int) -> list[tuple[str, int]]:
+        query = """SELECT account, count(*) FROM credited WHERE at >= $1
+GROUP BY account HAVING count(*) >= $2 ORDER BY count(*) DESC, account LIMIT 100"""
+        return [(row[0], row[1]) for row in await self._ask(query, since_ms, least)]
+
     async def duplicates(self) -> list[tuple[str, int]]:
         query = """SELECT account, count(*) FROM subscription WHERE state IN ('trial', 'active') AND NOT is_over
 GROUP BY account, price HAVING count(*) > 1 ORDER BY account LIMIT 100"""

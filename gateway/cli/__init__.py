@@ -16,7 +16,7 @@ from gateway import __version__
 from gateway.cli.alert_commands import alerts
 from gateway.cli.charge_commands import cancel_payout, charges
 from gateway.cli.desk import add_commands
-from gateway.cli.options import config_option, json_option
+from gateway.cli.options import config_option, form_option, json_option
 from gateway.cli.stand_in import stand_in
 
 
@@ -271,7 +271,7 @@ def ledger() -> None:
 @click.option("--owner", default=None, help="Or: what the routes of this owner took.")
 @click.option("--from", "begin", metavar="DATE", default=None, help="From then on (UTC): 2026-01-31, 2026-01-31T12:00.")
 @click.option("--to", "end", metavar="DATE", default=None, help="Up to then, without it.")
-@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
+@form_option("jsonl")
 @click.option("--summary", is_flag=True, help="Hour by hour instead of request by request.")
 def export(
     config: Path,
@@ -528,7 +528,7 @@ def show_owner(name: str, config: Path, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--from", "begin", metavar="DATE", default=None, help="From that day on (UTC): 2026-01-31.")
 @click.option("--to", "end", metavar="DATE", default=None, help="Up to that day, without it.")
-@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)
+@form_option("jsonl")
 @config_option
 def statement(name: str, begin: str | None, end: str | None, form: str, config: Path) -> None:
     """Write what an owner's routes took each day, and how it is shared. Its lines add up to what is due."""
@@ -1128,7 +1128,7 @@ def rotate_all(all_keys: bool, incident: str | None, dry_run: bool, config: Path
 @_from
 @_to
 @_in_incident
-@click.option("--format", "form", type=click.Choice(["json", "csv"]), default="csv", show_default=True)
+@form_option("json")
 @config_option
 def affected_accounts(
     begin: str | None, end: str | None, incident: str | None, form: str, config: Path, **whose: Any

@@ -21,6 +21,7 @@ Name = Literal[
     "unpaid_surge",
     "errors_surge",
     "payment_velocity",
+    "account_payments",
     "cards_refused",
     "refunds_surge",
     "reconciler_behind",
@@ -49,6 +50,7 @@ WORDS: Mapping[Name, tuple[Severity, str]] = {
     "unpaid_surge": ("ticket", "Many more requests than usual are refused as unpaid."),
     "errors_surge": ("page", "Many more requests than usual are answered 5xx."),
     "payment_velocity": ("ticket", "Many more payments than usual come in."),
+    "account_payments": ("ticket", "An account pays again and again."),
     "cards_refused": ("page", "Banks refuse many cards: somebody may be testing stolen ones."),
     "refunds_surge": ("ticket", "Many more payments than usual are given back."),
     "reconciler_behind": ("ticket", "The provider's events were not compared for too long."),
@@ -77,6 +79,7 @@ class Thresholds:
     surge_least: int
     surge_factor: float
     payments_least: int
+    account_payments: Rate
     spend_least: int
     """What an account must spend in an hour for anything to be said of it, in micros."""
     spend_factor: float

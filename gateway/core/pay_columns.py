@@ -11,6 +11,7 @@ from gateway.core.reversals import Credited
 
 ORDER = "id, account, currency, amount, reference, created, threshold, adds, customer, url, plan"
 RULE = "account, currency, threshold, adds, day, month, customer, method, label, paused, wanted, changed, expires"
+CREDITED = "payment, session, account, currency, paid, credit, priority, expires, shares, unit, at"
 REFILL = "account, number, key, currency, amount, customer, method, reference, created"
 
 INBOX_STANDING = """SELECT
@@ -43,19 +44,20 @@ def of_refill(refill: Refill) -> tuple[object, ...]:
 
 
 def of_credited(credited: Credited) -> tuple[object, ...]:
-    """From `payment` to `unit`."""
+    """As `CREDITED`."""
     money = credited.paid.currency, credited.paid.micros, credited.credit.micros
     purse = credited.purse.priority, credited.purse.expires_ms
     shares = [f"{one.purse.priority}@{one.purse.expires_ms}={one.amount.micros}" for one in credited.shares]
     unit = credited.credit.currency if credited.credit.currency != credited.paid.currency else None
-    return credited.payment, credited.session, credited.account, *money, *purse, " ".join(shares) or None, unit
+    known = credited.payment, credited.session, credited.account
+    return *known, *money, *purse, " ".join(shares) or None, unit, credited.at_ms
 
 
 def credited(row: Sequence[Any]) -> Credited:
-    payment, session, account, currency, paid, credit, priority, expires, shares, unit = row
+    payment, session, account, currency, paid, credit, priority, expires, shares, unit, at_ms = row
     money = Money(paid, currency), Money(credit, unit or currency)
     parts = tuple(_share(text, unit or currency) for text in (shares or "").split())
-    return Credited(payment, session, account, *money, Purse(priority, expires), parts)
+    return Credited(payment, session, account, *money, Purse(priority, expires), parts, at_ms)
 
 
 def _share(text: str, currency: str) -> Share:

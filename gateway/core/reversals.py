@@ -29,7 +29,7 @@ stays in the plain purse, where it does not end.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from gateway.core.ledger import Credit, Reversal
@@ -74,6 +74,8 @@ class Credited:
     purse: Purse = PLAIN
     shares: tuple[Share, ...] = ()
     """Where it went, if into several purses."""
+    at_ms: int = field(default=0, compare=False)
+    """When it was first credited; 0 before that was kept, and of what nobody paid in."""
 
     @property
     def credits(self) -> list[tuple[str, Purse, Money]]:

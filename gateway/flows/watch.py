@@ -132,6 +132,9 @@ class Watch:
         for name, types, rate in kinds:
             events = await self._sources.events(since_ms=now_ms - rate.seconds * 1000, until_ms=now_ms + 1)
             await self._if_many(name, max(events.get(type, 0) for type in types), rate)
+        rate = limits.account_payments
+        for account, number in await self._sources.payments(since_ms=now_ms - rate.seconds * 1000, least=rate.amount):
+            await self._note(Sign("account_payments", account, {"payments": number, "seconds": rate.seconds}))
         paid, disputed = await self._of_the_month(now_ms)
         if disputed >= limits.disputes_least and disputed * 10_000 >= limits.dispute_bps * max(paid, disputed):
             await self._note(Sign("dispute_rate", facts={"disputes": disputed, "payments": paid, "days": 30}))

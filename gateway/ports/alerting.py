@@ -84,6 +84,9 @@ class AlertSources(Protocol):
     async def devices(self, *, since_ms: int, least: int) -> list[tuple[str, int]]:
         """Customers whose licence was brought to so many devices since then."""
 
+    async def payments(self, *, since_ms: int, least: int) -> list[tuple[str, int]]:
+        """Accounts that so many payments were credited to since then."""
+
     async def duplicates(self) -> list[tuple[str, int]]:
         """Accounts that pay for the same price more than once, and how often."""
 

@@ -34,6 +34,7 @@ def alerts(shape: GatewayShape) -> AlertSettings:
             surge_least=given.surge_min,
             surge_factor=given.surge_factor,
             payments_least=given.payments_min,
+            account_payments=forms.rate(given.account_payments),
             spend_least=least.micros,
             spend_factor=given.spend_factor,
             outbox_ms=_ms(given.outbox_behind),

@@ -6,8 +6,11 @@ import pytest
 
 from gateway.adapters.alerts import AlertBook
 from gateway.core.alerts import Sign
+from gateway.core.money import Money
+from gateway.core.reversals import Credited
 from tests.stored import Records
 
+FIVE = Money.parse("5.00 usd")
 NOW = 1_800_000_000_000
 HOUR = 3_600_000
 STUCK = Sign("ledger_stuck", "host-1", {"free": 3})
@@ -165,6 +168,11 @@ async def test_what_stands_in_the_records_is_seen(records: Records, book: AlertB
     put = "INSERT INTO {} VALUES {}"
     for number in range(3):
         await records.ask(put.format("licence_restore", "($1, $2)"), "cus_1", NOW + number)
+    for number, account in enumerate(("acct_1", "acct_2", "acct_1", "acct_1", "acct_2")):
+        await records.keep_credited(Credited(f"pi_{number}", f"cs_{number}", account, FIVE, FIVE, at_ms=NOW + number))
+    assert await book.payments(since_ms=NOW, least=2) == [("acct_1", 3), ("acct_2", 2)]
+    assert await book.payments(since_ms=NOW + 1, least=2) == [("acct_1", 2), ("acct_2", 2)]
+    assert await book.payments(since_ms=NOW, least=3) == [("acct_1", 3)]
     assert await book.devices(since_ms=NOW, least=3) == [("cus_1", 3)]
     assert await book.devices(since_ms=NOW + 1, least=3) == []
     columns = "id, account, price, customer, state, ends, leaves, is_over, at, standing, event"

@@ -14,7 +14,9 @@ from gateway.app.alerting import measures, series
 from gateway.core.alerts import NAMES, PREFIX, WORDS, Sign, Thresholds, letter
 from gateway.core.letters import Letter
 from gateway.core.limits import Rate
+from gateway.core.money import Money
 from gateway.core.outgoing import AlertType, Outgoing
+from gateway.core.reversals import Credited
 from gateway.flows.count_spending import CountSpending
 from gateway.flows.tell_operators import TellOperators
 from gateway.flows.watch import PAID, Watch
@@ -27,6 +29,7 @@ from tests.stored import KEYRING
 HOUR = 3_600
 DAY = 24 * HOUR
 ROUND = 30
+FIVE = Money.parse("5.00 usd")
 ACCOUNT = "acct_" + "0" * 32
 LIMITS = Thresholds(
     webhook_signatures=Rate(5, 600, "5/10 minute"),
@@ -38,6 +41,7 @@ LIMITS = Thresholds(
     surge_least=300,
     surge_factor=4,
     payments_least=30,
+    account_payments=Rate(10, 3600, "10/hour"),
     spend_least=2_000_000,
     spend_factor=4,
     outbox_ms=1_800_000,
@@ -194,6 +198,24 @@ async def test_more_payments_than_usual_are_an_alert(world: World) -> None:
     await world.events(PAID[0], 40)
     await world.rounds()
     assert await world.open() == [("payment_velocity", "")]
+
+
+async def test_an_account_that_pays_again_and_again_is_an_alert(world: World) -> None:
+    async def pays(account: str, times: int) -> None:
+        for _ in range(times):
+            at_ms = world.clock.now_ms()
+            payment = f"pi_{account}_{at_ms}"
+            await world.records.keep_credited(Credited(payment, payment, account, FIVE, FIVE, at_ms=at_ms))
+            world.clock.pass_seconds(300)
+
+    await pays("acct_few", 9)
+    await world.rounds()
+    assert await world.open() == []
+    await pays("acct_many", 10)
+    await world.rounds()
+    assert await world.open() == [("account_payments", "acct_many")]
+    await world.rounds(2 * HOUR, every=600)
+    assert await world.open() == []
 
 
 async def test_disputes_count_by_their_share_of_a_month(world: World) -> None:

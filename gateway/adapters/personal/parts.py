@@ -128,7 +128,9 @@ PARTS: Mapping[str, Part] = {
         "subscription", ("id", "account", "price", "customer", "state", "ends AS ends_ms", "leaves"), Kept(_LAW)
     ),
     "unpaid_invoices": Part("unpaid_invoice", ("invoice", "subscription", "url"), Dropped(), _SUBSCRIPTIONS),
-    "payments": Part("credited", ("payment", "session", "account", "currency", "paid", "credit"), Kept(_LAW)),
+    "payments": Part(
+        "credited", ("payment", "session", "account", "currency", "paid", "credit", "at AS at_ms"), Kept(_LAW)
+    ),
     "refunds_and_disputes": Part(
         "notice",
         ("event", "payment", "kind", "about", "micros", "currency", "stands", "at AS at_seconds"),

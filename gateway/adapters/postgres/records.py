@@ -64,11 +64,9 @@ _ADD_EVENT = """INSERT INTO event (id, type, live, created, received, object, ke
 VALUES ($1, $2, $3, $4, $5, $6, $7, 'waiting', $8) ON CONFLICT DO NOTHING RETURNING id"""
 _KEEP_LINK = "INSERT INTO payment_link VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET url = excluded.url"
 _EVENT = "SELECT id, type, live, created, object, key_id, status, received, error, account FROM event"
-_ADD_CREDITED = """INSERT INTO credited
-(payment, session, account, currency, paid, credit, priority, expires, shares, unit)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING"""
-_CREDITED = """SELECT payment, session, account, currency, paid, credit, priority, expires, shares, unit
-FROM credited WHERE payment = $1"""
+_ADD_CREDITED = f"""INSERT INTO credited ({pay_columns.CREDITED})
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING"""  # noqa: S608 -- columns of our own
+_CREDITED = f"SELECT {pay_columns.CREDITED} FROM credited WHERE payment = $1"  # noqa: S608 -- columns of our own
 _ADD_NOTICE = """INSERT INTO notice (event, payment, kind, about, micros, currency, stands, at, live)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING"""
 _ADD_MOVE = """INSERT INTO move (payment, number, micros, kind) VALUES ($1, $2, $3, $4)

@@ -61,8 +61,7 @@ AND id = (SELECT grant_id FROM token WHERE access_token_hash = ?)"""
 _DROP_EVENTS = """DELETE FROM event WHERE id IN
 (SELECT id FROM event WHERE status IN ('done', 'ignored') AND received < ? LIMIT ?)"""
 _KEY_GONE = "the key that sealed it is gone; look at it at the provider"
-_CREDITED = """SELECT payment, session, account, currency, paid, credit, priority, expires, shares, unit
-FROM credited WHERE payment = ?"""
+_CREDITED = f"SELECT {pay_columns.CREDITED} FROM credited WHERE payment = ?"  # noqa: S608 -- columns of our own
 
 
 class SqliteRecords:
@@ -249,8 +248,8 @@ class SqliteRecords:
 
     async def keep_credited(self, credited: Credited) -> Credited:
         await self._write(
-            "INSERT INTO credited (payment, session, account, currency, paid, credit, priority, expires, shares, unit)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            f"INSERT INTO credited ({pay_columns.CREDITED})"  # noqa: S608 -- columns of our own
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             pay_columns.of_credited(credited),
         )
         return await self.find_credited(credited.payment) or credited

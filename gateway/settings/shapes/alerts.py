@@ -70,6 +70,9 @@ class AlertsShape(Shape):
         Whole, Field(ge=1, description="Fewer unpaid, or failed, requests in an hour are no surge.")
     ] = 300
     payments_min: Annotated[Whole, Field(ge=1, description="Fewer payments in an hour are no surge.")] = 30
+    account_payments: Annotated[
+        RateText, Field(description="How many payments of one account, automatic ones among them, are too many.")
+    ] = "10/hour"
     spend_factor: Annotated[
         Whole, Field(ge=2, le=100, description="How many times of the most that an account spent in an hour is sudden.")
     ] = 4
