@@ -3,7 +3,7 @@
 llhttp judges every head, and what it read must agree, line by line, with the lines as they stand: two readers that see
 the same fields leave no room for a third reading further on. Callers repeat themselves, so what a block of fields means
 is kept under its bytes. Equal bytes have equal meaning, whoever sends them; nothing of a connection or a moment is kept
-with it. The memories are bounded and simply start anew when they are full.
+with it. The memories are bounded, see `memory`.
 
 A `traceparent` is another with every request, and would make every block a new one. So a block with a valid one is
 remembered without its value, and what was made of it gets the value of the moment in the same place.
@@ -25,9 +25,10 @@ from gateway.core.heads import RequestHead
 from gateway.core.refusals import BadRequest, HeadTooLarge, Refusal
 from gateway.core.routes import Route, Server
 from gateway.core.traces import TraceMode
+from gateway.relay.memory import Memory
 
-_KEPT_MAX = 2048
-_KEPT_BYTES_MAX = 4096
+_REQUESTS, _ANSWERS = 1024, 256
+"""A generation of each. Every caller has heads of their own; an answer's changes with its date, every second."""
 _ROUTES_MAX = 8
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*))?")
 _UPGRADE = ("Connection", "Upgrade")
@@ -209,17 +210,18 @@ class Heads:
     def __init__(self, *, fields_max: int, head_bytes_max: int) -> None:
         self._fields_max = fields_max
         self._head_bytes_max = head_bytes_max
-        self._requests: dict[bytes, RequestBlock] = {}
-        self._traced: dict[bytes, RequestBlock] = {}
-        self._answers: dict[bytes, AnswerHead] = {}
+        self._requests: Memory[RequestBlock] = Memory(_REQUESTS)
+        self._traced: Memory[RequestBlock] = Memory(_REQUESTS)
+        self._answers: Memory[AnswerHead] = Memory(_ANSWERS)
 
     def request(self, block: bytes) -> RequestBlock:
         """`block` is what follows the target: the version, a line end, and every field with its line end."""
-        if (known := self._requests.get(block)) is not None:
+        known = self._requests.younger.get(block) or self._requests.older(block)
+        if known is not None:
             return known
         made = self._read_request(block)
         if made.fault is None:  # an exception that is raised again and again holds on to ever more frames
-            _keep(self._requests, block, made)
+            self._requests.keep(block, made)
         return made
 
     def kept(self) -> int:
@@ -234,12 +236,13 @@ class Heads:
             return made, made.traceparent
         value = found[2].decode("latin-1")
         key = block[: found.start(2)] + block[found.end(2) :]
-        if (known := self._traced.get(key)) is not None:
+        known = self._traced.younger.get(key) or self._traced.older(key)
+        if known is not None:
             return known, value
         made = self._read_request(block)
         if made.traceparent is not None and made.fault is None:
             made.mark = found[0] + b"\r\n"
-            _keep(self._traced, key, made)
+            self._traced.keep(key, made)
         return made, made.traceparent
 
     def _read_request(self, block: bytes) -> RequestBlock:
@@ -262,10 +265,11 @@ class Heads:
 
     def answer(self, head: bytes) -> AnswerHead:
         """`head` is everything up to and with the empty line. Raises BadFraming for what may not be passed on."""
-        if (known := self._answers.get(head)) is not None:
+        known = self._answers.younger.get(head) or self._answers.older(head)
+        if known is not None:
             return known
         made = self._read_answer(head)
-        _keep(self._answers, head, made)
+        self._answers.keep(head, made)
         return made
 
     def _read_answer(self, head: bytes) -> AnswerHead:
@@ -320,13 +324,6 @@ class _Fields:
 def _feed(parser: "httptools.HttpRequestParser | httptools.HttpResponseParser", head: bytes) -> None:
     with suppress(httptools.HttpParserUpgrade):  # the head is read; what is upgraded is decided elsewhere
         parser.feed_data(head)
-
-
-def _keep(memory: dict[bytes, Any], key: bytes, value: Any) -> None:
-    if len(key) <= _KEPT_BYTES_MAX:
-        if len(memory) >= _KEPT_MAX:
-            memory.clear()
-        memory[key] = value
 
 
 def _seconds_kept(value: str) -> float | None:
