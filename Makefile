@@ -28,7 +28,7 @@ bench: .venv/dev.ready ## the README's speed table, measured here (about five mi
 
 .PHONY: torture
 torture: .venv/dev.ready ## the minute-long versions of the crash and load tests
-	@GATEWAY_TORTURE=1 $(BIN)/python -m pytest -rs -q tests/stories tests/properties tests/security tests/relay/test_mutations.py
+	@GATEWAY_TORTURE=1 $(BIN)/python -m pytest -rs -q tests/stories tests/properties tests/security tests/relay/test_mutations.py tests/shipped/test_image.py
 
 .PHONY: format
 format: .venv/dev.ready ## lay the code out as `make check` wants it
