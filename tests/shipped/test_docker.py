@@ -1,5 +1,6 @@
 """What stands in docker/: files that belong together, as far as that can be known where no container runs."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -115,3 +116,13 @@ def test_the_unit_is_one_that_systemd_accepts(tmp_path: Path) -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert judged.returncode == 0, judged.stdout[-300:]
+
+
+def test_caddy_takes_its_configuration() -> None:
+    if shutil.which("caddy") is None:
+        pytest.skip("there is no caddy here")
+    words = ("caddy", "validate", "--adapter", "caddyfile", "--config", HOME / "Caddyfile")
+    for site in (":80", "api.example.com"):
+        environ = {**os.environ, "SITE_ADDRESS": site}
+        done = subprocess.run(words, env=environ, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
