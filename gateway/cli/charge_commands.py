@@ -1,4 +1,4 @@
-"""`gateway charges`, as it is typed; and what was added to `gateway payouts`. What they do is loaded when one runs."""
+"""`gateway charges`, as it is typed. What each command does is loaded when it runs."""
 
 from pathlib import Path
 
@@ -37,16 +37,3 @@ def waive_charge(id: str, reason: str, dry_run: bool, config: Path, as_json: boo
     from gateway.cli.charges import waive_charge
 
     waive_charge(config, id, reason=reason, dry_run=dry_run, as_json=as_json)
-
-
-@click.command("cancel")
-@click.argument("id")
-@click.option("--reason", required=True, help="Goes on the trail.")
-@click.option("--dry-run", is_flag=True, help="Only say how much would be due again.")
-@config_option
-@json_option
-def cancel_payout(id: str, reason: str, dry_run: bool, config: Path, as_json: bool) -> None:
-    """Give up a payout that waits for the balance at Stripe; it is due again, and in a later one."""
-    from gateway.cli.charges import cancel_payout
-
-    cancel_payout(config, id, reason=reason, dry_run=dry_run, as_json=as_json)
