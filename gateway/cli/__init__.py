@@ -43,12 +43,13 @@ def main() -> None:
 def run(config: Path) -> None:
     """Start the gateway."""
     from gateway.adapters.allocator import give_memory_back
-    from gateway.cli.configuration import existing
+    from gateway.cli.configuration import existing, told_of_mistakes
     from gateway.settings.apart import Reading
 
     give_memory_back()
     begun = time.time()
-    reading = Reading(existing(config), make_secrets=True)  # while what serves is imported
+    with told_of_mistakes():
+        reading = Reading(existing(config), make_secrets=True)  # while what serves is imported
 
     from gateway.cli.run import run_gateway
 

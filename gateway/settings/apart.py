@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple
 
 from gateway.core.routes import NO_RULES
 from gateway.core.secrets import Secret
@@ -48,22 +48,29 @@ class _Child(NamedTuple):
 
 
 class Reading:
-    """One that is under way from when it is made."""
+    """One that is under way from when it is made. Raises SettingsInvalid where no process can be had."""
 
     def __init__(self, path: Path | None, *, make_secrets: bool, instead: Mapping[str, str] | None = None) -> None:
         asked = Asked(path, make_secrets, instead)
-        self._child = _forked(asked) if threading.active_count() == 1 else _started(asked)
+        answer, told = os.pipe()
+        try:
+            with open(told, "wb") as out:
+                start = _forked if threading.active_count() == 1 else _started
+                self._child = start(asked, answer, out)
+        except OSError as error:
+            os.close(answer)
+            raise _failed(f"no process could be started: {error.strerror}") from None
         self._until = time.monotonic() + SECONDS_MAX
 
     def settings(self) -> Settings:
-        """To be called once. Raises SettingsInvalid; and RuntimeError if the child comes to another end."""
+        """To be called once. Raises SettingsInvalid, also where the child came to another end."""
         try:
             said = self._said()
         finally:
             os.close(self._child.answer)
             code = self._child.wait()
         if not said:
-            raise RuntimeError(f"who reads the configuration ended with {code}")
+            raise _failed(f"the process that does ended with {code}")
         found = pickle.loads(said)  # noqa: S301 -- of our own child
         if isinstance(found, SettingsInvalid):
             raise found
@@ -80,6 +87,10 @@ class Reading:
             pieces.append(piece)
         os.kill(self._child.pid, signal.SIGKILL)
         return b""
+
+
+def _failed(how: str) -> SettingsInvalid:
+    return SettingsInvalid([Mistake("settings", "", f"they could not be read, right or wrong; {how}")])
 
 
 def load(path: Path | None, *, make_secrets: bool, instead: Mapping[str, str] | None = None) -> Settings:
@@ -134,32 +145,31 @@ def _answered(asked: Asked) -> bytes:
         return pickled(invalid)
 
 
-def _forked(asked: Asked) -> _Child:
+def _forked(asked: Asked, answer: int, out: BinaryIO) -> _Child:
     """One that has imported all that we have."""
-    answer, told = os.pipe()
     pid = os.fork()
     if pid:
-        os.close(told)
         return _Child(pid, answer, lambda: os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
     code = 1
     try:
         os.close(answer)
-        with open(told, "wb") as out:
-            out.write(_answered(asked))
+        out.write(_answered(asked))
+        out.flush()
         code = 0
+    except KeyboardInterrupt:
+        pass  # who started us was told to end, too
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
         os._exit(code)
 
 
-def _started(asked: Asked) -> _Child:
+def _started(asked: Asked, answer: int, out: BinaryIO) -> _Child:
     """Another Python with the same code."""
-    answer, told = os.pipe()
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with open(told, "wb") as out:
-        words = [sys.executable, "-c", f"from {__name__} import main; main()"]
-        child = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=out, env=environ)  # noqa: S603 -- ourselves
+    ours = str(Path(__file__).parents[2])
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join((ours, *sys.path))}
+    words = [sys.executable, "-c", f"from {__name__} import main; main()"]
+    child = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=out, env=environ)  # noqa: S603 -- ourselves
     assert child.stdin is not None
     with child.stdin:
         child.stdin.write(pickle.dumps(tuple(asked)))

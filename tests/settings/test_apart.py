@@ -1,7 +1,9 @@
 """A configuration that another process has read is the same as one read here, and so are its mistakes."""
 
+import errno
 import os
 import re
+import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
@@ -99,8 +101,23 @@ def test_a_text_is_read_instead_of_an_owners_file(tmp_path: Path) -> None:
 def test_who_reads_for_too_long_is_ended_and_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apart, "SECONDS_MAX", 0.05)
     os.mkfifo(tmp_path / "gateway.yaml")  # nobody writes into it
-    with pytest.raises(RuntimeError, match="ended with -9"):
+    with pytest.raises(SettingsInvalid, match="ended with -9"):
         apart.load(tmp_path / "gateway.yaml", make_secrets=False)
+
+
+@pytest.mark.usefixtures("way")
+def test_where_no_process_can_be_had_nothing_is_said_of_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: Any, **__: Any) -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", none)
+    monkeypatch.setattr(subprocess, "Popen", none)
+    opened = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(SettingsInvalid, match=r"could not be read, right or wrong; .*temporarily unavailable"):
+        apart.load(tmp_path / "gateway.yaml", make_secrets=False)
+    assert len(os.listdir("/proc/self/fd")) == opened
 
 
 def test_a_secret_still_goes_nowhere_else() -> None:
