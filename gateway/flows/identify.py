@@ -105,7 +105,7 @@ class Callers:
         self._aliases = aliases
         self._memory_key = randomness.bytes(32)
         self._remembered: OrderedDict[bytes, _Known] = OrderedDict()
-        self._keys: dict[bytes, bytes] = {}  # by the digest that goes with the newest pepper
+        self._keys: dict[bytes, bytes] = {}  # by the digests that go with each pepper
         self._of_grants: dict[str, set[bytes]] = {}  # by each grant of a line, the digests
         self._used: list[_Known] = []
         self._forgotten = 0
@@ -276,7 +276,7 @@ class Callers:
             is_licence=True,
         )
         known = _Known(caller, None, until_ms=int(said["exp"] * 1000))
-        self._remember(key, digest, known)
+        self._remember(key, (digest,), known)
         return known
 
     async def _read_up(self, genuine: Genuine, token: str, key: bytes) -> "_Known | None":
@@ -289,7 +289,7 @@ class Callers:
             return None
         known = _Known(_read(genuine, digests[0], pepper_id, row, self._zone), row)
         if before == self._forgotten:
-            self._remember(key, digests[0], known)
+            self._remember(key, digests, known)
         return known
 
     async def _on_a_free_route(self, credential: Credential, key: bytes) -> "_Known | None":
@@ -342,13 +342,16 @@ class Callers:
         own = tuple(cap for cap in caller.caps if cap.node != caller.account)
         return self._by_now(replace(caller, caps=own))
 
-    def _remember(self, key: bytes, digest: bytes, known: "_Known") -> None:
+    def _remember(self, key: bytes, digests: Sequence[bytes], known: "_Known") -> None:
+        """`digests` begin with the newest pepper's. When peppers change, all is forgotten."""
         if key in self._remembered:
             self._forget(key)
         self._remembered[key] = known
-        self._keys[digest] = key
+        known.digests = tuple(digests)
+        for digest in known.digests:
+            self._keys[digest] = key
         for grant in known.line:
-            self._of_grants.setdefault(grant.id, set()).add(digest)
+            self._of_grants.setdefault(grant.id, set()).add(known.digests[0])
         if len(self._remembered) > _REMEMBERED_MAX:
             self._forget(next(iter(self._remembered)))
 
@@ -379,16 +382,11 @@ class Callers:
         return Caller(genuine.account, digest, tokens.tag(digest), fresh=token, pepper_id=self._peppers.newest_id)
 
     def forget(self, digest: bytes) -> None:
-        """A token's row was written: what was remembered of it, or is being read just now, is out of date.
-
-        What is remembered goes by the newest pepper; a digest by an older one may be of any of them.
-        """
+        """A token's row was written: what was remembered of it, or is being read just now, is out of date."""
         self._forgotten += 1
         key = self._keys.get(digest)
         if key is not None:
             self._forget(key)
-        elif len(self._peppers.ids) > 1:
-            self.forget_all()
 
     def forget_unrecorded(self) -> None:
         """Tokens may have been put on record by somebody who could not tell."""
@@ -412,11 +410,11 @@ class Callers:
 
     def _forget(self, key: bytes) -> None:
         known = self._remembered.pop(key)
-        digest = known.caller.token_digest
-        del self._keys[digest]
+        for digest in known.digests:
+            del self._keys[digest]
         for grant in known.line:
             of_grant = self._of_grants[grant.id]
-            of_grant.discard(digest)
+            of_grant.discard(known.digests[0])
             if not of_grant:
                 del self._of_grants[grant.id]
 
@@ -460,10 +458,11 @@ def _may_come(caller: Caller, agents_only: bool) -> bool:
 class _Known:
     """A token that was recognised: whose it is, what stands behind it, and until when it is good."""
 
-    __slots__ = ("caller", "is_unrecorded", "line", "until_ms", "used")
+    __slots__ = ("caller", "digests", "is_unrecorded", "line", "until_ms", "used")
 
     def __init__(self, caller: Caller, row: TokenRow | None, *, until_ms: int | None = None) -> None:
         self.caller = caller
+        self.digests: tuple[bytes, ...] = ()
         self.is_unrecorded = row is None
         self.line = row.line if row else ()
         self.until_ms = _until(row) if row else until_ms

@@ -179,6 +179,21 @@ async def test_a_row_under_an_older_pepper_is_noticed_when_it_is_written(door: D
     assert (await door.callers.identify(exchange, PAID)).on_record
 
 
+@pytest.mark.parametrize("pepper", [PEPPER, OLDER_PEPPER])
+async def test_what_is_written_of_one_token_leaves_the_others_remembered(door: Door, pepper: Secret) -> None:
+    """Each payment writes a row; with two peppers everybody would be read anew after each."""
+    mine, others = door.token(), door.token()
+    for token in (mine, others):
+        await door.callers.identify(coming({"X-Api-Key": token}), PAID)
+    for token in (mine, others):
+        door.record(token)
+    door.callers.forget(digest(pepper, mine))
+    found = [await door.callers.identify(coming({"X-Api-Key": token}), PAID) for token in (mine, others)]
+    assert [caller.on_record for caller in found] == [True, False]
+    door.callers.forget(digest(pepper, others))
+    assert (await door.callers.identify(coming({"X-Api-Key": others}), PAID)).on_record
+
+
 async def test_a_token_moves_to_the_newest_pepper_when_it_is_used(door: Door) -> None:
     token = door.token()
     door.record(token, OLDER_PEPPER, account="acct_recorded")
