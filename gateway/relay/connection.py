@@ -182,8 +182,9 @@ class CallerConnection(asyncio.Protocol):
         self._read_deadline = _NEVER
         if not self.is_full:
             self._bound_writing()
-        if self._task is not None:
-            self._task.cancel()
+        task, self._task = self._task, None  # whose exception has our frames: it must not be ours then
+        if task is not None:
+            task.cancel()
         if self.current is not None and not self.current.carries_on:
             self.current.close()  # the task may be an idle one, and this a request that was lent
 

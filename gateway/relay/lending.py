@@ -89,7 +89,11 @@ class Lent:
         """The caller is gone."""
         if not self._over:
             self._over = True
-            self._borrower.connection_lost(None)
+            self._lose()
+
+    def _lose(self) -> None:
+        self._borrower.connection_lost(None)
+        self._reader.let_go()
 
     # --- what aiohttp says --------------------------------------------------------------------------------------------
 
@@ -129,7 +133,7 @@ class Lent:
         self._caller.relay.loop.call_soon(self._give_back)
 
     def _give_back(self) -> None:
-        self._borrower.connection_lost(None)
+        self._lose()
         if self._caller.current is not self:
             return
         if self._refusal is not None and not self.status and not self._caller.is_gone:

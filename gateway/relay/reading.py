@@ -58,6 +58,10 @@ class AnswerReader:
         self.begin("GET")
         self._state = _ENDED  # nothing was asked yet
 
+    def let_go(self) -> None:
+        """Nothing more will come: who is told of it holds us, and is held no more."""
+        del self._reads
+
     def begin(self, method: str) -> None:
         """A request with this method goes out: its answer is next."""
         self._method = method

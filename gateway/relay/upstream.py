@@ -205,6 +205,12 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._pool.closed(self)
+        try:
+            self._end(exc)
+        finally:
+            self._reader.let_go()
+
+    def _end(self, exc: BaseException | None) -> None:
         reader, asks = self._reader, self._asks
         if asks is None or reader.ended:
             return

@@ -12,7 +12,10 @@ from tests.conftest import StageMaker
 from tests.raw import RawUpstream
 from tests.relay.refusing import config as narrow
 
-_ON_UVLOOP = ("test_endings.py", "test_mutations.py", "test_trouble.py", "test_servers.py", "test_tls_and_sockets.py")
+_ON_UVLOOP = (
+    *("test_endings.py", "test_garbage.py", "test_mutations.py", "test_servers.py"),
+    *("test_tls_and_sockets.py", "test_trouble.py"),
+)
 """What is lost, cut or closed is told differently by each loop: these run on the one of `gateway run`."""
 
 

@@ -1,0 +1,69 @@
+"""Connections that end leave nothing to the garbage collector, which looks seldom."""
+
+import gc
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from gateway.cli.stage import Stage
+from tests.callers import Funded, funded
+from tests.conftest import StageMaker
+from tests.relay.scenes import callers_connected, connected, request, reset, toy_upstream, under_way, until
+
+TIMES = 10
+
+
+@contextmanager
+def collected() -> Iterator[Counter[str]]:
+    """What of the relay's there was in cycles, by its type."""
+    found: Counter[str] = Counter()
+    gc.collect()
+    gc.disable()
+    try:
+        yield found
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        kinds = [type(one) for one in gc.garbage]
+        found.update(kind.__name__ for kind in kinds if kind.__module__.startswith("gateway."))
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+
+async def leave(stage: Stage, caller: Funded, how: str) -> None:
+    """One connection, from its beginning to its end."""
+    async with connected(stage.url) as wire:
+        if how == "at once":
+            return
+        if how in ("in wait", "in an answer"):
+            wire.send(request("/paid/silent" if how == "in wait" else "/paid/drip", caller))
+            await until(lambda: under_way(stage))
+        else:
+            paths = {"of our own": "/-/me", "after a refusal": "/paid/refused"}
+            wire.send(request(paths.get(how, "/paid/ok"), None if how == "after a refusal" else caller))
+            await wire.answer()
+        if how == "by a reset":
+            reset(wire)
+
+
+@pytest.mark.parametrize(
+    "how", ["at once", "after an answer", "after a refusal", "of our own", "by a reset", "in wait", "in an answer"]
+)
+async def test_a_caller_that_leaves_leaves_nothing(make_stage: StageMaker, how: str) -> None:
+    async with toy_upstream() as upstream:
+        stage = await make_stage(
+            upstreams={"toy": {"url": upstream.url}},
+            stripe=None,  # whose events would come on connections of their own
+            routes=[{"name": "paid", "match": "/paid/", "upstream": "toy", "price": "0.01 usd"}],
+        )
+        [caller] = await funded(stage, "1.00 usd")
+        await leave(stage, caller, "after an answer")
+        await until(lambda: not callers_connected(stage))
+        with collected() as found:
+            for _ in range(TIMES):
+                await leave(stage, caller, how)
+                await until(lambda: not callers_connected(stage) and not under_way(stage))
+        assert max(found.values(), default=0) < TIMES, found
