@@ -30,18 +30,6 @@ sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
-_LONG = ("stories", "properties", "security", "cli", "relay")
-"""Rooms in which a file may take half a minute: they begin first, so that no process is left with one at the end."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    def place(item: pytest.Item) -> int:
-        room = item.path.relative_to(Path(__file__).parent).parts[0]
-        return _LONG.index(room) if room in _LONG else len(_LONG)
-
-    items.sort(key=place)
-
-
 @pytest.fixture
 async def make_stage(tmp_path: Path) -> AsyncIterator[StageMaker]:
     """Makes stages, with any settings overridden, and ends them all."""

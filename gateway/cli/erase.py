@@ -79,7 +79,7 @@ def _erase(settings: Settings, here: Records, aliases: Aliases) -> Erase:
     clock, shared = SystemClock(), not isinstance(here, SqliteRecords)
     keyring = Keyring(settings.secrets.sealing_keys)
     return Erase(
-        personal=Erasure(here.ask, keyring, SystemRandomness(), shared=shared),
+        personal=Erasure(here, keyring, SystemRandomness(), shared=shared),
         tokens=here.grants,
         freezes=Freezes(book=here.freezes, clock=clock, report=unheard, root=aliases.root),
         trail=here.trail,

@@ -2,8 +2,9 @@
 
 import asyncio
 import re
+import secrets
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 import pytest
@@ -13,7 +14,7 @@ from gateway.adapters.personal import NOBODYS, PARTS, AffectedRecords, Erasure, 
 from gateway.adapters.personal.erased import PAUSES
 from gateway.adapters.personal.parts import Blanked, Dropped, Kept
 from gateway.adapters.postgres.records import PostgresRecords
-from gateway.adapters.postgres.sessions import Address
+from gateway.adapters.postgres.sessions import Address, Bounds
 from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.core import references
 from gateway.core.auto_top_ups import Ceilings, Refill
@@ -23,6 +24,7 @@ from gateway.core.money import Money
 from gateway.core.owning import Member
 from gateway.core.payments import Event
 from gateway.core.references import NO_TOKEN, Reference
+from gateway.core.refusals import RecordsUnavailable
 from gateway.core.secrets import Secret
 from gateway.ports import Rotation, Unscrubbed
 from tests.adapters.test_personal_contract import ANN, BOB, NONCE, NOW, OLD, live_as, told_of
@@ -36,7 +38,7 @@ STAYS = {"payments", "refunds_and_disputes", "taken_back", "subscriptions", "tra
 
 def erasure(records: Records, ring: Keyring = KEYRING, *, pauses: Sequence[float] = PAUSES) -> Erasure:
     shared = not isinstance(records, SqliteRecords)
-    return Erasure(records.ask, ring, SeededRandomness(), shared=shared, pauses=pauses)
+    return Erasure(records, ring, SeededRandomness(), shared=shared, pauses=pauses)
 
 
 async def live_fully_as(records: Records, account: str, name: str) -> None:
@@ -181,7 +183,21 @@ async def test_who_was_here_in_a_time_had_a_token_then_or_was_known_before_its_e
     assert BOB in await affected.accounts_here(NOW + 21, NOW + 22), "what is kept of them is theirs though they left"
 
 
-WORDS = (b"laptop of zebedee", b"visa zebedee")
+class Filed(NamedTuple):
+    """Two people in files, and words of one of them that nobody else has: a test that failed left its own."""
+
+    records: PostgresRecords
+    words: tuple[bytes, bytes]
+    dsn: str
+
+
+async def put_into_files(server: Server) -> None:
+    """However long that takes: who has written much before us is waited for."""
+    connection = await asyncpg.connect(server.dsn())
+    try:
+        await connection.execute("CHECKPOINT")
+    finally:
+        await connection.close()
 
 
 def hold(server: Server, word: bytes) -> set[str]:
@@ -191,58 +207,92 @@ def hold(server: Server, word: bytes) -> set[str]:
 
 
 @pytest.fixture
-async def stored(server: Server) -> AsyncIterator[PostgresRecords]:
-    """With two people in files, of whom the last to come lies where a plain VACUUM leaves everything as it was."""
-    records = PostgresRecords(Address(Secret(await server.schema())), keyring=KEYRING, randomness=SeededRandomness())
+async def filed(server: Server) -> AsyncIterator[Filed]:
+    """Of whom the last to come lies where a plain VACUUM leaves everything as it was."""
+    name = f"zebedee{secrets.token_hex(4)}"
+    words = (f"laptop of {name}".encode(), f"visa {name}".encode())
+    dsn = await server.schema()
+    records = PostgresRecords(Address(Secret(dsn)), keyring=KEYRING, randomness=SeededRandomness())
     await records.open()
     try:
         await live_fully_as(records, BOB, "bob")
-        await live_fully_as(records, ANN, "zebedee")
-        await records.ask("CHECKPOINT")
-        assert all(hold(server, word) for word in WORDS), "or these tests could not fail"
-        yield records
+        await live_fully_as(records, ANN, name)
+        await put_into_files(server)
+        assert all(hold(server, word) for word in words), "or these tests could not fail"
+        yield Filed(records, words, dsn)
     finally:
         await records.close()
 
 
-async def test_files_of_postgresql_hold_nothing_of_who_was_erased(server: Server, stored: PostgresRecords) -> None:
-    of_ann = erasure(stored)
+async def test_files_of_postgresql_hold_nothing_of_who_was_erased(server: Server, filed: Filed) -> None:
+    of_ann = erasure(filed.records)
     await of_ann.redact((await of_ann.events([ANN])).over)
     await of_ann.erase([ANN], now_ms=NOW)
     assert await of_ann.scrub() == Unscrubbed()
-    await stored.ask("CHECKPOINT")
-    assert [hold(server, word) for word in WORDS] == [set(), set()]
+    await put_into_files(server)
+    assert [hold(server, word) for word in filed.words] == [set(), set()]
     assert hold(server, b"laptop of bob")
 
 
 async def test_what_an_older_transaction_still_reads_is_told_of_and_gone_when_it_is_over(
-    server: Server, stored: PostgresRecords
+    server: Server, filed: Filed
 ) -> None:
     """PostgreSQL carries such rows over into the file that it makes anew."""
-    of_ann = erasure(stored, pauses=(0.01, 0.01))
+    of_ann = erasure(filed.records, pauses=(0.01, 0.01))
     backup = await asyncpg.connect(server.dsn())
     try:
         async with backup.transaction(isolation="repeatable_read"):
             await backup.execute("SELECT count(*) FROM pg_class")
             await of_ann.erase([ANN], now_ms=NOW)
             left = await of_ann.scrub()
-            await stored.ask("CHECKPOINT")
+            await put_into_files(server)
             assert {"token_grant", "auto_top_up"} <= set(left.held)
             assert not left.foreign
-            assert all(hold(server, word) for word in WORDS)
-            waits = asyncio.create_task(erasure(stored).scrub())
+            assert all(hold(server, word) for word in filed.words)
+            waits = asyncio.create_task(erasure(filed.records).scrub())
     finally:
         await backup.close()
     assert await waits == Unscrubbed(), "whoever waits a little outlasts a short one"
-    await stored.ask("CHECKPOINT")
-    assert [hold(server, word) for word in WORDS] == [set(), set()]
+    await put_into_files(server)
+    assert [hold(server, word) for word in filed.words] == [set(), set()]
 
 
-async def test_postgresql_keeps_no_sample_of_peoples_words(stored: PostgresRecords) -> None:
+async def test_postgresql_keeps_no_sample_of_peoples_words(filed: Filed) -> None:
     """What ANALYZE keeps lies in a catalogue that no erasing reaches."""
-    await stored.ask("ANALYZE")
-    seen = await stored.ask("SELECT tablename::text, attname::text FROM pg_stats WHERE schemaname = current_schema()")
+    await filed.records.ask("ANALYZE")
+    seen = await filed.records.ask(
+        "SELECT tablename::text, attname::text FROM pg_stats WHERE schemaname = current_schema()"
+    )
     found = {(table, column) for table, column in seen}
     assert ("token_grant", "account") in found, "or this test could not fail"
     words = {("token_grant", "name"), ("token_grant", "last"), ("auto_top_up", "label"), ("outgoing", "content")}
     assert not words & found
+
+
+async def test_a_table_that_others_hold_is_tended_later(filed: Filed) -> None:
+    hasty = Address(Secret(filed.dsn), bounds=Bounds(statement=0.2))
+    records = PostgresRecords(hasty, keyring=KEYRING, randomness=SeededRandomness())
+    await records.open()
+    other = await asyncpg.connect(filed.dsn)
+    try:
+        async with other.transaction():
+            await other.execute("LOCK TABLE token_grant IN ACCESS SHARE MODE")
+            assert "token_grant" in (await erasure(records, pauses=()).scrub()).held
+        assert await erasure(records).scrub() == Unscrubbed()
+    finally:
+        await other.close()
+        await records.close()
+
+
+async def test_what_takes_longer_than_a_statement_may_is_tended_all_the_same(filed: Filed) -> None:
+    hasty = Address(Secret(filed.dsn), bounds=Bounds(statement=0.05))
+    records = PostgresRecords(hasty, keyring=KEYRING, randomness=SeededRandomness())
+    await records.open()
+    try:
+        with pytest.raises(RecordsUnavailable):
+            await records.ask("SELECT pg_sleep(0.2)")
+        assert await records.tend("SELECT pg_sleep(0.2)")
+        with pytest.raises(RecordsUnavailable):
+            await records.ask("SELECT pg_sleep(0.2)")
+    finally:
+        await records.close()

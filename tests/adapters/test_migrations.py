@@ -56,4 +56,4 @@ def test_what_was_credited_before_there_were_plans_is_still_there(
     connection.execute("INSERT INTO credited VALUES ('pi_1', 'cs_1', 'acct_1', 'usd', 6000000, 5000000)")
     assert migrations.apply(connection, "records") >= 1
     rows = connection.execute("SELECT * FROM credited").fetchall()
-    assert rows == [("pi_1", "cs_1", "acct_1", "usd", 6_000_000, 5_000_000, 0, 0, None, None)]
+    assert rows == [("pi_1", "cs_1", "acct_1", "usd", 6_000_000, 5_000_000, 0, 0, None, None, 0)]

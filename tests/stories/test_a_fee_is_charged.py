@@ -751,5 +751,5 @@ async def test_a_fee_that_went_back_is_in_nobodys_way(tmp_path: Path) -> None:
         [row] = await here.stage.gateway.records.ask("SELECT account FROM users WHERE id = $1", here.user)
         done = await Operator(here.stage, tmp_path).asks("erase", "--account", row[0], "--dry-run")
         assert done["charges_waiting"] == []
-        personal = Erasure(here.stage.gateway.records.ask, here.stage.gateway.keyring, SystemRandomness(), shared=False)
+        personal = Erasure(here.stage.gateway.records, here.stage.gateway.keyring, SystemRandomness(), shared=False)
         assert not await personal.is_charged([row[0]])

@@ -22,7 +22,7 @@ superuser may clean up: for columns of people's words it notes nothing, see the 
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from gateway.adapters.personal.parts import PARTS, Blanked, Dropped, Kept, Part
 from gateway.adapters.personal.told import EVENT, Ask, PersonalRecords, marks
@@ -58,18 +58,34 @@ _WAIVE = """UPDATE stripe_transactions SET state = 'failed', reason = 'waiving',
 WHERE id = $1 AND state IN ('retrying', 'pending') RETURNING id"""
 
 
+class Tended(Protocol):
+    """Records of either kind."""
+
+    async def ask(self, statement: str, *values: Any) -> Sequence[Any]: ...
+
+    async def tend(self, statement: str) -> bool:
+        """For what may take long; False if it did not get to do it."""
+
+
 class Erasure:
     """Implements `ports.ErasesPeople`. `shared`: the records are in a database that many hosts share."""
 
     def __init__(
-        self, ask: Ask, keyring: Keyring, randomness: Randomness, *, shared: bool, pauses: Sequence[float] = PAUSES
+        self,
+        records: Tended,
+        keyring: Keyring,
+        randomness: Randomness,
+        *,
+        shared: bool,
+        pauses: Sequence[float] = PAUSES,
     ) -> None:
-        self._ask = ask
+        self._ask: Ask = records.ask
+        self._tend = records.tend
         self._keyring = keyring
         self._randomness = randomness
         self._shared = shared
         self._pauses = pauses
-        self._told = PersonalRecords(ask, keyring)
+        self._told = PersonalRecords(records.ask, keyring)
 
     async def there_is(self, accounts: Sequence[str]) -> dict[str, int]:
         counts: dict[str, int] = {}
@@ -124,14 +140,14 @@ class Erasure:
 
     async def scrub(self) -> Unscrubbed:
         if not self._shared:
-            await self._ask("VACUUM")
+            await self._tend("VACUUM")
             await self._ask("PRAGMA wal_checkpoint(TRUNCATE)")
             return Unscrubbed()
         tables = sorted({part.table for part in PARTS.values() if not isinstance(part.erased, Kept)} - {EVENT})
         owned = {name for (name,) in await self._ask(_OWNED)}
         held = await self._made_anew([table for table in tables if table in owned])
         if EVENT in owned:
-            await self._ask(f"VACUUM {EVENT}")
+            await self._tend(f"VACUUM {EVENT}")
         return Unscrubbed(tuple(table for table in tables if table not in owned), held)
 
     async def _made_anew(self, tables: Sequence[str]) -> tuple[str, ...]:
@@ -139,7 +155,7 @@ class Erasure:
         [(erased,)] = await self._ask(_NEXT)
         for pause in (*self._pauses, None):
             for table in tables:
-                await self._ask(f"VACUUM FULL {table}")
+                await self._tend(f"VACUUM FULL {table}")  # or others hold it just now: then it is as it was
             tables = [name for (name,) in await self._ask(_SPARED, ",".join(tables), erased)]
             if not tables or pause is None:
                 break

@@ -8,7 +8,7 @@ same transaction; a host that could not listen for a while takes everything that
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 
@@ -64,6 +64,7 @@ _ADD_EVENT = """INSERT INTO event (id, type, live, created, received, object, ke
 VALUES ($1, $2, $3, $4, $5, $6, $7, 'waiting', $8) ON CONFLICT DO NOTHING RETURNING id"""
 _KEEP_LINK = "INSERT INTO payment_link VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET url = excluded.url"
 _EVENT = "SELECT id, type, live, created, object, key_id, status, received, error, account FROM event"
+TEND_SECONDS_MAX: Final = 3600.0
 _ADD_CREDITED = f"""INSERT INTO credited ({pay_columns.CREDITED})
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING"""  # noqa: S608 -- columns of our own
 _CREDITED = f"SELECT {pay_columns.CREDITED} FROM credited WHERE payment = $1"  # noqa: S608 -- columns of our own
@@ -336,6 +337,20 @@ class PostgresRecords:
     async def ask(self, statement: str, *values: object) -> Sequence[Any]:
         """One committed statement, its parameters written `$1`; what it returns."""
         return [tuple(row) for row in await self._do(statement, *values)]
+
+    async def tend(self, statement: str) -> bool:
+        """Something like VACUUM, however long it takes; False if others use the table for longer than we wait."""
+        if self._pool is None:
+            raise RecordsUnavailable()
+        try:
+            async with self._pool.acquire(timeout=self._address.bounds.connect) as connection:
+                await connection.execute("SET statement_timeout = 0")  # until the connection is given back
+                await connection.execute(statement, timeout=TEND_SECONDS_MAX)
+        except asyncpg.LockNotAvailableError:
+            return False
+        except PROBLEMS as error:
+            raise RecordsUnavailable() from error
+        return True
 
     async def _do(self, statement: str, *values: object) -> Sequence[asyncpg.Record]:
         """One committed statement; what it returns."""

@@ -326,6 +326,11 @@ class SqliteRecords:
             (name, value),
         )
 
+    async def tend(self, statement: str) -> bool:
+        """Something like VACUUM."""
+        await self.ask(statement)
+        return True
+
     async def ask(self, statement: str, *values: object) -> Sequence[Any]:
         """One committed statement, its parameters written `$1`; what it returns."""
         return list(await self._read(statement.replace("$", "?"), values))
