@@ -34,7 +34,7 @@ from tests.relay.scenes import until
 from tests.stories.test_rotations import Shop, audited
 
 TORTURE = bool(os.environ.get("GATEWAY_TORTURE"))
-ROUNDS = 30 if TORTURE else 3
+ROUNDS = 30 if TORTURE else 2
 ROUND_SECONDS = 58.0 if TORTURE else 2.0
 JUDGED_ROUNDS = 20
 """The last ones: before them, what is kept for reuse fills up."""

@@ -28,7 +28,7 @@ from tests.callers import Funded, reference_in
 from tests.gateway_process import fund, running, write_config
 from tests.raw import RawUpstream
 
-ROTATIONS = 1000 if os.environ.get("GATEWAY_TORTURE") else 12
+ROTATIONS = 1000 if os.environ.get("GATEWAY_TORTURE") else 8
 PAID_LATER = 3
 """How many rotations after a link was made it is paid."""
 
