@@ -42,7 +42,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The file system of the image, which nothing can be written to but `/data` and `/tmp`."""
     home = tmp_path_factory.mktemp("image")
     base, source, inside = home / "base", home / "source", home / "inside"
-    run("debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", base, "http://deb.debian.org/debian")
+    run("debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", base)
     (base / "usr/bin/python").symlink_to("python3")
     shutil.copy(AUTHORITIES, base / AUTHORITIES.relative_to("/"))  # of this machine's network, too
     (base / "etc/pip.conf").write_text(f"[global]\ncert = {AUTHORITIES}\n")
