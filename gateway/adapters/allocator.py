@@ -2,9 +2,9 @@
 
 As it comes, glibc keeps an arena for each thread, and each block from `mmap` that is freed raises the size from which
 on blocks are had that way and given back at once: up to 32 MiB lie in the heap then, and its high-water mark grows by
-whatever large body or page of events came last between two that stay (see mallopt(3)). With one arena and a size that
-stays where it begins, the heap of a worker at half load grew by 0.8 MiB from the tenth minute to the thirtieth. Python
-has its own pools for what is small, and one thread at a time that runs, so an arena is enough.
+whatever large body or page of events came last between two that stay (see mallopt(3)). So there is one arena, and
+that size stays where it begins. Python has its own pools for what is small, and one thread at a time that runs, so an
+arena is enough.
 
 Elsewhere than on glibc nothing is done.
 """

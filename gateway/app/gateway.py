@@ -56,7 +56,7 @@ from gateway.flows.statement import LookBack
 from gateway.ports import Door, RateLimits, Served, StoreFailed
 from gateway.relay.lending import Borrower
 from gateway.relay.listener import Relay
-from gateway.settings import Settings, apart
+from gateway.settings import Settings
 from gateway.web.answers import internal_error, log_failure
 from gateway.web.charging import OLDER_BELOW, OLDER_PATHS
 from gateway.web.front import Sparing
@@ -479,7 +479,11 @@ def mount(app: web.Application, config: Path | str | Settings) -> Gateway:
     `handler_cancellation=True` (both are arguments of `web.AppRunner` and `web.run_app`'s runner), so that coded bodies
     pass untouched and abandoned requests are abandoned upstream. Raises SettingsInvalid.
     """
-    settings = config if isinstance(config, Settings) else apart.load(Path(config), make_secrets=True)
+    import os
+
+    from gateway.settings import load  # in this very process: another's may have threads, and is not ours to fork
+
+    settings = config if isinstance(config, Settings) else load(Path(config), os.environ, make_secrets=True)
     gateway = Gateway(settings, report=logs.report)
 
     async def life(app: web.Application) -> AsyncIterator[None]:

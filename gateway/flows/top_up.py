@@ -262,8 +262,16 @@ class TopUp:
         first = await self._known(payment)
         if first is None:
             paid = payment.paid or payment.amount
-            what = (account, paid, payment.amount, payment.purse, payment.shares)
-            first = Credited(_key(payment), payment.id, *what, self._clock.now_ms())
+            first = Credited(
+                _key(payment),
+                payment.id,
+                account,
+                paid,
+                payment.amount,
+                payment.purse,
+                payment.shares,
+                at_ms=self._clock.now_ms(),
+            )
         known = await self._receipts.keep_credited(replace(first, payment=_key(payment)))
         how = "subscription" if payment.subscription else "checkout"
         how = "auto top-up" if known.session == payment.intent else how

@@ -19,8 +19,8 @@ of OAuth in `authorizing` and `oauth_rules`, of alerts in `alerting`.
 Mistakes are gathered on the way in a report (`mistakes`), which never shows a secret (`masking`), and raised together
 at the end (`invalid`). Secrets are made last, when all else is right, so that a mistake leaves nothing behind.
 
-`loading` goes that way. All of it weighs 14 MiB, half a second after it was needed for the last time; so who serves has
-another process go it, see `apart`, and nothing but values is imported here before somebody asks for more.
+`loading` goes that way. All of it weighs 14 MiB and is needed for half a second; so who serves has another process go
+it, see `apart`, and nothing but values is imported here before somebody asks for more.
 """
 
 import importlib

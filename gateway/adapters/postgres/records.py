@@ -64,7 +64,6 @@ _ADD_EVENT = """INSERT INTO event (id, type, live, created, received, object, ke
 VALUES ($1, $2, $3, $4, $5, $6, $7, 'waiting', $8) ON CONFLICT DO NOTHING RETURNING id"""
 _KEEP_LINK = "INSERT INTO payment_link VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET url = excluded.url"
 _EVENT = "SELECT id, type, live, created, object, key_id, status, received, error, account FROM event"
-TEND_SECONDS_MAX: Final = 3600.0
 _ADD_CREDITED = f"""INSERT INTO credited ({pay_columns.CREDITED})
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING"""  # noqa: S608 -- columns of our own
 _CREDITED = f"SELECT {pay_columns.CREDITED} FROM credited WHERE payment = $1"  # noqa: S608 -- columns of our own
@@ -74,6 +73,8 @@ _ADD_MOVE = """INSERT INTO move (payment, number, micros, kind) VALUES ($1, $2, 
 ON CONFLICT DO NOTHING RETURNING number"""
 _KEEP_WATERMARK = """INSERT INTO watermark VALUES ($1, $2)
 ON CONFLICT (name) DO UPDATE SET value = greatest(watermark.value, excluded.value)"""
+
+TEND_SECONDS_MAX: Final = 3600.0
 
 
 class PostgresRecords:
@@ -339,7 +340,7 @@ class PostgresRecords:
         return [tuple(row) for row in await self._do(statement, *values)]
 
     async def tend(self, statement: str) -> bool:
-        """Something like VACUUM, however long it takes; False if others use the table for longer than we wait."""
+        """Something like VACUUM, an hour at most; False if others use the table for longer than we wait."""
         if self._pool is None:
             raise RecordsUnavailable()
         try:
