@@ -212,10 +212,11 @@ class Serve:
                 if kept is not None:
                     await kept.collect(exchange)
                 # On a strict route this waits for the disk: no byte is answered before its price is on record.
+                # More of the answer may come meanwhile: it is told what is on record.
+                known = _is_known(meter, held, ceiling)
                 due, counted = price.cost(meter.units), counter is not None and meter.units > 0
                 durability = route.durability if kept is None else "strict"
                 await self._ledger.start(hold, due, durability, counted=counted)
-                known = _is_known(meter, held, ceiling)
                 exchange.fields = fields + (headers.receipt(due, hold.balance) if known else headers.at_most(ceiling))
                 open_ended = asks_event or not known
                 if open_ended:

@@ -21,12 +21,13 @@ from gateway.core.mcp import Call
 from gateway.core.meters import Meter
 from gateway.core.money import Money
 from gateway.core.payments import Outcome, Payment
-from gateway.core.pricing import Price
+from gateway.core.pricing import MeteredPrice, Price, UnitPrice
 from gateway.core.refusals import PaymentRequired, RateLimited, Refusal, UpstreamFailed
 from gateway.core.routes import Route, RouteTable, Server, Upstream
 from gateway.core.secrets import Secret
 from gateway.core.tokens import Peppers, TokenMint
 from gateway.core.traces import NO_TRACE, Trace
+from gateway.core.use_meters import UseMeter
 from gateway.flows.admit import Admit
 from gateway.flows.follow import Aliases
 from gateway.flows.freeze import Freezes
@@ -38,6 +39,9 @@ from tests.fakes import FakeClock, SeededRandomness
 
 UPSTREAM = Upstream("toy", (Server("http", "toy", 80),))
 PRICE = Price(Money.parse("0.002 usd"))
+BY_USE = MeteredPrice(
+    Money.parse("0.1 usd"), Money.parse("0.001 usd"), (UnitPrice("answer_bytes", Money.parse("0.001 usd"), 1, "a byte"),)
+)
 ROUTES = RouteTable(
     [
         Route("paid", "/paid/", UPSTREAM, PRICE),
@@ -45,6 +49,7 @@ ROUTES = RouteTable(
         Route("free", "/free/", UPSTREAM, Price(Money.zero("usd"))),
         Route("narrow", "/narrow/", UPSTREAM, PRICE, limits=(Limit("narrow", None, at_once=1, per="token"),)),
         Route("few", "/few/", UPSTREAM, PRICE, limits=(Limit("few", Rate(2, 60, "2/minute")),)),
+        Route("used", "/used/", UPSTREAM, BY_USE),
     ]
 )
 
@@ -233,6 +238,41 @@ async def test_an_answered_request_is_debited_and_says_so(shop: Shop, route: str
     assert exchange.cost == Money.parse("0.002 usd")
     assert await shop.balance() == (998_000, 0)
     assert shop.served == [exchange]
+
+
+@pytest.mark.parametrize("came_whole", [True, False])
+async def test_what_an_answer_says_of_its_cost_is_what_is_on_record_when_it_begins(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, came_whole: bool
+) -> None:
+    """The rest of it may come while the record is being written: then its cost is not said before it is known."""
+    exchange = shop.exchange("/used/x")
+    forward, start, meters = exchange.forward, shop.keeper.start, list[UseMeter]()
+
+    async def forwarded(route: Route, target: str, meter: Meter, caller: Caller) -> None:
+        await forward(route, target, meter, caller)
+        assert isinstance(meter, UseMeter)
+        meters.append(meter)
+        meter.answers("GET", 200, [])
+        meter.body(b"12345")
+        if came_whole:
+            meter.end()
+
+    async def started(*record: Any, counted: bool) -> None:
+        await start(*record, counted=counted)
+        if not came_whole:
+            meters[0].body(b"678")
+            meters[0].end()
+
+    monkeypatch.setattr(exchange, "forward", forwarded)
+    monkeypatch.setattr(shop.keeper, "start", started)
+    await shop.serve.serve(exchange)
+    told = dict(exchange.fields)
+    if came_whole:
+        assert (told["Gateway-Cost"], told["Gateway-Balance"]) == ("0.006 usd", "0.994 usd")
+    else:
+        assert "Gateway-Cost" not in told
+        assert told["Gateway-Cost-Max"] == "0.10 usd"
+    assert str(exchange.cost) == ("0.006 usd" if came_whole else "0.009 usd")
 
 
 @pytest.mark.parametrize("owned", [True, False])
