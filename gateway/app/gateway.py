@@ -42,6 +42,7 @@ from gateway.core.versions import version_of
 from gateway.flows import count_spending, record_use
 from gateway.flows.add_up import LookAtOwners
 from gateway.flows.admit import Admit
+from gateway.flows.checkpoint import Checkpoints
 from gateway.flows.count_spending import CountSpending
 from gateway.flows.keep import Keeper, Pace, Recovered
 from gateway.flows.maintain import DAY_MS
@@ -147,6 +148,7 @@ class Gateway:
             first=slot == 0,
         )
         self.record_meters = self._record_meters()
+        self.checkpoints = Checkpoints(self.ledger)
         self.upkeep = Upkeep(
             records=self.records,
             callers=self.identity.callers,
@@ -162,6 +164,7 @@ class Gateway:
             events_days=settings.retention.events_days,
             kept_bytes_max=settings.idempotency.answers_bytes_max,
             meters=self.record_meters,
+            checkpoints=self.checkpoints,
             first=slot == 0,
             clean=self.oauth.authorize.clean if self.oauth else None,
         )
@@ -260,6 +263,7 @@ class Gateway:
             also_told=compat.balance if "stripeflare" in self.settings.compat else None,
             cors=self.settings.cors,
             measured=self.record_meters.ended if self.record_meters is not None else None,
+            checkpoints=self.checkpoints,
         )
 
     def _record_meters(self) -> RecordMeters | None:

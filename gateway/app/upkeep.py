@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.core.refusals import RecordsUnavailable
 from gateway.core.rotation import SEEN_SECONDS
-from gateway.flows import follow, follow_plans, follow_tokens, record_meters
+from gateway.flows import checkpoint, follow, follow_plans, follow_tokens, record_meters
 from gateway.flows.cap import AccountCaps
+from gateway.flows.checkpoint import Checkpoints
 from gateway.flows.end_tokens import EndTokens
 from gateway.flows.follow import Aliases, JoinBooks
 from gateway.flows.follow_plans import FollowPlans
@@ -52,6 +53,7 @@ class Upkeep:
         events_days: int,
         kept_bytes_max: int,
         meters: RecordMeters | None,
+        checkpoints: Checkpoints,
         first: bool,
         clean: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
@@ -70,6 +72,7 @@ class Upkeep:
         self._events_days = events_days
         self._kept_bytes_max = kept_bytes_max
         self._record_meters = meters
+        self._checkpoints = checkpoints
         self._first = first
         self._opened = AsyncExitStack()
 
@@ -97,6 +100,7 @@ class Upkeep:
             Rounds(self._follow_tokens.look, every_seconds=follow_tokens.LOOK_SECONDS, name="changes of tokens"),
             Rounds(self._follow_tokens.note_used, every_seconds=follow_tokens.NOTE_SECONDS, name="tokens in use"),
             Rounds(self._aliases.look, every_seconds=follow.LOOK_SECONDS, name="aliases"),
+            Rounds(self._checkpoints.write, every_seconds=checkpoint.EVERY_SECONDS, name="long answers on record"),
         ]
         if self._join_books is not None:
             rounds.append(Rounds(self._join_books.now, every_seconds=follow.LOOK_SECONDS, name="joining wallets"))

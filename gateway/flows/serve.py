@@ -27,6 +27,7 @@ from gateway.core.refusals import INTERNAL_ERROR, CapReached, OriginRefused, Pay
 from gateway.core.routes import Route, RouteTable
 from gateway.core.targets import Target
 from gateway.core.use_meters import UseMeter
+from gateway.flows.checkpoint import Checkpoints
 from gateway.ports import Admits, AnswerCut, Exchange, Hold, Identifies, Keeps, Ledger, Offers, SellsOnce, Served
 
 
@@ -52,11 +53,13 @@ class Serve:
         plans: Callable[[str], Collection[str]] | None = None,
         cors: Cors | None = None,
         measured: Callable[[Exchange, UseMeter], None] | None = None,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         self._plans = plans or _no_plans
         self._cors = cors
         self._capped = capped or _unheard
         self._measured = measured
+        self._checkpoints = checkpoints or Checkpoints(ledger)
         self._also_told = also_told
         self._once = once
         self._now = now
@@ -194,14 +197,16 @@ class Serve:
         counter = route.step.counter if price.free and route.step is not None else None
         meter = price.meter(self._now, held) if counter is None else counter.meter(self._now, counter.ceiling)
         paying: asyncio.Task[None] | None = None
-        begun, open_ended, fields = False, False, exchange.fields
+        begun, known, open_ended, fields = False, False, False, exchange.fields
 
         def started() -> None:
             nonlocal begun, paying
             begun = True
             hold.started()
-            if held is not ceiling and isinstance(meter, UseMeter) and isinstance(price, MeteredPrice):
-                paying = asyncio.create_task(self._pay_on(exchange, hold, meter, price, ceiling))
+            if not known and isinstance(meter, UseMeter) and isinstance(price, MeteredPrice):
+                self._checkpoints.begin(meter, hold, price)
+                if held is not ceiling:
+                    paying = asyncio.create_task(self._pay_on(exchange, hold, meter, price, ceiling))
 
         try:
             if max_price is not None:
@@ -236,8 +241,9 @@ class Serve:
         finally:
             if paying is not None:
                 paying.cancel()
-            if meter.follower is not None:
-                meter.follower.close()
+            if isinstance(meter, UseMeter):
+                meter.close()
+                self._checkpoints.end(meter)
             counted = counter is not None and meter.units > 0
             cost = exchange.cost = self._ledger.settle(hold, price.cost(meter.units), counted=counted)
             self._spent(caller.account, hold)

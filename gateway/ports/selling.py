@@ -20,6 +20,10 @@ class Hold(Protocol):
         """What the account can spend once this request costs what is on record so far."""
 
     @property
+    def spent(self) -> Money:
+        """What is on record of it."""
+
+    @property
     def caps(self) -> Sequence[CapUse]:
         """The caps that bind it, and what they leave once it costs what is on record so far."""
 

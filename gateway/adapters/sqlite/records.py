@@ -42,6 +42,11 @@ from gateway.ports import InboxEntry, InboxStanding, InboxStatus, Randomness, St
 
 _BUSY_SECONDS_MAX = 5.0
 _RETRY_SECONDS = 0.02
+_PAGES_KIB_MAX = 512
+"""What a connection keeps of the file. The system keeps it too, and pages of ours are dropped whenever another process
+writes: SQLite's own 2 MiB are filled by whoever looks through old events, and are then each worker's for good."""
+_STATEMENTS_KEPT = 64
+"""Half of what sqlite3 would: what is asked once an hour is read anew, in microseconds."""
 _EVENT_PURPOSE = "event"
 _EVENT = "SELECT id, type, live, created, object, key_id, status, received, error, account FROM event"
 _ROW = "SELECT access_token_hash, account, revoked, expires, key_id, grant_id FROM token WHERE access_token_hash IN"
@@ -99,8 +104,11 @@ class SqliteRecords:
         patience = asyncio.get_running_loop().time() + _BUSY_SECONDS_MAX
         while not self._ready(last=asyncio.get_running_loop().time() > patience):  # noqa: ASYNC110 -- of other processes
             await asyncio.sleep(_RETRY_SECONDS)
-        self._connection = await aiosqlite.connect(self._path, isolation_level=None, timeout=5)
+        self._connection = await aiosqlite.connect(
+            self._path, isolation_level=None, timeout=5, cached_statements=_STATEMENTS_KEPT
+        )
         await self._sql.execute("PRAGMA synchronous = FULL")
+        await self._sql.execute(f"PRAGMA cache_size = -{_PAGES_KIB_MAX}")
 
     def _ready(self, *, last: bool) -> bool:
         """Whether the tables are up to date. False while another process makes them, unless this is the `last` try.

@@ -76,6 +76,10 @@ class CappedHold:
         return self.money.balance
 
     @property
+    def spent(self) -> Money:
+        return self.money.spent
+
+    @property
     def caps(self) -> Sequence[CapUse]:
         return [CapUse(cap, part.account.holder, part.balance.micros) for cap, part in self.of_money()]
 
