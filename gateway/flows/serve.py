@@ -59,7 +59,7 @@ class Serve:
         self._cors = cors
         self._capped = capped or _unheard
         self._measured = measured
-        self._checkpoints = checkpoints or Checkpoints(ledger)
+        self._checkpoints = Checkpoints(ledger) if checkpoints is None else checkpoints
         self._also_told = also_told
         self._once = once
         self._now = now
