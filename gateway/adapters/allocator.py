@@ -2,9 +2,12 @@
 
 As it comes, glibc keeps an arena for each thread, and each block from `mmap` that is freed raises the size from which
 on blocks are had that way and given back at once: up to 32 MiB lie in the heap then, and its high-water mark grows by
-whatever large body or page of events came last between two that stay (see mallopt(3)). So there is one arena, and
-that size stays where it begins. Python has its own pools for what is small, and one thread at a time that runs, so an
-arena is enough.
+whatever large body or page of events came last between two that stay (see mallopt(3)). So there is one arena, and that size
+is fixed. Python has its own pools for what is small, and one thread at a time that runs, so an arena is enough.
+
+What a socket gives at once is 256 KB at most, and must not be among the large: had of the system and given back each
+time, answers of 1 MB take 2.4 times as long (2.37 ms of CPU, else 0.99). Nor must the heap's end be given back as soon as
+such a block is free: a stream of 105 KB takes 0.61 ms then, else 0.55.
 
 Elsewhere than on glibc nothing is done.
 """
@@ -16,8 +19,9 @@ _TRIM_THRESHOLD: Final = -1
 _MMAP_THRESHOLD: Final = -3
 _ARENA_MAX: Final = -8
 """Numbers of `malloc.h`."""
-LARGE_BYTES: Final = 128 * 1024
-"""Where glibc begins."""
+LARGE_BYTES: Final = 512 * 1024
+LEFT_BYTES: Final = 2 * LARGE_BYTES
+"""What may be free at the end of the heap."""
 
 
 def give_memory_back() -> bool:
@@ -26,7 +30,7 @@ def give_memory_back() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
-    wanted = ((_ARENA_MAX, 1), (_TRIM_THRESHOLD, LARGE_BYTES), (_MMAP_THRESHOLD, LARGE_BYTES))
+    wanted = ((_ARENA_MAX, 1), (_TRIM_THRESHOLD, LEFT_BYTES), (_MMAP_THRESHOLD, LARGE_BYTES))
     return [mallopt(name, value) for name, value in wanted] == [1] * len(wanted)
 
 
