@@ -17,13 +17,6 @@ class Unreadable(Exception):
     """It cannot be decoded, or not any further."""
 
 
-class Plain:
-    """A body that is not coded."""
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        yield data
-
-
 class Inflated:
     """One that is, by gzip or deflate; gzip may be of several parts."""
 
@@ -63,11 +56,11 @@ class Inflated:
         return zlib.MAX_WBITS if begun[0] & 15 == 8 and int.from_bytes(begun[:2]) % 31 == 0 else -zlib.MAX_WBITS
 
 
-def reader(codings: str) -> Callable[[bytes], Iterator[bytes]]:
-    """What reads a body with this `Content-Encoding`. Raises Unreadable for one that it cannot."""
+def reader(codings: str) -> Callable[[bytes], Iterator[bytes]] | None:
+    """What reads a body with this `Content-Encoding`; None for one that is as it comes. Raises Unreadable."""
     coding = codings.strip().lower()
     if coding in ("", "identity"):
-        return Plain().feed
+        return None
     if coding in ("gzip", "x-gzip"):
         return Inflated("gzip").feed
     if coding == "deflate":

@@ -27,6 +27,7 @@ _AT_ONCE_BYTES_MAX = 16_384
 _PLAIN_KEY = re.compile(rb"[!#-\[\]-~ ]{0,%d}" % _KEY_BYTES_MAX)
 _IN_STRING = re.compile(rb'["\\]')
 _IN_DEAD = re.compile(rb'["{}\[\]]')
+_BLANKS = " \t\n\r"
 _AFTER_BLANKS = re.compile(rb"[^ \t\n\r]")
 _AFTER_SCALAR = re.compile(rb'[\s,:\]}\["{]')
 _NUMBER = re.compile(rb"[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
@@ -77,8 +78,11 @@ class Sought:
         if self._rows or len(text) > _AT_ONCE_BYTES_MAX:
             return None
         try:
-            document = _AT_ONCE.decode(text.decode())
+            said = text.decode().strip(_BLANKS)
+            document, end = _AT_ONCE.raw_decode(said)
         except (ValueError, RecursionError):
+            return None
+        if end != len(said):
             return None
         found: dict[str, int] = {}
         _look(self.root, document, found)

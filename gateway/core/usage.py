@@ -38,6 +38,8 @@ _LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "ap
 _BREAKS = re.compile(rb"[^\r\n]+|\r\n|\r|\n")
 _DATA = b"data:"
 _BEGUN_BYTES_MAX = 2048
+_LONG_BYTES = 16_384
+"""From here on a copy of what came costs more than reading the event apart in which it begins."""
 _ENDS = (b"\n\n", b"\r\n\r\n")
 """How events end, nearly always; an end that is written otherwise is only found later."""
 
@@ -56,7 +58,7 @@ class Reading:
         self._known: dict[str, int] | None = None
         kind = content_type.partition(";")[0].strip().lower()
         self._text: _Document | _Events | _Lines | None = None
-        self._decoded: Callable[[bytes], Iterator[bytes]] = coded.Plain().feed
+        self._decoded: Callable[[bytes], Iterator[bytes]] | None = None
         try:
             self._decoded = coded.reader(codings)
         except Unreadable:
@@ -72,6 +74,9 @@ class Reading:
         if self._text is None:
             return
         self._known = None
+        if self._decoded is None:
+            self._text.feed(data)
+            return
         try:
             for piece in self._decoded(data):
                 self._text.feed(piece)
@@ -177,9 +182,10 @@ class _Events:
 
         How one begins is kept until the rest of it is there, unless it is long.
         """
+        at = 0
         if self._begun:
-            data, self._begun = self._begun + data, b""
-        at, end = 0, len(data)
+            data, at = self._with_begun(data)
+        end = len(data)
         while at < end:
             if self._between:
                 found = self._first(data, at, end)
@@ -196,6 +202,17 @@ class _Events:
                 return
             self._read(data[at : stop or end])
             at = stop or end
+
+    def _with_begun(self, data: bytes) -> tuple[bytes, int]:
+        """The same with what was kept before it, and where to go on."""
+        begun, self._begun = self._begun, b""
+        if len(data) > _LONG_BYTES:
+            event = begun + data[:_BEGUN_BYTES_MAX]
+            stop = _after_event(event, 0, len(event), last=False)
+            if stop:
+                self.feed(event[:stop])
+                return data, stop - len(begun)
+        return begun + data, 0
 
     def _at_once(self, event: bytes) -> bool:
         """Take an event that is whole, if it is an ordinary one: one line of data among others."""

@@ -36,6 +36,7 @@ class UseMeter:
         "_begun",
         "_bodiless",
         "_cut",
+        "_due",
         "_is_short",
         "_over",
         "_price",
@@ -65,6 +66,7 @@ class UseMeter:
         self._request_bytes: Callable[[], int] = lambda: 0
         self._reading: Reading | None = None
         self._reported: int | None = None
+        self._due: int | None = None  # once it is over
 
     @property
     def follower(self) -> "UseMeter":
@@ -147,7 +149,7 @@ class UseMeter:
             self._runs_low()
 
     def void(self) -> None:
-        self._void = True
+        self._void, self._due = True, None
 
     def close(self) -> None:
         """Nobody waits for more of it: if it is not over, its caller has left."""
@@ -195,6 +197,14 @@ class UseMeter:
     @property
     def owed(self) -> int:
         """What is due, also if it is more than is held by now."""
+        if self._due is None:
+            due = self._owed()
+            if self._over < 0:
+                return due
+            self._due = due
+        return self._due
+
+    def _owed(self) -> int:
         price = self._price
         if self._void or not price.charge.is_charged(self._status):
             return 0
