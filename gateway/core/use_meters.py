@@ -155,6 +155,7 @@ class UseMeter:
         """Nobody waits for more of it: if it is not over, its caller has left."""
         if self._over < 0:
             self._over = self.now()
+        self.unwatch()
 
     @property
     def used(self) -> Mapping[str, int]:

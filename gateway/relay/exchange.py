@@ -32,7 +32,7 @@ from gateway.relay.bodies import LAST_CHUNK, NO_UPLOAD, RequestBody, chunked
 from gateway.relay.heads import AnswerHead, RequestBlock, encoded
 from gateway.relay.metering import Metering
 from gateway.relay.tunnel import Tunnel
-from gateway.relay.upstream import UpstreamConnection
+from gateway.relay.upstream import Asks, UpstreamConnection
 from gateway.relay.websockets import WebSocketTunnel, is_websocket
 
 if TYPE_CHECKING:
@@ -62,7 +62,6 @@ class RelayExchange:
     _upstream: UpstreamConnection | None = None
     _route: Route | None = None
     _meter: Meter | None = None
-    _metering: Metering | None = None
     _head: AnswerHead | None = None
     _head_waiter: asyncio.Future[None] | None = None
     _done: asyncio.Future[None] | None = None
@@ -176,9 +175,11 @@ class RelayExchange:
     async def forward(self, route: Route, target: str, meter: Meter, caller: Caller) -> None:
         self._route, self._meter = route, meter
         asked = time.monotonic()
+        asks: Asks = self
         if meter.follower is not None:
-            meter.follower.asks(lambda: self.upload.seen)
-            self._metering = Metering(self, meter.follower, self.method)
+            upload = self.upload  # whoever refers to us, and we to it, is left to the garbage collector
+            meter.follower.asks(lambda: upload.seen)
+            asks = Metering(self, meter.follower, self.method)
         secret = route.upstream.credential
         if secret is not None and secret.place == "query":
             target = targets.with_query_parameter(target, secret.name, secret.value.reveal())
@@ -190,7 +191,7 @@ class RelayExchange:
             try:
                 if connection is None:
                     connection = await pool.dial(lane)
-                await self._ask(connection, self._request(route, target, caller, lane.server))
+                await self._ask(connection, asks, self._request(route, target, caller, lane.server))
             except (UpstreamFailed, UpstreamTimedOut) as failed:
                 stale = isinstance(failed, _Stale)
                 if not self._may_repeat(connection):
@@ -214,12 +215,12 @@ class RelayExchange:
         told = context.fields(self.id, caller, route, issuer=relay.issuer, traceparent=ours)
         return b"".join((f"{self.method} {target} HTTP/1.1\r\n".encode("latin-1"), lines, encoded(told), b"\r\n"))
 
-    async def _ask(self, connection: UpstreamConnection, request: bytes) -> None:
+    async def _ask(self, connection: UpstreamConnection, asks: Asks, request: bytes) -> None:
         """Send the request; return when the head of the answer is there."""
         self._upstream, self._fault = connection, None
         waiter = self._head_waiter = self._caller.relay.loop.create_future()
         self.sent = True
-        connection.ask(self._metering or self, self.method, request, whole=self.upload.done)
+        connection.ask(asks, self.method, request, whole=self.upload.done)
         if not self.upload.done:
             self._begin_upload()
         await waiter

@@ -13,6 +13,9 @@ from tests.conftest import StageMaker
 from tests.relay.scenes import callers_connected, connected, request, reset, toy_upstream, under_way, until
 
 TIMES = 10
+_BY_USE = {"per": {"answer_bytes": "0.000001 usd"}, "maximum": "0.01 usd"}
+PRICES = {"paid": "0.01 usd", "used": _BY_USE, "sliced": {**_BY_USE, "slice": "0.000002 usd"}}
+"""By the name of their route."""
 
 
 @contextmanager
@@ -33,37 +36,44 @@ def collected() -> Iterator[Counter[str]]:
         gc.enable()
 
 
-async def leave(stage: Stage, caller: Funded, how: str) -> None:
+async def leave(stage: Stage, caller: Funded, how: str, route: str) -> None:
     """One connection, from its beginning to its end."""
     async with connected(stage.url) as wire:
         if how == "at once":
             return
         if how in ("in wait", "in an answer"):
-            wire.send(request("/paid/silent" if how == "in wait" else "/paid/drip", caller))
+            wire.send(request(f"/{route}/silent" if how == "in wait" else f"/{route}/drip", caller))
             await until(lambda: under_way(stage))
         else:
             paths = {"of our own": "/-/me", "after a refusal": "/paid/refused"}
-            wire.send(request(paths.get(how, "/paid/ok"), None if how == "after a refusal" else caller))
+            wire.send(request(paths.get(how, f"/{route}/ok"), None if how == "after a refusal" else caller))
             await wire.answer()
         if how == "by a reset":
             reset(wire)
 
 
 @pytest.mark.parametrize(
-    "how", ["at once", "after an answer", "after a refusal", "of our own", "by a reset", "in wait", "in an answer"]
+    ("how", "route"),
+    [
+        *((how, "paid") for how in ("at once", "after a refusal", "of our own", "by a reset")),
+        *((how, route) for how in ("after an answer", "in wait", "in an answer") for route in PRICES),
+    ],
 )
-async def test_a_caller_that_leaves_leaves_nothing(make_stage: StageMaker, how: str) -> None:
+async def test_a_caller_that_leaves_leaves_nothing(make_stage: StageMaker, how: str, route: str) -> None:
     async with toy_upstream() as upstream:
         stage = await make_stage(
             upstreams={"toy": {"url": upstream.url}},
             stripe=None,  # whose events would come on connections of their own
-            routes=[{"name": "paid", "match": "/paid/", "upstream": "toy", "price": "0.01 usd"}],
+            routes=[
+                {"name": name, "match": f"/{name}/", "upstream": "toy", "price": price}
+                for name, price in PRICES.items()
+            ],
         )
         [caller] = await funded(stage, "1.00 usd")
-        await leave(stage, caller, "after an answer")
+        await leave(stage, caller, "after an answer", route)
         await until(lambda: not callers_connected(stage))
         with collected() as found:
             for _ in range(TIMES):
-                await leave(stage, caller, how)
+                await leave(stage, caller, how, route)
                 await until(lambda: not callers_connected(stage) and not under_way(stage))
         assert max(found.values(), default=0) < TIMES, found
