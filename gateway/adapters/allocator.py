@@ -2,12 +2,12 @@
 
 As it comes, glibc keeps an arena for each thread, and each block from `mmap` that is freed raises the size from which
 on blocks are had that way and given back at once: up to 32 MiB lie in the heap then, and its high-water mark grows by
-whatever large body or page of events came last between two that stay (see mallopt(3)). So there is one arena, and that size
-is fixed. Python has its own pools for what is small, and one thread at a time that runs, so an arena is enough.
+whatever large body or page of events came last between two that stay (see mallopt(3)). So there is one arena, and that
+size is fixed. Python has its own pools for what is small, and one thread at a time that runs, so an arena is enough.
 
 What a socket gives at once is 256 KB at most, and must not be among the large: had of the system and given back each
-time, answers of 1 MB take 2.4 times as long (2.37 ms of CPU, else 0.99). Nor must the heap's end be given back as soon as
-such a block is free: a stream of 105 KB takes 0.61 ms then, else 0.55.
+time, answers of 1 MB take 2.4 times as long (2.37 ms of CPU, else 0.99). Nor must the heap's end be given back as soon
+as such a block is free: a stream of 105 KB takes 0.61 ms then, else 0.55.
 
 Elsewhere than on glibc nothing is done.
 """

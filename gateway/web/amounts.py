@@ -5,12 +5,12 @@ reference of the account, as a payment link does. Sent off, the form is answered
 provider: a policy that holds forms to our own host would stop a redirect there.
 """
 
-import json
 from collections.abc import Sequence
 
 from aiohttp import web
 
 from gateway.core.callers import Caller
+from gateway.core.indented import indented
 from gateway.core.keyring import NotOurs, UnknownKey
 from gateway.core.money import Money
 from gateway.core.orders import Order
@@ -100,7 +100,7 @@ class ChoosePlace:
         }
         if caller.fresh is not None:
             told["access_token"] = caller.fresh.reveal()
-        return OwnAnswer(status=201, text=json.dumps(told, indent=2) + "\n", content_type="application/json")
+        return OwnAnswer(status=201, text=indented(told), content_type="application/json")
 
     def _page(
         self, *, reference: str, typed: dict[str, str] | None = None, problem: str = "", status: int = 200

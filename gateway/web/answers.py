@@ -5,7 +5,6 @@ aiohttp adds a `Server` banner and a `Content-Type` to answers that have none. `
 application alone.
 """
 
-import json
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from gateway.core.answers import Answer
+from gateway.core.indented import indented
 from gateway.core.refusals import INTERNAL_ERROR
 
 SECURITY_FIELDS = {
@@ -74,7 +74,7 @@ def internal_error(request_id: str) -> OwnAnswer:
     }
     return OwnAnswer(
         status=500,
-        text=json.dumps(body, indent=2) + "\n",
+        text=indented(body),
         content_type="application/problem+json",
         headers={"Gateway-Error": INTERNAL_ERROR, "Gateway-Request-Id": request_id},
     )

@@ -4,13 +4,13 @@ Unlike paying, this is for the holder alone: whoever asks has to present the acc
 own page.
 """
 
-import json
 from typing import Any
 
 from aiohttp import web
 
 from gateway.core.auto_top_ups import Ceilings, Rule
 from gateway.core.callers import Caller
+from gateway.core.indented import indented
 from gateway.core.refusals import BadRequest
 from gateway.flows.check_out import CheckOut
 from gateway.flows.replenish import Replenish
@@ -177,4 +177,4 @@ def _back() -> OwnAnswer:
 
 
 def _json(content: dict[str, Any]) -> OwnAnswer:
-    return OwnAnswer(text=json.dumps(content, indent=2) + "\n", content_type="application/json")
+    return OwnAnswer(text=indented(content), content_type="application/json")

@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from gateway.core.charges import Charge, ChargeTerms, read_wish, told
+from gateway.core.indented import indented
 from gateway.core.limits import Rate
 from gateway.core.operators import Operators
 from gateway.core.refusals import BadRequest, BodyTooLarge, NoRoute, RateLimited, TokenOutOfScope, UnknownToken
@@ -211,5 +212,5 @@ async def _said(request: web.Request) -> dict[str, Any]:
 
 
 def _json(content: dict[str, Any]) -> OwnAnswer:
-    text = json.dumps(content, indent=2) + "\n"
+    text = indented(content)
     return OwnAnswer(text=text, content_type="application/json", headers={"Cache-Control": "no-store"})

@@ -3,11 +3,10 @@
 Guessing is hopeless (80 bits) and counted all the same.
 """
 
-import json
-
 from aiohttp import web
 
 from gateway.core.callers import Caller
+from gateway.core.indented import indented
 from gateway.core.limits import Rate, network
 from gateway.core.refusals import RateLimited
 from gateway.flows.log_in import LogIn
@@ -37,8 +36,8 @@ class CodePlace:
         content = await read_json(request, "code")
         caller = await self._visitors.holder(request)
         await self._say(request, caller, text_of(content, "code"))
-        told = json.dumps({"account": caller.account, "accepted": True}, indent=2)
-        return OwnAnswer(status=202, text=told + "\n", content_type="application/json")
+        told = indented({"account": caller.account, "accepted": True})
+        return OwnAnswer(status=202, text=told, content_type="application/json")
 
     async def _say(self, request: web.Request, caller: Caller, code: str) -> None:
         window = await self._limits.hit(self._tries, f"-/codes {network(request.remote or '')}")

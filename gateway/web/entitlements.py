@@ -19,6 +19,7 @@ from aiohttp import web
 
 from gateway.core import licences
 from gateway.core.cors import Cors
+from gateway.core.indented import indented
 from gateway.core.keyring import KEY_ID_CHARS, Keyring, NotOurs, UnknownKey
 from gateway.core.licences import Held, LicenceWish
 from gateway.core.limits import Rate, network
@@ -248,4 +249,4 @@ def licence_cors(origins: frozenset[str], others: Cors | None) -> Cors:
 
 
 def _json(content: dict[str, Any], *, status: int = 200) -> OwnAnswer:
-    return OwnAnswer(status=status, text=json.dumps(content, indent=2) + "\n", content_type="application/json")
+    return OwnAnswer(status=status, text=indented(content), content_type="application/json")

@@ -5,7 +5,6 @@ counts as a guess, from wherever it comes, and each look is on the trail before 
 is found, never under the address.
 """
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from gateway.core import licences
+from gateway.core.indented import indented
 from gateway.core.licences import Held, Terms
 from gateway.core.operators import Operators
 from gateway.core.plans import Plan
@@ -63,7 +63,7 @@ class LookedUp:
         actor = operator_named(request.headers.get(OPERATOR_FIELD, ""))
         customers = " ".join(sorted({held.licensee.customer for held in found})) or "nobody"
         await self._witness.write(Act(actor, "operator", "subscription.look", customers, "api", "looked up by address"))
-        text = json.dumps({"subscriptions": [self._told(held) for held in found]}, indent=2) + "\n"
+        text = indented({"subscriptions": [self._told(held) for held in found]})
         return OwnAnswer(text=text, content_type="application/json", headers={"Cache-Control": "no-store"})
 
     def _told(self, held: Held) -> dict[str, Any]:

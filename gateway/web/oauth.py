@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
+from gateway.core.indented import indented
 from gateway.core.oauth import Client, OAuthRefused, single
 from gateway.core.refusals import BadRequest, BodyTooLarge, NoRoute
 from gateway.flows.authorize import Authorize
@@ -173,5 +174,5 @@ async def _body(request: web.Request) -> bytes:
 
 
 def _json(content: dict[str, Any], *, status: int = 200, headers: dict[str, str] = _FOR_ALL) -> OwnAnswer:
-    text = json.dumps(content, indent=2) + "\n"
+    text = indented(content)
     return OwnAnswer(status=status, text=text, content_type="application/json", headers=headers)

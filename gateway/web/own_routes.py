@@ -4,12 +4,12 @@ The text is YAML (JSON is YAML, too) and is taken and told as it is written. For
 whom the operator allows no routes, nothing is here.
 """
 
-import json
 import re
 from collections.abc import Awaitable, Callable, Collection
 
 from aiohttp import web
 
+from gateway.core.indented import indented
 from gateway.core.limits import Rate
 from gateway.core.refusals import BadRequest, BodyTooLarge, NoRoute, RateLimited
 from gateway.flows.own_routes import TEXT_BYTES_MAX, OwnRoutes, etag_of
@@ -68,7 +68,7 @@ class OwnRoutesPlace:
         routes = {name: changed.routes.get(name, []) for name in ("added", "changed", "removed")}
         told = {"owner": owner, "done": changed.done, "diff": changed.diff, "routes": routes}
         return OwnAnswer(
-            text=json.dumps(told, indent=2) + "\n",
+            text=indented(told),
             content_type="application/json",
             headers={"ETag": changed.etag} if dry_run == "0" else {},
         )

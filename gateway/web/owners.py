@@ -7,7 +7,6 @@ acts for no owner, nothing is here. A link to Stripe's own page is made when it 
 for minutes; Stripe sends whoever comes with an old one back to `refresh`, which makes a fresh one.
 """
 
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -15,6 +14,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from gateway.core.indented import indented
 from gateway.core.limits import Rate
 from gateway.core.owning import OwnerAccount, PayoutAccount, told
 from gateway.core.refusals import NoRoute, PaymentServiceUnavailable, RateLimited, TokenOutOfScope
@@ -201,4 +201,4 @@ def _wants(kept: OwnerAccount) -> bool:
 
 
 def _json(content: dict[str, Any], status: int = 200) -> OwnAnswer:
-    return OwnAnswer(status=status, text=json.dumps(content, indent=2) + "\n", content_type="application/json")
+    return OwnAnswer(status=status, text=indented(content), content_type="application/json")

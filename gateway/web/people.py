@@ -4,12 +4,12 @@ Everything is of whoever asks: of the person whose session it is, or who has sig
 What is another's is not there.
 """
 
-import json
 from typing import Any
 
 from aiohttp import web
 
 from gateway.core.callers import Caller
+from gateway.core.indented import indented
 from gateway.core.jobs import Job
 from gateway.core.refusals import NoRoute, NoSuchToken
 from gateway.core.sign_ins import Provider
@@ -141,4 +141,4 @@ def told_job(job: Job) -> dict[str, Any]:
 
 
 def _json(content: dict[str, Any]) -> OwnAnswer:
-    return OwnAnswer(text=json.dumps(content, indent=2) + "\n", content_type="application/json")
+    return OwnAnswer(text=indented(content), content_type="application/json")

@@ -5,13 +5,13 @@ is in none of them. It says what is true at this moment, so it may be kept for a
 it, from any page.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from gateway.core.indented import indented
 from gateway.core.money import Money
 from gateway.core.plans import Plan
 from gateway.core.routes import RouteTable
@@ -126,4 +126,4 @@ class PriceListPlace:
 
 
 def _json(content: dict[str, Any]) -> OwnAnswer:
-    return OwnAnswer(text=json.dumps(content, indent=2) + "\n", content_type="application/json", headers=_FOR_ALL)
+    return OwnAnswer(text=indented(content), content_type="application/json", headers=_FOR_ALL)

@@ -4,10 +4,9 @@ A verifier may keep the set for `KEPT_SECONDS`; one that meets a key id that it 
 as verifiers do.
 """
 
-import json
-
 from aiohttp import web
 
+from gateway.core.indented import indented
 from gateway.ports import Signs
 from gateway.web.answers import OwnAnswer
 
@@ -29,6 +28,4 @@ class PublishedKeys:
 
     async def show(self, request: web.Request) -> web.StreamResponse:
         """`GET /.well-known/jwks.json`."""
-        return OwnAnswer(
-            text=json.dumps(self._signs.jwks(), indent=2) + "\n", content_type="application/json", headers=_KEPT
-        )
+        return OwnAnswer(text=indented(self._signs.jwks()), content_type="application/json", headers=_KEPT)

@@ -5,7 +5,6 @@ nobody's upstream is asked. A request is explained to whoever has a token of the
 else it is not there, whether it exists or not.
 """
 
-import json
 from asyncio import IncompleteReadError
 from collections.abc import Callable, Collection
 from urllib.parse import urlsplit
@@ -14,6 +13,7 @@ from aiohttp import web
 
 from gateway.core.callers import Caller
 from gateway.core.ids import RequestId
+from gateway.core.indented import indented
 from gateway.core.limits import Rate, network
 from gateway.core.pricing import LOOKED_AT_BYTES_MAX
 from gateway.core.quotes import quote, read_length
@@ -130,4 +130,4 @@ async def _body(request: web.Request, *, looks: bool) -> tuple[int | None, bytes
 
 
 def _json(content: dict[str, object]) -> OwnAnswer:
-    return OwnAnswer(text=json.dumps(content, indent=2) + "\n", content_type="application/json")
+    return OwnAnswer(text=indented(content), content_type="application/json")

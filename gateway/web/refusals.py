@@ -5,7 +5,6 @@ and `"charged": false`; a person's navigation gets a page, or, when all that is 
 the payment link. Never `307` or `308`: a browser would send the caller's body on to the payment page.
 """
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from shlex import quote
@@ -15,6 +14,7 @@ from urllib.parse import quote_plus
 from gateway.core import refusals as no
 from gateway.core.compat import Compat, balance
 from gateway.core.headers import prefers_html
+from gateway.core.indented import indented
 from gateway.core.mcp import Call
 from gateway.core.money import Money
 from gateway.core.oauth import challenge_field
@@ -309,7 +309,7 @@ def as_problem(refusal: Refusal, request_id: str | None = None) -> OwnAnswer:
     named = {"Gateway-Request-Id": request_id} if request_id else {}
     return OwnAnswer(
         status=refusal.status,
-        text=json.dumps(problem(refusal, request_id), indent=2) + "\n",
+        text=indented(problem(refusal, request_id)),
         content_type="application/problem+json",
         headers={**own_fields(refusal), **named},
     )
@@ -378,7 +378,7 @@ class Refusals:
         if url := told.get("payment_url"):
             message += f" payment_url: {url}"
         error = {"code": refusal.status, "message": message, "data": told}
-        text = json.dumps({"jsonrpc": "2.0", "id": call.id, "error": error}, indent=2) + "\n"
+        text = indented({"jsonrpc": "2.0", "id": call.id, "error": error})
         named = {**own_fields(refusal), "Gateway-Request-Id": request_id}
         return OwnAnswer(status=200, text=text, content_type="application/json", headers=named)
 

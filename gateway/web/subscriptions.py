@@ -6,7 +6,6 @@ the two are the same (`stripe.customer_portal`), and so is the way to the provid
 operator always has it.
 """
 
-import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from gateway.core.callers import Caller
+from gateway.core.indented import indented
 from gateway.core.keyring import NotOurs, UnknownKey
 from gateway.core.plans import Plan, Subscription
 from gateway.core.refusals import BadRequest, NoSuchSubscription
@@ -166,4 +166,4 @@ def _plan(plan: Plan) -> dict[str, str]:
 
 
 def _json(content: dict[str, Any], *, status: int = 200) -> OwnAnswer:
-    return OwnAnswer(status=status, text=json.dumps(content, indent=2) + "\n", content_type="application/json")
+    return OwnAnswer(status=status, text=indented(content), content_type="application/json")

@@ -4,7 +4,6 @@ What a token may see and do here follows from what it is (`flows/hand_out.py`). 
 the caller may not know of, is not there. A secret is in the one answer that made it and never again.
 """
 
-import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from aiohttp import web
 
 from gateway.core.callers import Caller
 from gateway.core.grant_wishes import MEMBERS
+from gateway.core.indented import indented
 from gateway.core.limits import Rate
 from gateway.core.refusals import BadRequest, PaymentServiceUnavailable, RateLimited, TokenConflict
 from gateway.flows.hand_out import HandOut
@@ -156,4 +156,4 @@ class TokenPlace:
 
 
 def _json(content: dict[str, Any], *, status: int = 200) -> OwnAnswer:
-    return OwnAnswer(status=status, text=json.dumps(content, indent=2) + "\n", content_type="application/json")
+    return OwnAnswer(status=status, text=indented(content), content_type="application/json")

@@ -23,7 +23,7 @@ from tests.flows.test_serve import FakeExchange, Shop
 class LongExchange(FakeExchange):
     """One whose answer goes on until it is told to end."""
 
-    begun: asyncio.Event
+    answering: asyncio.Event
     over: asyncio.Event
     meter: UseMeter
     ends_well = True
@@ -36,7 +36,7 @@ class LongExchange(FakeExchange):
 
     async def answer(self, meter: Meter, started: Started) -> None:
         started()
-        self.begun.set()
+        self.answering.set()
         await self.over.wait()
         if not self.ends_well:
             self.meter.cut()
@@ -60,13 +60,13 @@ def checkpoints(shop: Shop) -> Checkpoints:
 
 def long(shop: Shop, **rest: Any) -> LongExchange:
     exchange = LongExchange("/used/x", headers={"authorization": f"Bearer {shop.token}"}, **rest)
-    exchange.begun, exchange.over = asyncio.Event(), asyncio.Event()
+    exchange.answering, exchange.over = asyncio.Event(), asyncio.Event()
     return exchange
 
 
 async def begun(shop: Shop, exchange: LongExchange) -> "asyncio.Task[None]":
     task = asyncio.create_task(shop.serve.serve(exchange))
-    await exchange.begun.wait()
+    await exchange.answering.wait()
     return task
 
 
@@ -128,7 +128,7 @@ async def test_what_has_ended_is_noted_no_more(
             exchange.over.set()
         await asyncio.gather(*tasks[1:])
 
-    shop.keeper.renew = renewing  # type: ignore[method-assign]
+    monkeypatch.setattr(shop.keeper, "renew", renewing)
     await checkpoints.write()
     assert (len(renewed), len(checkpoints)) == (1, 1)
     answers[0].over.set()
@@ -137,7 +137,9 @@ async def test_what_has_ended_is_noted_no_more(
     assert await shop.balance() == (982_000, 0)
 
 
-async def test_books_that_cannot_be_written_are_no_concern_of_it(shop: Shop, checkpoints: Checkpoints) -> None:
+async def test_books_that_cannot_be_written_are_no_concern_of_it(
+    shop: Shop, checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
     exchange = long(shop)
     task = await begun(shop, exchange)
     exchange.meter.body(b"12345")
@@ -145,9 +147,9 @@ async def test_books_that_cannot_be_written_are_no_concern_of_it(shop: Shop, che
     async def renew(*asked: Any) -> None:
         raise LedgerUnavailable()
 
-    was, shop.keeper.renew = shop.keeper.renew, renew  # type: ignore[method-assign]
-    await checkpoints.write()
-    shop.keeper.renew = was  # type: ignore[method-assign]
+    with monkeypatch.context() as patch:
+        patch.setattr(shop.keeper, "renew", renew)
+        await checkpoints.write()
     await checkpoints.write()
     assert await after_a_crash(shop) == 994_000
     exchange.over.set()
@@ -155,7 +157,7 @@ async def test_books_that_cannot_be_written_are_no_concern_of_it(shop: Shop, che
 
 
 async def test_an_answer_whose_cost_is_known_when_it_begins_is_not_followed(
-    shop: Shop, checkpoints: Checkpoints
+    shop: Shop, checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     followed: list[int] = []
     began: Callable[..., None] = checkpoints.begin
@@ -164,7 +166,7 @@ async def test_an_answer_whose_cost_is_known_when_it_begins_is_not_followed(
         followed.append(1)
         began(*given)
 
-    checkpoints.begin = begin  # type: ignore[method-assign]
+    monkeypatch.setattr(checkpoints, "begin", begin)
     await shop.serve.serve(shop.exchange("/paid/x"))
     exchange = long(shop)
     forward = exchange.forward
@@ -174,7 +176,7 @@ async def test_an_answer_whose_cost_is_known_when_it_begins_is_not_followed(
         exchange.meter.body(b"12345")
         exchange.meter.end()
 
-    exchange.forward = whole  # type: ignore[method-assign]
+    monkeypatch.setattr(exchange, "forward", whole)
     exchange.over.set()
     await shop.serve.serve(exchange)
     assert (exchange.cost, followed) == (Money.parse("0.006 usd"), [])

@@ -40,7 +40,9 @@ from tests.fakes import FakeClock, SeededRandomness
 UPSTREAM = Upstream("toy", (Server("http", "toy", 80),))
 PRICE = Price(Money.parse("0.002 usd"))
 BY_USE = MeteredPrice(
-    Money.parse("0.1 usd"), Money.parse("0.001 usd"), (UnitPrice("answer_bytes", Money.parse("0.001 usd"), 1, "a byte"),)
+    Money.parse("0.1 usd"),
+    Money.parse("0.001 usd"),
+    (UnitPrice("answer_bytes", Money.parse("0.001 usd"), 1, "a byte"),),
 )
 ROUTES = RouteTable(
     [

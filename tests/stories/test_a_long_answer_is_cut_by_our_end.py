@@ -1,4 +1,4 @@
-"""kill -9 in the middle of an answer that costs by its use: what it had come to stays charged, and its caller keeps the rest.
+"""kill -9 in the middle of an answer that costs by its use: what it had come to stays charged, and no more than that.
 
 By one process with the books in it, and by a worker of two, whose keeper lives on.
 """
