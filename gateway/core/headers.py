@@ -96,6 +96,11 @@ def agrees(max_price: str, price: Money) -> None:
         raise PriceTooHigh(price=price, limit=limit)
 
 
+def asks_us(names: Iterable[str]) -> bool:
+    """Whether a field of a request says something to us, such as `Gateway-Max-Price`: of most requests none does."""
+    return any(name.lower().startswith(_OURS) for name in names)
+
+
 def wants_cost_event(headers: Mapping[str, str]) -> bool:
     """Whether a stream of events is to end with what it did cost: `Gateway-Final-Event: cost`. Raises BadRequest."""
     wanted = headers.get("Gateway-Final-Event")

@@ -95,7 +95,9 @@ class Money:
 
     def __str__(self) -> str:
         """`0.002 usd`, `5.00 usd`, `100 unit:export`: exact; money has at least two decimals."""
-        return f"{self.number} {self.currency}"
+        if self.currency.startswith(UNIT_PREFIX):
+            return f"{self.number} {self.currency}"
+        return f"{written(self.micros)} {self.currency}"
 
     @property
     def named(self) -> bool:
@@ -134,9 +136,10 @@ def money_in(text: str, currency: str) -> Money:
 
 def written(micros: int) -> str:
     """Micros as a decimal number, exact, with at least two decimals; also sums that no account could hold."""
-    whole, rest = divmod(abs(micros), MICROS_PER_UNIT)
-    text = f"{whole}.{rest:06d}".rstrip("0") if rest % 10_000 else f"{whole}.{rest // 10_000:02d}"
-    return "-" + text if micros < 0 else text
+    if micros < 0:
+        return f"-{written(-micros)}"
+    whole, rest = divmod(micros, MICROS_PER_UNIT)
+    return f"{whole}.{rest:06d}".rstrip("0") if rest % 10_000 else f"{whole}.{rest // 10_000:02d}"
 
 
 def minor_decimals(currency: str) -> int:

@@ -8,7 +8,7 @@ When the ledger is down a priced request is refused before it reaches the upstre
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ from gateway.core.cors import Cors, is_preflight
 from gateway.core.headers import Fields
 from gateway.core.idempotency import FIELD
 from gateway.core.mcp import read_call
-from gateway.core.meters import Meter
+from gateway.core.meters import Follows
 from gateway.core.money import Money
 from gateway.core.places import Places
 from gateway.core.pricing import LOOKED_AT_BYTES_MAX, AnyPrice, MeteredPrice, Price, first_hold
@@ -161,10 +161,17 @@ class Serve:
         else:
             await self._once.sell(exchange, caller, route, target, self._sell)
 
-    async def _sell(
+    def _sell(
         self, exchange: Exchange, caller: Caller, route: Route, target: Target, kept: Keeps | None = None
+    ) -> Coroutine[None, None, None]:
+        """A priced route. `kept`: for who may ask for it again."""
+        sell = self._sell_in_steps if caller.fresh or route.steps else self._sell_at
+        return sell(exchange, caller, route, target, kept)
+
+    async def _sell_in_steps(
+        self, exchange: Exchange, caller: Caller, route: Route, target: Target, kept: Keeps | None
     ) -> None:
-        """A priced route, at the first of its steps that has a call left. `kept`: for who may ask for it again."""
+        """At the first of its steps that has a call left; nothing to who has just been made."""
         most = route.price.ceiling
         if caller.fresh or (route.steps and not await self._ledger.funded(caller.account, most.currency)):
             # Nobody can have paid for a token that was made a moment ago: strangers do not reach the ledger.
@@ -184,11 +191,13 @@ class Serve:
         """At this price: hold, forward, record, answer, settle."""
         price = route.price
         ceiling = await self._ceiling(exchange, caller, price) if price.looks_ahead else price.ceiling
-        max_price = exchange.headers.get("Gateway-Max-Price")
-        if max_price is not None and route.step is None:
-            headers.agrees(max_price, ceiling)
-        asks_event = headers.wants_cost_event(exchange.headers)
-        held = ceiling if kept is not None else first_hold(price, ceiling)
+        max_price, asks_event = None, False
+        if exchange.asks_us:
+            max_price = exchange.headers.get("Gateway-Max-Price")
+            if max_price is not None and route.step is None:
+                headers.agrees(max_price, ceiling)
+            asks_event = headers.wants_cost_event(exchange.headers)
+        held = ceiling if kept is not None or price.slice is None else first_hold(price, ceiling)
         count = route.step.cap(caller.account) if route.step is not None else None
         caps = caller.caps if count is None else (*caller.caps, count)
         hold = await self._ledger.hold(
@@ -218,7 +227,7 @@ class Serve:
                     await kept.collect(exchange)
                 # On a strict route this waits for the disk: no byte is answered before its price is on record.
                 # More of the answer may come meanwhile: it is told what is on record.
-                known = _is_known(meter, held, ceiling)
+                known = meter.follower is None or _is_known(meter.follower, held, ceiling)
                 due, counted = price.cost(meter.units), counter is not None and meter.units > 0
                 durability = route.durability if kept is None else "strict"
                 await self._ledger.start(hold, due, durability, counted=counted)
@@ -310,10 +319,9 @@ async def _either(event: asyncio.Event, seconds: float | None) -> None:
             await event.wait()
 
 
-def _is_known(meter: Meter, held: Money, ceiling: Money) -> bool:
+def _is_known(meter: Follows, held: Money, ceiling: Money) -> bool:
     """Whether what a request costs is known before its answer begins."""
-    follower = meter.follower
-    return follower is None or (follower.is_over and (held is ceiling or not follower.is_short))
+    return meter.is_over and (held is ceiling or not meter.is_short)
 
 
 def _unwatched(account: str, hold: Hold) -> None:

@@ -66,6 +66,10 @@ class Exchange(Protocol):
         """Case-insensitive; the first of several fields of one name."""
 
     @property
+    def asks_us(self) -> bool:
+        """Whether a field of it begins with `Gateway-`."""
+
+    @property
     def host(self) -> str:
         """The `Host` field as sent; empty if HTTP/1.0 came without."""
 

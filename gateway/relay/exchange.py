@@ -129,6 +129,10 @@ class RelayExchange:
         return self._block.headers
 
     @property
+    def asks_us(self) -> bool:
+        return self._block.asks_us
+
+    @property
     def cookies(self) -> Mapping[str, str]:
         return self._block.cookies
 

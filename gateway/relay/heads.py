@@ -20,7 +20,7 @@ import httptools
 
 from gateway.core import framing, heads, traces
 from gateway.core.framing import BadFraming, Framing
-from gateway.core.headers import Fields, to_caller, to_upstream
+from gateway.core.headers import Fields, asks_us, to_caller, to_upstream
 from gateway.core.heads import RequestHead
 from gateway.core.refusals import BadRequest, HeadTooLarge, Refusal
 from gateway.core.routes import Route, Server
@@ -49,6 +49,9 @@ class Headers(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         return self._first[name.lower()]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._first
 
     def get(self, name: str, default: Any = None) -> Any:
         return self._first.get(name.lower(), default)
@@ -85,6 +88,7 @@ class RequestBlock:
 
     __slots__ = (
         "_for_route",
+        "asks_us",
         "cookies",
         "fault",
         "fields",
@@ -105,6 +109,7 @@ class RequestBlock:
         """As they came."""
         self.fields = fields
         self.headers = Headers(fields)
+        self.asks_us = asks_us(self.headers)
         self.head = head or _NOTHING
         self.has_body = self.head.framing.has_body
         self.fault = fault

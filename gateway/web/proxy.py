@@ -40,7 +40,7 @@ from gateway.core import context, forwarding, framing, headers, heads, targets, 
 from gateway.core.answers import Answer
 from gateway.core.callers import Caller
 from gateway.core.framing import BadFraming
-from gateway.core.headers import Fields
+from gateway.core.headers import Fields, asks_us
 from gateway.core.heads import RequestHead
 from gateway.core.ids import RequestId, RequestNumbers
 from gateway.core.mcp import Call
@@ -176,6 +176,10 @@ class AiohttpExchange:
     @property
     def host(self) -> str:
         return self._request.headers.get("Host", "")
+
+    @property
+    def asks_us(self) -> bool:
+        return asks_us(self.headers)
 
     @property
     def cookies(self) -> Mapping[str, str]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.headers import HOP_BY_HOP, prefers_html, receipt, to_caller, to_upstream, windows
+from gateway.core.headers import HOP_BY_HOP, asks_us, prefers_html, receipt, to_caller, to_upstream, windows
 from gateway.core.limits import Limit, Rate, Stand
 from gateway.core.money import Money
 from gateway.core.routes import FieldRules, UpstreamCredential
@@ -230,3 +230,17 @@ def test_receipt_and_window_are_written_as_documented() -> None:
 def test_who_prefers_html(accept: str, mode: str | None, html: bool) -> None:
     headers = {"Accept": accept} | ({"Sec-Fetch-Mode": mode} if mode else {})
     assert prefers_html(headers) is html
+
+
+@pytest.mark.parametrize(
+    ("names", "asks"),
+    [
+        ([], False),
+        (["Host", "X-Gateway-Max-Price", "Gatewa-y", "Gateway_Cost"], False),
+        (["Host", "gateway-max-price"], True),
+        (["GATEWAY-Final-Event"], True),
+        (["Gateway-"], True),
+    ],
+)
+def test_only_fields_of_our_own_name_ask_us(names: list[str], asks: bool) -> None:
+    assert asks_us(names) is asks

@@ -12,7 +12,7 @@ from gateway.adapters.memory import MemoryLedgerStore, MemoryRecords
 from gateway.adapters.ratelimits import MemoryRateLimits
 from gateway.core.answers import Answer
 from gateway.core.callers import Caller
-from gateway.core.headers import Fields
+from gateway.core.headers import Fields, asks_us
 from gateway.core.ids import RequestId
 from gateway.core.keyring import Keyring
 from gateway.core.ledger import Credit, Reversal
@@ -91,6 +91,10 @@ class FakeExchange:
     body: bytes | None = None
     on_its_way: asyncio.Event = field(default_factory=asyncio.Event)
     id: RequestId = field(default_factory=lambda: RequestId(1, next(NUMBERS)))
+
+    @property
+    def asks_us(self) -> bool:
+        return asks_us(self.headers)
 
     def check(self) -> None:
         pass
