@@ -13,6 +13,7 @@ from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.adapters.system import SystemClock, SystemRandomness
 from gateway.cli.accounts import available
 from gateway.cli.payments import moment
+from gateway.cli.progress import taking_its_time
 from gateway.cli.records import Records, Scribe, aliases_of, fail, opened, read_for, run, unheard
 from gateway.core.keyring import Keyring
 from gateway.core.redaction import redacted
@@ -46,7 +47,8 @@ def erase_account(
             names, erase = aliases.names(root), _erase(settings, here, aliases)
             if dry_run:
                 return names, await erase.look(root, names)
-            return names, await erase.now(root, names, reason, at_provider=at_stripe, waive=waive)
+            async with taking_its_time("erasing, and making the files anew"):
+                return names, await erase.now(root, names, reason, at_provider=at_stripe, waive=waive)
 
     left = str(available(settings, account))
     try:

@@ -3,9 +3,11 @@
 Where nobody watches (a log, a pipe) it is a line of its own, and only every ten seconds.
 """
 
+import asyncio
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import click
 
@@ -46,3 +48,29 @@ class Progress:
             click.echo(f"\r{line:<79}", nl=ended, err=True)
         else:
             click.echo(line, err=True)
+
+
+@asynccontextmanager
+async def taking_its_time(
+    what: str, *, every_seconds: float | None = None, watched: bool | None = None
+) -> AsyncIterator[None]:
+    """Say how long it has been at it, for work of which nobody knows how much there is: `making files anew, 12 s`."""
+    watched = sys.stderr.isatty() if watched is None else watched
+    pause = every_seconds or (_FIRST_SECONDS if watched else _EVERY_SECONDS_UNWATCHED)
+    begun, told = time.monotonic(), False
+
+    async def tell() -> None:
+        nonlocal told
+        while True:
+            await asyncio.sleep(pause)
+            line, told = f"{what}, {time.monotonic() - begun:,.0f} s", True
+            click.echo(f"\r{line:<79}" if watched else line, nl=not watched, err=True)
+
+    telling = asyncio.create_task(tell())
+    try:
+        yield
+    finally:
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
+        if told and watched:
+            click.echo(err=True)
