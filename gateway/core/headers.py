@@ -15,7 +15,7 @@ from functools import lru_cache
 from gateway.core.jwts import holds_jwt
 from gateway.core.licences import holds_licence
 from gateway.core.limits import Limit, Stand
-from gateway.core.money import Money, MoneySyntax, money_in
+from gateway.core.money import Money, MoneySyntax, money_in, money_text
 from gateway.core.refusals import BadRequest, PriceTooHigh
 from gateway.core.routes import NO_RULES, FieldRules, UpstreamCredential
 from gateway.core.tokens import holds_ours
@@ -81,9 +81,9 @@ def to_caller(fields: Iterable[tuple[str, str]], rules: FieldRules = NO_RULES) -
     return _ruled(kept, rules)
 
 
-def receipt(cost: Money, balance: Money) -> Fields:
+def receipt(cost: Money, balance: str) -> Fields:
     """What the request cost and what is left: `Gateway-Cost: 0.002 usd`."""
-    return [("Gateway-Cost", _text(cost)), ("Gateway-Balance", str(balance))]
+    return [("Gateway-Cost", _text(cost.micros, cost.currency)), ("Gateway-Balance", balance)]
 
 
 def agrees(max_price: str, price: Money) -> None:
@@ -113,18 +113,18 @@ def wants_cost_event(headers: Mapping[str, str]) -> bool:
 
 def last_cost(cost: Money) -> Fields:
     """What a request did cost, behind the body of its answer."""
-    return [("Gateway-Cost", _text(cost))]
+    return [("Gateway-Cost", _text(cost.micros, cost.currency))]
 
 
 def at_most(ceiling: Money) -> Fields:
     """What a request costs at most whose cost is not known when its answer begins."""
-    return [("Gateway-Cost-Max", _text(ceiling))]
+    return [("Gateway-Cost-Max", _text(ceiling.micros, ceiling.currency))]
 
 
 @lru_cache(1024)
-def _text(cost: Money) -> str:
+def _text(micros: int, unit: str) -> str:
     """Costs repeat themselves, balances do not."""
-    return str(cost)
+    return money_text(micros, unit)
 
 
 def windows(policy: str, limits: Sequence[Limit], stands: Sequence[Stand]) -> Fields:

@@ -95,9 +95,7 @@ class Money:
 
     def __str__(self) -> str:
         """`0.002 usd`, `5.00 usd`, `100 unit:export`: exact; money has at least two decimals."""
-        if self.currency.startswith(UNIT_PREFIX):
-            return f"{self.number} {self.currency}"
-        return f"{written(self.micros)} {self.currency}"
+        return money_text(self.micros, self.currency)
 
     @property
     def named(self) -> bool:
@@ -114,6 +112,12 @@ class Money:
         if self.currency != other.currency:
             raise CurrencyMismatch(f"{self} and {other} are not of one currency")
         return other.micros
+
+
+def money_text(micros: int, unit: str) -> str:
+    """As `str` of the amount; every answer tells its caller's balance, and needs no object for that."""
+    text = written(micros)
+    return f"{text.removesuffix('.00') if ':' in unit else text} {unit}"
 
 
 def is_named(unit: str) -> bool:

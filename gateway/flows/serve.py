@@ -231,7 +231,9 @@ class Serve:
                 due, counted = price.cost(meter.units), counter is not None and meter.units > 0
                 durability = route.durability if kept is None else "strict"
                 await self._ledger.start(hold, due, durability, counted=counted)
-                exchange.fields = fields + (headers.receipt(due, hold.balance) if known else headers.at_most(ceiling))
+                exchange.fields = fields + (
+                    headers.receipt(due, hold.balance_text) if known else headers.at_most(ceiling)
+                )
                 open_ended = asks_event or not known
                 if open_ended:
                     exchange.leave_open(event=asks_event, trailer=not known)

@@ -20,6 +20,10 @@ class Hold(Protocol):
         """What the account can spend once this request costs what is on record so far."""
 
     @property
+    def balance_text(self) -> str:
+        """The same, as it is told."""
+
+    @property
     def spent(self) -> Money:
         """What is on record of it."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from gateway.core.caps import CapUse
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Committed
-from gateway.core.money import Money
+from gateway.core.money import Money, money_text
 from gateway.core.purses import PLAIN, purse_named
 from gateway.core.refusals import LedgerUnavailable, PaymentRequired
 
@@ -123,9 +123,17 @@ class Holding:
 
     @property
     def balance(self) -> Money:
+        return Money(self._left, self.account.currency)
+
+    @property
+    def balance_text(self) -> str:
+        return money_text(self._left, self.account.currency)
+
+    @property
+    def _left(self) -> int:
         account = self.account
         released = 0 if self.settled else self.ceiling - self.recorded
-        return Money(account.available + account.elsewhere + released, account.currency)
+        return account.available + account.elsewhere + released
 
     @property
     def spent(self) -> Money:

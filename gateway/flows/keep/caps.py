@@ -76,6 +76,10 @@ class CappedHold:
         return self.money.balance
 
     @property
+    def balance_text(self) -> str:
+        return self.money.balance_text
+
+    @property
     def spent(self) -> Money:
         return self.money.spent
 

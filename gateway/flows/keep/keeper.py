@@ -183,18 +183,20 @@ class Keeper(Drawing):
         return hold
 
     async def start(self, hold: Hold, due: Money, durability: Durability, *, counted: bool = False) -> None:
-        if not due and not counted:
+        if not due.micros and not counted:
             return
-        if isinstance(hold, SplitHold | CappedHold):
-            shares = hold.spread(due.micros, counted=counted)
-            gates = [self.record(part, share, durability) for part, share in shares if share]
-            await asyncio.gather(*(gate for gate in gates if gate is not None))
-        elif (gate := self.record(hold, due, durability)) is not None:
-            await gate
+        if isinstance(hold, Holding):
+            gate = self.record(hold, due, durability)
+            if gate is not None:
+                await gate
+            return
+        assert isinstance(hold, SplitHold | CappedHold)
+        shares = hold.spread(due.micros, counted=counted)
+        gates = [self.record(part, share, durability) for part, share in shares if share]
+        await asyncio.gather(*(gate for gate in gates if gate is not None))
 
-    def record(self, hold: Hold, due: Money, durability: Durability) -> asyncio.Future[None] | None:
+    def record(self, hold: Holding, due: Money, durability: Durability) -> asyncio.Future[None] | None:
         """Put what is due into the next commit; what its answer has to wait for, if it has to. As `start` raises."""
-        assert isinstance(hold, Holding)
         if not 0 < due.micros <= hold.ceiling:
             raise ValueError(f"{due} is less than nothing, or more than was held")
         if self._task is None or self._task.done():

@@ -68,6 +68,10 @@ class SplitHold:
         return Money(sum(account.worth for account in self.wallet) + released, self.key[1])
 
     @property
+    def balance_text(self) -> str:
+        return str(self.balance)
+
+    @property
     def caps(self) -> Sequence[CapUse]:
         return ()
 
