@@ -22,7 +22,7 @@ _A_STEP = 200
 
 
 class Checkpoints:
-    """The answers of one process that are under way, and whose cost is not known yet."""
+    """Implements `ports.FollowsLong`: the answers of one process that go on, and whose cost is not known yet."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -35,7 +35,6 @@ class Checkpoints:
         self._under_way[meter] = hold, price
 
     def end(self, meter: UseMeter) -> None:
-        """Its hold is about to be settled. Also of one that never began."""
         self._under_way.pop(meter, None)
 
     async def write(self) -> None:

@@ -27,8 +27,19 @@ from gateway.core.refusals import INTERNAL_ERROR, CapReached, OriginRefused, Pay
 from gateway.core.routes import Route, RouteTable
 from gateway.core.targets import Target
 from gateway.core.use_meters import UseMeter
-from gateway.flows.checkpoint import Checkpoints
-from gateway.ports import Admits, AnswerCut, Exchange, Hold, Identifies, Keeps, Ledger, Offers, SellsOnce, Served
+from gateway.ports import (
+    Admits,
+    AnswerCut,
+    Exchange,
+    FollowsLong,
+    Hold,
+    Identifies,
+    Keeps,
+    Ledger,
+    Offers,
+    SellsOnce,
+    Served,
+)
 
 
 class Serve:
@@ -53,13 +64,13 @@ class Serve:
         plans: Callable[[str], Collection[str]] | None = None,
         cors: Cors | None = None,
         measured: Callable[[Exchange, UseMeter], None] | None = None,
-        checkpoints: Checkpoints | None = None,
+        checkpoints: FollowsLong | None = None,
     ) -> None:
         self._plans = plans or _no_plans
         self._cors = cors
         self._capped = capped or _unheard
         self._measured = measured
-        self._checkpoints = Checkpoints(ledger) if checkpoints is None else checkpoints
+        self._checkpoints = checkpoints
         self._also_told = also_told
         self._once = once
         self._now = now
@@ -213,7 +224,8 @@ class Serve:
             begun = True
             hold.started()
             if not known and isinstance(meter, UseMeter) and isinstance(price, MeteredPrice):
-                self._checkpoints.begin(meter, hold, price)
+                if self._checkpoints is not None:
+                    self._checkpoints.begin(meter, hold, price)
                 if held is not ceiling:
                     paying = asyncio.create_task(self._pay_on(exchange, hold, meter, price, ceiling))
 
@@ -254,7 +266,8 @@ class Serve:
                 paying.cancel()
             if isinstance(meter, UseMeter):
                 meter.close()
-                self._checkpoints.end(meter)
+                if self._checkpoints is not None:
+                    self._checkpoints.end(meter)
             counted = counter is not None and meter.units > 0
             cost = exchange.cost = self._ledger.settle(hold, price.cost(meter.units), counted=counted)
             self._spent(caller.account, hold)

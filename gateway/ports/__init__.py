@@ -96,7 +96,7 @@ from gateway.ports.people import (
     User,
 )
 from gateway.ports.provider import Attempts, Cards, Countries, Freezer, HolderPages, Payers, Payments, Screens, Sells
-from gateway.ports.selling import Hold, Keeps, KeyClaims, Sale, SellsOnce
+from gateway.ports.selling import FollowsLong, Hold, Keeps, KeyClaims, Sale, SellsOnce
 from gateway.ports.statements import BooksSlow, MeterBook, Scratch, StatementBooks, StatementSource
 from gateway.ports.store import (
     Archive,
@@ -172,6 +172,7 @@ __all__ = [
     "ErasesPeople",
     "Exchange",
     "FindsServices",
+    "FollowsLong",
     "ForgetsGrants",
     "Freeze",
     "FreezeBook",

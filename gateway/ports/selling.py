@@ -7,8 +7,10 @@ from gateway.core.callers import Caller
 from gateway.core.caps import CapUse
 from gateway.core.idempotency import Claim as KeyClaim
 from gateway.core.money import Money
+from gateway.core.pricing import MeteredPrice
 from gateway.core.routes import Route
 from gateway.core.targets import Target
+from gateway.core.use_meters import UseMeter
 from gateway.ports.exchange import Exchange, Started
 
 
@@ -33,6 +35,16 @@ class Hold(Protocol):
 
     def started(self) -> None:
         """The answer's first byte is written: a crash from now on does not void the record."""
+
+
+class FollowsLong(Protocol):
+    """Has what an answer by use has come to put on record while it goes on."""
+
+    def begin(self, meter: UseMeter, hold: Hold, price: MeteredPrice) -> None:
+        """Its first byte is written."""
+
+    def end(self, meter: UseMeter) -> None:
+        """Its hold is about to be settled. Also of one that never began."""
 
 
 class Keeps(Protocol):

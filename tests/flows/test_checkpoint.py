@@ -54,8 +54,7 @@ async def shop() -> AsyncIterator[Shop]:
 
 @pytest.fixture
 def checkpoints(shop: Shop) -> Checkpoints:
-    found: Checkpoints = shop.serve._checkpoints
-    return found
+    return shop.checkpoints
 
 
 def long(shop: Shop, **rest: Any) -> LongExchange:

@@ -29,6 +29,7 @@ from gateway.core.tokens import Peppers, TokenMint
 from gateway.core.traces import NO_TRACE, Trace
 from gateway.core.use_meters import UseMeter
 from gateway.flows.admit import Admit
+from gateway.flows.checkpoint import Checkpoints
 from gateway.flows.follow import Aliases
 from gateway.flows.freeze import Freezes
 from gateway.flows.identify import Callers
@@ -197,6 +198,7 @@ class Shop:
         assert caller.fresh is not None
         self.account, self.token = caller.account, caller.fresh.reveal()
         self.served: list[Exchange] = []
+        self.checkpoints = Checkpoints(self.keeper)
         self.serve = Serve(
             routes=ROUTES,
             callers=self.callers,
@@ -205,6 +207,7 @@ class Shop:
             till=FakeTill(),
             served=lambda exchange, route, caller: self.served.append(exchange),
             now=lambda: 0.0,
+            checkpoints=self.checkpoints,
         )
 
     async def open(self, money: str = "1.00 usd") -> None:
