@@ -6,8 +6,9 @@ whatever large body or page of events came last between two that stay (see mallo
 size is fixed. Python has its own pools for what is small, and one thread at a time that runs, so an arena is enough.
 
 What a socket gives at once is 256 KB at most, and must not be among the large: had of the system and given back each
-time, answers of 1 MB take 2.4 times as long (2.37 ms of CPU, else 0.99). Nor must the heap's end be given back as soon
-as such a block is free: a stream of 105 KB takes 0.61 ms then, else 0.55.
+time, an answer of 1 MB takes twice as long (CPU without sockets; with glibc's 128 KB for both bounds 1.7 ms, else
+0.84). Nor must the heap's end be given back as soon as such a block is free: a stream of 105 KB takes 0.56 ms then,
+else 0.53.
 
 Elsewhere than on glibc nothing is done.
 """
