@@ -2,7 +2,8 @@
 
 What an answer costs is on record before it begins, as far as that is known by then, and wholly once it has ended. In
 between, what all that are under way have come to is noted every few seconds: what a process that dies gives away is
-what came since. An answer that is paid for in slices is on record with each of them too.
+what came since. An answer that is paid for in slices is on record with each of them, and is none of these: two who say
+what it has come to would contradict each other.
 
 A count that the answer itself says, such as tokens, is only known from when it does: as of one that its upstream breaks
 off, what was not said by then is not charged.

@@ -224,10 +224,10 @@ class Serve:
             begun = True
             hold.started()
             if not known and isinstance(meter, UseMeter) and isinstance(price, MeteredPrice):
-                if self._checkpoints is not None:
-                    self._checkpoints.begin(meter, hold, price)
                 if held is not ceiling:
                     paying = asyncio.create_task(self._pay_on(exchange, hold, meter, price, ceiling))
+                elif self._checkpoints is not None:
+                    self._checkpoints.begin(meter, hold, price)
 
         try:
             if max_price is not None:

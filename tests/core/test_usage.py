@@ -71,6 +71,16 @@ def test_streams_of_the_known_shapes_say_the_same_at_every_split(body: bytes, en
         assert read(pieces, EVENTS) == SAID, pieces
 
 
+@pytest.mark.parametrize("body", [OPENAI, RESPONSES, ANTHROPIC], ids=["openai", "responses", "anthropic"])
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n", b"\r"])
+def test_where_an_event_began_does_not_matter_if_much_follows(body: bytes, ending: bytes) -> None:
+    body = body.replace(b"\n", ending)
+    much = b'data: {"choices":[{"delta":{"content":"word"}}]}\n\n' * 400
+    assert len(much) > usage._LONG_BYTES
+    for at in range(1, len(body)):
+        assert read([body[:at], body[at:] + much], EVENTS) == SAID, at
+
+
 def test_without_a_price_for_cached_tokens_they_are_input() -> None:
     for body in (OPENAI, ANTHROPIC):
         assert read([body], EVENTS, separate=False)["input_tokens"] == 1000

@@ -57,8 +57,8 @@ def checkpoints(shop: Shop) -> Checkpoints:
     return shop.checkpoints
 
 
-def long(shop: Shop, **rest: Any) -> LongExchange:
-    exchange = LongExchange("/used/x", headers={"authorization": f"Bearer {shop.token}"}, **rest)
+def long(shop: Shop, target: str = "/used/x", **rest: Any) -> LongExchange:
+    exchange = LongExchange(target, headers={"authorization": f"Bearer {shop.token}"}, **rest)
     exchange.answering, exchange.over = asyncio.Event(), asyncio.Event()
     return exchange
 
@@ -134,6 +134,18 @@ async def test_what_has_ended_is_noted_no_more(
     await tasks[0]
     assert [exchange.cost for exchange in answers] == [Money.parse("0.006 usd")] * 3
     assert await shop.balance() == (982_000, 0)
+
+
+async def test_what_is_paid_for_in_slices_says_by_itself_what_it_has_come_to(
+    shop: Shop, checkpoints: Checkpoints
+) -> None:
+    exchange = long(shop, "/sliced/x")
+    task = await begun(shop, exchange)
+    assert len(checkpoints) == 0
+    exchange.meter.body(b"12345")
+    exchange.over.set()
+    await task
+    assert (exchange.cost, await shop.balance()) == (Money.parse("0.006 usd"), (994_000, 0))
 
 
 async def test_books_that_cannot_be_written_are_no_concern_of_it(

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -53,6 +53,7 @@ ROUTES = RouteTable(
         Route("narrow", "/narrow/", UPSTREAM, PRICE, limits=(Limit("narrow", None, at_once=1, per="token"),)),
         Route("few", "/few/", UPSTREAM, PRICE, limits=(Limit("few", Rate(2, 60, "2/minute")),)),
         Route("used", "/used/", UPSTREAM, BY_USE),
+        Route("sliced", "/sliced/", UPSTREAM, replace(BY_USE, slice=Money.parse("0.01 usd"))),
     ]
 )
 
