@@ -13,7 +13,6 @@ from gateway.app.audited import Audits
 from gateway.app.ways_to_pay import mails
 from gateway.core.alerts import Sign, Thresholds
 from gateway.core.readiness import Check
-from gateway.core.refusals import RecordsUnavailable
 from gateway.flows.rounds import Rounds
 from gateway.flows.tell_operators import ROUND_SECONDS, TellOperators
 from gateway.flows.watch import PAID, Watch
@@ -65,7 +64,6 @@ class Alerting:
         self._workers = workers
         self._checks = checks
         self._clock = clock
-        self._report = report
         self._opened = AsyncExitStack()
         given, limits = settings.alerts, settings.alerts.thresholds
         book = AlertBook(records.ask)
@@ -107,17 +105,7 @@ class Alerting:
         await self._opened.aclose()
 
     def _again(self, work: Callable[[], Awaitable[None]], seconds: float, name: str) -> None:
-        """Do it again and again: who watches goes on whatever is in the way, and says so."""
-
-        async def tried() -> None:
-            try:
-                await work()
-            except RecordsUnavailable:
-                raise
-            except Exception as error:
-                self._report(f"{name} wait", why=type(error).__name__)
-
-        rounds = Rounds(tried, every_seconds=seconds, name=name)
+        rounds = Rounds(work, every_seconds=seconds, name=name)
         rounds.open()
         self._opened.push_async_callback(rounds.close)
 

@@ -206,7 +206,7 @@ class Gateway:
             return keeper(self.settings, self.keyring, self.clock, self.report)
         store = BorrowedLedgerStore(line)
         report = lambda problem: self.report("ledger", problem=problem)  # noqa: E731
-        pace = Pace.patient(self.settings.ledger_seconds, gap=0)
+        pace = Pace.of_a_worker(self.settings.ledger_seconds)
         lines = credit_lines(self.settings)
         return Keeper(store, self.clock, lender=store, teller=store, cap_lines=lines, pace=pace, report=report)
 

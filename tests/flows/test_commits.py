@@ -3,6 +3,8 @@
 import asyncio
 from itertools import pairwise
 
+import pytest
+
 from gateway.adapters.memory import MemoryLedgerStore
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Committed, Credit, Draft, Tariff
@@ -28,16 +30,19 @@ class Watched(MemoryLedgerStore):
     def __init__(self) -> None:
         super().__init__()
         self.commits: list[tuple[float, int]] = []
+        self.marks: list[tuple[float, int]] = []
 
     async def commit(self, draft: Draft) -> Committed:
+        if not self.marks or draft.started > self.marks[-1][1]:
+            self.marks.append((asyncio.get_running_loop().time(), draft.started))
         if draft.count:
             self.commits.append((asyncio.get_running_loop().time(), draft.count))
         return await super().commit(draft)
 
 
-async def funded() -> tuple[Keeper, Watched]:
+async def funded(pace: Pace = PACE) -> tuple[Keeper, Watched]:
     store = Watched()
-    keeper = Keeper(store, Clock(), pace=PACE)
+    keeper = Keeper(store, Clock(), pace=pace)
     await keeper.open()
     await keeper.credit(Credit("cs_1", "ann", Money(10**9, "usd"), "payment", ""))
     await keeper.balance("ann", "usd")
@@ -53,9 +58,10 @@ async def sell(keeper: Keeper, number: int, durability: Durability) -> None:
     keeper.settle(hold, PRICE)
 
 
-def test_while_nobody_waits_commits_are_far_between() -> None:
+@pytest.mark.parametrize("pace", [PACE, Pace.of_a_worker(1)])
+def test_while_nobody_waits_commits_are_far_between(pace: Pace) -> None:
     async def story() -> None:
-        keeper, store = await funded()
+        keeper, store = await funded(pace)
         for number in range(100):
             await sell(keeper, number, "relaxed")
             await asyncio.sleep(0.001)
@@ -93,6 +99,23 @@ def test_a_credit_is_written_at_once_in_the_midst_of_relaxed_requests() -> None:
             began = loop.time()
             assert await keeper.credit(Credit(f"cs_{number + 2}", "ann", PRICE, "payment", ""))
             assert loop.time() - began <= PACE.gap + 0.001
+        await keeper.close()
+
+    simulated(story())
+
+
+@pytest.mark.parametrize(("pace", "most"), [(Pace.of_a_worker(1), 0.004), (Pace.patient(1), 0.064)])
+def test_that_an_answer_has_begun_is_told_though_nothing_comes_after_it(pace: Pace, most: float) -> None:
+    """A worker, for which the records of all the others wait, tells it at once."""
+
+    async def story() -> None:
+        keeper, store = await funded(pace)
+        await sell(keeper, 1, "strict")
+        began = asyncio.get_running_loop().time()
+        await asyncio.sleep(1)
+        told, started = store.marks[-1]
+        assert started == 1
+        assert told - began <= most
         await keeper.close()
 
     simulated(story())
