@@ -12,7 +12,7 @@ demo: .venv/run.ready ## gateway, toy upstreams and a Stripe stand-in on this ma
 
 .PHONY: test
 test: .venv/dev.ready ## every test; says what it skipped and why
-	@$(BIN)/python -m pytest -rs -q -n $$(( $$(nproc 2>/dev/null || echo 3) + 1 )) --maxprocesses 4 --dist loadfile
+	@$(BIN)/python -m pytest -rs -q -n $$(( $$(nproc 2>/dev/null || echo 3) + 1 )) --maxprocesses 4 --dist worksteal
 
 .PHONY: check
 check: .venv/dev.ready ## lint, types, layers, and that schema and docs are current

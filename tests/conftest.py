@@ -11,7 +11,7 @@ import pytest
 
 import gateway.cli.stage
 from gateway.cli.stage import Stage
-from tests import leaks
+from tests import key_pairs, leaks
 from tests.gateway_process import patiently
 from tests.ports import stage_ports
 from tests.postgres_server import Server, running
@@ -75,6 +75,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Processes that run tests are started after this, and know the folder by their environment."""
     if not hasattr(config, "workerinput"):
         leaks.begin()
+    key_pairs.use()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -224,6 +224,9 @@ def _import_everything() -> None:
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     importlib.import_module("stripe")
+    key_pairs = importlib.import_module("tests.key_pairs")
+    key_pairs.use()
+    key_pairs.prepare()
 
 
 def _run_to_its_end(program: str) -> int:

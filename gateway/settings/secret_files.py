@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.core import jwt_keys
+from gateway.core.jwt_keys import blocks, new_pem
 from gateway.settings import forms
 from gateway.settings.environment import SECRET_FILE_BYTES_MAX
 from gateway.settings.mistakes import Report
@@ -47,7 +47,7 @@ class SecretFile:
 
     def parts(self, text: str) -> list[str]:
         """The secrets in it. Raises ValueError for what cannot be one."""
-        return jwt_keys.blocks(text) if self.pem else [line.strip() for line in text.splitlines() if line.strip()]
+        return blocks(text) if self.pem else [line.strip() for line in text.splitlines() if line.strip()]
 
     def check(self, parts: Sequence[str]) -> None:
         """Raises ValueError for what is not good enough."""
@@ -59,7 +59,7 @@ class SecretFile:
 
     def new(self) -> str:
         """One that nobody can guess."""
-        return jwt_keys.new_pem() if self.pem else secrets.token_urlsafe(_RANDOM_BYTES)
+        return new_pem() if self.pem else secrets.token_urlsafe(_RANDOM_BYTES)
 
 
 FILES = (
