@@ -6,6 +6,7 @@ time: no two of a process are the same for a hundred of them, nor are those of p
 
 import itertools
 import os
+from unittest import mock
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
@@ -24,7 +25,7 @@ _number = itertools.count()
 
 def use() -> None:
     """From now on, by every gateway of this process that makes the keys it lacks."""
-    secret_files.new_pem = new_pem
+    mock.patch.object(secret_files, "new_pem", new_pem).start()
 
 
 def prepare() -> None:
