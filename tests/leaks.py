@@ -25,14 +25,15 @@ from gateway.core.secrets import Secret
 FOLDER = "FAREBOX_TESTS_LOGS"
 _SECRET_CHARACTERS_MIN = 12
 _AT_ONCE_BYTES = 1 << 24
+# What they begin with is plain text where it can be: that is found ten times as fast.
 SHAPES = {
     "a token": r"fb_(?:test|live)_[0-9a-f]{4}[\w-]{20}",
-    "a key of Stripe's": r"\b[srp]k_(?:test|live)_\w{6}",
+    "a key of Stripe's": r"k_(?:test|live)_(?<=\b[srp]k_.{5})\w{6}",
     "a webhook secret": r"whsec_\w{6}",
     "a signed token": r"eyJ[\w-]{8,}\.[\w-]{8,}\.",
     "a credential": r"(?i)\bbearer [\w.~+/=-]{8}",
     "a private key": r"PRIVATE KEY-----",
-    "an address": r"[\w.+-]+@[\w-]+\.(?:com|net|org|example|test|invalid)\b",
+    "an address": r"@(?<=[\w.+-]@)[\w-]+\.(?:com|net|org|example|test|invalid)\b",
     "a card": r"\b(?:4242|4000|5555)(?:[ -]?[0-9]{4}){3}\b",
 }
 
