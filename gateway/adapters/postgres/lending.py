@@ -24,6 +24,7 @@ import asyncpg
 
 from gateway.adapters.postgres.desk import Desk
 from gateway.core.ledger import Drawn
+from gateway.core.ordered_set import OrderedSet
 from gateway.ports import Borrower, StoreDamaged, StoreFailed, StoreLocked
 
 _LEND = """SELECT place, account, granted, elsewhere, outcome, others, purses
@@ -95,7 +96,7 @@ class Lending:
         self._delivered = asyncio.Event()
         self._delivered.set()
         self._task: asyncio.Task[None] | None = None
-        self._answering: set[asyncio.Task[None]] = set()
+        self._answering: OrderedSet[asyncio.Task[None]] = OrderedSet()
         self._closed = False
         self.keepers = 1
         """How many hosts there are that live."""

@@ -21,6 +21,7 @@ from dataclasses import replace
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Claim, Committed, Draft, Drawn
 from gateway.core.money import Money
+from gateway.core.ordered_set import OrderedSet
 from gateway.core.purses import PLAIN, purse_named
 from gateway.flows.keep.accounts import Account, Asker, Fetcher, Key, Taker
 from gateway.flows.keep.commits import Commits, Pace
@@ -49,7 +50,7 @@ class Drawing(Commits):
         self._drawing: dict[Key, list[Asker]] = {}
         self._outdated: set[Key] = set()  # of those: what is on its way may not say which purses there are by now
         self._coming_back: dict[Account, int] = {}  # purses, and the last draft that gives something back to them
-        self._draws: set[asyncio.Task[None]] = set()
+        self._draws: OrderedSet[asyncio.Task[None]] = OrderedSet()
         self._round = 0
         self._rounds: asyncio.TimerHandle | None = None
         self._recall_lent: Callable[[Account], Awaitable[None]] | None = None

@@ -29,6 +29,7 @@ from gateway.core.caps import CapUse
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Reversal
 from gateway.core.money import Money
+from gateway.core.ordered_set import OrderedSet
 from gateway.core.purses import Purse, purse_named
 from gateway.core.refusals import LedgerUnavailable, PaymentRequired
 from gateway.flows.keep.accounts import Account, Holding, Key
@@ -101,7 +102,7 @@ class Wallets:
     def __init__(self, keeper: "Keeper") -> None:
         self._keeper = keeper
         self._turns: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
-        self._open: dict[Key, set[SplitHold]] = {}
+        self._open: dict[Key, OrderedSet[SplitHold]] = {}
 
     async def hold(self, key: Key, ceiling: Money, *, id: RequestId, token: int, tariff: int) -> SplitHold:
         """As `Ledger.hold`."""
@@ -122,7 +123,7 @@ class Wallets:
                 for account, taken in taking.handed_over():
                     hold.extend(account, taken, keeper.answer_begun)
                 hold.wallet = wallet
-                self._open.setdefault(hold.key, set()).add(hold)
+                self._open.setdefault(hold.key, OrderedSet()).add(hold)
         except TimeoutError:
             raise LedgerUnavailable() from None
         finally:
