@@ -13,6 +13,9 @@ keeps every amount that it has come to since the last such moment, and is found 
   before it was still unanswered (the watermark of `core/ledger.py`).
 - Any other is charged what it had come to.
 
+What a request comes to later of another purse than it began with is not gated: a crash that gives away the beginning
+leaves it charged. Of caps and counts the whole is gated, and goes: they know less of such a request than it cost.
+
 **A wallet** is all that a holder has of one unit. It may have several purses (`core/purses.py`): a request takes of
 each in their order, what it costs is paid by those in the order in which it took, and what comes back goes to where it
 came from. A debt stands in the plain one and closes all. Purses last for ever here: what time takes is not the model's.
@@ -57,6 +60,8 @@ class Request:
     settled: bool = False
     count: str = ""
     """The count of calls that it is under."""
+    uncounted: bool = False
+    """A crash gave away what caps and counts knew of it, with what it began with."""
 
     @property
     def held(self) -> int:
@@ -141,7 +146,7 @@ class Books:
     def calls_left(self, count: str) -> int:
         """How many more requests may be under it."""
         calls = self._calls.get(count, ())
-        return self._limits[count] - sum(not call.settled or call.due > 0 for call in calls)
+        return self._limits[count] - sum(not call.settled or (call.due > 0 and not call.uncounted) for call in calls)
 
     def held(self, account: Key) -> int:
         return self._held.get(account, 0)
@@ -229,7 +234,8 @@ class Books:
         request = self._requests[id]
         back = request.due
         self._give(request.account, request.shares(back))
-        self._count(request, -back)
+        if not request.uncounted:
+            self._count(request, -back)
         request.comes_to(0)
         self.durable()
         return back
@@ -265,6 +271,9 @@ class Books:
         return given_away
 
     def _take_up(self, request: Request, charged: Shares) -> None:
+        if request.gated and request.at_start and request.at_start.isdisjoint(purse for purse, _ in charged):
+            request.uncounted = True
+            self._count(request, -_sum(charged))
         if request.settled:
             self._give(request.account, request.shares(request.due))
             self._take(request.account, charged)
