@@ -436,6 +436,8 @@ class Drawn:
     """Of a plain purse that owes nothing: the names of the holder's others that have something left; None if this does
     not say.
     """
+    owes: bool = False
+    """More of it is on loan than there is: of what was lent before, nothing may be spent on anything new."""
 
 
 @dataclass(frozen=True, slots=True)

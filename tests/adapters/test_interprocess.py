@@ -88,7 +88,7 @@ async def worker(folder: Path, pace: Pace = PATIENT) -> AsyncIterator[tuple[Keep
 
 def drawn(question: bytes, micros: int, *, elsewhere: int = 0, doubtful: bool = False) -> bytes:
     number, _, _ = DRAW.unpack_from(question)
-    return frames.frame(Kind.DRAWN, DRAWN.pack(number, ROW, micros, elsewhere, doubtful))
+    return frames.frame(Kind.DRAWN, DRAWN.pack(number, ROW, micros, elsewhere, doubtful, False))
 
 
 def recall() -> bytes:

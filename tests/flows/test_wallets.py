@@ -7,7 +7,7 @@ import pytest
 
 from gateway.adapters.memory import MemoryLedgerStore
 from gateway.core.ids import RequestId
-from gateway.core.ledger import Drawn, Tariff
+from gateway.core.ledger import Credit, Drawn, Tariff
 from gateway.core.money import Money
 from gateway.core.purses import Purse
 from gateway.core.refusals import LedgerUnavailable, PaymentRequired
@@ -146,4 +146,23 @@ async def test_decisions_about_one_wallet_take_turns() -> None:
     assert await bank.lend("ann", 60) == 40
     assert not bank.asked
     assert {(await held).balance.micros for held in (first, second)} == {70, 20}
+    await keeper.close()
+
+
+async def test_a_watermark_never_stands_between_the_parts_of_one_request() -> None:
+    """Its end corrects one part, and so brings on a commit: what a crash after that voids, it voids whole."""
+    store = MemoryLedgerStore()
+    pace = Pace(gap=0, idly=0, quiet=600, refuse_after=600, give_up_after=600)
+    keeper = Keeper(store, Clock(), pace=pace)
+    await keeper.open()
+    await keeper.credit(Credit("cs_1", "ann", Money(50, "usd"), "grant", "", Purse(-1)))
+    await keeper.credit(Credit("cs_2", "ann", Money(50, "usd"), "payment", ""))
+    held = await hold(keeper, 80)
+    await keeper.start(held, Money(80, "usd"), "strict")
+    await asyncio.sleep(0)
+    keeper.settle(held, Money(70, "usd"))
+    while len(store.records) < 3:
+        await asyncio.sleep(0)
+    gated = [number for number, _ in store.records[:2]]
+    assert store.started < gated[0] or store.started >= gated[1]
     await keeper.close()

@@ -171,7 +171,7 @@ class Database:
         now = asyncio.get_running_loop().time()
         for place, (holder, unit, missing, final, round, turn_seconds) in enumerate(wishes, 1):
             told = {"place": place, "account": 0, "granted": 0, "elsewhere": 0, "outcome": "done", "others": []}
-            told["purses"] = self.purses(holder, unit)
+            told |= {"purses": self.purses(holder, unit), "owes": False}
             row = self.rows.get((holder, unit))
             if row is not None:
                 mine, free, give = row.leases.get(host, 0), row.free, 0
@@ -186,6 +186,7 @@ class Database:
                     give, row.turn = slice_of(missing, free, keepers), 0
                     row.lend(host, give)
                 told.update(account=row.id, granted=give, elsewhere=row.left - mine - give, others=rivals)
+                told["owes"] = free < 0
             yield told
         for message in say:
             self.notify(message)
@@ -199,7 +200,9 @@ class Connection:
 
     async def fetchrow(self, query: str, holder: str, unit: str) -> Any:
         row = self._database.rows.get((holder, unit))
-        told = {"id": row.id, "left": row.left} if row is not None else {"id": 0, "left": 0}
+        told = {"id": 0, "left": 0, "owes": False}
+        if row is not None:
+            told = {"id": row.id, "left": row.left, "owes": row.free < 0}
         return told | {"purses": self._database.purses(holder, unit)}
 
     async def fetch(self, query: str, *told: Any) -> Any:

@@ -207,7 +207,7 @@ class WorkerConnection(asyncio.Protocol):
         except LedgerUnavailable:
             self.send(frames.frame(Kind.UNAVAILABLE, number.to_bytes(8)))
         else:
-            packed = DRAWN.pack(number, drawn.row, drawn.micros, drawn.elsewhere, drawn.doubtful)
+            packed = DRAWN.pack(number, drawn.row, drawn.micros, drawn.elsewhere, drawn.doubtful, drawn.owes)
             self.send(
                 frames.frame(Kind.DRAWN, frames.with_json(packed, None if drawn.purses == () else [drawn.purses]))
             )

@@ -23,7 +23,7 @@ from gateway.ports import Borrower, StoreFailed
 _RETRY_SECONDS = 0.1
 DRAFT = struct.Struct(">qqq")  # seq, started, first
 DRAW = struct.Struct(">qqH")  # number of the question, micros, bytes of the unit
-DRAWN = struct.Struct(">qqqq?")  # number of the question, row, micros, elsewhere, doubtful; then purses, if any
+DRAWN = struct.Struct(">qqqq??")  # number of the question, row, micros, elsewhere, doubtful, owes; then purses
 HAS_ENDED = struct.Struct(">qqq")  # number of the question, time and number of the request
 REVERSED = struct.Struct(">qB")  # number of the question, one of `OUTCOMES`
 OUTCOMES = (False, True, None)
@@ -222,9 +222,9 @@ class BorrowedLedgerStore:
                 if answer.done() and not answer.cancelled() and answer.exception() is None:
                     self._return(answer.result())
                 raise
-        _, row, lent, elsewhere, doubtful = DRAWN.unpack_from(drawn)
+        _, row, lent, elsewhere, doubtful, owes = DRAWN.unpack_from(drawn)
         named, _ = frames.split_json(drawn, DRAWN.size)
-        return Drawn(row, lent, elsewhere, doubtful, *named or ((),))
+        return Drawn(row, lent, elsewhere, doubtful, named[0] if named else (), owes)
 
     def look_again(self) -> None:
         self._pay_soon()
@@ -272,7 +272,7 @@ class BorrowedLedgerStore:
 
     def _return(self, drawn: bytes) -> None:
         """Who asked has given up."""
-        _, row, micros, _, _ = DRAWN.unpack_from(drawn)
+        _, row, micros, *_ = DRAWN.unpack_from(drawn)
         if micros:
             self.give_back({row: micros}, in_use=True)
 

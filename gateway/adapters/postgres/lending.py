@@ -27,9 +27,10 @@ from gateway.core.ledger import Drawn
 from gateway.core.ordered_set import OrderedSet
 from gateway.ports import Borrower, StoreDamaged, StoreFailed, StoreLocked
 
-_LEND = """SELECT place, account, granted, elsewhere, outcome, others, purses
+_LEND = """SELECT place, account, granted, elsewhere, outcome, others, purses, owes
 FROM lend($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"""
-_READ = """SELECT coalesce(id, 0) AS id, coalesce(credited - spent - debt, 0) AS left, purses_beside($1, $2) AS purses
+_READ = """SELECT coalesce(id, 0) AS id, coalesce(credited - spent - debt, 0) AS left, purses_beside($1, $2) AS purses,
+    coalesce(credited - spent - debt < leased, false) AS owes
 FROM (VALUES (1)) AS one LEFT JOIN account ON name = $1 AND unit = $2"""
 _LOOK_AGAIN_SECONDS = 0.005
 _MORE_SECONDS = 0.1
@@ -51,6 +52,10 @@ class _Lent:
     outcome: str
     others: frozenset[int]
     purses: tuple[str, ...]
+    owes: bool
+
+    def drawn(self, *, doubtful: bool) -> Drawn:
+        return Drawn(self.account, self.granted, self.elsewhere, doubtful, self.purses, self.owes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +123,9 @@ class Lending:
             while True:
                 lent = await self._ask(holder, unit, micros, final=final, round=number)
                 if lent.outcome == "done":
-                    doubtful = lent.granted < micros and not lent.others <= round.answered
-                    return Drawn(lent.account, lent.granted, lent.elsewhere, doubtful, lent.purses)
+                    return lent.drawn(doubtful=lent.granted < micros and not lent.others <= round.answered)
                 if loop.time() >= until:
-                    return Drawn(lent.account, 0, lent.elsewhere, True, lent.purses)
+                    return lent.drawn(doubtful=True)
                 if lent.outcome == "recall":
                     await round.complete(lent.others, self._patience.answer)
                     final = True
@@ -226,7 +230,7 @@ class Lending:
         async with self._desk.lock:
             row = await self._try(lambda: self._desk.do(lambda found: found.fetchrow(_READ, holder, unit)))
             left = row["left"] - self._desk.known.get(row["id"], 0)
-            return Drawn(row["id"], 0, left, False, tuple(row["purses"]))
+            return Drawn(row["id"], 0, left, False, tuple(row["purses"]), row["owes"])
 
     async def _try(self, work: Any) -> Any:
         """A keeper that asks hears of a fence as of any failure: it is a commit that ends it."""
@@ -292,6 +296,7 @@ class Lending:
             row["outcome"],
             frozenset(row["others"]),
             tuple(row["purses"]),
+            row["owes"],
         )
         self._desk.move(lent.account, lent.granted)
         if wish.answer.done():

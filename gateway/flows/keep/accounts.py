@@ -23,7 +23,8 @@ class Account:
     Of a keeper that lends: `lent` is what workers have in their slices, and `pins` counts those slices, and the records
     for whose answers a worker still stands: while there are any, it stays in the memory. Of one that borrows: `slice`
     is what is on loan to us, `elsewhere` what the others might still have, and `parted` counts how often we gave
-    something back.
+    something back. It `owes` if more is on loan, to us and to others, than there is, because it was taken back while
+    requests held it: what comes free of those goes to whoever lends to us, who alone knows when it is enough.
     """
 
     __slots__ = (
@@ -36,10 +37,12 @@ class Account:
         "held",
         "holder",
         "lent",
+        "owes",
         "parted",
         "pins",
         "plain",
         "purses",
+        "refilled",
         "reversing",
         "row",
         "slice",
@@ -59,6 +62,8 @@ class Account:
         self.slice = 0
         self.elsewhere = 0
         self.parted = 0
+        self.owes = False
+        self.refilled = False  # a purse that was empty when it was last asked for; the store says that it is not
         self.reversing = 0  # is to be taken back, and not in a draft yet
         self.used = 0  # the last look-round in which it was used
         self.alone = True
@@ -74,10 +79,15 @@ class Account:
         """What there is of it, here and elsewhere, less what is held here; less than nothing if it owes."""
         return self.available + self.lent + self.elsewhere
 
+    @property
+    def spendable(self) -> int:
+        """What may be spent of it without asking anybody."""
+        return 0 if self.owes else self.available
+
     def beside(self, purses: Sequence[str] | None) -> None:
-        """Its holder has these, too. Of one that owes, what a request has given back is nobody's to spend."""
+        """Its holder has these, too."""
         self.purses = purses
-        self.alone = purses is not None and not purses and self.worth >= 0
+        self.alone = purses is not None and not purses and self.worth >= 0 and not self.owes
 
     def hold(self, micros: int) -> None:
         self.available -= micros
@@ -85,7 +95,7 @@ class Account:
 
     def take(self, micros: int) -> int:
         """Hold so much, or all there is, for a decision that is under way; how much it is."""
-        taken = max(0, min(self.available, micros))
+        taken = max(0, min(self.spendable, micros))
         self.hold(taken)
         self.deciding += taken > 0
         return taken
@@ -191,7 +201,7 @@ class Asker:
         account.pins += self.keeps
         if ceiling is None or not (account.alone or self._beside):
             self.granted.set_result(account)
-        elif ceiling.micros <= account.available:
+        elif ceiling.micros <= account.spendable:
             account.hold(ceiling.micros)
             self.held = ceiling.micros
             self.granted.set_result(account)
@@ -209,7 +219,7 @@ class Asker:
         """Whether the account cannot serve it as it stands."""
         if self.granted.done() or self.ceiling is None or not (account.alone or self._beside):
             return False
-        return self.ceiling.micros > account.available
+        return self.ceiling.micros > account.spendable
 
     @property
     def found(self) -> Account:

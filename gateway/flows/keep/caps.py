@@ -177,7 +177,8 @@ class Caps:
             keeper.decided()
 
     def settle(self, hold: CappedHold, cost: Money, *, counted: bool) -> Money:
-        """As `Ledger.settle`. A cap counts what the account was charged."""
+        """As `Ledger.settle`. A cap counts what the account was charged; all have begun before any is corrected."""
+        hold.started()
         charged = self._keeper.settle(hold.money, cost)
         for part, share in hold.spread(charged.micros, counted=counted and not hold.money.ceiling):
             if part in hold.parts:
@@ -205,8 +206,9 @@ class Caps:
         accounts = []
         for key, cap in binding:
             account = self._keeper.known(key)
-            short = account is None or account.available < cap.takes(micros)
-            if account is None or short or self._known.get(key, -1) < cap.since_ms:
+            if account is None or not account.alone or account.available < cap.takes(micros):
+                return None
+            if self._known.get(key, -1) < cap.since_ms:
                 return None
             accounts.append(account)
         for account in accounts:

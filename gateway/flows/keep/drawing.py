@@ -23,6 +23,7 @@ from gateway.core.ledger import Claim, Committed, Draft, Drawn
 from gateway.core.money import Money
 from gateway.core.ordered_set import OrderedSet
 from gateway.core.purses import PLAIN, purse_named
+from gateway.core.refusals import LedgerUnavailable
 from gateway.flows.keep.accounts import Account, Asker, Fetcher, Key, Taker
 from gateway.flows.keep.commits import Commits, Pace
 from gateway.ports import Clock, LedgerStore, Lender, StoreFailed
@@ -112,19 +113,22 @@ class Drawing(Commits):
             while askers := self._drawing[key]:
                 self._drawing[key] = []
                 wanted = sum(asker.ceiling.micros for asker in askers if asker.ceiling is not None)
-                missing = max(0, wanted - self._remains(key, lender)) if wanted else 0
                 try:
                     async with asyncio.timeout(self._pace.give_up_after):
+                        missing = max(0, wanted - await self._remains(key, lender)) if wanted else 0
                         self._outdated.discard(key)
                         drawn = await lender.draw(*key, missing)
-                except (StoreFailed, TimeoutError):
+                except (StoreFailed, LedgerUnavailable, TimeoutError):
                     for asker in askers:
                         asker.refuse()
                     continue
+                owed = self._owes(key)
                 account = self._receive(key, drawn if key not in self._outdated else replace(drawn, purses=None))
+                more = account.owes and not owed and account.available > 0  # to give back, which was not known to us
+                more = more or drawn.micros >= missing  # was there, but some was recalled meanwhile
                 for asker in askers:
-                    if asker.lacks(account) and missing and drawn.micros >= missing:
-                        self._drawing[key].append(asker)  # some was recalled meanwhile: ask for that, too
+                    if missing and more and asker.lacks(account):
+                        self._drawing[key].append(asker)
                     else:
                         asker.serve(account, doubtful=drawn.doubtful)
         finally:
@@ -132,13 +136,24 @@ class Drawing(Commits):
             for asker in (*askers, *self._drawing.pop(key)):
                 asker.refuse()
 
-    def _remains(self, key: Key, lender: Lender) -> int:
-        """Give back the rest that is not enough, so that the answer speaks of all that there is; what cannot go yet."""
+    async def _remains(self, key: Key, lender: Lender) -> int:
+        """Give back the rest that is not enough, so that the answer speaks of all that there is; what cannot go yet.
+
+        Of an account that owes the rest is nobody's to spend. What cannot go is waited for, since the answer is not the
+        same without it: not for long, as nothing new is held of it. Raises LedgerUnavailable.
+        """
+        while True:
+            account = self._accounts.get(key)
+            if account is None or account.available <= 0:
+                return 0
+            lender.give_back({account.row: self._part_with(account)}, in_use=True)
+            if account.spendable or not account.available:
+                return account.spendable
+            await self.durable()
+
+    def _owes(self, key: Key) -> bool:
         account = self._accounts.get(key)
-        if account is None or account.available <= 0:
-            return 0
-        lender.give_back({account.row: self._part_with(account)}, in_use=True)
-        return account.available
+        return account is not None and account.owes
 
     @abstractmethod
     def beside(self, account: Account, purses: Sequence[str] | None) -> None:
@@ -155,6 +170,8 @@ class Drawing(Commits):
         account.available += drawn.micros
         account.slice += drawn.micros
         account.elsewhere = drawn.elsewhere
+        account.owes = drawn.owes
+        account.refilled = False
         self.beside(account, drawn.purses if purse_named(key[0])[1] == PLAIN else ())
         account.used = self._round
         self._accounts.move_to_end(key)
@@ -194,7 +211,7 @@ class Drawing(Commits):
 
         It is taken for a decision under way (`Account.take`). Raises LedgerUnavailable.
         """
-        if account.available >= micros or self._lender is None:
+        if account.spendable >= micros or self._lender is None:
             return account.take(micros), True
         taker = Taker(Money(micros, account.currency))
         self._draw_for(account.key, taker, self._lender)

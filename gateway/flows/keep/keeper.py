@@ -256,7 +256,7 @@ class Keeper(Drawing):
             await self._wallets.set_aside(hold, micros)
             return
         account = hold.account
-        if micros > account.available:
+        if micros > account.spendable:
             missing = Money(micros, account.currency)
             if self._lender is None:
                 raise PaymentRequired(price=missing, balance=Money(account.available, account.currency))

@@ -30,7 +30,7 @@ speaks for all hosts, but not for our own workers; so before a no
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
@@ -321,7 +321,7 @@ class Slices:
         key = (holder, unit)
         if not micros:
             account = await self._keeper.account(key, beside=True)
-            return Drawn(account.row, 0, self._elsewhere(branch, account), False, _named(account))
+            return self._drawn(branch, account, 0)
         async with self._turns.setdefault(key, asyncio.Lock()):
             if self._keeper.borrows:
                 return await self._draw_on(branch, key, micros)
@@ -345,9 +345,9 @@ class Slices:
         while True:
             if account is not None:
                 async with self._move(account.row):
-                    if both and account.available < micros:
+                    if both and account.spendable < micros:
                         sure = await self._recall(account, branch)
-                    if account.available >= micros and keeper.in_memory(account):
+                    if account.spendable >= micros and keeper.in_memory(account):
                         return self._lend(branch, account, micros)
             fetcher = await keeper.fetch(key, micros)
             account = fetcher.found
@@ -376,12 +376,16 @@ class Slices:
         if not self._keeper.in_memory(account):
             doubtful = doubtful or account.available > 0  # it has left the memory since it was looked at
         elif self._branches.get(branch.worker) is branch:
-            cut = slice_of(micros, account.available, self._workers)
+            cut = slice_of(micros, account.spendable, self._workers)
             granted = cut if spare else min(cut, micros)
         if granted:
             branch.lend(account, granted)
             self._keeper.used(account)
-        return Drawn(account.row, granted, self._elsewhere(branch, account), doubtful, _named(account))
+        return self._drawn(branch, account, granted, doubtful=doubtful)
+
+    def _drawn(self, branch: Branch, account: Account, granted: int, *, doubtful: bool = False) -> Drawn:
+        named, owes = () if account.worth < 0 else account.purses, account.owes or account.available < 0
+        return Drawn(account.row, granted, self._elsewhere(branch, account), doubtful, named, owes)
 
     @asynccontextmanager
     async def called_in(self, row: int) -> AsyncIterator[bool]:
@@ -555,8 +559,3 @@ def _forget(branch: Branch, done: _Unanswered) -> None:
     rows.pop(done.account.row, None)
     if not rows:
         branch.by_request.pop(request, None)
-
-
-def _named(account: Account) -> Sequence[str] | None:
-    """What a worker is told of the purses beside an account: none while it owes."""
-    return () if account.worth < 0 else account.purses

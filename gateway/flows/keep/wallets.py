@@ -131,10 +131,14 @@ class Wallets:
             keeper.decided()
 
     def settle(self, hold: SplitHold, cost: Money) -> Money:
-        """As `Ledger.settle`. The parts were put into one commit: if their start failed, it did for all of them."""
+        """As `Ledger.settle`. The parts were put into one commit: if their start failed, it did for all of them.
+
+        All have begun before any is corrected: a correction may bring on a commit, and with it a watermark between two.
+        """
         if hold.settled:
             return hold.spent
         hold.settled = True
+        hold.started()
         self._open[hold.key].discard(hold)
         if not self._open[hold.key]:
             del self._open[hold.key]
@@ -145,6 +149,10 @@ class Wallets:
 
     def beside(self, plain: Account, stored: Sequence[str]) -> Sequence[str]:
         """The purses that the store says are beside it, and those of which only this keeper knows that they are."""
+        for name in stored if self._keeper.borrows else ():
+            purse = self._keeper.known((name, plain.currency))
+            if purse is not None and not (purse.worth or purse.held):
+                purse.refilled = True
         known = [self._keeper.known((name, plain.currency)) for name in plain.purses or ()]
         ours = [account.holder for account in known if account is not None and (account.worth or account.held)]
         held = (part.account for hold in self._open.get(plain.key, ()) for part in hold.parts)
@@ -196,7 +204,7 @@ class Wallets:
         taking.give_all_back()
         keeper.decided()  # whoever waits for some of it must not wait for us to have it again
         for account in wallet:
-            if every or account.available > 0 or account.elsewhere > 0:
+            if every or account.spendable > 0 or account.elsewhere > 0 or account.refilled:
                 taking.add(account, *await keeper.taken(account, taking.missing))
             if not taking.missing:
                 return
