@@ -8,8 +8,9 @@ end. Killed at any point, the next look goes on.
 What another process still puts into the old account, because it has not heard yet, must not stay there. Whoever has
 put something into an account looks afterwards whether it is an alias *by the records*, and if so asks for the books to
 be joined once more. An alias that is written down after that look is joined after it, too: so nothing falls between.
-What a crash gives back (a record that was voided) nobody has put there: so the aliases of the last days are joined anew
-at each start.
+What a crash gives back (a record that was voided) nobody has put there, nor what a request gives back whose books were
+joined while another process had it under way: so the aliases of the last days are joined anew at each start, and every
+few minutes.
 
 For at most a second, a process that has not heard finds the old account empty. Before it refuses it looks by the
 records whether the account is another one by now.
@@ -29,6 +30,7 @@ LOOK_SECONDS = 1.0
 _OVERLAP = 64
 """Rows that are read again, as those of freezes are."""
 _ANEW_MS = 7 * 86_400_000
+_EVERY_MS = 10 * 60_000
 
 
 class Aliases:
@@ -120,13 +122,18 @@ class JoinBooks:
         self._clock = clock
         self._report = report
         self._stuck: set[tuple[str, str]] = set()
+        self._anew_ms = 0
 
     async def begin(self) -> None:
-        """After a start: whatever a stop left, and what it gave back. Raises RecordsUnavailable."""
-        await self._book.ask_to_join_since(self._clock.now_ms() - _ANEW_MS)
+        """At a start, and now and then: whatever was left, and what has come back. Raises RecordsUnavailable."""
+        now = self._clock.now_ms()
+        await self._book.ask_to_join_since(now - _ANEW_MS)
+        self._anew_ms = now + _EVERY_MS
 
     async def now(self) -> None:
         """Join what is to be joined, as far as it goes just now. Raises RecordsUnavailable."""
+        if not 0 < self._anew_ms - self._clock.now_ms() <= _EVERY_MS:  # or the clock was set
+            await self.begin()
         try:
             for alias in await self._book.unjoined():
                 await self._join(alias)

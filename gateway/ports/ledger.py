@@ -86,7 +86,8 @@ class Ledger(Protocol):
         """Move what a wallet has into another one, purse by purse, and what it owes, too; returns when it is durable.
 
         What is held stays until it is settled, and money may still arrive: False if something is left, and it is to be
-        done again. No moment sees any of it twice or not at all. Raises LedgerUnavailable; repeating is always safe.
+        done again. What a request gives back that another process has under way may come after that. No moment sees any
+        of it twice or not at all. Raises LedgerUnavailable; repeating is always safe.
         Raises ValueError for what no account can hold.
         """
 

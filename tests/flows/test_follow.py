@@ -130,6 +130,20 @@ async def test_what_a_crash_gave_back_follows_at_the_next_start() -> None:
     assert (await shop.has(A), await shop.has(B)) == (0, 3)
 
 
+async def test_what_comes_back_after_the_books_were_joined_follows_within_minutes() -> None:
+    """A request that another process had under way ends, and nobody looks whose account it was of."""
+    shop = Shop()
+    await shop.keeper.open()
+    await shop.known[0].add(A, B, "asked")
+    await shop.joined()
+    await shop.keeper.credit(paid(1, A, 5))
+    await shop.joined()
+    assert await shop.has(B) == 0, "nobody has been told"
+    shop.clock.pass_seconds(600)
+    await shop.join.now()
+    assert (await shop.has(A), await shop.has(B)) == (0, 5)
+
+
 async def test_what_it_has_in_other_currencies_comes_too() -> None:
     shop = Shop()
     await shop.keeper.open()

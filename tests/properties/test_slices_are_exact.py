@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from gateway import ports
 from gateway.adapters.memory import MemoryLedgerStore
 from gateway.core.caps import Cap, CapLine, is_cap
 from gateway.core.ids import RequestId
@@ -119,6 +120,7 @@ class Line:
         self.branch = Branch(
             greeting,
             lambda row: self._in.send(lambda: self._recall_soon(row)),
+            self._borrower.ended,
             changed=lambda *wallet: self._in.send(lambda: self._changed(*wallet)),
         )
         assert self._world.slices.join(self.branch), "it was turned away"
@@ -262,6 +264,7 @@ class World:
         self.chance = random.Random(seed)
         self.journal = Journal()
         self.store = MemoryLedgerStore()
+        self.clock: ports.Clock = Clock()
         self.workers: list[tuple[Keeper, Line]] = []
         self.disorder: list[Disorder] = []
         self._count = workers
@@ -292,7 +295,7 @@ class World:
         return task
 
     async def begin(self, expected: tuple[str, ...] = ()) -> None:
-        self.keeper = Keeper(self.store, Clock(), pace=PACE)
+        self.keeper = Keeper(self.store, self.clock, archive=self.store, pace=PACE)
         self.slices = Slices(self.keeper, workers=self._count, expected=expected, gather_seconds=600)
         opening = self.spawn(self.keeper.open(self.slices))
         await asyncio.sleep(0)
@@ -307,7 +310,7 @@ class World:
         self._names += 1
         line = Line(self, f"worker {self._names}")
         most = self.chance.choice([2, 1000])
-        keeper = Keeper(line, Clock(), lender=line, teller=line, cap_lines=self, pace=PACE, accounts_max=most)
+        keeper = Keeper(line, self.clock, lender=line, teller=line, cap_lines=self, pace=PACE, accounts_max=most)
         await keeper.open()
         self.workers.append((keeper, line))
 

@@ -24,7 +24,8 @@ class Account:
     for whose answers a worker still stands: while there are any, it stays in the memory. Of one that borrows: `slice`
     is what is on loan to us, `elsewhere` what the others might still have, and `parted` counts how often we gave
     something back. It `owes` if more is on loan, to us and to others, than there is, because it was taken back while
-    requests held it: what comes free of those goes to whoever lends to us, who alone knows when it is enough.
+    requests held it: what comes free of those goes to whoever lends to us, who alone knows when it is enough. It may,
+    and so does, until we have asked again, when we are told that it is not what it was.
     """
 
     __slots__ = (

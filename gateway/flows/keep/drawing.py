@@ -113,6 +113,7 @@ class Drawing(Commits):
             while askers := self._drawing[key]:
                 self._drawing[key] = []
                 wanted = sum(asker.ceiling.micros for asker in askers if asker.ceiling is not None)
+                owed = self._owes(key)
                 try:
                     async with asyncio.timeout(self._pace.give_up_after):
                         missing = max(0, wanted - await self._remains(key, lender)) if wanted else 0
@@ -122,10 +123,10 @@ class Drawing(Commits):
                     for asker in askers:
                         asker.refuse()
                     continue
-                owed = self._owes(key)
-                account = self._receive(key, drawn if key not in self._outdated else replace(drawn, purses=None))
-                more = account.owes and not owed and account.available > 0  # to give back, which was not known to us
-                more = more or drawn.micros >= missing  # was there, but some was recalled meanwhile
+                outdated = key in self._outdated
+                account = self._receive(key, replace(drawn, purses=None, owes=True) if outdated else drawn)
+                more = outdated or drawn.micros >= missing  # was there, but some was recalled meanwhile
+                more = more or (account.owes and not owed and account.available > 0)  # which had to be given back
                 for asker in askers:
                     if missing and more and asker.lacks(account):
                         self._drawing[key].append(asker)
@@ -251,6 +252,7 @@ class Drawing(Commits):
             self._outdated.add(key)
         account = self._accounts.get(key)
         if account is not None:
+            account.owes = self._lender is not None
             account.beside(None)
         self._tell_changed(holder, unit)
 
