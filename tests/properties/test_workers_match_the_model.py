@@ -146,6 +146,7 @@ class CrewGround:
         self._chance = chance
         self._workers = workers
         self._memory = MemoryGround()
+        self.alone = workers == 1
 
     async def keeper(self, clock: Clock, accounts_max: int) -> Keeper:
         return cast(Keeper, Crew(Shop(self._chance, self._memory.store, clock, self._workers)))
