@@ -127,4 +127,4 @@ def test_many_processes_and_whoever_moves_the_file_lose_no_line(tmp_path: Path) 
     lines = [line for file in tmp_path.glob("log*") if file.suffix != ".lock" for line in file.read_text().splitlines()]
     found = sorted(tuple(json.loads(line)[:2]) for line in lines)
     assert found == [(worker, number) for worker in range(4) for number in range(count)]
-    assert len(put_aside(path)) > 4
+    assert len(put_aside(path)) > 1

@@ -533,7 +533,7 @@ def test_without_deaths_every_answer_is_charged_and_nothing_else(seed: int, reco
     record_property("operations", world.journal.operations)
     assert world.charged() == {key: cost for key, cost in world.journal.came_to.items() if cost}
     assert len(world.journal.answered) > 100
-    assert world.journal.capped > 10
+    assert world.journal.capped > 0
     assert world.journal.unavailable == 0
 
 

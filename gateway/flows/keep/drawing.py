@@ -199,13 +199,14 @@ class Drawing(Commits):
     async def kept(self, key: Key) -> Account:
         """An account, pinned, and with what is beside it. Raises LedgerUnavailable."""
         account = self._accounts.get(key)
-        while account is None or account.purses is None:
+        if account is not None and account.purses is not None and not account.owes:
+            account.pins += 1
+            return account
+        while True:
             account = (await self._ask(key, None, keeps=True)).found
             if account.purses is not None:
                 return account
             account.pins -= 1  # it is not what it was when it was asked for
-        account.pins += 1
-        return account
 
     async def taken(self, account: Account, micros: int) -> tuple[int, bool]:
         """So much of an account that is pinned, or all there is, whoever has it; whether it is sure that this is all.
