@@ -425,9 +425,11 @@ class Paying:
             await self.log_in.settle()
             await self.join_books.now()
 
-    def spent(self) -> Callable[[str, Hold], None]:
-        """Who is told of every request that was paid for."""
+    def spent(self) -> Callable[[str, Hold], None] | None:
+        """Who is told of every request that was paid for, if anybody is."""
         told = [flow.spent for flow in (self.replenish, self.notify, self.watch_caps) if flow is not None]
+        if not told:
+            return None
 
         def spent(account: str, hold: Hold) -> None:
             for one in told:

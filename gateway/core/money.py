@@ -116,8 +116,9 @@ class Money:
 
 def money_text(micros: int, unit: str) -> str:
     """As `str` of the amount; every answer tells its caller's balance, and needs no object for that."""
-    text = written(micros)
-    return f"{text.removesuffix('.00') if ':' in unit else text} {unit}"
+    if ":" in unit:
+        return f"{written(micros).removesuffix('.00')} {unit}"
+    return f"{written(micros)} {unit}"
 
 
 def is_named(unit: str) -> bool:
@@ -142,8 +143,8 @@ def written(micros: int) -> str:
     """Micros as a decimal number, exact, with at least two decimals; also sums that no account could hold."""
     if micros < 0:
         return f"-{written(-micros)}"
-    whole, rest = divmod(micros, MICROS_PER_UNIT)
-    return f"{whole}.{rest:06d}".rstrip("0") if rest % 10_000 else f"{whole}.{rest // 10_000:02d}"
+    digits = str(micros) if micros >= MICROS_PER_UNIT else f"{micros:07d}"
+    return f"{digits[:-6]}.{digits[-6:].rstrip('0') if micros % 10_000 else digits[-6:-4]}"
 
 
 def minor_decimals(currency: str) -> int:

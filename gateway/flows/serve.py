@@ -17,7 +17,6 @@ from gateway.core.answers import Answer
 from gateway.core.callers import ANONYMOUS, Caller
 from gateway.core.cors import Cors, is_preflight
 from gateway.core.headers import Fields
-from gateway.core.idempotency import FIELD
 from gateway.core.mcp import read_call
 from gateway.core.meters import Follows
 from gateway.core.money import Money
@@ -74,7 +73,7 @@ class Serve:
         self._also_told = also_told
         self._once = once
         self._now = now
-        self._spent = spent or _unwatched
+        self._spent = spent
         self._screen = screen or _from_anywhere
         self.routes = routes
         self._callers = callers
@@ -111,7 +110,7 @@ class Serve:
             if route.price.free:
                 await self._relay(exchange, caller, route, target)
             else:
-                sell = self._sell_once if route.once and FIELD in exchange.headers else self._sell
+                sell = self._sell_once if route.once and exchange.has_key else self._sell
                 try:
                     await sell(exchange, caller, route, target)
                 except PaymentRequired:
@@ -216,6 +215,7 @@ class Serve:
         )
         counter = route.step.counter if price.free and route.step is not None else None
         meter = price.meter(self._now, held) if counter is None else counter.meter(self._now, counter.ceiling)
+        used = meter if isinstance(meter, UseMeter) else None
         paying: asyncio.Task[None] | None = None
         begun, known, open_ended, fields = False, False, False, exchange.fields
 
@@ -223,11 +223,11 @@ class Serve:
             nonlocal begun, paying
             begun = True
             hold.started()
-            if not known and isinstance(meter, UseMeter) and isinstance(price, MeteredPrice):
+            if used is not None and not known and isinstance(price, MeteredPrice):
                 if held is not ceiling:
-                    paying = asyncio.create_task(self._pay_on(exchange, hold, meter, price, ceiling))
+                    paying = asyncio.create_task(self._pay_on(exchange, hold, used, price, ceiling))
                 elif self._checkpoints is not None:
-                    self._checkpoints.begin(meter, hold, price)
+                    self._checkpoints.begin(used, hold, price)
 
         try:
             if max_price is not None:
@@ -264,15 +264,16 @@ class Serve:
         finally:
             if paying is not None:
                 paying.cancel()
-            if isinstance(meter, UseMeter):
-                meter.close()
+            if used is not None:
+                used.close()
                 if self._checkpoints is not None:
-                    self._checkpoints.end(meter)
+                    self._checkpoints.end(used)
             counted = counter is not None and meter.units > 0
             cost = exchange.cost = self._ledger.settle(hold, price.cost(meter.units), counted=counted)
-            self._spent(caller.account, hold)
-            if self._measured is not None and cost and isinstance(meter, UseMeter) and not price.flat:
-                self._measured(exchange, meter)
+            if self._spent is not None:
+                self._spent(caller.account, hold)
+            if used is not None and self._measured is not None and cost and not price.flat:
+                self._measured(exchange, used)
         if open_ended:
             await exchange.conclude(cost)
 
@@ -337,10 +338,6 @@ async def _either(event: asyncio.Event, seconds: float | None) -> None:
 def _is_known(meter: Follows, held: Money, ceiling: Money) -> bool:
     """Whether what a request costs is known before its answer begins."""
     return meter.is_over and (held is ceiling or not meter.is_short)
-
-
-def _unwatched(account: str, hold: Hold) -> None:
-    """Nobody tops accounts up by themselves."""
 
 
 def _unheard(account: str, refusal: CapReached) -> None:

@@ -70,6 +70,10 @@ class Exchange(Protocol):
         """Whether a field of it begins with `Gateway-`."""
 
     @property
+    def has_key(self) -> bool:
+        """Whether it has an `Idempotency-Key`."""
+
+    @property
     def host(self) -> str:
         """The `Host` field as sent; empty if HTTP/1.0 came without."""
 

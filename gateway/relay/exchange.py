@@ -133,6 +133,10 @@ class RelayExchange:
         return self._block.asks_us
 
     @property
+    def has_key(self) -> bool:
+        return self._block.has_key
+
+    @property
     def cookies(self) -> Mapping[str, str]:
         return self._block.cookies
 

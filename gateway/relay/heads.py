@@ -22,6 +22,7 @@ from gateway.core import framing, heads, traces
 from gateway.core.framing import BadFraming, Framing
 from gateway.core.headers import Fields, asks_us, to_caller, to_upstream
 from gateway.core.heads import RequestHead
+from gateway.core.idempotency import FIELD
 from gateway.core.refusals import BadRequest, HeadTooLarge, Refusal
 from gateway.core.routes import Route, Server
 from gateway.core.traces import TraceMode
@@ -93,6 +94,7 @@ class RequestBlock:
         "fault",
         "fields",
         "has_body",
+        "has_key",
         "head",
         "headers",
         "lines",
@@ -110,6 +112,7 @@ class RequestBlock:
         self.fields = fields
         self.headers = Headers(fields)
         self.asks_us = asks_us(self.headers)
+        self.has_key = FIELD in self.headers
         self.head = head or _NOTHING
         self.has_body = self.head.framing.has_body
         self.fault = fault

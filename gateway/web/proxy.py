@@ -42,6 +42,7 @@ from gateway.core.callers import Caller
 from gateway.core.framing import BadFraming
 from gateway.core.headers import Fields, asks_us
 from gateway.core.heads import RequestHead
+from gateway.core.idempotency import FIELD
 from gateway.core.ids import RequestId, RequestNumbers
 from gateway.core.mcp import Call
 from gateway.core.meters import Follows, Meter
@@ -180,6 +181,10 @@ class AiohttpExchange:
     @property
     def asks_us(self) -> bool:
         return asks_us(self.headers)
+
+    @property
+    def has_key(self) -> bool:
+        return FIELD in self.headers
 
     @property
     def cookies(self) -> Mapping[str, str]:

@@ -13,6 +13,7 @@ from gateway.adapters.ratelimits import MemoryRateLimits
 from gateway.core.answers import Answer
 from gateway.core.callers import Caller
 from gateway.core.headers import Fields, asks_us
+from gateway.core.idempotency import FIELD
 from gateway.core.ids import RequestId
 from gateway.core.keyring import Keyring
 from gateway.core.ledger import Credit, Reversal
@@ -97,6 +98,10 @@ class FakeExchange:
     @property
     def asks_us(self) -> bool:
         return asks_us(self.headers)
+
+    @property
+    def has_key(self) -> bool:
+        return FIELD in self.headers
 
     def check(self) -> None:
         pass

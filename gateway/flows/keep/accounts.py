@@ -134,17 +134,16 @@ class Holding:
 
     @property
     def balance(self) -> Money:
-        return Money(self._left, self.account.currency)
+        return Money(self._left(), self.account.currency)
 
     @property
     def balance_text(self) -> str:
-        return money_text(self._left, self.account.currency)
+        return money_text(self._left(), self.account.currency)
 
-    @property
     def _left(self) -> int:
         account = self.account
-        released = 0 if self.settled else self.ceiling - self.recorded
-        return account.available + account.elsewhere + released
+        left = account.available + account.elsewhere
+        return left if self.settled else left + self.ceiling - self.recorded
 
     @property
     def spent(self) -> Money:

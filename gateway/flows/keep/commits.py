@@ -114,9 +114,9 @@ class Commits(ABC):
 
     def write(self, kind: int, tariff: int, account: Account, token: int, micros: int, request: RequestId) -> int:
         """Put a record into the next commit; its number."""
-        if not self._work.is_set():
-            self._work.set()
         draft = self._draft
+        if not draft.count:
+            self._work.set()
         account.draft = draft.seq
         if draft.count == self._pace.enough - 1:
             self._full.set()

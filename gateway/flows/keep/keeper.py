@@ -268,17 +268,17 @@ class Keeper(Drawing):
         hold.ceiling += micros
 
     def settle(self, hold: Hold, cost: Money, *, counted: bool = False) -> Money:
-        if isinstance(hold, CappedHold):
-            return self._caps.settle(hold, cost, counted=counted)
-        if isinstance(hold, SplitHold):
-            self._open.pop(hold.id.number, None)
-            return self._wallets.settle(hold, cost)
-        assert isinstance(hold, Holding)
+        if not isinstance(hold, Holding):
+            return self._settle_parts(hold, cost, counted=counted)
         if hold.settled:
             return hold.spent
         hold.settled = True
         self._open.pop(hold.id.number, None)
-        micros = 0 if hold.failed else max(0, min(cost.micros, hold.ceiling))
+        micros = cost.micros
+        if hold.failed or micros < 0:
+            micros = 0
+        elif micros > hold.ceiling:
+            micros = hold.ceiling
         if micros != hold.recorded:
             self._change(hold, micros)
         account = hold.account
@@ -288,6 +288,13 @@ class Keeper(Drawing):
             self.answer_begun(hold.number)
             hold.number = 0
         return cost if cost.micros == micros else Money(micros, account.currency)
+
+    def _settle_parts(self, hold: Hold, cost: Money, *, counted: bool) -> Money:
+        if isinstance(hold, CappedHold):
+            return self._caps.settle(hold, cost, counted=counted)
+        assert isinstance(hold, SplitHold)
+        self._open.pop(hold.id.number, None)
+        return self._wallets.settle(hold, cost)
 
     # --- money that comes and goes ------------------------------------------------------------------------------------
 
@@ -441,7 +448,7 @@ class Keeper(Drawing):
         if not new:
             return
         account = self._accounts.get(credit.key)
-        owed = account is not None and account.worth < 0
+        owed = account is not None and (account.owes or min(account.available, account.worth) < 0)
         if account is not None:
             account.row = done.accounts[credit.key].id
             if self._lender is None:
