@@ -54,6 +54,24 @@ KEY = b"k" * 32
 _DAY_MS = 86_400_000
 
 
+OWED: list[Sentence] = [
+    ("credit", 2, 100, 1), ("hold", 2, 58, 0), ("reverse", 2, 90, 2), ("settle", 0, 4, 0), ("hold", 2, 22, 0),
+    ("hold", 2, 6, 0), ("settle", 0, 6, 0), ("credit", 2, 50, 3), ("hold", 2, 44, 0), ("renew", 0, 6, 0),
+    ("reverse", 2, 90, 5), ("hold", 2, 1, 0), ("credit", 2, 91, 6), ("hold", 2, 1, 0),
+]  # fmt: skip
+"""What a request holds is taken back; what it gives back is not there for the next, until the debt is paid."""
+CORRECTED: list[Sentence] = [
+    ("credit", 2, 100, 1), ("hold", 2, 58, 0), ("start", 0, 58, 6), ("hold", 2, 30, 0), ("reverse", 2, 40, 2),
+    ("hold", 2, 1, 0), ("settle", 0, 4, 0), ("hold", 2, 20, 0),
+]  # fmt: skip
+"""Another request gives back more than is owed: who was refused before is served."""
+LOWERED: list[Sentence] = [
+    ("cap", 7, 460, 1), ("credit", 5, 237, 1), ("hold", 5, 58, 0), ("cap", 1, 23, 1), ("settle", 0, 4, 1),
+    ("hold", 5, 22, 1), ("cap", 7, 130, 1), ("hold", 5, 22, 1),
+]  # fmt: skip
+"""The same of a cap that is lowered below what is held under it, and raised again."""
+
+
 def sentences(chance: random.Random, count: int) -> Iterator[Sentence]:
     """A long story."""
     weights = [weight for weight, _, _ in VERBS.values()]

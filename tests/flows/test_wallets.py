@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import pytest
 
 from gateway.adapters.memory import MemoryLedgerStore
+from gateway.core.caps import Cap
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Credit, Drawn, Tariff
 from gateway.core.money import Money
@@ -149,20 +150,23 @@ async def test_decisions_about_one_wallet_take_turns() -> None:
     await keeper.close()
 
 
-async def test_a_watermark_never_stands_between_the_parts_of_one_request() -> None:
+@pytest.mark.parametrize(
+    "caps", [(), (Cap("ann", "total", Money(1000, "usd"), since_ms=1),)], ids=["purses", "and a cap"]
+)
+async def test_a_watermark_never_stands_between_the_parts_of_one_request(caps: tuple[Cap, ...]) -> None:
     """Its end corrects one part, and so brings on a commit: what a crash after that voids, it voids whole."""
     store = MemoryLedgerStore()
     pace = Pace(gap=0, idly=0, quiet=600, refuse_after=600, give_up_after=600)
-    keeper = Keeper(store, Clock(), pace=pace)
+    keeper = Keeper(store, Clock(), cap_lines=store, pace=pace)
     await keeper.open()
     await keeper.credit(Credit("cs_1", "ann", Money(50, "usd"), "grant", "", Purse(-1)))
     await keeper.credit(Credit("cs_2", "ann", Money(50, "usd"), "payment", ""))
-    held = await hold(keeper, 80)
+    held = await keeper.hold("ann", Money(80, "usd"), id=RequestId(1, 1), token=3, tariff=TARIFF, caps=caps)
     await keeper.start(held, Money(80, "usd"), "strict")
+    gated, parts = store._next - 2 - len(caps), 2 + len(caps)
     await asyncio.sleep(0)
     keeper.settle(held, Money(70, "usd"))
-    while len(store.records) < 3:
+    while len(store.records) <= parts:
         await asyncio.sleep(0)
-    gated = [number for number, _ in store.records[:2]]
-    assert store.started < gated[0] or store.started >= gated[1]
+    assert store.started < gated or store.started >= gated + parts - 1
     await keeper.close()

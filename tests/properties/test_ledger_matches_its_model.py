@@ -18,7 +18,19 @@ from hypothesis import strategies as st
 from gateway.core.books import Books, Impossible
 from gateway.core.ids import RequestId
 from gateway.core.purses import PLAIN
-from tests.ledger_story import VERBS, Ground, MemoryGround, PostgresGround, Sentence, SqliteGround, Story, sentences
+from tests.ledger_story import (
+    CORRECTED,
+    LOWERED,
+    OWED,
+    VERBS,
+    Ground,
+    MemoryGround,
+    PostgresGround,
+    Sentence,
+    SqliteGround,
+    Story,
+    sentences,
+)
 from tests.postgres_server import Server
 
 TORTURE = bool(os.environ.get("GATEWAY_TORTURE"))
@@ -61,6 +73,17 @@ def test_a_long_story_in_postgresql(postgres: Server, seed: int, record_property
     operations = tell(PostgresGround(asyncio.run(postgres.schema())), seed, count)
     record_property("operations", operations)
     assert operations > count // 2
+
+
+@pytest.mark.parametrize("store", ["memory", "sqlite", "postgresql"])
+@pytest.mark.parametrize("story", [OWED, CORRECTED, LOWERED], ids=["owed", "corrected", "lowered"])
+def test_what_is_given_back_to_who_owes_is_not_there_to_spend(
+    story: list[Sentence], store: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    ground: Ground = MemoryGround() if store == "memory" else SqliteGround(tmp_path / "ledger.db")
+    if store == "postgresql":
+        ground = PostgresGround(asyncio.run(request.getfixturevalue("postgres").schema()))
+    asyncio.run(Story(ground, random.Random(0), 1000).tell(story))
 
 
 SENTENCE = st.one_of(

@@ -25,7 +25,7 @@ from gateway.flows.keep.accounts import Holding
 from gateway.flows.keep.caps import CappedHold
 from gateway.flows.keep.wallets import SplitHold
 from gateway.ports import Clock, Hold
-from tests.ledger_story import MemoryGround, Story, sentences
+from tests.ledger_story import CORRECTED, LOWERED, OWED, MemoryGround, Sentence, Story, sentences
 from tests.properties.test_ledger_matches_its_model import seeds
 from tests.properties.test_slices_are_exact import World
 from tests.simulated_time import simulated
@@ -162,6 +162,14 @@ class CrewGround:
 
     async def prove(self) -> None:
         await self._memory.prove()
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("story", [OWED, CORRECTED, LOWERED], ids=["owed", "corrected", "lowered"])
+def test_what_is_given_back_to_who_owes_is_not_there_to_spend(story: list[Sentence], workers: int) -> None:
+    for seed in range(40):
+        chance = random.Random(seed)
+        simulated(Story(CrewGround(chance, workers), chance, accounts_max=1000).tell(story))
 
 
 def told(seed: int, workers: int) -> int:
