@@ -340,6 +340,13 @@ class Origin:
             "local": self.local,
         }
 
+    @classmethod
+    def among(cls, notes: str) -> "Iterator[Origin]":
+        """Those in a batch's lines. Of the others, which may be many, none is parsed."""
+        for line in notes.splitlines():
+            if '"origin"' in line and (note := json.loads(line))["note"] == "origin":
+                yield cls(note["worker"], note["seq"], note["first"], note["count"], note["local"])
+
 
 @dataclass(frozen=True, slots=True)
 class Balance:

@@ -277,6 +277,17 @@ async def test_a_credit_is_in_the_head_before_it_is_acknowledged(tmp_path: Path)
     await store.close()
 
 
+async def test_of_large_batches_the_start_looks_at_as_many_as_so_many_bytes_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = await flipped_payload(tmp_path, BATCHES - 10)
+    monkeypatch.setattr(soundness, "TAIL_BYTES", 1)
+    await start(path)
+    monkeypatch.setattr(soundness, "TAIL_BYTES", 2**20)
+    with pytest.raises(StoreDamaged, match=f"batch {BATCHES - 10} is not"):
+        await start(path)
+
+
 async def test_the_look_at_the_tail_reads_so_many_batches_and_no_more(tmp_path: Path) -> None:
     path = await keep(tmp_path)
     seen: list[str] = []

@@ -1,7 +1,5 @@
 """One keeper's chain of batches, as it is read when the books are opened."""
 
-import json
-
 from gateway.adapters.postgres.sessions import Connection
 from gateway.core.ledger import GENESIS, Draft, Origin, Record, Tail, Tariff, chain
 
@@ -77,9 +75,4 @@ async def _read_origins(connection: Connection, keeper: int) -> tuple[Origin, ..
     rows = await connection.fetch(
         "SELECT notes FROM batch WHERE keeper = $1 ORDER BY seq DESC LIMIT $2", keeper, _ORIGIN_BATCHES
     )
-    found = [json.loads(line) for row in reversed(rows) for line in row["notes"].splitlines()]
-    return tuple(
-        Origin(note["worker"], note["seq"], note["first"], note["count"], note["local"])
-        for note in found
-        if note["note"] == "origin"
-    )
+    return tuple(origin for row in reversed(rows) for origin in Origin.among(row["notes"]))

@@ -199,13 +199,9 @@ class SqliteLedgerStore:
 
     def _read_origins(self) -> tuple[Origin, ...]:
         """Those of the last batches, oldest first."""
-        notes = self._sql.execute("SELECT notes FROM batch ORDER BY seq DESC LIMIT ?", (_ORIGIN_BATCHES,)).fetchall()
-        found = [json.loads(line) for (lines,) in reversed(notes) for line in lines.splitlines()]
-        return tuple(
-            Origin(note["worker"], note["seq"], note["first"], note["count"], note["local"])
-            for note in found
-            if note["note"] == "origin"
-        )
+        notes = self._sql.execute("SELECT notes FROM batch ORDER BY seq DESC LIMIT ?", (_ORIGIN_BATCHES,))
+        found = [list(Origin.among(lines)) for (lines,) in notes]
+        return tuple(origin for batch in reversed(found) for origin in batch)
 
     def _commit(self, draft: Draft) -> Committed:
         try:

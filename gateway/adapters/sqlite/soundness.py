@@ -2,8 +2,9 @@
 
 Looked at, in about 10 ms whatever their size: that the file is there if its head is; that the last thousand batches
 have the hashes of their contents, one upon the other (at full load those are seconds of commits, more than the head can
-lag); that the batch which the head names is among the books, with that hash. So a log (`-wal`) that was cut, torn or
-deleted, a byte that changed in the newest batches or in the head, and an old copy put back are refused here. SQLite
+lag; of large ones, such as thousands of credits at once, as many as 64 MiB hold); that the batch which the head names
+is among the books, with that hash. So a log (`-wal`) that was cut, torn or deleted, a byte that changed in the newest
+batches or in the head, and an old copy put back are refused here. SQLite
 itself refuses a file that is shorter than its first page says.
 
 Not looked at: the older batches, and the rows of accounts. SQLite's `quick_check` reads the whole file: 0.8 s for each
@@ -24,6 +25,7 @@ from gateway.core.ledger import GENESIS, Draft, chain
 from gateway.ports import StoreDamaged
 
 TAIL_BATCHES = 1000
+TAIL_BYTES = 64 * 2**20
 
 
 def check_before_opening(path: Path, head: Path, check_head: Callable[[sqlite3.Connection], None]) -> None:
@@ -54,19 +56,25 @@ def check_tail(connection: sqlite3.Connection, path: Path) -> None:
     rows = connection.execute(
         "SELECT seq, at, first, count, started, payload, notes, hash FROM batch ORDER BY seq DESC LIMIT ?",
         (TAIL_BATCHES + 1,),
-    ).fetchall()
-    before: tuple[int, int, bytes] | None = (0, 1, GENESIS)
-    if rows and rows[-1][0] != 1:
-        before = None  # the oldest that was read only says what the next must build upon
-    for seq, at_ms, first, count, started, payload, notes, hash in reversed(rows):
-        if before is not None:
-            draft = Draft(seq, first, at_ms, started, count, bytearray(payload))
-            if (seq, first) != (before[0] + 1, before[1]) or chain(before[2], draft, notes) != hash:
-                raise StoreDamaged(
-                    f"{path}: batch {seq} is not what its hash and the batch before it say: its bytes were changed, or"
-                    " a row is missing; run `gateway audit`, which names all that is wrong, and restore a backup"
-                )
-        before = (seq, first + count, hash)
+    )
+    wrong, looked_at, newer = 0, 0, rows.fetchone()
+    while newer is not None and looked_at < TAIL_BYTES:
+        older = rows.fetchone()
+        if older is None and newer[0] != 1:
+            break  # it only says what the next must build upon
+        seq, at_ms, first, count, started, payload, notes, hash = newer
+        before = (older[0], older[2] + older[3], older[7]) if older is not None else (0, 1, GENESIS)
+        draft = Draft(seq, first, at_ms, started, count, bytearray(payload))
+        if (seq, first) != (before[0] + 1, before[1]) or chain(before[2], draft, notes) != hash:
+            wrong = seq
+        looked_at += len(payload) + len(notes)
+        newer = older
+    rows.close()
+    if wrong:
+        raise StoreDamaged(
+            f"{path}: batch {wrong} is not what its hash and the batch before it say: its bytes were changed, or"
+            " a row is missing; run `gateway audit`, which names all that is wrong, and restore a backup"
+        )
 
 
 def named_batch(head: Path) -> int:
