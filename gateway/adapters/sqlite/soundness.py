@@ -4,8 +4,8 @@ Looked at, in about 10 ms whatever their size: that the file is there if its hea
 have the hashes of their contents, one upon the other (at full load those are seconds of commits, more than the head can
 lag; of large ones, such as thousands of credits at once, as many as 64 MiB hold); that the batch which the head names
 is among the books, with that hash. So a log (`-wal`) that was cut, torn or deleted, a byte that changed in the newest
-batches or in the head, and an old copy put back are refused here. SQLite
-itself refuses a file that is shorter than its first page says.
+batches or in the head, and an old copy put back are refused here. SQLite itself refuses a file that is shorter than its
+first page says.
 
 Not looked at: the older batches, and the rows of accounts. SQLite's `quick_check` reads the whole file: 0.8 s for each
 GB that is in memory already, and as long as the disk takes for one that is not. `gateway audit` does that, and more.
