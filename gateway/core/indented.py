@@ -1,7 +1,7 @@
 """JSON for people's eyes: what `json.dumps(…, indent=2)` writes, and a line feed.
 
-The library's own way leaves a dozen functions in a cycle each time, for the garbage collector to find (its encoder in C
-knows no indentation). Programs that cannot pay ask often.
+The library's own way leaves a dozen functions in a cycle each time, for the garbage collector to find: before Python
+3.13, its encoder in C knows no indentation. Programs that cannot pay ask often.
 """
 
 import json

@@ -1,6 +1,8 @@
 """Schema changes: once, in order, whole or not at all, and never edited afterwards."""
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,9 @@ from gateway.adapters.sqlite.migrations import MigrationRefused
 
 
 @pytest.fixture
-def connection(tmp_path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(tmp_path / "x.db", isolation_level=None)
+def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as opened:
+        yield opened
 
 
 @pytest.mark.parametrize("folder", ["ledger", "records"])

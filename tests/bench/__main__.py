@@ -14,7 +14,8 @@ with 1,000 tokens in turn. In the same run and in interleaved rounds they ask
 
 - nginx as a plain proxy (one worker, connections to the upstream kept open, no log), where it is installed;
 - a reverse proxy as one writes it with aiohttp in an afternoon (`naive.py`);
-- pay-per-use as one builds it by hand of nginx, Lua and Redis (`handmade.py`), where these are installed;
+- pay-per-use as one builds it by hand of nginx, Lua and Redis (`handmade.py`), where these are installed: plainly, and
+  tuned;
 - the gateway, as `gateway run` starts it, on a free route; on a priced one that waits for the disk before it answers
   (strict, the default); on a priced one that does not (relaxed); on a strict one with a limit for each caller; and on a
   relaxed one with two.
@@ -134,18 +135,17 @@ def _bench(options: argparse.Namespace, processes: Processes) -> Result:
         path = f"/free/{options.answer_bytes}"
         begun = starts.measure(processes, farebox, path, trials=options.trials, progress=_progress)
         everybody = [*contenders.start_nginx(processes, upstream), contenders.start_naive(processes, upstream)]
-        by_hand = contenders.start_handmade(processes, upstream, shape.tokens)
-        if by_hand is None:
+        by_hand = list(contenders.start_handmade(processes, upstream, shape.tokens))
+        if not by_hand:
             remarks.append(handmade.MISSING)
-        else:
-            everybody.append(by_hand[1])
+        everybody += [contender for _, contender in by_hand]
         everybody += contenders.start_gateway(farebox)
         found = rounds.run(processes, everybody, shape, count=options.rounds, progress=_progress)
         more = _more_shapes(options, processes, everybody, shape) if options.shapes else {}
         all_rounds: list[Round] = [*found, *(tallies for figures in more.values() for tallies in figures.rounds)]
         loaded_bytes = everybody[-1].child.resident_bytes()
-        if by_hand is not None:
-            by_hand[0].prove(rounds.answered(all_rounds, by_hand[1].name))
+        for built, contender in by_hand:
+            built.prove(rounds.answered(all_rounds, contender.name))
     _progress("auditing the books")
     return Result(
         shape=_described(options),

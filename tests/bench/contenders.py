@@ -1,4 +1,4 @@
-"""Who takes part: nginx, a naive aiohttp proxy, nginx with Lua and Redis, and the gateway on five routes.
+"""Who takes part: nginx, a naive aiohttp proxy, nginx with Lua and Redis in two ways, and the gateway on five routes.
 
 Every contender does the same work for the same callers: it takes their request on a connection that stays open, asks
 the same upstream on another, and passes the answer back.
@@ -93,13 +93,13 @@ def start_naive(processes: Processes, upstream: Upstream) -> Contender:
 
 def start_handmade(
     processes: Processes, upstream: Upstream, tokens: Sequence[str]
-) -> tuple[Handmade, Contender] | None:
-    """None where something that it takes is not installed."""
+) -> Iterator[tuple[Handmade, Contender]]:
+    """None of them where something that they take is not installed."""
     if handmade.version() is None:
-        return None
-    built = Handmade(processes, upstream_port=upstream.port, tokens=tokens)
-    title = "nginx + Lua + Redis, with a limit"
-    return built, Contender("handmade", title, built.nginx, built.port, beside=(built.redis,))
+        return
+    for way in handmade.WAYS:
+        built = Handmade(processes, way, upstream_port=upstream.port, tokens=tokens)
+        yield built, Contender(way.name, way.title, built.nginx, built.port, beside=(built.redis,))
 
 
 def start_gateway(farebox: Farebox, routes: Iterable[str] = _COMPARED) -> Iterator[Contender]:

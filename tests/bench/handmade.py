@@ -1,12 +1,14 @@
-"""The contender that one builds by hand: nginx with Lua (`handmade.lua`) and Redis.
+"""The contenders that one builds by hand: nginx with Lua (`handmade.lua`) and Redis.
 
-It does what a priced route with a limit does: it takes the token from `Authorization`, hashes it with a key (nginx's
-own `ngx.hmac_sha1`; the gateway takes HMAC-SHA256), counts a fixed window, takes the price without ever overdrawing,
-and passes the request on without the token. Limit and debit are one script on Redis (EVALSHA), over connections that
-stay open, on a Unix socket. Redis writes each change to its file and syncs it once a second, so that a crash loses a
-second; it shares the contender's core. It has books, too: they must have lost exactly what was served.
+They do what a priced route with a limit does: they take the token from `Authorization`, hash it with a key (nginx's own
+`ngx.hmac_sha1`; the gateway takes HMAC-SHA256), count a fixed window, take the price without ever overdrawing, and pass
+the request on without the token. Redis writes each change to its file and syncs it once a second, so that a crash loses
+a second; it shares the contender's core. Both have books, too: they must have lost exactly what was served.
 
-    apt-get install libnginx-mod-http-lua redis-server
+There are two, because how Redis is asked makes half as much again: *plain* uses the usual library over TCP, a counter
+for the window and a script for the money; *tuned* has one script for both, a Unix socket, and no library.
+
+    apt-get install libnginx-mod-http-lua lua-nginx-redis redis-server
 """
 
 import hmac
@@ -15,22 +17,43 @@ import socket
 import subprocess
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench import nginx
 from tests.bench.processes import BenchFailed, Child, Processes, free_port
 
 MISSING = (
-    "nginx with Lua and Redis is left out: it takes nginx's Lua module and a Redis, such as"
-    " `apt-get install libnginx-mod-http-lua redis-server`."
+    "nginx with Lua and Redis is left out: it takes nginx's Lua module, its library for Redis, and a Redis, such as"
+    " `apt-get install libnginx-mod-http-lua lua-nginx-redis redis-server`."
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One of the ways to ask Redis: a row of the table, and the module that does it."""
+
+    name: str
+    title: str
+    module: str
+
+
+PLAIN = Way("handmade", "nginx + Lua + Redis, with a limit", "handmade_plain")
+TUNED = Way("tuned", "the same, tuned: one script, Unix socket", "handmade_tuned")
+WAYS = (PLAIN, TUNED)
 
 _PRICE_MICROS = 1_000
 _BALANCE_MICROS = 10**12
 _LIMIT = 1_000_000
 _WINDOW_SECONDS = 60
 _PEPPER = "of the bench"
+_SOCKET = "redis.sock"
 _MODULES = ("ndk_http_module", "ngx_http_lua_module")
+_LIBRARY = tuple(
+    folder / name
+    for folder in (Path("/usr/share/lua/5.1"), Path("/usr/local/share/lua/5.1"), Path("/usr/local/openresty/lualib"))
+    for name in ("nginx/redis.lua", "resty/redis.lua")
+)
 
 _PLACES = """
     lua_package_path "{folder}/?.lua;;";
@@ -38,7 +61,7 @@ _PLACES = """
     init_by_lua_block {{
         handmade = require("handmade")
         handmade.configure({{
-            redis = "unix:{socket}", pepper = "{pepper}",
+            way = "{way}", redis = "unix:{socket}", port = {redis_port}, pepper = "{pepper}",
             price_micros = {price}, limit = {limit}, window_seconds = {seconds},
         }})
     }}
@@ -52,7 +75,7 @@ _MORE = """
 
 def version() -> str | None:
     """Redis' own; None where something is missing."""
-    if _lua() is None or (redis := _redis()) is None:
+    if _lua() is None or (redis := _redis()) is None or not any(map(Path.exists, _LIBRARY)):
         return None
     said = subprocess.run([redis, "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
     return next((word.removeprefix("v=") for word in said.split() if word.startswith("v=")), said.strip())
@@ -61,22 +84,29 @@ def version() -> str | None:
 class Handmade:
     """nginx and Redis, running, and accounts with money for these tokens."""
 
-    def __init__(self, processes: Processes, *, upstream_port: int, tokens: Sequence[str]) -> None:
+    def __init__(self, processes: Processes, way: Way, *, upstream_port: int, tokens: Sequence[str]) -> None:
         lua, redis = _lua(), _redis()
         if lua is None or redis is None:
             raise BenchFailed(MISSING)
         self.port = free_port()
         self._redis_port = free_port()
-        folder = processes.home / "redis"
+        folder = processes.home / f"redis-{way.name}"
         folder.mkdir()
         self.redis = processes.start(
-            "redis", _redis_command(redis, folder, self._redis_port), on=processes.pins.contender
+            folder.name, _redis_command(redis, folder, self._redis_port), on=processes.pins.contender
         )
         self.redis.wait_for(self._redis_port)
         self._accounts = [f"balance:{_digest(token)}" for token in tokens]
         self._ask(("SET", account, str(_BALANCE_MICROS)) for account in self._accounts)
+        places = _PLACES.format(
+            folder=Path(__file__).parent, way=way.module, socket=folder / _SOCKET, redis_port=self._redis_port,
+            pepper=_PEPPER, price=_PRICE_MICROS, limit=_LIMIT, seconds=_WINDOW_SECONDS,
+        )  # fmt: skip
+        places += nginx.proxying(port=self.port, upstream=upstream_port, more=_MORE)
         self.nginx: Child = processes.start(
-            "handmade", _nginx_command(lua, processes.home, self.port, upstream_port), on=processes.pins.contender
+            way.name,
+            nginx.command(lua[0], processes.home, way.name, places, load=lua[1]),
+            on=processes.pins.contender,
         )
         self.nginx.wait_for(self.port)
 
@@ -113,27 +143,13 @@ def _redis_command(program: str, folder: Path, port: int) -> list[str]:
     options = {
         "bind": "127.0.0.1",
         "port": str(port),
-        "unixsocket": str(folder / "redis.sock"),
+        "unixsocket": str(folder / _SOCKET),
         "dir": str(folder),
         "appendonly": "yes",
         "appendfsync": "everysec",
         "save": "",
     }
     return [program, *(word for name, value in options.items() for word in (f"--{name}", value))]
-
-
-def _nginx_command(lua: tuple[str, tuple[Path, ...]], home: Path, port: int, upstream: int) -> list[str]:
-    program, load = lua
-    places = _PLACES.format(
-        folder=Path(__file__).parent,
-        socket=home / "redis" / "redis.sock",
-        pepper=_PEPPER,
-        price=_PRICE_MICROS,
-        limit=_LIMIT,
-        seconds=_WINDOW_SECONDS,
-    )
-    places += nginx.proxying(port=port, upstream=upstream, more=_MORE)
-    return nginx.command(program, home, "handmade", places, load=load)
 
 
 def _digest(token: str) -> str:

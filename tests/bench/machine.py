@@ -23,7 +23,7 @@ def describe(home: Path) -> dict[str, str]:
         "aiohttp": version("aiohttp"),
         "uvloop": _version_if_any("uvloop"),
         "nginx": nginx.version(program) if program else "not installed",
-        "nginx's Lua and Redis": handmade.version() or "not both installed",
+        "nginx's Lua and Redis": handmade.version() or "not all installed",
         "disk": f"{sync_ms(home):.2f} ms for a write of 4 KiB and its fsync (median)",
         "load before": f"{os.getloadavg()[0]:.2f}",
     }

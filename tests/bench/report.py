@@ -16,6 +16,7 @@ _MEASURES = (
     ("nginx", "÷ nginx"),
     ("aiohttp", "÷ aiohttp"),
     ("handmade", "÷ Lua + Redis"),
+    ("tuned", "÷ tuned"),
     ("free", "÷ free route"),
 )
 """The contenders that others are held against."""

@@ -340,12 +340,15 @@ def test_a_run_that_makes_no_sense_is_refused(arguments: list[str], capsys: pyte
 
 
 @pytest.mark.skipif(handmade.version() is None, reason=handmade.MISSING)
-def test_pay_per_use_by_hand_refuses_and_keeps_its_books(monkeypatch: pytest.MonkeyPatch, short: Path) -> None:
+@pytest.mark.parametrize("way", handmade.WAYS, ids=lambda way: way.name)
+def test_pay_per_use_by_hand_refuses_and_keeps_its_books(
+    way: handmade.Way, monkeypatch: pytest.MonkeyPatch, short: Path
+) -> None:
     monkeypatch.setattr(handmade, "_LIMIT", 3)
     monkeypatch.setattr(handmade, "_BALANCE_MICROS", 2_500)
     with Processes(short, Pins()) as processes:
         answering = contenders.start_upstream(processes, bodies=(BODY,))
-        built = Handmade(processes, upstream_port=answering.port, tokens=("rich",))
+        built = Handmade(processes, way, upstream_port=answering.port, tokens=("rich",))
 
         def status(token: str | None) -> int:
             fields = "" if token is None else f"Authorization: Bearer {token}\r\n"

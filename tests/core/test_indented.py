@@ -28,7 +28,9 @@ def test_nothing_is_left_in_cycles() -> None:
         for _ in range(10):
             indented({"status": 402, "prices": [{"plan": "pro", "price": "1.00 usd"}]})
         assert gc.collect() == 0
-        json.dumps({"status": 402}, indent=2)
-        assert gc.collect() > 0  # or this test could not fail
+        around: list[object] = []
+        around.append(around)
+        del around
+        assert gc.collect() == 1  # or this test could not fail
     finally:
         gc.enable()

@@ -63,6 +63,12 @@ class Authority:
         return ssl.create_default_context(cafile=self.file)
 
 
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
+    key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
+)  # fmt: skip
+
+
 def _write(folder: Path, file: str, name: str, hosts: tuple[str, ...], *, issuer: str | None) -> tuple[str, str]:
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -78,6 +84,8 @@ def _write(folder: Path, file: str, name: str, hosts: tuple[str, ...], *, issuer
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
     )  # fmt: skip
+    if issuer is None:  # Python 3.13 and newer believe no authority that does not say so
+        builder = builder.add_extension(_SIGNS_CERTIFICATES, critical=True)
     if hosts:
         names = [x509.IPAddress(ip_address(h)) if h[0].isdigit() or ":" in h else x509.DNSName(h) for h in hosts]
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)

@@ -17,7 +17,7 @@ from gateway.settings import SettingsInvalid, apart, load
 from tests.settings.asking import FULL, SECRETS
 from tests.settings.test_examples import ENVIRON, EXAMPLES
 
-LEAVES = (str, bytes, int, float, bool, type(None), re.Pattern)
+LEAVES = (str, bytes, int, float, bool, type(None), re.Pattern, Path)
 
 
 def plainly(value: Any) -> Any:
