@@ -23,7 +23,8 @@ with 1,000 tokens in turn. In the same run and in interleaved rounds they ask
 The contender has one core to itself, with all its processes; load generator and upstream share the others. The upstream
 is nginx answering from its configuration, where there is nginx. Each figure is the median over the rounds, and each
 ratio the median of the ratios within a round. `core busy` says how full the contender's core was: where it was not,
-something else set the pace, and on two cores that is so for nginx. `per full core` is the speed over the contender's
+something else set the pace, and on two cores that is so for nginx. The gateway is started anew for each round, because
+one start of the same program is up to a tenth faster than another. `per full core` is the speed over the contender's
 own part of its core, which also evens out a machine that is not quite quiet; it can say nothing of waits for a disk.
 Also measured: `gateway --help`, start to first answer, and the memory of an idle gateway.
 
@@ -51,6 +52,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -139,8 +141,16 @@ def _bench(options: argparse.Namespace, processes: Processes) -> Result:
         if not by_hand:
             remarks.append(handmade.MISSING)
         everybody += [contender for _, contender in by_hand]
-        everybody += contenders.start_gateway(farebox)
-        found = rounds.run(processes, everybody, shape, count=options.rounds, progress=_progress)
+        gateway: list[Contender] = []
+
+        def restarted() -> Sequence[Contender]:
+            if gateway:
+                gateway[0].child.end()
+            gateway[:] = contenders.start_gateway(farebox)
+            return [*everybody, *gateway]
+
+        found = rounds.run(processes, restarted, shape, count=options.rounds, progress=_progress)
+        everybody += gateway
         more = _more_shapes(options, processes, everybody, shape) if options.shapes else {}
         all_rounds: list[Round] = [*found, *(tallies for figures in more.values() for tallies in figures.rounds)]
         loaded_bytes = everybody[-1].child.resident_bytes()
@@ -172,7 +182,7 @@ def _more_shapes(
     for title, (other, names) in shapes.items():
         _progress(title)
         some = [contender for contender in everybody if contender.name in names]
-        tallies = rounds.run(processes, some, other, count=options.part_rounds, progress=_progress)
+        tallies = rounds.run(processes, partial(list, some), other, count=options.part_rounds, progress=_progress)
         found[title] = Figures(_titles(some), tallies)
     return found
 

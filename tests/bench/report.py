@@ -178,7 +178,7 @@ def _starts(result: Result) -> Iterator[str]:
         memory = statistics.median(starts.idle_bytes)
         rows.append(["memory, idle", f"{memory / 2**20:.1f} MiB", str(len(starts.idle_bytes))])
     if result.loaded_bytes is not None:
-        rows.append(["memory, after all rounds", f"{result.loaded_bytes / 2**20:.1f} MiB", "1"])
+        rows.append(["memory, after a round", f"{result.loaded_bytes / 2**20:.1f} MiB", "1"])
     return tables.table(["the gateway's process", "median", "of"], rows)
 
 

@@ -43,17 +43,17 @@ Round = Mapping[str, Tally]
 
 def run(
     processes: Processes,
-    contenders: Sequence[Contender],
+    contenders: Callable[[], Sequence[Contender]],
     shape: Shape,
     *,
     count: int,
     progress: Callable[[str], None],
 ) -> list[Round]:
-    """All rounds. Raises BenchFailed at the first answer that was not right."""
+    """All rounds; before each it asks who takes part. Raises BenchFailed at the first answer that was not right."""
     rounds: list[Round] = []
-    for number, order in enumerate(orders(contenders, count)):
+    for number in range(count):
         tallies = {}
-        for contender in order:
+        for contender in _turned(contenders(), number):
             tally = tallies[contender.name] = _load(processes, contender, shape)
             progress(f"round {number + 1} of {count}  {contender.title:<38} {tally.per_second:>8,.0f}/s")
             if not tally.right:
@@ -64,9 +64,12 @@ def run(
 
 def orders(contenders: Sequence[Contender], count: int) -> Iterator[Sequence[Contender]]:
     """Who runs after whom, in each round: everybody begins once."""
-    for number in range(count):
-        first = number % len(contenders)
-        yield (*contenders[first:], *contenders[:first])
+    return (_turned(contenders, number) for number in range(count))
+
+
+def _turned(contenders: Sequence[Contender], number: int) -> Sequence[Contender]:
+    first = number % len(contenders)
+    return (*contenders[first:], *contenders[:first])
 
 
 def served(rounds: Sequence[Round], contenders: Sequence[Contender]) -> Mapping[str, int]:

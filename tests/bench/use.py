@@ -87,7 +87,7 @@ def _round(
         asked = Shape(
             shape.upstream_pid, shape.tokens, body, fields, connections, shape.seconds, shape.warm_up_seconds
         )  # fmt: skip
-        [found] = rounds.run(processes, [gateway[route]], asked, count=1, progress=progress)
+        [found] = rounds.run(processes, lambda: [gateway[route]], asked, count=1, progress=progress)
         return found[route]
 
     return {

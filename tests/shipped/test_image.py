@@ -18,7 +18,7 @@ from tests.ports import own_port
 from tests.relay.scenes import until
 
 ROOT = Path(__file__).parents[2]
-BASE = "docker.io/library/python:3.12-slim-bookworm"
+BASE = "docker.io/library/python:3.13-slim-trixie"
 PACKAGES = "python3,python3-venv,python3-pip,ca-certificates"
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 USER = 10001
@@ -42,7 +42,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The file system of the image, which nothing can be written to but `/data` and `/tmp`."""
     home = tmp_path_factory.mktemp("image")
     base, source, inside = home / "base", home / "source", home / "inside"
-    run("debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", base)
+    run("debootstrap", "--variant=minbase", f"--include={PACKAGES}", "trixie", base)
     (base / "usr/bin/python").symlink_to("python3")
     shutil.copy(AUTHORITIES, base / AUTHORITIES.relative_to("/"))  # of this machine's network, too
     (base / "etc/pip.conf").write_text(f"[global]\ncert = {AUTHORITIES}\n")
