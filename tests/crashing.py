@@ -4,9 +4,9 @@ WHERE is `module:Class.method`; SIDE is `before` or `after` it, counted from the
 CRASH_ARMED names is there. The process ends as by kill -9: nothing is flushed, closed or said.
 """
 
-import asyncio
 import functools
 import importlib
+import inspect
 import os
 import signal
 import sys
@@ -32,7 +32,7 @@ def _ending(method: Callable[..., Any], side: str) -> Callable[..., Any]:
             Path(os.environ["CRASH_ARMED"]).unlink()  # once, whichever process is there first
             os.kill(os.getpid(), signal.SIGKILL)
 
-    if asyncio.iscoroutinefunction(method):
+    if inspect.iscoroutinefunction(method):
 
         @functools.wraps(method)
         async def awaited(*args: Any, **named: Any) -> Any:

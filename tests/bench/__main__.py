@@ -7,6 +7,7 @@
     python -m tests.bench --use         a minute: streams that are read along, and answers that are asked for again
     python -m tests.bench --bulk        half a minute: 100 MB down and up, speed and memory
     python -m tests.bench --all         eight minutes: all of these
+    python -m tests.bench --peers DIR   a minute: Caddy, x402-express and LiteLLM, once they are installed (`peers.py`)
     … --quick                           for a look; not for publishing
 
 **What is measured.** 64 callers on connections that stay open ask for 1 KB of JSON, each as soon as it was answered,
@@ -31,7 +32,7 @@ Also measured: `gateway --help`, start to first answer, and the memory of an idl
 `--shapes` asks the same of requests with 15 fields, of answers of 64 KB, and of requests one field of which (a
 `Traceparent`) never has the same value twice: whatever a proxy remembers of a head, it has not seen that one.
 `--fields 15`, `--answer-bytes 65536` and `--varied` make the first table of such requests. The other parts say in their
-modules what they measure: `latency` with `paced`, `sse` with `events`, `use` with `used`, `bulk` with `mass`.
+modules what they measure: `latency` with `paced`, `sse` with `events`, `use` with `used`, `bulk` with `mass`, `peers`.
 
 **What makes it honest.** Every answer is compared whole. At the end the gateway is stopped, its books are audited, and
 the debits must be as many, and as much money, as the requests that were served; so must what is gone from the accounts
@@ -57,7 +58,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from tests.bench import bulk, contenders, handmade, latency, machine, rounds, sse, starts, use
+from tests.bench import bulk, contenders, handmade, latency, machine, peers, rounds, sse, starts, use
 from tests.bench.contenders import Contender, Upstream
 from tests.bench.cores import pins
 from tests.bench.farebox import Farebox
@@ -124,6 +125,12 @@ def _sections(options: argparse.Namespace, processes: Processes) -> Iterator[tup
         yield "use", use.measured(folder, times, accounts=options.accounts, count=count, progress=_progress)
     if options.bulk:
         yield "bulk", bulk.measured(processes.within("bulk"), count=count, size=options.bulk_bytes, progress=_progress)
+    if options.peers:
+        folder, times = processes.within("peers"), Times(options.shape_seconds, options.warm_up)
+        yield (
+            "peers",
+            peers.measured(folder, options.peers, times, accounts=options.accounts, count=count, progress=_progress),
+        )
 
 
 def _bench(options: argparse.Namespace, processes: Processes) -> Result:

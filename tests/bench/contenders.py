@@ -29,6 +29,14 @@ class Contender:
     route: str | None = None
     beside: tuple[Child, ...] = ()
     """More processes that work for it, on its core."""
+    path: str | None = None
+    """What it is asked for; without one, the size of the answer behind its prefix."""
+    tokens: tuple[str, ...] | None = None
+    """Whose requests they are, where it is not everybody's tokens."""
+    fields: tuple[str, ...] = ()
+    """More lines for the head of each of its requests."""
+    body: bytes | None = None
+    """What its right answer brings, where it is not the upstream's."""
 
     @property
     def pids(self) -> tuple[int, ...]:

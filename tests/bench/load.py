@@ -40,6 +40,8 @@ class Plan:
     """More lines for the head of each request."""
     varied: bool = False
     """Whether each request brings a value that was never seen before."""
+    posted: str = ""
+    """What each request brings, as JSON; nothing: they are GET, which alone may be varied."""
     connections: int = 64
     warm_up_seconds: float = 0.5
     seconds: float = 5.0
@@ -88,7 +90,8 @@ class Load:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._requests = [head(plan, token) + b"\r\n" * (not plan.varied) for token in plan.tokens or ("",)]
+        end = b"" if plan.varied else b"\r\n" + plan.posted.encode()
+        self._requests = [head(plan, token) + end for token in plan.tokens or ("",)]
         self._trace = int.from_bytes(os.urandom(16))
         self.body = plan.body.encode()
         self.tally = Tally()
@@ -242,7 +245,10 @@ def unchunked(data: bytes) -> bytes:
 
 def head(plan: Plan, token: str) -> bytes:
     """A request but for the empty line at its end."""
-    lines = [f"GET {plan.path} HTTP/1.1", f"Host: 127.0.0.1:{plan.port}", "User-Agent: bench", "Accept: */*"]
+    method = "POST" if plan.posted else "GET"
+    lines = [f"{method} {plan.path} HTTP/1.1", f"Host: 127.0.0.1:{plan.port}", "User-Agent: bench", "Accept: */*"]
+    if plan.posted:
+        lines += ["Content-Type: application/json", f"Content-Length: {len(plan.posted.encode())}"]
     if token:
         lines.append(f"Authorization: Bearer {token}")
     more = (line for line in plan.fields if not (plan.varied and line.startswith("Traceparent:")))

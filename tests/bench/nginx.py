@@ -6,7 +6,7 @@ One process each (`master_process off`), no log, connections that stay open on b
 
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _FRAME = """
@@ -41,7 +41,7 @@ _ANSWERS = """
     }}
 """
 
-_TEXT = "location = /{size} {{ return 200 '{body}'; }}"
+_TEXT = "location = {path} {{ return 200 '{body}'; }}"
 
 _PROXY = """
     upstream answering {{
@@ -87,13 +87,18 @@ def modules(program: str, *names: str) -> tuple[Path, ...]:
     return files if all(file.is_file() for file in files) else ()
 
 
-def answering(program: str, home: Path, *, port: int, bodies: Sequence[bytes]) -> list[str]:
-    """The command of an upstream that has each of these at the path that is its size: `/1024`."""
+def answering(
+    program: str, home: Path, *, port: int, bodies: Sequence[bytes], texts: Mapping[str, str] | None = None
+) -> list[str]:
+    """The command of an upstream that has each of these at the path that is its size: `/1024`; and short texts at
+    paths of their own.
+    """
     (home / "answers").mkdir()
     for body in bodies:
         (home / "answers" / str(len(body))).write_bytes(body)
-    texts = [_TEXT.format(size=len(body), body=body.decode()) for body in bodies if len(body) <= _TEXT_BYTES_MAX]
-    return command(program, home, "upstream", _ANSWERS.format(port=port, home=home, texts="\n        ".join(texts)))
+    short = {f"/{len(body)}": body.decode() for body in bodies if len(body) <= _TEXT_BYTES_MAX}
+    places = [_TEXT.format(path=path, body=body) for path, body in {**short, **(texts or {})}.items()]
+    return command(program, home, "upstream", _ANSWERS.format(port=port, home=home, texts="\n        ".join(places)))
 
 
 def proxy(program: str, home: Path, *, port: int, upstream: int, more: str = "") -> list[str]:

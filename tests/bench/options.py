@@ -27,7 +27,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     options.shapes = options.shapes or options.all
     for part in _PARTS:
         setattr(options, part, options.all or getattr(options, part))
-    options.main = options.shapes or not any(getattr(options, part) for part in _PARTS)
+    options.main = options.shapes or not any(getattr(options, part) for part in (*_PARTS, "peers"))
     if options.shapes and (options.varied, options.fields, options.answer_bytes) != (False, FEWEST_FIELDS, 1024):
         parser.error("--shapes and --all choose the requests themselves: leave --fields, --answer-bytes, --varied out")
     _settle_parts(options)
@@ -41,7 +41,8 @@ def _add_parts(parser: argparse.ArgumentParser) -> None:
     parts.add_argument("--sse", action="store_true", help="how late events are on 50 streams")
     parts.add_argument("--use", action="store_true", help="streams priced by their use, and answers asked for again")
     parts.add_argument("--bulk", action="store_true", help="100 MB down and up: speed and memory")
-    parts.add_argument("--all", action="store_true", help="all of it")
+    parts.add_argument("--all", action="store_true", help="all of these")
+    parts.add_argument("--peers", type=Path, metavar="DIR", help="Caddy, and what `tests.bench.peers` installed there")
 
 
 def _add_sizes(parser: argparse.ArgumentParser) -> None:

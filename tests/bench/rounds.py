@@ -26,6 +26,8 @@ class Shape:
     seconds: float
     warm_up_seconds: float
     varied: bool = False
+    posted: str = ""
+    """What each request brings, as JSON; nothing: they are GET."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +97,12 @@ def _load(processes: Processes, contender: Contender, shape: Shape) -> Tally:
     """One contender under load, from a process of its own."""
     plan = Plan(
         port=contender.port,
-        path=f"{contender.prefix}{len(shape.body)}",
-        tokens=shape.tokens,
-        body=shape.body.decode(),
-        fields=shape.fields,
+        path=contender.path or f"{contender.prefix}{len(shape.body)}",
+        tokens=shape.tokens if contender.tokens is None else contender.tokens,
+        body=(shape.body if contender.body is None else contender.body).decode(),
+        fields=(*shape.fields, *contender.fields),
         varied=shape.varied,
+        posted=shape.posted,
         connections=shape.connections,
         warm_up_seconds=shape.warm_up_seconds,
         seconds=shape.seconds,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import contenders, events, handmade, mass, paced
+from tests.bench import contenders, events, handmade, mass, nginx, paced, peers
 from tests.bench.__main__ import main
 from tests.bench.bulk import Bulk
 from tests.bench.canned import Canned, answer_with, body_of
@@ -24,7 +24,7 @@ from tests.bench.options import parsed
 from tests.bench.paced import Paced
 from tests.bench.processes import BenchFailed, Processes, first_answer
 from tests.bench.report import Figures
-from tests.bench.rounds import answered
+from tests.bench.rounds import Times, answered
 from tests.bench.sse import Lags
 
 BODY = body_of(1024)
@@ -360,6 +360,20 @@ def test_pay_per_use_by_hand_refuses_and_keeps_its_books(
         for served in (1, 3):
             with pytest.raises(BenchFailed, match="are gone from the accounts"):
                 built.prove(served)
+
+
+@pytest.mark.skipif(nginx.program() is None, reason="nginx is their upstream, and is not installed")
+def test_peers_that_are_not_installed_are_left_out(tmp_path: Path) -> None:
+    progress: list[str] = []
+    with Processes(tmp_path, Pins()) as processes:
+        found = peers.measured(
+            processes.within("peers"), tmp_path, Times(0.2, 0.1), accounts=8, count=1, progress=progress.append
+        )
+    assert {"strict"} <= found.titles.keys() <= {"strict", "caddy"}
+    assert [remark.split()[0] for remark in found.remarks if "Caddy" not in remark] == ["x402-express", "LiteLLM"]
+    assert found.proof is not None
+    assert found.proof.requests == found.rounds[0]["strict"].served > 0
+    assert (found.ratio("strict"), len(progress)) == (1, len(found.titles))
 
 
 @pytest.fixture

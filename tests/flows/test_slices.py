@@ -178,3 +178,22 @@ async def test_of_a_request_that_draws_on_two_accounts_each_gets_back_what_it_ga
     assert voids == [(rows[0], -6), (rows[1], -20)]
     assert (await keeper.balance("ann", "usd")).available == usd(1000)
     await keeper.close()
+
+
+async def test_a_request_that_has_ended_is_voided_neither_whole_nor_in_part() -> None:
+    """It was paid with all that is left of one account, so nothing of that is spoken for, and with some of another."""
+    one = branch()
+    keeper, slices = await paid(store := MemoryLedgerStore(), one)
+    await keeper.credit(Credit("cs_2", "ben", usd(10), "payment", ""))
+    ben, ann = [(await slices.draw(one, holder, "usd", 10)).row for holder in ("ben", "ann")]
+    unanswered, answered = gated(ann, 3, 1), gated(ben, 10, 2) + gated(ann, 20, 2)
+    await slices.take(one, WorkerDraft(1, 0, 1, unanswered + answered, {1: TARIFF}))
+    store = copy.deepcopy(store)  # the keeper dies, and then its worker
+    await keeper.close()
+    again = branch(claim=Claim(0, {1: TARIFF}, [(ann, "ann", "usd", 0)]), fresh=False)
+    keeper, slices, _ = await lender(store, again)
+    await slices.begin()
+    slices.leave(again)
+    await keeper.durable()
+    assert [(record.account, record.micros) for _, record in store.records if record.kind is Kind.VOID] == [(ann, -3)]
+    await keeper.close()

@@ -1,6 +1,7 @@
 """An owner is paid out: callers pay and spend, and what is due leaves once, whoever is killed when."""
 
 import asyncio
+import inspect
 import json
 import sys
 from collections.abc import AsyncIterator
@@ -180,7 +181,7 @@ class Deadly:
         class Port:
             def __getattr__(self, name: str) -> Any:
                 found = getattr(port, name)
-                if not asyncio.iscoroutinefunction(found):
+                if not inspect.iscoroutinefunction(found):
                     return found
 
                 async def call(*values: Any, **named: Any) -> Any:

@@ -271,12 +271,14 @@ class Slices:
         for branch in (answering | {id(branch): branch for branch in self._branches.values()}).values():
             await self._take_up(branch, accounts)
         self._keeper.claims_are_taken_up()
+        # Where nothing of an account is spoken for, its requests have ended, and so has all else that they paid with.
+        ended = {record.request for _, _, _, record in self._kept if record.account not in accounts}
         for branch, local, number, record in self._kept:
             if record.kind in _DELTAS:
                 request = record.request.at_ms, record.request.number
                 self._correct(branch, request, record.account, record.micros)
-            elif record.account not in accounts:
-                self._keeper.begun(number)  # nothing of that account is spoken for: the request has ended
+            elif record.request in ended:
+                self._keeper.begun(number)
             else:
                 account = accounts[record.account]
                 waits = _Unanswered(number, account, record.tariff, record.token, record.micros, record.request)
