@@ -14,8 +14,9 @@ as a token has: so all that is true of tokens is true of them.
 
 What was recognised is remembered, the oldest forgotten first: a token costs one short keyed hash from its second
 request on (an HMAC through OpenSSL takes 5 µs, a keyed BLAKE2 0.6). `forget` is called where a row was written, by
-this process or another. What is remembered is the account that the token was made for: an account that is an alias of
-another by now (`flows/follow.py`) is looked up anew for each request, in memory, so there is nothing to forget.
+this process or another. What was seen on free routes alone is remembered apart, for nothing was read of it. What is
+remembered is the account that the token was made for: an account that is an alias of another by now
+(`flows/follow.py`) is looked up anew for each request, in memory, so there is nothing to forget.
 
 Peppers rotate: a row is looked for under each of them, in one question, and a row that stands under an older one is
 moved to the newest when its token is used. At the same time it is noted which of our keys made the token, which only
@@ -62,6 +63,7 @@ from gateway.ports import (
 )
 
 _REMEMBERED_MAX = 100_000
+_GLANCED_AT_MAX = 10_000
 
 
 class Callers:
@@ -105,6 +107,7 @@ class Callers:
         self._aliases = aliases
         self._memory_key = randomness.bytes(32)
         self._remembered: OrderedDict[bytes, _Known] = OrderedDict()
+        self._glanced_at: dict[bytes, _Known] = {}  # on free routes alone: nothing was read of them
         self._keys: dict[bytes, bytes] = {}  # by the digests that go with each pepper
         self._of_grants: dict[str, set[bytes]] = {}  # by each grant of a line, the digests
         self._used: list[_Known] = []
@@ -143,7 +146,7 @@ class Callers:
             found = self._remembered.get(key)
             if found is None:
                 if free:
-                    found = await self._on_a_free_route(credential, key)
+                    found = self._glanced_at.get(key) or await self._on_a_free_route(credential, key)
                 else:
                     found = await self._look_up(credential.value, key, exchange.peer, credential.place)
             if found is not None and (caller := self._caller(found)) is not None and _may_come(caller, agents_only):
@@ -306,7 +309,12 @@ class Callers:
             with suppress(RecordsUnavailable):
                 return await self._look_up(token, key, "")
             return None
-        return None if self._is_ended(genuine) else self._unread(genuine, token)
+        if self._is_ended(genuine):
+            return None
+        if len(self._glanced_at) >= _GLANCED_AT_MAX:
+            del self._glanced_at[next(iter(self._glanced_at))]
+        known = self._glanced_at[key] = self._unread(genuine, token)
+        return known
 
     def _is_ended(self, genuine: Genuine) -> bool:
         of_its_own = not genuine.issued and not genuine.outside
@@ -423,9 +431,10 @@ class Callers:
         self._ended = ended
 
     def forget_all(self) -> None:
-        """Rows may have been written that nobody told of."""
+        """Rows may have been written that nobody told of, keys have gone, or tokens were ended."""
         self._forgotten += 1
         self._remembered.clear()
+        self._glanced_at.clear()
         self._keys.clear()
         self._of_grants.clear()
 

@@ -16,7 +16,8 @@ from gateway.core.pricing import Price
 from gateway.core.refusals import TokenOutOfScope, UnknownToken
 from gateway.core.routes import Route, Server, Upstream
 from gateway.core.secrets import Secret
-from gateway.core.tokens import Peppers, TokenMint, digest, pepper_id
+from gateway.core.tokens import Genuine, Peppers, TokenMint, digest, pepper_id
+from gateway.flows import identify
 from gateway.flows.cap import AccountCaps
 from gateway.flows.follow import Aliases
 from gateway.flows.freeze import Freezes
@@ -105,6 +106,37 @@ async def test_a_token_on_record_opens_the_account_on_record(door: Door) -> None
     ):
         caller = await door.callers.identify(exchange, PAID)
         assert (caller.account, caller.on_record) == ("acct_recorded", True)
+
+
+async def test_on_free_routes_a_token_is_recognised_once_while_it_is_remembered(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, three = tokens = [door.token() for _ in range(3)]
+    accounts = {token: door.mint_account(token) for token in tokens}
+    recognised: list[str] = []
+    recognise = TokenMint.recognise
+
+    def recognises(mint: TokenMint, token: str) -> Genuine | None:
+        recognised.append(token)
+        return recognise(mint, token)
+
+    monkeypatch.setattr(TokenMint, "recognise", recognises)
+    monkeypatch.setattr(identify, "_GLANCED_AT_MAX", 2)
+    for token in (one, one, two, one, three, two, one):  # the third takes the place of the first
+        assert (await door.callers.identify(coming({"X-Api-Key": token}), FREE)).account == accounts[token]
+    assert recognised == [one, two, three, one]
+    door.callers.forget_all()
+    await door.callers.identify(coming({"X-Api-Key": one}), FREE)
+    assert recognised == [one, two, three, one, one]
+
+
+async def test_what_was_seen_on_a_free_route_says_nothing_where_something_is_paid(door: Door) -> None:
+    token = door.token()
+    door.record(token, revoked=True)
+    shown = coming({"X-Api-Key": token})
+    assert (await door.callers.identify(shown, FREE)).account == door.mint_account(token)
+    with pytest.raises(UnknownToken):
+        await door.callers.identify(shown, PAID)
 
 
 @pytest.mark.parametrize("row", [{"revoked": True}, {"expires_ms": 1_800_000_000_000}])
