@@ -231,6 +231,7 @@ class RelayExchange:
         connection.ask(asks, self.method, request, whole=self.upload.done)
         if not self.upload.done:
             self._begin_upload()
+            connection.flush()
         await waiter
 
     def _begin_upload(self) -> None:

@@ -68,7 +68,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_asks", "_full", "_full_bytes", "_given_up", "_head", "_is_check", "_pool", "_reader", "_reading",
-        "_request_sent", "_server_ended", "_transport", "deadline", "lane", "server", "total_deadline", "used",
+        "_request_sent", "_server_ended", "_transport", "_unsent", "deadline", "lane", "server", "total_deadline", "used",
     )  # fmt: skip
 
     def __init__(self, pool: "Pool", lane: "Lane") -> None:
@@ -83,6 +83,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._head: AnswerHead | None = None
         self._is_check = False
         self._request_sent = True
+        self._unsent = b""
         self._server_ended = False
         self._given_up = False
         self._reading = True
@@ -105,7 +106,10 @@ class UpstreamConnection(asyncio.Protocol):
     # --- what the exchange does ---------------------------------------------------------------------------------------
 
     def ask(self, asks: Asks, method: str, data: bytes, *, whole: bool, check: bool = False) -> None:
-        """Send a request's head; `whole` if it has no body that follows. `check`: it is the health check."""
+        """Send a request's head; `whole` if it has no body that follows. `check`: it is the health check.
+
+        Else it is sent with what is there of the body, by `send` or `flush`: one call of the system for both.
+        """
         pool = self._pool
         self._is_check = check
         self._asks = asks
@@ -115,10 +119,21 @@ class UpstreamConnection(asyncio.Protocol):
         self.deadline = pool.now() + pool.upstream.first_byte_seconds if whole else _NEVER
         if pool.upstream.total_seconds is not None:
             self.total_deadline = pool.now() + pool.upstream.total_seconds
-        self._transport.write(data)
+        if whole:
+            self._transport.write(data)
+        else:
+            self._unsent = data
+
+    def flush(self) -> None:
+        """Nothing of the body is there yet: send the head alone."""
+        if self._unsent:
+            self._transport.write(self._unsent)
+            self._unsent = b""
 
     def send(self, data: bytes, *, last: bool) -> None:
         """Send more of the request's body."""
+        if self._unsent:
+            data, self._unsent = self._unsent + data, b""
         if data:
             self._transport.write(data)
         if last:
@@ -162,6 +177,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.abort()
 
     def abort(self) -> None:
+        self._unsent = b""
         self._transport.abort()
 
     # --- what the server does -----------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from itertools import pairwise
 import pytest
 
 from gateway.cli.stage import Stage
+from gateway.relay.upstream import UpstreamConnection
 from tests.callers import Funded, funded
 from tests.conftest import StageMaker
 from tests.raw import OK, RawUpstream, Script, Visit, answering
@@ -145,6 +146,54 @@ async def test_a_bodys_bytes_arrive_as_they_are(stage: Stage, upstream: RawUpstr
     assert visit.values(b"Content-Length") == ([b"%d" % len(EVERY_BYTE)] if framing == "length" else [])
     assert visit.values(b"Transfer-Encoding") == ([] if framing == "length" else [b"chunked"])
     assert b"ext=1" not in visit.head
+
+
+class Written:
+    """An upstream connection's transport, and what was written to it, call by call."""
+
+    def __init__(self, transport: asyncio.Transport, calls: list[bytes]) -> None:
+        self._transport = transport
+        self._calls = calls
+
+    def write(self, data: bytes) -> None:
+        self._calls.append(bytes(data))
+        self._transport.write(data)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._transport, name)
+
+
+async def test_a_head_goes_up_with_what_has_come_of_its_body_and_waits_for_nothing_else(
+    stage: Stage, upstream: RawUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[bytes] = []
+    made: Callable[..., None] = UpstreamConnection.connection_made
+    monkeypatch.setattr(
+        UpstreamConnection, "connection_made", lambda self, transport: made(self, Written(transport, calls))
+    )
+    posted = request("/x", "Content-Length: 6", method="POST", body=b"abcdef")
+    async with await Wire.to(stage.url) as wire:
+        await wire.send(posted)
+        assert (await wire.answer()).status == 200
+        [whole] = calls
+        assert whole.startswith(b"POST /x HTTP/1.1\r\n")
+        assert whole.endswith(b"\r\n\r\nabcdef")
+        upstream.reads_bodies = False
+        heads = asyncio.Event()
+
+        async def script(visit: Visit) -> None:
+            heads.set()
+            await visit.reader.readexactly(6)
+            visit.writer.write(OK)
+
+        upstream.script = script
+        await wire.send(posted[:-6])
+        await heads.wait()  # it has the head, though nothing of the body was sent yet
+        await wire.send(b"abc")
+        await wire.send(b"def")
+        assert (await wire.answer()).status == 200
+    assert calls[1].endswith(b"\r\n\r\n")
+    assert b"".join(calls[2:]) == b"abcdef"
 
 
 async def test_a_requests_trailers_go_no_further(stage: Stage, upstream: RawUpstream) -> None:
