@@ -68,7 +68,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_asks", "_full", "_full_bytes", "_given_up", "_head", "_is_check", "_pool", "_reader", "_reading",
-        "_request_sent", "_server_ended", "_transport", "_unsent", "deadline", "lane", "server", "total_deadline", "used",
+        "_request_sent", "_server_ended", "_transport", "_unsent", "deadline", "lane", "server",
+        "total_deadline", "used",
     )  # fmt: skip
 
     def __init__(self, pool: "Pool", lane: "Lane") -> None:
