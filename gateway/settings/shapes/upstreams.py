@@ -40,7 +40,10 @@ class UpstreamTlsShape(Shape):
     ca: Annotated[
         FileText | None,
         Otherwise("the system's"),
-        Field(description="Certificates (PEM) that are trusted instead. A relative path starts as `store` does."),
+        Field(
+            description="Certificates (PEM) that are trusted instead. A relative path starts as `store` does. Since"
+            " Python 3.13 they must say that they may sign others (`keyUsage`, RFC 5280)."
+        ),
     ] = None
     server_name: Annotated[
         ServerName | None,
