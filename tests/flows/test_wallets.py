@@ -170,3 +170,20 @@ async def test_a_watermark_never_stands_between_the_parts_of_one_request(caps: t
         await asyncio.sleep(0)
     assert store.started < gated or store.started >= gated + parts - 1
     await keeper.close()
+
+
+async def test_a_purse_that_was_empty_is_drawn_on_first_again_once_others_have_filled_it() -> None:
+    bank = Bank()
+    keeper = await opened(bank)
+    holding = hold(keeper, 30)
+    await bank.lend("ann", 0, elsewhere=50)
+    await bank.lend(PROMO, 0)
+    assert await bank.lend("ann", 50) == 30, "of the promotion there is nothing"
+    keeper.settle(await holding, Money(0, "usd"))
+    keeper.changed("ann", "usd")
+    holding = hold(keeper, 30)
+    await bank.lend("ann", 0, elsewhere=50)
+    assert await bank.lend(PROMO, 30) == 30
+    keeper.settle(await holding, Money(0, "usd"))
+    assert keeper.recall(1) == 30
+    await keeper.close()
