@@ -31,6 +31,7 @@ class Bank:
     def __init__(self) -> None:
         self.asked: list[tuple[str, int, asyncio.Future[Drawn]]] = []
         self.looked_again = 0
+        self.given_back: list[Mapping[int, int]] = []
 
     def lends_to(self, borrower: Borrower) -> None:
         """Nothing is asked of it here."""
@@ -44,7 +45,8 @@ class Bank:
         self.looked_again += 1
 
     def give_back(self, returns: Mapping[int, int], *, in_use: bool = False) -> None:
-        """It is all the same to it."""
+        """It takes whatever comes."""
+        self.given_back.append(returns)
 
     async def lend(self, holder: str, micros: int, *, elsewhere: int = 0, doubtful: bool = False) -> int:
         """Answer the next question; how much was wanted."""
@@ -186,4 +188,28 @@ async def test_a_purse_that_was_empty_is_drawn_on_first_again_once_others_have_f
     assert await bank.lend(PROMO, 30) == 30
     keeper.settle(await holding, Money(0, "usd"))
     assert keeper.recall(1) == 30
+    await keeper.close()
+
+
+async def test_who_is_told_of_a_change_spends_nothing_before_it_has_asked() -> None:
+    """The account may owe by now: what is there goes back with the question, though a decision is half made."""
+    bank = Bank()
+    keeper = await opened(bank)
+    holding = hold(keeper, 30)
+    await bank.lend("ann", 0, elsewhere=50)
+    await bank.lend(PROMO, 0, elsewhere=30)
+    await bank.lend(PROMO, 0, elsewhere=30)
+    await bank.lend("ann", 50)
+    keeper.settle(await holding, Money(0, "usd"))
+    bank.given_back.clear()
+    holding = hold(keeper, 60)
+    await asyncio.sleep(0)
+    keeper.changed("ann", "usd")
+    assert await bank.lend(PROMO, 30) == 60
+    assert await bank.lend(PROMO, 30) == 60, "what it had went back with the question"
+    assert await bank.lend("ann", 0, elsewhere=-20) == 30
+    assert bank.given_back == [{ROWS[PROMO]: 30}, {ROWS["ann"]: 50}]
+    with pytest.raises(PaymentRequired) as refused:
+        await holding
+    assert refused.value.balance == Money(-20, "usd")
     await keeper.close()
