@@ -188,7 +188,8 @@ async def test_a_head_goes_up_with_what_has_come_of_its_body_and_waits_for_nothi
 
         upstream.script = script
         await wire.send(posted[:-6])
-        await heads.wait()  # it has the head, though nothing of the body was sent yet
+        async with asyncio.timeout(5):
+            await heads.wait()  # it has the head, though nothing of the body was sent yet
         await wire.send(b"abc")
         await wire.send(b"def")
         assert (await wire.answer()).status == 200
