@@ -54,12 +54,14 @@ class Caller:
         self.writer = writer
 
     def send(self, data: bytes) -> None:
-        self.writer.write(data)
+        """What is sent after the connection has ended is lost; how it ended is told to whoever reads."""
+        if not self.writer.is_closing():  # uvloop raises RuntimeError where asyncio says nothing
+            self.writer.write(data)
 
     async def send_slowly(self, data: bytes, size: int = 1) -> None:
         """In pieces that arrive one by one."""
         for at in range(0, len(data), size):
-            self.writer.write(data[at : at + size])
+            self.send(data[at : at + size])
             await asyncio.sleep(0)  # the gateway runs on this loop: it looks between any two pieces
             await asyncio.sleep(0)
 
