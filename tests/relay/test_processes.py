@@ -66,19 +66,19 @@ async def test_told_to_stop_it_finishes_what_it_can_and_settles_the_rest(tmp_pat
             await until(lambda: len(upstream.visits) == 4)
             began = time.monotonic()
             stopped = asyncio.create_task(process.stop())
-            assert await idle.rest(0.5) == b""
+            assert await idle.rest() == b""
             with pytest.raises(OSError, match=r"refused|Connect call failed"):
                 async with connected(url):
                     pass
             answer = await slow.answer()
             assert (answer.body, answer.closes) == (b"done", True)
-            assert await slow.rest(0.5) == b""
+            assert await slow.rest() == b""
             assert not stopped.done()  # the stream and the silent one have until the bound
             for wire in (stream, silent):
                 with suppress(ConnectionError):
                     assert await wire.rest(3) in (b"", b"\r\n")  # a chunk's end
             assert await stopped == 0
-            assert 1.4 < time.monotonic() - began < 4
+            assert 1.4 < time.monotonic() - began < 7.5
     assert spent(settings) == 2 * PRICE  # the slow answer, and the stream that had begun
 
 

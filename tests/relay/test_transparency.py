@@ -14,6 +14,7 @@ from itertools import pairwise
 import pytest
 
 from gateway.cli.stage import Stage
+from gateway.relay import exchange
 from gateway.relay.upstream import UpstreamConnection
 from tests.callers import Funded, funded
 from tests.conftest import StageMaker
@@ -536,7 +537,7 @@ async def test_a_caller_is_not_left_waiting_for_an_upstream_that_ignores_expect(
         begun = loop.time()
         await wire.send(request("/x", EXPECTS, "Content-Length: 5", method="POST"))
         assert (await wire.head()).line == b"HTTP/1.1 100 Continue"
-        assert 0.8 < loop.time() - begun < 2
+        assert 0.8 < loop.time() - begun < 5
         await wire.send(b"hello")
         assert (await wire.answer()).body == b"ok"
     assert upstream.visits[0].body == b"hello"
@@ -569,15 +570,15 @@ async def test_a_caller_that_cannot_pay_hears_402_and_no_100(stage: Stage, upstr
     assert upstream.visits == []
 
 
-async def test_a_body_that_comes_unasked_is_not_held_up(stage: Stage, upstream: RawUpstream) -> None:
+async def test_a_body_that_comes_unasked_is_not_held_up(
+    stage: Stage, upstream: RawUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A caller that says Expect and does not wait."""
-    loop = asyncio.get_running_loop()
-    begun = loop.time()
+    monkeypatch.setattr(exchange, "_CONTINUE_SECONDS", 3600.0)
     async with await Wire.to(stage.url) as wire:
         await wire.send(request("/x", EXPECTS, "Content-Length: 5", method="POST", body=b"hello"))
         assert (await wire.answer()).body == b"ok"
     assert upstream.visits[0].body == b"hello"
-    assert loop.time() - begun < 0.8
 
 
 # --- trailers ---------------------------------------------------------------------------------------------------------
