@@ -8,9 +8,10 @@ When the ledger is down a priced request is refused before it reaches the upstre
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from gateway.core import headers, targets
 from gateway.core.answers import Answer
@@ -23,7 +24,7 @@ from gateway.core.money import Money
 from gateway.core.places import Places
 from gateway.core.pricing import LOOKED_AT_BYTES_MAX, AnyPrice, MeteredPrice, Price, first_hold
 from gateway.core.refusals import INTERNAL_ERROR, CapReached, OriginRefused, PaymentRequired, Refusal
-from gateway.core.routes import Route, RouteTable
+from gateway.core.routes import Durability, Route, RouteTable
 from gateway.core.targets import Target
 from gateway.core.use_meters import UseMeter
 from gateway.ports import (
@@ -208,74 +209,83 @@ class Serve:
                 headers.agrees(max_price, ceiling)
             asks_event = headers.wants_cost_event(exchange.headers)
         held = ceiling if kept is not None or price.slice is None else first_hold(price, ceiling)
-        count = route.step.cap(caller.account) if route.step is not None else None
-        caps = caller.caps if count is None else (*caller.caps, count)
-        hold = await self._ledger.hold(
-            caller.account, held, id=exchange.id, token=caller.token_tag, tariff=route.tariff, caps=caps
-        )
-        counter = route.step.counter if price.free and route.step is not None else None
-        meter = price.meter(self._now, held) if counter is None else counter.meter(self._now, counter.ceiling)
-        used = meter if isinstance(meter, UseMeter) else None
-        paying: asyncio.Task[None] | None = None
-        begun, known, open_ended, fields = False, False, False, exchange.fields
-
-        def started() -> None:
-            nonlocal begun, paying
-            begun = True
-            hold.started()
-            if used is not None and not known and isinstance(price, MeteredPrice):
-                if held is not ceiling:
-                    paying = asyncio.create_task(self._pay_on(exchange, hold, used, price, ceiling))
-                elif self._checkpoints is not None:
-                    self._checkpoints.begin(used, hold, price)
-
+        hold = await self._hold(exchange, caller, route, held)
+        sale = _Sale(exchange, route, hold, held, ceiling, self._now, asks_event=asks_event)
         try:
             if max_price is not None:
                 headers.agrees(max_price, ceiling)  # of steps it is known only now which one it is
             self._places.take(route)
             try:
-                await exchange.forward(route, route.upstream_target(target), meter, caller)
+                await exchange.forward(route, route.upstream_target(target), sale.meter, caller)
                 if kept is not None:
                     await kept.collect(exchange)
-                # On a strict route this waits for the disk: no byte is answered before its price is on record.
-                # More of the answer may come meanwhile: it is told what is on record.
-                known = meter.follower is None or _is_known(meter.follower, held, ceiling)
-                due, counted = price.cost(meter.units), counter is not None and meter.units > 0
-                durability = route.durability if kept is None else "strict"
-                await self._ledger.start(hold, due, durability, counted=counted)
-                exchange.fields = fields + (
-                    headers.receipt(due, hold.balance_text) if known else headers.at_most(ceiling)
-                )
-                open_ended = asks_event or not known
-                if open_ended:
-                    exchange.leave_open(event=asks_event, trailer=not known)
-                if self._also_told is not None:
-                    exchange.fields += self._also_told(hold.balance)
-                await exchange.answer(meter, started if kept is None else await kept.keep(exchange, started))
-                if paying is not None:
-                    await paying
+                await self._record(sale, route.durability if kept is None else "strict")
+                begin = partial(self._begin, sale)
+                await exchange.answer(sale.meter, begin if kept is None else await kept.keep(exchange, begin))
+                if sale.paying is not None:
+                    await sale.paying
             finally:
                 self._places.leave(route)
         except BaseException:
-            if not begun:
-                meter.void()  # not a byte of the answer has left: whoever is to blame, it costs nothing
-                exchange.fields = fields  # nor does a refusal say that it did
+            if not sale.begun:
+                sale.void()
             raise
         finally:
-            if paying is not None:
-                paying.cancel()
-            if used is not None:
-                used.close()
-                if self._checkpoints is not None:
-                    self._checkpoints.end(used)
-            counted = counter is not None and meter.units > 0
-            cost = exchange.cost = self._ledger.settle(hold, price.cost(meter.units), counted=counted)
-            if self._spent is not None:
-                self._spent(caller.account, hold)
-            if used is not None and self._measured is not None and cost and not price.flat:
-                self._measured(exchange, used)
-        if open_ended:
+            cost = self._settle(sale, caller)
+        if sale.open_ended:
             await exchange.conclude(cost)
+
+    def _hold(self, exchange: Exchange, caller: Caller, route: Route, held: Money) -> Awaitable[Hold]:
+        """Set so much aside, and one call of a step that counts them."""
+        count = route.step.cap(caller.account) if route.step is not None else None
+        caps = caller.caps if count is None else (*caller.caps, count)
+        return self._ledger.hold(
+            caller.account, held, id=exchange.id, token=caller.token_tag, tariff=route.tariff, caps=caps
+        )
+
+    async def _record(self, sale: "_Sale", durability: Durability) -> None:
+        """Say in the answer's fields what it costs, as far as that is known now.
+
+        On a strict route this waits for the disk: no byte is answered before its price is on record. More of the answer
+        may come meanwhile: it is told what is on record.
+        """
+        exchange, meter, hold, ceiling = sale.exchange, sale.meter, sale.hold, sale.ceiling
+        known = sale.known = meter.follower is None or _is_known(meter.follower, sale.held, ceiling)
+        due = sale.due
+        await self._ledger.start(hold, due, durability, counted=sale.counted)
+        exchange.fields = sale.fields + (headers.receipt(due, hold.balance_text) if known else headers.at_most(ceiling))
+        if sale.asks_event or not known:
+            sale.open_ended = True
+            exchange.leave_open(event=sale.asks_event, trailer=not known)
+        if self._also_told is not None:
+            exchange.fields += self._also_told(hold.balance)
+
+    def _begin(self, sale: "_Sale") -> None:
+        """The first byte of the answer has left: from here on it is paid for."""
+        sale.begun = True
+        sale.hold.started()
+        price, used = sale.route.price, sale.used
+        if used is not None and not sale.known and isinstance(price, MeteredPrice):
+            if sale.held is not sale.ceiling:
+                sale.paying = asyncio.create_task(self._pay_on(sale.exchange, sale.hold, used, price, sale.ceiling))
+            elif self._checkpoints is not None:
+                self._checkpoints.begin(used, sale.hold, price)
+
+    def _settle(self, sale: "_Sale", caller: Caller) -> Money:
+        """Charge what it did cost, however it ended. Awaits nothing."""
+        exchange, used = sale.exchange, sale.used
+        if sale.paying is not None:
+            sale.paying.cancel()
+        if used is not None:
+            used.close()
+            if self._checkpoints is not None:
+                self._checkpoints.end(used)
+        cost = exchange.cost = self._ledger.settle(sale.hold, sale.due, counted=sale.counted)
+        if self._spent is not None:
+            self._spent(caller.account, sale.hold)
+        if used is not None and self._measured is not None and cost and not sale.route.price.flat:
+            self._measured(exchange, used)
+        return cost
 
     async def _pay_on(self, exchange: Exchange, hold: Hold, meter: UseMeter, price: MeteredPrice, most: Money) -> None:
         """A long answer goes on for as long as it can be paid: a slice at a time, before the last one is used up.
@@ -319,6 +329,60 @@ class Serve:
         length = None if "Transfer-Encoding" in says else int(says.get("Content-Length", "0"))
         looks = price.looks_inside and says.get("Content-Encoding", "identity").lower() == "identity"
         return price.ceiling_for(length, await exchange.body_ahead(LOOKED_AT_BYTES_MAX) if looks else None)
+
+
+class _Sale:
+    """A request that is being sold: what was agreed on before it was forwarded, and what has become of it."""
+
+    __slots__ = (
+        "asks_event", "begun", "ceiling", "counts", "exchange", "fields", "held", "hold", "known", "meter",
+        "open_ended", "paying", "route", "used",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        route: Route,
+        hold: Hold,
+        held: Money,
+        ceiling: Money,
+        now: Callable[[], float],
+        *,
+        asks_event: bool,
+    ) -> None:
+        price, step = route.price, route.step
+        counter = step.counter if step is not None and price.free else None
+        self.exchange = exchange
+        self.route = route
+        self.hold = hold
+        self.held = held
+        self.ceiling = ceiling
+        self.asks_event = asks_event
+        self.fields = exchange.fields
+        """Without what is said of the price."""
+        self.counts = counter is not None
+        """Whether it is free and takes a call of its step."""
+        self.meter = price.meter(now, held) if counter is None else counter.meter(now, counter.ceiling)
+        self.used = self.meter if isinstance(self.meter, UseMeter) else None
+        self.begun = False
+        self.known = False
+        """Whether what it costs was known before its answer began."""
+        self.open_ended = False
+        """Whether the end of its answer says what it did cost."""
+        self.paying: asyncio.Task[None] | None = None
+
+    @property
+    def due(self) -> Money:
+        return self.route.price.cost(self.meter.units)
+
+    @property
+    def counted(self) -> bool:
+        return self.counts and self.meter.units > 0
+
+    def void(self) -> None:
+        """Not a byte of the answer has left: whoever is to blame, it costs nothing, nor is anybody told that it did."""
+        self.meter.void()
+        self.exchange.fields = self.fields
 
 
 def _of_nobody(route: Route) -> Route:
