@@ -80,7 +80,7 @@ class Person:
 
     @property
     def identity(self) -> str:
-        """Names them; no token is such a text, for none holds a NUL."""
+        """Names them. It is no secret: who shows it is not they."""
         return f"outside\0{self.issuer}\0{self.subject}"
 
 

@@ -33,7 +33,7 @@ class Session:
 
     @property
     def identity(self) -> str:
-        """Names it; no token is such a text, for none holds a NUL."""
+        """Names it. It is no secret: who shows it is not signed in."""
         return f"session\0{self.id}"
 
 

@@ -191,7 +191,7 @@ class Callers:
         if person is None:
             return None
         identity = person.identity
-        key = self._key(identity)
+        key = self._key_of(identity)
         found = self._remembered.get(key)
         if found is None:
             genuine = self._mint.outside(identity)
@@ -241,6 +241,11 @@ class Callers:
         """Under what a token is remembered: a digest too, but of this process alone, and a tenth as dear as HMAC."""
         return blake2b(token.encode("utf-8", "surrogateescape"), key=self._memory_key, digest_size=16).digest()
 
+    def _key_of(self, identity: str) -> bytes:
+        """The same for somebody who was recognised by other means: whatever is shown as a token, it is never this."""
+        name = identity.encode("utf-8", "surrogateescape")
+        return blake2b(name, key=self._memory_key, digest_size=16, person=b"identity").digest()
+
     async def _look_up(self, token: str, key: bytes, peer: str, place: Place = "header") -> "_Known | None":
         """Recognise a token and read what is on record of it; then remember both."""
         if self._guesses is not None:
@@ -257,7 +262,7 @@ class Callers:
         session = self._sessions.recognise(cookie, now=self._clock.now_ms() / 1000)
         if session is None:
             return None
-        key = self._key(session.identity)
+        key = self._key_of(session.identity)
         genuine = Genuine("", session.key_id, issued=True, outside=True)
         return self._remembered.get(key) or await self._read_up(genuine, session.identity, key)
 

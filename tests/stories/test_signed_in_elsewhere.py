@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jwt
 import pytest
 from aiohttp import ClientSession, web
+from yarl import URL
 
 from gateway.app.addresses import OPEN
 from gateway.cli.stage import Stage
@@ -55,7 +57,7 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-async def status(session: ClientSession, url: str, headers: dict[str, str]) -> int:
+async def status(session: ClientSession, url: str | URL, headers: dict[str, str]) -> int:
     async with session.get(url, headers=headers) as answer:
         return answer.status
 
@@ -178,6 +180,29 @@ async def test_whatever_is_forged_is_refused_before_anything_is_asked(form: str,
         assert other.asked == 0, "no token chooses where keys come from"
         assert await status(session, f"{stage.url}/weather/oslo", bearer(who.token())) == 402
         assert asked == ["records"]
+
+
+@both
+async def test_who_knows_the_name_of_a_person_is_not_that_person(form: str, tmp_path: Path) -> None:
+    """What `iss` and `sub` say is no secret: apps write it into addresses."""
+    routes = [
+        {"name": "open", "match": "/open/", "upstream": "echo", "price": "0.5 usd", "public": True,
+         "token_in_query": "key"},
+        {"name": "status", "match": "/status/", "upstream": "echo", "price": "free", "public": True},
+    ]  # fmt: skip
+    async with signed_in(form, tmp_path, routes=routes) as (stage, who, session):
+        url, ann = f"{stage.url}/open/x", bearer(who.token("user_ann"))
+        async with session.get(url, headers=ann) as answer:
+            await pay(stage, (await answer.json())["payment_url"])
+        assert await status(session, url, ann) == 200
+        name = f"outside\0{who.issuer}\0user_ann"
+        quoted = name.replace("\0", "\\000")
+        cookie = {"Cookie": f'{stage.gateway.identity.cookies.name}="{quoted}"'}
+        assert await status(session, url, cookie) in (401, 402)
+        assert await status(session, URL(f"{url}?key={quote(name, safe='')}", encoded=True), {}) == 401
+        async with session.get(f"{stage.url}/-/me", headers=cookie) as answer:
+            assert (await answer.json()).get("account") is None
+        assert await status(session, f"{stage.url}/status/x", cookie) == 200
 
 
 async def test_within_the_leeway_it_is_good(tmp_path: Path) -> None:

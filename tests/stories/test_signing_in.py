@@ -385,6 +385,19 @@ async def test_nobody_plants_a_session(tmp_path: Path) -> None:
         assert await victim.account() is not None
 
 
+async def test_who_knows_the_name_of_a_session_is_not_signed_in(tmp_path: Path) -> None:
+    async with shop(tmp_path) as here:
+        ann, thief = here.browser(), here.browser()
+        await ann.sign_in()
+        assert await ann.account() is not None
+        id = jwt.decode(str(ann.cookie()), options={"verify_signature": False})["sid"]
+        url = f"{here.stage.url}/-/me"
+        async with thief.session.get(url, headers={"Cookie": f'{COOKIE}="session\\000{id}"'}) as answer:
+            assert answer.status == 401, "a quoted cookie may hold any character"
+        status, _, _ = await thief.post("/-/wallet/enter", token=f"session\0{id}")
+        assert (status, thief.cookie()) == (401, None)
+
+
 async def test_a_forged_or_changed_session_is_none(tmp_path: Path) -> None:
     async with shop(tmp_path) as here:
         browser = here.browser()
