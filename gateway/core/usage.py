@@ -34,6 +34,9 @@ _SHAPES = {
     "=total": "total_tokens",
 }
 _WHERE = ("usage", "message.usage", "response.usage")
+_BEGUN = "=begun"
+"""What came out when it began: Anthropic's first event counts a token or so, its last but one all of them."""
+_BEGINS = "message.usage.output_tokens"
 _LINES = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")
 _BREAKS = re.compile(rb"[^\r\n]+|\r\n|\r|\n")
 _DATA = b"data:"
@@ -47,6 +50,9 @@ _ENDS = (b"\n\n", b"\r\n\r\n")
 def sought(paths: Mapping[str, str], *, tokens: bool, rows: str | None) -> Sought:
     """What a price looks for: its own paths by unit, tokens in the known shapes, an array of rows."""
     shapes = {name: [f"{above}.{path}" for above in _WHERE] for name, path in _SHAPES.items()} if tokens else {}
+    if shapes:
+        shapes["=output"].remove(_BEGINS)
+        shapes[_BEGUN] = [_BEGINS]
     return Sought({**{unit: [path] for unit, path in paths.items()}, **shapes}, rows)
 
 
@@ -56,6 +62,7 @@ class Reading:
     def __init__(self, sought: Sought, content_type: str, codings: str, *, separate_cached: bool) -> None:
         self._separate_cached = separate_cached
         self._known: dict[str, int] | None = None
+        self._over = False
         kind = content_type.partition(";")[0].strip().lower()
         self._text: _Document | _Events | _Lines | None = None
         self._decoded: Callable[[bytes], Iterator[bytes]] | None = None
@@ -85,9 +92,13 @@ class Reading:
 
     def end(self) -> None:
         """It came whole."""
+        self.leave()
         if self._text is not None:
-            self._known = None
             self._text.end()
+
+    def leave(self) -> None:
+        """Its caller has left: more would have come, so what it began with is no total."""
+        self._over, self._known = True, None
 
     @property
     def values(self) -> dict[str, int]:
@@ -102,7 +113,7 @@ class Reading:
         if self._known is not None and separate_cached == self._separate_cached:
             return self._known
         found, rows = self._text.values, self._text.rows
-        units = _tokens(found, separate_cached=separate_cached) if found else {}
+        units = _tokens(found, separate_cached=separate_cached, over=self._over) if found else {}
         if rows is not None:
             units[ROWS] = rows
         for unit, number in found.items():
@@ -290,12 +301,15 @@ def _after_event(data: bytes, begin: int, end: int, *, last: bool) -> int:
     return after
 
 
-def _tokens(found: Mapping[str, int], *, separate_cached: bool) -> dict[str, int]:
-    """The four units, as far as an answer speaks of them: OpenAI counts what was cached within, Anthropic beside."""
+def _tokens(found: Mapping[str, int], *, separate_cached: bool, over: bool) -> dict[str, int]:
+    """The four units, as far as an answer speaks of them: OpenAI counts what was cached within, Anthropic beside.
+
+    What one begins with counts while it goes on, and where its upstream broke it off, but is no total.
+    """
     put_in, out = found.get("=prompt"), found.get("=completion")
     cached = min(found.get("=prompt_cached", 0), put_in or 0)
     if put_in is None and out is None:
-        put_in, out = found.get("=input"), found.get("=output")
+        put_in, out = found.get("=input"), found.get("=output", None if over else found.get(_BEGUN))
         cached = min(found.get("=input_cached", 0), put_in or 0)
         if put_in is not None and ("=cache_read" in found or "=cache_made" in found):
             cached = found.get("=cache_read", 0)

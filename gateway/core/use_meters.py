@@ -155,6 +155,8 @@ class UseMeter:
         """Nobody waits for more of it: if it is not over, its caller has left."""
         if self._over < 0:
             self._over = self.now()
+            if self._reading is not None:
+                self._reading.leave()
         self.unwatch()
 
     @property

@@ -107,6 +107,25 @@ def test_what_an_answer_did_not_say_depends_on_how_it_ended(unreported: str, end
     assert meter.units == due
 
 
+@pytest.mark.parametrize(
+    ("goes_on", "ending", "due"),
+    [
+        (False, "left", 500_000), (False, "cut", 1_000 + 900 + 15), (False, "whole", 500_000),
+        (True, "left", 1_000 + 900 + 300), (True, "cut", 1_000 + 900 + 300), (True, "whole", 1_000 + 900 + 300),
+    ],
+)  # fmt: skip
+def test_what_a_stream_begins_with_is_no_total(goes_on: bool, ending: str, due: int) -> None:
+    """Anthropic's first event counts one token of the answer. Who reads all but the last events pays for them, too."""
+    meter = meter_of(TOKENS, content_type="text/event-stream")
+    meter.body(b'data: {"message":{"usage":{"input_tokens":300,"output_tokens":1}}}\n\n')
+    assert meter.units == 1_000 + 900 + 15
+    if goes_on:
+        meter.body(b'data: {"usage":{"output_tokens":20}}\n\n')
+    {"left": meter.close, "cut": meter.cut, "whole": meter.end}[ending]()
+    meter.close()
+    assert meter.units == due
+
+
 def test_half_of_what_has_a_price_is_not_enough() -> None:
     meter = meter_of(TOKENS, content_type="application/json")
     meter.body(b'{"usage": {"prompt_tokens": 3}}')

@@ -88,7 +88,9 @@ def test_without_a_price_for_cached_tokens_they_are_input() -> None:
 
 def test_of_a_stream_that_is_cut_only_whole_events_count() -> None:
     assert read([OPENAI[: OPENAI.index(b"data: [DONE]") - 2]], EVENTS, whole=False) == {}
-    assert read([ANTHROPIC[: ANTHROPIC.index(b"event: message_delta")]], EVENTS, whole=False)["output_tokens"] == 1
+    begun = ANTHROPIC[: ANTHROPIC.index(b"event: message_delta")]
+    assert read([begun], EVENTS, whole=False)["output_tokens"] == 1
+    assert "output_tokens" not in read([begun], EVENTS)
 
 
 def test_a_stream_without_usage_says_nothing() -> None:
