@@ -4,10 +4,8 @@
 Stripe; nothing in it knows the difference but its base address.
 """
 
-import atexit
 import secrets
 import socket
-from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,9 +19,6 @@ from gateway.settings import Settings, from_mapping
 
 _QUIET_PORTS = range(20_000, 32_000)
 """Linux gives outgoing connections ports from 32768 on."""
-_CLAIMS_MAX = 64
-_claims: deque[socket.socket] = deque()
-"""On the ports that were given out last, until whoever was given them listens there."""
 
 
 class Stage:
@@ -70,7 +65,7 @@ class Stage:
             await upstream.start()
         await self.stand_in.start()
         listen = free_port(self._port)
-        admin = free_port(self._port and listen + 1)
+        admin = free_port(listen + 1)
         settings = from_mapping(self._config(listen, admin), base=self._data, environ={}, make_secrets=True)
         self._listen(
             f"{settings.public_url}/-/webhooks/stripe",
@@ -156,8 +151,7 @@ class Stage:
 def free_port(wanted: int) -> int:
     """`wanted`, or the next port after it that nobody listens on; any free one for 0.
 
-    Any: not what the kernel would pick, for an outgoing connection may be given that before somebody listens on it; nor
-    what another stage was just given.
+    Any: not what the kernel would pick, for an outgoing connection may be given that before somebody listens on it.
     """
     for port in range(wanted, wanted + 50) if wanted else secrets.SystemRandom().sample(_QUIET_PORTS, 50):
         with socket.socket() as probe:
@@ -166,26 +160,5 @@ def free_port(wanted: int) -> int:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        if wanted or _claim(port):
-            return port
+            return int(probe.getsockname()[1])
     raise OSError(f"no free port between {wanted} and {wanted + 49}" if wanted else "no free port")
-
-
-def _claim(port: int) -> bool:
-    """Whether nobody else was given this port a moment ago, in whatever process: its UDP twin is the lock."""
-    claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    try:
-        claim.bind(("127.0.0.1", port))
-    except OSError:
-        claim.close()
-        return False
-    _claims.append(claim)
-    if len(_claims) > _CLAIMS_MAX:
-        _claims.popleft().close()
-    return True
-
-
-@atexit.register
-def _give_back() -> None:
-    while _claims:
-        _claims.pop().close()
