@@ -6,7 +6,8 @@ expired gets 401, and a browser that comes with a stale cookie is treated as if 
 cookie. A free route never refuses for a credential and never waits for the records.
 
 What a token may do by its terms is put together when it is looked up, and stands in the caller: its scope refuses
-here, its limits and caps where all of them are. A free route is open to every token.
+here, its limits and caps where all of them are. A free route is open to every token; but one that is for a resource
+alone says nothing at another, and where something is done in their name it is as narrow as where it costs.
 
 Where outside providers are configured, a route that is not `public` is only for whom one of them vouches; no token of
 ours is one. Such a caller has an account that is derived from who they are there, and from the first payment on a row,
@@ -116,13 +117,16 @@ class Callers:
     async def identify(self, exchange: Exchange, route: Route) -> Caller:
         """The caller of this request. Raises UnknownToken, AccountFrozen, TokenOutOfScope, RateLimited if it costs.
 
-        Raises IdentityRequired, IdentityUnavailable; NotConnected, SignInUnavailable where it is done in their name.
+        Raises IdentityRequired, IdentityUnavailable; NotConnected, SignInUnavailable, TokenOutOfScope where it is done
+        in their name.
         """
         caller = await self._identified(exchange, route)
         if route.inject is None or self._outside is None:
             return caller
         if caller.fresh:
             raise NotConnected(route.inject)  # before they pay for what they cannot have
+        if not _may_act(caller, exchange, route):
+            raise TokenOutOfScope()
         return replace(caller, injected=await self._outside.field(caller, route.inject))
 
     @property
@@ -150,7 +154,10 @@ class Callers:
                 else:
                     found = await self._look_up(credential.value, key, exchange.peer, credential.place)
             if found is not None and (caller := self._caller(found)) is not None and _may_come(caller, agents_only):
-                return caller if free else self._admitted(caller, exchange, route)
+                if not free:
+                    return self._admitted(caller, exchange, route)
+                if not caller.audience or covers(caller.audience, route.resource):
+                    return caller
             refused_place = refused_place or credential.place
         if free and agents_only:
             raise AuthorizationRequired()
@@ -463,6 +470,13 @@ def _read(genuine: Genuine, digest: bytes, pepper_id: str, row: TokenRow | None,
         is_outside=genuine.outside,
         audience=grants.audience_of(line),
     )
+
+
+def _may_act(caller: Caller, exchange: Exchange, route: Route) -> bool:
+    """Whether its token speaks for its holder on this route: whoever may only look or spend does not, free or not."""
+    scope = caller.scope
+    in_scope = scope is None or scope.allows(route.name, exchange.method)
+    return in_scope and not (caller.is_viewer or caller.is_licence)
 
 
 def _may_come(caller: Caller, agents_only: bool) -> bool:

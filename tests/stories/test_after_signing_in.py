@@ -14,12 +14,16 @@ import pytest
 
 from gateway.core.jobs import GIVEN_UP_MS
 from gateway.core.keyring import Keyring
+from gateway.core.ledger import Credit
+from gateway.core.money import Money
 from gateway.core.refusals import SignInUnavailable
 from gateway.core.routes import RouteTable
 from gateway.core.secrets import Secret
 from gateway.core.sign_ins import Provider
 from gateway.flows.lend_tokens import LendTokens
 from gateway.flows.work import LEASE_MS, Work
+from tests.agents import Agent, mcp_server, settings_of
+from tests.callers import Funded
 from tests.gateway_process import running
 from tests.outside import outside
 from tests.ports import own_port
@@ -207,6 +211,59 @@ async def test_an_upstream_acts_in_the_name_of_who_signed_in_and_of_nobody_else(
         bob = here.browser()
         await bob.sign_in()
         assert (await told_upstream(bob, "/free/x"))["x-amz-access-token"] != said["x-amz-access-token"]
+
+
+NARROW = [
+    ({"name": "looks", "role": "viewer"}, "/free/x", 403),
+    ({"name": "elsewhere", "role": "spender", "routes": ["mirror"]}, "/free/x", 403),
+    ({"name": "elsewhere", "role": "spender", "routes": ["mirror"]}, "/plain/x", 200),
+    ({"name": "here", "role": "spender", "routes": ["free"]}, "/free/x", 200),
+]
+
+
+@pytest.mark.parametrize(("wish", "path", "expected"), NARROW, ids=range(len(NARROW)))
+async def test_a_narrow_token_does_not_act_in_its_holders_name_where_it_is_free(
+    wish: dict[str, Any], path: str, expected: int, tmp_path: Path
+) -> None:
+    async with shop(tmp_path, **INJECTING) as here:
+        browser, other = here.browser(), here.browser()
+        await browser.sign_in()
+        async with browser.session.post(f"{here.stage.url}/-/api/v1/tokens", json=wish) as answer:
+            token = (await answer.json())["access_token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        async with other.session.get(f"{here.stage.url}{path}", headers=headers) as answer:
+            told = await answer.json()
+            assert answer.status == expected, told
+        if expected == 403:
+            assert told["code"] == "token_out_of_scope"
+
+
+async def test_an_agents_token_says_nothing_at_a_resource_that_is_not_its_own(tmp_path: Path) -> None:
+    async with mcp_server() as server:
+        over = settings_of(server)
+        echo = {"upstream": "echo", "price": "free"}
+        over["routes"] += [
+            {"name": "acts", "match": "/acts/", "inject": "oauth:amazon", **echo},
+            {
+                "name": "knows",
+                "match": "/knows/",
+                "context_key": "5f1d7a84c3e09b26d4a8f0c1e2b3958761f0a4d2c7b8e9f3",
+                **echo,
+            },
+        ]
+        async with shop(tmp_path, **over) as here:
+            browser = here.browser()
+            await browser.sign_in()
+            account = str(await browser.account())
+            await here.stage.gateway.ledger.credit(Credit("cs_1", account, Money.parse("5.00 usd"), "payment", ""))
+            async with Agent(here.stage, Funded(str(browser.cookie()), account)) as agent:
+                await agent.register()
+                access = (await agent.tokens())["access_token"]
+            stranger, headers = here.browser(), {"Authorization": f"Bearer {access}"}
+            async with stranger.session.get(f"{here.stage.url}/acts/x", headers=headers) as answer:
+                assert (answer.status, (await answer.json())["code"]) == (403, "not_connected")
+            said = await told_upstream(stranger, "/knows/x", **headers)
+            assert "gateway-account" not in said, said
 
 
 async def test_a_route_that_came_with_a_reload_waits_for_its_provider(tmp_path: Path) -> None:
