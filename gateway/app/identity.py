@@ -121,6 +121,8 @@ class Identity:
         )
         self.ended = EndTokens(EndedTokens(records.ask), forget=self.callers.forget_all)
         self.callers.heed(self.ended)
+        if self.licences is not None:
+            self.licences.heed(self.ended)
         self.signing_in = SigningIn(
             self.lending,
             self.callers,

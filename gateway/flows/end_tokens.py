@@ -3,9 +3,9 @@
 A token that a caller was given unasked says its account and when it was made, and is on record only once it has paid.
 So that it can be ended before, a mark is written down: what was made for this account before then is good no more. It
 holds for ever, also if a payment that was under way puts the token on record later. Every process knows the marks by
-heart and reads what is new of them every second; while the records cannot be read, what was known stays true. Tokens
-that are made afterwards, and those that a holder had made, are no concern of a mark: their own record says how they
-are.
+heart and reads what is new of them every second; while the records cannot be read, what was known stays true. So it is
+with licences, which say when they were made and are on no record either. Tokens that are made afterwards, and those
+that a holder had made, are no concern of a mark: their own record says how they are.
 """
 
 from collections.abc import Callable
@@ -27,9 +27,8 @@ class EndTokens:
         self._everyone_ms = 0
         self._seen = 0
 
-    def ended(self, account: str) -> bool:
-        """Whether the token that made this account is over."""
-        made = account_ms(account)
+    def ended(self, account: str, made_ms: int | None = None) -> bool:
+        made = account_ms(account) if made_ms is None else made_ms
         return made < self._everyone_ms or made < self._ended.get(account, 0)
 
     async def look(self) -> None:

@@ -85,8 +85,11 @@ class EndedBook(Protocol):
 class Ended(Protocol):
     """Whose tokens were ended, as far as this process knows: at most a second behind."""
 
-    def ended(self, account: str) -> bool:
-        """Whether the token that made this account is over. Asks nobody."""
+    def ended(self, account: str, made_ms: int | None = None) -> bool:
+        """Whether a token of this account that was made then is over; without a moment the one that made the account.
+
+        Asks nobody.
+        """
 
 
 class CapBook(Protocol):

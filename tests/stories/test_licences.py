@@ -16,6 +16,7 @@ from aiohttp import ClientSession, CookieJar
 from joserfc import jwk
 from joserfc import jwt as joserfc_jwt
 
+from gateway.adapters.ended_tokens import EndedTokens
 from gateway.cli.stage import Stage
 from gateway.licence import Licences
 from tests.callers import audited
@@ -299,6 +300,28 @@ async def test_a_licence_ends_and_is_renewed_all_the_same(
     assert await status_with(client, shop, licence) == 401, "it was remembered, and has ended"
     renewed = await told(client, shop, ENTITLEMENT + "/refresh", license=licence)
     assert await status_with(client, shop, renewed["license"]) == 200
+
+
+@pytest.mark.parametrize("everyone", [False, True])
+async def test_a_licence_is_over_with_all_tokens_of_its_account(
+    shop: Stage, client: ClientSession, mail: MailServer, monkeypatch: pytest.MonkeyPatch, everyone: bool
+) -> None:
+    licence = await subscribed(client, shop)
+    await heard(shop)
+    assert await status_with(client, shop, licence) == 200
+    account = str((await verified(client, shop, licence))["sub"])
+    clock, records = shop.gateway.clock, shop.gateway.records
+    await EndedTokens(records.ask).end_tokens(["" if everyone else account], before_ms=clock.now_ms() + 1)
+    await shop.gateway.identity.ended.look()
+    assert await status_with(client, shop, licence) == 401
+    await told(client, shop, ENTITLEMENT + "/refresh", 401, license=licence)
+    later = clock.now_ms() + 2_000
+    monkeypatch.setattr(type(clock), "now_ms", lambda self: later)
+    async with browser() as other:
+        await told(other, shop, ENTITLEMENT, 202, email=ANN)
+        [letter] = await letters(shop, mail)
+        new = await told(other, shop, ENTITLEMENT + "/exchange", code=await code_in(letter))
+    assert await status_with(client, shop, new["license"]) == 200
 
 
 async def test_a_licence_manages_no_wallet_and_reaches_no_upstream(shop: Stage, client: ClientSession) -> None:
