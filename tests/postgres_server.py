@@ -22,7 +22,7 @@ import pytest
 from gateway.core.secrets import Secret
 from tests.ports import own_port
 
-START_SECONDS_MAX = 30.0
+START_SECONDS_MAX = 120.0
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "max_connections": "200",

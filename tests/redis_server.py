@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from tests.ports import own_port
 
-START_SECONDS_MAX = 20.0
+START_SECONDS_MAX = 60.0
 
 
 def program() -> str:

@@ -50,6 +50,7 @@ class Licensing:
             keyring=identity.keyring,
             peppers=identity.peppers,
             witness=identity.witness,
+            trail=records.trail,
             live=settings.mode == "live",
             clock=clock,
             randomness=randomness,

@@ -24,6 +24,8 @@ Role = Literal["operator", "auditor", "owner", "consumer", "service", "provider"
 Origin = Literal["command", "admin", "page", "api", "webhook", "start", "reload"]
 CHARS_MAX = 500
 FACTS_MAX = 24
+ERASURE = "account.erase"
+"""The act by which a person is forgotten."""
 NEWEST = 2**62
 """No entry has this number: the newest are those before it."""
 _NO_HASH = bytes(32)

@@ -7,7 +7,8 @@ address: sealed, and by a keyed digest, to be found again.
 
 A licence is issued for one customer. Renewed, it stays that customer's, whatever address they say they have by then:
 the provider lets a customer change it without a proof, and by that alone nobody gets to another's licence. Who proves
-that a mailbox is theirs (`flows/restore.py`) gets the best of what belongs to its address.
+that a mailbox is theirs (`flows/restore.py`) gets the best of what belongs to its address. A checkout says which
+address its customer had by then, whenever it is looked at again; and nothing is kept anew of who was erased since.
 
 Whether the plan counts is what its subscription's newest event says (`flows/subscribe.py`): so of a subscription that
 was cancelled, a renewed licence says `proActive: false`. Routes ask for no licence's word: their prices go by the plan.
@@ -38,7 +39,7 @@ from gateway.core.payments import Event
 from gateway.core.references import Reference
 from gateway.core.refusals import NoLicence, UnknownToken
 from gateway.core.tokens import Peppers
-from gateway.core.trail import Act
+from gateway.core.trail import ERASURE, NEWEST, Act
 from gateway.ports import (
     Clock,
     KnowsSubscribers,
@@ -50,6 +51,7 @@ from gateway.ports import (
     Roots,
     Signs,
     Subscriptions,
+    TrailBook,
     Witnesses,
 )
 
@@ -72,6 +74,7 @@ class Entitle:
         keyring: Keyring,
         peppers: Peppers,
         witness: Witnesses,
+        trail: TrailBook,
         live: bool,
         clock: Clock,
         randomness: Randomness,
@@ -89,6 +92,7 @@ class Entitle:
         self._keyring = keyring
         self._peppers = peppers
         self._witness = witness
+        self._trail = trail
         self._live = live
         self._clock = clock
         self._randomness = randomness
@@ -125,6 +129,8 @@ class Entitle:
         except (NotOurs, UnknownKey):
             self._report("a licence names no account", customer=arrival.customer.id)
             return None
+        if await self._is_forgotten(reference.account, arrival.customer.at * 1000):
+            return None
         await self._keep(arrival.customer, reference.account)
         return reference
 
@@ -154,9 +160,15 @@ class Entitle:
                 if notice.found.price not in self.terms.prices:
                     continue
                 account = self._account(notice.reference, customer.id, marked=marked)
-                if account is not None:
+                if account is not None and not await self._is_forgotten(account):
                     await self._subscriptions.keep_subscription(replace(notice.found, account=account))
                     await self._keep(customer, account)
+
+    async def _is_forgotten(self, account: str, at_ms: int = 0) -> bool:
+        """Whether who had it was erased since: by what they did before, nobody is known again."""
+        root = self._roots.root(account)
+        erased = await self._trail.steps_before(NEWEST, count=1, object=root, action=ERASURE)
+        return any(step.at_ms >= at_ms for step in erased)
 
     def _account(self, reference: str | None, customer: str, *, marked: bool) -> str | None:
         """Whose a subscription is that was found: nobody's who did not begin it as a licence, if it names anybody."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from gateway.core.jobs import Job, TryLater
 from gateway.core.refusals import PaymentServiceUnavailable
-from gateway.core.trail import NEWEST, Act
+from gateway.core.trail import ERASURE, NEWEST, Act
 from gateway.ports import (
     Clock,
     ErasesCustomers,
@@ -29,7 +29,6 @@ from gateway.ports import (
     Witnesses,
 )
 
-ACTION = "account.erase"
 AT_PROVIDER = "erase_customer"
 """The kind of job; its user is the customer at the provider."""
 PROVIDER = "stripe"
@@ -114,7 +113,7 @@ class Erase:
                 raise ChargeUnderWay  # it is tried again just now
         before = await self._before(account)
         facts = {"at_provider": "asked"} if at_provider else {}
-        await self._witness.write(Act("operator", "operator", ACTION, account, "command", reason, facts))
+        await self._witness.write(Act("operator", "operator", ERASURE, account, "command", reason, facts))
         await self._freezes.freeze(account, "erased")
         alive = await self._alive(accounts)
         await self._tokens.revoke_grants(alive, now_ms=self._clock.now_ms())
@@ -128,7 +127,7 @@ class Erase:
         return Erased(before, len(alive), rows, redacted, events.open, customers, waiting, unscrubbed)
 
     async def _before(self, account: str) -> int | None:
-        for step in await self._trail.steps_before(NEWEST, count=1, object=account, action=ACTION):
+        for step in await self._trail.steps_before(NEWEST, count=1, object=account, action=ERASURE):
             return step.at_ms
         return None
 

@@ -17,6 +17,7 @@ from joserfc import jwk
 from joserfc import jwt as joserfc_jwt
 
 from gateway.adapters.ended_tokens import EndedTokens
+from gateway.cli.erase import _erase
 from gateway.cli.stage import Stage
 from gateway.licence import Licences
 from tests.callers import audited
@@ -362,6 +363,50 @@ async def test_after_a_change_of_address_only_the_new_one_restores(
     assert len(await letters(shop, mail)) == 1
     [letter] = await letters(shop, mail, "new@example.org")
     await told(client, shop, ENTITLEMENT + "/exchange", code=await code_in(letter))
+
+
+async def test_the_page_after_an_old_checkout_brings_no_old_address_back(
+    shop: Stage, client: ClientSession, mail: MailServer
+) -> None:
+    session = shop.stand_in.pay(await begun(client, shop))
+    back = f"{shop.url}/-/licensed?session_id={session['id']}"
+    async with client.get(back) as answer:
+        assert answer.status == 200
+    await heard(shop)
+    shop.stand_in._world.get("checkout.session", session["id"], "session")["created"] -= 60  # no wait of a second
+    await rename(shop, session["customer"], "new@example.org")
+    async with browser() as stranger:
+        async with stranger.get(back) as answer:
+            assert answer.status == 200
+        await told(stranger, shop, ENTITLEMENT, 202, email=ANN)
+        await told(stranger, shop, ENTITLEMENT, 202, email="new@example.org")
+    assert (len(await letters(shop, mail)), len(await letters(shop, mail, "new@example.org"))) == (0, 1)
+
+
+async def test_who_was_erased_is_not_known_again_by_what_was_before(
+    shop: Stage, client: ClientSession, mail: MailServer
+) -> None:
+    session = shop.stand_in.pay(await begun(client, shop))
+    back = f"{shop.url}/-/licensed?session_id={session['id']}"
+    async with client.get(back) as answer:
+        assert answer.status == 200
+    await heard(shop)
+    gateway = shop.gateway
+    known = await gateway.records.licensees.find_licensee(session["customer"])
+    assert known is not None
+    erase = _erase(shop.settings, gateway.records, gateway.identity.aliases)
+    await erase.now(known.account, [known.account], "asked", at_provider=False)
+    async with browser() as stranger:
+        async with stranger.get(back) as answer:
+            assert answer.status == 404
+        await told(stranger, shop, ENTITLEMENT, 202, email=ANN)
+    assert await letters(shop, mail) == []
+    assert await gateway.records.licensees.find_licensee(session["customer"]) is None
+    async with browser() as again:
+        await subscribed(again, shop)
+        await heard(shop)
+        await told(again, shop, ENTITLEMENT, 202, email=ANN)
+    assert len(await letters(shop, mail)) == 1, "who pays again is known again"
 
 
 async def test_who_takes_anothers_address_gets_nothing_of_theirs(

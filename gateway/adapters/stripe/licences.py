@@ -23,8 +23,11 @@ def arrival(event: Event) -> Arrival | None:
     return arrival_of(event.object, at=event.created) if event.type == _COMPLETED else None
 
 
-def arrival_of(session: Mapping[str, Any], *, at: int) -> Arrival | None:
-    """The same of a session as it is; its subscription may be there in full. Raises ValueError."""
+def arrival_of(session: Mapping[str, Any], *, at: int, looked_up: bool = False) -> Arrival | None:
+    """The same of a session as it is; its subscription may be there in full. Raises ValueError.
+
+    One that is `looked_up` says how its subscription stands by then, and its customer's address when it was made.
+    """
     if session.get("mode") != "subscription" or session.get("status") != "complete" or not is_marked(session):
         return None
     customer, live = session.get("customer"), session.get("livemode")
@@ -33,7 +36,9 @@ def arrival_of(session: Mapping[str, Any], *, at: int) -> Arrival | None:
         raise ValueError("the session has no customer, mode or address")
     reference, about = session.get("client_reference_id"), session.get("subscription")
     notice = notice_of(about, at=at, live=live) if isinstance(about, Mapping) else None
-    return Arrival(Customer(customer, email, at, live), reference if isinstance(reference, str) else None, notice)
+    made = session.get("created")
+    since = made if looked_up and isinstance(made, int) else at
+    return Arrival(Customer(customer, email, since, live), reference if isinstance(reference, str) else None, notice)
 
 
 def customer(event: Event) -> Customer | None:

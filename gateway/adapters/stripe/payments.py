@@ -239,7 +239,11 @@ class StripePayments:
 
     async def arrival_of(self, session: str, *, now_seconds: int) -> Arrival | None:
         found = await self._checkout(session, {"expand": ["subscription"]})
-        return None if found is None else self._told(lambda: licences.arrival_of(_plain(found), at=now_seconds))
+        return (
+            None
+            if found is None
+            else self._told(lambda: licences.arrival_of(_plain(found), at=now_seconds, looked_up=True))
+        )
 
     async def customers_of(self, email: str, *, now_seconds: int) -> list[Customer]:
         found: dict[str, Customer] = {}
