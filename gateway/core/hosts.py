@@ -5,11 +5,15 @@ of them is in a name that anybody resolves. An upstream that picks a site by `Ho
 """
 
 import re
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 _AUTHORITY = re.compile(r"(?:[A-Za-z0-9._~-]{1,255}|\[([0-9A-Fa-f:.]{2,45})\])(?::(0|[1-9][0-9]{0,4}))?")
 _PORT_MAX = 65535
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+_UNICAST = IPv6Network("2000::/3")
+"""All that was ever given to the internet (https://www.iana.org/assignments/ipv6-address-space)."""
+_NAT64 = IPv6Network("64:ff9b::/96")
+"""How a network without IPv4 writes an IPv4 address (RFC 6052)."""
 
 
 def valid(authority: str) -> bool:
@@ -37,5 +41,9 @@ def _is_ipv6(text: str) -> bool:
 def is_public(address: str) -> bool:
     """Whether an IP address is one of the internet's. Raises ValueError for what is none."""
     ip = ip_address(address.partition("%")[0])
-    inner = getattr(ip, "ipv4_mapped", None) or getattr(ip, "sixtofour", None)
-    return ip.is_global and not ip.is_multicast and (inner is None or is_public(str(inner)))
+    if isinstance(ip, IPv4Address):
+        return ip.is_global and not ip.is_multicast
+    inner = IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else ip.ipv4_mapped
+    if inner is not None:
+        return is_public(str(inner))
+    return ip in _UNICAST and ip.is_global and (ip.sixtofour is None or is_public(str(ip.sixtofour)))

@@ -111,13 +111,17 @@ async def test_nobody_there_is_said_without_the_address() -> None:
     "address",
     ["127.0.0.1", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "224.0.0.1",
      "255.255.255.255", "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "ff02::1", "::ffff:127.0.0.1",
-     "::ffff:169.254.169.254", "2002:7f00:1::"],
+     "::ffff:169.254.169.254", "2002:7f00:1::", "64:ff9b::a9fe:a9fe", "64:ff9b::a00:5", "64:ff9b:1::a00:5",
+     "::127.0.0.1", "::ffff:0:10.0.0.5", "fec0::1", "2001:db8::1", "4000::1"],
 )  # fmt: skip
 def test_what_is_inside(address: str) -> None:
     assert not is_public(address)
 
 
-@pytest.mark.parametrize("address", ["93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c", "::ffff:93.184.215.14"])
+@pytest.mark.parametrize(
+    "address",
+    ["93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c", "::ffff:93.184.215.14", "64:ff9b::5db8:d70e"],
+)
 def test_what_is_outside(address: str) -> None:
     assert is_public(address)
 
@@ -204,6 +208,22 @@ async def test_a_document_that_does_not_come_is_given_up(publisher: Publisher) -
     with pytest.raises(NotFetched, match="TimeoutError"):
         await fetched(publisher.url, seconds=0.2)
     assert DOCUMENT_SECONDS_MAX == 5
+
+
+@pytest.mark.parametrize("host", ["2130706433", "127.1", "0177.0.0.1", "0x7f000001", "0", "[::ffff:127.0.0.1]"])
+async def test_a_host_that_is_a_number_in_disguise_is_not_connected_to(host: str) -> None:
+    reached: list[str] = []
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reached.append(host)
+        writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(NotFetched):
+            await fetched(f"https://{host}:{port}/keys", private=False)
+    assert reached == []
 
 
 async def test_a_document_of_the_inside_is_not_fetched(publisher: Publisher) -> None:
