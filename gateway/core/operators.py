@@ -28,6 +28,12 @@ _SIGNED_BYTES = _MOMENT_BYTES + LINK_NONCE_BYTES
 _NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 
 
+def bearer(authorization: str) -> str:
+    """The token of a field `Authorization: Bearer …` (RFC 6750, section 2.1); nothing of another scheme."""
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
 class Operators:
     """Their tokens. Without an auditor's there is no auditor."""
 
@@ -39,9 +45,9 @@ class Operators:
         """Only these are good from now on."""
         self._operator, self._auditor = operator, auditor
 
-    def rank(self, authorization: str) -> Rank | None:
-        """Who sends this field `Authorization`."""
-        presented = authorization.removeprefix("Bearer ").encode("utf-8", "replace")
+    def rank(self, token: str) -> Rank | None:
+        """Who shows this token."""
+        presented = token.encode("utf-8", "replace")
         is_operator = _is(presented, self._operator)
         is_auditor = _is(presented, self._auditor)
         return "operator" if is_operator else "auditor" if is_auditor else None

@@ -13,6 +13,8 @@ from typing import Any
 _DEPTH_MAX = 6
 _SHAPES: tuple[tuple[str, re.Pattern[str], str], ...] = (
     ("fb_", re.compile(r"fb_(?:test|live)_[0-9a-f]{4}[A-Za-z0-9_-]{24,}"), "[token]"),
+    ("_", re.compile(r"\b(?:fb[a-z]|inv)_[A-Za-z0-9_-]{24,}"), "[token]"),
+    ("_secret_", re.compile(r"\b[a-z]{2,6}_[A-Za-z0-9]+_secret_[A-Za-z0-9]+"), "[client secret]"),
     ("_", re.compile(r"\b(?:sk|rk|pk)_(?:test|live)_[A-Za-z0-9_]{8,}"), "[stripe key]"),
     ("whsec_", re.compile(r"\bwhsec_[A-Za-z0-9+/=_-]{8,}"), "[webhook secret]"),
     ("eyJ", re.compile(r"\beyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*)*"), "[jwt]"),
@@ -23,7 +25,7 @@ _SHAPES: tuple[tuple[str, re.Pattern[str], str], ...] = (
     ("", re.compile(r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]+(?:@|%40)[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+"), "[e-mail]"),
 )  # fmt: skip
 _CARD = re.compile(r"(?<![\w.-])[0-9](?:[ -]?[0-9]){12,18}(?![\w-])")
-_SUSPICIOUS = re.compile(r"@|%40|fb_|eyJ|k_[tl]|whsec_|[0-9]{4}[ -]?[0-9]{4}")
+_SUSPICIOUS = re.compile(r"@|%40|fb[a-z]?_|inv_|_secret_|eyJ|k_[tl]|whsec_|[0-9]{4}[ -]?[0-9]{4}")
 """What a text has that is worth a closer look: far cheaper than to look closely at each."""
 _AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _NAMES = re.compile(

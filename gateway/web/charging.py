@@ -14,7 +14,7 @@ from aiohttp import web
 from gateway.core.charges import Charge, ChargeTerms, read_wish, told
 from gateway.core.indented import indented
 from gateway.core.limits import Rate
-from gateway.core.operators import Operators
+from gateway.core.operators import Operators, bearer
 from gateway.core.refusals import BadRequest, BodyTooLarge, NoRoute, RateLimited, TokenOutOfScope, UnknownToken
 from gateway.core.services import Api, ServiceCaller
 from gateway.flows.agree import Agree
@@ -172,7 +172,7 @@ class ChargingPlace:
         """Whose transactions may be seen; None for all. Raises UnknownToken, TokenOutOfScope."""
         if await self._service(request, "transactions") is not None:
             return None
-        if self._operators.rank(request.headers.get("Authorization", "")) == "operator":
+        if self._operators.rank(bearer(request.headers.get("Authorization", ""))) == "operator":
             return None
         return await self._person(request)
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from gateway.core import licences
 from gateway.core.indented import indented
 from gateway.core.licences import Held, Terms
-from gateway.core.operators import Operators
+from gateway.core.operators import Operators, bearer
 from gateway.core.plans import Plan
 from gateway.core.refusals import BadRequest, UnknownToken
 from gateway.core.trail import Act
@@ -50,7 +50,7 @@ class LookedUp:
         """
         peer = request.remote or ""
         self._guesses.check(peer)
-        if self._operators.rank(request.headers.get("Authorization", "")) != "operator":
+        if self._operators.rank(bearer(request.headers.get("Authorization", ""))) != "operator":
             await self._guesses.failed(peer)
             raise UnknownToken()
         email = licences.address(request.query.get("email", ""))

@@ -17,7 +17,7 @@ from gateway.core.aliases import NOT_JOINED
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Credit, Reversal
 from gateway.core.money import Money
-from gateway.core.operators import READS, Operators
+from gateway.core.operators import READS, Operators, bearer
 from gateway.core.readiness import Check
 from gateway.core.refusals import LedgerUnavailable, RecordsUnavailable
 from gateway.core.trail import Act
@@ -270,7 +270,7 @@ class AdminPlace:
             return await _or_nothing_here(handler, request)
         given = request.headers.get("Authorization", "")
         looks = request.method in READS and request.path in _FOR_BROWSERS
-        presented = _password(given) if looks and given[:6].lower() == "basic " else given
+        presented = _password(given) if looks and given[:6].lower() == "basic " else bearer(given)
         rank = self._operators.rank(presented)
         if rank is None:
             refused = _json({"code": "operators_only", "charged": False}, status=401)

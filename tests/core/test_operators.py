@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.core.operators import LINK_MS, LINK_NONCE_BYTES, Operators, Session, is_name, link_code
+from gateway.core.operators import LINK_MS, LINK_NONCE_BYTES, Operators, Session, bearer, is_name, link_code
 from gateway.core.secrets import Secret
 
 TOKEN, OTHER = Secret("t" * 40), Secret("o" * 40)
@@ -47,3 +47,17 @@ def test_a_session_ends_when_it_was_not_used_or_is_old(idle_ms: int, age_ms: int
 def test_a_name_can_be_said_on_the_trail() -> None:
     assert all(is_name(name) for name in ("ann", "a.b_c@d-e", "x" * 64))
     assert not any(is_name(name) for name in ("", "x" * 65, "a b", "a\n", "é"))
+
+
+@pytest.mark.parametrize(
+    ("field", "rank"),
+    [
+        (f"Bearer {TOKEN.reveal()}", "operator"), (f"bearer  {TOKEN.reveal()} ", "operator"),
+        (f"Bearer {OTHER.reveal()}", "auditor"), (TOKEN.reveal(), None), (f"Token {TOKEN.reveal()}", None),
+        (f"Basic {TOKEN.reveal()}", None), ("Bearer ", None), ("Bearer", None), ("", None), ("Bearer é", None),
+    ],
+)  # fmt: skip
+def test_a_token_counts_behind_its_scheme_alone(field: str, rank: str | None) -> None:
+    """So nobody tries tokens where only what has a scheme is counted as a guess."""
+    assert Operators(TOKEN, OTHER).rank(bearer(field)) == rank
+    assert Operators(None).rank(bearer(field)) is None

@@ -14,6 +14,11 @@ TOKEN = TokenMint(Keyring([Secret("k" * 32)]), "test").mint(now_ms=1, random=b"x
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhY2N0XzEifQ.c2lnbmF0dXJl"
 SECRETS = {
     TOKEN: "[token]",
+    f"fbr_{'aB3-_x' * 7}": "[token]",
+    f"fbc_{'aB3-_x' * 7}": "[token]",
+    f"fbs_{'aB3-_x' * 7}": "[token]",
+    f"inv_{'0a1b2c' * 6}": "[token]",
+    "pi_3Nabc9DEF_secret_XyZ123abc": "[client secret]",
     "sk_test_51Nq8JkLmPzRtVwXyAbCdEf": "[stripe key]",
     "rk_live_51Nq8JkLmPzRtVwXyAbCdEf": "[stripe key]",
     "whsec_9fK2mQ7xTzB4nH8vLc3YpR6s": "[webhook secret]",
@@ -38,6 +43,7 @@ def test_what_has_the_shape_of_a_secret_is_taken_out(secret: str, frame: str) ->
         ("/a/b?token=x", "/a/b"), ("http://user:pass@a.example/x?y", "/x"), ("http://u@a.example", "/"), ("*", "*"),
         (f"/x/{TOKEN}/y", "/x/[token]/y"), (f"/{JWT}", "/[jwt]"), ("/of/a.b@c.example/1", "/of/[e-mail]/1"),
         ("/of/a.b%40c.example/1", "/of/[e-mail]/1"), ("/pay/4242424242424242", "/pay/[card number]"),
+        (f"/i/inv_{'0a1b2c' * 6}", "/i/[token]"),
         ("/k/sk_live_51Nq8JkLmPzR", "/k/[stripe key]"), ("/w/whsec_9fK2mQ7xTzB4", "/w/[webhook secret]"),
         ("/2027-01-15/req_01a3185c50000000000000000007", "/2027-01-15/req_01a3185c50000000000000000007"),
         ("//x/../y", "//x/../y"), ("", ""), ("-", "-"), ("a.example:443", "a.example:443"),
