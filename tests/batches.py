@@ -54,8 +54,10 @@ class Batches:
             self.draft.tariffs.append((self._tariffs[tariff], tariff))
         return self._tariffs[tariff]
 
-    def credit(self, ref: str, micros: int, holder: str = "ann", unit: str = "usd") -> None:
-        self.draft.credits.append(Credit(ref, holder, Money(micros, unit), "payment", ""))
+    def credit(
+        self, ref: str, micros: int, holder: str = "ann", unit: str = "usd", *, kind: str = "payment", reason: str = ""
+    ) -> None:
+        self.draft.credits.append(Credit(ref, holder, Money(micros, unit), kind, reason))
         id = self.account(holder, unit)
         repaid = min(micros, self._debts[id])
         self._debts[id] -= repaid

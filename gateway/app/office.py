@@ -114,7 +114,15 @@ class Office:
         )
         accounts = follow_accounts(settings, payments, self.records, witness=trail, clock=self.clock, report=report)
         self.pay_out = pay_out(
-            settings, payments, self.records, entries, accounts=accounts, witness=trail, clock=self.clock, report=report
+            settings,
+            payments,
+            self.records,
+            entries,
+            accounts=accounts,
+            roots=self.aliases,
+            witness=trail,
+            clock=self.clock,
+            report=report,
         )
         self._trail = trail
         hears: list[Hears] = [flow for flow in (subscribe, accounts, self.pay_out) if flow is not None]

@@ -104,6 +104,7 @@ class Paying:
             records,
             ledger,
             accounts=self.owning.accounts,
+            roots=identity.aliases,
             witness=identity.witness,
             clock=clock,
             report=report,

@@ -9,7 +9,7 @@ from gateway.adapters.stripe.payments import StripePayments
 from gateway.app.stores import credit_lines, owners_money
 from gateway.core.payouts import PayoutTerms
 from gateway.flows.pay_out import PayOut, PayoutRules
-from gateway.ports import Clock, Entries, PayoutAccounts, WritesTrail
+from gateway.ports import Clock, Entries, PayoutAccounts, Roots, WritesTrail
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def pay_out(
     entries: Entries,
     *,
     accounts: PayoutAccounts,
+    roots: Roots,
     witness: WritesTrail,
     clock: Clock,
     report: Callable[..., None],
@@ -38,6 +39,7 @@ def pay_out(
         ledger=entries,
         accounts=accounts,
         transfers=payments.transfers,
+        roots=roots,
         witness=witness,
         clock=clock,
         report=report,

@@ -149,7 +149,7 @@ class JoinBooks:
 
     async def _moved(self, alias: Alias, unit: str) -> bool:
         try:
-            return await self._ledger.join(alias.account, alias.into, unit)
+            return await self._ledger.join(alias.account, alias.into, unit, turn=alias.asked)
         except ValueError as error:
             if (alias.account, unit) not in self._stuck:
                 self._stuck.add((alias.account, unit))

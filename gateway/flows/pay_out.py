@@ -49,6 +49,7 @@ from gateway.ports import (
     OwnersMoney,
     PayoutAccounts,
     PayoutBook,
+    Roots,
     StoreFailed,
     TransferRefused,
     Transfers,
@@ -97,10 +98,12 @@ class PayOut:
         ledger: Entries,
         accounts: PayoutAccounts,
         transfers: Transfers,
+        roots: Roots,
         witness: WritesTrail,
         clock: Clock,
         report: Callable[..., None],
     ) -> None:
+        self._roots = roots
         self._rules = rules
         self._money = money
         self._lines = lines
@@ -393,7 +396,7 @@ class PayOut:
     async def claw_back(self) -> int:
         """Let owners bear their part of what callers owe, or give it back to them; how many entries that was."""
         made = 0
-        for debtor in await self._money.debtors():
+        for debtor in await self._money.debtors(lambda account: self._roots.names(self._roots.root(account))):
             rules = self._rules
             for entry in claw_backs.entries(debtor, owners_bear=rules.owners_bear, besides=rules.never):
                 facts = {"amount": str(entry.amount), "before": entry.account, "after": entry.ref}

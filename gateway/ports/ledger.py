@@ -82,8 +82,10 @@ class Ledger(Protocol):
         Raises LedgerUnavailable; repeating the call is always safe. Raises ValueError for what no account can hold.
         """
 
-    async def join(self, account: str, into: str, currency: str) -> bool:
+    async def join(self, account: str, into: str, currency: str, *, turn: int | None = None) -> bool:
         """Move what a wallet has into another one, purse by purse, and what it owes, too; returns when it is durable.
+
+        Of several who name the same `turn`, also of other hosts, one moves what is owed.
 
         What is held stays until it is settled, and money may still arrive: False if something is left, and it is to be
         done again. What a request gives back that another process has under way may come after that. No moment sees any

@@ -1,6 +1,6 @@
 """Owners: who acts for them, their accounts at the payment provider, what the books have of them, and their payouts."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -151,8 +151,11 @@ class OwnersMoney(Protocol):
     async def owners_books(self) -> OwnersBooks:
         """What was shared with them, as far as it is folded, and every entry of theirs; one snapshot."""
 
-    async def debtors(self) -> Sequence[Debtor]:
-        """Callers who owe, and those for whose debts owners have given something back; with what they spent."""
+    async def debtors(self, wallet: Callable[[str], Sequence[str]]) -> Sequence[Debtor]:
+        """Callers who owe, and those for whose debts owners have given something back; with what they spent.
+
+        `wallet` says which accounts are one with an account.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,21 @@ async def test_what_is_held_moves_when_it_is_settled(books: Books) -> None:
     assert await both(keeper) == (0, 55)
 
 
+async def test_a_debt_moves_once_though_two_join_at_once(books: Books) -> None:
+    keeper, _ = await books.open()
+    await keeper.credit(paid("cs_1", 50))
+    await request(keeper, 50, 50)
+    await keeper.reverse(Reversal("re", "ann", usd(50), "refund", ""))
+    await keeper.credit(paid("cs_2", 80, "bob"))
+    first = asyncio.create_task(keeper.join("ann", "bob", "usd", turn=7))
+    for _ in range(3):
+        await asyncio.sleep(0)
+        books.clock.now += 1
+    assert await keeper.join("ann", "bob", "usd", turn=7)
+    assert await first
+    assert await both(keeper) == (0, 30)
+
+
 async def test_a_debt_moves_too_and_is_paid_by_what_is_there(books: Books) -> None:
     keeper, _ = await books.open()
     await keeper.credit(paid("cs_1", 50))

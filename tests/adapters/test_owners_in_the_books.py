@@ -60,6 +60,11 @@ def pay(books: Batches, payout: Payout = PAYOUT, *, reason: str | None = None) -
     books.reverse(payout.ref, payout.micros, 0, OWNER, reason=basis(payout) if reason is None else reason)
 
 
+def alone(account: str) -> list[str]:
+    """Nothing was joined with it."""
+    return [account]
+
+
 def findings(books: Batches) -> list[str]:
     books.sign()
     return [str(one) for one in books.audit().findings]
@@ -144,7 +149,7 @@ def test_the_books_say_what_was_shared_and_what_left(books: Batches) -> None:
 
 
 def test_a_debtor_is_told_with_what_it_spent_and_who_bears_it(books: Batches) -> None:
-    assert asyncio.run(money(books).debtors()) == []
+    assert asyncio.run(money(books).debtors(alone)) == []
     books.reverse("stripe:re_1", 10_000, 8950)
     books.reverse("claw_back:1:anna:0", 60, 0, OWNER)
     books.commit(NOON + HOUR)
@@ -152,7 +157,7 @@ def test_a_debtor_is_told_with_what_it_spent_and_who_bears_it(books: Batches) ->
         kinds = {(one.side, one.kind): (one.count, one.micros) for one in source.kinds()}
         paid, back = (("credit", "payment"), (1, 10_000)), (("reversal", "refund"), (1, 10_000))
         assert kinds == dict((paid, back, (("debt", ""), (1, 1050))))
-    [debtor] = asyncio.run(money(books).debtors())
+    [debtor] = asyncio.run(money(books).debtors(alone))
     assert (debtor.row, debtor.unit, debtor.debt) == (1, "usd", 1050)
     assert sorted(debtor.spent, key=lambda one: one.owner) == [
         Spent(NOON, "anna", 2000, 1000),
@@ -161,8 +166,29 @@ def test_a_debtor_is_told_with_what_it_spent_and_who_bears_it(books: Batches) ->
     assert list(debtor.borne) == [Borne("anna", 60, 1)]
     books.credit("stripe:cs_2", 2000)
     books.commit(NOON + 2 * HOUR)
-    [debtor] = asyncio.run(money(books).debtors())
+    [debtor] = asyncio.run(money(books).debtors(alone))
     assert (debtor.debt, list(debtor.spent), list(debtor.borne)) == (0, [], [Borne("anna", 60, 1)])
+
+
+def test_a_joined_wallet_bears_first_where_the_money_was_that_came_back(books: Batches) -> None:
+    """Ann's wallet became Bob's; what she had paid is disputed afterwards, and taken from what he has."""
+    books.credit("stripe:cs_2", 5000, "bob")
+    books.record(Kind.CAPTURE, 800, Tariff("find", "bert", 0, "p"), "bob")
+    books.commit(NOON + HOUR)
+    fold(books)
+    books.reverse("stripe:pi_1:1", 10_000, 4200, "bob", reason="dispute of cs_1")
+    books.commit(NOON + 2 * HOUR)
+    [debtor] = asyncio.run(money(books).debtors(lambda account: ["bob", "ann"]))
+    assert (debtor.row, debtor.debt) == (1, 5800)
+    assert sorted(one.owner for one in debtor.spent) == ["anna", "operator"]
+    assert list(debtor.spent_besides) == [Spent(NOON + HOUR, "bert", 0, 800)]
+    [alone_] = asyncio.run(money(books).debtors(alone))
+    assert (alone_.row, [one.owner for one in alone_.spent]) == (2, ["bert"])
+    books.credit("stripe:pi_1:2", 10_000, "bob", kind="restored", reason="dispute of cs_1")
+    books.reverse("stripe:pi_2:1", 9000, 4000, "bob", reason="refund of cs_2")
+    books.commit(NOON + 3 * HOUR)
+    [debtor] = asyncio.run(money(books).debtors(lambda account: ["bob", "ann"]))
+    assert [one.owner for one in debtor.spent] == ["bert"], "what came back was given back again"
 
 
 def test_what_a_host_still_holds_of_a_debtors_money_is_no_debt_yet(postgres: Server) -> None:
@@ -175,11 +201,11 @@ def test_what_a_host_still_holds_of_a_debtors_money_is_no_debt_yet(postgres: Ser
     books.commit(NOON + HOUR)
     for leased in (500, 0):  # and what it has just given back, which settles the debt with the next entry
         books.sql.execute(f"UPDATE account SET leased = {leased} WHERE id = 1")
-        assert [one.debt for one in asyncio.run(money(books).debtors())] == [1000]
+        assert [one.debt for one in asyncio.run(money(books).debtors(alone))] == [1000]
     books.reverse("claw_back:1:anna:0", 60, 0, OWNER)
     books.commit(NOON + 2 * HOUR)
     books.sql.execute("UPDATE account SET leased = 500, debt = 300 WHERE id = 1")
-    assert [one.debt for one in asyncio.run(money(books).debtors())] == [0]
+    assert [one.debt for one in asyncio.run(money(books).debtors(alone))] == [0]
     books.close()
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.claw_backs import Borne, Debtor, Spent, entries, shares_of_debt
+from gateway.core.claw_backs import Borne, Debtor, Spent, entries, of_wallet, shares_of_debt
 from gateway.core.ledger import Credit, Reversal
 
 HOUR = 3_600_000
@@ -24,6 +24,23 @@ SPENT = [Spent(1 * HOUR, "anna", 2000, 1000), Spent(2 * HOUR, "bert", 0, 300), S
 )
 def test_the_newest_hour_bears_first_each_owner_their_share(debt: int, bears: dict[str, int]) -> None:
     assert {owner: micros for owner, micros in shares_of_debt(debt, SPENT).items() if micros} == bears
+
+
+def test_what_was_spent_besides_bears_what_is_left() -> None:
+    own, besides = SPENT[:1], SPENT[1:]
+    assert shares_of_debt(900, own, besides) == {"anna": 720, "bert": 0}
+    assert shares_of_debt(1100, own, besides) == {"anna": 823, "bert": 75}
+    assert shares_of_debt(10_000, own, besides) == {"anna": 890, "bert": 300}
+
+
+def test_a_wallet_is_told_by_its_first_row_and_bears_where_the_money_was() -> None:
+    borne = {3: {"anna": Borne("anna", 50, 2)}, 7: {"anna": Borne("anna", 40, 1), "bert": Borne("bert", 5, 1)}}
+    spent = {3: SPENT[:1], 7: SPENT[1:]}
+    made = of_wallet("usd", {7: 0, 3: 100}, spent, borne, [7])
+    assert (made.row, made.debt, made.spent, made.spent_besides) == (3, 100, SPENT[1:], SPENT[:1])
+    assert sorted(made.borne, key=lambda one: one.owner) == [Borne("anna", 90, 2), Borne("bert", 5, 0)]
+    everything = of_wallet("usd", {7: 0, 3: 100}, spent, borne, [9])
+    assert (sorted(everything.spent, key=SPENT.index), everything.spent_besides) == (SPENT, [])
 
 
 def debtor(debt: int, *borne: Borne, unit: str = "usd") -> Debtor:

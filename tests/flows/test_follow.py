@@ -179,7 +179,7 @@ async def test_books_that_are_away_are_joined_when_they_are_back() -> None:
     await shop.known[0].add(A, B, "asked")
 
     class Away(Keeper):
-        async def join(self, account: str, into: str, currency: str) -> bool:
+        async def join(self, account: str, into: str, currency: str, *, turn: int | None = None) -> bool:
             raise LedgerUnavailable()
 
     join, shop.join._ledger = shop.join._ledger, Away(shop.store, shop.clock)

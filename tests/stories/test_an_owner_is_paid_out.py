@@ -80,6 +80,7 @@ class Market:
             gateway.records,
             gateway.ledger,
             accounts=gateway.paying.owning.accounts,
+            roots=gateway.identity.aliases,
             witness=gateway.witness,
             clock=self.clock,
             report=lambda *_, **__: None,

@@ -4,10 +4,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from gateway.adapters.postgres.sessions import PROBLEMS, Address, Connection
-from gateway.core.claw_backs import Borne, Debtor, Spent
-from gateway.core.held import read_due_account
+from gateway.core.claw_backs import Debtor, Spent, borne_by_rows, of_wallet
 from gateway.core.payouts import OwnersBooks, Shared
-from gateway.core.transfers import CLAW_BACK_REF
 from gateway.ports import StoreFailed
 
 _FOLD = "SELECT coalesce(max(number), 0) FROM fold WHERE done"
@@ -26,17 +24,37 @@ SELECT holder, unit, ref, entry.micros, at, kind FROM (
 WHERE holder LIKE 'owner:%' OR holder LIKE 'held:%:due' ORDER BY at, ref
 """
 # What is there still was not spent, whether a host holds it or has just given it back: it settles as much of the debt.
-_DEBTORS = """
-SELECT id, unit, debt - (credited - spent) AS debt FROM account
-WHERE debt > credited - spent AND debt > 0 AND holder NOT LIKE 'owner:%' AND unit NOT LIKE '%:%'
+_OWING = """
+SELECT id, holder, unit FROM account
+WHERE (debt > credited - spent AND debt > 0 AND holder NOT LIKE 'owner:%' AND unit NOT LIKE '%:%')
+OR id = ANY ($1::bigint[]) ORDER BY id
 """
-_UNITS = """SELECT id, unit, greatest(debt - (credited - spent), 0) AS debt FROM account
-WHERE id = ANY ($1::bigint[])"""
+_WALLET = """
+SELECT id, CASE WHEN debt > 0 THEN greatest(debt - (credited - spent), 0) ELSE 0 END AS owed FROM account
+WHERE holder = ANY ($1::text[]) AND unit = $2 AND (
+    (priority = 0 AND expires = 0)
+    OR EXISTS (SELECT 1 FROM credit WHERE credit.account = account.id AND kind <> 'manual')
+)
+"""
 _SPENT = """
-SELECT usage_hour.hour, owner, commission_points, sum(usage_hour.micros)::bigint
+SELECT usage_hour.account, usage_hour.hour, owner, commission_points, sum(usage_hour.micros)::bigint
 FROM usage_hour JOIN fold ON fold.number = usage_hour.fold
 JOIN tariff ON tariff.keeper = fold.keeper AND tariff.id = usage_hour.tariff
-WHERE usage_hour.account = $1 AND route <> '' AND fold.number <= $2 GROUP BY usage_hour.hour, owner, commission_points
+WHERE usage_hour.account = ANY ($1::bigint[]) AND route <> '' AND fold.number <= $2
+GROUP BY usage_hour.account, usage_hour.hour, owner, commission_points
+"""
+# A reversal says of which payment it is (`core/reversals.py`), and the credit of that payment where it went.
+_BACK = """
+WITH entry AS (
+    SELECT reason, micros FROM reversal WHERE account = ANY ($1::bigint[]) AND ref LIKE 'stripe:%'
+    UNION ALL SELECT reason, -micros FROM credit
+    WHERE account = ANY ($1::bigint[]) AND ref LIKE 'stripe:%' AND kind = 'restored'
+), payment AS (
+    SELECT 'stripe:' || substr(reason, strpos(reason, ' of ') + 4) AS ref FROM entry GROUP BY 1 HAVING sum(micros) > 0
+)
+SELECT DISTINCT account.id FROM payment CROSS JOIN account JOIN credit ON credit.account = account.id
+AND credit.ref IN (payment.ref, payment.ref || '#' || account.priority || '@' || account.expires)
+WHERE account.id = ANY ($1::bigint[])
 """
 _T = TypeVar("_T")
 
@@ -50,8 +68,8 @@ class PostgresOwnersMoney:
     async def owners_books(self) -> OwnersBooks:
         return await self._read(_owners_books)
 
-    async def debtors(self) -> Sequence[Debtor]:
-        return await self._read(_debtors)
+    async def debtors(self, wallet: Callable[[str], Sequence[str]]) -> Sequence[Debtor]:
+        return await self._read(lambda connection: _debtors(connection, wallet))
 
     async def _read(self, read: Callable[[Connection], Awaitable[_T]]) -> _T:
         try:
@@ -71,21 +89,19 @@ async def _owners_books(connection: Connection) -> OwnersBooks:
     return OwnersBooks.read(fold, shared, [tuple(row) for row in await connection.fetch(_LEFT)])
 
 
-async def _debtors(connection: Connection) -> list[Debtor]:
-    borne: dict[int, dict[str, Borne]] = {}
-    for holder, _, ref, micros, *_ in await connection.fetch(_LEFT):
-        kind, _, rest = ref.partition(":")
-        if kind == CLAW_BACK_REF:
-            owner = read_due_account(holder)[0]
-            by_owner = borne.setdefault(int(rest.partition(":")[0]), {})
-            before = by_owner.get(owner, Borne(owner, 0, 0))
-            by_owner[owner] = Borne(owner, before.micros + micros, before.entries + 1)
-    rows = {row["id"]: (row["unit"], row["debt"]) for row in await connection.fetch(_DEBTORS)}
-    settled = sorted(borne.keys() - rows.keys())
-    rows |= {row["id"]: (row["unit"], row["debt"]) for row in await connection.fetch(_UNITS, settled)}
+async def _debtors(connection: Connection, wallet: Callable[[str], Sequence[str]]) -> list[Debtor]:
+    borne, found, seen = borne_by_rows([tuple(one) for one in await connection.fetch(_LEFT)]), [], set[int]()
     fold = await connection.fetchval(_FOLD)
-    found = []
-    for id, (unit, debt) in sorted(rows.items()):
-        spent = [Spent(*row) for row in await connection.fetch(_SPENT, id, fold)] if debt else []
-        found.append(Debtor(id, unit, debt, spent, list(borne.get(id, {}).values())))
+    for row, holder, unit in await connection.fetch(_OWING, list(borne)):
+        if row in seen:
+            continue
+        rows = {one["id"]: one["owed"] for one in await connection.fetch(_WALLET, list(wallet(holder)), unit)}
+        seen |= rows.keys()
+        spent: dict[int, list[Spent]] = {}
+        back: list[int] = []
+        if any(rows.values()):
+            back = [one["id"] for one in await connection.fetch(_BACK, list(rows))]
+            for id, *one in await connection.fetch(_SPENT, list(rows), fold):
+                spent.setdefault(id, []).append(Spent(*one))
+        found.append(of_wallet(unit, rows, spent, borne, back))
     return found

@@ -348,9 +348,9 @@ class Keeper(Drawing):
             self.changed(reversal.account, reversal.amount.currency)  # whoever tells the others may be a moment later
         return made
 
-    async def join(self, account: str, into: str, currency: str) -> bool:
+    async def join(self, account: str, into: str, currency: str, *, turn: int | None = None) -> bool:
         self._refuse_if_stuck()
-        return await self._wallets.join((account, currency), into, self.reverse)
+        return await self._wallets.join((account, currency), into, self.reverse, turn)
 
     async def refund(self, request: RequestId, reason: str) -> list[Charge]:
         self._refuse_if_stuck()

@@ -166,8 +166,8 @@ class Wallets:
         plain = await keeper.account(key, beside=True)
         return [plain, *[await keeper.account(other) for other in self._live(plain) if other != key]]
 
-    async def join(self, key: Key, into: str, reverse: Callable[[Reversal], Awaitable[bool]]) -> bool:
-        """As `Ledger.join`, by entries that `reverse` makes."""
+    async def join(self, key: Key, into: str, reverse: Callable[[Reversal], Awaitable[bool]], turn: int | None) -> bool:
+        """As `Ledger.join`. An entry of what is there takes no more than that; one of a debt is named by its turn."""
         (holder, unit), now = key, self._keeper.now_ms()
         wallet = await self.accounts(key)
         for account in wallet:
@@ -177,6 +177,7 @@ class Wallets:
                 what = Reversal(ref, holder, Money(left, unit), "join", f"into {into}", purse, at_most=True, into=into)
                 await reverse(what)
             elif left < 0:
+                ref = ref if turn is None else f"join:{holder}:{account.row}:{turn}:{-left}"
                 await reverse(Reversal(ref, into, Money(-left, unit), "join", f"owed by {holder}", purse, into=holder))
         return all(not (account.worth or account.held) for account in await self.accounts(key))
 
