@@ -25,7 +25,10 @@ CLIENT, SECRET = "client-1", "the secret of client-1, which nobody guesses"
 
 @dataclass
 class Outside:
-    """`trouble` is what is wrong with its token endpoint: `slow`, `huge`, `error`, `redirect`, `junk`."""
+    """`trouble` is what is wrong with its token endpoint: `slow`, `huge`, `error`, `redirect`, `junk`.
+
+    `refuses` is a status and an error that it answers with, whatever it is asked.
+    """
 
     preset: str | None = "amazon"
     url: str = ""
@@ -34,6 +37,7 @@ class Outside:
     )
     seconds: int = 3600
     trouble: str | None = None
+    refuses: tuple[int, str] | None = None
     says_issuer: str | None = None
     id_token: dict[str, Any] = field(default_factory=dict)
     """What an ID token says otherwise."""
@@ -101,6 +105,9 @@ class Outside:
             raise web.HTTPFound(f"{self.url}/elsewhere")
         if self.trouble == "junk":
             return web.Response(text="<html>")
+        if self.refuses is not None:
+            status, error = self.refuses
+            return web.json_response({"error": error, "error_description": "x"}, status=status)
         form = {name: str(value) for name, value in (await request.post()).items()}
         if (form.get("client_id"), form.get("client_secret")) != (CLIENT, SECRET):
             return web.json_response({"error": "invalid_client"}, status=401)

@@ -26,6 +26,11 @@ PROFILE_PURPOSE = "users.profile"
 _NEXT_CHARACTERS_MAX = 1000
 _NEXT = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")
 _TEXT_CHARACTERS_MAX = 320
+_OVER = ("invalid_grant", "bad_refresh_token")
+_OVER_STATUSES = (400, 401, 200)
+"""GitHub answers with 200, and calls it a bad_refresh_token."""
+_OF_CLIENT = ("invalid_client", "unauthorized_client", "incorrect_client_credentials")
+_ERROR = re.compile(r"[a-z_]{1,40}")
 
 Kind = Literal["sign_in", "consent"]
 State = Literal["connected", "failing", "consent_needed", "disconnected"]
@@ -198,6 +203,27 @@ def tokens(said: Mapping[str, Any], *, before: Tokens | None, now_ms: int) -> To
     known = isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds < 10**9
     kept = Secret(refresh) if isinstance(refresh, str) and refresh else before.refresh if before else None
     return Tokens(Secret(access), kept, now_ms + int(seconds * 1000) if known and seconds is not None else None)
+
+
+def is_over(status: int, said: Mapping[str, Any]) -> bool:
+    """Whether an answer to a refresh token says that what was allowed is at its end (RFC 6749, section 5.2).
+
+    Only this does, and not what else an answer may be: a provider that is in trouble, or busy, or does not take our own
+    secret, says nothing of what somebody allowed.
+    """
+    return status in _OVER_STATUSES and said.get("error") in _OVER
+
+
+def problem(status: int, said: Mapping[str, Any]) -> str:
+    """What an answer without a token says, for the log: its status, and its error where that is only a name."""
+    error = said.get("error")
+    named = isinstance(error, str) and _ERROR.fullmatch(error) is not None
+    return f"it answered {status}" + (f" {error}" if named else "")
+
+
+def is_of_client(said: Mapping[str, Any]) -> bool:
+    """Whether an error is about the gateway itself, whose id or secret at the provider is wrong."""
+    return said.get("error") in _OF_CLIENT
 
 
 def read_object(body: bytes) -> dict[str, Any]:

@@ -6,6 +6,9 @@ give another with each answer, so what came back must not be lost: a renewal goe
 Whoever is cut off in the middle may have used up the refresh token; then the provider refuses it, and its user is asked
 for consent again.
 
+Only the provider's own word that a grant is over (`invalid_grant`) ends one. Whatever else it answers, that it is in
+trouble or that our own secret is wrong, is a reason to try later and a line in the log: nobody's consent is lost by it.
+
 Tokens are sealed with AES-256-GCM by the project's keyring, bound to the user, the provider and the column: one that
 is put into another row does not open. (That is what MultiFernet would be for: a list of keys, newest first, and
 `gateway keys retire` seals anew what an old key sealed before that one goes.)
@@ -18,7 +21,7 @@ from contextlib import suppress
 from gateway.core.keyring import Keyring, NotOurs, UnknownKey
 from gateway.core.refusals import NotConnected, SignInUnavailable
 from gateway.core.secrets import Secret
-from gateway.core.sign_ins import Provider, Tokens, read_object, tokens
+from gateway.core.sign_ins import Provider, Tokens, is_of_client, is_over, problem, read_object, tokens
 from gateway.core.trail import Act
 from gateway.ports import Calls, Clock, Discovers, KeptTokens, NoReply, Randomness, TokenVault, Witnesses
 
@@ -152,11 +155,13 @@ class LendTokens:
             self._report("a token was not renewed", provider=provider.name, why=str(failed))
             raise SignInUnavailable() from None
         said = read_object(reply.body)
-        if reply.status in (400, 401) or said.get("error"):
+        if is_over(reply.status, said):
             raise await self._over(user, provider, kept)
-        renewed = tokens(said, before=held, now_ms=self._clock.now_ms()) if reply.status == 200 else None
+        good = reply.status == 200 and not said.get("error")
+        renewed = tokens(said, before=held, now_ms=self._clock.now_ms()) if good else None
         if renewed is None:
-            self._report("a token was not renewed", provider=provider.name, why=f"it answered {reply.status}")
+            event = "a provider refuses our client" if is_of_client(said) else "a token was not renewed"
+            self._report(event, provider=provider.name, why=problem(reply.status, said))
             raise SignInUnavailable()
         key_id, sealed = self._sealed(user, provider, renewed)
         kept_now = (key_id, sealed, renewed.expires_ms)

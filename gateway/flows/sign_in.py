@@ -215,6 +215,11 @@ class SignIn:
             form["code_verifier"] = away.verifier
         reply = await self._called(provider, provider.token_url, form=form)
         answer = read_object(reply.body)
+        if sign_ins.is_of_client(answer):
+            self._report(
+                "a provider refuses our client", provider=provider.name, why=sign_ins.problem(reply.status, answer)
+            )
+            raise SignInUnavailable()
         if 400 <= reply.status < 500 or answer.get("error"):
             raise SignInRefused("the provider did not take the code")
         if reply.status != 200:

@@ -16,7 +16,7 @@ from gateway.core.jobs import GIVEN_UP_MS
 from gateway.core.keyring import Keyring
 from gateway.core.ledger import Credit
 from gateway.core.money import Money
-from gateway.core.refusals import SignInUnavailable
+from gateway.core.refusals import NotConnected, SignInUnavailable
 from gateway.core.routes import RouteTable
 from gateway.core.secrets import Secret
 from gateway.core.sign_ins import Provider
@@ -349,6 +349,63 @@ async def test_a_provider_in_trouble_takes_no_consent_away(tmp_path: Path) -> No
             with pytest.raises(SignInUnavailable):
                 await lend.access(user, amazon, fresh=True)
         assert (await lend.access(user, amazon)).reveal() in here.who.access
+
+
+TROUBLES = [
+    (500, "server_error"), (503, "temporarily_unavailable"), (503, "invalid_grant"), (429, "slow_down"),
+    (401, "invalid_client"), (400, "unauthorized_client"), (400, "invalid_request"), (403, "access_denied"),
+    (200, "incorrect_client_credentials"),
+]  # fmt: skip
+
+
+async def stands(here: Shop) -> list[tuple[str, int]]:
+    """How connections stand, and how many tokens are kept."""
+    with closing(here.records) as records:
+        query = "SELECT state, (SELECT count(*) FROM oauth_tokens) FROM integration_status"
+        return [tuple(row) for row in records.execute(query)]
+
+
+@pytest.mark.parametrize(("status", "error"), TROUBLES)
+async def test_only_the_end_of_a_grant_takes_consent_away(tmp_path: Path, status: int, error: str) -> None:
+    async with shop(tmp_path) as here:
+        await here.browser().sign_in()
+        lend, user, amazon = await person(here)
+        told: list[tuple[str, object]] = []
+        lend._report = lambda event, **fields: told.append((event, fields["why"]))
+        here.who.refuses = status, error
+        with pytest.raises(SignInUnavailable):
+            await lend.access(user, amazon, fresh=True)
+        ours = "client" in error and status != 503
+        event = "a provider refuses our client" if ours else "a token was not renewed"
+        assert told == [(event, f"it answered {status} {error}")], "and nothing that it wrote itself"
+        assert await stands(here) == [("connected", 1)]
+        here.who.refuses = None
+        with closing(here.records) as records, records:
+            records.execute("UPDATE oauth_tokens SET held = 0")
+        assert (await lend.access(user, amazon, fresh=True)).reveal() in here.who.access
+
+
+@pytest.mark.parametrize("said", [(400, "invalid_grant"), (401, "invalid_grant"), (200, "bad_refresh_token")])
+async def test_a_grant_that_its_provider_ended_is_asked_for_anew(tmp_path: Path, said: tuple[int, str]) -> None:
+    async with shop(tmp_path) as here:
+        await here.browser().sign_in()
+        lend, user, amazon = await person(here)
+        here.who.refuses = said
+        with pytest.raises(NotConnected):
+            await lend.access(user, amazon, fresh=True)
+        assert await stands(here) == [("consent_needed", 0)]
+
+
+async def test_a_wrong_secret_of_ours_is_told_when_somebody_signs_in(tmp_path: Path) -> None:
+    async with shop(tmp_path) as here:
+        told: list[tuple[str, object]] = []
+        sign_in = here.stage.gateway.identity.signing_in.sign_in
+        sign_in._report = lambda event, **fields: told.append((event, fields["why"]))
+        here.who.refuses = 401, "invalid_client"
+        browser = here.browser()
+        status, _, _ = await browser.get(await browser.out())
+        assert (status, await browser.account()) == (503, None), "it is no fault of theirs"
+        assert told == [("a provider refuses our client", "it answered 401 invalid_client")]
 
 
 async def test_a_key_that_sealed_tokens_goes_when_they_are_sealed_anew(tmp_path: Path) -> None:
