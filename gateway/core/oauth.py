@@ -274,3 +274,12 @@ class Ticket:
     redirect: str = ""
     challenge: str = ""
     used_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """An access token that a ticket buys, by its keyed digest: another secret behind the ticket's grant."""
+
+    digest: bytes
+    pepper_id: str
+    expires_ms: int

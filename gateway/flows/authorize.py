@@ -7,8 +7,9 @@ whoever revokes the token in the wallet ends everything that came of it.
 
 A code is good for a minute, and buys once; whoever brings it a second time, with all that proves it is theirs, ends
 what the first one bought. A refresh token is exchanged for the next; one that comes twice was copied, and all of its
-family is over. What is said and what is sent must agree at both ends of the redirect: the client, the address, the
-challenge, the resource.
+family is over. Either buys all of it or nothing, in one commit: a client that was told of an outage and comes again is
+no thief. What is said and what is sent must agree at both ends of the redirect: the client, the address, the challenge,
+the resource.
 """
 
 import base64
@@ -26,6 +27,7 @@ from gateway.core.oauth import (
     REGISTER,
     REVOKE,
     TOKEN,
+    Access,
     Client,
     Consent,
     OAuthRefused,
@@ -242,22 +244,18 @@ class Authorize:
         if fields.get("resource", consent.resource).rstrip("/") != consent.resource:
             raise OAuthRefused("invalid_target", "resource is not the one that was allowed")
         now_ms = self._clock.now_ms()
-        if not await self._book.use_ticket(ticket.digest, now_ms=now_ms):
-            await self._end(consent, "used twice")
-            raise _not_good("it was used before; all that came of it is over")
-        if ticket.expires_ms <= now_ms or await self._is_over(consent):
+        # Whoever comes too late has not used it: a code that nobody came for in time is taken back.
+        if ticket.used_ms is None and (ticket.expires_ms <= now_ms or await self._is_over(consent)):
             raise _not_good("it is over")
         access = self._mint.mint(now_ms=now_ms, random=self._randomness.bytes(12), issued=True)
         refresh = self._word("fbr_")
-        await self._book.add_access(
-            consent.grant,
-            self._peppers.digest(access.reveal()),
-            pepper_id=self._peppers.newest_id,
-            now_ms=now_ms,
-            expires_ms=now_ms + self.terms.access_ms,
-        )
+        digest = self._peppers.digest(access.reveal())
+        bought = Access(digest, self._peppers.newest_id, now_ms + self.terms.access_ms)
         digest = self._peppers.digest(refresh.reveal())
-        await self._book.add_ticket(Ticket(digest, "refresh", consent.grant, now_ms + self.terms.refresh_ms))
+        next = Ticket(digest, "refresh", consent.grant, now_ms + self.terms.refresh_ms)
+        if not await self._book.use_ticket(ticket.digest, bought, next, now_ms=now_ms):
+            await self._end(consent, "used twice")
+            raise _not_good("it was used before; all that came of it is over")
         return {
             "access_token": access.reveal(),
             "token_type": "Bearer",

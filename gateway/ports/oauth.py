@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from gateway.core.oauth import Client, Consent, Ticket
+from gateway.core.oauth import Access, Client, Consent, Ticket
 
 
 class OAuthBook(Protocol):
@@ -24,17 +24,18 @@ class OAuthBook(Protocol):
 
     async def find_ticket(self, digest: bytes) -> Ticket | None: ...
 
-    async def use_ticket(self, digest: bytes, *, now_ms: int) -> bool:
-        """Of many at once, one is told True; all others, and whoever comes later, that it was used."""
+    async def use_ticket(self, digest: bytes, access: Access, refresh: Ticket, *, now_ms: int) -> bool:
+        """Exchange a ticket for what it buys, all of it or nothing: who fails may come with it again.
+
+        Of many at once, one is told True; all others, and whoever comes later, that it was used. Access tokens of the
+        same grant that are over are forgotten.
+        """
 
     async def abandoned(self, *, now_ms: int, count: int) -> list[Consent]:
         """Those whose code has expired and bought nothing."""
 
     async def drop_tickets(self, *, before_ms: int) -> None:
         """Forget those that expired before that: whoever shows one again is a stranger by then."""
-
-    async def add_access(self, grant: str, digest: bytes, *, pepper_id: str, now_ms: int, expires_ms: int) -> None:
-        """Another secret behind a grant, good until then. Those of it that are over are forgotten."""
 
 
 class KnowsClients(Protocol):

@@ -3,8 +3,11 @@
 import asyncio
 from dataclasses import replace
 
+import pytest
+
 from gateway.core.grants import Grant, Terms, grant_id
-from gateway.core.oauth import Client, Consent, Ticket
+from gateway.core.oauth import Access, Client, Consent, Ticket
+from gateway.core.refusals import RecordsUnavailable
 from tests.stored import Records
 
 NOW = 1_800_000_000_000
@@ -29,14 +32,24 @@ async def test_clients_are_bounded_and_those_that_nobody_allowed_are_forgotten(r
     assert await book.find_client("client_1") == CLIENT
 
 
+def bought(number: int, *, at: int = NOW) -> tuple[Access, Ticket]:
+    """What a ticket buys: an access token for a moment, and the next ticket."""
+    access = Access(bytes([number]) * 32, "0000", at + 100)
+    return access, Ticket(bytes([100 + number]) * 32, "refresh", GRANT.id, at + 1000)
+
+
 async def test_a_ticket_is_used_by_one_of_many_at_once(records: Records) -> None:
     book = records.oauth
+    assert await records.grants.add_grant(GRANT, FIRST, pepper_id="0000", alive_max=9)
     await book.add_ticket(CODE)
     assert await book.find_ticket(CODE.digest) == CODE
-    found = await asyncio.gather(*(book.use_ticket(CODE.digest, now_ms=NOW + 5) for _ in range(5)))
+    found = await asyncio.gather(*(book.use_ticket(CODE.digest, *bought(n), now_ms=NOW + 5) for n in range(5)))
     assert sorted(found) == [False] * 4 + [True]
     assert await book.find_ticket(CODE.digest) == replace(CODE, used_ms=NOW + 5)
-    assert not await book.use_ticket(b"?" * 32, now_ms=NOW)
+    given = [await book.find_ticket(bought(n)[1].digest) for n in range(5)]
+    assert [one is not None for one in given] == found, "what the others were to buy is nowhere"
+    assert [await records.find(bought(n)[0].digest) for n in range(5) if not found[n]] == [None] * 4
+    assert not await book.use_ticket(b"?" * 32, *bought(9), now_ms=NOW)
     await book.drop_tickets(before_ms=NOW + 60)
     assert await book.find_ticket(CODE.digest) is not None
     await book.drop_tickets(before_ms=NOW + 61)
@@ -58,13 +71,28 @@ async def test_what_nobody_came_for_is_found_until_it_is_revoked(records: Record
 async def test_an_access_token_is_another_secret_of_its_grant_and_older_ones_go(records: Records) -> None:
     book = records.oauth
     assert await records.grants.add_grant(GRANT, FIRST, pepper_id="0000", alive_max=9)
+    await book.add_ticket(CODE)
+    before = CODE
     for number, at in ((1, NOW), (2, NOW + 50), (3, NOW + 102)):
-        digest = bytes([number]) * 32
-        await book.add_access(GRANT.id, digest, pepper_id="0000", now_ms=at, expires_ms=at + 100)
+        access, after = bought(number, at=at)
+        assert await book.use_ticket(before.digest, access, after, now_ms=at)
+        assert await book.find_ticket(after.digest) == after
+        before = after
     row = await records.find(b"\x02" * 32)
     assert row is not None
     assert (row.account, row.expires_ms, row.line) == ("acct_1", NOW + 150, (GRANT,))
     assert await records.find(b"\x01" * 32) is None
     assert await records.find(FIRST) is not None
-    await book.add_access("tok_none", b"\x09" * 32, pepper_id="0000", now_ms=NOW, expires_ms=NOW + 1)
-    assert await records.find(b"\x09" * 32) is None
+
+
+async def test_a_ticket_buys_all_of_it_or_nothing(records: Records) -> None:
+    book = records.oauth
+    assert await records.grants.add_grant(GRANT, FIRST, pepper_id="0000", alive_max=9)
+    await book.add_ticket(CODE)
+    access, after = bought(1)
+    with pytest.raises(RecordsUnavailable):
+        # The last thing that is written is one that the table refuses.
+        await book.use_ticket(CODE.digest, access, replace(after, kind="neither"), now_ms=NOW)  # type: ignore[arg-type]
+    assert await book.find_ticket(CODE.digest) == CODE, "it was not used"
+    assert (await records.find(access.digest), await book.find_ticket(after.digest)) == (None, None)
+    assert await book.use_ticket(CODE.digest, access, after, now_ms=NOW)

@@ -2,12 +2,18 @@
 
 import base64
 import hashlib
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
+from gateway.cli.stage import Stage
+from gateway.flows.authorize import CODE_MS
 from tests.agents import CALLBACK, CHALLENGE, VERIFIER, Agent, called, hidden, query_of
 from tests.callers import funded, pay
+from tests.fakes import FakeClock
 from tests.stories.test_an_agent_is_allowed import allowed
 
 
@@ -35,6 +41,47 @@ async def test_a_refresh_token_that_comes_twice_ends_its_family(tmp_path: Path) 
         assert (await agent.refresh(first["refresh_token"]))[1]["error_description"] == USED
         assert (await agent.call(second["access_token"], called("search")))[0].status == 401
         assert (await agent.refresh(second["refresh_token"]))[1]["error"] == "invalid_grant"
+
+
+@contextmanager
+def failing(stage: Stage) -> Iterator[None]:
+    """The store takes no more tickets for now, whatever it was asked to write before them."""
+    path = stage.settings.store_path
+    with closing(sqlite3.connect(path.with_name(f"{path.stem}.records.db"), timeout=5)) as records:
+        records.execute(
+            "CREATE TRIGGER fails BEFORE INSERT ON oauth_ticket BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+        )
+        yield
+        records.execute("DROP TRIGGER fails")
+
+
+async def test_whoever_is_told_to_come_later_is_no_thief_when_they_do(tmp_path: Path) -> None:
+    async with allowed(tmp_path) as (stage, agent, _):
+        code = await agent.code()
+        with failing(stage):
+            status, said = await agent.redeem(code)
+        assert (status, said["code"]) == (503, "records_unavailable")
+        status, tokens = await agent.redeem(code)
+        assert status == 200, tokens
+        with failing(stage):
+            assert (await agent.refresh(tokens["refresh_token"]))[0] == 503
+        assert (await agent.call(tokens["access_token"], called("search")))[0].status == 200
+        status, tokens = await agent.refresh(tokens["refresh_token"])
+        assert status == 200, tokens
+        assert (await agent.call(tokens["access_token"], called("search")))[0].status == 200
+
+
+async def test_a_code_that_comes_too_late_leaves_nothing_in_the_wallet(tmp_path: Path) -> None:
+    async with allowed(tmp_path) as (stage, agent, _):
+        code = await agent.code()
+        assert stage.gateway.oauth is not None
+        authorize = stage.gateway.oauth.authorize
+        authorize._clock = FakeClock(stage.gateway.clock.now_ms() + CODE_MS + 1)
+        assert (await agent.redeem(code))[1]["error_description"] == "it is over"
+        await authorize.clean()
+        async with agent.session.get(f"{stage.url}/-/api/v1/tokens", cookies=agent.cookies) as answer:
+            told = {one["name"]: one["state"] for one in (await answer.json())["tokens"]}
+        assert told["Research agent"] == "revoked"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from gateway.adapters.postgres.keyroll import Do
 from gateway.core import oauth_columns
-from gateway.core.oauth import Client, Consent, Ticket
+from gateway.core.oauth import Access, Client, Consent, Ticket
 from gateway.core.oauth_columns import CLIENT, CONSENT, TICKET
 
 _ADD_CLIENT = f"""INSERT INTO oauth_client ({CLIENT}, made) SELECT $1, $2, $3, $4, $5
@@ -11,14 +11,21 @@ _DROP_CLIENTS = """DELETE FROM oauth_client WHERE made < $1
 AND NOT EXISTS (SELECT 1 FROM oauth_consent WHERE client = oauth_client.id)"""
 _ADD_CONSENT = f"INSERT INTO oauth_consent ({CONSENT}) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING"
 _ADD_TICKET = f"INSERT INTO oauth_ticket ({TICKET}) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING"
-_USE = "UPDATE oauth_ticket SET used = $2 WHERE digest = $1 AND used IS NULL RETURNING digest"
+_USE = f"""WITH used AS (
+    UPDATE oauth_ticket SET used = $2 WHERE digest = $1 AND used IS NULL RETURNING token_grant
+), dropped AS (
+    DELETE FROM token USING used WHERE grant_id = token_grant AND expires < $2
+), access AS (
+    INSERT INTO token (access_token_hash, account, pepper_id, created, expires, grant_id)
+    SELECT $3, account, $4, $2, $5, id FROM token_grant JOIN used ON id = token_grant ON CONFLICT DO NOTHING
+), refresh AS (
+    INSERT INTO oauth_ticket ({TICKET}) SELECT $6, $7, $8, $9, $10, $11, $12 FROM used ON CONFLICT DO NOTHING
+) SELECT token_grant FROM used"""
 _ABANDONED = """SELECT consent.token_grant, consent.account, client, resource, scopes, at
 FROM oauth_ticket ticket JOIN oauth_consent consent USING (token_grant)
 JOIN token_grant allowed ON allowed.id = token_grant AND allowed.revoked IS NULL
 WHERE ticket.kind = 'code' AND ticket.used IS NULL AND ticket.expires < $1
 ORDER BY ticket.expires LIMIT $2"""
-_ADD_ACCESS = """INSERT INTO token (access_token_hash, account, pepper_id, created, expires, grant_id)
-SELECT $2, account, $3, $4, $5, id FROM token_grant WHERE id = $1 ON CONFLICT DO NOTHING"""
 
 
 class PostgresOAuth:
@@ -51,15 +58,12 @@ class PostgresOAuth:
         rows = await self._do(f"SELECT {TICKET} FROM oauth_ticket WHERE digest = $1", digest)
         return next((oauth_columns.ticket(tuple(row)) for row in rows), None)
 
-    async def use_ticket(self, digest: bytes, *, now_ms: int) -> bool:
-        return bool(await self._do(_USE, digest, now_ms))
+    async def use_ticket(self, digest: bytes, access: Access, refresh: Ticket, *, now_ms: int) -> bool:
+        secret = (access.digest, access.pepper_id, access.expires_ms)
+        return bool(await self._do(_USE, digest, now_ms, *secret, *oauth_columns.of_ticket(refresh)))
 
     async def abandoned(self, *, now_ms: int, count: int) -> list[Consent]:
         return [oauth_columns.consent(tuple(row)) for row in await self._do(_ABANDONED, now_ms, count)]
 
     async def drop_tickets(self, *, before_ms: int) -> None:
         await self._do("DELETE FROM oauth_ticket WHERE expires < $1", before_ms)
-
-    async def add_access(self, grant: str, digest: bytes, *, pepper_id: str, now_ms: int, expires_ms: int) -> None:
-        await self._do("DELETE FROM token WHERE grant_id = $1 AND expires < $2", grant, now_ms)
-        await self._do(_ADD_ACCESS, grant, digest, pepper_id, now_ms, expires_ms)

@@ -1,16 +1,20 @@
 """OAuth clients, consents and tickets, in the records' file. Implements `ports.OAuthBook`."""
 
+from collections.abc import Awaitable, Callable
+
 from gateway.adapters.sqlite.keyroll import Read, Write
 from gateway.core import oauth_columns
-from gateway.core.oauth import Client, Consent, Ticket
+from gateway.core.oauth import Access, Client, Consent, Ticket
 from gateway.core.oauth_columns import CLIENT, CONSENT, TICKET
 
+Together = Callable[..., Awaitable[bool]]
 _ADD_CLIENT = f"""INSERT INTO oauth_client ({CLIENT}, made) SELECT ?1, ?2, ?3, ?4, ?5
 WHERE (SELECT count(*) FROM oauth_client) < ?6 ON CONFLICT DO NOTHING"""
 _DROP_CLIENTS = """DELETE FROM oauth_client WHERE made < ?
 AND NOT EXISTS (SELECT 1 FROM oauth_consent WHERE client = oauth_client.id)"""
 _ADD_CONSENT = f"INSERT INTO oauth_consent ({CONSENT}) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _ADD_TICKET = f"INSERT INTO oauth_ticket ({TICKET}) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_USE = "UPDATE oauth_ticket SET used = ? WHERE digest = ? AND used IS NULL"
 _ABANDONED = """SELECT consent.token_grant, consent.account, client, resource, scopes, at
 FROM oauth_ticket ticket JOIN oauth_consent consent USING (token_grant)
 JOIN token_grant allowed ON allowed.id = token_grant AND allowed.revoked IS NULL
@@ -24,9 +28,10 @@ _DROP_ACCESS = "DELETE FROM token WHERE grant_id = ? AND expires < ?"
 class SqliteOAuth:
     """Reads and writes as the records do."""
 
-    def __init__(self, read: Read, write: Write) -> None:
+    def __init__(self, read: Read, write: Write, together: Together) -> None:
         self._read = read
         self._write = write
+        self._together = together
 
     async def add_client(self, client: Client, *, now_ms: int, count_max: int) -> bool:
         return await self._write(_ADD_CLIENT, (*oauth_columns.of_client(client), now_ms, count_max))
@@ -52,15 +57,17 @@ class SqliteOAuth:
         rows = await self._read(f"SELECT {TICKET} FROM oauth_ticket WHERE digest = ?", (digest,))
         return next((oauth_columns.ticket(row) for row in rows), None)
 
-    async def use_ticket(self, digest: bytes, *, now_ms: int) -> bool:
-        return await self._write("UPDATE oauth_ticket SET used = ? WHERE digest = ? AND used IS NULL", (now_ms, digest))
+    async def use_ticket(self, digest: bytes, access: Access, refresh: Ticket, *, now_ms: int) -> bool:
+        secret = (access.digest, access.pepper_id, now_ms, access.expires_ms, refresh.grant)
+        return await self._together(
+            (_USE, (now_ms, digest)),
+            (_DROP_ACCESS, (refresh.grant, now_ms)),
+            (_ADD_ACCESS, secret),
+            (_ADD_TICKET, oauth_columns.of_ticket(refresh)),
+        )
 
     async def abandoned(self, *, now_ms: int, count: int) -> list[Consent]:
         return [oauth_columns.consent(row) for row in await self._read(_ABANDONED, (now_ms, count))]
 
     async def drop_tickets(self, *, before_ms: int) -> None:
         await self._write("DELETE FROM oauth_ticket WHERE expires < ?", (before_ms,))
-
-    async def add_access(self, grant: str, digest: bytes, *, pepper_id: str, now_ms: int, expires_ms: int) -> None:
-        await self._write(_DROP_ACCESS, (grant, now_ms))
-        await self._write(_ADD_ACCESS, (digest, pepper_id, now_ms, expires_ms, grant))

@@ -1,7 +1,8 @@
 """The records in SQLite through aiosqlite: tokens, events, links, receipts.
 
 A file of its own, so that records never wait for money nor money for them. Each statement commits by itself
-(autocommit) and is awaited before anything is acknowledged; there is no transaction to leave open.
+(autocommit) and is awaited before anything is acknowledged; there is no transaction to leave open. The few that only
+count together have a connection of their own for that moment, for on this one others would be between them.
 """
 
 import asyncio
@@ -40,6 +41,7 @@ from gateway.core.refusals import RecordsUnavailable
 from gateway.core.reversals import Credited, Move, Notice
 from gateway.ports import InboxEntry, InboxStanding, InboxStatus, Randomness, StoreDamaged, TokenRow
 
+Statement = tuple[str, tuple[Any, ...]]
 _BUSY_SECONDS_MAX = 5.0
 _RETRY_SECONDS = 0.02
 _PAGES_KIB_MAX = 512
@@ -92,7 +94,7 @@ class SqliteRecords:
         self.licensees = SqliteLicensees(self._read, self._write)
         self.grants = SqliteGrants(self._read, self._write)
         self.readings = SqliteMeterBook(self._read, self._write, self._change)
-        self.oauth = SqliteOAuth(self._read, self._write)
+        self.oauth = SqliteOAuth(self._read, self._write, self._together)
         self.trail = SqliteTrail(self._read, self._write)
         self.key_claims = SqliteKeyClaims(self._read, self._write, self._change)
 
@@ -360,3 +362,23 @@ class SqliteRecords:
                 return cursor.rowcount
         except sqlite3.Error as error:
             raise RecordsUnavailable() from error
+
+    async def _together(self, first: Statement, *others: Statement) -> bool:
+        """All of them in one commit; none, and False, if the first changes no row."""
+        if self._connection is None:
+            raise RecordsUnavailable()
+        try:
+            return await asyncio.to_thread(self._committed, first, others)
+        except sqlite3.Error as error:
+            raise RecordsUnavailable() from error
+
+    def _committed(self, first: Statement, others: Sequence[Statement]) -> bool:
+        with closing(sqlite3.connect(self._path, isolation_level=None, timeout=_BUSY_SECONDS_MAX)) as connection:
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("BEGIN IMMEDIATE")  # closed before its COMMIT, it is undone
+            if connection.execute(*first).rowcount < 1:
+                return False
+            for statement in others:
+                connection.execute(*statement)
+            connection.execute("COMMIT")
+        return True
