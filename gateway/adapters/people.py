@@ -18,6 +18,7 @@ _DAY_MS = 86_400_000
 _USER = "SELECT users.id, account, key_id, profile FROM users"
 _ADD_LOGIN = """INSERT INTO user_login (digest, user_id, provider, pepper_id, created) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT DO NOTHING"""
+_CLAIM = "INSERT INTO wallet_claim (account, user_id, at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
 _REDIGEST = """UPDATE user_login SET digest = $1, pepper_id = $2 WHERE digest = $3
 AND NOT EXISTS (SELECT 1 FROM user_login WHERE digest = $1)"""
 _STAYS = """SELECT grant_id, provider, user_session.created, user_session.expires, used
@@ -74,6 +75,11 @@ class PeopleBook:
             "UPDATE users SET account = $2, key_id = $3, profile = $4, seen = $5 WHERE id = $1",
             *(user.id, user.account, user.key_id, user.profile, now_ms),
         )
+
+    async def claim_wallet(self, account: str, user: str, *, now_ms: int) -> str:
+        await self._ask(_CLAIM, account, user, now_ms)
+        [(whose,)] = await self._ask("SELECT user_id FROM wallet_claim WHERE account = $1", account)
+        return str(whose)
 
     async def logins(self, user: str) -> list[bytes]:
         rows = await self._ask("SELECT digest FROM user_login WHERE user_id = $1", user)

@@ -10,7 +10,8 @@ Who somebody is, is what the provider calls them, as a keyed digest. An e-mail a
 providers that say the same one make two people.
 
 The browser's wallet becomes the person's: it is theirs if they have none yet, else it is made an alias of the one that
-they had (`flows/follow.py`). What never happens is that a wallet of somebody who signed in goes to somebody else.
+they had (`flows/follow.py`). What never happens is that a wallet of somebody who signed in goes to somebody else:
+before it is made anybody's it is claimed on record, which of two people with one browser's token only the first can.
 
 Consent to something more (`kind: consent`) signs nobody in: its answer names a seller, and nothing that Amazon signed
 says that the name is true. So it is for who is signed in already, is given to who set out, and is kept as their word.
@@ -270,22 +271,31 @@ class SignIn:
         """Whoever this is, with the wallet that is theirs; somebody new, if need be."""
         digests = self._peppers.digests(sign_ins.login_text(provider, profile.subject))
         await self._aliases.look()
-        found, now_ms = await self._people.find_user(digests), self._clock.now_ms()
-        free = wallet if wallet and not await self._people.users_of(self._aliases.names(wallet)) else None
+        found, free = await self._people.find_user(digests), await self._free(wallet)
         if found is None:
-            found = await self._added(provider, digests[0], profile, free or self._fresh_account())
+            found = await self._added(provider, digests[0], profile, free)
         await self._people.redigest_login(digests[0], digests[1:], pepper_id=self._peppers.newest_id)
         account = self._aliases.root(found.account)
-        if free and self._aliases.root(free) != account:
+        if free and free != account and await self._takes(found.id, free):
             await self._aliases.add(free, account, f"sign-in {found.id}")
         user = self._sealed(replace(found, account=account), profile.after(self._read(found)))
-        await self._people.change_user(user, now_ms=now_ms)
+        await self._people.change_user(user, now_ms=self._clock.now_ms())
         return user
 
-    async def _added(self, provider: Provider, digest: bytes, profile: Profile, account: str) -> User:
+    async def _free(self, wallet: str | None) -> str | None:
+        """The wallet that the browser shows, where it is nobody's by now."""
+        root = self._aliases.root(wallet) if wallet else None
+        return root if root and not await self._people.users_of(self._aliases.names(root)) else None
+
+    async def _takes(self, user: str, wallet: str) -> bool:
+        """Whether a free wallet is this person's from now on. Of two who come with it at once, one is told True."""
+        return await self._people.claim_wallet(wallet, user, now_ms=self._clock.now_ms()) == user
+
+    async def _added(self, provider: Provider, digest: bytes, profile: Profile, free: str | None) -> User:
         """Of two at once, the first counts; one that was cut off is finished by the next."""
         id, now_ms = f"usr_{self._randomness.bytes(12).hex()}", self._clock.now_ms()
         whose = await self._login(digest, id, provider)
+        account = free if free and await self._takes(whose, free) else self._fresh_account()
         await self._people.add_user(self._sealed(User(whose, account, "", b""), profile), now_ms=now_ms)
         user = await self._people.user(whose)
         assert user is not None, "it was just written"

@@ -70,6 +70,9 @@ class People(Protocol):
     async def change_user(self, user: User, *, now_ms: int) -> None:
         """Another account, another profile. Who has the same has it as before."""
 
+    async def claim_wallet(self, account: str, user: str, *, now_ms: int) -> str:
+        """A browser's wallet becomes somebody's; whose it is on record, which is whoever claimed it first."""
+
     async def logins(self, user: str) -> list[bytes]:
         """Under which digests somebody signs in."""
 

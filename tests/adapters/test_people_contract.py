@@ -67,6 +67,14 @@ async def test_who_signs_in_at_the_same_time_twice_is_one(people: PeopleBook) ->
     assert await people.find_user([b"e" * 32]) == ann
 
 
+async def test_a_wallet_is_claimed_by_one_of_many_people(people: PeopleBook) -> None:
+    ids = [f"usr_{number}" for number in range(5)]
+    whose = await asyncio.gather(*(people.claim_wallet("acct_1", id, now_ms=NOW) for id in ids))
+    assert len(set(whose)) == 1, "and all are told who"
+    assert await people.claim_wallet("acct_1", whose[0], now_ms=NOW + 1) == whose[0], "who was cut off goes on"
+    assert await people.claim_wallet("acct_2", "usr_9", now_ms=NOW) == "usr_9"
+
+
 async def test_a_login_and_a_profile_keep_the_keys_that_they_need(records: Records, people: PeopleBook) -> None:
     await people.add_login(b"d" * 32, "usr_1", provider="amazon", pepper_id="p1", now_ms=NOW)
     sealed = KEYRING.seal(PROFILE_PURPOSE, b"{}", nonce=b"n" * 12, about="usr_1")

@@ -40,6 +40,7 @@ async def live_as(records: Records, account: str, name: str) -> None:
     sealed = KEYRING.seal(PROFILE_PURPOSE, profile.encode(), nonce=NONCE, about=f"usr_{name}")
     await people.add_user(User(f"usr_{name}", account, *sealed), now_ms=NOW)
     await people.add_login(name.encode(), f"usr_{name}", provider="amazon", pepper_id="p", now_ms=NOW)
+    assert await people.claim_wallet(account, f"usr_{name}", now_ms=NOW) == f"usr_{name}"
     given = KEYRING.seal(TOKENS, f"secret-{name}".encode(), nonce=NONCE, about=f"usr_{name} amazon")
     await people.keep_tokens(f"usr_{name}", "amazon", *given, None)
     await people.set_state(f"usr_{name}", "amazon", "connected", now_ms=NOW)

@@ -5,7 +5,7 @@ import json
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from yarl import URL
 
 from gateway.cli.stage import Stage
 from gateway.core.keyring import Keyring
+from gateway.ports import People, User
 from tests.callers import BROWSER, audited, pay
 from tests.forms import FORMS, staged
 from tests.outside import CLIENT, Outside, outside
@@ -192,6 +193,50 @@ async def test_an_older_token_of_somebodys_wallet_takes_nobody_into_it(tmp_path:
         assert await bob.account() not in (None, await ann.account())
         status, _, answer = await ann.get("/forecast/oslo")
         assert (status, answer.headers["Gateway-Balance"]) == (200, "4.75 usd")
+
+
+class Meeting:
+    """Two who sign in see what there is before either has written anything."""
+
+    def __init__(self, people: People) -> None:
+        self._people, self._both = people, asyncio.Barrier(2)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._people, name)
+
+    async def users_of(self, accounts: Sequence[str]) -> list[User]:
+        found = await self._people.users_of(accounts)
+        await self._both.wait()
+        return found
+
+
+async def paid_wallet(here: Shop) -> Browser:
+    """A browser that has paid, of somebody who is not signed in."""
+    browser = here.browser()
+    _, page, _ = await browser.get("/forecast/oslo")
+    await pay(here.stage, re.findall(r'href="([^"]+client_reference_id[^"]+)"', page)[0].replace("&amp;", "&"))
+    return browser
+
+
+@pytest.mark.parametrize("known", [(), ("amazon",), ("amazon", "github")])
+async def test_of_two_people_with_one_wallet_at_once_one_has_it(known: tuple[str, ...], tmp_path: Path) -> None:
+    async with outside("github") as hub, shop(tmp_path, others=(hub,)) as here:
+        for name in known:
+            await here.browser().sign_in(name)
+        one, two = await paid_wallet(here), here.browser()
+        wallet = await one.account()
+        two.plant({COOKIE: str(one.cookie())})
+        sign_in = here.stage.gateway.identity.signing_in.sign_in
+        sign_in._people = Meeting(sign_in._people)
+        ways = await one.out("amazon"), await two.out("github")
+        answers = await asyncio.gather(one.get(ways[0]), two.get(ways[1]))
+        assert [status for status, _, _ in answers] == [303, 303]
+        names = here.stage.gateway.identity.aliases.names
+        accounts = [str(await one.account()), str(await two.account())]
+        assert len(set(accounts)) == 2, "two people are two"
+        assert [wallet in names(account) for account in accounts].count(True) == 1
+        with closing(here.records) as records:
+            assert records.execute("SELECT count(DISTINCT account), count(*) FROM users").fetchone() == (2, 2)
 
 
 async def test_nothing_of_a_person_is_at_rest_in_clear(tmp_path: Path) -> None:

@@ -79,6 +79,9 @@ PARTS: Mapping[str, Part] = {
         sealed=Sealed("profile", PROFILE_PURPOSE, "profile", is_bound=True),
     ),
     "sign_ins": Part("user_login", ("user_id", "provider", "created AS created_ms"), Dropped(), _USERS),
+    "wallets_taken": Part(
+        "wallet_claim", ("account", "user_id", "at AS at_ms"), Dropped(), f"account IN {{}} OR {_USERS}"
+    ),
     "sessions": Part("user_session", ("grant_id", "user_id", "provider", *_LIFE), Dropped(), _USERS),
     "tokens_of_providers": Part("oauth_tokens", ("user_id", "provider", "expires AS expires_ms"), Dropped(), _USERS),
     "connections": Part(
