@@ -136,6 +136,7 @@ class SigningIn:
             fresh_account=lambda: callers.fresh().account,
             report=lending.report,
             welcomed=self._welcome,
+            witness=lending.witness,
         )
         self._welcomes: list[Callable[[str], Awaitable[None]]] = []
         synchronise = Synchronise(

@@ -10,8 +10,9 @@ Who somebody is, is what the provider calls them, as a keyed digest. An e-mail a
 providers that say the same one make two people.
 
 The browser's wallet becomes the person's: it is theirs if they have none yet, else it is made an alias of the one that
-they had (`flows/follow.py`). What never happens is that a wallet of somebody who signed in goes to somebody else:
-before it is made anybody's it is claimed on record, which of two people with one browser's token only the first can.
+they had (`flows/follow.py`), which is on the trail first. What never happens is that a wallet of somebody who signed in
+goes to somebody else: before it is made anybody's it is claimed on record, which of two people with one browser's token
+only the first can.
 
 Consent to something more (`kind: consent`) signs nobody in: its answer names a seller, and nothing that Amazon signed
 says that the name is true. So it is for who is signed in already, is given to who set out, and is kept as their word.
@@ -31,6 +32,7 @@ from gateway.core.refusals import IdentityUnavailable, SignInRefused, SignInUnav
 from gateway.core.secrets import Secret
 from gateway.core.sign_ins import AWAY_SECONDS, Away, Profile, Provider, Tokens, read_object
 from gateway.core.tokens import Peppers
+from gateway.core.trail import Act
 from gateway.ports import (
     Calls,
     Clock,
@@ -45,6 +47,7 @@ from gateway.ports import (
     Reply,
     TokenVault,
     User,
+    Witnesses,
 )
 
 FIRST_SYNC = "first_sync"
@@ -95,7 +98,9 @@ class SignIn:
         fresh_account: Callable[[], str],
         report: Callable[..., None],
         welcomed: Callable[[str], Awaitable[None]],
+        witness: Witnesses,
     ) -> None:
+        self._witness = witness
         self._tell_of = welcomed
         self.providers = providers
         self._keys = keys
@@ -277,7 +282,10 @@ class SignIn:
         await self._people.redigest_login(digests[0], digests[1:], pepper_id=self._peppers.newest_id)
         account = self._aliases.root(found.account)
         if free and free != account and await self._takes(found.id, free):
-            await self._aliases.add(free, account, f"sign-in {found.id}")
+            why = f"sign-in {found.id}"
+            facts = {"into": account, "by": provider.name}
+            await self._witness.write(Act(found.id, "consumer", "account.join", free, "page", why, facts))
+            await self._aliases.add(free, account, why)
         user = self._sealed(replace(found, account=account), profile.after(self._read(found)))
         await self._people.change_user(user, now_ms=self._clock.now_ms())
         return user

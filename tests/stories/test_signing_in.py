@@ -18,6 +18,8 @@ from yarl import URL
 
 from gateway.cli.stage import Stage
 from gateway.core.keyring import Keyring
+from gateway.core.refusals import RecordsUnavailable
+from gateway.core.trail import NEWEST, Act
 from gateway.ports import People, User
 from tests.callers import BROWSER, audited, pay
 from tests.forms import FORMS, staged
@@ -237,6 +239,32 @@ async def test_of_two_people_with_one_wallet_at_once_one_has_it(known: tuple[str
         assert [wallet in names(account) for account in accounts].count(True) == 1
         with closing(here.records) as records:
             assert records.execute("SELECT count(DISTINCT account), count(*) FROM users").fetchone() == (2, 2)
+
+
+async def test_a_join_by_signing_in_is_on_the_trail_or_is_not_made(tmp_path: Path) -> None:
+    async with shop(tmp_path) as here:
+        first, second = here.browser(), await paid_wallet(here)
+        await first.sign_in()
+        theirs, lost = str(await first.account()), str(await second.account())
+        sign_in, gateway = here.stage.gateway.identity.signing_in.sign_in, here.stage.gateway
+        sign_in._witness = Silent()
+        status, _, _ = await second.get(await second.out())
+        assert (status, await second.account(), gateway.identity.aliases.root(lost)) == (503, lost, lost)
+        sign_in._witness = gateway.witness
+        await second.sign_in()
+        assert (await second.account(), gateway.identity.aliases.root(lost)) == (theirs, theirs)
+        [step] = await gateway.records.trail.steps_before(NEWEST, count=9, object=lost, action="account.join")
+        with closing(here.records) as records:
+            [(user,)] = records.execute("SELECT id FROM users")
+        facts = {"into": theirs, "by": "amazon"}
+        assert step.act == Act(user, "consumer", "account.join", lost, "page", f"sign-in {user}", facts)
+
+
+class Silent:
+    """A trail that nothing can be written to."""
+
+    async def write(self, act: Act) -> None:
+        raise RecordsUnavailable
 
 
 async def test_nothing_of_a_person_is_at_rest_in_clear(tmp_path: Path) -> None:
