@@ -30,10 +30,11 @@ URL_CHARS_MAX = 500
 NAME_CHARS_MAX = 60
 _IGNORED_SCOPES = frozenset(("offline_access", "openid", "profile", "email"))
 _LOOPBACK = frozenset(("127.0.0.1", "::1", "localhost"))
-_NEVER = frozenset(
-    "javascript data file vbscript blob about ws wss ftp mailto tel view-source chrome filesystem intent".split()
-)
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]{1,40}")
+AGENTS_SCHEMES = frozenset(("claude", "cursor", "vscode", "vscode-insiders", "warp", "windsurf", "zed"))
+"""Those of well-known agents, which have no dot."""
+_OWN_SCHEME = re.compile(r"(?!com\.apple\.|microsoft\.)[a-z]{2,20}(\.[a-z0-9-]{1,40}){1,5}")
+"""A program's own (RFC 8252, section 7.1): a domain, backwards. The other schemes are of the system and its tools, of
+which some do harm as soon as they are opened."""
 _PLAIN_URL = re.compile(r"[!#$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~]+")
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
@@ -65,8 +66,10 @@ class Client:
     def redirect(self, asked: str | None) -> str:
         """Where an answer goes. Raises OAuthRefused."""
         if asked is None and len(self.redirect_uris) == 1:
-            return self.redirect_uris[0]
-        if asked is not None and any(_is_same_place(asked, known) for known in self.redirect_uris):
+            asked = self.redirect_uris[0]
+        good = asked is not None and any(_is_same_place(asked, known) for known in self.redirect_uris)
+        # Again, for what is on record from a time that took more.
+        if asked is not None and good and not _problem_of_redirect(asked):
             return asked
         raise OAuthRefused("invalid_request", "redirect_uri is none of those that the client has registered")
 
@@ -131,7 +134,9 @@ def _problem_of_redirect(address: object) -> str:
         return "" if url.hostname else "an address has a host"
     if url.scheme == "http":
         return "" if url.hostname in _LOOPBACK else "http:// is for the person's own machine; write https://"
-    return "" if _SCHEME.fullmatch(url.scheme) and url.scheme not in _NEVER else "this scheme is not for redirects"
+    if url.scheme in AGENTS_SCHEMES or _OWN_SCHEME.fullmatch(url.scheme):
+        return ""
+    return "this scheme is not for redirects; a program's own is a domain backwards, such as com.example.app:"
 
 
 def _is_same_place(asked: str, known: str) -> bool:

@@ -73,11 +73,13 @@ class Asked:
 
 
 class SentBack(Exception):
-    """What was asked cannot be, and the client is told so at its own address."""
+    """What was asked cannot be, and the client is told so at its own address, by whoever trusts it to be one."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, client: Client, why: str) -> None:
         super().__init__(address)
         self.address = address
+        self.client = client
+        self.why = why
 
 
 class Authorize:
@@ -168,7 +170,11 @@ class Authorize:
             return self._asked(client, redirect, fields)
         except OAuthRefused as refused:
             told = {"error": refused.error, "error_description": refused.description}
-            raise SentBack(self._back(redirect, fields.get("state"), told)) from None
+            raise SentBack(self._back(redirect, fields.get("state"), told), client, refused.description) from None
+
+    async def is_trusted(self, caller: Caller, client: Client) -> bool:
+        """Whether this person has allowed this client something before. Raises RecordsUnavailable."""
+        return await self._book.has_consent(caller.account, client.id)
 
     def _asked(self, client: Client, redirect: str, fields: Mapping[str, str]) -> Asked:
         if fields.get("response_type") != "code":

@@ -18,6 +18,9 @@ class OAuthBook(Protocol):
 
     async def add_consent(self, consent: Consent) -> None: ...
 
+    async def has_consent(self, account: str, client: str) -> bool:
+        """Whether an account has allowed a client something, and has not taken all of it back."""
+
     async def find_consent(self, grant: str) -> Consent | None: ...
 
     async def add_ticket(self, ticket: Ticket) -> None: ...

@@ -3,7 +3,8 @@
 Who has no wallet yet is asked to pay first, and comes back here by itself: the payment is the login. What is allowed is
 read again when the form comes, from the same words that the page was made of; the form carries the mark of the token
 that the page was shown to, so nobody else's browser can be made to send it. Nothing is sent anywhere before it is sure
-that the client and the address of its answers belong together; until then what is wrong is told here.
+that the client and the address of its answers belong together; until then what is wrong is told here. Nor does a
+mistake send anybody to a client that they have allowed nothing: it is told here, too, with a link.
 
 A browser follows the redirect that answers a form only where the page's policy lets it, so the policy names the place
 that the answer goes to, and no other.
@@ -63,7 +64,7 @@ class ConsentPlace:
         try:
             asked = await self._asked(request, request.query_string)
         except SentBack as back:
-            return _to(back.address)
+            return await self._sent_back(await self._visitors.known(request), back)
         except OAuthRefused as refused:
             return self._refused(refused)
         caller = await self._visitors.known(request)
@@ -82,7 +83,7 @@ class ConsentPlace:
         try:
             asked = await self._asked(request, words)
         except SentBack as back:
-            return _to(back.address)
+            return await self._sent_back(caller, back)
         except OAuthRefused as refused:
             return self._refused(refused)
         if fields.get("decision") != "allow":
@@ -152,6 +153,17 @@ class ConsentPlace:
         policy = SECURITY_FIELDS[_POLICY].replace("form-action 'self'", f"form-action 'self' {place}")
         fields = {_POLICY: policy, "X-Frame-Options": "DENY"}
         return OwnAnswer(status=status, text=text, content_type="text/html", headers=fields)
+
+    async def _sent_back(self, caller: Caller | None, back: SentBack) -> OwnAnswer:
+        """What is wrong goes to the client by itself only where its person knows it.
+
+        Anybody may register an address, so a link to us would lead anybody's browser there (RFC 9700, section 4.11.2).
+        """
+        if not self._asks or (caller is not None and await self._authorize.is_trusted(caller, back.client)):
+            return _to(back.address)
+        place = origin_of(back.address)
+        text = self._templates.render("sent_back.html", client=back.client, place=place, back=back)
+        return OwnAnswer(status=400, text=text, content_type="text/html", headers={"X-Frame-Options": "DENY"})
 
     def _refused(self, refused: OAuthRefused) -> OwnAnswer:
         text = self._templates.render(

@@ -61,11 +61,15 @@ async def test_what_nobody_came_for_is_found_until_it_is_revoked(records: Record
     assert await records.grants.add_grant(GRANT, FIRST, pepper_id="0000", alive_max=9)
     await book.add_consent(CONSENT)
     assert await book.find_consent(GRANT.id) == CONSENT
+    assert await book.has_consent("acct_1", "client_1")
+    assert not await book.has_consent("acct_2", "client_1")
+    assert not await book.has_consent("acct_1", "client_2")
     await book.add_ticket(CODE)
     assert await book.abandoned(now_ms=NOW + 60, count=9) == []
     assert await book.abandoned(now_ms=NOW + 61, count=9) == [CONSENT]
     await records.grants.revoke_grant(GRANT.id, now_ms=NOW)
     assert await book.abandoned(now_ms=NOW + 61, count=9) == []
+    assert not await book.has_consent("acct_1", "client_1"), "it was taken back"
 
 
 async def test_an_access_token_is_another_secret_of_its_grant_and_older_ones_go(records: Records) -> None:

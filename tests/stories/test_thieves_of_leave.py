@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli.stage import Stage
+from gateway.core.oauth import AGENTS_SCHEMES, Client
 from gateway.flows.authorize import CODE_MS
 from tests.agents import CALLBACK, CHALLENGE, VERIFIER, Agent, called, hidden, query_of
 from tests.callers import funded, pay
@@ -95,9 +96,35 @@ async def test_a_code_that_comes_too_late_leaves_nothing_in_the_wallet(tmp_path:
 )
 async def test_without_a_challenge_by_s256_nobody_is_asked(tmp_path: Path, changes: dict[str, str | None]) -> None:
     async with allowed(tmp_path) as (stage, agent, _):
+        await agent.tokens()  # or a mistake of its is told here
         answer = await agent.page(agent.asks(**changes))
         told = query_of(answer)
         assert (answer.status, told["error"], told["iss"], told["state"]) == (303, "invalid_request", stage.url, "st")
+
+
+@pytest.mark.parametrize("to", ["https://evil.example/phish", "com.example.evil:/run", "cursor://x/y"])
+async def test_a_mistake_leads_nobody_to_a_program_that_they_have_allowed_nothing(tmp_path: Path, to: str) -> None:
+    async with allowed(tmp_path) as (stage, agent, _), Agent(stage, None) as nobody:
+        await agent.register(redirect_uris=[to], client_name="<b>Prize</b>")
+        wrong = agent.asks(redirect_uri=to, response_type="x")
+        nobody.client = agent.client
+        for whoever in (nobody, agent):
+            answer = await whoever.page(wrong)
+            page = await answer.text()
+            assert (answer.status, "Location" in answer.headers) == (400, False)
+            assert f'href="{to}?error=unsupported_response_type&amp;' in page, "it is a link, which they may follow"
+            assert ("<b>" in page, "nobody has checked" in page) == (False, True)
+        await agent.decide(await agent.page(agent.asks(redirect_uri=to)))
+        assert query_of(await agent.page(wrong))["error"] == "unsupported_response_type"
+        assert (await nobody.page(wrong)).status == 400
+        mine = (await stage.gateway.records.grants.grants_of([await account_of(agent)]))[-1]
+        await stage.gateway.records.grants.revoke_grant(mine.id, now_ms=stage.gateway.clock.now_ms())
+        assert (await agent.page(wrong)).status == 400, "what was taken back is no trust"
+
+
+async def account_of(agent: Agent) -> str:
+    async with agent.session.get(f"{agent.url}/-/me", cookies=agent.cookies) as answer:
+        return str((await answer.json())["account"])
 
 
 async def test_a_code_needs_its_verifier_its_address_its_client_and_its_resource(tmp_path: Path) -> None:
@@ -150,13 +177,46 @@ async def test_a_program_on_ones_own_machine_may_choose_its_port(tmp_path: Path)
 
 @pytest.mark.parametrize(
     "address",
-    ["http://evil.example/cb", "javascript:alert(1)//", "data:text/html,x", "https://a.example/#x", "https:x"],
+    [
+        "http://evil.example/cb",
+        "javascript:alert(1)//",
+        "data:text/html,x",
+        "https://a.example/#x",
+        "https:x",
+        "ms-msdt:/id",
+        "search-ms:query=x",
+        "x-apple.systempreferences:x",
+        "microsoft.windows.camera:x",
+        "agent:/cb",
+    ],
 )
 async def test_no_client_registers_an_address_that_leads_astray(tmp_path: Path, address: str) -> None:
     async with allowed(tmp_path) as (_, agent, _server):
         said = {"redirect_uris": [address]}
         async with agent.session.post(f"{agent.url}/-/oauth/register", json=said) as answer:
             assert (answer.status, (await answer.json())["error"]) == (400, "invalid_redirect_uri")
+
+
+@pytest.mark.parametrize("address", ["com.example.my-app:/cb", "cursor://anysphere.cursor-mcp/oauth/callback"])
+async def test_a_program_registers_a_scheme_of_its_own(tmp_path: Path, address: str) -> None:
+    async with allowed(tmp_path) as (_, agent, _server):
+        await agent.register(redirect_uris=[address])
+        answer = await agent.decide(await agent.page(agent.asks(redirect_uri=address)))
+        assert answer.headers["Location"].startswith(f"{address}?code=")
+
+
+def test_the_schemes_of_well_known_agents_are_in_the_reference() -> None:
+    reference = (Path(__file__).parents[2] / "config" / "REFERENCE.md").read_text()
+    assert ", ".join(sorted(AGENTS_SCHEMES)) in reference
+
+
+async def test_a_scheme_that_was_registered_once_and_is_no_more_leads_nowhere(tmp_path: Path) -> None:
+    async with allowed(tmp_path) as (stage, agent, _):
+        older = Client("client_older", "Older", ("ms-msdt:/id",))
+        assert await stage.gateway.records.oauth.add_client(older, now_ms=stage.gateway.clock.now_ms(), count_max=9)
+        for redirect in ("ms-msdt:/id", None):
+            answer = await agent.page(agent.asks(client_id=older.id, redirect_uri=redirect))
+            assert (answer.status, "ms-msdt" in await answer.text()) == (400, False)
 
 
 async def test_what_is_for_one_resource_is_shown_at_no_other(tmp_path: Path) -> None:

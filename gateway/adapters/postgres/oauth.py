@@ -10,6 +10,8 @@ WHERE (SELECT count(*) FROM oauth_client) < $6 ON CONFLICT DO NOTHING RETURNING 
 _DROP_CLIENTS = """DELETE FROM oauth_client WHERE made < $1
 AND NOT EXISTS (SELECT 1 FROM oauth_consent WHERE client = oauth_client.id)"""
 _ADD_CONSENT = f"INSERT INTO oauth_consent ({CONSENT}) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING"
+_HAS_CONSENT = """SELECT 1 FROM oauth_consent consent JOIN token_grant allowed ON allowed.id = consent.token_grant
+WHERE client = $1 AND consent.account = $2 AND allowed.revoked IS NULL LIMIT 1"""
 _ADD_TICKET = f"INSERT INTO oauth_ticket ({TICKET}) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING"
 _USE = f"""WITH used AS (
     UPDATE oauth_ticket SET used = $2 WHERE digest = $1 AND used IS NULL RETURNING token_grant
@@ -46,6 +48,9 @@ class PostgresOAuth:
 
     async def add_consent(self, consent: Consent) -> None:
         await self._do(_ADD_CONSENT, *oauth_columns.of_consent(consent))
+
+    async def has_consent(self, account: str, client: str) -> bool:
+        return bool(await self._do(_HAS_CONSENT, client, account))
 
     async def find_consent(self, grant: str) -> Consent | None:
         rows = await self._do(f"SELECT {CONSENT} FROM oauth_consent WHERE token_grant = $1", grant)

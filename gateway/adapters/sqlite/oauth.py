@@ -13,6 +13,8 @@ WHERE (SELECT count(*) FROM oauth_client) < ?6 ON CONFLICT DO NOTHING"""
 _DROP_CLIENTS = """DELETE FROM oauth_client WHERE made < ?
 AND NOT EXISTS (SELECT 1 FROM oauth_consent WHERE client = oauth_client.id)"""
 _ADD_CONSENT = f"INSERT INTO oauth_consent ({CONSENT}) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_HAS_CONSENT = """SELECT 1 FROM oauth_consent consent JOIN token_grant allowed ON allowed.id = consent.token_grant
+WHERE client = ? AND consent.account = ? AND allowed.revoked IS NULL LIMIT 1"""
 _ADD_TICKET = f"INSERT INTO oauth_ticket ({TICKET}) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _USE = "UPDATE oauth_ticket SET used = ? WHERE digest = ? AND used IS NULL"
 _ABANDONED = """SELECT consent.token_grant, consent.account, client, resource, scopes, at
@@ -45,6 +47,9 @@ class SqliteOAuth:
 
     async def add_consent(self, consent: Consent) -> None:
         await self._write(_ADD_CONSENT, oauth_columns.of_consent(consent))
+
+    async def has_consent(self, account: str, client: str) -> bool:
+        return bool(await self._read(_HAS_CONSENT, (client, account)))
 
     async def find_consent(self, grant: str) -> Consent | None:
         rows = await self._read(f"SELECT {CONSENT} FROM oauth_consent WHERE token_grant = ?", (grant,))

@@ -37,7 +37,11 @@ class OAuthShape(Shape):
     ] = "90d"
     registrations: Annotated[
         RateText,
-        Field(description="How often clients may be registered, or have their document fetched, from one address."),
+        Field(
+            description="How often clients may be registered, or have their document fetched, from one address. "
+            "Answers go to https://, to the person's own machine, or to a program's own scheme: a domain backwards "
+            "(com.example.app:), or claude, cursor, vscode, vscode-insiders, warp, windsurf, zed."
+        ),
     ] = "20/hour"
     clients_max: Annotated[
         Whole,
