@@ -26,6 +26,7 @@ Callers = Literal["all", "paid", "unpaid"]
 _BY_CALLER = frozenset(("caller", "token", "account"))
 _LOOK_AT_ONCE = 4
 _NETWORK_BITS = 64
+SITE_BITS = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +106,11 @@ class Stand(NamedTuple):
 
 
 @lru_cache(4096)
-def network(peer: str) -> str:
-    """Whose address counts as one: an IPv4 address, or all of an IPv6 network of 64 bits, for nobody has fewer."""
+def network(peer: str, bits: int = _NETWORK_BITS) -> str:
+    """Whose address counts as one: an IPv4 address, or all of an IPv6 network of 64 bits, for nobody has fewer.
+
+    Many have more: with `SITE_BITS`, what one customer of a provider may be given.
+    """
     try:
         address = ip_address(peer.partition("%")[0])
     except ValueError:
@@ -115,7 +119,7 @@ def network(peer: str) -> str:
         return str(address)
     if address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
-    return f"{IPv6Address(int(address) >> _NETWORK_BITS << _NETWORK_BITS)}/{_NETWORK_BITS}"
+    return f"{IPv6Address(int(address) >> 128 - bits << 128 - bits)}/{bits}"
 
 
 class _Kept:

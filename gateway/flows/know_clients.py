@@ -1,8 +1,10 @@
 """Which program asks for leave: registered here (RFC 7591), or described by a document at its own address.
 
 Anybody may register, so nothing of it is believed: a name is only shown beside the address that answers go to, and so
-many may be on record, from one address so many in an hour, those that nobody allowed anything for a week at most. A
-secret is derived from the client's id by our keyring, so none is kept, and one is good while its key is.
+many may be on record, from one address so many in an hour and five times as many from an IPv6 network of 48 bits, those
+that nobody allowed anything for a week at most. Where there are as many as may be, the oldest of these makes room: so
+nobody who registers many keeps others out. A secret is derived from the client's id by our keyring, so none is kept,
+and one is good while its key is.
 
 A document is fetched from public addresses alone, without following anybody elsewhere, in 5 seconds, up to 5 KB; what
 it says is kept for as long as it says, an hour at most, and what could not be had for a minute.
@@ -13,10 +15,11 @@ import hmac
 import json
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from gateway.core.keyring import KEY_ID_CHARS, Key, Keyring, UnknownKey
-from gateway.core.limits import Rate, network
+from gateway.core.limits import SITE_BITS, Rate, network
 from gateway.core.oauth import (
     GRANTS,
     Client,
@@ -35,6 +38,7 @@ _PURPOSE = "oauth client secret"
 UNUSED_MS = 7 * 86_400_000
 _KEPT_MS, _FAILED_MS, _LEAST_MS = 3_600_000, 60_000, 60_000
 _DOCUMENTS_MAX = 1_000
+_SITE_TIMES = 5
 
 
 class KnowClients:
@@ -59,6 +63,7 @@ class KnowClients:
         self._keyring = keyring
         self._limits = limits
         self._registrations = registrations
+        self._of_site = _times(registrations, _SITE_TIMES)
         self._clients_max = clients_max
         self._private = private
         self._witness = witness
@@ -149,9 +154,17 @@ class KnowClients:
             self._read.popitem(last=False)
 
     async def _admit(self, peer: str) -> None:
-        window = await self._limits.hit(self._registrations, f"-/oauth clients {network(peer)}")
-        if not window.allowed:
-            raise RateLimited(policy=self._registrations.text, retry_after_seconds=max(1, window.reset_seconds))
+        """Raises RateLimited: so many for one address, some more for all that one customer may be given."""
+        rates = {network(peer, SITE_BITS): self._of_site, network(peer): self._registrations}  # of IPv4 it is one
+        for whose, rate in reversed(rates.items()):
+            window = await self._limits.hit(rate, f"-/oauth clients {whose}")
+            if not window.allowed:
+                raise RateLimited(policy=rate.text, retry_after_seconds=max(1, window.reset_seconds))
+
+
+def _times(rate: Rate, times: int) -> Rate:
+    amount = rate.amount * times
+    return replace(rate, amount=amount, text=f"{amount}/{rate.text.partition('/')[2]}")
 
 
 def _secret(key: Key, id: str) -> str:

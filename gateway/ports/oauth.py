@@ -9,7 +9,10 @@ class OAuthBook(Protocol):
     """Every call may raise RecordsUnavailable."""
 
     async def add_client(self, client: Client, *, now_ms: int, count_max: int) -> bool:
-        """Put a client on record. False if there are so many already."""
+        """Put a client on record.
+
+        If there are so many already, the oldest that nobody has allowed anything goes; False if there is none.
+        """
 
     async def find_client(self, id: str) -> Client | None: ...
 

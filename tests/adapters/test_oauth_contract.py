@@ -18,11 +18,37 @@ CONSENT = Consent(GRANT.id, "acct_1", "client_1", "https://gw.example/mcp", ("to
 CODE = Ticket(b"c" * 32, "code", GRANT.id, NOW + 60, "https://a.example/cb", "x" * 43)
 
 
-async def test_clients_are_bounded_and_those_that_nobody_allowed_are_forgotten(records: Records) -> None:
+async def test_the_oldest_that_nobody_allowed_makes_room_and_others_stay(records: Records) -> None:
+    book, clients = records.oauth, [replace(CLIENT, id=f"client_{number}") for number in range(1, 7)]
+    for number, client in enumerate(clients[:3]):
+        assert await book.add_client(client, now_ms=NOW + number, count_max=3)
+    await book.add_consent(CONSENT)  # to the first
+    assert await book.add_client(clients[3], now_ms=NOW + 3, count_max=3)
+    there = [await book.find_client(client.id) is not None for client in clients]
+    assert there == [True, False, True, True, False, False]
+    await book.add_consent(replace(CONSENT, grant="tok_3", client="client_3"))
+    await book.add_consent(replace(CONSENT, grant="tok_4", client="client_4"))
+    assert not await book.add_client(clients[4], now_ms=NOW + 4, count_max=3), "each has somebody's leave"
+    assert await book.find_client("client_5") is None
+    for number in range(20):
+        assert await book.add_client(replace(CLIENT, id=f"flood_{number}"), now_ms=NOW + 5, count_max=4)
+    assert await book.find_client("flood_19") is not None
+    assert [await book.find_client(f"flood_{number}") for number in range(19)] == [None] * 19
+
+
+async def test_many_may_register_at_once_where_there_is_no_room(records: Records) -> None:
+    book = records.oauth
+    for number in range(8):
+        assert await book.add_client(replace(CLIENT, id=f"old_{number}"), now_ms=NOW, count_max=8)
+    new = [replace(CLIENT, id=f"new_{number}") for number in range(4)]
+    assert all(await asyncio.gather(*(book.add_client(one, now_ms=NOW + 1, count_max=8) for one in new)))
+    assert all([await book.find_client(one.id) for one in new])
+
+
+async def test_those_that_nobody_allowed_are_forgotten(records: Records) -> None:
     book, other = records.oauth, replace(CLIENT, id="client_2")
     assert await book.add_client(CLIENT, now_ms=NOW, count_max=2)
     assert await book.add_client(other, now_ms=NOW, count_max=2)
-    assert not await book.add_client(replace(CLIENT, id="client_3"), now_ms=NOW, count_max=2)
     assert await book.find_client("client_1") == CLIENT
     await book.add_consent(CONSENT)
     await book.drop_clients(before_ms=NOW)

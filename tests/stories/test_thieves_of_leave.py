@@ -11,6 +11,7 @@ import pytest
 
 from gateway.cli.stage import Stage
 from gateway.core.oauth import AGENTS_SCHEMES, Client
+from gateway.core.refusals import RateLimited
 from gateway.flows.authorize import CODE_MS
 from tests.agents import CALLBACK, CHALLENGE, VERIFIER, Agent, called, hidden, query_of
 from tests.callers import funded, pay
@@ -203,6 +204,36 @@ async def test_a_program_registers_a_scheme_of_its_own(tmp_path: Path, address: 
         await agent.register(redirect_uris=[address])
         answer = await agent.decide(await agent.page(agent.asks(redirect_uri=address)))
         assert answer.headers["Location"].startswith(f"{address}?code=")
+
+
+REGISTERED = {"redirect_uris": ["https://x.example/"], "token_endpoint_auth_method": "none"}
+
+
+async def test_who_registers_many_clients_keeps_nobody_out(tmp_path: Path) -> None:
+    async with allowed(tmp_path, clients_max=20, registrations="20/hour") as (stage, agent, _):
+        assert stage.gateway.oauth is not None
+        clients = stage.gateway.oauth.clients
+        await agent.tokens()
+        for number in range(60):  # each from a network of its own, in one of 48 bits
+            await clients.register(REGISTERED, f"2001:db8:0:{number:x}::1")
+        await clients.register(REGISTERED, "203.0.113.9")
+        assert (await agent.page(agent.asks())).status == 200, "and whom somebody has allowed something stays"
+
+
+async def test_a_network_of_48_bits_registers_five_times_as_many_as_an_address(tmp_path: Path) -> None:
+    async with allowed(tmp_path, registrations="2/hour") as (stage, _, _server):
+        assert stage.gateway.oauth is not None
+        clients = stage.gateway.oauth.clients
+        for number in range(10):
+            await clients.register(REGISTERED, f"2001:db8:0:{number // 2:x}::1")
+        with pytest.raises(RateLimited) as refused:
+            await clients.register(REGISTERED, "2001:db8:0:ffff::1")
+        assert refused.value.policy == "10/hour"
+        await clients.register(REGISTERED, "2001:db8:1::1")
+        for _ in range(2):
+            await clients.register(REGISTERED, "203.0.113.9")
+        with pytest.raises(RateLimited):
+            await clients.register(REGISTERED, "203.0.113.9")
 
 
 def test_the_schemes_of_well_known_agents_are_in_the_reference() -> None:

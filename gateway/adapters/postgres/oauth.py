@@ -5,10 +5,16 @@ from gateway.core import oauth_columns
 from gateway.core.oauth import Access, Client, Consent, Ticket
 from gateway.core.oauth_columns import CLIENT, CONSENT, TICKET
 
-_ADD_CLIENT = f"""INSERT INTO oauth_client ({CLIENT}, made) SELECT $1, $2, $3, $4, $5
-WHERE (SELECT count(*) FROM oauth_client) < $6 ON CONFLICT DO NOTHING RETURNING id"""
-_DROP_CLIENTS = """DELETE FROM oauth_client WHERE made < $1
-AND NOT EXISTS (SELECT 1 FROM oauth_consent WHERE client = oauth_client.id)"""
+_IDLE = "NOT EXISTS (SELECT 1 FROM oauth_consent WHERE client = oauth_client.id)"
+_ADD_CLIENT = f"""WITH oldest AS (
+    SELECT id FROM oauth_client WHERE {_IDLE} ORDER BY made, id
+    LIMIT greatest((SELECT count(*) FROM oauth_client) - $6 + 1, 0) FOR UPDATE SKIP LOCKED
+), dropped AS (
+    DELETE FROM oauth_client USING oldest WHERE oauth_client.id = oldest.id RETURNING oauth_client.id
+)
+INSERT INTO oauth_client ({CLIENT}, made) SELECT $1, $2, $3, $4, $5
+WHERE (SELECT count(*) FROM oauth_client) - (SELECT count(*) FROM dropped) < $6 ON CONFLICT DO NOTHING RETURNING id"""
+_DROP_CLIENTS = f"DELETE FROM oauth_client WHERE made < $1 AND {_IDLE}"
 _ADD_CONSENT = f"INSERT INTO oauth_consent ({CONSENT}) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING"
 _HAS_CONSENT = """SELECT 1 FROM oauth_consent consent JOIN token_grant allowed ON allowed.id = consent.token_grant
 WHERE client = $1 AND consent.account = $2 AND allowed.revoked IS NULL LIMIT 1"""

@@ -8,10 +8,15 @@ from gateway.core.oauth import Access, Client, Consent, Ticket
 from gateway.core.oauth_columns import CLIENT, CONSENT, TICKET
 
 Together = Callable[..., Awaitable[bool]]
+_IDLE = "NOT EXISTS (SELECT 1 FROM oauth_consent WHERE client = oauth_client.id)"
 _ADD_CLIENT = f"""INSERT INTO oauth_client ({CLIENT}, made) SELECT ?1, ?2, ?3, ?4, ?5
-WHERE (SELECT count(*) FROM oauth_client) < ?6 ON CONFLICT DO NOTHING"""
-_DROP_CLIENTS = """DELETE FROM oauth_client WHERE made < ?
-AND NOT EXISTS (SELECT 1 FROM oauth_consent WHERE client = oauth_client.id)"""
+WHERE (SELECT count(*) FROM oauth_client) < ?6 OR EXISTS (SELECT 1 FROM oauth_client WHERE {_IDLE})
+ON CONFLICT DO NOTHING"""
+_MAKE_ROOM = f"""DELETE FROM oauth_client WHERE id IN (
+    SELECT id FROM oauth_client WHERE id <> ?1 AND {_IDLE} ORDER BY made, id
+    LIMIT max((SELECT count(*) FROM oauth_client) - ?2, 0)
+)"""
+_DROP_CLIENTS = f"DELETE FROM oauth_client WHERE made < ? AND {_IDLE}"
 _ADD_CONSENT = f"INSERT INTO oauth_consent ({CONSENT}) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _HAS_CONSENT = """SELECT 1 FROM oauth_consent consent JOIN token_grant allowed ON allowed.id = consent.token_grant
 WHERE client = ? AND consent.account = ? AND allowed.revoked IS NULL LIMIT 1"""
@@ -36,7 +41,8 @@ class SqliteOAuth:
         self._together = together
 
     async def add_client(self, client: Client, *, now_ms: int, count_max: int) -> bool:
-        return await self._write(_ADD_CLIENT, (*oauth_columns.of_client(client), now_ms, count_max))
+        new = (*oauth_columns.of_client(client), now_ms, count_max)
+        return await self._together((_ADD_CLIENT, new), (_MAKE_ROOM, (client.id, count_max)))
 
     async def find_client(self, id: str) -> Client | None:
         rows = await self._read(f"SELECT {CLIENT} FROM oauth_client WHERE id = ?", (id,))

@@ -38,7 +38,8 @@ class OAuthShape(Shape):
     registrations: Annotated[
         RateText,
         Field(
-            description="How often clients may be registered, or have their document fetched, from one address. "
+            description="How often clients may be registered, or have their document fetched, from one address; "
+            "five times as often from all of an IPv6 network of 48 bits. "
             "Answers go to https://, to the person's own machine, or to a program's own scheme: a domain backwards "
             "(com.example.app:), or claude, cursor, vscode, vscode-insiders, warp, windsurf, zed."
         ),
@@ -49,7 +50,7 @@ class OAuthShape(Shape):
             ge=1,
             le=1_000_000,
             description="How many registered clients are kept. One that nobody allows anything is forgotten after 7 "
-            "days.",
+            "days, and the oldest of these as soon as there is no room for a new one.",
         ),
     ] = 10_000
     private_addresses: Annotated[
