@@ -75,6 +75,8 @@ class KeyLine:
     events: int
     answers: int
     """Kept for who asks again with the same `Idempotency-Key`."""
+    clients: int
+    """Programs that people allow something, whose secret is made of it."""
     missing_at: list[str]
     needed: list[str]
 
@@ -99,7 +101,7 @@ def list_keys(config: Path, *, as_json: bool) -> None:
         return
     for line in lines:
         use = "newest" if line.seals else f"sealed until {line.sealed_until}" if line.sealed_until else "not used yet"
-        seals = f"{line.tokens} tokens, {line.events} events, {line.answers} kept answers"
+        seals = f"{line.tokens} tokens, {line.events} events, {line.answers} kept answers, {line.clients} programs"
         click.echo(f"{line.kind}  {line.id}  {use}; {seals}")
         for name in line.missing_at:
             click.echo(f"  missing at {name}")
@@ -121,6 +123,7 @@ async def _lines(settings: Settings, here: Records, kind: KeyKind) -> list[KeyLi
             use.tokens.get(id, 0),
             use.events.get(id, 0),
             use.answers.get(id, 0),
+            use.clients.get(id, 0),
             lacking(use, id, now_ms=now_ms),
             needed_for(use, id, ids, kind=kind, signs=await _signed_by(settings, kind, id), now_ms=now_ms),
         )

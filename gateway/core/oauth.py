@@ -58,6 +58,8 @@ class Client:
     name: str
     redirect_uris: tuple[str, ...]
     auth: AuthMethod = "none"
+    key_id: str | None = None
+    """Of which sealing key its secret was made; None if it has none, or it is not known yet."""
 
     @property
     def is_by_document(self) -> bool:

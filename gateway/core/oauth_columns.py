@@ -5,18 +5,18 @@ from typing import Any
 
 from gateway.core.oauth import Client, Consent, Ticket
 
-CLIENT = "id, name, redirects, auth"
+CLIENT = "id, name, redirects, auth, key_id"
 CONSENT = "token_grant, account, client, resource, scopes, at"
 TICKET = "digest, kind, token_grant, expires, redirect, challenge, used"
 
 
 def of_client(client: Client) -> tuple[object, ...]:
-    return client.id, client.name, " ".join(client.redirect_uris), client.auth
+    return client.id, client.name, " ".join(client.redirect_uris), client.auth, client.key_id
 
 
 def client(row: Sequence[Any]) -> Client:
-    id, name, redirects, auth = row
-    return Client(id, name, tuple(redirects.split()), auth)
+    id, name, redirects, auth, key_id = row
+    return Client(id, name, tuple(redirects.split()), auth, key_id)
 
 
 def of_consent(consent: Consent) -> tuple[object, ...]:

@@ -7,7 +7,8 @@ everywhere is not left to memory: each process says every minute which keys it h
 A key that goes takes with it whatever only it can open. A token on record may hold money for ever, so its key stays as
 long as there is one; so does that of a token that has not been used since, for nobody knows whose it is. A payment link
 says no end, but a page that was left open for longer than `LINK_DAYS` is not paid any more; should it be, the payment
-is parked, not lost.
+is parked, not lost. A program's secret has no end either (`client_secret_expires_at` is 0), so the key that it is made
+of stays as long as somebody allows that program anything.
 
 A key pair that signs tokens for others to verify (`jwt`) opens nothing of ours: it stays until the last token that it
 signed has ended, and each ends.
@@ -54,7 +55,8 @@ class KeyUse:
 
     `sealed` is until when each is known to have sealed. `tokens` counts those on record; under no id are those of
     which it is not known. `events` are sealed with it and can be sealed anew; `answers` are those that are kept
-    for who asks again with the same key, and are sealed as they stand.
+    for who asks again with the same key, and are sealed as they stand. `clients` are programs whose secret is made of
+    it, and which people allow something.
     """
 
     holders: Sequence[Holder]
@@ -62,6 +64,7 @@ class KeyUse:
     tokens: Mapping[str | None, int]
     events: Mapping[str, int] = field(default_factory=dict)
     answers: Mapping[str, int] = field(default_factory=dict)
+    clients: Mapping[str | None, int] = field(default_factory=dict)
 
 
 def lacking(use: KeyUse, id: str, *, now_ms: int) -> list[str]:
@@ -89,6 +92,10 @@ def needed_for(
         reasons.append(f"{count} tokens on record were not used since it is counted, and may need it")
     if count := use.answers.get(id):
         reasons.append(f"{count} answers that are kept to be asked for again can be opened with nothing else")
+    if count := use.clients.get(id):
+        reasons.append(f"{count} programs that people allow something prove themselves by secrets made of it")
+    if count := use.clients.get(None):
+        reasons.append(f"{count} programs have not proved themselves since it is counted, and may need it")
     return reasons + [f"it has signed {what}" for what in signs]
 
 

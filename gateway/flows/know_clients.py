@@ -4,7 +4,7 @@ Anybody may register, so nothing of it is believed: a name is only shown beside 
 many may be on record, from one address so many in an hour and five times as many from an IPv6 network of 48 bits, those
 that nobody allowed anything for a week at most. Where there are as many as may be, the oldest of these makes room: so
 nobody who registers many keeps others out. A secret is derived from the client's id by our keyring, so none is kept,
-and one is good while its key is.
+and one is good while its key is, which is as long as anybody allows the client anything (`core/rotation.py`).
 
 A document is fetched from public addresses alone, without following anybody elsewhere, in 5 seconds, up to 5 KB; what
 it says is kept for as long as it says, an hour at most, and what could not be had for a minute.
@@ -74,7 +74,9 @@ class KnowClients:
     async def register(self, said: Mapping[str, Any], peer: str) -> dict[str, Any]:
         """What a client is told of itself. Raises OAuthRefused, RateLimited, RecordsUnavailable."""
         id = "client_" + base64.urlsafe_b64encode(self._randomness.bytes(18)).decode()
-        client = read_client(id, said)
+        client, key = read_client(id, said), self._keyring.newest
+        if client.auth != "none":
+            client = replace(client, key_id=key.id)
         await self._admit(peer)
         await self._witness.write(
             Act("client", "consumer", "oauth.register", id, "api", facts={"to": origin_of(client.redirect_uris[0])})
@@ -93,7 +95,7 @@ class KnowClients:
             "token_endpoint_auth_method": client.auth,
         }
         if client.auth != "none":
-            told |= {"client_secret": _secret(self._keyring.newest, id), "client_secret_expires_at": 0}
+            told |= {"client_secret": _secret(key, id), "client_secret_expires_at": 0}
         return told
 
     async def find(self, id: str, peer: str) -> Client:
@@ -119,6 +121,8 @@ class KnowClients:
                 raise OAuthRefused("invalid_client", "this client has no secret", status=401)
         elif secret is None or not self._is_secret_of(client, secret):
             raise OAuthRefused("invalid_client", "this client proves itself by its secret", status=401)
+        elif client.key_id is None:
+            await self._book.note_key(client.id, secret[:KEY_ID_CHARS])
         return client
 
     def _is_secret_of(self, client: Client, secret: str) -> bool:

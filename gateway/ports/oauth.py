@@ -16,6 +16,9 @@ class OAuthBook(Protocol):
 
     async def find_client(self, id: str) -> Client | None: ...
 
+    async def note_key(self, client: str, key_id: str) -> None:
+        """Of which key a client's secret is, if that is not on record yet."""
+
     async def drop_clients(self, *, before_ms: int) -> None:
         """Forget those that registered before that and that nobody has allowed anything."""
 

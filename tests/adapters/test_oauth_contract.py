@@ -45,6 +45,32 @@ async def test_many_may_register_at_once_where_there_is_no_room(records: Records
     assert all([await book.find_client(one.id) for one in new])
 
 
+async def test_a_key_is_in_use_while_a_client_with_a_secret_of_it_is_allowed_something(records: Records) -> None:
+    book = records.oauth
+    assert await records.grants.add_grant(GRANT, FIRST, pepper_id="0000", alive_max=9)
+    for name, auth, key in (("client_1", "client_secret_post", "1a2b"), ("client_2", "none", None)):
+        client = Client(name, "Agent", CLIENT.redirect_uris, auth, key)  # type: ignore[arg-type]
+        assert await book.add_client(client, now_ms=NOW, count_max=9)
+        assert await book.find_client(name) == client
+    assert (await records.key_roll.use("sealing_key")).clients == {}, "nobody has allowed it anything"
+    await book.add_consent(CONSENT)
+    assert (await records.key_roll.use("sealing_key")).clients == {"1a2b": 1}
+    assert (await records.key_roll.use("pepper")).clients == {}
+    await records.grants.revoke_grant(GRANT.id, now_ms=NOW)
+    assert (await records.key_roll.use("sealing_key")).clients == {}
+
+
+async def test_of_an_older_client_the_key_is_noted_once(records: Records) -> None:
+    book = records.oauth
+    assert await records.grants.add_grant(GRANT, FIRST, pepper_id="0000", alive_max=9)
+    assert await book.add_client(CLIENT, now_ms=NOW, count_max=9)
+    await book.add_consent(CONSENT)
+    assert (await records.key_roll.use("sealing_key")).clients == {None: 1}
+    await book.note_key(CLIENT.id, "1a2b")
+    await book.note_key(CLIENT.id, "3c4d")
+    assert (await records.key_roll.use("sealing_key")).clients == {"1a2b": 1}
+
+
 async def test_those_that_nobody_allowed_are_forgotten(records: Records) -> None:
     book, other = records.oauth, replace(CLIENT, id="client_2")
     assert await book.add_client(CLIENT, now_ms=NOW, count_max=2)

@@ -31,7 +31,7 @@ def test_a_key_is_known_everywhere_when_every_process_that_is_there_has_it() -> 
 
 
 def test_a_key_that_nothing_needs_may_go() -> None:
-    assert reasons(use(here(NEW, OLD), tokens={NEW: 3}, answers={NEW: 2})) == ""
+    assert reasons(use(here(NEW, OLD), tokens={NEW: 3}, answers={NEW: 2}, clients={NEW: 1})) == ""
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,8 @@ def test_a_key_that_nothing_needs_may_go() -> None:
         (use(tokens={OLD: 2}), OLD, (), "2 tokens on record need it"),
         (use(tokens={None: 1}), OLD, (), "may need it"),
         (use(answers={OLD: 4}), OLD, (), "4 answers that are kept"),
+        (use(clients={OLD: 2}), OLD, (), "2 programs that people allow something"),
+        (use(clients={None: 3}), OLD, (), "3 programs have not proved themselves"),
         (use(), OLD, ("the head",), "it has signed the head"),
     ],
 )

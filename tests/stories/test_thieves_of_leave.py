@@ -335,6 +335,19 @@ async def test_a_secret_is_asked_for_where_one_was_given(tmp_path: Path) -> None
             assert status == expected
 
 
+async def test_the_key_of_a_programs_secret_is_counted_from_when_it_is_allowed_something(tmp_path: Path) -> None:
+    async with allowed(tmp_path) as (stage, agent, _):
+        records, newest = stage.gateway.records, stage.gateway.keyring.newest.id
+        known = await agent.register(token_endpoint_auth_method="client_secret_post")
+        code = await agent.code()
+        assert (await records.key_roll.use("sealing_key")).clients == {newest: 1}
+        await records.ask("UPDATE oauth_client SET key_id = NULL")  # as one from before it was counted
+        assert (await agent.redeem(code, client_secret="wrong"))[0] == 401
+        assert (await records.key_roll.use("sealing_key")).clients == {None: 1}
+        assert (await agent.redeem(code, client_secret=known["client_secret"]))[0] == 200
+        assert (await records.key_roll.use("sealing_key")).clients == {newest: 1}
+
+
 async def test_tokens_are_told_of_and_taken_back_by_their_own_client_alone(tmp_path: Path) -> None:
     async with allowed(tmp_path) as (stage, agent, _):
         tokens = await agent.tokens()

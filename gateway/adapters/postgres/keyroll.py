@@ -22,6 +22,10 @@ _EVENTS = """SELECT key_id AS id, count(*) FROM (SELECT key_id FROM event UNION 
 UNION ALL SELECT key_id FROM oauth_tokens
 UNION ALL SELECT key_id FROM stripe_accounts WHERE key_id IS NOT NULL) AS sealed GROUP BY key_id"""
 _ANSWERS = "SELECT sealed_by AS id, count(*) FROM idempotency_key WHERE state = 'kept' GROUP BY sealed_by"
+_CLIENTS = """SELECT key_id AS id, count(*) FROM oauth_client WHERE auth <> 'none' AND EXISTS (
+    SELECT 1 FROM oauth_consent consent JOIN token_grant allowed ON allowed.id = consent.token_grant
+    WHERE consent.client = oauth_client.id AND allowed.revoked IS NULL
+) GROUP BY key_id"""
 
 
 class PostgresKeyRoll:
@@ -52,12 +56,11 @@ class PostgresKeyRoll:
         holders = await self.holders(kind)
         sealed = await self._do("SELECT id, sealed FROM key_use WHERE kind = $1", kind)
         tokens = await self._do(_TOKENS[kind]) if kind in _TOKENS else ()
-        seals = kind == "sealing_key"
-        events, answers = (await self._do(_EVENTS), await self._do(_ANSWERS)) if seals else ((), ())
+        seals = (_EVENTS, _ANSWERS, _CLIENTS) if kind == "sealing_key" else ()
+        asked = [await self._do(query) for query in seals]
         return KeyUse(
             holders,
             {row["id"]: row["sealed"] for row in sealed},
             {row["id"]: row["count"] for row in tokens},
-            {row["id"]: row["count"] for row in events},
-            {row["id"]: row["count"] for row in answers},
+            *({row["id"]: row["count"] for row in rows} for rows in asked),
         )

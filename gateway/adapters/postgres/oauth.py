@@ -8,12 +8,12 @@ from gateway.core.oauth_columns import CLIENT, CONSENT, TICKET
 _IDLE = "NOT EXISTS (SELECT 1 FROM oauth_consent WHERE client = oauth_client.id)"
 _ADD_CLIENT = f"""WITH oldest AS (
     SELECT id FROM oauth_client WHERE {_IDLE} ORDER BY made, id
-    LIMIT greatest((SELECT count(*) FROM oauth_client) - $6 + 1, 0) FOR UPDATE SKIP LOCKED
+    LIMIT greatest((SELECT count(*) FROM oauth_client) - $7 + 1, 0) FOR UPDATE SKIP LOCKED
 ), dropped AS (
     DELETE FROM oauth_client USING oldest WHERE oauth_client.id = oldest.id RETURNING oauth_client.id
 )
-INSERT INTO oauth_client ({CLIENT}, made) SELECT $1, $2, $3, $4, $5
-WHERE (SELECT count(*) FROM oauth_client) - (SELECT count(*) FROM dropped) < $6 ON CONFLICT DO NOTHING RETURNING id"""
+INSERT INTO oauth_client ({CLIENT}, made) SELECT $1, $2, $3, $4, $5, $6
+WHERE (SELECT count(*) FROM oauth_client) - (SELECT count(*) FROM dropped) < $7 ON CONFLICT DO NOTHING RETURNING id"""
 _DROP_CLIENTS = f"DELETE FROM oauth_client WHERE made < $1 AND {_IDLE}"
 _ADD_CONSENT = f"INSERT INTO oauth_consent ({CONSENT}) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING"
 _HAS_CONSENT = """SELECT 1 FROM oauth_consent consent JOIN token_grant allowed ON allowed.id = consent.token_grant
@@ -48,6 +48,9 @@ class PostgresOAuth:
     async def find_client(self, id: str) -> Client | None:
         rows = await self._do(f"SELECT {CLIENT} FROM oauth_client WHERE id = $1", id)
         return next((oauth_columns.client(tuple(row)) for row in rows), None)
+
+    async def note_key(self, client: str, key_id: str) -> None:
+        await self._do("UPDATE oauth_client SET key_id = $2 WHERE id = $1 AND key_id IS NULL", client, key_id)
 
     async def drop_clients(self, *, before_ms: int) -> None:
         await self._do(_DROP_CLIENTS, before_ms)

@@ -16,6 +16,10 @@ _EVENTS = """SELECT key_id, count(*) FROM (SELECT key_id FROM event UNION ALL SE
 UNION ALL SELECT key_id FROM oauth_tokens
 UNION ALL SELECT key_id FROM stripe_accounts WHERE key_id IS NOT NULL) AS sealed GROUP BY key_id"""
 _ANSWERS = "SELECT sealed_by, count(*) FROM idempotency_key WHERE state = 'kept' GROUP BY sealed_by"
+_CLIENTS = """SELECT key_id, count(*) FROM oauth_client WHERE auth <> 'none' AND EXISTS (
+    SELECT 1 FROM oauth_consent consent JOIN token_grant allowed ON allowed.id = consent.token_grant
+    WHERE consent.client = oauth_client.id AND allowed.revoked IS NULL
+) GROUP BY key_id"""
 
 
 class SqliteKeyRoll:
@@ -55,5 +59,5 @@ class SqliteKeyRoll:
         tokens = {row[0]: row[1] for row in await self._read(_TOKENS[kind], ())} if kind in _TOKENS else {}
         if kind != "sealing_key":
             return KeyUse(holders, sealed, tokens)
-        events, answers = await self._read(_EVENTS, ()), await self._read(_ANSWERS, ())
-        return KeyUse(holders, sealed, tokens, {row[0]: row[1] for row in events}, {row[0]: row[1] for row in answers})
+        asked = [await self._read(query, ()) for query in (_EVENTS, _ANSWERS, _CLIENTS)]
+        return KeyUse(holders, sealed, tokens, *({row[0]: row[1] for row in rows} for rows in asked))

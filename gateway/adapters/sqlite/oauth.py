@@ -9,8 +9,8 @@ from gateway.core.oauth_columns import CLIENT, CONSENT, TICKET
 
 Together = Callable[..., Awaitable[bool]]
 _IDLE = "NOT EXISTS (SELECT 1 FROM oauth_consent WHERE client = oauth_client.id)"
-_ADD_CLIENT = f"""INSERT INTO oauth_client ({CLIENT}, made) SELECT ?1, ?2, ?3, ?4, ?5
-WHERE (SELECT count(*) FROM oauth_client) < ?6 OR EXISTS (SELECT 1 FROM oauth_client WHERE {_IDLE})
+_ADD_CLIENT = f"""INSERT INTO oauth_client ({CLIENT}, made) SELECT ?1, ?2, ?3, ?4, ?5, ?6
+WHERE (SELECT count(*) FROM oauth_client) < ?7 OR EXISTS (SELECT 1 FROM oauth_client WHERE {_IDLE})
 ON CONFLICT DO NOTHING"""
 _MAKE_ROOM = f"""DELETE FROM oauth_client WHERE id IN (
     SELECT id FROM oauth_client WHERE id <> ?1 AND {_IDLE} ORDER BY made, id
@@ -47,6 +47,9 @@ class SqliteOAuth:
     async def find_client(self, id: str) -> Client | None:
         rows = await self._read(f"SELECT {CLIENT} FROM oauth_client WHERE id = ?", (id,))
         return next((oauth_columns.client(row) for row in rows), None)
+
+    async def note_key(self, client: str, key_id: str) -> None:
+        await self._write("UPDATE oauth_client SET key_id = ? WHERE id = ? AND key_id IS NULL", (key_id, client))
 
     async def drop_clients(self, *, before_ms: int) -> None:
         await self._write(_DROP_CLIENTS, (before_ms,))
