@@ -38,6 +38,7 @@ class Outside:
     seconds: int = 3600
     trouble: str | None = None
     refuses: tuple[int, str] | None = None
+    refused: int = 0
     says_issuer: str | None = None
     id_token: dict[str, Any] = field(default_factory=dict)
     """What an ID token says otherwise."""
@@ -106,6 +107,7 @@ class Outside:
         if self.trouble == "junk":
             return web.Response(text="<html>")
         if self.refuses is not None:
+            self.refused += 1
             status, error = self.refuses
             return web.json_response({"error": error, "error_description": "x"}, status=status)
         form = {name: str(value) for name, value in (await request.post()).items()}

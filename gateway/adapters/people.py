@@ -133,6 +133,10 @@ class PeopleBook:
     async def hold_tokens(self, user: str, provider: str, version: int, *, now_ms: int, lease_ms: int) -> bool:
         return bool(await self._ask(_HOLD, user, provider, version, now_ms + lease_ms, now_ms))
 
+    async def let_go_tokens(self, user: str, provider: str, version: int) -> None:
+        let_go = "UPDATE oauth_tokens SET held = 0 WHERE user_id = $1 AND provider = $2 AND version = $3"
+        await self._ask(let_go, user, provider, version)
+
     async def renew_tokens(
         self, user: str, provider: str, version: int, key_id: str, sealed: bytes, expires_ms: int | None
     ) -> bool:

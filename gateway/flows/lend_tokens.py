@@ -8,6 +8,8 @@ for consent again.
 
 Only the provider's own word that a grant is over (`invalid_grant`) ends one. Whatever else it answers, that it is in
 trouble or that our own secret is wrong, is a reason to try later and a line in the log: nobody's consent is lost by it.
+Meanwhile what is good for some seconds yet is lent, and who needs more is refused at once. After an answer the lease is
+given back; without one it stays, for the provider may be at it still.
 
 Tokens are sealed with AES-256-GCM by the project's keyring, bound to the user, the provider and the column: one that
 is put into another row does not open. (That is what MultiFernet would be for: a list of keys, newest first, and
@@ -30,6 +32,8 @@ _EARLY_MS = 60_000
 _LEASE_MS = 20_000
 _LOOK_SECONDS = 0.05
 _LOOKS_MAX = 400
+_PAUSE_SECONDS = 5.0
+"""So long a provider that did not renew a token is not asked for it again by this process, and nobody waits for it."""
 _KEPT_SECONDS = 1.0
 _KEPT_MAX = 10_000
 
@@ -60,6 +64,7 @@ class LendTokens:
         self._report = report
         self._now = now
         self._renewing: dict[tuple[str, str], asyncio.Task[Tokens]] = {}
+        self._paused: dict[tuple[str, str], float] = {}
         self._known: dict[tuple[str, str], tuple[float, Tokens]] = {}
         """Read a moment ago; what was taken back elsewhere is not lent for longer than that."""
 
@@ -81,7 +86,11 @@ class LendTokens:
             self._known.pop(key, None)
             raise NotConnected(provider.name)
         if fresh or self._ends(held):
-            held = await self._renewed(user, provider, kept, held)
+            try:
+                held = await self._renewed(user, provider, kept, held)
+            except SignInUnavailable:
+                if fresh or self._is_over(held):
+                    raise
         if len(self._known) >= _KEPT_MAX:
             self._known.clear()
         self._known[key] = self._now(), held
@@ -112,12 +121,17 @@ class LendTokens:
     def _ends(self, held: Tokens) -> bool:
         return held.expires_ms is not None and held.expires_ms - _EARLY_MS <= self._clock.now_ms()
 
+    def _is_over(self, held: Tokens) -> bool:
+        return held.expires_ms is not None and held.expires_ms <= self._clock.now_ms()
+
     # --- renewing -----------------------------------------------------------------------------------------------------
 
     async def _renewed(self, user: str, provider: Provider, kept: KeptTokens, held: Tokens) -> Tokens:
         key = (user, provider.name)
         task = self._renewing.get(key)
         if task is None:
+            if self._now() < self._paused.get(key, 0.0):
+                raise SignInUnavailable()
             task = asyncio.create_task(self._renew(user, provider, kept, held), name=f"renewing {provider.name}")
             self._renewing[key] = task
             task.add_done_callback(lambda done: self._done(key, done))
@@ -125,8 +139,11 @@ class LendTokens:
 
     def _done(self, key: tuple[str, str], task: "asyncio.Task[Tokens]") -> None:
         del self._renewing[key]
-        if not task.cancelled():
-            task.exception()  # whoever waited was told
+        failed = None if task.cancelled() else task.exception()  # whoever waited was told
+        if isinstance(failed, SignInUnavailable):
+            if len(self._paused) >= _KEPT_MAX:
+                self._paused.clear()
+            self._paused[key] = self._now() + _PAUSE_SECONDS
 
     async def _renew(self, user: str, provider: Provider, kept: KeptTokens, held: Tokens) -> Tokens:
         """By us, or by another process that is at it."""
@@ -162,6 +179,7 @@ class LendTokens:
         if renewed is None:
             event = "a provider refuses our client" if is_of_client(said) else "a token was not renewed"
             self._report(event, provider=provider.name, why=problem(reply.status, said))
+            await self._vault.let_go_tokens(user, provider.name, kept.version)
             raise SignInUnavailable()
         key_id, sealed = self._sealed(user, provider, renewed)
         kept_now = (key_id, sealed, renewed.expires_ms)

@@ -105,6 +105,9 @@ class TokenVault(Protocol):
     async def hold_tokens(self, user: str, provider: str, version: int, *, now_ms: int, lease_ms: int) -> bool:
         """For so long nobody else renews this version. False if somebody does, or it is another by now."""
 
+    async def let_go_tokens(self, user: str, provider: str, version: int) -> None:
+        """Who holds this version has not renewed it: anybody else may."""
+
     async def renew_tokens(
         self, user: str, provider: str, version: int, key_id: str, sealed: bytes, expires_ms: int | None
     ) -> bool:

@@ -123,6 +123,10 @@ async def test_tokens_are_renewed_by_one_at_a_time(people: PeopleBook) -> None:
     assert sorted(await asyncio.gather(*asked)) == [False] * 4 + [True]
     assert not await people.hold_tokens("usr_1", "amazon", 1, now_ms=NOW + 99, lease_ms=100)
     assert await people.hold_tokens("usr_1", "amazon", 1, now_ms=NOW + 100, lease_ms=100)
+    await people.let_go_tokens("usr_1", "amazon", 0)
+    assert not await people.hold_tokens("usr_1", "amazon", 1, now_ms=NOW + 101, lease_ms=100), "it was another version"
+    await people.let_go_tokens("usr_1", "amazon", 1)
+    assert await people.hold_tokens("usr_1", "amazon", 1, now_ms=NOW + 101, lease_ms=100)
     assert await people.renew_tokens("usr_1", "amazon", 1, "k1", b"second", None)
     assert not await people.renew_tokens("usr_1", "amazon", 1, "k1", b"late", None)
     assert not await people.hold_tokens("usr_1", "amazon", 1, now_ms=NOW + 999, lease_ms=100)

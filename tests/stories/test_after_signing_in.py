@@ -344,6 +344,7 @@ async def test_a_provider_in_trouble_takes_no_consent_away(tmp_path: Path) -> No
         lend, user, amazon = await person(here)
         for trouble in ("error", "huge", "junk", "redirect"):
             here.who.trouble = trouble
+            lend._paused.clear()
             with closing(here.records) as records, records:
                 records.execute("UPDATE oauth_tokens SET held = 0")
             with pytest.raises(SignInUnavailable):
@@ -380,9 +381,29 @@ async def test_only_the_end_of_a_grant_takes_consent_away(tmp_path: Path, status
         assert told == [(event, f"it answered {status} {error}")], "and nothing that it wrote itself"
         assert await stands(here) == [("connected", 1)]
         here.who.refuses = None
-        with closing(here.records) as records, records:
-            records.execute("UPDATE oauth_tokens SET held = 0")
+        lend._now = lambda: time.monotonic() + 5
         assert (await lend.access(user, amazon, fresh=True)).reveal() in here.who.access
+
+
+async def test_while_a_provider_is_in_trouble_nobody_waits_and_what_is_good_is_lent(tmp_path: Path) -> None:
+    async with shop(tmp_path) as here:
+        here.who.seconds = 59  # to be renewed already
+        await here.browser().sign_in()
+        [good] = here.who.access
+        lend, user, amazon = await person(here)
+        elsewhere, _, _ = await person(here)
+        here.who.refuses = 503, "temporarily_unavailable"
+        for one in (lend, lend, elsewhere):
+            assert (await one.access(user, amazon)).reveal() == good
+        here.who.refuses = 500, "server_error"
+        for one in (lend, lend, elsewhere):
+            with pytest.raises(SignInUnavailable):
+                await asyncio.wait_for(one.access(user, amazon, fresh=True), 10)
+        assert here.who.refused == 2, "each process has asked once, and nobody has waited for the other's lease"
+        lend._clock = Later(here)
+        lend._clock.by_ms = 60_000
+        with pytest.raises(SignInUnavailable):
+            await lend.access(user, amazon)
 
 
 @pytest.mark.parametrize("said", [(400, "invalid_grant"), (401, "invalid_grant"), (200, "bad_refresh_token")])
