@@ -4,6 +4,7 @@ An extra is imported where the settings ask for it, and said to be missing by na
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:  # an extra: imported where a store is a database
     Records: TypeAlias = SqliteRecords | PostgresRecords
 
 HEAD_KEY_PURPOSE = "ledger head"
+_HEAD = ".trail.head"
 
 
 def keeper(
@@ -132,7 +134,8 @@ def head_path(settings: Settings) -> Path:
 def records(settings: Settings, keyring: Keyring, randomness: Randomness) -> "Records":
     """What is known besides the money: beside its file, or in the same database."""
     if settings.store_url is None:
-        return SqliteRecords(records_path(settings.store_path), keyring=keyring, randomness=randomness)
+        path, head = records_path(settings.store_path), trail_head_path(settings)
+        return SqliteRecords(path, keyring=keyring, randomness=randomness, vouched_by=head)
     address = database(settings)
     from gateway.adapters.postgres.records import CONNECTIONS_MAX, PostgresRecords
 
@@ -144,13 +147,26 @@ def witness(
     settings: Settings, keyring: Keyring, records: "Records", clock: Clock, report: Callable[..., None]
 ) -> Witness:
     """Who writes down what is done, beside these records."""
+    if settings.store_url is None:
+        with suppress(FileNotFoundError):  # another process was faster, or it is named so already
+            trail_head_path(settings).rename(_trail_head_of_file(settings))
     head = SystemFile(trail_head_path(settings))
     return Witness(book=records.trail, keyring=keyring, head=head, host=settings.host_name, clock=clock, report=report)
 
 
 def trail_head_path(settings: Settings) -> Path:
-    """Where this host keeps the head of the trail: beside its secrets, out of reach of who writes the records."""
-    return settings.secrets_path.with_name(f"{settings.host_name}.trail.head")
+    """Where this host keeps the head of the trail: beside its secrets, out of reach of who writes the records.
+
+    Of records in a file it is named after that, whatever the gateway is called and wherever it listens; not always was.
+    """
+    of_host, of_file = settings.secrets_path.with_name(f"{settings.host_name}{_HEAD}"), _trail_head_of_file(settings)
+    if settings.store_url is not None or (of_host.exists() and not of_file.exists()):
+        return of_host
+    return of_file
+
+
+def _trail_head_of_file(settings: Settings) -> Path:
+    return settings.secrets_path.with_name(f"{settings.store_path.stem}{_HEAD}")
 
 
 def records_path(store_path: Path) -> Path:

@@ -77,8 +77,10 @@ class SqliteRecords:
     Every call may raise RecordsUnavailable.
     """
 
-    def __init__(self, path: Path, *, keyring: Keyring, randomness: Randomness) -> None:
+    def __init__(self, path: Path, *, keyring: Keyring, randomness: Randomness, vouched_by: Path | None = None) -> None:
+        """`vouched_by` is written once there are records: while it is there, a file that is not is no new one."""
         self._path = path
+        self._vouched_by = vouched_by
         self._keyring = keyring
         self._randomness = randomness
         self._connection: aiosqlite.Connection | None = None
@@ -102,6 +104,7 @@ class SqliteRecords:
         """Make or open the file and bring its tables up to date. Raises StoreDamaged."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if not self._path.exists():
+            self._refuse_if_gone()
             os.close(os.open(self._path, os.O_CREAT | os.O_WRONLY, 0o600))
         patience = asyncio.get_running_loop().time() + _BUSY_SECONDS_MAX
         while not self._ready(last=asyncio.get_running_loop().time() > patience):  # noqa: ASYNC110 -- of other processes
@@ -111,6 +114,14 @@ class SqliteRecords:
         )
         await self._sql.execute("PRAGMA synchronous = FULL")
         await self._sql.execute(f"PRAGMA cache_size = -{_PAGES_KIB_MAX}")
+
+    def _refuse_if_gone(self) -> None:
+        if self._vouched_by is not None and self._vouched_by.exists():
+            raise StoreDamaged(
+                f"{self._path} is gone, and {self._vouched_by.name} says that there was one. In it stood which "
+                "accounts are frozen, which tokens were revoked, and payments under way: put a backup of it back. To "
+                f"begin without all of that, move {self._vouched_by} away first"
+            )
 
     def _ready(self, *, last: bool) -> bool:
         """Whether the tables are up to date. False while another process makes them, unless this is the `last` try.
