@@ -12,7 +12,7 @@ from gateway.core.ledger import Tariff
 from gateway.core.money import Money
 from gateway.core.outgoing import Type
 from gateway.core.payments import Bounds, Event, Payment
-from gateway.core.plans import Plan
+from gateway.core.plans import Plan, by_price
 from gateway.core.references import Reference
 from gateway.core.refusals import PaymentServiceUnavailable
 from gateway.core.secrets import Secret
@@ -54,6 +54,10 @@ class Provider(StripePayments):
         self.happened: list[Event] = []
         self.listed = 0
         self.fails_after: int | None = None
+
+    def sell(self, *plans: Plan) -> None:
+        """These from now on, as after a restart with other settings."""
+        self._plans = by_price(plans)
 
     async def payment_link(self, price: Money, return_url: str, bounds: Bounds | None = None) -> str:
         return "https://pay.example/1"

@@ -22,6 +22,7 @@ _WORDS: dict[str, str] = {
     "credited": "credited",
     "repeated": "it was credited before",
     "pending": "it is not paid yet",
+    "not ours": "it is of nothing that was sold here",
 }
 
 
@@ -80,7 +81,7 @@ def told_parked(here: Office, entry: InboxEntry) -> Parked | None:
         if paid is None and notice is None and entry.readable:
             return None
     if paid is not None:
-        payment, amount = paid.id, str(paid.amount)
+        payment, amount = paid.id, str(paid.shown)
     elif notice is not None:
         payment, amount = notice.payment, str(notice.amount)
     return Parked(event.id, event.type, payment, amount, moment(entry.received_ms), entry.status, why)
@@ -98,7 +99,7 @@ async def would_assign(here: Office, id: str, account: str) -> Assigned:
     else:
         outcome = "it is this account's" if owner == account else "it is another account's"
     right = refused is None and owner in (None, account)
-    return Assigned(payment.id, str(payment.amount), owner or account, right, outcome)
+    return Assigned(payment.id, str(payment.shown), owner or account, right, outcome)
 
 
 async def assign(here: Office, id: str, account: str, trail: Witnesses) -> Assigned:
@@ -110,7 +111,7 @@ async def assign(here: Office, id: str, account: str, trail: Witnesses) -> Assig
         for entry in entries:
             await here.records.close_event(entry.event.id, "done")
     right = outcome in ("credited", "repeated") and owner == account
-    return Assigned(payment.id, str(payment.amount), owner, right, _WORDS[outcome])
+    return Assigned(payment.id, str(payment.shown), owner, right, _WORDS[outcome])
 
 
 async def replay(here: Office, id: str, trail: Witnesses) -> InboxEntry:

@@ -24,7 +24,7 @@ from gateway.core.charges import PLATFORM_HOLDER
 from gateway.core.money import Money
 from gateway.core.refusals import PaymentServiceUnavailable
 from gateway.core.reversals import Notice
-from gateway.flows.compare_plans import report_differences
+from gateway.flows.compare_plans import report_differences, report_without_a_plan
 from gateway.flows.erase import AT_PROVIDER, EraseAtProvider
 from gateway.flows.follow import FollowingDesk, JoinBooks
 from gateway.flows.keep import Keeper
@@ -38,7 +38,7 @@ from gateway.flows.take_back import TakeBack
 from gateway.flows.top_up import TopUp
 from gateway.flows.watch_caps import WatchCaps
 from gateway.flows.write_letters import WriteLetters
-from gateway.ports import Clock, Hears, Hold, Randomness, RateLimits
+from gateway.ports import Clock, Hears, Hold, Randomness, RateLimits, Sells
 from gateway.settings import Settings, StripeSettings
 
 if TYPE_CHECKING:
@@ -407,9 +407,13 @@ class Paying:
             self.reconcile.open()
         self.linking = asyncio.create_task(self._prepare_link(), name="prepare payment link")
         self._opened.push_async_callback(self._stop_linking)
-        if self._first and self.payments is not None and self._settings.plans:
-            compared = report_differences(self.payments, self._settings.plans, self._report)
-            self._comparing = asyncio.create_task(compared, name="compare plans")
+        if self._first and self.payments is not None:
+            self._comparing = asyncio.create_task(self._compare_plans(self.payments), name="compare plans")
+
+    async def _compare_plans(self, sells: Sells) -> None:
+        plans = self._settings.plans
+        await report_without_a_plan(self._records.subscriptions, plans, self._report)
+        await report_differences(sells, plans, self._report)
 
     async def close(self) -> None:
         """End what is under way; the provider itself is closed by `leave`, when nothing can ask for it any more."""

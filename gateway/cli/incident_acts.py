@@ -205,7 +205,8 @@ def _rows(aliases: Aliases, accounts: Sequence[str], contacts: dict[str, list[st
 async def _accounts(settings: Settings, here: Records, whom: Whom, found: AffectedRecords) -> list[str]:
     """With all that are one with them. Raises RecordsUnavailable, ValueError."""
     if whom.plan is not None:
-        named = await found.accounts_of_prices([plan.price for plan in settings.plans if plan.name == whom.plan])
+        prices = [price for plan in settings.plans if plan.name == whom.plan for price in plan.prices]
+        named = await found.accounts_of_prices(prices)
     elif whom.token is not None:
         account = await found.account_of_token(whom.token)
         if account is None:

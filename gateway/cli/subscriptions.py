@@ -51,7 +51,7 @@ async def subscriptions_of(here: Records, account: str) -> list[Subscription]:
 
 def told(settings: Settings, one: Subscription) -> dict[str, Any]:
     """A subscription, for programs. Its plan is None if no plan has its price any more."""
-    named = (plan.name for plan in settings.plans if plan.price == one.price)
+    named = (plan.name for plan in settings.plans if one.price in plan.prices)
     return {
         "id": one.id,
         "account": one.account or None,

@@ -58,7 +58,7 @@ def _top_up(of: Refill) -> str:
 
 def parked(payment: Payment | Notice, event: str, why: str) -> Act:
     """It reached no account, and waits for an operator."""
-    amount = payment.amount
+    amount = payment.shown if isinstance(payment, Payment) else payment.amount
     about = payment.id if isinstance(payment, Payment) else payment.payment
     facts = {"amount": str(amount), "before": event, "after": about}
     # A payment is told by several events, and each thing that goes back of one by its own.

@@ -34,7 +34,8 @@ class Payment:
 
     A paid invoice of a `subscription` is a payment, too: of what it grants, in the `purse` of its plan, or in the
     `shares` of several. That is less than nothing if it gives back more than it asks for. `partial`: the event does not
-    hold all of it, so what it grants is not known before the provider is asked.
+    hold all of it, so what it grants is not known before the provider is asked. `unplanned`: no plan names a price of
+    it, so nothing says what it grants, and it may not be ours.
     """
 
     id: str
@@ -48,6 +49,12 @@ class Payment:
     subscription: str | None = None
     shares: tuple[Share, ...] = ()
     partial: bool = False
+    unplanned: bool = False
+
+    @property
+    def shown(self) -> Money:
+        """What an operator is told that it is about."""
+        return self.paid if self.unplanned and self.paid is not None else self.amount
 
     @property
     def entries(self) -> dict[str, Money]:
@@ -67,10 +74,13 @@ class Attempt:
 
 Bounds = tuple[Money, Money]
 """The least and the most that can be paid at once."""
-Outcome = Literal["credited", "repeated", "pending", "no account", "wrong mode", "wrong currency"]
+Outcome = Literal[
+    "credited", "repeated", "pending", "no account", "no plan", "not ours", "wrong mode", "wrong currency"
+]
 NoticeOutcome = Literal["applied", "unknown payment", "wrong mode", "wrong currency"]
 PARKED: dict[str, str] = {
     "no account": "it names no account that this gateway can open",
+    "no plan": "no plan here names its price, so nothing says what it grants",
     "unknown payment": "it is about a payment that never arrived here",
     "wrong mode": "test and live disagree",
     "wrong account": "it happened in another Stripe account",

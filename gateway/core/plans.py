@@ -7,8 +7,9 @@ that invoice alone: no order of events, and no event that is missing, can change
 **A line grants the part of a period that it pays for**: `grants` times what it comes to (after its discount), by what
 a period costs. So two places grant twice as much, a coupon of half the price half, a part of a month that part, and
 what is given back for the unused rest of a plan that was left takes that much back. A trial or a full coupon comes to
-nothing and grants nothing, unless the plan says otherwise. All lines of one invoice together are rounded down once: to
-a millionth, or to a whole one of a named credit.
+nothing and grants nothing, unless the plan says otherwise. Who subscribed at a price that the plan had before goes on
+paying that one: its periods grant the same, measured by what a period costs at it. All lines of one invoice together
+are rounded down once: to a millionth, or to a whole one of a named credit.
 Each goes into the purse of its own plan and period; what lines give back is first taken off what the invoice itself
 grants, of the purse that gets most, so that nobody is in debt between one entry and the next. An invoice that grants
 nothing in the end, or less, is one entry, in the purse of the line that weighs most.
@@ -18,7 +19,7 @@ of states below. Being over is final.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
@@ -42,6 +43,24 @@ class Plan:
     """How much later it does: the next period's invoice is paid an hour or so after the period began."""
     grants_unpaid: bool = False
     """Whether a period grants all of it though less was paid: a trial, a coupon."""
+    older: tuple[tuple[str, Money], ...] = ()
+    """The prices that it had before, and what a period costs at each."""
+    sold: bool = True
+    """Whether this is the price that is sold, and none of before."""
+
+    @property
+    def prices(self) -> tuple[str, ...]:
+        """The one that is sold, then those of before."""
+        return (self.price, *(price for price, _ in self.older))
+
+
+def by_price(plans: Iterable[Plan]) -> dict[str, Plan]:
+    """Plans by every price that is theirs, each at what it costs there; the one that is sold comes first."""
+    found: dict[str, Plan] = {}
+    for plan in plans:
+        found[plan.price] = plan
+        found |= {price: replace(plan, price=price, costs=costs, older=(), sold=False) for price, costs in plan.older}
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +188,8 @@ class Unpaid:
     """What an event says of money that did not come, though its payer has left: a renewal, or a bank debit.
 
     `about` is the invoice or checkout, `attempt` tells one failure from the next, `url` is where it can be paid. `over`
-    is said of an invoice that is not waited for any more, paid or not.
+    is said of an invoice that is not waited for any more, paid or not. `unplanned`: no line of it is of a plan, so it
+    may be of something that was not sold here.
     """
 
     why: Literal["declined", "authentication_required", "bank_debit_failed", "over"]
@@ -180,3 +200,4 @@ class Unpaid:
     attempt: int
     url: str | None
     live: bool
+    unplanned: bool = False

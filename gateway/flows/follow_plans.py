@@ -7,7 +7,7 @@ true. A subscription counts while it is active or on trial, whatever its period 
 
 from collections.abc import Collection, Iterable
 
-from gateway.core.plans import COUNTS, Plan, State, Subscription
+from gateway.core.plans import COUNTS, Plan, State, Subscription, by_price
 from gateway.ports import Roots, Subscriptions
 
 LOOK_SECONDS = 1.0
@@ -23,7 +23,7 @@ class FollowPlans:
         self._counts = counts
         self._book = book
         self._roots = roots
-        self._names = {plan.price: plan.name for plan in plans}
+        self._names = {price: plan.name for price, plan in by_price(plans).items()}
         self._held: dict[str, dict[str, str]] = {}
         """By account and subscription, the plan."""
         self._seen = 0

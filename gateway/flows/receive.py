@@ -181,11 +181,15 @@ class Webhooks:
         notice = self._payments.notice(event)
         if notice is not None:
             return await self._noticed(event, notice, entry)
+        return await self._of_more(event)
+
+    async def _of_more(self, event: Event) -> InboxStatus:
         return await self._closed(event, "done" if await self._about_more(event) else "ignored")
 
     async def _elsewhere(self, event: Event) -> InboxStatus:
         """What happened in another account: money there is not ours, nor are the cards and subscriptions."""
-        if self._payments.payment(event) is None and self._payments.notice(event) is None:
+        payment = self._payments.payment(event)
+        if (payment is None or payment.unplanned) and self._payments.notice(event) is None:
             return await self._closed(event, "ignored")
         self._report("event parked", id=event.id, type=event.type, why=PARKED["wrong account"])
         return await self._closed(event, "parked", PARKED["wrong account"])
@@ -198,9 +202,12 @@ class Webhooks:
 
     async def _paid(self, event: Event, payment: Payment) -> InboxStatus:
         outcome = await self._patiently(lambda: self._till.fulfil(payment))
+        if outcome == "not ours":
+            return await self._of_more(event)
         if outcome in PARKED:
             self._report("payment parked", id=event.id, session=payment.id, why=PARKED[outcome])
             await self._set_aside(payment, event, outcome)
+            await self._about_more(event)  # an invoice is paid, whoever it is credited to
             return await self._closed(event, "parked", PARKED[outcome])
         await self._about_more(event)
         self._report(

@@ -48,24 +48,34 @@ class Subscribe:
     async def heard(self, event: Event) -> bool:
         """Act on what an event says of subscriptions, and of money that did not come."""
         notice, unpaid = self._sells.subscription_notice(event), self._sells.unpaid(event)
-        if notice is not None and notice.live == self._live and notice.found.price in self._sells.plans:
-            await self._stands(notice)
-            return True
+        if notice is not None and notice.live == self._live:
+            return await self._stands(notice)
         if unpaid is not None and unpaid.live == self._live:
             return await self._unpaid(unpaid)
         return False
 
-    async def _stands(self, notice: SubscriptionNotice) -> None:
+    async def _stands(self, notice: SubscriptionNotice) -> bool:
         account = self._opened(notice.reference)
+        if notice.found.price not in self._sells.plans and not await self._is_ours(account, notice.found.id):
+            return False
         if account is None:
             self._report("a subscription names no account", id=notice.found.id)
         await self._subscriptions.keep_subscription(replace(notice.found, account=account or ""))
+        return True
+
+    async def _is_ours(self, account: str | None, subscription: str | None) -> bool:
+        """Whether it began here, though no plan names its price now."""
+        if account is not None or subscription is None:
+            return account is not None
+        return await self._subscriptions.find_subscription(subscription) is not None
 
     async def _unpaid(self, unpaid: Unpaid) -> bool:
+        account = self._opened(unpaid.reference)
+        if unpaid.unplanned and not await self._is_ours(account, unpaid.subscription):
+            return False
         if unpaid.why == "over" and unpaid.subscription is not None:
             await self._subscriptions.unpaid_over(unpaid.about, unpaid.subscription)
             return True
-        account = self._opened(unpaid.reference)
         if unpaid.subscription is not None:
             if not await self._subscriptions.keep_unpaid(unpaid.about, unpaid.subscription, unpaid.url):
                 return True

@@ -176,6 +176,8 @@ class TopUp:
     async def fulfil(self, payment: Payment) -> Outcome:
         """Credit a payment to the account that its reference names; at most once. Raises LedgerUnavailable."""
         refused = self.refusal(payment)
+        if refused == "no plan":
+            return await self._unplanned(payment)
         if refused is not None:
             return refused
         reference = self.reference(payment)
@@ -219,6 +221,8 @@ class TopUp:
         """Why a payment cannot be credited to anybody; None if it can."""
         if payment.live != self._live:
             return "wrong mode"
+        if payment.unplanned:
+            return "no plan"
         if not payment.settled or not payment.amount:
             return "pending"
         paid = payment.amount if payment.paid is None else payment.paid  # what is granted for it may be no money
@@ -233,6 +237,13 @@ class TopUp:
         if account is None:
             return "no account"
         return "credited" if await self._credit(payment, account) else "repeated"
+
+    async def _unplanned(self, payment: Payment) -> Outcome:
+        """Nothing says what it grants: if it is a subscriber's of ours, an operator has to."""
+        known = self.reference(payment) is not None
+        if not known and payment.subscription is not None:
+            known = await self._subscriptions.find_subscription(payment.subscription) is not None
+        return "no plan" if known else "not ours"
 
     async def _known(self, payment: Payment) -> Credited | None:
         """An invoice may be on record under its own id, before it was known what paid it."""
@@ -293,7 +304,8 @@ class TopUp:
         payment = await self._payments.find_payment(session) if self._payments else None
         if payment is None:
             return None
-        return await self.fulfil(payment), payment
+        outcome = await self.fulfil(payment)
+        return None if outcome == "not ours" else (outcome, payment)
 
     def reference(self, payment: Payment) -> Reference | None:
         """Whose payment it is; None if it names no account that we can open."""

@@ -240,7 +240,7 @@ def _licences(shape: GatewayShape, listen: Listener) -> LicenceSettings:
             issuer=given.issuer or public_url,
             audience=given.audience or public_url,
             days=given.days,
-            prices=frozenset(shape.plans[name].price for name in named),
+            prices=frozenset(price for name in named for price in _plan(name, shape.plans[name]).prices),
             counts=frozenset(state for state, status in STATUSES.items() if status in given.pro_statuses),
             credit=_EXPORT_CREDIT,
         ),
@@ -333,6 +333,7 @@ def _plan(name: str, shape: PlanShape) -> Plan:
         ends=shape.expires == "period_end",
         grace_ms=int(forms.duration(shape.grace) * 1000),
         grants_unpaid=shape.grants_unpaid,
+        older=tuple((price, forms.amount(costs)) for price, costs in shape.older_prices.items()),
     )
 
 

@@ -9,6 +9,7 @@ from gateway.core.routes import RESERVED_PREFIXES
 from gateway.settings import forms, payable, relay_forms
 from gateway.settings.draft import Draft
 from gateway.settings.masking import shown
+from gateway.settings.nodes import Path
 from gateway.settings.shapes.payments import STRIPE_API_URL
 from gateway.settings.suggestions import did_you_mean
 
@@ -166,11 +167,23 @@ def plans_are_sold_in_our_currency(draft: Draft) -> None:
             if money is not None and not money.named and currency and money.currency != currency:
                 draft.report.add((*path, amount), f"this is in {money.currency}, but `currency` is {currency}")
         price = draft.read(forms.price_id, *path, "price")
-        if price is not None and first.setdefault(price, name) != name:
-            words = f"{shown(first[price])} has the same price, and one price can be one plan"
-            draft.report.add((*path, "price"), words)
+        if price is not None:
+            _one_plan_each(draft, first, price, name, (*path, "price"))
         if not draft.given("stripe"):
             draft.report.add(path, "a plan is sold by Stripe; add `stripe`", at_key=True)
+    for name in draft.names("plans"):
+        for older in draft.names("plans", name, "older_prices"):
+            place = ("plans", name, "older_prices", older)
+            _one_plan_each(draft, first, older, f"{name} (older)", place)
+            costs = draft.read(forms.amount, *place)
+            if costs is not None and currency and costs.currency != currency:
+                draft.report.add(place, f"this is in {costs.currency}, but `currency` is {currency}")
+
+
+def _one_plan_each(draft: Draft, first: dict[str, str], price: str, whose: str, path: Path) -> None:
+    if first.setdefault(price, whose) != whose:
+        words = f"{shown(first[price])} has the same price, and one price can be one plan"
+        draft.report.add(path, words)
 
 
 def notices_leave_by_https(draft: Draft) -> None:

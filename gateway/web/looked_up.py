@@ -15,7 +15,7 @@ from gateway.core import licences
 from gateway.core.indented import indented
 from gateway.core.licences import Held, Terms
 from gateway.core.operators import Operators, bearer
-from gateway.core.plans import Plan
+from gateway.core.plans import Plan, by_price
 from gateway.core.refusals import BadRequest, UnknownToken
 from gateway.core.trail import Act
 from gateway.ports import Entitles, Guesses, Witnesses
@@ -38,7 +38,7 @@ class LookedUp:
     ) -> None:
         self._entitles = entitles
         self._terms = terms
-        self._plans = {plan.price: plan.name for plan in plans}
+        self._plans = {price: plan.name for price, plan in by_price(plans).items()}
         self._operators = operators
         self._guesses = guesses
         self._witness = witness

@@ -148,7 +148,7 @@ class SubscriptionPlace:
         return {"mark": self._visitors.mark(caller), "held": held, "states": STATES, "portal": portal}
 
     async def _told(self, one: Subscription) -> dict[str, Any]:
-        plan = next((plan for plan in self._check_out.plans if plan.price == one.price), None)
+        plan = next((plan for plan in self._check_out.plans if one.price in plan.prices), None)
         told: dict[str, Any] = {
             "id": one.id,
             "plan": plan.name if plan else None,

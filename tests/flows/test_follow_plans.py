@@ -58,3 +58,12 @@ async def test_more_than_one_step_of_subscriptions_is_read_at_once() -> None:
         await book.keep_subscription(replace(STANDS, id=f"sub_{number}", account=f"acct_{number}x"))
     await plans.look()
     assert all(plans.of(f"acct_{number}x") for number in range(1001))
+
+
+async def test_who_subscribed_at_a_price_of_before_has_the_plan() -> None:
+    book = MemorySubscriptions()
+    sold = replace(PLANS[0], price="price_new", older=((PLANS[0].price, PLANS[0].costs),))
+    plans = FollowPlans(book=book, roots=Roots(), plans=[sold])
+    await book.keep_subscription(STANDS)
+    await plans.look()
+    assert set(plans.of(STANDS.account)) == {sold.name}

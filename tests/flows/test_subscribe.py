@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-from gateway.adapters.stripe.subscriptions import payment_of
-from gateway.core.payments import Event
-from gateway.core.plans import Subscription
+from gateway.adapters.stripe.subscriptions import difference, payment_of
+from gateway.core.money import Money
+from gateway.core.payments import PARKED, Event
+from gateway.core.plans import Subscription, by_price
 from gateway.core.purses import PLAIN, Purse
 from gateway.core.refusals import NoSuchSubscription
 from gateway.core.reversals import Credited
+from gateway.flows.compare_plans import without_a_plan
 from gateway.ports import StoreFailed
 from tests.tills import (
     ACCOUNT,
@@ -32,6 +34,8 @@ from tests.tills import (
 
 BY_PRICE = {plan.price: plan for plan in PLANS}
 DOLLAR = 1_000_000
+STRANGERS = {"type": "subscription_details", "subscription_details": {"subscription": "sub_1", "metadata": {}}}
+"""Of a subscription that was begun elsewhere."""
 CHECKOUT = paid(mode="subscription", payment_intent=None)
 SPENT = 3 * DOLLAR
 
@@ -155,13 +159,83 @@ async def test_an_invoice_that_an_event_does_not_hold_whole_is_asked_for_and_not
 
 async def test_what_is_of_no_plan_grants_nothing_and_is_kept() -> None:
     till = await till_of(
-        invoice(line("price_other")),
+        invoice(line("price_other"), parent=STRANGERS),
         invoice(line(), number=2, parent=None),
-        subscription("created", "active", at=1, price="price_other"),
+        invoice(line("price_other"), what="payment_failed", status="open", number=3, parent=STRANGERS),
+        subscription("created", "active", at=1, price="price_other", metadata={}),
     )
     assert till.net() == 0
     assert till.records.subscriptions.rows == {}
-    assert sorted(till.statuses().values()) == ["ignored"] * 3
+    assert (till.outbox.by_cause, till.records.subscriptions.unpaid) == ({}, {})
+    assert sorted(till.statuses().values()) == ["ignored"] * 4
+    await till.ledger.close()
+
+
+@pytest.mark.parametrize("how", ["its reference opens", "it is on record", "no plan is left"])
+async def test_a_renewal_whose_plan_has_gone_is_parked_and_credited_when_its_price_is_named_again(how: str) -> None:
+    till = await till_of(subscription("created", "active", at=1), invoice(line(), at=2))
+    sold = replace(PLANS[0], price="price_new", costs=Money.parse("12.00 usd"))
+    till.provider.sell(*(() if how == "no plan is left" else (sold,)))
+    unnamed: dict[str, Any] = {"parent": STRANGERS} if how == "it is on record" else {}
+    renewal = invoice(line(), number=2, at=5, **unnamed)
+    await till.hear(renewal)
+    assert (await till.available(), till.statuses()[renewal.id]) == (20 * DOLLAR, "parked")
+    [entry] = await till.records.entries("parked")
+    assert (entry.event.id, entry.error) == (renewal.id, PARKED["no plan"])
+    assert "payment parked" in till.told
+    till.provider.sell(replace(sold, older=(("price_month", Money.parse("10.00 usd")),)))
+    assert await till.webhooks.act(renewal, entry) == "done"
+    assert await till.available() == 40 * DOLLAR, "as much as the plan grants, by what the old price costs"
+    await till.ledger.close()
+
+
+async def test_how_a_subscription_stands_is_heard_though_no_plan_names_its_price_any_more() -> None:
+    till = await till_of(subscription("created", "active", at=1))
+    till.provider.sell(replace(PLANS[0], price="price_new"))
+    failed = invoice(line(), what="payment_failed", number=2, status="open", at=5)
+    await till.hear(subscription("updated", "past_due", at=5, ends=PERIOD_ENDS + 9), failed)
+    [one] = await till.subscribe.of(ACCOUNT)
+    assert (one.state, one.ends_ms) == ("unpaid", (PERIOD_ENDS + 9) * 1000)
+    assert [type for type, *_ in till.outbox.by_cause.values()] == ["payment.failed"]
+    await till.hear(invoice(line(), number=2, at=6), subscription("deleted", "canceled", at=7))
+    assert await till.subscribe.unpaid_of(one) == [], "it is paid, though it waits for an operator"
+    assert await till.subscribe.of(ACCOUNT) == []
+    await till.ledger.close()
+
+
+async def test_an_invoice_that_is_assigned_by_hand_is_not_waited_for_any_more() -> None:
+    till = await till_of(
+        subscription("created", "active", at=1, metadata={}),
+        invoice(line(), what="payment_failed", status="open", at=2, parent=STRANGERS),
+    )
+    assert await till.records.subscriptions.unpaid_of("sub_1") != []
+    await till.hear(invoice(line(), at=3, parent=STRANGERS))
+    assert till.statuses()["evt_in_1_paid_3"] == "parked"
+    assert await till.records.subscriptions.unpaid_of("sub_1") == []
+    await till.ledger.close()
+
+
+def test_a_price_of_before_need_not_be_on_sale_and_costs_what_is_said() -> None:
+    plan = replace(PLANS[0], price="price_new", older=(("price_month", Money.parse("8.00 usd")),))
+    there = {"unit_amount": 800, "currency": "usd", "active": False, "recurring": {"interval": "month"}}
+    older = by_price([plan])["price_month"]
+    assert difference(older, there) is None
+    assert difference(older, {**there, "unit_amount": 900}) is not None
+    assert difference(plan, {**there, "unit_amount": 1000}) == "price_new is not on sale at Stripe any more"
+
+
+async def test_live_subscriptions_of_a_price_that_no_plan_names_are_counted() -> None:
+    till = await till_of(
+        *(subscription("created", "active", at=at, id=f"sub_{at}") for at in range(2)),
+        subscription("created", "active", at=3, id="sub_3", price="price_ends"),
+        subscription("deleted", "canceled", at=4, id="sub_4"),
+    )
+    sold = replace(PLANS[0], price="price_new")
+    book = till.records.subscriptions
+    assert await without_a_plan(book, [sold, PLANS[1]]) == {"price_month": 2}
+    older = replace(sold, older=(("price_month", sold.costs),))
+    assert await without_a_plan(book, [older, PLANS[1]]) == {}
+    assert await without_a_plan(book, []) == {"price_month": 2, "price_ends": 1}
     await till.ledger.close()
 
 

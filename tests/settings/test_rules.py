@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from gateway.core.plans import by_price
 from gateway.settings import Mistake
 from tests.settings.asking import full, mistakes, only, route, settings
 
@@ -371,6 +372,18 @@ def test_plans_are_sold_in_our_currency_each_at_a_price_of_its_own(tmp_path: Pat
         ({"a": {**PLAN, "grants": "1 eur"}}, "plans.a.grants", "this is in eur, but `currency` is usd"),
         ({"a": {**PLAN, "costs": "0 usd"}}, "plans.a.costs", "an amount of nothing is no amount"),
         ({"a": PLAN, "b": PLAN}, "plans.b.price", "has the same price, and one price can be one plan"),
+        (
+            {"a": PLAN, "b": {**PLAN, "price": "price_2", "older_prices": {"price_1": "9 usd"}}},
+            "plans.b.older_prices.price_1",
+            "`a` has the same price",
+        ),
+        (
+            {"a": {**PLAN, "older_prices": {"price_1": "9 usd"}}},
+            "plans.a.older_prices.price_1",
+            "one price can be one plan",
+        ),
+        ({"a": {**PLAN, "older_prices": {"price_0": "9 eur"}}}, "plans.a.older_prices.price_0", "this is in eur"),
+        ({"a": {**PLAN, "older_prices": {"prod_1": "9 usd"}}}, "plans.a.older_prices.prod_1", "begins with price_"),
         ({"a": {**PLAN, "price": "prod_1"}}, "plans.a.price", "is not the id of a price at Stripe"),
         ({"a": {**PLAN, "priority": 1001}}, "plans.a.priority", ""),
     ):
@@ -378,6 +391,16 @@ def test_plans_are_sold_in_our_currency_each_at_a_price_of_its_own(tmp_path: Pat
         assert found.path == path
         assert words in found.words
     assert "add `stripe`" in wrong(tmp_path, stripe=None, plans={"a": PLAN}).words
+
+
+def test_a_plan_counts_at_the_prices_that_it_had_before(tmp_path: Path) -> None:
+    plans = {"a": {**PLAN, "grants": "20 usd", "older_prices": {"price_0": "8 usd"}}}
+    [plan] = settings(tmp_path, full(plans=plans)).plans
+    assert plan.prices == ("price_1", "price_0")
+    assert {price: (str(one.costs), str(one.grants)) for price, one in by_price([plan]).items()} == {
+        "price_1": ("10.00 usd", "20.00 usd"),
+        "price_0": ("8.00 usd", "20.00 usd"),
+    }
 
 
 def test_a_plan_may_grant_a_named_credit_and_a_flat_price_be_one(tmp_path: Path) -> None:

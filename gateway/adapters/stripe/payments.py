@@ -21,7 +21,7 @@ from gateway.core.money import Money, from_minor, to_minor
 from gateway.core.orders import Order
 from gateway.core.payers import Payer
 from gateway.core.payments import Attempt, Bounds, Event, Payment
-from gateway.core.plans import Plan, SubscriptionNotice, Unpaid
+from gateway.core.plans import Plan, SubscriptionNotice, Unpaid, by_price
 from gateway.core.refusals import PaymentServiceUnavailable
 from gateway.core.reversals import Notice
 from gateway.core.secrets import Secret
@@ -67,7 +67,7 @@ class StripePayments:
         self._pays_owners = pays_owners
         self._charges = charges
         self._licensed_url = licensed_url
-        self._plans = {plan.price: plan for plan in plans}
+        self._plans = by_price(plans)
         self._pace = Pace(share=share)
         self.calls = {"answered": 0, "refused": 0, "failed": 0}
         """By what Stripe said to them."""

@@ -78,7 +78,7 @@ def difference(plan: Plan, price: Mapping[str, Any]) -> str | None:
     recurring, amount, currency = _mapping(price.get("recurring")), price.get("unit_amount"), str(price.get("currency"))
     if not isinstance(amount, int) or isinstance(amount, bool) or not recurring:
         return f"{plan.price} is not one amount in each period at Stripe"
-    if price.get("active") is not True:
+    if plan.sold and price.get("active") is not True:
         return f"{plan.price} is not on sale at Stripe any more"
     costs = from_minor(amount, currency)
     if costs != plan.costs:
@@ -94,19 +94,20 @@ def has_more(invoice: Mapping[str, Any]) -> bool:
 
 
 def payment_of(invoice: Mapping[str, Any], plans: Mapping[str, Plan], intent: str | None = None) -> Payment | None:
-    """A paid invoice as a payment of what it grants; None if it is of no plan of ours. Raises ValueError."""
+    """A paid invoice of a subscription as a payment of what it grants; None if it is none. Raises ValueError.
+
+    One that no line of is of a plan is `unplanned`. That may be a stranger's, or a subscriber's whose plan has gone.
+    """
     if invoice.get("status") != "paid" or not _subscription_of(invoice):
         return None
-    partial, grant = has_more(invoice), granted(plans, _lines(_mapping(invoice.get("lines")).get("data")))
-    if grant is None and partial and plans:
-        grant = Grant(Money(0, next(iter(plans.values())).grants.currency), PLAIN)
-    if grant is None:
-        return None
+    partial, grant = has_more(invoice) and bool(plans), granted(plans, _lines_of(invoice))
     id, live, currency = invoice.get("id"), invoice.get("livemode"), invoice.get("currency")
     if not (isinstance(id, str) and INVOICE_ID.fullmatch(id) and isinstance(live, bool) and isinstance(currency, str)):
         raise ValueError("the invoice has no id, mode or currency")
     paid = from_minor(_whole(invoice, "amount_paid"), currency)
-    ours = paid.currency == next(iter(plans.values())).costs.currency  # else nothing here is priced in it
+    unplanned = grant is None and not partial
+    grant = grant or Grant(Money(0, paid.currency), PLAIN)
+    ours = unplanned or paid.currency == next(iter(plans.values())).costs.currency  # else nothing is priced in it
     return Payment(
         id=id,
         amount=grant.amount if ours else paid,
@@ -119,7 +120,12 @@ def payment_of(invoice: Mapping[str, Any], plans: Mapping[str, Plan], intent: st
         shares=grant.shares if ours else (),
         partial=partial,
         subscription=_subscription_of(invoice),
+        unplanned=unplanned,
     )
+
+
+def _lines_of(invoice: Mapping[str, Any]) -> Iterator[Line]:
+    return _lines(_mapping(invoice.get("lines")).get("data"))
 
 
 def _lines(data: Any) -> Iterator[Line]:
@@ -167,7 +173,7 @@ def standing(event: Event) -> Subscription:
 
 
 def unpaid(event: Event, plans: Mapping[str, Plan]) -> Unpaid | None:
-    """What an event says of money that did not come, if it does: a bank debit, or an invoice of a plan.
+    """What an event says of money that did not come, if it does: a bank debit, or an invoice of a subscription.
 
     Raises ValueError.
     """
@@ -179,8 +185,7 @@ def unpaid(event: Event, plans: Mapping[str, Plan]) -> Unpaid | None:
     why, subscription = _UNPAID.get(event.type), _subscription_of(about)
     if why is None or subscription is None:
         return None
-    if granted(plans, _lines(_mapping(about.get("lines")).get("data"))) is None and not (plans and has_more(about)):
-        return None
+    unplanned = granted(plans, _lines_of(about)) is None and not (plans and has_more(about))
     return Unpaid(
         why=why,
         about=id,
@@ -190,6 +195,7 @@ def unpaid(event: Event, plans: Mapping[str, Plan]) -> Unpaid | None:
         attempt=_whole(about, "attempt_count"),
         url=_text(about.get("hosted_invoice_url")),
         live=event.live,
+        unplanned=unplanned,
     )
 
 

@@ -172,6 +172,15 @@ class PlanShape(Shape):
         AmountText,
         Field(description="What a period costs there, for one. Grants are measured by it, and callers are told it."),
     ]
+    older_prices: Annotated[
+        dict[PriceIdText, AmountText],
+        Otherwise("none"),
+        Field(
+            max_length=100,
+            description="The ids of prices that it had before, and what a period costs at each. Who subscribed at one "
+            "keeps it at Stripe; its periods add the same `grants`.",
+        ),
+    ] = Field(default_factory=dict)
     every: Annotated[
         Literal["day", "week", "month", "year"], Field(description="How long a period is, as callers are told.")
     ] = "month"
