@@ -8,8 +8,9 @@ that invoice alone: no order of events, and no event that is missing, can change
 a period costs. So two places grant twice as much, a coupon of half the price half, a part of a month that part, and
 what is given back for the unused rest of a plan that was left takes that much back. A trial or a full coupon comes to
 nothing and grants nothing, unless the plan says otherwise. Who subscribed at a price that the plan had before goes on
-paying that one: its periods grant the same, measured by what a period costs at it. All lines of one invoice together
-are rounded down once: to a millionth, or to a whole one of a named credit.
+paying that one: its periods grant the same, measured by what a period costs at it. What a credit
+note took off the invoice before it was paid takes that part off every line, as a coupon does. All lines of one invoice
+together are rounded down once: to a millionth, or to a whole one of a named credit.
 Each goes into the purse of its own plan and period; what lines give back is first taken off what the invoice itself
 grants, of the purse that gets most, so that nobody is in debt between one entry and the next. An invoice that grants
 nothing in the end, or less, is one entry, in the purse of the line that weighs most.
@@ -42,7 +43,7 @@ class Plan:
     grace_ms: int = 0
     """How much later it does: the next period's invoice is paid an hour or so after the period began."""
     grants_unpaid: bool = False
-    """Whether a period grants all of it though less was paid: a trial, a coupon."""
+    """Whether a period grants all of it though less was paid: a trial, a coupon, a credit note."""
     older: tuple[tuple[str, Money], ...] = ()
     """The prices that it had before, and what a period costs at each."""
     sold: bool = True
@@ -86,8 +87,10 @@ class Grant:
     shares: tuple[Share, ...] = ()
 
 
-def granted(plans: Mapping[str, Plan], lines: Iterable[Line]) -> Grant | None:
+def granted(plans: Mapping[str, Plan], lines: Iterable[Line], asked: Fraction = Fraction(1)) -> Grant | None:
     """What the lines of an invoice grant together; None if none is of a plan. `plans` are by the provider's price.
+
+    `asked` is the part of it that was left to be paid after credit notes.
 
     It is for who asks to see that the invoice is in the currency of the plans. Raises ValueError if it is about plans
     that grant different things, money and a named credit, say: a part of one cannot be taken off the other.
@@ -97,7 +100,7 @@ def granted(plans: Mapping[str, Plan], lines: Iterable[Line]) -> Grant | None:
         return None
     if len({plan.grants.currency for plan, _ in ours}) > 1:
         raise ValueError("the invoice is about plans that grant different units")
-    weights = [_weight(plan, line) for plan, line in ours]
+    weights = [_weight(plan, line, asked) for plan, line in ours]
     over_whole = sum(weights, Fraction())
     sign = -1 if over_whole < 0 else 1
     total = whole(sign * int(abs(over_whole)), ours[0][0].grants.currency)
@@ -106,11 +109,11 @@ def granted(plans: Mapping[str, Plan], lines: Iterable[Line]) -> Grant | None:
     return Grant(Money(total, plan.grants.currency), shares[0].purse if shares else _purse(plan, line), shares)
 
 
-def _weight(plan: Plan, line: Line) -> Fraction:
+def _weight(plan: Plan, line: Line, asked: Fraction) -> Fraction:
     """What a line grants in micros, not yet rounded."""
     if plan.grants_unpaid and not line.part:
         return Fraction(plan.grants.micros * line.quantity)
-    return Fraction(plan.grants.micros * line.amount.micros, plan.costs.micros)
+    return Fraction(plan.grants.micros * line.amount.micros, plan.costs.micros) * asked
 
 
 def _shares(purses: Sequence[Purse], weights: Sequence[Fraction], total: int, unit: str) -> tuple[Share, ...]:

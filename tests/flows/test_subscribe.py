@@ -89,6 +89,38 @@ async def test_a_line_grants_the_part_of_a_period_that_it_pays_for(what: str) ->
     assert await granted(*lines) == micros
 
 
+@pytest.mark.parametrize(
+    ("price", "noted", "micros"),
+    [
+        ("price_month", 0, 20_000_000),
+        ("price_month", 500, 10_000_000),
+        ("price_month", 1000, 0),
+        ("price_month", 1, 19_980_000),
+        ("price_gift", 1000, 20_000_000),
+    ],
+)
+async def test_what_a_credit_note_took_off_an_open_invoice_is_not_granted(price: str, noted: int, micros: int) -> None:
+    """It becomes paid when the rest is, or at once if there is none. A plan that grants unpaid ones grants these."""
+    left = {"total": 1000, "amount_paid": 1000 - noted, "pre_payment_credit_notes_amount": noted}
+    assert await granted(line(price), **left) == micros
+
+
+async def test_a_credit_note_over_tax_takes_the_part_that_it_took_of_the_whole() -> None:
+    """Two lines that do not divide, and tax on top: rounded down once."""
+    left = {"total": 1190 * 2, "amount_paid": 1190, "pre_payment_credit_notes_amount": 1190}
+    assert await granted(line(), part("price_month", 1), **left) == 10_010_000
+    assert await granted(part("price_month", 1), total=3, amount_paid=2, pre_payment_credit_notes_amount=1) == 13_333
+
+
+async def test_what_is_left_of_an_invoice_after_a_credit_note_is_refunded_whole() -> None:
+    half = invoice(line(), total=1000, amount_paid=500, pre_payment_credit_notes_amount=500)
+    till = await till_of(half, refund("re_1", 250, at=5), knows=half)
+    assert await till.available() == 5 * DOLLAR
+    await till.hear(refund("re_2", 250, at=6))
+    assert await till.available() == 0
+    await till.ledger.close()
+
+
 async def test_each_line_goes_into_the_purse_of_its_own_plan_and_period() -> None:
     later: dict[str, Any] = {"period": {"start": PERIOD_ENDS, "end": 2 * PERIOD_ENDS}}
     lines = line(), line("price_ends"), line("price_ends", **later), line("price_month", 500)

@@ -11,6 +11,7 @@ Whose a subscription is was sealed into its metadata by the checkout that began 
 
 import re
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from typing import Any, Final, Literal
 from urllib.parse import quote
 
@@ -100,7 +101,8 @@ def payment_of(invoice: Mapping[str, Any], plans: Mapping[str, Plan], intent: st
     """
     if invoice.get("status") != "paid" or not _subscription_of(invoice):
         return None
-    partial, grant = has_more(invoice) and bool(plans), granted(plans, _lines_of(invoice))
+    partial = has_more(invoice) and bool(plans)
+    grant = granted(plans, _lines_of(invoice), _asked(invoice))
     id, live, currency = invoice.get("id"), invoice.get("livemode"), invoice.get("currency")
     if not (isinstance(id, str) and INVOICE_ID.fullmatch(id) and isinstance(live, bool) and isinstance(currency, str)):
         raise ValueError("the invoice has no id, mode or currency")
@@ -126,6 +128,14 @@ def payment_of(invoice: Mapping[str, Any], plans: Mapping[str, Plan], intent: st
 
 def _lines_of(invoice: Mapping[str, Any]) -> Iterator[Line]:
     return _lines(_mapping(invoice.get("lines")).get("data"))
+
+
+def _asked(invoice: Mapping[str, Any]) -> Fraction:
+    """Which part of it was left to be paid after credit notes: https://docs.stripe.com/invoicing/dashboard/credit-notes."""
+    total, noted = invoice.get("total"), invoice.get("pre_payment_credit_notes_amount")
+    if not isinstance(total, int) or not isinstance(noted, int) or total <= 0:
+        return Fraction(1)
+    return Fraction(max(0, total - max(0, noted)), total)
 
 
 def _lines(data: Any) -> Iterator[Line]:

@@ -205,7 +205,9 @@ class PlanShape(Shape):
     ] = "24h"
     grants_unpaid: Annotated[
         Truth,
-        Field(description="Whether a period grants all of it though less was paid for it: a trial, a coupon."),
+        Field(
+            description="Whether a period grants all of it though less was paid for it: a trial, a coupon, a credit note."
+        ),
     ] = False
 
 
