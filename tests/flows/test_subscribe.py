@@ -112,6 +112,30 @@ async def test_a_credit_note_over_tax_takes_the_part_that_it_took_of_the_whole()
     assert await granted(part("price_month", 1), total=3, amount_paid=2, pre_payment_credit_notes_amount=1) == 13_333
 
 
+@pytest.mark.parametrize(
+    ("before", "paid_in_money", "refunded", "left"),
+    [
+        (-600, 400, 400, 12_000_000),  # the part that was money
+        (-600, 400, 100, 18_000_000),
+        (200, 1200, 600, 10_000_000),
+        (200, 1200, 1200, 0),  # it paid a debt of the customer's there, too
+        (0, 1000, 500, 10_000_000),
+    ],
+)
+async def test_a_refund_takes_back_its_part_of_what_an_invoice_was_paid_with(
+    before: int, paid_in_money: int, refunded: int, left: int
+) -> None:
+    balance: dict[str, Any] = {
+        "starting_balance": before,
+        "ending_balance": 0,
+        "total": 1000,
+        "amount_paid": paid_in_money,
+    }
+    till = await till_of(whole := invoice(line(), **balance), refund("re_1", refunded, at=5), knows=whole)
+    assert await till.available() == left
+    await till.ledger.close()
+
+
 async def test_what_is_left_of_an_invoice_after_a_credit_note_is_refunded_whole() -> None:
     half = invoice(line(), total=1000, amount_paid=500, pre_payment_credit_notes_amount=500)
     till = await till_of(half, refund("re_1", 250, at=5), knows=half)

@@ -106,7 +106,7 @@ def payment_of(invoice: Mapping[str, Any], plans: Mapping[str, Plan], intent: st
     id, live, currency = invoice.get("id"), invoice.get("livemode"), invoice.get("currency")
     if not (isinstance(id, str) and INVOICE_ID.fullmatch(id) and isinstance(live, bool) and isinstance(currency, str)):
         raise ValueError("the invoice has no id, mode or currency")
-    paid = from_minor(_whole(invoice, "amount_paid"), currency)
+    paid = from_minor(_worth(invoice), currency)
     unplanned = grant is None and not partial
     grant = grant or Grant(Money(0, paid.currency), PLAIN)
     ours = unplanned or paid.currency == next(iter(plans.values())).costs.currency  # else nothing is priced in it
@@ -136,6 +136,16 @@ def _asked(invoice: Mapping[str, Any]) -> Fraction:
     if not isinstance(total, int) or not isinstance(noted, int) or total <= 0:
         return Fraction(1)
     return Fraction(max(0, total - max(0, noted)), total)
+
+
+def _worth(invoice: Mapping[str, Any]) -> int:
+    """What it was paid with: money, and credit that the customer had at Stripe, which is less than nothing there.
+
+    A refund is a part of this: what is granted was granted for both. A debt there that it paid, too, is in the money.
+    """
+    before, after = invoice.get("starting_balance"), invoice.get("ending_balance")
+    applied = after - before if isinstance(before, int) and isinstance(after, int) else 0
+    return _whole(invoice, "amount_paid") + max(0, applied)
 
 
 def _lines(data: Any) -> Iterator[Line]:

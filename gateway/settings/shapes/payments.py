@@ -206,7 +206,8 @@ class PlanShape(Shape):
     grants_unpaid: Annotated[
         Truth,
         Field(
-            description="Whether a period grants all of it though less was paid for it: a trial, a coupon, a credit note."
+            description="Whether a period grants all of it though less was paid for it: a trial, a coupon, a credit "
+            "note."
         ),
     ] = False
 
