@@ -60,7 +60,7 @@ async def _reconcile(settings: Settings, first: int, last: int, *, dry_run: bool
         compared, found, live = 0, [], settings.mode == "live"
         progress = Progress("compared {} payments")
         async for difference, payment in audit_payments(
-            here.payments, credit_lines(settings), begin=first, end=last, live=live
+            here.payments, credit_lines(settings), here.records, begin=first, end=last, live=live
         ):
             compared += 1
             progress(compared)

@@ -8,7 +8,8 @@ Long stretches are read in pieces of an hour, oldest first, and the watermark mo
 the middle of one reads that hour again, which does nothing twice. When the provider cannot be reached the next attempt
 comes later each time, up to an hour; that is told once. All of it is beside the road: no request waits for it.
 
-`audit_payments` is the operator's own look: every paid checkout against every credit, in both directions.
+`audit_payments` is the operator's own look: every paid checkout against every credit, in both directions. What an
+invoice granted was decided when it was credited: it is compared with that, for plans change, and go.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from gateway.core.money import Money
 from gateway.core.payments import Event, Payment
 from gateway.core.purses import purse_named
 from gateway.core.refusals import LedgerUnavailable, PaymentServiceUnavailable, RecordsUnavailable
-from gateway.ports import Clock, CreditLine, CreditLines, Payments, Watermarks
+from gateway.ports import Clock, CreditLine, CreditLines, Payments, Receipts, Watermarks
 
 OVERLAP_SECONDS = 600
 PIECE_SECONDS = 3600
@@ -130,17 +131,17 @@ class Difference:
 
 
 async def audit_payments(
-    payments: Payments, lines: CreditLines, *, begin: int, end: int, live: bool
+    payments: Payments, lines: CreditLines, receipts: Receipts, *, begin: int, end: int, live: bool
 ) -> AsyncIterator[tuple[Difference | None, Payment | None]]:
     """Compare what was paid from `begin` to before `end` (seconds) with what was credited; each with its difference.
 
     First every checkout that was begun then, against its credit whenever that was; then every credit of then, against
-    its checkout whenever that was. Raises PaymentServiceUnavailable, StoreFailed.
+    its checkout whenever that was. Raises PaymentServiceUnavailable, RecordsUnavailable, StoreFailed.
     """
     seen = set[str]()
     async for payment in payments.checkouts(begin=begin, end=end):
-        if payment.live == live and payment.settled and payment.amount.micros > 0:
-            entries = _entries(payment, await lines.credit_of(f"stripe:{payment.id}"))
+        if payment.live == live and payment.settled:
+            entries = await _entries(payment, await lines.credit_of(f"stripe:{payment.id}"), receipts)
             seen.update(entries)
             for name, amount in entries.items():
                 yield _compare(name, amount, await lines.credit_of(f"stripe:{name}")), payment
@@ -152,11 +153,20 @@ async def audit_payments(
                 what = "credited here, not paid at Stripe"
                 yield Difference(session, what, None, line.amount, line.account), found
             else:
-                yield _compare(session, _entries(found, line).get(session, found.amount), line), found
+                entries = await _entries(found, line, receipts)
+                yield _compare(session, entries.get(session, found.amount), line), found
 
 
-def _entries(payment: Payment, line: CreditLine | None) -> dict[str, Money]:
-    """What a payment comes to in the books, where `line` is under its own name: all of it, or one for each purse."""
+async def _entries(payment: Payment, line: CreditLine | None, receipts: Receipts) -> dict[str, Money]:
+    """What a payment comes to in the books, where `line` is one of it: all of it, or one for each purse."""
+    if payment.subscription is not None:
+        known = await receipts.find_credited(payment.id)
+        if known is not None:
+            return {name: amount for name, _, amount in known.credits}
+    if payment.unplanned and line is not None:
+        return {line.ref.removeprefix("stripe:"): line.amount}  # nothing says that it should be otherwise
+    if payment.amount.micros <= 0:
+        return {}
     whole = line is not None and line.ref == f"stripe:{payment.id}" and line.amount == payment.amount
     return {payment.id: payment.amount} if whole else payment.entries
 

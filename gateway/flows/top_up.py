@@ -239,11 +239,14 @@ class TopUp:
         return "credited" if await self._credit(payment, account) else "repeated"
 
     async def _unplanned(self, payment: Payment) -> Outcome:
-        """Nothing says what it grants: if it is a subscriber's of ours, an operator has to."""
-        known = self.reference(payment) is not None
-        if not known and payment.subscription is not None:
-            known = await self._subscriptions.find_subscription(payment.subscription) is not None
-        return "no plan" if known else "not ours"
+        """No plan says what it grants: what is on record does, or of a subscriber's of ours an operator has to."""
+        known = await self._known(payment)
+        if known is not None:
+            return "credited" if await self._credit(payment, known.account) else "repeated"
+        ours = self.reference(payment) is not None
+        if not ours and payment.subscription is not None:
+            ours = await self._subscriptions.find_subscription(payment.subscription) is not None
+        return "no plan" if ours else "not ours"
 
     async def _known(self, payment: Payment) -> Credited | None:
         """An invoice may be on record under its own id, before it was known what paid it."""

@@ -2,16 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from gateway.adapters.stripe.subscriptions import payment_of
 from gateway.core.money import Money
 from gateway.core.payments import Payment
+from gateway.core.plans import by_price
 from gateway.core.purses import PLAIN, Purse, Share
 from gateway.flows.reconcile import KEPT_SECONDS, OVERLAP_SECONDS, PIECE_SECONDS, Difference, Reconcile, audit_payments
 from gateway.ports import CreditLine
-from tests.tills import FIVE, MemoryTill, paid, refund
+from tests.tills import FIVE, PLANS, MemoryTill, Provider, invoice, paid, refund
+from tests.tills import line as line_of
 
 
 def seconds(till: MemoryTill) -> int:
@@ -182,13 +186,29 @@ async def test_both_directions_of_difference_are_named(till: MemoryTill) -> None
     ]  # fmt: skip
     till.provider.known = {payment.id: payment for payment in known}
     lines = Lines(line("cs_both"), line("cs_less", four), line("cs_unpaid"), line("cs_nowhere"))
-    found = [one async for one, _ in audit_payments(till.provider, lines, begin=1, end=2, live=False) if one]
+    found = [
+        one async for one, _ in audit_payments(till.provider, lines, till.records, begin=1, end=2, live=False) if one
+    ]
     assert found == [
         Difference("cs_paid", "paid at Stripe, not credited here", FIVE, None),
         Difference("cs_less", "another amount was credited", FIVE, four, "acct_1"),
         Difference("cs_unpaid", "credited here, not paid at Stripe", None, FIVE, "acct_1"),
         Difference("cs_nowhere", "credited here, not paid at Stripe", None, FIVE, "acct_1"),
     ]
+
+
+class Elsewhen(Provider):
+    """Nothing was begun then: each credit of then is looked up by its own name."""
+
+    async def checkouts(self, *, begin: int, end: int) -> AsyncIterator[Payment]:
+        for payment in list[Payment]():
+            yield payment
+
+
+async def compared(till: MemoryTill) -> list[str]:
+    """The differences between what is known at the provider and the books."""
+    found = audit_payments(till.provider, till.store, till.records, begin=0, end=9, live=False)
+    return [one.what async for one, _ in found if one]
 
 
 async def test_a_payment_of_several_purses_is_compared_purse_by_purse_and_one_of_before_as_a_whole(
@@ -203,15 +223,37 @@ async def test_a_payment_of_several_purses_is_compared_purse_by_purse_and_one_of
         for share in shares
     ]
     lines = Lines(*parts[:-1], line("in_before"))
-    found = [one async for one, _ in audit_payments(till.provider, lines, begin=1, end=2, live=False) if one]
+    found = [
+        one async for one, _ in audit_payments(till.provider, lines, till.records, begin=1, end=2, live=False) if one
+    ]
     assert found == [Difference("in_half", "paid at Stripe, not credited here", one, None)]
 
-    class Elsewhen(type(till.provider)):  # type: ignore[misc]
-        """Nothing was begun then: each credit of then is looked up by its own name."""
-
-        async def checkouts(self, *, begin: int, end: int) -> AsyncIterator[Payment]:
-            for payment in list[Payment]():
-                yield payment
-
     till.provider.__class__ = Elsewhen
-    assert [one async for one, _ in audit_payments(till.provider, lines, begin=1, end=2, live=False) if one] == []
+    assert [
+        one async for one, _ in audit_payments(till.provider, lines, till.records, begin=1, end=2, live=False) if one
+    ] == []
+
+
+@pytest.mark.parametrize("ends", [False, True])
+@pytest.mark.parametrize("what", ["it grants more", "it ends with the period", "it has another price", "it is gone"])
+async def test_a_period_is_compared_with_what_was_credited_whatever_became_of_its_plan(
+    till: MemoryTill, what: str, ends: bool
+) -> None:
+    event = invoice(line_of("price_ends" if ends else "price_month"), line_of())
+    assert await compared(till) == []
+    await till.hear(event)
+    plans = {
+        "it grants more": [replace(plan, grants=Money.parse("25.00 usd")) for plan in PLANS],
+        "it ends with the period": [replace(plan, ends=not plan.ends) for plan in PLANS],
+        "it has another price": [replace(PLANS[0], price="price_new")],
+        "it is gone": [],
+    }[what]
+    found = payment_of(event.object, by_price(plans))
+    assert found is not None
+    till.provider.known = {found.id: found}
+    assert await compared(till) == []
+    till.provider.__class__ = Elsewhen
+    assert await compared(till) == []
+    till.provider.__class__ = Provider
+    till.store.credits.clear()
+    assert set(await compared(till)) == {"paid at Stripe, not credited here"}

@@ -10,7 +10,7 @@ import pytest
 from gateway.adapters.stripe.subscriptions import difference, payment_of
 from gateway.core.money import Money
 from gateway.core.payments import PARKED, Event
-from gateway.core.plans import Subscription, by_price
+from gateway.core.plans import Plan, Subscription, by_price
 from gateway.core.purses import PLAIN, Purse
 from gateway.core.refusals import NoSuchSubscription
 from gateway.core.reversals import Credited
@@ -242,6 +242,23 @@ async def test_a_renewal_whose_plan_has_gone_is_parked_and_credited_when_its_pri
     till.provider.sell(replace(sold, older=(("price_month", Money.parse("10.00 usd")),)))
     assert await till.webhooks.act(renewal, entry) == "done"
     assert await till.available() == 40 * DOLLAR, "as much as the plan grants, by what the old price costs"
+    await till.ledger.close()
+
+
+@pytest.mark.parametrize("plans", [[], [replace(PLANS[0], price="price_new")]])
+async def test_a_period_is_taken_back_though_its_plan_has_gone(plans: list[Plan]) -> None:
+    period = invoice(line("price_ends"), line("price_month", 500))
+    till = await till_of(period)
+    assert await till.available() == 30 * DOLLAR
+    till.provider.sell(*plans)
+    found = payment_of(period.object, till.provider.plans, "pi_1")
+    assert found is not None
+    till.provider.known = {found.id: found}
+    await till.hear(refund("re_1", 750, at=5))
+    await till.webhooks.resume()
+    await till.webhooks.settled()
+    assert await till.available() == 15 * DOLLAR
+    assert set(till.statuses().values()) == {"done"}
     await till.ledger.close()
 
 

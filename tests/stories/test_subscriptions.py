@@ -1,7 +1,9 @@
 """A caller subscribes, each paid period adds balance, and whatever becomes of a period becomes of its credit."""
 
+import json
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +172,33 @@ async def test_a_refund_and_a_dispute_of_a_period_are_taken_back(shop: Stage, cl
     await heard(shop)
     assert await left(shop, account) == "18.00 usd"
     await spend(shop, client, headers)
+    audited(shop)
+
+
+async def test_a_period_is_taken_back_and_compared_as_it_was_credited_though_its_plan_has_gone(
+    shop: Stage, tmp_path: Path, client: ClientSession
+) -> None:
+    _, account = await subscribed(shop, client)
+    [invoice] = shop.stand_in.invoices
+    await shop.stop_gateway()
+    settings = replace(shop.settings, plans=())
+    await shop.start_gateway(settings)
+    shop.stand_in.refund(invoice["id"], 250)
+    await heard(shop)
+    assert await left(shop, account) == "15.00 usd"
+    assert shop.gateway.paying.payments is not None
+    found = await shop.gateway.paying.payments.find_payment(invoice["id"])
+    assert found is not None
+    assert found.unplanned
+    operator = Operator(shop, tmp_path / "stage0")
+    config = json.loads(operator._config.read_text())
+    operator._config.write_text(json.dumps({**config, "plans": {}}))
+    assert (await operator.asks("reconcile", "--from", "2020-01-01", "--dry-run"))["differences"] == []
+    shop.stand_in.advance(31)
+    await heard(shop)
+    [parked] = await shop.gateway.records.events("parked")
+    assert parked.type == "invoice.paid"
+    assert "10.00 usd" in await operator.types("payments", "parked")
     audited(shop)
 
 

@@ -141,12 +141,12 @@ class StripePayments:
             intent = await self._ask(lambda stripe: stripe.v1.payment_intents.retrieve_async(session))
             return None if intent is None else self._readable(intent.to_dict(), cards.payment_of)
         if subscriptions.INVOICE_ID.fullmatch(session):
-            return await self._invoice(session) if self._plans else None
+            return await self._invoice(session)
         found = _SESSION_ID.fullmatch(session)
         if not found or (found[1] == "live") != self._live:
             return None
         checkout = await self._ask(lambda stripe: stripe.v1.checkout.sessions.retrieve_async(session))
-        if checkout is not None and checkout.mode == "subscription" and checkout.invoice and self._plans:
+        if checkout is not None and checkout.mode == "subscription" and checkout.invoice:
             return await self._invoice(str(checkout.invoice))
         return None if checkout is None else self._readable(checkout.to_dict())
 
@@ -159,7 +159,7 @@ class StripePayments:
         if found and found.data:
             return self._readable(found.data[0].to_dict())
         refill = await self.find_payment(intent) if self._keeps_cards else None
-        return refill or (await self._invoice_of(intent) if self._plans else None)
+        return refill or await self._invoice_of(intent)
 
     async def _invoice(self, id: str, intent: str | None = None) -> Payment | None:
         found = await self._ask(lambda stripe: stripe.v1.invoices.retrieve_async(id))
@@ -175,7 +175,7 @@ class StripePayments:
         return {**invoice, "lines": {"data": [line async for line in pages], "has_more": False}}
 
     async def _invoice_of(self, intent: str) -> Payment | None:
-        """The invoice that a payment intent paid, if it is one of ours."""
+        """The invoice of a subscription that a payment intent paid, if it is one: its plan may have gone since."""
         of: Any = {"payment": {"type": "payment_intent", "payment_intent": intent}, "limit": 1}
         found = await self._ask(lambda stripe: stripe.v1.invoice_payments.list_async(of))
         return await self._invoice(str(found.data[0].invoice), intent) if found and found.data else None
