@@ -370,6 +370,9 @@ class MemoryRecords:
     async def keep_watermark(self, name: str, value: int) -> None:
         self.watermarks[name] = max(value, self.watermarks.get(name, value))
 
+    async def newest_watermark(self, prefix: str) -> int | None:
+        return max((value for name, value in self.watermarks.items() if name.startswith(prefix)), default=None)
+
 
 class MemoryCapBook:
     """Implements `ports.CapBook`."""

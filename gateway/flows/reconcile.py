@@ -2,7 +2,8 @@
 
 At start and every few minutes the list is read from a watermark on, a little before it (events may be listed later than
 they happened), and every event goes the way of a webhook: written down once, acted on once. What was delivered is there
-already, so only what was missed does anything.
+already, so only what was missed does anything. The watermark is of the provider and the mode: a key that is
+exchanged changes nothing. Where there is none (they were kept by key once), the newest of any is gone on from.
 
 Long stretches are read in pieces of an hour, oldest first, and the watermark moves when a piece is through. A kill in
 the middle of one reads that hour again, which does nothing twice. When the provider cannot be reached the next attempt
@@ -28,6 +29,7 @@ KEPT_SECONDS = 30 * 86_400
 """How long the provider lists events (https://docs.stripe.com/api/events)."""
 _BACK_OFF_SECONDS_MAX = 3600.0
 _AT_ONCE_MAX = 200
+_MARKS = "events "
 
 
 class Reconcile:
@@ -86,8 +88,8 @@ class Reconcile:
 
     async def turn(self) -> int:
         """Read everything up to now; how many events had been missed. Raises PaymentServiceUnavailable."""
-        name, now = f"events {self._payments.scope}", self._clock.now_ms() // 1000
-        mark = await self._watermarks.watermark(name)
+        name, now = f"{_MARKS}{self._payments.lasting_scope}", self._clock.now_ms() // 1000
+        mark = await self._mark(name)
         begin = (now if mark is None else mark) - OVERLAP_SECONDS
         if begin < now - KEPT_SECONDS:
             self._report("events are too old to be listed", why="compare with `gateway reconcile --from`")
@@ -102,6 +104,15 @@ class Reconcile:
         if missed:
             self._report("missed webhooks were found", count=missed)
         return missed
+
+    async def _mark(self, name: str) -> int | None:
+        mark = await self._watermarks.watermark(name)
+        if mark is not None:
+            return mark
+        newest = await self._watermarks.newest_watermark(_MARKS)
+        if newest is not None:
+            self._report("events are read on from where another key was", level="info", read_until=newest)
+        return newest
 
     async def _piece(self, begin: int, end: int) -> int:
         missed = 0

@@ -143,6 +143,9 @@ class Watermarks(Protocol):
     async def keep_watermark(self, name: str, value: int) -> None:
         """It never goes back."""
 
+    async def newest_watermark(self, prefix: str) -> int | None:
+        """The highest of those whose names begin so; None if there is none."""
+
 
 class Links(Protocol):
     """The payment links that were made, so that each is made once."""

@@ -21,6 +21,10 @@ class Payments(Protocol):
     def scope(self) -> str:
         """Tells this provider's account from every other; what was made for one must not be used for another."""
 
+    @property
+    def lasting_scope(self) -> str:
+        """Where the provider is asked, and in which mode: the same after its key was exchanged."""
+
     async def payment_link(self, price: Money, return_url: str, bounds: Bounds | None = None) -> str:
         """The address of a page on which `price` can be paid, again and again. Made once and reused.
 

@@ -168,6 +168,10 @@ async def test_a_watermark_never_goes_back(records: Records) -> None:
         await records.keep_watermark("a", value)
     assert await records.watermark("a") == 9
     assert await records.watermark("b") is None
+    assert await records.newest_watermark("a_") is None
+    for name, value in (("a_1", 3), ("a_2", 5), ("b_1", 8), ("A_1", 9), ("ab1", 7)):
+        await records.keep_watermark(name, value)
+    assert await records.newest_watermark("a_") == 5
 
 
 async def test_no_address_of_a_person_stands_in_the_file(tmp_path: Path) -> None:

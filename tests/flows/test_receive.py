@@ -31,7 +31,7 @@ NOTICE = Notice("refund", "pi_1", "refund", "re_1", Money.parse("5.00 usd"), Tru
 class FakePayments:
     """Takes any body whose signature is `right`; the body is the event's id, its first letter says what it is."""
 
-    scope = "fake"
+    scope = lasting_scope = "fake"
 
     def verify(self, body: bytes, signature: str | None, *, now_seconds: int) -> Event:
         if signature != "right":

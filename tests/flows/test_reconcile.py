@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from gateway.adapters.stripe.payments import StripePayments
 from gateway.adapters.stripe.subscriptions import payment_of
 from gateway.core.money import Money
 from gateway.core.payments import Payment
 from gateway.core.plans import by_price
 from gateway.core.purses import PLAIN, Purse, Share
+from gateway.core.secrets import Secret
 from gateway.flows.reconcile import KEPT_SECONDS, OVERLAP_SECONDS, PIECE_SECONDS, Difference, Reconcile, audit_payments
 from gateway.ports import CreditLine
 from tests.tills import FIVE, PLANS, MemoryTill, Provider, invoice, paid, refund
@@ -88,6 +90,39 @@ async def test_what_happened_during_a_long_stop_is_found(till: MemoryTill) -> No
     assert await till.available() == 9 * FIVE.micros
 
 
+async def test_a_key_that_is_exchanged_forgets_nothing_that_was_missed_before(till: MemoryTill) -> None:
+    told: list[str] = []
+    await reconciler(till, told).turn()
+    till.clock.pass_seconds(7200)
+    till.provider.happened = [paid(at=seconds(till) - 3600)]
+    till.provider.renew(secret_key=Secret("sk_test_" + "2b" * 20), webhook_secrets=[Secret("whsec_x")])
+    assert await reconciler(till, told).turn() == 1
+    assert told == ["missed webhooks were found"]
+
+
+async def test_a_watermark_that_was_kept_by_key_is_gone_on_from(till: MemoryTill) -> None:
+    told: list[str] = []
+    start = seconds(till)
+    await till.records.keep_watermark("audited", start + 7000)
+    await till.records.keep_watermark("events 0123456789abcdef", start - 86_400)
+    await till.records.keep_watermark("events fedcba9876543210", start)
+    till.clock.pass_seconds(7200)
+    till.provider.happened = [paid(at=start + 60), paid(number=2, at=start - 7200)]
+    assert await reconciler(till, told).turn() == 1
+    assert told == ["events are read on from where another key was", "missed webhooks were found"]
+    assert await reconciler(till, told).turn() == 0
+    assert len(told) == 2
+
+
+async def test_each_mode_has_a_watermark_of_its_own(till: MemoryTill) -> None:
+    def scope(key: str, at: str = "https://api.example") -> str:
+        how: dict[str, Any] = {"webhook_secrets": [], "tolerance_seconds": 300, "report": print}
+        return StripePayments(secret_key=Secret(key), api_url=at, **how).lasting_scope
+
+    assert scope("sk_test_1") == scope("rk_test_2")
+    assert len({scope("sk_test_1"), scope("sk_live_1"), scope("sk_test_1", "https://other.example")}) == 3
+
+
 async def test_what_the_provider_no_longer_lists_is_said(till: MemoryTill) -> None:
     told: list[str] = []
     await reconciler(till, told).turn()
@@ -110,7 +145,7 @@ async def test_cut_off_at_any_event_it_goes_on_and_nothing_is_credited_twice(aft
     first = reconciler(till, told)
     assert await first.attempt() == 300
     assert told == ["reconciliation waits"]
-    mark = await till.records.watermark(f"events {till.provider.scope}")
+    mark = await till.records.watermark(f"events {till.provider.lasting_scope}")
     assert mark is not None
     assert mark < seconds(till)
     assert first.read_until in (None, mark), "what it did not read to the end does not count"

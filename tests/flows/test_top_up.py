@@ -28,7 +28,7 @@ CALLER = Caller("acct_" + "1a" * 16, b"d" * 32, 7, fresh=Secret("fb_test_x"))
 class FakeProvider:
     """Makes one link, after as many failures as it is told."""
 
-    scope = "fake"
+    scope = lasting_scope = "fake"
 
     def __init__(self, failures: int = 0) -> None:
         self.failures = failures

@@ -335,6 +335,10 @@ class PostgresRecords:
     async def keep_watermark(self, name: str, value: int) -> None:
         await self._do(_KEEP_WATERMARK, name, value)
 
+    async def newest_watermark(self, prefix: str) -> int | None:
+        [row] = await self._do("SELECT max(value) AS newest FROM watermark WHERE starts_with(name, $1)", prefix)
+        return None if row["newest"] is None else int(row["newest"])
+
     async def ask(self, statement: str, *values: object) -> Sequence[Any]:
         """One committed statement, its parameters written `$1`; what it returns."""
         return [tuple(row) for row in await self._do(statement, *values)]

@@ -347,6 +347,11 @@ class SqliteRecords:
             (name, value),
         )
 
+    async def newest_watermark(self, prefix: str) -> int | None:
+        query = "SELECT max(value) FROM watermark WHERE substr(name, 1, ?) = ?"
+        [(value,)] = await self._read(query, (len(prefix), prefix))
+        return None if value is None else int(value)
+
     async def tend(self, statement: str) -> bool:
         """Something like VACUUM."""
         await self.ask(statement)

@@ -105,6 +105,11 @@ class StripePayments:
         return hashlib.sha256(f"farebox {self._api_url} {self._secret_key.reveal()}".encode()).hexdigest()[:16]
 
     @property
+    def lasting_scope(self) -> str:
+        mode = "live" if self._live else "test"
+        return hashlib.sha256(f"farebox {self._api_url} {mode}".encode()).hexdigest()[:16]
+
+    @property
     def plans(self) -> Mapping[str, Plan]:
         return self._plans
 
