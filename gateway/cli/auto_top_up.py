@@ -35,17 +35,18 @@ def _tell(config: Path, account: str, *, off: bool, as_json: bool) -> None:
             if off:
                 await write_down(settings, here.records, "auto_top_up.off", account)
                 await here.records.ways_to_pay.drop_rule(account, now_ms=here.clock.now_ms())
-            return await _stands(here, account)
+            return await _stands(here, account, settings.currency)
 
     told = run(act())
     click.echo(json.dumps(told) if as_json else _words(told))
 
 
-async def _stands(here: Office, account: str) -> dict[str, Any]:
+async def _stands(here: Office, account: str, currency: str) -> dict[str, Any]:
     kept, now = here.records.ways_to_pay, here.clock.now_ms()
     rule = await kept.find_rule(account)
     if rule is None or not rule.wanted:
         return {"account": account, "state": "off"}
+    rule = rule.where(currency)
     charged = [Money(await kept.refilled_since(account, now - span), _unit(rule)) for span in (DAY_MS, MONTH_MS)]
     return {
         "account": account,

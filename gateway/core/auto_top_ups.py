@@ -4,7 +4,8 @@ A holder has one *rule*: below which balance, how much, at most how much in a da
 days). A rule is `on` when there is a card for it and nothing speaks against using it. Whatever does, the card that was
 declined or the bank that wants to see its owner, *pauses* it: nothing is tried again until somebody acts, who pays with
 a card that is saved in doing so, says "resume", or has the bank send a new card. So does a refund or a dispute:
-what a payer takes back is not fetched again by the card, nor is any other debt.
+what a payer takes back is not fetched again by the card, nor is any other debt. A rule that was made in another
+currency than payments are in now stands as paused until its holder makes it anew: nobody agreed to amounts in this one.
 
 Each payment without its owner is a *refill*, numbered by account and written down with its key before the provider is
 asked. One is under way per account. Who begins one has read the number of the one before, and only then the balance:
@@ -12,7 +13,7 @@ the money of every refill up to that number is in that balance, and of two that 
 taken.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from gateway.core.money import Money
@@ -71,7 +72,7 @@ class Rule:
     wish: Wish
     ceilings: Ceilings
     card: SavedCard | None
-    paused: Pause | None
+    paused: Pause | Literal["other_currency"] | None
     changed_ms: int
     wanted: bool = True
     """False once it was switched off."""
@@ -83,6 +84,10 @@ class Rule:
         if self.card is None:
             return "no_card"
         return "paused" if self.paused else "on"
+
+    def where(self, currency: str) -> "Rule":
+        """As it stands where payments are in this currency."""
+        return self if self.wish.amount.currency == currency else replace(self, paused="other_currency")
 
 
 @dataclass(frozen=True, slots=True)

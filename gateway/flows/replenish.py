@@ -160,7 +160,7 @@ class Replenish:
         if not rule.wanted:
             self._lines.pop(rule.account, None)
             return False
-        line = rule.wish.threshold.micros if rule.state == "on" else _NEVER
+        line = rule.wish.threshold.micros if self._here(rule).state == "on" else _NEVER
         changed = self._lines.get(rule.account) != line
         self._lines[rule.account] = line
         return changed and line != _NEVER
@@ -257,7 +257,7 @@ class Replenish:
     async def _needed(self, account: str) -> tuple[Refill, Ceilings] | None:
         """What to charge, if by the books it is needed. The number is read first: see above."""
         rule = await self._rules.find_rule(account)
-        if rule is None or not rule.wanted or rule.card is None or rule.paused:
+        if rule is None or not rule.wanted or rule.card is None or self._here(rule).paused:
             return None
         number = await self._rules.last_refill(account) + 1
         standing = await self._books.standing(account, rule.wish.threshold.currency)
@@ -274,6 +274,13 @@ class Replenish:
             created_ms=self._clock.now_ms(),
         )
         return refill, strictest(rule.ceilings, self._ceilings)
+
+    def _here(self, rule: Rule) -> Rule:
+        return rule.where(self._ceilings.day.currency)
+
+    def _most(self, known: Rule | None) -> Ceilings:
+        """What its holder allowed; all that may be, if that was in another currency or never said."""
+        return known.ceilings if known and self._here(known) == known else self._ceilings
 
     def _reference(self, account: str) -> str:
         known = Reference(account, NO_TOKEN, "0000", self._clock.now_ms() // 1000)
@@ -381,7 +388,7 @@ class Replenish:
             # Anybody may pay for an account and save a card for it, but one that works is its holder's to replace.
             self._report("a saved card replaces none", level="info", account=account)
             return
-        most = known.ceilings if known else self._ceilings
+        most = self._most(known)
         now = self._clock.now_ms()
         await self._rules.keep_card(account, card, notice.wish, most, at_ms=_latest_ms(notice), now_ms=now)
         self._report("card saved", level="info", account=account)
@@ -394,6 +401,7 @@ class Replenish:
         rule = await self._rules.find_rule(account)
         if rule is None or not rule.wanted:
             return None
+        rule = self._here(rule)
         if rule.state != "on":
             return rule, rule.paused
         most, now = strictest(rule.ceilings, self._ceilings), self._clock.now_ms()
@@ -406,7 +414,7 @@ class Replenish:
     async def want(self, account: str, wish: Wish, ceilings: Ceilings | None = None) -> Rule:
         """Make the rule or change it, and use its card again if it was paused. Raises RecordsUnavailable."""
         known = await self._rules.find_rule(account)
-        most = ceilings or (known.ceilings if known else self._ceilings)
+        most = ceilings or self._most(known)
         await self._rules.keep_rule(account, wish, most, now_ms=self._clock.now_ms())
         made = await self._rules.find_rule(account)
         assert made is not None, "it was kept"

@@ -25,6 +25,7 @@ REASONS = {
     "card_removed": "The card is not kept any more.",
     "refused": "The payment was refused.",
     "taken_back": "A payment went back to the payer.",
+    "other_currency": "It was made in another currency: say again how much.",
     "day_ceiling": "The most of a day is reached.",
     "month_ceiling": "The most of a month is reached.",
 }

@@ -111,6 +111,20 @@ async def test_a_card_that_was_saved_before_it_was_switched_off_stays_off(kept: 
     assert (rule.wanted, rule.state) == (True, "on")
 
 
+async def test_a_rule_that_is_made_anew_in_another_currency_is_in_that_one(kept: Kept) -> None:
+    await with_card(kept)
+    euro = Money.parse("7.00 eur")
+    wish, most = Wish(euro, euro), Ceilings(euro, euro)
+    await kept.keep_rule("acct_1", wish, most, now_ms=NOW + 1)
+    rule = await kept.find_rule("acct_1")
+    assert rule is not None
+    assert (rule.wish, rule.ceilings, rule.state) == (wish, most, "on")
+    await kept.keep_card("acct_1", CARD, WISH, MOST, at_ms=NOW + 2, now_ms=NOW + 2)
+    rule = await kept.find_rule("acct_1")
+    assert rule is not None
+    assert (rule.wish, rule.ceilings) == (WISH, MOST)
+
+
 async def test_changes_are_heard_of_from_their_time_on(kept: Kept) -> None:
     await with_card(kept)
     await with_card(kept, "acct_2", SavedCard("cus_2", "pm_2", "visa"))

@@ -490,3 +490,32 @@ async def test_a_rule_that_is_heard_of_is_looked_after_at_once(shop: Shop) -> No
     assert await shop.till.available() == 5_000_000
     await other.refresh()
     assert other._tasks == {}, "and not again without a change"
+
+
+EURO = Money.parse("5.00 eur")
+
+
+async def test_a_rule_in_another_currency_than_payments_are_in_by_now_is_paused_until_it_is_made_anew(
+    shop: Shop,
+) -> None:
+    shop.flow._ceilings = Ceilings(Money.parse("20.00 eur"), Money.parse("30.00 eur"))
+    await shop.flow.refresh()
+    refused = PaymentRequired(price=Money.parse("0.01 eur"), balance=Money.zero("eur"))
+    offered = await shop.flow.offer(refused, CALLER)
+    assert isinstance(offered, PaymentRequired)
+    assert offered.auto_top_up is not None
+    assert (offered.auto_top_up.state, offered.auto_top_up.reason) == ("paused", "other_currency")
+    assert offered.auto_top_up.url is not None
+    assert await shop.state() == ("paused", "other_currency")
+    shop.flow._look_after(ACCOUNT)
+    await shop.flow.settled()
+    assert (shop.bank.asked, shop.till.told) == ([], []), "nobody agreed to an amount in this one"
+    await shop.flow.want(ACCOUNT, Wish(EURO, EURO))
+    assert await shop.state() == ("on", None)
+    rule = await shop.till.records.ways_to_pay.find_rule(ACCOUNT)
+    assert rule is not None
+    assert rule.ceilings == shop.flow.ceilings
+    shop.flow._looked.clear()
+    shop.flow._look_after(ACCOUNT)
+    await shop.flow.settled()
+    assert len(shop.bank.asked) == 1

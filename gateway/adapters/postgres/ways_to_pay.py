@@ -18,12 +18,13 @@ _KEEP_ORDER = f"""INSERT INTO pay_order ({ORDER}) VALUES ($1, $2, $3, $4, $5, $6
 ON CONFLICT DO NOTHING"""
 _KEEP_RULE = f"""INSERT INTO auto_top_up ({RULE})
 VALUES ($1, $2, $3, $4, $5, $6, NULL, NULL, NULL, NULL, true, $7, NULL)
-ON CONFLICT (account) DO UPDATE SET threshold = excluded.threshold, adds = excluded.adds, day = excluded.day,
-month = excluded.month, paused = NULL, wanted = true, changed = excluded.changed"""
+ON CONFLICT (account) DO UPDATE SET currency = excluded.currency, threshold = excluded.threshold,
+adds = excluded.adds, day = excluded.day, month = excluded.month, paused = NULL, wanted = true,
+changed = excluded.changed"""
 _KEEP_CARD = f"""INSERT INTO auto_top_up ({RULE}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, NULL, true, $10, $11)
-ON CONFLICT (account) DO UPDATE SET threshold = excluded.threshold, adds = excluded.adds, day = excluded.day,
-month = excluded.month, customer = excluded.customer, method = excluded.method, label = excluded.label, paused = NULL,
-expires = excluded.expires,
+ON CONFLICT (account) DO UPDATE SET currency = excluded.currency, threshold = excluded.threshold,
+adds = excluded.adds, day = excluded.day, month = excluded.month, customer = excluded.customer,
+method = excluded.method, label = excluded.label, paused = NULL, expires = excluded.expires,
 wanted = true, changed = excluded.changed WHERE auto_top_up.changed <= $12"""
 _DROP_RULE = """UPDATE auto_top_up SET wanted = false, method = NULL, label = NULL, paused = NULL, changed = $2
 WHERE account = $1 AND wanted RETURNING account"""

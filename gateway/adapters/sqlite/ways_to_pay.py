@@ -13,12 +13,13 @@ from gateway.core.orders import Order
 from gateway.core.pay_columns import ORDER, REFILL, RULE
 
 _KEEP_RULE = f"""INSERT INTO auto_top_up ({RULE}) VALUES (?, ?, ?, ?, ?, ?, NULL, NULL, NULL, NULL, 1, ?, NULL)
-ON CONFLICT (account) DO UPDATE SET threshold = excluded.threshold, adds = excluded.adds, day = excluded.day,
-month = excluded.month, paused = NULL, wanted = 1, changed = excluded.changed"""
+ON CONFLICT (account) DO UPDATE SET currency = excluded.currency, threshold = excluded.threshold,
+adds = excluded.adds, day = excluded.day, month = excluded.month, paused = NULL, wanted = 1,
+changed = excluded.changed"""
 _KEEP_CARD = f"""INSERT INTO auto_top_up ({RULE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, 1, ?, ?)
-ON CONFLICT (account) DO UPDATE SET threshold = excluded.threshold, adds = excluded.adds, day = excluded.day,
-month = excluded.month, customer = excluded.customer, method = excluded.method, label = excluded.label, paused = NULL,
-expires = excluded.expires,
+ON CONFLICT (account) DO UPDATE SET currency = excluded.currency, threshold = excluded.threshold,
+adds = excluded.adds, day = excluded.day, month = excluded.month, customer = excluded.customer,
+method = excluded.method, label = excluded.label, paused = NULL, expires = excluded.expires,
 wanted = 1, changed = excluded.changed WHERE auto_top_up.changed <= ?"""
 _BEGIN = f"""INSERT INTO refill ({REFILL}, state) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'asked'
 FROM auto_top_up WHERE account = ?1 AND wanted AND paused IS NULL AND method = ?7
