@@ -79,6 +79,36 @@ def test_a_dispute_stands_while_its_money_is_withdrawn(
     assert (found.kind, found.about, found.stands) == ("dispute", "dp_1", stands)
 
 
+@pytest.mark.parametrize(
+    ("what", "status", "moved", "withheld"),
+    [
+        ("funds_reinstated", "won", [-500, 500], None),
+        ("funds_reinstated", "won", [-500, 200], "3.00 usd"),
+        ("funds_reinstated", "lost", [-500, 200], "3.00 usd"),
+        ("closed", "won", [-500, 200], "3.00 usd"),
+        ("updated", "under_review", [-500, 100, 100], "3.00 usd"),
+        ("updated", "under_review", [-500, 600], None),
+        ("funds_reinstated", "won", [-500], None),  # the list is late
+        ("funds_withdrawn", "under_review", [-500, 200], "5.00 usd"),  # a second time, and the list is late
+    ],
+)
+def test_of_a_dispute_that_gave_back_a_part_the_rest_stands(
+    what: str, status: str, moved: list[int], withheld: str | None
+) -> None:
+    listed = [{"amount": amount, "currency": "usd"} for amount in moved]
+    found = notice(event(f"charge.dispute.{what}", DISPUTE, status=status, balance_transactions=listed))
+    assert found is not None
+    assert (str(found.amount) if found.stands else None) == withheld
+
+
+def test_what_came_back_in_another_currency_came_back_whole() -> None:
+    """Settled in euros, each at the rate of its day: the difference is no part of the dispute."""
+    listed = [{"amount": -450, "currency": "eur"}, {"amount": 440, "currency": "eur"}]
+    found = notice(event("charge.dispute.funds_reinstated", DISPUTE, status="won", balance_transactions=listed))
+    assert found is not None
+    assert not found.stands
+
+
 def test_a_warning_is_kept_without_an_amount() -> None:
     about = {"id": "issfr_1", "charge": "ch_1", "payment_intent": "pi_1", "fraud_type": "misc", "actionable": True}
     found = notice(event("radar.early_fraud_warning.created", about))

@@ -377,3 +377,19 @@ async def test_while_the_books_are_away_a_refund_is_tried_again(monkeypatch: pyt
     assert await till.available() == 0
     assert till.statuses()["evt_re_1_created_succeeded"] == "done"
     await till.ledger.close()
+
+
+async def test_a_dispute_that_gives_back_a_part_takes_the_rest() -> None:
+    till = MemoryTill()
+    await till.ledger.open()
+
+    def moved(*amounts: int) -> dict[str, Any]:
+        return {"balance_transactions": [{"amount": amount, "currency": "usd"} for amount in amounts]}
+
+    await till.hear(paid(), dispute("funds_withdrawn", "needs_response", at=3, **moved(-500)))
+    assert await till.available() == 0
+    await till.hear(dispute("funds_reinstated", "won", at=5, **moved(-500, 200)))
+    assert await till.available() == 2_000_000
+    await till.hear(dispute("funds_reinstated", "won", at=6, **moved(-500, 200, 300)))
+    assert await till.available() == 5_000_000
+    await till.ledger.close()

@@ -7,6 +7,7 @@ names none is about something that this gateway did not sell.
 Whether a dispute holds its money: its list of balance transactions says so once there are some (none, one for the
 withdrawal, two with the reinstatement, https://docs.stripe.com/api/disputes/object); else its status, and an event that
 is about the money says it outright. An inquiry (`warning_…`) withdraws nothing, nor does a dispute that was prevented.
+What was given back in part, in the dispute's own currency, leaves the rest withdrawn; in another, rates would tell.
 """
 
 import re
@@ -44,13 +45,17 @@ def notice(event: Event) -> Notice | None:
     about = event.object.get("id")
     if not _is_id(payment) or not _is_id(about):
         raise ValueError(f"the {kind} has no id of its own or of its payment")
+    amount, stands = _amount(event.object, kind), _stands(event, kind)
+    withheld = _withheld(event, amount) if kind == "dispute" else None
+    if withheld is not None:
+        amount, stands = withheld or amount, bool(withheld)
     return Notice(
         event=event.id,
         payment=payment,
         kind=kind,
         about=about,
-        amount=_amount(event.object, kind),
-        stands=_stands(event, kind),
+        amount=amount,
+        stands=stands,
         at=event.created,
         live=event.live,
     )
@@ -83,6 +88,18 @@ def _stands(event: Event, kind: NoticeKind) -> bool:
         return False
     moved = _moved(event.object.get("balance_transactions"))
     return True if moved is None else moved < 0
+
+
+def _withheld(event: Event, disputed: Money) -> Money | None:
+    """What is still withdrawn of a dispute that gave something back; None where its list does not say."""
+    found: Any = event.object.get("balance_transactions")
+    moved = _moved(found)
+    if moved is None or event.type == "charge.dispute.funds_withdrawn":  # which the list may not have yet
+        return None
+    gave_back = any(item["amount"] > 0 for item in found)
+    if not gave_back or {str(item.get("currency")).lower() for item in found} != {disputed.currency}:
+        return None
+    return min(disputed, from_minor(max(0, -moved), disputed.currency))
 
 
 def _moved(transactions: Any) -> int | None:
