@@ -143,6 +143,7 @@ class Office:
                 acts_for=belong(
                     settings, self.records, people, peppers, witness=trail, clock=self.clock, randomness=randomness
                 ),
+                roots=self.aliases,
                 keyring=keyring,
                 randomness=randomness,
                 **kinds,

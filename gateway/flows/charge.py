@@ -65,6 +65,7 @@ from gateway.ports import (
     Jobs,
     People,
     Randomness,
+    Roots,
     StoreFailed,
     Tells,
     Transfers,
@@ -98,6 +99,7 @@ class ChargeByAgreement:
         people: People,
         acts_for: ActsFor,
         freezes: FreezeBook,
+        roots: Roots,
         ledger: Entries,
         jobs: Jobs,
         transfers: Transfers,
@@ -116,6 +118,7 @@ class ChargeByAgreement:
         self._people = people
         self._acts_for = acts_for
         self._freezes = freezes
+        self._roots = roots
         self._ledger = ledger
         self._jobs = jobs
         self._transfers = transfers
@@ -194,6 +197,7 @@ class ChargeByAgreement:
         return kept
 
     async def _refuse_frozen(self, account: str) -> None:
+        account = self._roots.root(account)  # whoever was joined with another is frozen with it
         freezes = await self._freezes.freezes_of(account)
         if freezes and freezes[-1].frozen:
             raise AccountFrozen(account=account)

@@ -621,6 +621,21 @@ async def test_an_owner_has_a_rate_of_their_own_and_who_is_frozen_meanwhile_is_n
         assert (await here.kept()).state == "succeeded"
 
 
+async def test_who_was_joined_into_a_frozen_account_is_not_charged(tmp_path: Path) -> None:
+    async with market(tmp_path) as here:
+        await here.agree(here.here.browser(), GOOD)
+        gateway, other = here.stage.gateway, "acct_" + "2b" * 16
+        user = await gateway.identity.lending.people.user(here.user)
+        assert user is not None
+        assert await gateway.identity.aliases.add(user.account, other, "for a test") == "joined"
+        await gateway.records.freezes.add_freeze(other, frozen=True, reason="test", now_ms=1)
+        status, told = await here.charge()
+        assert (status, told["code"]) == (403, "account_frozen")
+        assert here.fees() == []
+        await gateway.records.freezes.add_freeze(other, frozen=False, reason="test", now_ms=2)
+        assert (await here.charge())[1]["status"] == "succeeded"
+
+
 async def test_an_owner_on_hold_is_not_paid_what_is_held(tmp_path: Path) -> None:
     async with market(tmp_path, connect=True, hold_proceeds=True) as here:
         await here.agree(here.here.browser())
