@@ -1,18 +1,22 @@
 """An exact amount that somebody wants to pay at the provider's checkout, or a card that they want to save there.
 
 An order is written down before the provider is asked, with everything that it will be asked: whoever asks again, after
-an answer that was lost, asks for the same thing under the same key (`id`), and gets the same checkout.
+an answer that was lost, asks for the same thing under the same key (`id`), and gets the same checkout. It can be paid
+for a day: whoever asks again after that gets another, under an id of its own, for the provider may remember that of the
+first.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.core.auto_top_ups import Wish
 from gateway.core.licences import LicenceWish
 from gateway.core.money import Money
 
-KEEP_MS = 2 * 86_400_000
-"""How long an order is of use: a checkout expires after a day."""
+PAYABLE_MS = 86_400_000
+"""How long a checkout can be paid."""
+KEEP_MS = 2 * PAYABLE_MS
+"""How long an order is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,10 @@ class Order:
             other.wish,
             other.plan,
         )
+
+    def after(self, known: "Order") -> "Order":
+        """The same, to be asked for once `known` cannot be paid any more."""
+        return replace(self, id=order_id(known.account, f"after {known.id}"))
 
 
 def order_id(account: str, key: str) -> str:

@@ -10,7 +10,8 @@ and one account may ask for a few, and all together for a few a second, well bel
 (`limits.checkouts`, `stripe.checkouts_per_account`, `limits.checkouts_altogether`); one country, where that is known,
 may be bounded, too, or turned away (`geo`). One account is sold so much in any
 24 hours, by what the books say was paid in; a payment that arrives all the same is credited, for money that came is
-never refused. Orders are of use for a day and dropped after two, so strangers cannot fill the disk.
+never refused. Orders are of use for a day (then the same key is another checkout) and dropped after two, so strangers
+cannot fill the disk.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ from gateway.core.keyring import Keyring
 from gateway.core.licences import LicenceWish
 from gateway.core.limits import Ask, Rate, network
 from gateway.core.money import Money, MoneySyntax, to_minor
-from gateway.core.orders import KEEP_MS, Order, order_id
+from gateway.core.orders import KEEP_MS, PAYABLE_MS, Order, order_id
 from gateway.core.plans import Plan
 from gateway.core.refusals import BadRequest, LedgerUnavailable, PaymentServiceUnavailable, RateLimited
 from gateway.ports import (
@@ -192,6 +193,8 @@ class CheckOut:
         known = await self._orders.keep_order(order)
         if not known.same(order):
             raise BadRequest("this idempotency key was used for something else")
+        if self._clock.now_ms() - known.created_ms >= PAYABLE_MS:
+            return await self._made(cards, order.after(known))
         if known.url is not None:
             return known
         url = await cards.checkout(replace(known, licence=order.licence))
