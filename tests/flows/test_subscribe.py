@@ -113,21 +113,23 @@ async def test_a_credit_note_over_tax_takes_the_part_that_it_took_of_the_whole()
 
 
 @pytest.mark.parametrize(
-    ("before", "paid_in_money", "refunded", "left"),
+    ("before", "after", "paid_in_money", "refunded", "left"),
     [
-        (-600, 400, 400, 12_000_000),  # the part that was money
-        (-600, 400, 100, 18_000_000),
-        (200, 1200, 600, 10_000_000),
-        (200, 1200, 1200, 0),  # it paid a debt of the customer's there, too
-        (0, 1000, 500, 10_000_000),
+        (-600, 0, 400, 400, 12_000_000),  # the part that was money
+        (-600, 0, 400, 100, 18_000_000),
+        (-600, None, 400, 400, 12_000_000),
+        (200, 0, 1200, 600, 10_000_000),
+        (200, 0, 1200, 1200, 0),  # it paid a debt of the customer's there, too
+        (0, 0, 1000, 500, 10_000_000),
+        (None, None, 1000, 500, 10_000_000),
     ],
 )
 async def test_a_refund_takes_back_its_part_of_what_an_invoice_was_paid_with(
-    before: int, paid_in_money: int, refunded: int, left: int
+    before: int | None, after: int | None, paid_in_money: int, refunded: int, left: int
 ) -> None:
     balance: dict[str, Any] = {
         "starting_balance": before,
-        "ending_balance": 0,
+        "ending_balance": after,
         "total": 1000,
         "amount_paid": paid_in_money,
     }

@@ -181,8 +181,11 @@ async def test_a_period_is_taken_back_and_compared_as_it_was_credited_though_its
     _, account = await subscribed(shop, client)
     [invoice] = shop.stand_in.invoices
     await shop.stop_gateway()
-    settings = replace(shop.settings, plans=())
-    await shop.start_gateway(settings)
+    reported: list[tuple[str, Any, Any]] = []
+    shop._report = lambda what, **more: reported.append((what, more.get("price"), more.get("count")))
+    await shop.start_gateway(replace(shop.settings, plans=()))
+    await compared(shop)
+    assert ("subscriptions of no plan", "price_month", 1) in reported
     shop.stand_in.refund(invoice["id"], 250)
     await heard(shop)
     assert await left(shop, account) == "15.00 usd"

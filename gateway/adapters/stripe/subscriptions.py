@@ -143,9 +143,11 @@ def _worth(invoice: Mapping[str, Any]) -> int:
 
     A refund is a part of this: what is granted was granted for both. A debt there that it paid, too, is in the money.
     """
-    before, after = invoice.get("starting_balance"), invoice.get("ending_balance")
-    applied = after - before if isinstance(before, int) and isinstance(after, int) else 0
-    return _whole(invoice, "amount_paid") + max(0, applied)
+    before, after, total = (invoice.get(name) or 0 for name in ("starting_balance", "ending_balance", "total"))
+    if not all(isinstance(amount, int) for amount in (before, after, total)):
+        raise ValueError("the invoice has odd balances")
+    applied = min(max(0, after - before), max(0, total))  # an invoice that shows no end of it has used all of it
+    return _whole(invoice, "amount_paid") + applied
 
 
 def _lines(data: Any) -> Iterator[Line]:
