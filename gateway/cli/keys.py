@@ -177,19 +177,22 @@ async def _activated(settings: Settings, here: Records, kind: KeyKind, id: str) 
 async def rotate_all(settings: Settings, here: Records, *, dry_run: bool, **facts: str) -> list[dict[str, Any]]:
     """Every key that is a file of ours, one after another, and the operators' token. Raises ValueError, OSError.
 
-    On a store that many hosts share it says nothing of the keys: there each rotation has two parts.
+    On a store that many hosts share it says nothing of the keys: there each rotation has two parts. All of it is on the
+    trail before the first key is another: a gateway that has the new one signs the trail's end with it at once, and
+    this process cannot read that.
     """
     done: list[dict[str, Any]] = []
-    for kind in KINDS if settings.store_url is None else ():
-        if _is_file(settings, kind):
-            if not dry_run:
-                await write_down(settings, here, "key.rotate", kind, step="all", **facts)
-                done.append(await _activated(settings, here, kind, await _prepare(settings, kind, here)))
-            else:
-                done.append({"kind": kind, "id": _ids(settings, kind)[0], "activated": False})
-    if _holds_operators(settings):
+    kinds = [kind for kind in KINDS if _is_file(settings, kind)] if settings.store_url is None else []
+    operators = _holds_operators(settings)
+    for name in () if dry_run else (*kinds, *([OPERATORS.name] if operators else ())):
+        await write_down(settings, here, "key.rotate", name, step="all", **facts)
+    for kind in kinds:
         if not dry_run:
-            await write_down(settings, here, "key.rotate", OPERATORS.name, step="all", **facts)
+            done.append(await _activated(settings, here, kind, await _prepare(settings, kind, here)))
+        else:
+            done.append({"kind": kind, "id": _ids(settings, kind)[0], "activated": False})
+    if operators:
+        if not dry_run:
             rewrite(settings.secrets_path, OPERATORS, lambda lines: [OPERATORS.new()])
         done.append({"kind": OPERATORS.name, "activated": not dry_run})
         if not dry_run:

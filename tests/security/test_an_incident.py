@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession
+from click.testing import CliRunner
 
 from gateway import settings as configuration
+from gateway.cli import main
 from gateway.demo.upstreams import ToyUpstream, weather
 from gateway.settings.plain import secrets_in
 from tests.callers import Funded
@@ -113,7 +115,10 @@ async def test_it_is_stopped_evidenced_and_closed(tmp_path: Path, upstream: ToyU
         explained = await types(file, "token", "create", eve.account)
         assert await status(session, url, Funded(explained["access_token"], eve.account)) == 200, "one made since"
 
-        rotated = await types(file, "incident", "rotate", "--all")
+        rotation = ["incident", "rotate", "--all", "--json", "--config", str(file)]
+        shown = await asyncio.to_thread(CliRunner().invoke, main, rotation)
+        rotated = json.loads(shown.stdout)
+        assert "trail" not in shown.stderr, "the gateway signs the trail's end with another key by now"
         assert {key["kind"] for key in rotated["keys"]} == {"sealing_key", "pepper", "jwt", "operator_token"}
         assert all(key["reloaded"] for key in rotated["keys"])
         assert await admin(session, settings, operator, "GET", balance) == 401, "the old one is good for nothing"
