@@ -144,7 +144,9 @@ class Scrapes:
         records: "SqliteRecords | PostgresRecords",
         hears: bool,
         clock: Clock,
+        voided: Callable[[], int],
     ) -> None:
+        self._voided = voided
         self._workers = workers
         self._wanted = wanted
         self._ledger = ledger
@@ -157,7 +159,6 @@ class Scrapes:
         self._payouts = RecordedPayouts(records.ask)
         self._jobs = JobBook(records.ask, shared=not isinstance(records, SqliteRecords))
         self.reloads = {"taken": 0, "refused": 0}
-        self.voided = 0
 
     def reloaded(self, *, taken: bool) -> None:
         """The configuration was read again."""
@@ -178,7 +179,7 @@ class Scrapes:
         for outcome, number in self.reloads.items():
             counters["gateway_reloads", outcome] = number
         counters["gateway_limits_forgotten",] = self._forgotten()
-        counters["gateway_voided_requests",] = self.voided
+        counters["gateway_voided_requests",] = self._voided()
         counters["gateway_ledger_records",] = self._ledger.records
         counts.durations["gateway_ledger_commit_seconds",] = self._ledger.commits
         gauges["gateway_ledger_stuck",] = self._ledger.stuck

@@ -174,6 +174,7 @@ class KeeperMember(Member):
         self._totals = Totals()
         self._numbers = RequestNumbers(slot=post.slot, start=0)
         self._pulse = Pulse()
+        self._voided = 0
         self._scrapes: Scrapes | None = None
         self._operating: Operating | None = None
         self._settings = post.settings
@@ -204,7 +205,7 @@ class KeeperMember(Member):
         post, settings = self.post, self.post.settings
         heir = bool(self._survivors)
         ledger = keeper(settings, self._keyring, self._clock, post.report, crew=post.crew, heir=heir)
-        slices = Slices(ledger, workers=settings.workers, expected=self._survivors)
+        slices = Slices(ledger, workers=settings.workers, expected=self._survivors, voided=self._given_away)
         limiter = Limiter(settings.limits.subjects_max)
         count = lambda: Counting(limiter, self._clock)  # noqa: E731
         counter = Counter(slices, count=count, counted=self._counted, report=post.report)
@@ -214,9 +215,8 @@ class KeeperMember(Member):
         try:
             recovered = await ledger.open(slices)
             if recovered.count:
-                post.report("given away after a crash", requests=recovered.count, micros=recovered.micros)
+                self._given_away(recovered.count, recovered.micros)
             self._scrapes = self._scraping(ledger, slices, limiter)
-            self._scrapes.voided = recovered.count
             self._pulse.start()
             await slices.begin()
             counter.gathered.set()
@@ -286,6 +286,11 @@ class KeeperMember(Member):
     def _parts(self, ledger: Keeper) -> dict[str, Check]:
         return {**seen.ledger(ledger, draining=self.stopping.is_set()), **self._of_workers()}
 
+    def _given_away(self, requests: int, micros: int) -> None:
+        """Of a process that has crashed: this one's predecessor, or a worker."""
+        self._voided += requests
+        self.post.report("given away after a crash", requests=requests, micros=micros)
+
     def _scraping(self, ledger: Keeper, slices: Slices, limiter: Limiter) -> Scrapes:
         settings = self.post.settings
         return Scrapes(
@@ -297,6 +302,7 @@ class KeeperMember(Member):
             records=self._records,
             hears=settings.stripe is not None,
             clock=self._clock,
+            voided=lambda: self._voided,
         )
 
     def _counts(self) -> tuple[Counts, int]:

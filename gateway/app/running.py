@@ -91,8 +91,8 @@ class Running:
             records=gateway.records,
             hears=gateway.settings.stripe is not None,
             clock=gateway.clock,
+            voided=lambda: gateway.recovered.count,
         )
-        self._scrapes.voided = gateway.recovered.count
         self._operating = Operating(
             settings=lambda: gateway.settings,
             records=gateway.records,

@@ -172,7 +172,10 @@ async def test_of_a_request_that_draws_on_two_accounts_each_gets_back_what_it_ga
     corrected = Record.packed(Kind.CORRECTION, 1, rows[0], 7, -4, request)
     await slices.take(one, WorkerDraft(1, 0, 1, gated(rows[0], 10) + gated(rows[1], 20) + corrected, {1: TARIFF}))
     assert not await slices.ended(request)
+    told: list[tuple[int, int]] = []
+    slices._voided = lambda requests, micros: told.append((requests, micros))
     slices.leave(one)
+    assert told == [(1, 26)], "operators count requests"
     await keeper.durable()
     voids = [(record.account, record.micros) for _, record in store.records if record.kind is Kind.VOID]
     assert voids == [(rows[0], -6), (rows[1], -20)]

@@ -56,7 +56,7 @@ FAMILIES: tuple[Family, ...] = (
     Family("gateway_reloads", _C, "Configurations that were read again: taken or refused.", ("outcome",)),
     Family("gateway_ledger_commit_seconds", _H, "How long commits of the books took."),
     Family("gateway_ledger_records", _C, "Records that were committed to the books."),
-    Family("gateway_voided_requests", _C, "Requests given away at the start of the keeper, after a crash."),
+    Family("gateway_voided_requests", _C, "Requests voided after a crash of a process: not answered, or given away."),
     Family("gateway_ledger_stuck", _G, "1 while the ledger cannot commit and paid routes are closed."),
     Family("gateway_ledger_waiting_records", _G, "Records that wait for the next commit of the books."),
     Family("gateway_ledger_accounts", _G, "Accounts that the keeper has in memory."),

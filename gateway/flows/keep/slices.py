@@ -35,6 +35,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
+from gateway.core.caps import is_cap
 from gateway.core.ids import RequestId
 from gateway.core.ledger import Claim, Committed, Credit, Drawn, Kind, Origin, Record, Reversal, Tail, Tariff, slice_of
 from gateway.core.refusals import LedgerUnavailable
@@ -173,9 +174,17 @@ class Slices:
     """
 
     def __init__(
-        self, keeper: Keeper, *, workers: int, expected: Iterable[str] = (), gather_seconds: float = 2.0
+        self,
+        keeper: Keeper,
+        *,
+        workers: int,
+        expected: Iterable[str] = (),
+        gather_seconds: float = 2.0,
+        voided: Callable[[int, int], None] = lambda requests, micros: None,
     ) -> None:
+        """`voided` is told how many requests of a worker that ended were voided, and what they had come to."""
         self._keeper = keeper
+        self._voided = voided
         self._workers = workers
         self._gather_seconds = gather_seconds
         self._branches: dict[str, Branch] = {}
@@ -223,15 +232,20 @@ class Slices:
                 recalled.set_result(None)
 
     def _void_all(self, branch: Branch) -> None:
-        keeper = self._keeper
+        keeper, requests, micros = self._keeper, set[RequestId](), 0
         for left in branch.unanswered.values():
             if left.micros > 0:
                 keeper.write(Kind.VOID, left.tariff, left.account, left.token, -left.micros, left.request)
                 left.account.available += left.micros
+                if not is_cap(left.account.currency):
+                    requests.add(left.request)
+                    micros += left.micros
             keeper.begun(left.number)
             left.account.pins -= 1
         branch.unanswered.clear()
         branch.by_request.clear()
+        if requests:
+            self._voided(len(requests), micros)
 
     # --- a new keeper -------------------------------------------------------------------------------------------------
 
