@@ -20,6 +20,9 @@ from gateway.core.use_meters import UseMeter
 
 REQUEST_BYTES, ANSWER_BYTES, SECONDS = "request_bytes", "answer_bytes", "seconds"
 COUNTED = (REQUEST_BYTES, ANSWER_BYTES, SECONDS)
+_AT_ONCE = ("n", "best_of")
+"""How many answers a request of OpenAI's shape asks for at once, each as long as its bound."""
+_MADE = ("output_tokens", "total_tokens")
 """Units that we count by ourselves; all others an answer has to say."""
 LOOKED_AT_BYTES_MAX = 1 << 20
 """Of a request's body before money is held for it."""
@@ -129,7 +132,9 @@ class MeteredPrice:
         inside = {
             f"{path}\n{unit}": [path] for unit, paths in self.bounds.items() for path in paths if path != REQUEST_BYTES
         }
-        object.__setattr__(self, "_asked", Sought(inside))
+        bounding = {path for paths in self.bounds.values() for path in paths}
+        besides = {f"{path}\n": [path] for path in _AT_ONCE if path not in bounding}
+        object.__setattr__(self, "_asked", Sought(inside | besides if inside else {}))
         object.__setattr__(self, "looks_inside", bool(inside))
         known = {*self.bounds, REQUEST_BYTES}
         object.__setattr__(self, "looks_ahead", weights.keys() <= known and bool(weights) and not self.reported)
@@ -182,9 +187,13 @@ class MeteredPrice:
         if body is not None:
             asked = JsonPaths(self._asked)
             asked.feed(body)
-            for name, number in () if asked.broken else asked.values.items():
+            said = {} if asked.broken else asked.values
+            answers = max((number for name, number in said.items() if name.partition("\n")[0] in _AT_ONCE), default=1)
+            for name, number in said.items():
                 unit = name.partition("\n")[2]
-                most[unit] = max(number, most.get(unit, 0))
+                times = max(1, answers) if unit in _MADE else 1
+                if unit:
+                    most[unit] = max(number * times, most.get(unit, 0))
         return most
 
     def meter(self, now: Callable[[], float], ceiling: Money) -> UseMeter:

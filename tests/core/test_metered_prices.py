@@ -191,6 +191,10 @@ BOUNDED = MeteredPrice(
     [
         (100, b'{"max_tokens": 20}', 1_000 + 100 * 3 + 20 * 15 + 100),
         (100, b'{"max_tokens": 20, "options": {"most": 30}}', 1_000 + 100 * 3 + 30 * 15 + 100),
+        (100, b'{"max_tokens": 20, "n": 3}', 1_000 + 100 * 3 + 3 * 20 * 15 + 100),
+        (100, b'{"n": 2, "max_tokens": 20, "best_of": 5}', 1_000 + 100 * 3 + 5 * 20 * 15 + 100),
+        (100, b'{"max_tokens": 20, "n": 0}', 1_000 + 100 * 3 + 20 * 15 + 100),
+        (100, b'{"max_tokens": 20, "n": 1e9}', 500_000),
         (0, b'{"max_tokens": 0}', 1_000),
         (100, b'{"max_tokens": 1e9}', 500_000),
         (100, b"{}", 500_000),
@@ -207,6 +211,14 @@ def test_what_is_held_follows_from_the_request_or_is_the_maximum(
 ) -> None:
     assert BOUNDED.looks_ahead
     assert BOUNDED.ceiling_for(length, body) == usd(ceiling)
+
+
+def test_a_bound_may_be_the_number_of_answers_itself() -> None:
+    images = MeteredPrice(
+        maximum=usd(500_000), base=usd(0), per=(per("images", 40), per("output_tokens", 1)),
+        fields={"images": "data.count"}, bounds={"images": ("n",), "output_tokens": ("max_tokens",)},
+    )  # fmt: skip
+    assert images.ceiling_for(50, b'{"n": 4, "max_tokens": 10}') == usd(4 * 40 + 4 * 10)
 
 
 @pytest.mark.parametrize("price", [TOKENS, BYTES, MeteredPrice(maximum=usd(9), base=usd(9), reported=True)])
