@@ -79,6 +79,8 @@ class Statement:
         elif not self._tariffs:
             raise BooksRefused(f"there is no owner {owner}: no route of theirs ever took money")
         self._rules: dict[tuple[int, int], str] = {}
+        self._wallets: dict[int, int] = {}
+        self._first_of: dict[tuple[str, str], int] = {}
         self._chains = list(source.chains())
         self._several = len(self._chains) > 1
 
@@ -144,7 +146,7 @@ class Statement:
                 for position, kind, tariff, account, token, micros, at_ms, number in records:
                     captured = kind <= Kind.GATED_CAPTURE
                     if within or not captured:
-                        place = at_ms, number, account, chain.keeper, seq, position, booked
+                        place = at_ms, number, self._wallet(account), chain.keeper, seq, position, booked
                         scratch.add(Piece(*place, tariff, token, micros, RANKS[Kind(kind)], captured))
 
     def _drop_what_is_known(self, scratch: Scratch) -> None:
@@ -156,7 +158,9 @@ class Statement:
         for chain in self._chains:
             for _, _, _, records in self._batches(chain, chain.anchored + 1):
                 scratch.forget_uncaptured(
-                    (at, number, id) for _, kind, _, id, _, _, at, number in records if kind <= Kind.GATED_CAPTURE
+                    (at, number, self._wallet(id))
+                    for _, kind, _, id, _, _, at, number in records
+                    if kind <= Kind.GATED_CAPTURE
                 )
 
     # --- lines, each with the place where it stands -------------------------------------------------------------------
@@ -221,6 +225,13 @@ class Statement:
         if rule is None:
             rule = self._rules[tariff] = self._source.rule(*tariff)
         return Line(type, id, at_ms, holder, owner, route, requests, cost, 0, unit, token, state, rule)
+
+    def _wallet(self, id: int) -> int:
+        """Of what several purses of a holder paid together: one of them, for all."""
+        found = self._wallets.get(id)
+        if found is None:
+            found = self._wallets[id] = self._first_of.setdefault(self._account(id), id)
+        return found
 
     def _account(self, id: int) -> tuple[str, str]:
         return self._source.account(id) if self._accounts is None else self._accounts[id]

@@ -546,6 +546,22 @@ def short(lines: list[Line]) -> list[tuple[object, ...]]:
     return [(line.type, (line.at_ms - NOON) // HOUR, line.cost or line.credited, line.state) for line in lines]
 
 
+def test_what_two_purses_paid_together_is_one_request(books: Batches) -> None:
+    books.credit("cs_1", 1000)
+    books.credit("g_1", 300, "a purse of ann's")
+    one = books.record(Kind.CAPTURE, 200, ANNA)
+    books.record(Kind.CAPTURE, 300, ANNA, "a purse of ann's", request=one)
+    books.record(Kind.CAPTURE, 7, ANNA)
+    books.commit(NOON)
+    books.record(Kind.CORRECTION, -100, ANNA, "a purse of ann's", request=one)
+    books.commit(NOON + HOUR)
+    books.sql.execute("UPDATE account SET holder = 'ann', priority = -10 WHERE holder = 'a purse of ann''s'")
+    requests = [("request", 0, 400, "corrected"), ("request", 0, 7, "charged")]
+    assert short(statement(books, account="ann"))[2:] == requests
+    owned = statement(books, owner=ANNA.owner)
+    assert (short(owned), [line.account for line in owned]) == (requests, ["ann", "ann"])
+
+
 def test_a_statement_has_a_line_for_each_request_at_what_it_cost_in_the_end(books: Batches) -> None:
     three_hours(books)
     ann = statement(books, account="ann")
