@@ -58,6 +58,9 @@ ORDER BY opened DESC, id LIMIT $2"""  # noqa: S608 -- the names of columns, of o
         rows = await self._ask("SELECT name, count(*) FROM alert WHERE ended IS NULL GROUP BY name")
         return {row[0]: row[1] for row in rows}
 
+    async def is_open(self, id: str) -> bool:
+        return bool(await self._ask("SELECT 1 FROM alert WHERE id = $1 AND ended IS NULL", id))
+
     async def ack(self, id: str, *, now_ms: int) -> Alert | None:
         query = f"""UPDATE alert SET acked = coalesce(acked, $1) WHERE id = $2 AND ended IS NULL
 RETURNING {_COLUMNS}"""  # noqa: S608

@@ -17,7 +17,17 @@ from gateway.app.stores import statement_books
 from gateway.cli.caps import CapStanding, standings
 from gateway.cli.hosts import balance_there
 from gateway.cli.payments import moment
-from gateway.cli.records import aliases_of, fail, opened, read_for, read_with_records, run, unheard, write_down
+from gateway.cli.records import (
+    aliases_of,
+    fail,
+    opened,
+    plain_reason,
+    read_for,
+    read_with_records,
+    run,
+    unheard,
+    write_down,
+)
 from gateway.cli.subscriptions import said, subscriptions_of, told
 from gateway.core.aliases import NOT_JOINED, Joined
 from gateway.core.money import Money
@@ -26,7 +36,6 @@ from gateway.core.statements import PurseRow
 from gateway.flows.freeze import Freezes
 from gateway.ports import BooksRefused, BooksSlow, Freeze
 from gateway.settings import Settings
-from gateway.web.by_hand import read_reason
 
 _LOOK_SECONDS_MAX = 10.0
 
@@ -34,10 +43,7 @@ _LOOK_SECONDS_MAX = 10.0
 def freeze_account(config: Path, account: str, *, reason: str, frozen: bool, as_json: bool) -> None:
     """`gateway account freeze` and `gateway account unfreeze`."""
     settings = read_for(config, account)
-    try:
-        reason = read_reason(reason)
-    except ValueError as error:
-        fail(str(error), code=2)
+    reason = plain_reason(reason)
 
     async def change() -> bool:
         async with opened(settings) as here:
@@ -59,10 +65,7 @@ def join_accounts(config: Path, account: str, into: str, *, reason: str, yes: bo
     """`gateway account join`."""
     settings = read_for(config, account)
     read_for(config, into)
-    try:
-        reason = read_reason(reason)
-    except ValueError as error:
-        fail(str(error), code=2)
+    reason = plain_reason(reason)
 
     async def look() -> tuple[str, str | None]:
         async with opened(settings) as here:

@@ -46,10 +46,14 @@ def ack_alert(config: Path, id: str, *, as_json: bool) -> None:
 
     async def ack() -> Alert:
         async with opened(settings) as here:
+            book = AlertBook(here.ask)
+            unknown = ValueError(f"{id}: no alert of this id is open; see `gateway alerts list`")
+            if not await book.is_open(id):
+                raise unknown
             await write_down(settings, here, "alert.ack", id)
-            found = await AlertBook(here.ask).ack(id, now_ms=SystemClock().now_ms())
+            found = await book.ack(id, now_ms=SystemClock().now_ms())
             if found is None:
-                raise ValueError(f"{id}: no alert of this id is open; see `gateway alerts list`")
+                raise unknown
             return found
 
     alert = run(ack())

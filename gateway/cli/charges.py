@@ -18,14 +18,13 @@ from gateway.cli.configuration import read
 from gateway.cli.payments import NoEntries, books, fail, moment, office, run
 from gateway.cli.payouts import said as said_payout
 from gateway.cli.payouts import told as told_payout
-from gateway.cli.records import opened, read_with_records
+from gateway.cli.records import opened, plain_reason, read_with_records
 from gateway.cli.records import run as run_records
 from gateway.core.charges import CHARGE_STATES, NEXT, WAIVED, Charge
 from gateway.core.charges import told as told_charge
 from gateway.core.payouts import Payout, read_payout_id
 from gateway.core.refusals import ChargeConflict
 from gateway.settings import Settings
-from gateway.web.by_hand import read_reason
 
 STATES = CHARGE_STATES
 _PAGE = 500
@@ -115,11 +114,7 @@ async def _office(settings: Settings, *, writes: bool) -> AsyncIterator[Office]:
 
 
 def _read(config: Path, reason: str) -> tuple[Settings, str]:
-    settings = read(config, make_secrets=False)
-    try:
-        return settings, read_reason(reason)
-    except ValueError as error:
-        fail(str(error), code=2)
+    return read(config, make_secrets=False), plain_reason(reason)
 
 
 def _told(one: Charge) -> dict[str, Any]:

@@ -14,14 +14,12 @@ from gateway.adapters.system import SystemClock, SystemRandomness
 from gateway.cli.accounts import available
 from gateway.cli.payments import moment
 from gateway.cli.progress import taking_its_time
-from gateway.cli.records import Records, Scribe, aliases_of, fail, opened, read_for, run, unheard
+from gateway.cli.records import Records, Scribe, aliases_of, fail, opened, plain_reason, read_for, run, unheard
 from gateway.core.keyring import Keyring
-from gateway.core.redaction import redacted
 from gateway.flows.erase import ChargesWait, ChargeUnderWay, Erase, Erased
 from gateway.flows.follow import Aliases
 from gateway.flows.freeze import Freezes
 from gateway.settings import Settings
-from gateway.web.by_hand import read_reason
 
 ELSEWHERE = (
     "backups of the records that were made before hold what they held: let them end, or erase again after a restore",
@@ -64,17 +62,6 @@ def erase_account(
         _say(told)
     is_left = done.events_open or done.unscrubbed.foreign or done.unscrubbed.held
     sys.exit(1 if is_left and not dry_run else 0)
-
-
-def plain_reason(text: str) -> str:
-    """What is to stand on the trail for ever. The command ends if it is none, or names a person."""
-    try:
-        reason = read_reason(text)
-    except ValueError as error:
-        fail(str(error), code=2)
-    if redacted(reason) != reason:
-        fail("the reason stays on the trail for ever: say it without addresses, tokens and cards", code=2)
-    return reason
 
 
 def _erase(settings: Settings, here: Records, aliases: Aliases) -> Erase:

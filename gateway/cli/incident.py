@@ -13,9 +13,8 @@ import click
 
 from gateway.adapters.personal import AffectedRecords
 from gateway.adapters.system import SystemClock
-from gateway.cli.erase import plain_reason
 from gateway.cli.payments import moment
-from gateway.cli.records import Records, fail, opened, read_with_records, run, write_down
+from gateway.cli.records import Records, fail, opened, plain_reason, read_with_records, run, write_down
 from gateway.core import incidents
 from gateway.core.incidents import CLOSE, FACT, NOTE, OPEN, Incident
 from gateway.core.keyring import Keyring

@@ -18,12 +18,21 @@ import click
 from gateway.adapters.ended_tokens import EndedTokens
 from gateway.adapters.personal import AffectedRecords
 from gateway.adapters.system import SystemClock
-from gateway.cli.erase import plain_reason
 from gateway.cli.incident import chosen
 from gateway.cli.keys import BY_HAND, OPERATORS, rotate_all
 from gateway.cli.ledger import moment_of
 from gateway.cli.payments import moment
-from gateway.cli.records import Records, aliases_of, fail, opened, read_with_records, run, unheard, write_down
+from gateway.cli.records import (
+    Records,
+    aliases_of,
+    fail,
+    opened,
+    plain_reason,
+    read_with_records,
+    run,
+    unheard,
+    write_down,
+)
 from gateway.core.incidents import FACT
 from gateway.core.keyring import Keyring
 from gateway.flows.follow import Aliases
@@ -169,7 +178,7 @@ def _has_password(address: str) -> bool:
 
 
 def affected(config: Path, whom: Whom, *, begin: str | None, end: str | None, incident: str | None, form: str) -> None:
-    """Whom to tell, and how they are reached. It opens what is personal: on the trail before anything is read."""
+    """Whom to tell, and how they are reached. It opens what is personal: on the trail before that is read."""
     settings = read_with_records(config)
     whom.check(settings)
     begin_ms = moment_of(begin, "--from", 0)
@@ -178,12 +187,12 @@ def affected(config: Path, whom: Whom, *, begin: str | None, end: str | None, in
     async def look() -> list[dict[str, Any]]:
         async with opened(settings) as here:
             facts = {"from": moment(begin_ms), "to": moment(end_ms), **await _facts(here, incident)}
-            await write_down(settings, here, "incident.affected", whom.object, **facts)
             found = _affected(settings, here)
             if whom.everyone:
                 accounts = await found.accounts_here(begin_ms, end_ms)
             else:
                 accounts = await _accounts(settings, here, whom, found)
+            await write_down(settings, here, "incident.affected", whom.object, **facts)
             return _rows(await aliases_of(here), accounts, await found.contacts(accounts))
 
     rows = run(look())

@@ -61,13 +61,13 @@ def export_statement(
         _fail("say whose statement it is: --account or --owner", code=2)
     period = Period(moment_of(begin, "--from", 0), moment_of(end, "--to", FAR_MS))
     settings = None if store is not None else read(config, make_secrets=False)
-    if settings is not None:
-        _put_on_trail(settings, account or f"owner:{owner}")
     try:
         with _source(settings, store) as source:
             statement = Statement(
                 source, period, account=account, owner=owner, scratch=SqliteScratch, progress=_progress
             )
+            if settings is not None:  # not before: what was mistyped is nobody's, and may be anything
+                _put_on_trail(settings, account or f"owner:{owner}")
             _write(statement.summary() if summary else statement.requests(), form)
     except BrokenPipeError:
         sys.stderr.close()  # whoever read has enough

@@ -43,6 +43,8 @@ def replay_notices(config: Path, ids: tuple[str, ...], *, all_failed: bool, dry_
         async with _records(settings) as here:
             outbox = here.outbox
             chosen = [one.id for one in await outbox.entries("failed", count=_FAILED_MAX)] if all_failed else ids
+            for id in chosen:
+                await _found(outbox, id)  # first of all: none is sent again if one of them is not there
             if chosen and not dry_run:
                 facts = {"messages": str(len(chosen))} if all_failed else {}
                 await write_down(settings, here, "notice.replay", "failed" if all_failed else " ".join(chosen), **facts)
@@ -54,6 +56,10 @@ def replay_notices(config: Path, ids: tuple[str, ...], *, all_failed: bool, dry_
 async def _replay(outbox: Outbox, id: str, *, dry_run: bool) -> Outgoing:
     if not dry_run:
         await outbox.again(id, now_ms=SystemClock().now_ms())
+    return await _found(outbox, id)
+
+
+async def _found(outbox: Outbox, id: str) -> Outgoing:
     found = await outbox.find(id)
     if found is None:
         raise ValueError(f"{id}: there is no such message; it may be so old that it was dropped")

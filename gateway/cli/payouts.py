@@ -19,7 +19,7 @@ from gateway.app.stores import owners_money
 from gateway.cli.configuration import read
 from gateway.cli.payments import NoEntries, books, fail, moment, office, run
 from gateway.cli.reconcile import seconds_of
-from gateway.cli.records import opened, read_with_records, write_down
+from gateway.cli.records import opened, plain_reason, read_with_records, write_down
 from gateway.cli.records import run as run_records
 from gateway.core.money import Money
 from gateway.core.payouts import PAYOUT_STATES, Payout, PayoutState, SentOn, read_payout_id
@@ -27,7 +27,6 @@ from gateway.flows.compare_payouts import PayoutDifference, compare_payouts
 from gateway.flows.pay_out import PayOut, Prospect
 from gateway.ports import OnHold, TransferRefused
 from gateway.settings import Settings
-from gateway.web.by_hand import read_reason
 
 STATES = PAYOUT_STATES
 
@@ -122,10 +121,7 @@ def show_payout(config: Path, id: str, *, as_json: bool) -> None:
 def hold_owner(config: Path, owner: str, *, reason: str, held: bool, as_json: bool) -> None:
     """`gateway payouts hold` and `gateway payouts resume`."""
     settings = read_with_records(config)
-    try:
-        reason = read_reason(reason)
-    except ValueError as error:
-        fail(str(error), code=2)
+    reason = plain_reason(reason)
     if owner not in settings.owners:
         fail(f"there is no owner {owner} in the configuration", code=2)
 
@@ -149,10 +145,7 @@ def hold_owner(config: Path, owner: str, *, reason: str, held: bool, as_json: bo
 def reverse_payout(config: Path, id: str, *, reason: str, dry_run: bool, as_json: bool) -> None:
     """`gateway payouts reverse`: exit code 1 if the provider will not."""
     settings, key = _read(config), _id(id)
-    try:
-        reason = read_reason(reason)
-    except ValueError as error:
-        fail(str(error), code=2)
+    reason = plain_reason(reason)
 
     async def reverse() -> Payout:
         async with _paying(settings, writes=not dry_run) as (here, payer):

@@ -22,7 +22,7 @@ from gateway.core.trail import Act
 from gateway.flows.follow import Aliases
 from gateway.ports import BooksRefused, StoreDamaged, StoreFailed
 from gateway.settings import Settings
-from gateway.web.by_hand import is_account
+from gateway.web.by_hand import is_account, read_reason
 from gateway.web.status import operator_named
 
 if TYPE_CHECKING:  # an extra
@@ -47,6 +47,14 @@ def read_for(config: Path, account: str) -> Settings:
     if not is_account(account):
         fail(f"{account!r} is not an account id: acct_ and 32 hexadecimal digits", code=2)
     return read_with_records(config)
+
+
+def plain_reason(text: str) -> str:
+    """What is to be kept for ever. The command ends if it is none, or names a person."""
+    try:
+        return read_reason(text)
+    except ValueError as error:
+        fail(str(error), code=2)
 
 
 @asynccontextmanager

@@ -23,6 +23,9 @@ class Alerts(Protocol):
 
     async def open_by_name(self) -> dict[Name, int]: ...
 
+    async def is_open(self, id: str) -> bool:
+        """Whether there is an alert of this id that has not ended."""
+
     async def ack(self, id: str, *, now_ms: int) -> Alert | None:
         """Somebody looks after it; None if there is none of this id that is open."""
 

@@ -27,7 +27,12 @@ _AMOUNT: Schema = {"type": "string", "description": "such as `5.00 usd`"}
 _GIVEN: Schema = {"type": "string", "pattern": "^[0-9]{1,20}(\\.[0-9]{1,9})? [a-z]{3}$"}
 _ACCOUNT: Schema = {"type": "string", "pattern": "^acct_[0-9a-f]{32}$"}
 _ID: Schema = {"type": "string", "pattern": "^[A-Za-z0-9_.:\\-]{1,128}$"}
-_REASON: Schema = {"type": "string", "minLength": 1, "maxLength": 200, "description": "why, for the books"}
+_REASON: Schema = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 200,
+    "description": "why, for ever: nobody's address",
+}
 
 
 def _object(**members: Schema) -> Schema:

@@ -46,10 +46,13 @@ class AlertsByHand:
 
     async def ack(self, id: str, trail: Witnesses) -> dict[str, Any]:
         """Somebody looks after it, so nobody is reminded. Raises NotThere if none such is open."""
-        await trail.write(Act("operator", "operator", "alert.ack", id[:128], "admin"))
+        unknown = NotThere("unknown_alert", "no alert of this id is open")
+        if not await self._alerts.is_open(id):
+            raise unknown
+        await trail.write(Act("operator", "operator", "alert.ack", id, "admin"))
         alert = await self._alerts.ack(id, now_ms=self._clock.now_ms())
         if alert is None:
-            raise NotThere("unknown_alert", "no alert of this id is open")
+            raise unknown
         return told_alert(alert)
 
     async def mute(self, name: str, hours: object, trail: Witnesses) -> dict[str, Any]:

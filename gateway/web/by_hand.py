@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from gateway.core.ledger import CREDIT_CHARS_MAX, Credit, Reversal
 from gateway.core.money import Money, MoneySyntax
 from gateway.core.purses import PLAIN, Purse
+from gateway.core.redaction import redacted
 from gateway.ports import Desk
 
 Entry = TypeVar("Entry", Credit, Reversal)
@@ -53,12 +54,20 @@ async def debited(ledger: Desk, debit: Reversal) -> dict[str, Any]:
     return {"account": debit.account, "debited": new, "available": str(balance.available)}
 
 
-def read_reason(reason: str) -> str:
-    """Raises ValueError with the field's name."""
+def read_reason(reason: object) -> str:
+    """What is kept for ever, in the books or on the trail. Raises ValueError with the field's name.
+
+    Nothing takes out of a chain what it holds, so what has the shape of somebody's address, a token or a card does not
+    come in, through whichever door.
+    """
+    if not isinstance(reason, str):
+        raise ValueError("reason: it is a text")
     if not reason.strip():
         raise ValueError("reason: say why, for the books")
     if len(reason) > CREDIT_CHARS_MAX or not reason.isprintable():
         raise ValueError(f"reason: is unprintable or longer than {CREDIT_CHARS_MAX} characters")
+    if redacted(reason) != reason:
+        raise ValueError("reason: it is kept for ever: say it without addresses, tokens and cards")
     return reason.strip()
 
 
@@ -104,17 +113,16 @@ def _purse(expires: object, priority: object, now_ms: int) -> Purse:
 
 def _manual(kind: type[Entry], account: str, amount: str, ref: str, reason: str, purse: Purse) -> Entry:
     check_account(account)
-    if not all(isinstance(text, str) for text in (amount, ref, reason)):
-        raise ValueError("amount, ref, reason: each is a text")
+    if not all(isinstance(text, str) for text in (amount, ref)):
+        raise ValueError("amount, ref: each is a text")
+    reason = read_reason(reason)
     try:
         money = Money.parse_grant(amount)
     except MoneySyntax as error:
         raise ValueError(f"amount: {error}") from None
     if money.micros <= 0:
         raise ValueError(f"amount: a {kind.__name__.lower()} is more than nothing")
-    if not reason.strip():
-        raise ValueError("reason: say why, for the books")
     try:
-        return kind(f"manual:{ref}", account, money, "manual" if purse == PLAIN else "grant", reason.strip(), purse)
+        return kind(f"manual:{ref}", account, money, "manual" if purse == PLAIN else "grant", reason, purse)
     except ValueError as error:
-        raise ValueError(f"ref, reason: {error}") from None
+        raise ValueError(f"ref: {error}") from None

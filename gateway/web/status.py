@@ -153,7 +153,7 @@ class AdminPlace:
         try:
             check_account(account)
             await self._aliases.look()
-            reason = read_reason(str((await read_object(request))["reason"]))
+            reason = read_reason((await read_object(request))["reason"])
             await self._write(request, "account.freeze" if frozen else "account.unfreeze", account, reason)
             changed = await set(account, reason)
         except (ValueError, KeyError, TypeError) as error:
@@ -167,7 +167,7 @@ class AdminPlace:
         account = request.match_info["account"]
         try:
             content = await read_object(request)
-            into, reason = str(content["into"]), read_reason(str(content["reason"]))
+            into, reason = str(content["into"]), read_reason(content["reason"])
             for one in (account, into):
                 check_account(one)
             await self._aliases.look()
@@ -184,7 +184,7 @@ class AdminPlace:
     async def refund(self, request: web.Request) -> web.StreamResponse:
         """`{"reason"}`: give back what it did cost, once. 404 if the books hold nothing of it, 409 while it runs."""
         try:
-            reason = read_reason(str((await read_object(request))["reason"]))
+            reason = read_reason((await read_object(request))["reason"])
             id = RequestId.parse(request.match_info["request"])
             await self._aliases.look()
             await self._write(request, "request.refund", str(id), reason)
@@ -354,6 +354,7 @@ def read_entry(content: dict[str, Any]) -> Credit | Reversal:
         raise ValueError("verb, ref, account, amount, kind, reason: each is a text")
     verb, ref, account, amount, kind, reason = texts
     check_entry(account, ref)
+    reason = read_reason(reason)
     if verb == "credit":
         return Credit(ref, account, Money.parse(amount), kind, reason)
     if verb == "reverse":

@@ -80,7 +80,7 @@ def test_a_test_needs_somebody_who_is_told(config: Path) -> None:
 
 def test_what_operators_do_about_alerts_is_on_the_trail(config: Path) -> None:
     ran(config, "mute", "disk_low", "--for", "30m")
-    ran(config, "ack", "alr_0")
+    ran(config, "ack", json.loads(ran(config, "list", "--json")[1])["alerts"][0]["id"])
     done = CliRunner().invoke(main, ["audit", "log", "--config", str(config)])
     assert "alert.mute" in done.output
     assert "alert.ack" in done.output

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiohttp import ClientSession
 
 from gateway.cli.stage import Stage
@@ -88,3 +89,54 @@ def test_the_page_of_alerts_shows_what_their_call_tells() -> None:
     muted = {"disputes": "2027-02-01T00:00:00+00:00"}
     text = Templates().render("operator_alerts.html", alerts=[alert], muted=muted, names=["disputes"], **page)
     assert all(word in text for word in ("webhook_signatures", "12 forged", "2027-01-31 12:00:00", "disputes"))
+
+
+NAMED = "mail to bob@example.com"
+HOLDER = f"acct_{'0' * 32}"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (f"/accounts/{HOLDER}/credit", {"ref": "1", "amount": "1.00 usd"}),
+        (f"/accounts/{HOLDER}/debit", {"ref": "1", "amount": "1.00 usd"}),
+        (f"/accounts/{HOLDER}/freeze", {}),
+        (f"/accounts/{HOLDER}/unfreeze", {}),
+        (f"/accounts/{HOLDER}/join", {"into": f"acct_{'1' * 32}"}),
+        (f"/requests/req_{'0' * 28}/refund", {}),
+        ("/entries", {"verb": "credit", "ref": "stripe:1", "account": HOLDER, "amount": "1.00 usd", "kind": "payment"}),
+    ],
+)
+async def test_no_call_takes_a_reason_that_names_somebody(stage: Stage, path: str, body: dict[str, str]) -> None:
+    status, told = await posted(stage, path, {**body, "reason": NAMED})
+    assert (status, told["code"]) == (400, "bad_request")
+    assert "without addresses, tokens and cards" in told["detail"]
+    assert await trail_of(stage) == []
+
+
+async def posted(stage: Stage, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """As an operator; the status and what is told."""
+    assert stage.running is not None
+    async with (
+        ClientSession(headers=bearer_of(stage)) as session,
+        session.post(stage.running.admin_address + path, json=body) as answer,
+    ):
+        told: dict[str, Any] = await answer.json()
+        return answer.status, told
+
+
+async def trail_of(stage: Stage) -> list[dict[str, Any]]:
+    """What is on the trail, the newest first."""
+    assert stage.running is not None
+    async with (
+        ClientSession(headers=bearer_of(stage)) as session,
+        session.get(f"{stage.running.admin_address}/trail") as answer,
+    ):
+        told: list[dict[str, Any]] = (await answer.json())["entries"]
+        return [one for one in told if one["role"] == "operator"]
+
+
+def bearer_of(stage: Stage) -> dict[str, str]:
+    token = stage.settings.secrets.operator_token
+    assert token is not None
+    return {"Authorization": f"Bearer {token.reveal()}"}
