@@ -113,6 +113,13 @@ class MemoryLedgerStore:
         found = self.credits.get(ref)
         return CreditLine(ref, found.account, found.amount) if found else None
 
+    async def entry_of(self, ref: str) -> CreditLine | None:
+        """As `ports.EntryLines`."""
+        if (taken := self.reversals.get(ref)) is not None:
+            return CreditLine(ref, taken.key[0], -taken.amount)
+        found = self.credits.get(ref)
+        return CreditLine(ref, found.key[0], found.amount) if found else None
+
     async def standing(self, holder: str, currency: str) -> Money:
         """As `ports.Standings`."""
         found = self.accounts.get((holder, currency)) or StoredAccount(0)

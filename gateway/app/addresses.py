@@ -656,6 +656,7 @@ def admin_application(
     check_up = CheckUp(parts=parts, inbox=inbox, hears=settings.stripe is not None, clock=clock, seconds=SECONDS_MAX)
     place = AdminPlace(
         ledger=FollowingDesk(ledger, aliases),
+        lines=credit_lines(settings),
         aliases=aliases,
         freezes=freezes,
         witness=witness,

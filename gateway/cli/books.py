@@ -12,7 +12,7 @@ import sqlite3
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -24,11 +24,12 @@ from gateway.adapters.sqlite.audit import AuditRefused, Report, Since, audit
 from gateway.adapters.sqlite.ledger import accept_head, read_available
 from gateway.adapters.system import SystemClock
 from gateway.app import HEAD_KEY_PURPOSE, ledger_store
+from gateway.app.stores import credit_lines
 from gateway.cli.admin import ask
 from gateway.cli.configuration import read
 from gateway.cli.hosts import accept_there, audit_database, balance_there, visiting_keeper
 from gateway.cli.progress import Progress
-from gateway.cli.records import Scribe, opened
+from gateway.cli.records import Scribe, aliases_of, opened
 from gateway.core.caps import is_cap
 from gateway.core.ids import RequestId
 from gateway.core.keyring import Keyring
@@ -37,11 +38,11 @@ from gateway.core.money import Money, MoneySyntax, written
 from gateway.core.refusals import LedgerUnavailable, RecordsUnavailable
 from gateway.core.secrets import Secret
 from gateway.core.trail import Act
-from gateway.flows.follow import Aliases, FollowingDesk
+from gateway.flows.follow import FollowingDesk
 from gateway.flows.keep import Keeper
-from gateway.ports import Desk, RequestUnknown, StoreDamaged, StoreFailed, StoreLocked
+from gateway.ports import Desk, EntryLines, RequestUnknown, StoreDamaged, StoreFailed, StoreLocked
 from gateway.settings import Settings, forms
-from gateway.web.by_hand import credited, debited, manual_credit, manual_debit, read_reason
+from gateway.web.by_hand import RefTaken, credited, debited, made_before, manual_credit, manual_debit, read_reason
 from gateway.web.status import UNKNOWN, entry_facts, refunded
 
 if TYPE_CHECKING:  # an extra
@@ -232,15 +233,12 @@ def refund_request(config: Path, request: str, *, reason: str, as_json: bool) ->
         id, reason = RequestId.parse(request), read_reason(reason)
     except ValueError as error:
         _fail(str(error), code=2)
-    done = asyncio.run(
-        _do(
-            settings,
-            lambda keeper: refunded(keeper, id, reason),
-            f"/requests/{id}/refund",
-            {"reason": reason},
-            Act("operator", "operator", "request.refund", str(id), "command", reason),
-        )
-    )
+
+    async def give_back(here: _Here) -> dict[str, Any]:
+        await here.write(Act("operator", "operator", "request.refund", str(id), "command", reason))
+        return await refunded(here.desk, id, reason)
+
+    done = asyncio.run(_do(settings, give_back, f"/requests/{id}/refund", {"reason": reason}))
     if as_json:
         click.echo(json.dumps(done))
     for given in () if as_json else done["refunded"]:
@@ -273,15 +271,29 @@ def _by_hand(
     body = {"ref": ref, "amount": str(entry.amount), "reason": entry.reason, **more}
     path = f"/accounts/{entry.account}/{verb}"
     act = Act("operator", "operator", f"account.{verb}", account, "command", entry.reason, entry_facts(entry))
-    return entry, asyncio.run(_do(settings, lambda keeper: move(keeper, entry), path, body, act))
+
+    async def moved(here: _Here) -> dict[str, Any]:
+        before = await made_before(here.desk, here.lines, entry, here.root)
+        if before is not None:
+            return before
+        await here.write(act)
+        return await move(here.desk, entry)
+
+    return entry, asyncio.run(_do(settings, moved, path, body))
+
+
+@dataclass(frozen=True, slots=True)
+class _Here:
+    """The books, their lines and the trail, where no gateway keeps them. An old account is found as the one it is."""
+
+    desk: Desk
+    lines: EntryLines
+    root: Callable[[str], str]
+    write: Callable[[Act], Awaitable[None]]
 
 
 async def _do(
-    settings: Settings,
-    work: Callable[[Desk], Awaitable[dict[str, Any]]],
-    path: str,
-    body: dict[str, Any],
-    act: Act,
+    settings: Settings, work: Callable[[_Here], Awaitable[dict[str, Any]]], path: str, body: dict[str, Any]
 ) -> dict[str, Any]:
     """With our own keeper if the books are free, else through the gateway that keeps them, which writes it down."""
     if settings.store_url is not None:
@@ -296,11 +308,13 @@ async def _do(
     except (StoreDamaged, StoreFailed) as error:
         _fail(str(error))
     try:
-        async with _desk(settings, keeper, act) as desk:
-            return await work(desk)
+        async with _here(settings, keeper) as here:
+            return await work(here)
+    except RefTaken as taken:
+        _fail(str(taken), code=1)
     except RequestUnknown as unknown:
         _fail(f"{unknown}: {UNKNOWN}")
-    except (ValueError, NotImplementedError) as error:
+    except (ValueError, NotImplementedError, StoreFailed) as error:
         _fail(str(error))
     except (LedgerUnavailable, RecordsUnavailable):
         _fail("the books or the records cannot be written just now")
@@ -309,19 +323,17 @@ async def _do(
 
 
 @asynccontextmanager
-async def _desk(settings: Settings, keeper: Keeper, act: Act) -> AsyncIterator[Desk]:
-    """These books, at which an account that is an alias is found as the one that it is now; the act is on the trail."""
-    async with opened(settings) as here:
-        aliases = Aliases(book=here.aliases, clock=SystemClock(), report=lambda *_, **__: None)
-        await aliases.look()
-        await Scribe(settings, here).write(act)
-        yield FollowingDesk(keeper, aliases)
+async def _here(settings: Settings, keeper: Keeper) -> AsyncIterator[_Here]:
+    async with opened(settings) as records:
+        aliases, scribe = await aliases_of(records), Scribe(settings, records)
+        yield _Here(FollowingDesk(keeper, aliases), credit_lines(settings), aliases.root, scribe.write)
 
 
 async def _ask_gateway(settings: Settings, path: str, body: dict[str, Any]) -> dict[str, Any]:
     status, content = await ask(settings, path, body)
     if status != 200:
-        _fail(f"the gateway refused: {content.get('detail') or content.get('code')}")
+        refused = f"the gateway refused: {content.get('detail') or content.get('code')}"
+        _fail(refused, code=1 if content.get("code") == "ref_taken" else 3)
     return content
 
 

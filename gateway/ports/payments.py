@@ -119,6 +119,13 @@ class CreditLines(Protocol):
         """Every credit of a checkout (`stripe:cs_…`), refill (`pi_…`) or invoice (`in_…`) of then, oldest first."""
 
 
+class EntryLines(Protocol):
+    """Reads any entry out of the books, as committed; works while somebody keeps them. Raises StoreFailed."""
+
+    async def entry_of(self, ref: str) -> CreditLine | None:
+        """By the name of its purse; the amount of one that took is less than nothing."""
+
+
 class Standings(Protocol):
     """Reads accounts out of the books, as committed; works while somebody keeps them. Raises StoreFailed."""
 

@@ -149,6 +149,7 @@ _AMOUNT_BODY: Schema = {
     "type": "object",
     "properties": {"ref": _TEXT, "amount": _GIVEN, "reason": _REASON},
     "required": ["ref", "amount", "reason"],
+    "additionalProperties": False,
 }
 _CREDIT_BODY: Schema = {
     **_AMOUNT_BODY,
@@ -161,6 +162,7 @@ _ASSIGN_BODY: Schema = {
     "type": "object",
     "properties": {"account": _ACCOUNT, "dry_run": _TRUTH},
     "required": ["account"],
+    "additionalProperties": False,
 }
 _TRAIL_ASKS: dict[str, Schema] = {
     "before": {"type": "integer", "minimum": 1, "maximum": NEWEST, "description": "entries of less than this number"},
@@ -226,8 +228,12 @@ CALLS: dict[tuple[str, str], Call] = {
         "What an account can spend", _object(account=_TEXT, available=_AMOUNT, held=_AMOUNT),
         asks={"currency": {"type": "string", "description": "or a named unit"}},
     ),
-    ("POST", "/accounts/{account}/credit"): Call("Credit by hand, once per `ref`", _MOVED, takes=_CREDIT_BODY),
-    ("POST", "/accounts/{account}/debit"): Call("Debit by hand, once per `ref`", _MOVED, takes=_AMOUNT_BODY),
+    ("POST", "/accounts/{account}/credit"): Call(
+        "Credit by hand, once per `ref`", _MOVED, takes=_CREDIT_BODY, may=(409,)
+    ),
+    ("POST", "/accounts/{account}/debit"): Call(
+        "Debit by hand, once per `ref`", _MOVED, takes=_AMOUNT_BODY, may=(409,)
+    ),
     ("POST", "/accounts/{account}/freeze"): Call("It may not spend", _FROZEN, takes=_WHY),
     ("POST", "/accounts/{account}/unfreeze"): Call("It may spend again", _FROZEN, takes=_WHY),
     ("POST", "/accounts/{account}/join"): Call(

@@ -10,7 +10,7 @@ from gateway.core.trail import Act
 from gateway.ports import Witnesses
 from gateway.web.alerts_by_hand import AlertsByHand
 from gateway.web.answers import OwnAnswer
-from gateway.web.operator_calls import NotThere, read_object
+from gateway.web.operator_calls import NotThere, read_members
 from gateway.web.refusals import as_problem
 from gateway.web.status import OPERATOR_FIELD, operator_named
 
@@ -49,7 +49,7 @@ class AlertPlace:
     async def mute(self, request: web.Request) -> web.StreamResponse:
         """`POST /alerts/mute` with `{"name", "hours"}`: nobody is told of these for so long; 0 ends it."""
         try:
-            content = await read_object(request)
+            content = await read_members(request, "name", "hours")
             return _json(await self.by_hand.mute(content["name"], content["hours"], self._trail(request)))
         except (ValueError, KeyError, TypeError) as error:
             return _json({"code": "bad_request", "detail": str(error), "charged": False}, 400)

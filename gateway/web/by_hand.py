@@ -1,17 +1,21 @@
 """What an operator moves by hand: how it is read, and what is told of it, by commands and by the admin listener."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from gateway.core.ledger import CREDIT_CHARS_MAX, Credit, Reversal
 from gateway.core.money import Money, MoneySyntax
-from gateway.core.purses import PLAIN, Purse
+from gateway.core.purses import PLAIN, Purse, purse_named
 from gateway.core.redaction import redacted
-from gateway.ports import Desk
+from gateway.ports import Desk, EntryLines
 
 Entry = TypeVar("Entry", Credit, Reversal)
+
+
+class RefTaken(Exception):
+    """The ref is that of another entry; the message has both. One ref is one entry, for ever."""
 
 
 def manual_credit(
@@ -37,6 +41,28 @@ def manual_debit(account: str, amount: str, *, ref: str, reason: str, now_ms: in
     return _manual(Reversal, account, amount, ref, reason, PLAIN)
 
 
+async def made_before(
+    ledger: Desk, lines: EntryLines, entry: Credit | Reversal, root: Callable[[str], str]
+) -> dict[str, Any] | None:
+    """What an operator is told of an entry that the books have already; None if it is yet to be made.
+
+    Asked before anything is on the trail, so that nothing stands there that never happened. A hand that slips must not
+    make debts of accounts that are not there, either: ValueError. Raises RefTaken, LedgerUnavailable, StoreFailed.
+    """
+    takes = isinstance(entry, Reversal)
+    if takes and not await ledger.funded(*entry.key):
+        raise ValueError(f"account: nobody ever paid into {entry.account}")
+    found = await lines.entry_of(entry.ref)
+    if found is None:
+        return None
+    wanted, holder = -entry.amount if takes else entry.amount, purse_named(found.account)[0]
+    if (found.amount, root(holder)) != (wanted, root(entry.account)):
+        raise RefTaken(f"ref: the books have {entry.ref} of {found.amount} for {holder}, not of {wanted}")
+    balance = await ledger.balance(entry.account, entry.amount.currency)
+    told = {"account": entry.account, "debited" if takes else "credited": False, "available": str(balance.available)}
+    return {**told, **purse_told(entry.purse)}
+
+
 async def credited(ledger: Desk, credit: Credit) -> dict[str, Any]:
     """Add it; what an operator is told. Raises LedgerUnavailable, ValueError."""
     new = await ledger.credit(credit)
@@ -46,9 +72,7 @@ async def credited(ledger: Desk, credit: Credit) -> dict[str, Any]:
 
 
 async def debited(ledger: Desk, debit: Reversal) -> dict[str, Any]:
-    """The same of a debit. A hand that slips must not make debts of accounts that are not there: also ValueError."""
-    if not await ledger.funded(*debit.key):
-        raise ValueError(f"account: nobody ever paid into {debit.account}")
+    """The same of a debit."""
     new = await ledger.reverse(debit)
     balance = await ledger.balance(*debit.key)
     return {"account": debit.account, "debited": new, "available": str(balance.available)}

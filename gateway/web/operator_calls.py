@@ -194,7 +194,7 @@ class OperatorCalls:
 
     async def assign(self, request: web.Request) -> web.StreamResponse:
         """`{"account"}`, and `"dry_run": true` for what would come of it."""
-        content = await read_object(request)
+        content = await read_members(request, "account", may=("dry_run",))
         account, dry_run = content.get("account"), content.get("dry_run", False)
         if not isinstance(account, str) or not isinstance(dry_run, bool):
             raise ValueError("account is a text, and dry_run true or false")
@@ -249,8 +249,21 @@ def one_of(name: str, wanted: str | None, states: Sequence[Any]) -> Any:
     return wanted
 
 
-async def read_object(request: web.Request) -> dict[str, Any]:
-    """The JSON object that was sent. Raises ValueError; the server bounds its size."""
+async def read_members(request: web.Request, *needed: str, may: Sequence[str] = ()) -> dict[str, Any]:
+    """The members of the JSON object that was sent: all that are needed, and none but these. Raises ValueError.
+
+    A member that nobody knows is a slip of whoever wrote it; what it was to say would be lost without a word.
+    """
+    content, known = await _read_object(request), (*needed, *may)
+    for name in content:
+        if name not in known:
+            raise ValueError(f"{name[:80]}: there is no such member; the members are {', '.join(known)}")
+    if missing := [name for name in needed if name not in content]:
+        raise ValueError(f"{', '.join(missing)}: missing; the members are {', '.join(known)}")
+    return content
+
+
+async def _read_object(request: web.Request) -> dict[str, Any]:
     try:
         content = json.loads(await request.read())
     except RecursionError:

@@ -22,20 +22,22 @@ from gateway.core.readiness import Check
 from gateway.core.refusals import LedgerUnavailable, RecordsUnavailable
 from gateway.core.trail import Act
 from gateway.flows.freeze import Freezes
-from gateway.ports import Clock, Desk, Joins, RequestUnderWay, RequestUnknown, Witnesses
+from gateway.ports import Clock, Desk, EntryLines, Joins, RequestUnderWay, RequestUnknown, StoreFailed, Witnesses
 from gateway.web.answers import OwnAnswer
 from gateway.web.by_hand import (
     Entry,
+    RefTaken,
     check_account,
     credited,
     debited,
+    made_before,
     manual_credit,
     manual_debit,
     purse_told,
     read_reason,
 )
 from gateway.web.entries import check_entry
-from gateway.web.operator_calls import BODY_BYTES_MAX, read_object
+from gateway.web.operator_calls import BODY_BYTES_MAX, read_members
 from gateway.web.operator_pages import PREFIX
 from gateway.web.refusals import as_problem
 
@@ -54,6 +56,7 @@ class AdminPlace:
         self,
         *,
         ledger: Desk,
+        lines: EntryLines,
         aliases: Joins,
         freezes: Freezes,
         witness: Witnesses,
@@ -68,6 +71,7 @@ class AdminPlace:
     ) -> None:
         self._clock = clock
         self._ledger = ledger
+        self._lines = lines
         self._aliases = aliases
         self._freezes = freezes
         self._witness = witness
@@ -130,9 +134,12 @@ class AdminPlace:
         return _json({"account": account, "available": str(balance.available), "held": str(balance.held)})
 
     async def credit(self, request: web.Request) -> web.StreamResponse:
-        """`{"ref", "amount", "reason"}`, and `expires` or `priority` for a purse: manual credit, once per ref."""
-        more = ("expires", "priority")
-        return await self._moved(request, manual_credit, lambda credit: credited(self._ledger, credit), more)
+        """`{"ref", "amount", "reason"}`, and `expires` or `priority` for a purse: manual credit, once per ref.
+
+        409 if the ref is that of another amount, or of another account.
+        """
+        may = ("expires", "priority")
+        return await self._moved(request, manual_credit, lambda credit: credited(self._ledger, credit), may)
 
     async def debit(self, request: web.Request) -> web.StreamResponse:
         """`{"ref", "amount", "reason"}`: manual debit, once per ref; the balance may become negative."""
@@ -153,7 +160,7 @@ class AdminPlace:
         try:
             check_account(account)
             await self._aliases.look()
-            reason = read_reason((await read_object(request))["reason"])
+            reason = read_reason((await read_members(request, "reason"))["reason"])
             await self._write(request, "account.freeze" if frozen else "account.unfreeze", account, reason)
             changed = await set(account, reason)
         except (ValueError, KeyError, TypeError) as error:
@@ -166,7 +173,7 @@ class AdminPlace:
         """`{"into", "reason"}`: the account is another one from now on. 409 if that cannot be."""
         account = request.match_info["account"]
         try:
-            content = await read_object(request)
+            content = await read_members(request, "into", "reason")
             into, reason = str(content["into"]), read_reason(content["reason"])
             for one in (account, into):
                 check_account(one)
@@ -184,7 +191,7 @@ class AdminPlace:
     async def refund(self, request: web.Request) -> web.StreamResponse:
         """`{"reason"}`: give back what it did cost, once. 404 if the books hold nothing of it, 409 while it runs."""
         try:
-            reason = read_reason((await read_object(request))["reason"])
+            reason = read_reason((await read_members(request, "reason"))["reason"])
             id = RequestId.parse(request.match_info["request"])
             await self._aliases.look()
             await self._write(request, "request.refund", str(id), reason)
@@ -204,7 +211,7 @@ class AdminPlace:
         Once per ref, which is that of a payment, or of a payout and its owner; `new` says whether it was this time.
         """
         try:
-            entry = read_entry(await read_object(request))
+            entry = read_entry(await read_members(request, *_ENTRY))
             if entry.amount.currency != self._currency:
                 raise ValueError(f"amount: this gateway's currency is {self._currency}")
             await self._aliases.look()
@@ -221,19 +228,23 @@ class AdminPlace:
         request: web.Request,
         read: Callable[..., Entry],
         move: Callable[[Entry], Awaitable[dict[str, Any]]],
-        more: Sequence[str] = (),
+        may: Sequence[str] = (),
     ) -> web.StreamResponse:
         try:
-            content = await read_object(request)
+            content = await read_members(request, "ref", "amount", "reason", may=may)
             account = request.match_info["account"]
-            named = {name: content[name] for name in more if name in content}
-            now = self._clock.now_ms()
             await self._aliases.look()
-            entry = read(account, content["amount"], ref=content["ref"], reason=content["reason"], now_ms=now, **named)
+            entry = read(account, content.pop("amount"), now_ms=self._clock.now_ms(), **content)
             if not entry.amount.named and entry.amount.currency != self._currency:
                 raise ValueError(f"amount: this gateway's currency is {self._currency}")
+            if (before := await made_before(self._ledger, self._lines, entry, self._aliases.root)) is not None:
+                return _json(before)
             await self._write(request, f"account.{read_verb(entry)}", account, entry.reason, **entry_facts(entry))
             return _json(await move(entry))
+        except RefTaken as taken:
+            return _json({"code": "ref_taken", "detail": str(taken), "charged": False}, status=409)
+        except StoreFailed:
+            return as_problem(LedgerUnavailable())
         except (ValueError, KeyError, TypeError) as error:
             return _json({"code": "bad_request", "detail": str(error), "charged": False}, status=400)
         except (LedgerUnavailable, RecordsUnavailable) as refusal:
@@ -335,6 +346,9 @@ async def refunded(ledger: Desk, request: RequestId, reason: str) -> dict[str, A
     return {"request": str(request), "refunded": given}
 
 
+_ENTRY = ("verb", "ref", "account", "amount", "kind", "reason")
+
+
 def told_entry(entry: Credit | Reversal) -> dict[str, str]:
     """An entry as `POST /entries` takes it."""
     return {
@@ -349,9 +363,9 @@ def told_entry(entry: Credit | Reversal) -> dict[str, str]:
 
 def read_entry(content: dict[str, Any]) -> Credit | Reversal:
     """The same, read back. Raises ValueError, KeyError, TypeError."""
-    texts = [content[name] for name in ("verb", "ref", "account", "amount", "kind", "reason")]
+    texts = [content[name] for name in _ENTRY]
     if not all(isinstance(text, str) for text in texts):
-        raise ValueError("verb, ref, account, amount, kind, reason: each is a text")
+        raise ValueError(f"{', '.join(_ENTRY)}: each is a text")
     verb, ref, account, amount, kind, reason = texts
     check_entry(account, ref)
     reason = read_reason(reason)

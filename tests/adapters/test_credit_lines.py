@@ -52,6 +52,11 @@ async def test_payments_are_found_by_ref_and_by_time(books: tuple[Keeper, Credit
     await keeper.reverse(Reversal("stripe:pi_1:1", "of stripe:cs_test_1", Money.parse("7.00 usd"), "refund", "x"))
     taken = [await lines.taken_by(ref) for ref in ("stripe:pi_1:1", "stripe:pi_1:2", "stripe:pi_1:3")]
     assert taken == [7_000_000, -5_000_000, None]
+    assert isinstance(lines, SqliteCreditLines | PostgresCreditLines)
+    paid, taken_back = await lines.entry_of("manual:x"), await lines.entry_of("stripe:pi_1:1")
+    assert paid == CreditLine("manual:x", "of manual:x", FIVE)
+    assert taken_back == CreditLine("stripe:pi_1:1", "of stripe:cs_test_1", -Money.parse("7.00 usd"))
+    assert await lines.entry_of("stripe:pi_1:3") is None
     found = await lines.credits_between(begin, clock.now_ms())
     assert [one.ref for one in found] == ["stripe:cs_test_1", "stripe:cs_test_2"]
     assert await lines.credits_between(begin, begin + 10_000) == [first]

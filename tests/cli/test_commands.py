@@ -119,9 +119,8 @@ def test_a_debit_takes_what_is_there_and_the_rest_is_owed(config: str) -> None:
     shown = gateway("debit", ACCOUNT, "7.00 usd", "--reason", "a mistake", "--ref", "two", "--config", config)
     assert shown.returncode == 0, shown.stderr
     assert "-7.00 usd  balance -2.00 usd  (manual:two)" in shown.stdout
-    for ref in ("one", "two"):
-        again = gateway("debit", ACCOUNT, "7.00 usd", "--reason", "a mistake", "--ref", ref, "--config", config)
-        assert "nothing taken" in again.stdout
+    again = gateway("debit", ACCOUNT, "7.00 usd", "--reason", "a mistake", "--ref", "two", "--config", config)
+    assert "nothing taken" in again.stdout
     assert "balance -2.00 usd" in gateway("balance", ACCOUNT, "--config", config).stdout.replace("  ", " balance ")
     proof = gateway("audit", "--config", config)
     assert "5.00 credited" not in proof.stdout
@@ -131,6 +130,22 @@ def test_a_debit_takes_what_is_there_and_the_rest_is_owed(config: str) -> None:
     assert ",-7.00,usd,,manual" in statement.stdout
     paid = gateway("credit", ACCOUNT, "2.50 usd", "--reason", "paid", "--json", "--config", config)
     assert json.loads(paid.stdout)["available"] == "0.50 usd"
+
+
+def test_a_ref_with_another_amount_or_account_is_refused_and_not_on_the_trail(config: str) -> None:
+    def typed(command: str, account: str, amount: str) -> subprocess.CompletedProcess[str]:
+        return gateway(command, account, amount, "--reason", "x", "--ref", "one", "--config", config)
+
+    assert typed("credit", ACCOUNT, "5.00 usd").returncode == 0
+    refused = [typed("credit", ACCOUNT, "7.00 usd"), typed("debit", ACCOUNT, "5.00 usd")]
+    refused.append(typed("credit", ACCOUNT[:-1] + "b", "5.00 usd"))
+    for shown, wanted in zip(refused, ("7.00 usd", "-5.00 usd", "5.00 usd"), strict=True):
+        assert shown.returncode == 1, shown.stdout
+        assert f"the books have manual:one of 5.00 usd for {ACCOUNT}, not of {wanted}" in shown.stderr
+    assert "nothing added" in typed("credit", ACCOUNT, "5.00 usd").stdout
+    assert gateway("debit", ACCOUNT[:-1] + "c", "1.00 usd", "--reason", "x", "--config", config).returncode == 3
+    trail = json.loads(gateway("audit", "log", "--json", "--config", config).stdout)
+    assert [entry["action"] for entry in trail] == ["account.credit"]
 
 
 def test_a_debit_of_an_account_that_is_not_there_is_refused(config: str) -> None:

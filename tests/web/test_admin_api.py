@@ -93,6 +93,7 @@ def test_the_page_of_alerts_shows_what_their_call_tells() -> None:
 
 NAMED = "mail to bob@example.com"
 HOLDER = f"acct_{'0' * 32}"
+ONE = {"ref": "1", "amount": "1.00 usd", "reason": "x"}
 
 
 @pytest.mark.parametrize(
@@ -112,6 +113,44 @@ async def test_no_call_takes_a_reason_that_names_somebody(stage: Stage, path: st
     assert (status, told["code"]) == (400, "bad_request")
     assert "without addresses, tokens and cards" in told["detail"]
     assert await trail_of(stage) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "words"),
+    [
+        (
+            f"/accounts/{HOLDER}/credit",
+            {**ONE, "prioritee": -10},
+            "prioritee: ",
+        ),
+        (f"/accounts/{HOLDER}/debit", {**ONE, "priority": 1}, "priority: "),
+        (f"/accounts/{HOLDER}/credit", {"amount": "1.00 usd"}, "ref, reason: missing"),
+        (f"/accounts/{HOLDER}/freeze", {}, "reason: missing"),
+        (f"/accounts/{HOLDER}/freeze", {"reason": "x", "dry_run": True}, "dry_run: "),
+        (f"/accounts/{HOLDER}/join", {"reason": "x"}, "into: missing"),
+        (f"/requests/req_{'0' * 28}/refund", {"reason": "x", "amount": "1.00 usd"}, "amount: "),
+        ("/entries", {"verb": "credit"}, "ref, account, amount, kind, reason: missing"),
+        ("/payments/cs_test_1/assign", {"account": HOLDER, "dry-run": True}, "dry-run: "),
+        ("/alerts/mute", {"name": "disk_low"}, "hours: missing"),
+    ],
+)
+async def test_a_member_that_is_unknown_or_missing_is_named(
+    stage: Stage, path: str, body: dict[str, Any], words: str
+) -> None:
+    status, told = await posted(stage, path, body)
+    assert (status, told["code"], told["detail"].startswith(words)) == (400, "bad_request", True), told
+    assert "the members are" in told["detail"]
+    assert await trail_of(stage) == []
+
+
+async def test_a_ref_with_another_amount_is_a_conflict_that_names_both(stage: Stage) -> None:
+    body = {"ref": "one", "amount": "5.00 usd", "reason": "x"}
+    moves = [(await posted(stage, f"/accounts/{HOLDER}/credit", body))[1]["credited"] for _ in range(2)]
+    status, told = await posted(stage, f"/accounts/{HOLDER}/credit", {**body, "amount": "7.00 usd"})
+    assert (moves, status, told["code"]) == ([True, False], 409, "ref_taken")
+    assert f"5.00 usd for {HOLDER}, not of 7.00 usd" in told["detail"]
+    assert (await posted(stage, f"/accounts/{HOLDER}/debit", body))[0] == 409
+    assert [one["facts"]["amount"] for one in await trail_of(stage)] == ["5.00 usd"]
 
 
 async def posted(stage: Stage, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:

@@ -10,6 +10,9 @@ from gateway.core.money import Money
 from gateway.ports import CreditLine, StoreFailed
 
 _LINES = "SELECT ref, holder, unit, micros, at FROM credit JOIN account ON credit.account = account.id WHERE "
+_ENTRY = """SELECT ref, holder, unit, -micros AS micros, at FROM reversal JOIN account ON reversal.account = account.id
+WHERE ref = $1 UNION ALL
+SELECT ref, holder, unit, micros, at FROM credit JOIN account ON credit.account = account.id WHERE ref = $1"""
 _TAKEN = "SELECT micros FROM reversal WHERE ref = $1 UNION ALL SELECT -micros FROM credit WHERE ref = $1"
 
 _STANDING = """SELECT coalesce(sum(credited - spent - debt), 0) AS micros FROM account
@@ -29,13 +32,16 @@ _PAID = "ref ~ '^stripe:(cs_|(pi|in)_[^:]*$)'"
 
 
 class PostgresCreditLines:
-    """Implements `ports.CreditLines`, `ports.Standings` and `ports.CapLines`."""
+    """Implements `ports.CreditLines`, `ports.EntryLines`, `ports.Standings` and `ports.CapLines`."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
 
     async def credit_of(self, ref: str) -> CreditLine | None:
         return next(iter(await self._read("ref = $1", ref)), None)
+
+    async def entry_of(self, ref: str) -> CreditLine | None:
+        return next(iter(_lines(await self._rows(_ENTRY, ref))), None)
 
     async def standing(self, holder: str, currency: str) -> Money:
         rows = await self._rows(_STANDING, holder, currency)
@@ -67,8 +73,7 @@ class PostgresCreditLines:
         return int(rows[0][0]) if rows else None
 
     async def _read(self, condition: str, *values: object) -> list[CreditLine]:
-        rows = await self._rows(_LINES + condition, *values)
-        return [CreditLine(row["ref"], row["holder"], Money(row["micros"], row["unit"]), row["at"]) for row in rows]
+        return _lines(await self._rows(_LINES + condition, *values))
 
     async def _rows(self, query: str, *values: object) -> Sequence[asyncpg.Record]:
         try:
@@ -79,3 +84,7 @@ class PostgresCreditLines:
                 await connection.close(timeout=1)
         except PROBLEMS as error:
             raise StoreFailed(self._address.told(error)) from error
+
+
+def _lines(rows: Sequence[asyncpg.Record]) -> list[CreditLine]:
+    return [CreditLine(row["ref"], row["holder"], Money(row["micros"], row["unit"]), row["at"]) for row in rows]

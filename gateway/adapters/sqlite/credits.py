@@ -11,6 +11,8 @@ from gateway.core.money import Money
 from gateway.ports import CreditLine, StoreFailed
 
 _LINES = "SELECT ref, holder, unit, micros, at FROM credit JOIN account ON account = id WHERE "
+_ENTRY = """SELECT ref, holder, unit, -micros, at FROM reversal JOIN account ON account = id WHERE ref = ?1
+UNION ALL SELECT ref, holder, unit, micros, at FROM credit JOIN account ON account = id WHERE ref = ?1"""
 _TAKEN = "SELECT micros FROM reversal WHERE ref = ?1 UNION ALL SELECT -micros FROM credit WHERE ref = ?1"
 
 _STANDING = "SELECT coalesce(sum(credited - spent - debt), 0) FROM account WHERE holder = ? AND unit = ?"
@@ -32,13 +34,16 @@ OR (ref GLOB 'stripe:pi_*' OR ref GLOB 'stripe:in_*') AND ref NOT GLOB 'stripe:?
 
 
 class SqliteCreditLines:
-    """Implements `ports.CreditLines`, `ports.Standings` and `ports.CapLines`."""
+    """Implements `ports.CreditLines`, `ports.EntryLines`, `ports.Standings` and `ports.CapLines`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     async def credit_of(self, ref: str) -> CreditLine | None:
         return next(iter(await asyncio.to_thread(self._read, "ref = ?", ref)), None)
+
+    async def entry_of(self, ref: str) -> CreditLine | None:
+        return next(iter(_lines(await asyncio.to_thread(self._rows, _ENTRY, (ref,)))), None)
 
     async def standing(self, holder: str, currency: str) -> Money:
         rows = await asyncio.to_thread(self._rows, _STANDING, (holder, currency))
@@ -70,8 +75,7 @@ class SqliteCreditLines:
         return int(rows[0][0]) if rows else None
 
     def _read(self, condition: str, *values: object) -> list[CreditLine]:
-        rows = self._rows(_LINES + condition, values)
-        return [CreditLine(ref, holder, Money(micros, unit), at) for ref, holder, unit, micros, at in rows]
+        return _lines(self._rows(_LINES + condition, values))
 
     def _rows(self, query: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
         try:
@@ -79,3 +83,7 @@ class SqliteCreditLines:
                 return sql.execute(query, values).fetchall()
         except sqlite3.Error as error:
             raise StoreFailed(f"{self._path}: {error}") from error
+
+
+def _lines(rows: list[tuple[Any, ...]]) -> list[CreditLine]:
+    return [CreditLine(ref, holder, Money(micros, unit), at) for ref, holder, unit, micros, at in rows]
