@@ -4,6 +4,7 @@ They write to the records, which every process of every gateway reads within a s
 """
 
 import json
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, cast
 import click
 
 from gateway.adapters.sqlite.ledger import read_available
+from gateway.adapters.sqlite.rights import why
 from gateway.adapters.system import SystemClock
 from gateway.app.stores import statement_books
 from gateway.cli.caps import CapStanding, standings
@@ -100,11 +102,14 @@ def join_accounts(config: Path, account: str, into: str, *, reason: str, yes: bo
 
 
 def available(settings: Settings, account: str) -> Money:
-    """What an account can spend, as committed."""
+    """What an account can spend, as committed. The command ends if the books cannot be read."""
     if settings.store_url is not None:
         return Money(balance_there(settings, account, settings.currency), settings.currency)
     now_ms = SystemClock().now_ms()
-    return Money(read_available(settings.store_path, account, settings.currency, now_ms=now_ms), settings.currency)
+    try:
+        return Money(read_available(settings.store_path, account, settings.currency, now_ms=now_ms), settings.currency)
+    except sqlite3.Error as error:
+        fail(why(settings.store_path, error))
 
 
 def list_frozen(config: Path, *, as_json: bool) -> None:

@@ -22,6 +22,7 @@ import click
 from gateway.adapters.sqlite.archive import SqliteArchive
 from gateway.adapters.sqlite.audit import AuditRefused, Report, Since, audit
 from gateway.adapters.sqlite.ledger import accept_head, read_available
+from gateway.adapters.sqlite.rights import why
 from gateway.adapters.system import SystemClock
 from gateway.app import HEAD_KEY_PURPOSE, ledger_store
 from gateway.app.stores import credit_lines
@@ -40,7 +41,7 @@ from gateway.core.secrets import Secret
 from gateway.core.trail import Act
 from gateway.flows.follow import FollowingDesk
 from gateway.flows.keep import Keeper
-from gateway.ports import Desk, EntryLines, RequestUnknown, StoreDamaged, StoreFailed, StoreLocked
+from gateway.ports import Desk, EntryLines, RequestUnknown, StoreDamaged, StoreFailed, StoreForbidden, StoreLocked
 from gateway.settings import Settings, forms
 from gateway.web.by_hand import RefTaken, credited, debited, made_before, manual_credit, manual_debit, read_reason
 from gateway.web.status import UNKNOWN, entry_facts, refunded
@@ -63,7 +64,7 @@ def audit_books(config: Path, store: str | None, head: Path | None, *, since: st
         audit_database(replace(settings, store_url=Secret(there)), head, begin, as_json=as_json)
     if settings.store_url is not None and store is None:
         audit_database(settings, head, begin, as_json=as_json)
-    path = Path(store) if store else settings.store_path
+    path = _file(store, settings)
     try:
         report = audit(
             path,
@@ -92,12 +93,21 @@ def accept_books(config: Path, store: str | None) -> None:
     if settings.store_url is not None and store is None:
         accept_there(settings, keys[0])
         return
-    path = Path(store) if store else settings.store_path
+    path = _file(store, settings)
     try:
         seq = accept_head(path, keys[0])
+    except StoreForbidden as forbidden:
+        _fail(str(forbidden))
     except (StoreLocked, sqlite3.Error, OSError) as error:
         _fail(f"{path}: {error}")
     click.echo(f"{path}: accepted as it ends, with batch {seq}", err=True)
+
+
+def _file(store: str | None, settings: Settings) -> Path:
+    path = Path(store) if store else settings.store_path
+    if path.is_dir():
+        _fail(f"{path} is a folder; name the file of the books in it", code=2)
+    return path
 
 
 def _database(store: str | None) -> str | None:
@@ -184,7 +194,7 @@ def show_balance(config: Path, account: str, *, unit: str | None, as_json: bool)
             micros = read_available(settings.store_path, account, unit, now_ms=SystemClock().now_ms())
         balance = Money(micros, unit)
     except sqlite3.Error as error:
-        _fail(f"{settings.store_path}: {error}; `gateway audit` says more")
+        _fail(f"{why(settings.store_path, error)}; `gateway audit` says more")
     if as_json:
         click.echo(json.dumps({"account": account, "available": str(balance)}))
     else:

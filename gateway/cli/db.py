@@ -21,7 +21,7 @@ from gateway.cli.configuration import read
 from gateway.cli.hosts import NO_SECRETS, back_up_there, migrate_there
 from gateway.cli.progress import Progress
 from gateway.cli.upgrading import migrate, plan_stores, told
-from gateway.ports import BackupRefused, StoreLocked
+from gateway.ports import BackupRefused, StoreFailed, StoreLocked
 from gateway.settings import Settings
 
 
@@ -33,7 +33,7 @@ def migrate_stores(config: Path, *, dry_run: bool, as_json: bool) -> None:
         return
     try:
         upgrades = plan_stores(settings) if dry_run else migrate(settings)
-    except (MigrationRefused, StoreLocked, sqlite3.Error, OSError) as error:
+    except (MigrationRefused, StoreFailed, StoreLocked, sqlite3.Error, OSError) as error:
         _fail(str(error))
     if as_json:
         rows = [{"file": str(path), **_fields(done, dry_run=dry_run)} for path, done in upgrades.items()]
@@ -47,6 +47,8 @@ def migrate_stores(config: Path, *, dry_run: bool, as_json: bool) -> None:
 def back_up_stores(config: Path, folder: Path, *, as_json: bool) -> None:
     """`gateway db backup`."""
     settings = read(config, make_secrets=False)
+    if not folder.name:
+        _fail(f"{folder} exists, and a backup writes over nothing: name a new folder")
     if settings.store_url is not None:
         back_up_there(settings, folder, as_json=as_json)
         return

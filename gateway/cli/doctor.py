@@ -23,6 +23,7 @@ import click
 from gateway import settings as configuration
 from gateway.adapters.sqlite.ledger import lock_books
 from gateway.adapters.sqlite.migrations import MigrationRefused
+from gateway.adapters.sqlite.rights import MEND, missing_right
 from gateway.adapters.system import SystemClock
 from gateway.app.stores import records_path, trail_head_path
 from gateway.cli.configuration import read
@@ -31,7 +32,7 @@ from gateway.cli.trail import verified
 from gateway.cli.upgrading import plan_stores
 from gateway.core.readiness import age
 from gateway.core.refusals import RecordsUnavailable
-from gateway.ports import StoreDamaged, StoreFailed, StoreLocked
+from gateway.ports import StoreDamaged, StoreFailed, StoreForbidden, StoreLocked
 from gateway.settings import Settings
 
 DISK_BYTES_MIN = 512 * 1024**2
@@ -76,9 +77,9 @@ def examine(config: Path, *, as_json: bool) -> None:
 
 async def _examined(settings: Settings) -> list[Finding]:
     found = [Finding("configuration", "note", note) for note in configuration.notes(settings)]
-    found += [*_modes(settings), *_disk(settings), *_files(settings), *_gateway(settings)]
-    if any(finding.part == "files" and finding.state == "wrong" for finding in found):
-        return found  # to open the records would bring them up to date
+    found += [*_modes(settings), *_disk(settings), *_rights(settings), *_files(settings), *_gateway(settings)]
+    if any(finding.part in ("files", "rights") and finding.state == "wrong" for finding in found):
+        return found  # to open the records would bring them up to date; or cannot be
     return [*found, *[finding async for finding in _records(settings)]]
 
 
@@ -110,8 +111,23 @@ def _disk(settings: Settings) -> Iterator[Finding]:
         yield Finding("disk", "well", what)
 
 
+def _rights(settings: Settings) -> Iterator[Finding]:
+    """Whether we, who ask, may write what the gateway writes."""
+    if (words := _missing(settings)) is not None:
+        yield Finding("rights", "wrong", words, MEND)
+
+
+def _missing(settings: Settings) -> str | None:
+    if settings.store_url is not None:
+        return None
+    store = settings.store_path
+    return missing_right(store) or missing_right(records_path(store))
+
+
 def _files(settings: Settings) -> Iterator[Finding]:
-    """Whether the files are there, and of this version."""
+    """Whether the files are there, and of this version; of what we may not open, it is not known."""
+    if _missing(settings) is not None:
+        return
     if settings.store_url is not None:
         yield Finding("files", "note", "the store is a database", "gateway db migrate --dry-run says what is pending")
         return
@@ -153,6 +169,8 @@ def _nobody(settings: Settings, what: str) -> Finding:
     if settings.store_url is None and settings.store_path.exists():
         try:
             os.close(lock_books(settings.store_path))
+        except StoreForbidden:
+            pass  # which is told above
         except (StoreLocked, OSError):
             return Finding("gateway", "wrong", f"{what}, but somebody has the books", "admin: is it that gateway's?")
     return Finding("gateway", "wrong", what, "gateway run")

@@ -22,6 +22,7 @@ import click
 from gateway.adapters.sqlite.bookkeeping import EVERYTHING_MS, open_books
 from gateway.adapters.sqlite.fold import Fold
 from gateway.adapters.sqlite.prune import Prunable, Prune
+from gateway.adapters.sqlite.rights import why
 from gateway.adapters.sqlite.scratch import SqliteScratch
 from gateway.adapters.sqlite.statement import SqliteStatementSource
 from gateway.adapters.system import SystemClock
@@ -72,8 +73,10 @@ def export_statement(
     except BrokenPipeError:
         sys.stderr.close()  # whoever read has enough
         sys.exit(0)
-    except (BooksRefused, sqlite3.Error) as error:
-        _fail(str(error))
+    except sqlite3.Error as error:
+        _fail(why(store or _path(settings), error))
+    except BooksRefused as refused:
+        _fail(str(refused))
 
 
 def _put_on_trail(settings: Settings, whose: str) -> None:
@@ -184,7 +187,7 @@ def _once(path: Path, work: Callable[[sqlite3.Connection], T]) -> T:
         with closing(open_books(path, write=False)) as sql:
             return work(sql)
     except (BooksRefused, sqlite3.Error) as error:
-        _fail(f"{path}: {error}" if isinstance(error, sqlite3.Error) else str(error))
+        _fail(why(path, error) if isinstance(error, sqlite3.Error) else str(error))
 
 
 def _step_by_step(path: Path, step: Callable[[sqlite3.Connection], bool]) -> None:
@@ -202,7 +205,7 @@ def _step_by_step(path: Path, step: Callable[[sqlite3.Connection], bool]) -> Non
                         raise
                 time.sleep(_REST_SECONDS)
     except (BooksRefused, sqlite3.Error) as error:
-        _fail(f"{path}: {error}" if isinstance(error, sqlite3.Error) else str(error))
+        _fail(why(path, error) if isinstance(error, sqlite3.Error) else str(error))
 
 
 def moment_of(text: str | None, option: str, otherwise: int) -> int:

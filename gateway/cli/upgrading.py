@@ -10,7 +10,7 @@ from gateway.adapters.sqlite.ledger import lock_books
 from gateway.adapters.sqlite.migrations import MigrationRefused
 from gateway.adapters.sqlite.upgrade import Upgrade, plan, upgrade
 from gateway.app import records_path
-from gateway.ports import StoreLocked
+from gateway.ports import StoreFailed, StoreLocked
 from gateway.settings import Settings
 
 
@@ -21,7 +21,7 @@ def migrate_at_start(settings: Settings) -> list[str]:
     """
     if settings.store_url is not None:
         return []
-    with suppress(MigrationRefused, StoreLocked, sqlite3.Error, OSError):
+    with suppress(MigrationRefused, StoreFailed, StoreLocked, sqlite3.Error, OSError):
         if any(done and done.migrations for done in plan_stores(settings).values()):
             done_by_path = migrate(settings).items()
             return [line for path, done in done_by_path if done and done.migrations for line in told(path, done)]
@@ -38,7 +38,10 @@ def _planned(path: Path, folder: str) -> Upgrade | None:
 
 
 def migrate(settings: Settings) -> dict[Path, Upgrade | None]:
-    """Under the lock of the ledger, which keeps every gateway away from both files. Raises as `plan_stores`."""
+    """Under the lock of the ledger, which keeps every gateway away from both files.
+
+    Raises as `plan_stores`, and StoreLocked, StoreFailed.
+    """
     if not any(map(_holds_something, _files(settings))):
         return dict.fromkeys(_files(settings))
     with _books_locked(settings.store_path):

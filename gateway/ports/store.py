@@ -17,6 +17,10 @@ class StoreFailed(Exception):
     """A commit failed and it is not known whether it was written. `reopen`, then try the same draft again."""
 
 
+class StoreForbidden(StoreFailed):
+    """This user may not write a file or folder of the store; the message says which. Nothing is damaged."""
+
+
 class LedgerStore(Protocol):
     """Durable books with one writer. Used by one keeper, one call at a time."""
 

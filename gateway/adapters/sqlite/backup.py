@@ -27,6 +27,7 @@ from pathlib import Path
 
 from gateway.adapters.sqlite.copies import copy_database, copy_file, sync, sync_folder
 from gateway.adapters.sqlite.ledger import Head
+from gateway.adapters.sqlite.rights import why
 from gateway.adapters.sqlite.soundness import check_tail, named_batch
 from gateway.ports import BackupRefused, CopiedFile, StoreDamaged
 
@@ -71,7 +72,9 @@ def back_up(
             shutil.rmtree(partial)
             raise
         sync_folder(folder.parent)
-    except (OSError, sqlite3.Error) as error:
+    except sqlite3.Error as error:
+        raise BackupRefused(f"{why(ledger, error)}; nothing was kept") from error
+    except OSError as error:
         raise BackupRefused(f"{error}; nothing was kept") from error
     return Backup(folder, batch, head_batch, files, time.monotonic() - begun)
 

@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from gateway.adapters.sqlite.rights import why
 from gateway.core.caps import CapLine
 from gateway.core.money import Money
 from gateway.ports import CreditLine, StoreFailed
@@ -82,7 +83,7 @@ class SqliteCreditLines:
             with closing(sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as sql:
                 return sql.execute(query, values).fetchall()
         except sqlite3.Error as error:
-            raise StoreFailed(f"{self._path}: {error}") from error
+            raise StoreFailed(why(self._path, error)) from error
 
 
 def _lines(rows: list[tuple[Any, ...]]) -> list[CreditLine]:

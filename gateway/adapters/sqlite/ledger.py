@@ -28,6 +28,7 @@ from typing import Any, TypeVar
 
 from gateway.adapters.sqlite.copies import sync_folder
 from gateway.adapters.sqlite.migrations import MigrationRefused
+from gateway.adapters.sqlite.rights import check_rights
 from gateway.adapters.sqlite.soundness import check_before_opening
 from gateway.adapters.sqlite.upgrade import upgrade
 from gateway.core.ledger import (
@@ -120,6 +121,7 @@ class SqliteLedgerStore:
     # --- in the thread ------------------------------------------------------------------------------------------------
 
     def _open(self) -> Tail:
+        check_rights(self._path)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(self._path.with_name(self._path.name + ".lock"))
         try:
@@ -412,9 +414,9 @@ def read_available(path: Path, holder: str, unit: str, *, now_ms: int) -> int:
 def accept_head(path: Path, key: bytes) -> int:
     """Sign the books as they end now, after a loss that was understood; the number of their last batch.
 
-    Raises StoreLocked while a gateway keeps them.
+    Raises StoreLocked while a gateway keeps them, and StoreForbidden.
     """
-    lock = _lock(path.with_name(path.name + ".lock"))
+    lock = lock_books(path)
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=5)) as connection:
             found = connection.execute("SELECT seq, hash FROM batch ORDER BY seq DESC LIMIT 1").fetchone()
@@ -426,7 +428,8 @@ def accept_head(path: Path, key: bytes) -> int:
 
 
 def lock_books(path: Path) -> int:
-    """Keep every gateway away from these books until the handle is closed. Raises StoreLocked."""
+    """Keep every gateway away from these books until the handle is closed. Raises StoreForbidden, StoreLocked."""
+    check_rights(path)
     return _lock(path.with_name(path.name + ".lock"))
 
 

@@ -28,6 +28,7 @@ from gateway.adapters.sqlite.oauth import SqliteOAuth
 from gateway.adapters.sqlite.outbox import SqliteOutbox
 from gateway.adapters.sqlite.payers import SqlitePayers
 from gateway.adapters.sqlite.readings import SqliteMeterBook
+from gateway.adapters.sqlite.rights import check_rights
 from gateway.adapters.sqlite.subscriptions import SqliteSubscriptions
 from gateway.adapters.sqlite.trail import SqliteTrail
 from gateway.adapters.sqlite.upgrade import upgrade
@@ -101,7 +102,8 @@ class SqliteRecords:
         self.key_claims = SqliteKeyClaims(self._read, self._write, self._change)
 
     async def open(self) -> None:
-        """Make or open the file and bring its tables up to date. Raises StoreDamaged."""
+        """Make or open the file and bring its tables up to date. Raises StoreDamaged, StoreForbidden."""
+        check_rights(self._path)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if not self._path.exists():
             self._refuse_if_gone()

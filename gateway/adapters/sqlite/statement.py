@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gateway.adapters.sqlite.bookkeeping import open_books
 from gateway.adapters.sqlite.prune import anchored
+from gateway.adapters.sqlite.rights import why
 from gateway.core.dues import KindSum, Sold, UnitSums
 from gateway.core.ids import RequestId
 from gateway.core.statements import Batches, Chain, Moved, PurseRow, Sum
@@ -151,4 +152,4 @@ class SqliteStatementBooks:
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
                 raise BooksSlow from error
-            raise BooksRefused(f"{self._path}: {error}") from error
+            raise BooksRefused(why(self._path, error)) from error
