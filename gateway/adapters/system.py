@@ -1,5 +1,6 @@
 """The machine's clock, its random source, and small files of its own."""
 
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -48,3 +49,11 @@ class SystemFile:
             os.fsync(folder)  # the name, too
         finally:
             os.close(folder)
+
+
+def digest_of(path: Path | None) -> str | None:
+    """What tells a file's contents from all others; None if there is no file, or it cannot be read."""
+    try:
+        return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from gateway.adapters.payouts import RecordedPayouts
 from gateway.adapters.route_use import RecordedUse
+from gateway.adapters.system import digest_of
 from gateway.app.licensing import Licensing
 from gateway.app.operating import Operating
 from gateway.app.stores import credit_lines
@@ -668,6 +669,8 @@ def admin_application(
         restart=restart,
         metrics=metrics,
         checks=check_up.checks,
+        config=lambda: digest_of(settings.file),
+        config_name=str(settings.file or "no file, but its environment alone"),
     )
     app = place.application()
     app.middlewares.insert(0, line)

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
+from gateway.adapters.system import digest_of
 from gateway.cli.configuration import read
 from gateway.settings import Settings
 from gateway.web.status import OPERATOR_FIELD
@@ -75,7 +76,10 @@ def restart_gateway(config: Path, *, as_json: bool) -> None:
 
 
 def _order(config: Path, path: str, words: Callable[[dict[str, Any]], str], *, as_json: bool) -> NoReturn:
-    status, outcome = asyncio.run(ask(read(config, make_secrets=False), path, {}))
+    """The gateway reads its own file; it is told which one is meant, lest it does what nobody asked for."""
+    settings = read(config, make_secrets=False)
+    meant = digest_of(settings.file)
+    status, outcome = asyncio.run(ask(settings, f"{path}?sha256={meant}" if meant else path, {}))
     if as_json:
         click.echo(json.dumps(outcome))
     elif status == 200:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ def load(
         environment.overlay(Node(place, {}), environ, report)  # to tell of its mistakes as well
         report.raise_if_any()
         raise AssertionError("a file that cannot be read is a mistake")
-    return _settings(root, environ, report, base=Path.cwd(), make_secrets=make_secrets, instead=instead or {})
+    found = _settings(root, environ, report, base=Path.cwd(), make_secrets=make_secrets, instead=instead or {})
+    return replace(found, file=path and path.absolute())
 
 
 def from_mapping(

@@ -434,6 +434,8 @@ class Settings:
     geo: GeoSettings | None
     log: LogSettings
     trace: TraceMode
+    file: Path | None = None
+    """Where this was read, absolute; None where the environment alone configures."""
 
     @property
     def is_for_services(self) -> bool:

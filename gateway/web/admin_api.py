@@ -170,6 +170,9 @@ _TRAIL_ASKS: dict[str, Schema] = {
     "object": {"type": "string", "description": "what was done to this"},
     "action": {"type": "string", "description": "only this"},
 }
+_MEANT: dict[str, Schema] = {
+    "sha256": {"type": "string", "description": "of the file that is meant: 409 if another one is read here"},
+}
 CALLS: dict[tuple[str, str], Call] = {
     ("GET", "/livez"): Call("Whether it lives", _object(status={"const": "ok"}), open=True),
     ("GET", "/readyz"): Call(
@@ -247,8 +250,8 @@ CALLS: dict[tuple[str, str], Call] = {
     ("POST", "/entries"): Call(
         "What a command about payments or payouts writes, once per `ref`", _object(new=_TRUTH), takes=_ENTRY_BODY
     ),
-    ("POST", "/reload"): Call("Serve by the configuration as it is now", _OUTCOME, may=(422,)),
-    ("POST", "/restart"): Call("Replace the workers, one by one", _OUTCOME, may=(422,)),
+    ("POST", "/reload"): Call("Serve by the configuration as it is now", _OUTCOME, asks=_MEANT, may=(409, 422)),
+    ("POST", "/restart"): Call("Replace the workers, one by one", _OUTCOME, asks=_MEANT, may=(409, 422)),
 }  # fmt: skip
 _FORMS: dict[str, Schema] = {
     "account": _ACCOUNT,

@@ -5,6 +5,7 @@ token, compared in constant time; with the auditor's one may read and not change
 default.
 """
 
+import asyncio
 import base64
 import json
 import re
@@ -68,7 +69,11 @@ class AdminPlace:
         metrics: Callable[[], Awaitable[bytes]],
         checks: Callable[[], Awaitable[Mapping[str, Check]]],
         clock: Clock,
+        config: Callable[[], str | None],
+        config_name: str,
     ) -> None:
+        self._config = config
+        self._config_name = config_name
         self._clock = clock
         self._ledger = ledger
         self._lines = lines
@@ -251,7 +256,12 @@ class AdminPlace:
             return as_problem(refusal)
 
     async def reload(self, request: web.Request) -> web.StreamResponse:
-        """Serve by the configuration as it is now. 422 with every mistake if it is wrong; then nothing has changed."""
+        """Serve by the configuration as it is now. 422 with every mistake if it is wrong; then nothing has changed.
+
+        409 if another file is meant.
+        """
+        if (other := await self._another(request)) is not None:
+            return other
         try:
             await self._write(request, "configuration.reload", "configuration", "")
         except RecordsUnavailable as refusal:
@@ -261,12 +271,22 @@ class AdminPlace:
 
     async def restart(self, request: web.Request) -> web.StreamResponse:
         """Replace the workers, one by one, by ones of the configuration as it is now. 422 if that is not possible."""
+        if (other := await self._another(request)) is not None:
+            return other
         try:
             await self._write(request, "workers.restart", "workers", "")
         except RecordsUnavailable as refusal:
             return as_problem(refusal)
         outcome = await self._restart()
         return _json(outcome, status=200 if outcome["restarted"] else 422)
+
+    async def _another(self, request: web.Request) -> web.StreamResponse | None:
+        """A refusal, if whoever asks names a configuration (`?sha256=`) which is not the one that is read here."""
+        meant = request.query.get("sha256")
+        if meant is None or meant == await asyncio.to_thread(self._config):
+            return None
+        detail = f"it is another file: this gateway reads {self._config_name}"
+        return _json({"code": "another_configuration", "detail": detail, "charged": False}, status=409)
 
     async def _write(self, request: web.Request, action: str, object: str, reason: str, **facts: str) -> None:
         """On the trail before it is done. Raises RecordsUnavailable."""

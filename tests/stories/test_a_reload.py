@@ -193,3 +193,25 @@ async def test_nobody_to_reload_is_said(tmp_path: Path, upstream: RawUpstream) -
     code, printed = await Shop(tmp_path, upstream).reload()
     assert code == 3
     assert "no gateway answers on 127.0.0.1:" in printed
+
+
+async def test_another_file_than_the_one_that_is_read_is_refused_and_a_link_to_it_is_not(
+    tmp_path: Path, upstream: RawUpstream
+) -> None:
+    shop, other, link = Shop(tmp_path, upstream), tmp_path / "other.yaml", tmp_path / "link.yaml"
+    link.symlink_to(shop.file)
+    other.write_text(shop.file.read_text().replace('"0.002 usd"', '"0.003 usd"'))
+
+    async def typed(command: str, config: str) -> tuple[int, str]:
+        done = await asyncio.to_thread(CliRunner().invoke, main, [command, "--config", config])
+        return done.exit_code, done.output
+
+    async with running(shop.file):
+        for command in ("reload", "restart"):
+            code, said = await typed(command, str(other))
+            assert (code, said) == (1, f"gateway: it is another file: this gateway reads {shop.file}\n")
+        for same in (str(link), os.path.relpath(shop.file)):
+            assert (await typed("reload", same))[0] == 0
+        shop.change(lambda config: price(config, "0.003 usd"))
+        code, said = await shop.reload()
+        assert (code, "changed paid" in said) == (0, True)
