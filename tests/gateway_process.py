@@ -84,7 +84,7 @@ async def fund(settings: Settings, amount: str, *, count: int) -> list[Funded]:
     store = SqliteLedgerStore(settings.store_path, head_key=head_keys(settings)[0])
     keeper = Keeper(store, clock, pace=Pace.patient(60))
     await keeper.open()
-    money = Money.parse(amount)
+    money = Money.parse_grant(amount)
     await asyncio.gather(
         *(keeper.credit(Credit(f"manual:{one.account}", one.account, money, "manual", "for a test")) for one in made)
     )

@@ -46,7 +46,11 @@ def check_configuration(config: Path, *, online: bool, as_json: bool) -> None:
         else:
             click.echo(str(invalid), err=True)
         sys.exit(2)
+    from gateway.cli.currency import money_elsewhere  # every command reads settings, and this one alone the books
+
     notes = settings.notes(found)
+    if found.store_url is None and (elsewhere := money_elsewhere(found)) is not None:
+        notes.append(elsewhere)  # a database is asked by doctor: a check needs no network
     wrong = _asked_online(found) if online else []
     if as_json:
         told = {"ok": not wrong, "mode": found.mode, "environment": found.environment, "notes": notes}

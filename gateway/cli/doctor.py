@@ -27,6 +27,7 @@ from gateway.adapters.sqlite.rights import MEND, missing_right
 from gateway.adapters.system import SystemClock
 from gateway.app.stores import records_path, trail_head_path
 from gateway.cli.configuration import read
+from gateway.cli.currency import money_elsewhere
 from gateway.cli.records import Records, opened
 from gateway.cli.trail import verified
 from gateway.cli.upgrading import plan_stores
@@ -78,6 +79,8 @@ def examine(config: Path, *, as_json: bool) -> None:
 async def _examined(settings: Settings) -> list[Finding]:
     found = [Finding("configuration", "note", note) for note in configuration.notes(settings)]
     found += [*_modes(settings), *_disk(settings), *_rights(settings), *_files(settings), *_gateway(settings)]
+    if (elsewhere := await asyncio.to_thread(money_elsewhere, settings)) is not None:
+        found.insert(0, Finding("configuration", "note", elsewhere))
     if any(finding.part in ("files", "rights") and finding.state == "wrong" for finding in found):
         return found  # to open the records would bring them up to date; or cannot be
     return [*found, *[finding async for finding in _records(settings)]]

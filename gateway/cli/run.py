@@ -19,6 +19,7 @@ import click
 from gateway.adapters import allocator, logs
 from gateway.app import Gateway, Running, logged
 from gateway.cli.configuration import existing, told_of_mistakes
+from gateway.cli.currency import money_elsewhere
 from gateway.cli.shown import link_of
 from gateway.cli.upgrading import migrate_at_start
 from gateway.ports import StoreDamaged, StoreFailed, StoreLocked
@@ -41,6 +42,8 @@ def run_gateway(config: Path, reading: apart.Reading, begun: float) -> None:
         click.echo(f"note: {note}", err=True)
     for line in migrate_at_start(settings):
         click.echo(f"gateway: {line.strip()}", err=True)
+    if (elsewhere := money_elsewhere(settings)) is not None:
+        logs.report("money in another currency", problem=elsewhere)
 
     def again(instead: Mapping[str, str] | None = None) -> Settings:
         return apart.with_its_keys(apart.load(existing(config), make_secrets=False, instead=instead))

@@ -64,8 +64,10 @@ UNION ALL SELECT unit, 'reversal', kind, count(*), sum(micros)::bigint FROM reve
 UNION ALL SELECT unit, 'debt', '', count(*), sum(debt)::bigint FROM caller WHERE debt > 0 GROUP BY unit
 ORDER BY 1, 2, 3
 """
-_CALLERS = """SELECT unit, sum(credited - spent - debt)::bigint FROM account
-WHERE holder NOT LIKE 'owner:%' AND holder NOT LIKE 'held:%' AND holder <> 'platform' GROUP BY unit"""
+_OF_CALLERS = "WHERE holder NOT LIKE 'owner:%' AND holder NOT LIKE 'held:%' AND holder <> 'platform'"
+_CALLERS = f"SELECT unit, sum(credited - spent - debt)::bigint FROM account {_OF_CALLERS} GROUP BY unit"  # noqa: S608
+_LEFT = f"""SELECT unit, sum(credited - spent - debt)::bigint FROM account
+{_OF_CALLERS} AND credited - spent > debt GROUP BY unit"""  # noqa: S608
 _CHARGED = """SELECT unit, coalesce(sum(CASE WHEN holder = 'platform' THEN credited - spent - debt END), 0)::bigint,
     coalesce(sum(CASE WHEN holder LIKE 'held:%' THEN credited - spent - debt END), 0)::bigint,
     (SELECT coalesce(sum(moved.micros), 0) FROM (
@@ -140,6 +142,9 @@ class PostgresStatementSource:
 
     def kinds(self) -> Iterator[KindSum]:
         yield from (KindSum(*row) for row in self._rows(_KINDS))
+
+    def left(self) -> dict[str, int]:
+        return dict(tuple(row) for row in self._rows(_LEFT))
 
     def accounts(self, holder: str) -> list[tuple[int, str]]:
         return [(id, unit) for id, unit in self._rows("SELECT id, unit FROM account WHERE holder = $1", holder)]
