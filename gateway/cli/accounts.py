@@ -15,8 +15,9 @@ import click
 from gateway.adapters.sqlite.ledger import read_available
 from gateway.adapters.sqlite.rights import why
 from gateway.adapters.system import SystemClock
-from gateway.app.stores import statement_books
+from gateway.app.stores import records_path, statement_books
 from gateway.cli.caps import CapStanding, standings
+from gateway.cli.configuration import read
 from gateway.cli.hosts import balance_there
 from gateway.cli.payments import moment
 from gateway.cli.records import (
@@ -32,12 +33,13 @@ from gateway.cli.records import (
 )
 from gateway.cli.subscriptions import said, subscriptions_of, told
 from gateway.core.aliases import NOT_JOINED, Joined
-from gateway.core.money import Money
+from gateway.core.money import Money, MoneySyntax
 from gateway.core.purses import Purse
 from gateway.core.statements import PurseRow
 from gateway.flows.freeze import Freezes
-from gateway.ports import BooksRefused, BooksSlow, Freeze
+from gateway.ports import BooksRefused, BooksSlow, Freeze, StoreForbidden
 from gateway.settings import Settings
+from gateway.web.by_hand import is_account
 
 _LOOK_SECONDS_MAX = 10.0
 
@@ -87,29 +89,75 @@ def join_accounts(config: Path, account: str, into: str, *, reason: str, yes: bo
             return None if outcome == "joined" else outcome
 
     root, refused = run(look())
-    moves = available(settings, account)
+    moves, named = available(settings, account), _named(settings, account)
     if refused is None and yes:
         refused = run(join())
     if refused is not None:
         fail(NOT_JOINED[cast(Joined, refused)])
     if as_json:
-        click.echo(json.dumps({"account": account, "into": root, "moves": str(moves), "joined": yes}))
+        click.echo(json.dumps({"account": account, "into": root, "moves": str(moves), "named": named, "joined": yes}))
         return
+    what = " and ".join([str(moves), *named])
     if not yes:
-        click.echo(f"{account}  would be {root} from now on, and {moves} would move; --yes does it, for good")
+        click.echo(f"{account}  would be {root} from now on, and {what} would move; --yes does it, for good")
         return
-    click.echo(f"{account}  is {root} from now on; {moves} moves, by the gateway that runs, or at its next start")
+    click.echo(f"{account}  is {root} from now on; {what} moves, by the gateway that runs, or at its next start")
 
 
-def available(settings: Settings, account: str) -> Money:
-    """What an account can spend, as committed. The command ends if the books cannot be read."""
-    if settings.store_url is not None:
-        return Money(balance_there(settings, account, settings.currency), settings.currency)
-    now_ms = SystemClock().now_ms()
+def available(settings: Settings, *accounts: str, unit: str | None = None) -> Money:
+    """What accounts that are one can spend together, as committed. The command ends if the books cannot be read."""
+    unit, path, now_ms = unit or settings.currency, settings.store_path, SystemClock().now_ms()
     try:
-        return Money(read_available(settings.store_path, account, settings.currency, now_ms=now_ms), settings.currency)
+        if settings.store_url is not None:
+            micros = sum(balance_there(settings, account, unit) for account in accounts)
+        else:
+            micros = sum(read_available(path, account, unit, now_ms=now_ms) for account in accounts)
     except sqlite3.Error as error:
-        fail(why(settings.store_path, error))
+        fail(f"{why(path, error)}; `gateway audit` says more")
+    return Money(micros, unit)
+
+
+def show_balance(config: Path, account: str, *, unit: str | None, as_json: bool) -> None:
+    """`gateway balance`: as committed. Of an account that is another one by now, what that has."""
+    if not is_account(account):
+        fail(f"{account!r} is not an account id: acct_ and 32 hexadecimal digits", code=2)
+    settings = read(config, make_secrets=False)
+    unit = unit or settings.currency
+    try:
+        Money.parse_grant(f"1 {unit}")
+    except MoneySyntax:
+        fail(f"--unit: {unit!r} is neither a currency nor a named credit such as unit:export", code=2)
+    if settings.store_url is None and not settings.store_path.exists():
+        fail(f"there is no ledger at {settings.store_path} yet; `gateway run` makes it")
+    names = _names(settings, account)
+    balance = available(settings, *names, unit=unit)
+    if unit != settings.currency and not balance.named and not balance.micros:
+        fail(f"--unit: this gateway's currency is {settings.currency}, and the account has no {unit}", code=2)
+    root = names[0]
+    if as_json:
+        other = {"alias_of": root} if root != account else {}
+        click.echo(json.dumps({"account": account, "available": str(balance), **other}))
+    else:
+        click.echo(f"{account}  {balance}" + (f"  (it is {root} now)" if root != account else ""))
+
+
+def _names(settings: Settings, account: str) -> list[str]:
+    """The account that this one is now, and all that are one with it. Books alone know nothing of that."""
+    if not settings.secrets.sealing_keys:
+        return [account]
+    if settings.store_url is None and not records_path(settings.store_path).exists():
+        return [account]
+
+    async def look() -> list[str]:
+        try:
+            async with opened(settings) as here:
+                aliases = await aliases_of(here)
+                return aliases.names(aliases.root(account))
+        except StoreForbidden as forbidden:  # the books may be read all the same, while a gateway keeps them
+            click.echo(f"note: nobody could look whether it is another account by now: {forbidden}", err=True)
+            return [account]
+
+    return run(look())
 
 
 def list_frozen(config: Path, *, as_json: bool) -> None:
@@ -139,10 +187,11 @@ def show_account(config: Path, account: str, *, as_json: bool) -> None:
     async def look() -> _Seen:
         async with opened(settings) as here:
             await write_down(settings, here, "account.show", account)
-            root = (await aliases_of(here)).root(account)
+            aliases = await aliases_of(here)
+            root = aliases.root(account)
             rule = await here.ways_to_pay.find_rule(account)
             return _Seen(
-                root=root,
+                names=aliases.names(root),
                 tokens=await here.count_tokens(account),
                 paid=await here.payments_of(account),
                 freezes=await here.freezes.freezes_of(account),
@@ -151,8 +200,8 @@ def show_account(config: Path, account: str, *, as_json: bool) -> None:
                 card=rule.card.label if rule is not None and rule.card is not None else None,
             )
 
-    seen, balance = run(look()), str(available(settings, account))
-    purses = _purses(settings, seen.root)
+    seen = run(look())
+    balance, purses = str(available(settings, *seen.names)), _purses(settings, *seen.names)
     if as_json:
         told_purses = [_told_purse(purse) for purse in purses]
         click.echo(json.dumps({"account": account, "available": balance, "purses": told_purses, **seen.told(account)}))
@@ -165,14 +214,22 @@ def show_account(config: Path, account: str, *, as_json: bool) -> None:
         click.echo(f"  {line}")
 
 
-def _purses(settings: Settings, holder: str) -> list[PurseRow]:
+def _purses(settings: Settings, *holders: str) -> list[PurseRow]:
     """What is left of it, in the order in which it is spent; of a currency or named unit that is over, nothing."""
     try:
         with statement_books(settings).open(seconds=_LOOK_SECONDS_MAX) as source:
-            found = [purse for purse in source.purses(holder) if purse.left]
+            found = [purse for holder in holders for purse in source.purses(holder) if purse.left]
     except (BooksRefused, BooksSlow) as error:
         fail(str(error) or "the books cannot be read just now")
     return sorted(found, key=lambda one: (one.unit, *Purse(one.priority, one.expires_ms).order))
+
+
+def _named(settings: Settings, account: str) -> list[str]:
+    """What it has that is no money of this gateway's: named credits, and what is left of another currency."""
+    left: dict[str, int] = {}
+    for purse in _purses(settings, account):
+        left[purse.unit] = left.get(purse.unit, 0) + purse.left
+    return [str(Money(micros, unit)) for unit, micros in left.items() if unit != settings.currency and micros]
 
 
 def _told_purse(purse: PurseRow) -> dict[str, Any]:
@@ -190,13 +247,18 @@ def _said_purse(purse: PurseRow) -> str:
 class _Seen:
     """What the records have of an account. `card` is saved for auto top-up."""
 
-    root: str
+    names: list[str]
+    """The account that it is now, and all that are one with it."""
     tokens: int
     paid: list[str]
     freezes: list[Freeze]
     caps: list[CapStanding]
     plans: list[dict[str, Any]]
     card: str | None
+
+    @property
+    def root(self) -> str:
+        return self.names[0]
 
     @property
     def frozen(self) -> bool:

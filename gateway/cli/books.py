@@ -21,21 +21,20 @@ import click
 
 from gateway.adapters.sqlite.archive import SqliteArchive
 from gateway.adapters.sqlite.audit import AuditRefused, Report, Since, audit
-from gateway.adapters.sqlite.ledger import accept_head, read_available
-from gateway.adapters.sqlite.rights import why
+from gateway.adapters.sqlite.ledger import accept_head
 from gateway.adapters.system import SystemClock
 from gateway.app import HEAD_KEY_PURPOSE, ledger_store
 from gateway.app.stores import credit_lines
 from gateway.cli.admin import ask
 from gateway.cli.configuration import read
-from gateway.cli.hosts import accept_there, audit_database, balance_there, visiting_keeper
+from gateway.cli.hosts import accept_there, audit_database, visiting_keeper
 from gateway.cli.progress import Progress
 from gateway.cli.records import Scribe, aliases_of, opened
 from gateway.core.caps import is_cap
 from gateway.core.ids import RequestId
 from gateway.core.keyring import Keyring
 from gateway.core.ledger import Credit, Reversal
-from gateway.core.money import Money, MoneySyntax, written
+from gateway.core.money import written
 from gateway.core.refusals import LedgerUnavailable, RecordsUnavailable
 from gateway.core.secrets import Secret
 from gateway.core.trail import Act
@@ -175,30 +174,6 @@ def read_since(text: str, *, now_ms: int) -> Since:
     except ValueError:
         raise ValueError(f"{text!r} is no batch's number, no time like 2026-01-31T08:00, and no 24h or 7d") from None
     return Since(at_ms=int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000))
-
-
-def show_balance(config: Path, account: str, *, unit: str | None, as_json: bool) -> None:
-    """`gateway balance`: as committed."""
-    settings = read(config, make_secrets=False)
-    unit = unit or settings.currency
-    try:
-        Money.parse_grant(f"1 {unit}")
-    except MoneySyntax:
-        _fail(f"--unit: {unit!r} is neither a currency nor a named credit such as unit:export", code=2)
-    if settings.store_url is None and not settings.store_path.exists():
-        _fail(f"there is no ledger at {settings.store_path} yet; `gateway run` makes it")
-    try:
-        if settings.store_url is not None:
-            micros = balance_there(settings, account, unit)
-        else:
-            micros = read_available(settings.store_path, account, unit, now_ms=SystemClock().now_ms())
-        balance = Money(micros, unit)
-    except sqlite3.Error as error:
-        _fail(f"{why(settings.store_path, error)}; `gateway audit` says more")
-    if as_json:
-        click.echo(json.dumps({"account": account, "available": str(balance)}))
-    else:
-        click.echo(f"{account}  {balance}")
 
 
 def give_credit(

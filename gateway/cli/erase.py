@@ -48,13 +48,13 @@ def erase_account(
             async with taking_its_time("erasing, and making the files anew"):
                 return names, await erase.now(root, names, reason, at_provider=at_stripe, waive=waive)
 
-    left = str(available(settings, account))
     try:
         names, done = run(do())
     except ChargeUnderWay:
         fail("a charge of a saved card is under way: try again when it is known what became of it", code=1)
     except ChargesWait as wait:
         fail(f"fees wait for this person: {wait}; let them be paid, or give them up with --waive-charges", code=1)
+    left = str(available(settings, *names))
     told = _told(account, names, done, left=left, at_stripe=at_stripe, dry_run=dry_run)
     if as_json:
         click.echo(json.dumps(told))

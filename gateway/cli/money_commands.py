@@ -68,7 +68,7 @@ def refund(request: str, reason: str, config: Path, as_json: bool) -> None:
 @json_option
 def balance(account: str, unit: str | None, config: Path, as_json: bool) -> None:
     """What ACCOUNT (acct_…) can spend."""
-    from gateway.cli.books import show_balance
+    from gateway.cli.accounts import show_balance
 
     show_balance(config, account, unit=unit, as_json=as_json)
 

@@ -130,10 +130,17 @@ class AdminPlace:
         return OwnAnswer(body=await self._metrics(), headers=headers)
 
     async def balance(self, request: web.Request) -> web.StreamResponse:
-        account, currency = request.match_info["account"], request.query.get("currency", "")
+        """`?currency=`: of a named unit, or of what is left of another currency."""
+        account, currency = request.match_info["account"], request.query.get("currency", self._currency)
         try:
+            check_account(account)
+            Money.parse_grant(f"1 {currency}")
             await self._aliases.look()
             balance = await self._ledger.balance(account, currency)
+            if currency != self._currency and not balance.available.named and not balance.available.micros:
+                raise ValueError(f"currency: this gateway's is {self._currency}, and the account has no {currency}")
+        except ValueError as error:
+            return _json({"code": "bad_request", "detail": str(error), "charged": False}, status=400)
         except (LedgerUnavailable, RecordsUnavailable) as refusal:
             return as_problem(refusal)
         return _json({"account": account, "available": str(balance.available), "held": str(balance.held)})

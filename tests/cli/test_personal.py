@@ -85,14 +85,16 @@ async def test_whoever_looks_at_payments_is_on_the_trail_first(
 
 
 async def test_whoever_takes_a_statement_from_the_books_is_on_the_trail_first(config: Path) -> None:
-    books = SqliteLedgerStore(config.parent / "gateway.db", head_key=b"k" * 32)
-    await books.open()
-    await books.close()
-    words = ("ledger", "export", "--owner", "anna")
-    assert "there is no owner anna" in (await asyncio.to_thread(typed, config, *words)).output
-    [entry] = json.loads((await asyncio.to_thread(typed, config, "audit", "log", "--json")).stdout)
-    assert (entry["action"], entry["object"]) == ("ledger.export", "owner:anna")
+    credit = ("credit", ACCOUNT, "1.00 usd", "--reason", "x")
+    assert (await asyncio.to_thread(typed, config, *credit)).exit_code == 0
+    words = ("ledger", "export", "--account", ACCOUNT)
+    for asked in (("ledger", "export", "--owner", "anna"), words):  # of whom there is nothing, nobody sees anything
+        await asyncio.to_thread(typed, config, *asked)
+    _, entry = json.loads((await asyncio.to_thread(typed, config, "audit", "log", "--json")).stdout)
+    assert (entry["action"], entry["object"]) == ("ledger.export", ACCOUNT)
     with closing(sqlite3.connect(config.parent / "gateway.records.db")) as sql:
         sql.execute("CREATE TRIGGER no_more BEFORE INSERT ON trail BEGIN SELECT raise(ABORT, 'no'); END")
         sql.commit()
-    assert "the records cannot be read or written" in (await asyncio.to_thread(typed, config, *words)).output
+    refused = await asyncio.to_thread(typed, config, *words)
+    assert "the records cannot be read or written" in refused.output
+    assert refused.stdout == ""

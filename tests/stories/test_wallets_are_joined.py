@@ -17,10 +17,11 @@ from gateway.adapters.postgres.audit import audit as audit_database
 from gateway.adapters.postgres.sessions import Address
 from gateway.adapters.sqlite.audit import audit
 from gateway.cli import main
+from gateway.cli.accounts import available
 from gateway.cli.books import head_keys
 from gateway.core.secrets import Secret
 from gateway.demo.upstreams import ToyUpstream, weather
-from gateway.settings import Settings
+from gateway.settings import Settings, load
 from tests.callers import Funded, funded
 from tests.conftest import StageMaker
 from tests.gateway_process import fund, running, write_config
@@ -45,8 +46,9 @@ async def types(file: Path, *words: str, code: int = 0) -> Any:
 
 
 async def has(file: Path, account: str) -> int:
-    shown = await types(file, "account", "show", account)
-    return round(float(shown["available"].split()[0]) * 1_000_000)
+    """What is left under this name alone; commands tell of those that are one together."""
+    settings = load(file, {}, make_secrets=False)
+    return (await asyncio.to_thread(available, settings, account)).micros
 
 
 @asynccontextmanager

@@ -153,6 +153,16 @@ async def test_a_ref_with_another_amount_is_a_conflict_that_names_both(stage: St
     assert [one["facts"]["amount"] for one in await trail_of(stage)] == ["5.00 usd"]
 
 
+async def test_a_balance_is_of_an_account_and_of_what_there_is(stage: Stage) -> None:
+    assert stage.running is not None
+    asked = {HOLDER: 200, f"{HOLDER}?currency=unit:export": 200, "acct_1": 400, f"{HOLDER}?currency=eur": 400}
+    async with ClientSession(headers=bearer_of(stage)) as session:
+        for asks, status in asked.items():
+            account, _, query = asks.partition("?")
+            async with session.get(f"{stage.running.admin_address}/accounts/{account}/balance?{query}") as answer:
+                assert (answer.status, "detail" in await answer.json()) == (status, status == 400), asks
+
+
 async def posted(stage: Stage, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     """As an operator; the status and what is told."""
     assert stage.running is not None
