@@ -37,6 +37,7 @@ from typing import Any, NoReturn
 from gateway.app.channel import Messages, Word, written
 from gateway.app.gateway import url_of
 from gateway.app.members import KeeperMember, Member, Post, Worker
+from gateway.app.places import listening
 from gateway.app.running import refused
 from gateway.settings import Settings, SettingsInvalid, UnixSocket
 
@@ -139,12 +140,13 @@ class Crew:
         self._line = socket.socket(socket.AF_UNIX)
         self._line.bind(self._line_path)
         self._line.listen(128)
-        self._admin = _tcp(settings.admin)
+        self._admin = _tcp("admin", settings.admin)
         if isinstance(settings.listen, UnixSocket):
-            self._listening = _unix(settings.listen.path)
+            with listening("listen", settings.listen.path):
+                self._listening = _unix(settings.listen.path)
             self._address = f"unix:{settings.listen.path}"
         else:
-            self._listening = _tcp(settings.listen)
+            self._listening = _tcp("listen", settings.listen)
             self._address = url_of("https" if settings.tls else "http", self._listening.getsockname())
         self._listening.listen(1024)
 
@@ -421,17 +423,18 @@ class Crew:
             self._tell(keeper, Word.OUTCOME, [_NOBODY, outcome])  # which counts them
 
 
-def _tcp(address: tuple[str, int]) -> socket.socket:
+def _tcp(setting: str, address: tuple[str, int]) -> socket.socket:
     """Bound, and open to be taken over by the next gateway at once. Raises OSError."""
     host, port = address
-    family, kind, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    made = socket.socket(family, kind)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        made.bind(where)
-    except OSError as error:
-        made.close()
-        raise OSError(error.errno, f"{host}:{port}: {error.strerror}") from None
+    with listening(setting, f"{host}:{port}"):
+        family, kind, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        made = socket.socket(family, kind)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            made.bind(where)
+        except OSError:
+            made.close()
+            raise
     made.setblocking(False)
     return made
 

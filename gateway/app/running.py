@@ -19,6 +19,7 @@ from gateway.app.marketplace import platform
 from gateway.app.measured import Pulse, Scrapes
 from gateway.app.operating import Operating
 from gateway.app.own_routes import own_routes
+from gateway.app.places import listening
 from gateway.core.readiness import Check
 from gateway.core.refusals import RecordsUnavailable
 from gateway.core.targets import TARGET_BYTES_MAX
@@ -141,7 +142,9 @@ class Running:
                 line=lining(gateway.request_log, gateway.new_id),
             )
         )
-        await web.TCPSite(admin, *self.gateway.settings.admin, backlog=128).start()
+        host, port = self.gateway.settings.admin
+        with listening("admin", f"{host}:{port}"):
+            await web.TCPSite(admin, host, port, backlog=128).start()
         self.admin_address = url_of("http", admin.addresses[0])
 
     def _parts(self) -> dict[str, Check]:
@@ -169,13 +172,15 @@ class Running:
             await relay.listen(sock=self._listening, ssl=tls)
             return ""
         if isinstance(settings.listen, UnixSocket):
-            opened = await relay.listen(path=settings.listen.path, ssl=tls)
+            with listening("listen", settings.listen.path):
+                opened = await relay.listen(path=settings.listen.path, ssl=tls)
             self.gateway.door = door_at(opened.sockets[0], tls=tls is not None, host=host)
             return f"unix:{settings.listen.path}"
         host, port = settings.listen
-        listening = await relay.listen(host=host, port=port, ssl=tls)
-        self.gateway.door = door_at(listening.sockets[0], tls=tls is not None, host=host)
-        return url_of("https" if tls else "http", listening.sockets[0].getsockname())
+        with listening("listen", f"{host}:{port}"):
+            opened = await relay.listen(host=host, port=port, ssl=tls)
+        self.gateway.door = door_at(opened.sockets[0], tls=tls is not None, host=host)
+        return url_of("https" if tls else "http", opened.sockets[0].getsockname())
 
     async def reload(self) -> dict[str, Any]:
         """Read the configuration again and serve by it. With a mistake in it, nothing changes but what is reported."""

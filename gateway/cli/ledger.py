@@ -58,7 +58,9 @@ def export_statement(
     summary: bool,
 ) -> None:
     """`gateway ledger export`: lines on standard output as they are found."""
-    if (account is None) == (owner is None):
+    if account is not None and owner is not None:
+        _fail("a statement is of one of them: write --account or --owner, not both", code=2)
+    if account is None and owner is None:
         _fail("say whose statement it is: --account or --owner", code=2)
     period = Period(moment_of(begin, "--from", 0), moment_of(end, "--to", FAR_MS))
     settings = None if store is not None else read(config, make_secrets=False)

@@ -18,6 +18,10 @@ _PLAIN_TEXTS = ("name", "secret", "header name", "header value", "query name", "
 """Forms in which a number may well be meant as a text."""
 
 
+_NEARLY = 0.85
+"""How much alike a name of this place must be to go before the same name elsewhere: a letter is missing."""
+
+
 def check(root: Node, report: Report) -> GatewayShape | None:
     """The configuration as typed by the shape, or None and at least one mistake in the report."""
     report.root = root
@@ -56,7 +60,7 @@ def _path(location: tuple[str | int, ...]) -> tuple[Path, bool]:
 
 
 def _missing(path: Path) -> str:
-    if path[-1] == "price":
+    if path[0] == "routes" and path[-1] == "price":
         return 'the route has no price; write one such as "0.002 usd", or say: free'
     setting = catalogue.setting_at(path)
     example = f", such as `{setting.form.example}`" if setting and setting.form.example and not setting.many else ""
@@ -66,6 +70,8 @@ def _missing(path: Path) -> str:
 def _unknown(path: Path) -> str:
     key = str(path[-1])
     siblings = catalogue.keys_under(catalogue.pattern(path[:-1]))
+    if hint := did_you_mean(key, siblings, least=_NEARLY):
+        return f"there is no setting {shown(key)}{hint}"
     elsewhere = [".".join(setting) for setting in catalogue.every() if setting[-1] == key]
     if not elsewhere and (hint := did_you_mean(key, siblings)):
         return f"there is no setting {shown(key)}{hint}"

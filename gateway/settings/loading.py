@@ -88,7 +88,11 @@ def _read(
         line = content[: wrong.start].count(b"\n") + 1
         report.add_at(place, (), f"the file is not UTF-8 in line {line}")
     except OSError as wrong:
-        report.add_at(place, (), f"the file cannot be read: {(wrong.strerror or 'unknown').lower()}")
+        why = (wrong.strerror or "unknown").lower()
+        if other is not None and other.named:
+            report.add(other.named, f"{path} cannot be read: {why}")
+        else:
+            report.add_at(place, (), f"the file cannot be read: {why}")
     except reading.Unreadable as wrong:
         report.broken = True
         report.add_at(wrong.place, (), wrong.words)

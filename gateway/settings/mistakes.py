@@ -117,8 +117,8 @@ def _excerpt(source: Source, place: Place, broken: bool) -> str:
 def _with_caret(text: str, start: int, end: int) -> str:
     cut = max(0, start - LINE_CHARACTERS_MAX // 2)
     if len(text) <= LINE_CHARACTERS_MAX:
-        cut = len(text) - len(text.lstrip())
-    text, start, end = text[cut : cut + LINE_CHARACTERS_MAX], start - cut, end - cut
+        cut = min(len(text) - len(text.lstrip()), start)
+    text, start, end = text[cut : cut + LINE_CHARACTERS_MAX].replace("\t", " "), start - cut, end - cut
     end = max(min(end, len(text)), start + 1)
     return f"  {text.rstrip()}\n  {' ' * _cells(text[:start])}{'^' * max(1, _cells(text[start:end]))}"
 

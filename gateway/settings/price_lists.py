@@ -28,6 +28,8 @@ class Other:
 
     label: str
     setting: Callable[[Path], Path]
+    named: Path = ()
+    """The setting that names the file, if one does."""
 
 
 Read = Callable[[File, Other], Node | None]
@@ -46,7 +48,7 @@ def laid_in(root: Node, environ: Mapping[str, str], report: Report, base: File, 
         """What names no route may be of quite another file: it is of no setting, and so never quoted."""
         return ("routes", names[str(path[0])], *(path[1:] or ("price",))) if path and path[0] in names else ()
 
-    prices = read(base / named.value, Other(named.value, setting))
+    prices = read(base / named.value, Other(named.value, setting, SETTING))
     if prices is None or not isinstance(prices.value, dict):
         if prices is not None:
             report.add_at(prices.place, SETTING, "this file must be a mapping of prices, each as `route: price`")

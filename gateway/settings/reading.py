@@ -28,6 +28,7 @@ _AMOUNT = re.compile(r"[0-9]+(\.[0-9]+)? ?[A-Za-z]{3}")
 _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
 _FRACTION = re.compile(r"-?[0-9]+\.[0-9]+")
 _QUOTED = re.compile(r"'([^']*)'")
+_VARIABLE = re.compile(r"\$\{[A-Z][A-Z0-9_]*\}")
 _TRUTHS = {"true": True, "false": False}
 _TAG = "tag:yaml.org,2002:"
 _MERGE = "<<"
@@ -78,6 +79,8 @@ def _unreadable(wrong: yaml.MarkedYAMLError, place: Place, source: Source | None
     if mark is None or source is None:
         return Unreadable(place, words)
     line = min(mark.line, len(source.lines) - 1)
+    if (variable := _VARIABLE.match(source.lines[line], max(mark.column - 1, 0))) is not None:
+        words = f'not YAML: within {{…}} and […] a variable is written quoted: "{variable[0]}"'
     column = mark.column if line == mark.line else len(source.lines[line])
     return Unreadable(Place(place.label, line + 1, column + 1), words)
 

@@ -51,7 +51,7 @@ async def made_before(
     """
     takes = isinstance(entry, Reversal)
     if takes and not await ledger.funded(*entry.key):
-        raise ValueError(f"account: nobody ever paid into {entry.account}")
+        raise ValueError(f"account: nobody ever paid {entry.amount.currency} into {entry.account}")
     found = await lines.entry_of(entry.ref)
     if found is None:
         return None

@@ -80,6 +80,8 @@ WORDS: dict[type[Refusal], Words] = {
             + (
                 "Pay at payment_url, then repeat the request with the same token."
                 if r.payment_url
+                else f"No subscription adds {r.price.currency}; ask the operator for some."
+                if r.price.named
                 else "No way to pay is configured here; ask the operator for credit."
             )
         ),

@@ -1,6 +1,7 @@
 """The operator's commands, run as processes the way an operator runs them."""
 
 import json
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -151,7 +152,7 @@ def test_a_ref_with_another_amount_or_account_is_refused_and_not_on_the_trail(co
 def test_a_debit_of_an_account_that_is_not_there_is_refused(config: str) -> None:
     shown = gateway("debit", ACCOUNT, "7.00 usd", "--reason", "a slip", "--config", config)
     assert shown.returncode == 3
-    assert f"nobody ever paid into {ACCOUNT}" in shown.stderr
+    assert f"nobody ever paid usd into {ACCOUNT}" in shown.stderr
     assert json.loads(gateway("audit", "--json", "--config", config).stdout)["accounts"] == 0
 
 
@@ -170,6 +171,12 @@ def test_a_credit_that_makes_no_sense_is_refused_by_name(config: str, arguments:
         shown = gateway(command, *arguments, "--reason", "x", "--config", config)
         assert shown.returncode == 2
         assert words in shown.stderr
+
+
+def test_a_debit_of_what_an_account_never_had_says_of_what(config: str) -> None:
+    gateway("credit", ACCOUNT, "5.00 usd", "--reason", "x", "--config", config)
+    shown = gateway("debit", ACCOUNT, "1 unit:nothere", "--reason", "x", "--config", config)
+    assert f"nobody ever paid unit:nothere into {ACCOUNT}" in shown.stderr
 
 
 def test_an_audit_names_what_was_changed(config: str, tmp_path: Path) -> None:
@@ -207,7 +214,7 @@ async def test_credit_and_audit_work_while_the_gateway_runs(tmp_path: Path) -> N
         shown = gateway("debit", caller.account, "1.10 usd", "--reason", "while it runs", "--config", config)
         assert "balance -0.198 usd" in shown.stdout, shown.stderr
         shown = gateway("debit", ACCOUNT, "1.10 usd", "--reason", "while it runs", "--config", config)
-        assert "nobody ever paid into" in shown.stderr
+        assert "nobody ever paid usd into" in shown.stderr
         for verb, given in (("credit", "balance 3 unit:export"), ("debit", "balance 0 unit:export")):
             assert given in gateway(verb, caller.account, "3 unit:export", "--reason", "x", "--config", config).stdout
         assert gateway("audit", "--config", config).returncode == 0
@@ -233,6 +240,18 @@ async def test_the_admin_listener_lets_operators_only_in(tmp_path: Path) -> None
             assert (await answer.json())["available"] == "0.00 usd"
         async with session.get(f"{url}/readyz") as answer:
             assert answer.status == 200
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("setting", ["listen", "admin"])
+def test_a_busy_port_is_told_with_the_setting_that_names_it(tmp_path: Path, setting: str, workers: int) -> None:
+    settings = write_config(tmp_path, "http://127.0.0.1:1", workers=workers)
+    address = settings.admin if setting == "admin" else settings.listen
+    assert isinstance(address, tuple)
+    with socket.create_server(address):
+        shown = gateway("run", "--config", str(tmp_path / "gateway.yaml"))
+    assert shown.returncode == 3
+    assert f"gateway: {setting}: {address[0]}:{address[1]}: another program listens there" in shown.stderr
 
 
 def test_the_demo_walks_through_by_itself() -> None:

@@ -95,7 +95,7 @@ def test_fold_prune_audit_and_summary_go_together(config: str, tmp_path: Path) -
     ("arguments", "code", "words"),
     [
         (("ledger", "export"), 2, "--account or --owner"),
-        (("ledger", "export", "--account", "a", "--owner", "b"), 2, "--account or --owner"),
+        (("ledger", "export", "--account", "a", "--owner", "b"), 2, "--account or --owner, not both"),
         (("ledger", "export", "--account", "a", "--from", "yesterday"), 2, "--from: 'yesterday' is no date"),
         (("ledger", "export", "--account", "eve"), 3, "there is no account eve"),
         (("ledger", "export", "--account", "eve", "--store", "gone.db"), 3, "there is no ledger at gone.db"),

@@ -42,6 +42,38 @@ def test_a_caret_stands_right_below_wide_characters_and_tabs(tmp_path: Path) -> 
     assert found.excerpt.splitlines() == ['  tokens: {cookie: "a b"}', "                   ^^^^^"]
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "column"),
+    [("upstreams:\n\ttoy: {}\n", 2, 1), ("upstreams:\n  toy:\n  \turl: x\n", 3, 3)],
+)
+def test_a_tab_in_front_of_a_line_is_what_the_caret_stands_under(
+    tmp_path: Path, text: str, line: int, column: int
+) -> None:
+    found = only(mistakes_in(text, tmp_path))
+    assert (found.where, "a tab stands here" in found.words) == (f"gateway.yaml:{line}:{column}", True)
+    shown, under = found.excerpt.splitlines()
+    assert (under, shown[2]) == ("  ^", " "), "the tab itself"
+
+
+@pytest.mark.parametrize("value", ["{url: ${NOPE_URL}}", "{a: b, url: ${NOPE_URL}, c: d}", "[x, ${NOPE_URL}]"])
+def test_a_variable_within_braces_is_to_be_quoted(tmp_path: Path, value: str) -> None:
+    found = only(mistakes_in(f"upstreams:\n  toy: {value}\n", tmp_path))
+    assert found.words == 'not YAML: within {…} and […] a variable is written quoted: "${NOPE_URL}"'
+
+
+def test_a_name_that_lacks_a_letter_goes_before_the_same_name_elsewhere(tmp_path: Path) -> None:
+    found = mistakes_in(FULL.replace("upstreams:", "upstream:"), tmp_path)
+    assert "there is no setting `upstream`; did you mean `upstreams`?" in [mistake.words for mistake in found]
+    found = mistakes_in(FULL + "price: free\n", tmp_path)
+    assert only(found).words == "there is no setting `price` here; did you mean `plans.*.price`?"
+
+
+def test_a_plan_without_a_price_is_not_told_of_routes(tmp_path: Path) -> None:
+    found = mistakes_in(FULL + 'plans: {a: {costs: "1.00 usd"}}\n', tmp_path)
+    assert all(mistake.path.startswith("plans.a") and "route" not in mistake.words for mistake in found)
+    assert any(mistake.words.startswith("`price` is missing") for mistake in found)
+
+
 def test_a_long_line_is_cut_around_the_mistake(tmp_path: Path) -> None:
     found = only(mistakes_in("log: {format: auto, " + " " * 200 + "level: loud }\n", tmp_path))
     line, caret = found.excerpt.splitlines()

@@ -75,7 +75,10 @@ def test_a_mistake_is_shown_in_the_file_where_it_stands(prices: str, where: str,
 
 def test_a_file_that_is_not_there_is_one_mistake(tmp_path: Path) -> None:
     [found] = mistakes(tmp_path, full(prices_file="nowhere.yaml", routes=[route(price=None)]))
-    assert (found.where, "no such file" in found.words) == ("nowhere.yaml", True)
+    assert (found.path, found.words) == (
+        "prices_file",
+        f"{tmp_path}/nowhere.yaml cannot be read: no such file or directory",
+    )
 
 
 @pytest.mark.parametrize(
