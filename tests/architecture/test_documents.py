@@ -4,6 +4,10 @@ import re
 import subprocess
 from pathlib import Path
 
+import click
+import pytest
+
+from gateway.cli import main
 from gateway.core import refusals
 from gateway.core.refusals import Refusal
 from gateway.web.refusals import WORDS
@@ -28,6 +32,29 @@ def test_the_readmes_pictures_and_files_exist() -> None:
     for document in ("README.md", "SECURITY.md", "CHANGELOG.md"):
         for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", (ROOT / document).read_text()):
             assert (ROOT / target).exists(), f"{document} points at {target}"
+
+
+@pytest.mark.parametrize("document", ["README.md", "SECURITY.md", "CHANGELOG.md", "gateway"])
+def test_every_command_that_is_named_exists_with_its_options(document: str) -> None:
+    """Whoever is woken by an alert types what the page says. `gateway` is the program's own words."""
+    place = ROOT / document
+    texts = [file.read_text() for file in ([place] if place.is_file() else place.rglob("*.py"))]
+    named = {words for text in texts for words in re.findall(r"`(gateway [a-z][^`\n]*)`", text)}
+    assert named
+    assert [words for words in sorted(named) if not exists(words.split()[1:])] == []
+
+
+def exists(words: list[str]) -> bool:
+    """Whether there is such a command, and it has all options that are named. What is left out (`…`) is not missed."""
+    command: click.Command = main
+    while words and isinstance(command, click.Group) and words[0] in command.commands:
+        command = command.commands[words.pop(0)]
+    if words[:1] == ["…"]:
+        return True
+    if isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        return set(words[0].split("|")) <= command.commands.keys()  # several of them, or a typing error
+    has = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    return {word.partition("=")[0].rstrip(",;") for word in words if word.startswith("--")} <= has | {"--help"}
 
 
 def test_the_lock_files_name_no_host_and_pin_every_hash() -> None:
