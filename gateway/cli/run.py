@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +35,13 @@ def run_gateway(config: Path, reading: apart.Reading, begun: float) -> None:
     """Start, say where, serve until told to stop. `begun` is when the reading was, by the clock."""
     with told_of_mistakes():
         settings = reading.settings()
-    say_where = partial(_say_where, settings, _is_new(settings, begun))
+    is_new, listens = _is_new(settings, begun), False
+
+    def say_where(address: str, admin: str) -> None:
+        nonlocal listens
+        listens = True
+        _say_where(settings, is_new, address, admin)
+
     logged.events(settings.log)
     for note in notes(settings):
         click.echo(f"note: {note}", err=True)
@@ -49,8 +54,12 @@ def run_gateway(config: Path, reading: apart.Reading, begun: float) -> None:
         return apart.with_its_keys(apart.load(existing(config), make_secrets=False, instead=instead))
 
     if settings.workers > 1:
-        sys.exit(_run_crew(settings, again, say_where))
-    sys.exit(_to_its_end(_run(settings, again, say_where)))
+        code = _run_crew(settings, again, say_where)
+    else:
+        code = _to_its_end(_run(settings, again, say_where))
+    if is_new and not listens:  # the next start is not the first one, and says nothing of it
+        click.echo("gateway: once it runs, `gateway operator link` prints a link that opens your pages", err=True)
+    sys.exit(code)
 
 
 def _to_its_end(work: Coroutine[Any, Any, None]) -> int:

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import re
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,6 +107,20 @@ async def test_the_first_start_prints_a_link_and_commands_show_what_the_pages_do
         assert await first.stop() == 0
     assert programs.run("show", "now", "--config", str(file)).returncode == 3, "nobody is there"
     assert "/-/operator/" in programs.run("operator", "link", "--config", str(file)).stdout
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_first_start_that_fails_says_how_the_link_is_had(tmp_path: Path, workers: int) -> None:
+    settings, file = write_config(tmp_path, "http://127.0.0.1:1", workers=workers), tmp_path / "gateway.yaml"
+    token = tmp_path / "secrets" / "operator_token"
+    token.unlink()
+    with socket.create_server(settings.admin):
+        first = programs.run("run", "--config", str(file))
+        os.utime(token, (0, 0))  # it was made a while ago
+        second = programs.run("run", "--config", str(file))
+    assert (first.returncode, second.returncode) == (3, 3)
+    assert "`gateway operator link` prints a link that opens your pages" in first.stderr
+    assert "link" not in second.stderr, "the token may be known by now"
 
 
 @pytest.mark.parametrize("shell", SHELLS)
