@@ -38,6 +38,7 @@ from gateway.core.keyring import Keyring
 from gateway.core.limits import Limiter
 from gateway.core.places import Places
 from gateway.core.refusals import GatewayBusy, RecordsUnavailable
+from gateway.core.routes import changes
 from gateway.core.versions import version_of
 from gateway.flows import count_spending, record_use
 from gateway.flows.add_up import LookAtOwners
@@ -404,8 +405,7 @@ class Gateway:
 
         Requests under way keep the route, and so the price, that they were quoted.
         """
-        before = {route.name: route for route in self.serve.routes.routes}
-        after = {route.name: route for route in settings.routes.routes}
+        changed = changes(self.serve.routes.routes, settings.routes.routes)
         self.serve.routes = settings.routes
         aliases = (*self.settings.price_list_aliases, *self._older_paths())
         served = {path for path in aliases if settings.routes.serves(path)}
@@ -416,9 +416,7 @@ class Gateway:
         return {
             "reloaded": True,
             "keys": keys,
-            "added": [name for name in after if name not in before],
-            "changed": [name for name in after if name in before and after[name] != before[name]],
-            "removed": [name for name in before if name not in after],
+            **changed,
             "needs_restart": [
                 field.name
                 for field in fields(Settings)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from gateway.adapters.route_files import FolderOfRoutes
 from gateway.core.refusals import GatewayBusy, RoutesRefused
+from gateway.core.routes import RouteTable, changes
 from gateway.flows.own_routes import OwnRoutes, Reloads
 from gateway.ports import Witnesses
 from gateway.settings import Settings, SettingsInvalid
@@ -16,21 +17,29 @@ _PLACE = re.compile(r":(\d+):(\d+)$")
 
 
 def own_routes(
-    settings: Settings, load: Loads, reload: Reloads, *, witness: Witnesses, report: Callable[..., None]
+    settings: Settings,
+    load: Loads,
+    reload: Reloads,
+    *,
+    served: Callable[[], RouteTable],
+    witness: Witnesses,
+    report: Callable[..., None],
 ) -> OwnRoutes:
-    """The flow, and what it needs of this process."""
+    """The flow, and what it needs of this process; `served` are the routes of this moment."""
 
     files = FolderOfRoutes(settings.routes_folder)
 
-    async def check(owner: str, text: str) -> None:
+    async def check(owner: str, text: str) -> Mapping[str, list[str]]:
         try:
-            await asyncio.to_thread(load, {owner: text})
+            would = await asyncio.to_thread(load, {owner: text})
         except SettingsInvalid as invalid:
             theirs = tuple(_theirs(invalid, str(files.file_of(owner))))
             if theirs:
                 raise RoutesRefused(theirs) from None
             report("configuration refused", mistakes=[str(mistake) for mistake in invalid.mistakes])
             raise GatewayBusy() from None  # what is wrong is the operator's, and not for an owner to read
+        before, after = ([one for one in table.routes if one.owner == owner] for table in (served(), would.routes))
+        return changes(before, after)
 
     return OwnRoutes(files=files, check=check, reload=reload, witness=witness)
 

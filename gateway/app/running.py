@@ -47,7 +47,12 @@ class Running:
         self.gateway = gateway
         if load is not None:
             gateway.own_routes = own_routes(
-                gateway.settings, load, ask or self.reload, witness=gateway.witness, report=gateway.report
+                gateway.settings,
+                load,
+                ask or self.reload,
+                served=lambda: gateway.serve.routes,
+                witness=gateway.witness,
+                report=gateway.report,
             )
         self._listening = listening
         self._load = load

@@ -342,3 +342,13 @@ class RouteTable:
             if path.startswith(prefix):
                 return route
         return None
+
+
+def changes(before: Iterable[Route], after: Iterable[Route]) -> dict[str, list[str]]:
+    """The names of routes that come, are others, or go."""
+    was, will = ({route.name: route for route in routes} for routes in (before, after))
+    return {
+        "added": [name for name in will if name not in was],
+        "changed": [name for name in will if name in was and will[name] != was[name]],
+        "removed": [name for name in was if name not in will],
+    }

@@ -19,8 +19,11 @@ from gateway.ports import RouteFiles, Witnesses
 TEXT_BYTES_MAX = 65_536
 _TRIES, _WAIT_SECONDS = 50, 0.1
 
-Checks = Callable[[str, str], Awaitable[None]]
-"""Whether an owner's text could be served. Raises RoutesRefused, with what is wrong in their text; GatewayBusy."""
+Checks = Callable[[str, str], Awaitable[Mapping[str, Any]]]
+"""What would change for callers, by `added`, `changed` and `removed`, if an owner's text were served.
+
+Raises RoutesRefused, with what is wrong in their text; GatewayBusy.
+"""
 Reloads = Callable[[], Awaitable[dict[str, Any]]]
 
 
@@ -32,7 +35,7 @@ class Changed:
     diff: str
     done: bool
     routes: Mapping[str, Any]
-    """What changed for callers, by `added`, `changed` and `removed`; empty for what would be."""
+    """What changed for callers, or would, by `added`, `changed` and `removed`."""
 
 
 def etag_of(text: str) -> str:
@@ -64,10 +67,10 @@ class OwnRoutes:
             before = self._files.read(owner)
             if of is not None and of != etag_of(before):
                 raise EditConflict()
-            await self._check(owner, text)
+            would = await self._check(owner, text)
             diff = "".join(_diff(before, text))
             if dry_run or text == before:
-                return Changed(etag_of(text), diff, False, {})
+                return Changed(etag_of(text), diff, False, would if dry_run else {})
             facts = {"before": etag_of(before).strip('"'), "after": etag_of(text).strip('"')}
             role: Role = "service" if user.startswith("service:") else "owner"
             await self._witness.write(Act(user, role, "owner.routes", owner, "api", facts=facts))

@@ -12,8 +12,8 @@ bounds in `own_route_rules`, and against everything that holds for a route of th
 in its own file, so whatever is found wrong with it is shown there.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path as File
 
 from gateway.settings import catalogue
@@ -127,8 +127,8 @@ class _OwnersFile:
                 self._report.add_at(node.key or node.place, path, self._not_theirs())
             elif find(root, path) is not None:
                 self._report.add_at(node.key or node.place, path, "there is an upstream of this name already")
-            elif self._holds_only(node, path, UPSTREAM_PARTS):
-                root = put(root, path, node)
+            else:
+                root = put(root, path, self._with_only(node, path, UPSTREAM_PARTS))
                 self._owned.upstreams[name] = self._owner
         return root
 
@@ -143,30 +143,34 @@ class _OwnersFile:
             return root
         routes: tuple[Node, ...] = held.value if held is not None and isinstance(held.value, tuple) else ()
         for node in given.value:
-            name = node.child("name")
             path = ("routes", len(routes))
-            if not self._holds_only(node, path, ROUTE_PARTS):
-                continue
+            node = self._with_only(node, path, ROUTE_PARTS)
+            name = node.child("name")
             if name is not None and not self._is_theirs(str(name.value)):
                 self._report.add_at(name.place, (*path, "name"), self._not_theirs())
-                continue
+                node = _without(node, ["name"])
             self._owned.routes[len(routes)] = self._owner
             routes = (*routes, put(node, ("owner",), Node(node.place, self._owner, node.place, self._owner)))
         return put(root, ("routes",), Node(held.place if held is not None else place, routes, place))
 
-    def _holds_only(self, node: Node, path: Path, parts: tuple[str, ...]) -> bool:
-        """Whether it holds what an owner may say, and nothing else."""
+    def _with_only(self, node: Node, path: Path, parts: tuple[str, ...]) -> Node:
+        """With what an owner may say, and nothing else: the rest is told, and what is wrong with these is, too."""
         if not isinstance(node.value, dict):
-            return True  # the shape says what is wrong with it
+            return node  # the shape says what is wrong with it
         wrong = [name for name in node.value if name not in parts]
         for name in wrong:
             at = node.value[name].key or node.value[name].place
             words = f"an owner's own file does not say {shown(name)}{did_you_mean(name, parts)}"
             self._report.add_at(at, (*path, name), words)
-        return not wrong
+        return _without(node, wrong)
 
     def _is_theirs(self, name: str) -> bool:
         return name == self._owner or name.startswith(f"{self._owner}-")
 
     def _not_theirs(self) -> str:
         return f"names of yours begin with {shown(self._owner + '-')}"
+
+
+def _without(node: Node, names: Sequence[str]) -> Node:
+    assert isinstance(node.value, dict)
+    return replace(node, value={name: part for name, part in node.value.items() if name not in names})

@@ -58,6 +58,7 @@ async def test_what_an_owner_writes_is_sold_at_once_and_is_theirs(form: str, tmp
         status, told, tag = await put(ann, text, query="?dry_run=1")
         assert (status, told["done"], tag) == (200, False, None)
         assert told["diff"].endswith(f"+{text}\n")
+        assert told["routes"] == {"added": ["anna-oslo"], "changed": [], "removed": []}
         assert await shown(ann) == (200, "", EMPTY)
         status, told, tag = await put(ann, text, of=EMPTY)
         assert (status, told["done"], told["routes"]["added"]) == (200, True, ["anna-oslo"])
@@ -72,6 +73,10 @@ async def test_what_an_owner_writes_is_sold_at_once_and_is_theirs(form: str, tmp
         acts = await here.stage.gateway.records.trail.steps_before(2**62, action="owner.routes", object="anna", count=9)
         assert [step.act.facts["after"] for step in acts] == [str(tag).strip('"'), acts[1].act.facts["after"]]
         assert acts[0].act.facts["before"] == acts[1].act.facts["after"]
+        for text, what in ((written(here, price="0.04 usd"), "changed"), ("{}", "removed")):
+            _, told, _ = await put(ann, text, query="?dry_run=1")
+            would: dict[str, list[str]] = {"added": [], "changed": [], "removed": []} | {what: ["anna-oslo"]}
+            assert (told["done"], told["routes"]) == (False, would)
         status, told, _ = await put(ann, "{}", of=tag)
         assert told["routes"]["removed"] == ["anna-oslo"]
         async with ann.session.get(f"{here.stage.url}/anna/oslo/x", headers=caller.headers) as answer:
@@ -152,6 +157,27 @@ async def test_nothing_is_served_that_is_out_of_the_operators_bounds(tmp_path: P
             assert str(tmp_path) not in json.dumps(told), "where the operator keeps what is nobody's business"
         assert await shown(ann) == (200, "", EMPTY)
         assert not (tmp_path / "routes.d/anna.yaml").exists()
+
+
+async def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    upstream = {"url": "https://evil.example", "credential": {"basic": {}}}
+    wrong = {"owner": "operator", "name": "weather", "match": "/annals/", "price": "5.00 usd", "upstream": "anna-api"}
+    later = {"name": "anna-b", "match": "/elsewhere/", "price": "free", "upstream": "echo", "strip_prefix": "yes"}
+    async with market(tmp_path) as here:
+        ann = here.browser()
+        await ann.sign_in()
+        text = json.dumps({"stripe": {}, "upstreams": {"anna-api": upstream}, "routes": [wrong, later]})
+        status, told, _ = await put(ann, text, query="?dry_run=1")
+    assert status == 422
+    for words in (
+        "there is no setting `stripe`", "does not say `credential`", "does not allow this host",
+        "does not say `owner`", "names of yours begin with `anna-`", "paths of yours begin with `/anna/`",
+        "0.10 usd at most", "0.001 usd at least", "one of the upstreams in this file",
+    ):  # fmt: skip
+        assert sum(words in one for one in told["mistakes"]) >= 1, (words, told["mistakes"])
+    assert sum("paths of yours" in one for one in told["mistakes"]) == 2
+    assert sum("one of the upstreams in this file" in one for one in told["mistakes"]) == 1, "anna-api is there"
+    assert any("strip_prefix" in one or "true or false" in one for one in told["mistakes"]), told["mistakes"]
 
 
 async def test_a_name_that_leads_inside_is_not_connected_to(tmp_path: Path) -> None:
