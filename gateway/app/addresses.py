@@ -19,7 +19,7 @@ from gateway.core.cors import Cors, is_preflight
 from gateway.core.letters import STOP_PATH
 from gateway.core.operators import Operators
 from gateway.core.readiness import Check
-from gateway.core.refusals import MethodNotAllowed, NoRoute
+from gateway.core.refusals import MethodNotAllowed, NoRoute, TokenOutOfScope
 from gateway.core.routes import RESERVED_PREFIXES
 from gateway.flows.charge import CONFIRM_PATH
 from gateway.flows.check_up import SECONDS_MAX, CheckUp
@@ -44,7 +44,7 @@ from gateway.web.lined import PROXIED, lined
 from gateway.web.looked_up import ALIAS as LOOK_ALIAS
 from gateway.web.looked_up import LookedUp
 from gateway.web.oauth import OAuthPlace, ServiceTokenPlace
-from gateway.web.own_programs import person_or_program
+from gateway.web.own_programs import Who, person_or_program
 from gateway.web.own_routes import PATH as OWN_ROUTES_PATH
 from gateway.web.own_routes import OwnRoutesPlace
 from gateway.web.owner_home import HOME_PATH, LINK_PATH, STATEMENT_PATH, TRY_PATH, OwnerHome
@@ -125,6 +125,8 @@ class Addresses:
             self._add_signing_in(self._signing_in)
             self._add_people()
             self._add_owners()
+        else:
+            self._add_own_routes(self._nobody)
         self._add_prices(offered=subscriptions.offered)
         self._add("GET", JWKS_PATH, PublishedKeys(self._gateway.identity.signs).show)
         self._add_oauth()
@@ -334,11 +336,7 @@ class Addresses:
             limits=gateway.limits,
             public_url=self._settings.public_url,
         )
-        if gateway.own_routes is not None and any(owner.routes for owner in self._settings.owners.values()):
-            who = person_or_program(place.who, gateway.paying.services, gateway.identity.guesses)
-            own = OwnRoutesPlace(gateway.own_routes, who=who, may=self._may_have_routes, limits=gateway.limits)
-            self._add("GET", OWN_ROUTES_PATH, own.show)
-            self._add("PUT", OWN_ROUTES_PATH, own.change)
+        self._add_own_routes(place.who)
         self._add_owner_home(place)
         self._add("GET", JOIN_PATH, place.invited)
         self._add("POST", JOIN_PATH, place.join)
@@ -351,6 +349,21 @@ class Addresses:
         if connect.older_paths:
             either = self._unless_a_route_serves_it(place.account, ("GET", "HEAD", "POST"))
             self._add("*", OLDER_ACCOUNT_PATH, either, open=True)
+
+    def _add_own_routes(self, person: Who) -> None:
+        """Owners' programs have tokens of their own, also where no person signs in."""
+        gateway = self._gateway
+        if gateway.own_routes is None or not self._may_have_routes():
+            return
+        who = person_or_program(person, gateway.paying.services, gateway.identity.guesses)
+        own = OwnRoutesPlace(gateway.own_routes, who=who, may=self._may_have_routes, limits=gateway.limits)
+        self._add("GET", OWN_ROUTES_PATH, own.show)
+        self._add("PUT", OWN_ROUTES_PATH, own.change)
+
+    async def _nobody(self, request: web.Request) -> tuple[str, str]:
+        """No person acts for an owner: nobody can sign in. Raises UnknownToken, TokenOutOfScope."""
+        await self._visitors.holder(request)
+        raise TokenOutOfScope()
 
     def _add_owner_home(self, place: OwnerPlace) -> None:
         gateway = self._gateway

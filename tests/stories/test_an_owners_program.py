@@ -15,6 +15,7 @@ from gateway.adapters.services import ServiceRecords
 from gateway.core.services import Service, ServiceRole
 from gateway.core.tokens import Peppers
 from tests.callers import funded
+from tests.conftest import StageMaker
 from tests.stories.test_a_market_is_opened import file_of
 from tests.stories.test_an_owner_has_routes_of_their_own import BOUNDS, EMPTY, ROUTES, written
 from tests.stories.test_an_owner_is_onboarded import ANN
@@ -123,3 +124,23 @@ async def test_the_commands_of_the_readme_change_routes_as_they_stand(tmp_path: 
             capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+async def test_where_nobody_signs_in_an_owners_program_writes_routes_all_the_same(
+    tmp_path: Path, make_stage: StageMaker
+) -> None:
+    more: dict[str, Any] = {"routes_folder": str(tmp_path / "routes.d")}
+    stage = await make_stage(owners={"anna": {"routes": BOUNDS}, "carl": {}}, **more)
+    async with ClientSession() as session:
+        here = Programs(Shop(stage, None, None), session)  # type: ignore[arg-type]
+        anna = await here.add("anna-deploy", "owner", "anna")
+        text = written(here.here)
+        status, told = await here.asks("PUT", ROUTES, anna | {"If-Match": EMPTY}, text)
+        assert (status, told["done"], told["routes"]["added"]) == (200, True, ["anna-oslo"])
+        assert (await here.asks("GET", ROUTES, anna))[0] == 200
+        assert (await here.asks("GET", "/-/api/v1/owners/carl/routes", anna))[0] == 404
+        [caller] = await funded(stage, "1.00 usd")
+        for headers, status in (({}, 401), (dict(caller.headers), 403)):
+            assert (await here.asks("GET", ROUTES, headers))[0] == status, "a wallet is nobody who acts for an owner"
+        async with session.get(f"{stage.url}/anna/oslo/x", headers=caller.headers) as answer:
+            assert (answer.status, answer.headers["Gateway-Balance"]) == (200, "0.98 usd")
