@@ -148,7 +148,7 @@ class Addresses:
                 below = f"{{rest:{_ANYTHING}}}" if path.endswith("/") else ""
                 self._add("OPTIONS", path + below, preflights(self._settings.cors), open=True)
         for prefix in RESERVED_PREFIXES:
-            self._add("*", f"{prefix}{{rest:{_ANYTHING}}}", _nothing_here)
+            self._add("*", f"{prefix}{{rest:{_ANYTHING}}}", self._nothing_here)
 
     # --- places -------------------------------------------------------------------------------------------------------
 
@@ -601,6 +601,16 @@ class Addresses:
     def _entered(self, handler: Handler) -> Handler:
         return entered(handler, self._gateway.identity.callers.require_outsider)
 
+    async def _nothing_here(self, request: web.Request) -> web.StreamResponse:
+        """Raises NoRoute; or MethodNotAllowed, if there is something that takes other methods."""
+        allowed: set[str] = set()
+        for resource in self._app.router.resources():
+            found, methods = await resource.resolve(request)
+            allowed |= methods if found is None else set()  # what is found is we who catch all
+        if allowed:
+            raise MethodNotAllowed(allowed=tuple(sorted(allowed)))
+        raise NoRoute()
+
     def _renewing(self, handler: Handler) -> Handler:
         """The handler, with whose answers a session goes on."""
         place = self._signing_in
@@ -641,10 +651,6 @@ class Addresses:
             self._app.router.add_get(path, bounded, expect_handler=continue_at_once)  # and HEAD
         else:
             self._app.router.add_route(method, path, bounded, expect_handler=continue_at_once)
-
-
-async def _nothing_here(request: web.Request) -> web.StreamResponse:
-    raise NoRoute()
 
 
 def admin_application(

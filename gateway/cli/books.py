@@ -74,11 +74,18 @@ def audit_books(config: Path, store: str | None, head: Path | None, *, since: st
         )
     except AuditRefused as refused:
         _fail(str(refused))
+    check_there_were_some(report, begin)
     if as_json:
         click.echo(json.dumps({"clean": report.clean, **asdict(report)}, indent=2))
     else:
         print_report(report, path)
     sys.exit(0 if report.clean else 1)
+
+
+def check_there_were_some(report: "Report | DatabaseReport", since: Since | None) -> None:
+    """A proof from a batch on that is not there proves nothing. From a time on there may have been none."""
+    if since is not None and since.batch is not None and report.clean and not report.batches:
+        _fail(f"--since: the books end before batch {since.batch:,}: nothing was proved", code=2)
 
 
 def accept_books(config: Path, store: str | None) -> None:
@@ -141,7 +148,8 @@ def print_report(report: "Report | DatabaseReport", path: Path | str) -> None:
     if report.folded:
         click.echo(f"  transfers {report.transfers:,}, of {report.folded:,} batches; the books sum to zero")
     if report.voided:
-        click.echo(f"  {report.voided:,} requests given away after crashes")
+        requests = "1 request" if report.voided == 1 else f"{report.voided:,} requests"
+        click.echo(f"  {requests} given away after crashes")
     click.echo(f"  head of the chain: {report.head}")
     for finding in report.findings:
         click.echo(f"  {click.style('FOUND', fg='red')}  {finding}")
@@ -173,7 +181,10 @@ def read_since(text: str, *, now_ms: int) -> Since:
         when = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(f"{text!r} is no batch's number, no time like 2026-01-31T08:00, and no 24h or 7d") from None
-    return Since(at_ms=int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000))
+    at_ms = int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000)
+    if at_ms > now_ms:
+        raise ValueError(f"{text} is still to come")
+    return Since(at_ms=at_ms)
 
 
 def give_credit(

@@ -57,7 +57,9 @@ def check_configuration(config: Path, *, online: bool, as_json: bool) -> None:
         click.echo(json.dumps(told | ({"online": wrong} if online else {})))
         sys.exit(1 if wrong else 0)
     where = config if existing(config) else f"there is no {config}; the environment alone"
-    click.echo(f"{where}: right; {len(found.routes.routes)} routes, {found.environment}, mode {found.mode}")
+    many = len(found.routes.routes)
+    routes = "1 route" if many == 1 else f"{many} routes"
+    click.echo(f"{where}: right; {routes}, {found.environment}, mode {found.mode}")
     for note in notes:
         click.echo(f"  note: {note}")
     for words in wrong:

@@ -41,7 +41,7 @@ _BUSY_SECONDS_MAX = 15.0
 
 def audit_database(settings: Settings, head: Path | None, since: "Span | None", *, as_json: bool) -> None:
     """`gateway audit` of all hosts; exit code 1 when something was found. `head`: that of another host than ours."""
-    from gateway.cli.books import head_keys, print_report
+    from gateway.cli.books import check_there_were_some, head_keys, print_report
 
     file = SystemFile(head or head_path(settings))
     if head is not None and not head.exists():
@@ -63,6 +63,7 @@ def audit_database(settings: Settings, head: Path | None, since: "Span | None", 
         _fail(str(refused))
     except OSError as error:
         _fail(f"{file.name}: {error.strerror}")
+    check_there_were_some(report, since)
     if as_json:
         click.echo(json.dumps({"clean": report.clean, **asdict(report)}, indent=2))
     else:

@@ -62,7 +62,7 @@ def export_statement(
         _fail("a statement is of one of them: write --account or --owner, not both", code=2)
     if account is None and owner is None:
         _fail("say whose statement it is: --account or --owner", code=2)
-    period = Period(moment_of(begin, "--from", 0), moment_of(end, "--to", FAR_MS))
+    period = period_of(begin, end)
     settings = None if store is not None else read(config, make_secrets=False)
     try:
         with _source(settings, store) as source:
@@ -219,6 +219,14 @@ def moment_of(text: str | None, option: str, otherwise: int) -> int:
     except ValueError:
         _fail(f"{option}: {text!r} is no date; write 2026-11-01 or 2026-11-01T12:00", code=2)
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def period_of(begin: str | None, end: str | None, *, since: str = "--from") -> Period:
+    """What two options say. The command ends if the one is not before the other: nothing is no answer to that."""
+    period = Period(moment_of(begin, since, 0), moment_of(end, "--to", FAR_MS))
+    if period.begin_ms >= period.end_ms:
+        _fail(f"{since}: {begin} is not before --to, {end}", code=2)
+    return period
 
 
 def _progress(done: int, total: int) -> None:

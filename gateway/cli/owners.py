@@ -14,12 +14,11 @@ import click
 
 from gateway.app.stores import statement_books
 from gateway.cli.configuration import read
-from gateway.cli.ledger import moment_of
+from gateway.cli.ledger import period_of
 from gateway.cli.progress import Progress
 from gateway.cli.records import fail
 from gateway.core.dues import STATEMENT, Due, DueLine, Taking, by_rate, by_route, due_lines, statement
 from gateway.core.money import Money
-from gateway.core.statements import FAR_MS, Period
 from gateway.flows.add_up import OwnersSums, entries_of_dues, takings
 from gateway.ports import BooksRefused, BooksSlow
 from gateway.settings import Settings
@@ -70,7 +69,7 @@ def show_owner(config: Path, name: str, *, as_json: bool) -> None:
 
 def write_statement(config: Path, name: str, *, begin: str | None, end: str | None, form: str) -> None:
     """Day by day and route by route, and then what left that day, on standard output."""
-    period = Period(moment_of(begin, "--from", 0), moment_of(end, "--to", FAR_MS))
+    period = period_of(begin, end)
     sums = _sums_of(read(config, make_secrets=False), name)
     lines = statement(sums.takings, sums.moved, period)
     if form == "jsonl":

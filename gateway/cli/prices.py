@@ -15,13 +15,13 @@ import click
 
 from gateway.adapters.sqlite.scratch import SqliteScratch
 from gateway.app.stores import statement_books
-from gateway.cli.ledger import moment_of
+from gateway.cli.ledger import period_of
 from gateway.cli.progress import Progress
 from gateway.cli.records import Records, fail, opened, read_with_records, run
 from gateway.core.measured import Measured
 from gateway.core.money import written
 from gateway.core.replay import Replay, Replayed
-from gateway.core.statements import FAR_MS, Line, Period
+from gateway.core.statements import Line, Period
 from gateway.flows.statement import Statement
 from gateway.ports import StatementSource
 from gateway.settings import Settings
@@ -32,7 +32,7 @@ _SECONDS_MAX = 3600.0
 
 def replay_prices(config: Path, *, since: str, until: str | None, as_json: bool) -> None:
     """`gateway prices replay`."""
-    period = Period(moment_of(since, "--since", 0), moment_of(until, "--to", FAR_MS))
+    period = period_of(since, until, since="--since")
     settings = read_with_records(config)
     replay = Replay({route.name: route for route in settings.routes.routes}, settings.currency)
 

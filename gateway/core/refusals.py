@@ -262,10 +262,11 @@ class NoSuchToken(Refusal):
 
 @dataclass(eq=False)
 class MethodNotAllowed(Refusal):
-    """The method cannot be served at all (CONNECT, TRACE)."""
+    """The method cannot be served at all (CONNECT, TRACE), or not at this address of ours, which takes `allowed`."""
 
     status = 405
     code = "method_not_allowed"
+    allowed: tuple[str, ...] = ()
 
 
 @dataclass(eq=False)

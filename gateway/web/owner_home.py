@@ -43,7 +43,7 @@ from gateway.web.owners import OwnerPlace
 from gateway.web.pages import again
 from gateway.web.templates import Templates
 from gateway.web.visitors import Visitors
-from gateway.web.wallet import day_of
+from gateway.web.wallet import period_of
 
 HOME_PATH = "/-/owners"
 STATEMENT_PATH = "/-/owners/statement.csv"
@@ -136,8 +136,7 @@ class OwnerHome:
         """
         _, owner = await self._place.who(request)
         tomorrow = (self._clock.now_ms() // DAY_MS + 1) * DAY_MS
-        begin_ms = day_of(request, "from", tomorrow - HISTORY_DAYS * DAY_MS)
-        period = Period(begin_ms, day_of(request, "to", tomorrow))
+        period = period_of(request, tomorrow - HISTORY_DAYS * DAY_MS, tomorrow)
         await self._bounded(_LOOKS, owner)
         try:
             sums = await self._look.of(owner, period.begin_ms)

@@ -163,7 +163,12 @@ WORDS: dict[type[Refusal], Words] = {
             "one that is not of this token's account. Nothing was charged for asking."
         ),
     ),
-    no.MethodNotAllowed: Words("Method not allowed", lambda r: "This gateway does not serve this method."),
+    no.MethodNotAllowed: Words(
+        "Method not allowed",
+        lambda r: (
+            f"This address takes {', '.join(r.allowed)}." if r.allowed else "This gateway does not serve this method."
+        ),
+    ),
     no.KeyInFlight: Words(
         "The same request is under way",
         lambda r: "Another one with this Idempotency-Key is not answered yet. Ask again; nothing is charged twice.",
@@ -301,6 +306,8 @@ def own_fields(refusal: Refusal) -> dict[str, str]:
     retry_after = getattr(refusal, "retry_after_seconds", None)
     if retry_after is not None:
         fields["Retry-After"] = str(retry_after)
+    if isinstance(refusal, no.MethodNotAllowed) and refusal.allowed:
+        fields["Allow"] = ", ".join(refusal.allowed)
     if refusal.status == 401:
         fields["WWW-Authenticate"] = 'Bearer error="invalid_token"'
     return fields

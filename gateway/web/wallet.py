@@ -191,10 +191,7 @@ class WalletPlace:
 
     def _period(self, request: web.Request) -> Period:
         tomorrow = (self._clock.now_ms() // DAY_MS + 1) * DAY_MS
-        return Period(
-            day_of(request, "from", tomorrow - HISTORY_DAYS * DAY_MS),
-            day_of(request, "to", tomorrow),
-        )
+        return period_of(request, tomorrow - HISTORY_DAYS * DAY_MS, tomorrow)
 
     async def receipt(self, request: web.Request) -> web.StreamResponse:
         """`GET /-/wallet/receipt?payment=`: to the provider's receipt of a payment into this wallet."""
@@ -218,6 +215,14 @@ class WalletPlace:
 
     def _page(self, **values: object) -> OwnAnswer:
         return OwnAnswer(text=self._templates.render("wallet.html", **values), content_type="text/html")
+
+
+def period_of(request: web.Request, begin_ms: int, end_ms: int) -> Period:
+    """`?from=&to=`, or else these. Raises BadRequest, also if the one is not before the other."""
+    period = Period(day_of(request, "from", begin_ms), day_of(request, "to", end_ms))
+    if period.begin_ms >= period.end_ms:
+        raise BadRequest("from: a day before that of `to` was expected")
+    return period
 
 
 def day_of(request: web.Request, name: str, otherwise: int) -> int:

@@ -42,6 +42,12 @@ def test_check_says_what_is_right_and_worth_a_word(config: str) -> None:
     assert json.loads(gateway("check", "--config", config, "--json").stdout)["ok"] is True
 
 
+def test_one_of_a_kind_is_no_plural(config: str) -> None:
+    values = json.loads(Path(config).read_text())
+    Path(config).write_text(json.dumps(values | {"routes": values["routes"][:1]}))
+    assert "right; 1 route, development" in gateway("check", "--config", config).stdout
+
+
 def test_check_says_every_mistake_and_starts_nothing(tmp_path: Path) -> None:
     bad = tmp_path / "bad.yaml"
     bad.write_text("version: 1\nmode: tset\nlisten: 127.0.0.1:0\nstor: x\n")

@@ -198,6 +198,9 @@ def test_a_shorter_audit_says_what_it_did_not_look_at(config: str) -> None:
     assert told["clean"] is True
     assert told["first_batch"] == 1
     assert told["unproved"] == []
+    for beyond, words in (("9999", "end before batch 9,999"), ("2199-01-01", "is still to come")):
+        nothing = gateway("audit", "--since", beyond, "--config", config)
+        assert (nothing.returncode, words in nothing.stderr) == (2, True), nothing.stderr
     wrong = gateway("audit", "--since", "yesterday", "--config", config)
     assert wrong.returncode == 2
     assert "--since: 'yesterday' is no batch's number" in wrong.stderr

@@ -99,6 +99,8 @@ def test_fold_prune_audit_and_summary_go_together(config: str, tmp_path: Path) -
         (("ledger", "export", "--account", "a", "--from", "yesterday"), 2, "--from: 'yesterday' is no date"),
         (("ledger", "export", "--account", "eve"), 3, "there is no account eve"),
         (("ledger", "export", "--account", "eve", "--store", "gone.db"), 3, "there is no ledger at gone.db"),
+        (("ledger", "export", "--account", "a", "--from", "2026-02-01", "--to", "2026-01-01"), 2, "is not before --to"),
+        (("owners", "statement", "anna", "--from", "2026-02-01", "--to", "2026-02-01"), 2, "is not before --to"),
         (("db", "prune"), 2, "say what to keep"),
         (("db", "prune", "--before", "2026-01-01", "--keep-days", "3"), 2, "not both"),
     ],

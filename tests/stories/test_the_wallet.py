@@ -84,6 +84,14 @@ async def test_what_cannot_be_read_is_said_by_name(stage: Stage, query: str) -> 
         assert query[1:].partition("=")[0] in (await answer.json())["detail"]
 
 
+async def test_a_period_that_ends_before_it_begins_is_refused(stage: Stage) -> None:
+    [caller] = await funded(stage, "1.00 usd")
+    async with ClientSession(headers=caller.headers) as session:
+        for days, status in (("from=2026-02-01&to=2026-01-01", 400), ("from=2026-01-01&to=2026-02-01", 200)):
+            async with session.get(f"{stage.url}{STATEMENT}?{days}") as answer:
+                assert answer.status == status, await answer.text()
+
+
 async def test_strangers_get_no_statement_and_a_person_gets_a_page_that_says_so(stage: Stage) -> None:
     async with ClientSession() as session:
         for path in (STATEMENT, "/-/wallet/receipt?payment=cs_test_1"):

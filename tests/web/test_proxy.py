@@ -138,11 +138,16 @@ async def test_addresses_of_ours_never_reach_an_upstream(make_stage: StageMaker,
         upstreams={"raw": {"url": upstream.url}},
         routes=[{"name": "all", "match": "/", "upstream": "raw", "price": "free"}],
     )
-    for target in ("/-/nothing", "/.well-known/nothing", "/-/webhooks/stripe"):
+    nothing = (404, "no_route")
+    ours = {
+        "/-/nothing": nothing,
+        "/.well-known/nothing": nothing,
+        "/-/webhooks/stripe": (405, "method_not_allowed"),
+    }
+    for target, refused in ours.items():
         status, fields, body = split(await ask(stage.url, get(target)))
-        assert status == 404
         told = json.loads(body)
-        assert (told["code"], told["request_id"]) == ("no_route", dict(fields)["Gateway-Request-Id"])
+        assert ((status, told["code"]), told["request_id"]) == (refused, dict(fields)["Gateway-Request-Id"])
     assert upstream.visits == []
     assert split(await ask(stage.url, get("/anything")))[0] == 200
 
