@@ -66,7 +66,8 @@ def laid_in(root: Node, report: Report, base: File, instead: Mapping[str, str], 
         text = instead.get(owner)
         if text is None and not file.is_file():
             continue
-        root = _OwnersFile(owner, file, owned, report).laid_in(root, text, read)
+        others = [other for other in may if other.startswith(f"{owner}-")]
+        root = _OwnersFile(owner, file, owned, report, others).laid_in(root, text, read)
         report.root = root
     for file in sorted((base / named).glob(f"*{SUFFIX}")) if (base / named).is_dir() else ():
         if file.stem not in may:
@@ -86,7 +87,9 @@ def _owners(root: Node) -> Iterator[str]:
 class _OwnersFile:
     """One owner's file, on its way into the tree."""
 
-    def __init__(self, owner: str, file: File, owned: Owned, report: Report) -> None:
+    def __init__(self, owner: str, file: File, owned: Owned, report: Report, others: Sequence[str] = ()) -> None:
+        """`others` are owners whose names begin as this one's do: what begins with theirs is theirs."""
+        self._others = others
         self._owner = owner
         self._file = file
         self._owned = owned
@@ -165,10 +168,13 @@ class _OwnersFile:
         return _without(node, wrong)
 
     def _is_theirs(self, name: str) -> bool:
+        if any(name == other or name.startswith(f"{other}-") for other in self._others):
+            return False
         return name == self._owner or name.startswith(f"{self._owner}-")
 
     def _not_theirs(self) -> str:
-        return f"names of yours begin with {shown(self._owner + '-')}"
+        besides = [f", and with none of {', '.join(shown(one + '-') for one in self._others)}"] if self._others else []
+        return "".join((f"names of yours begin with {shown(self._owner + '-')}", *besides))
 
 
 def _without(node: Node, names: Sequence[str]) -> Node:

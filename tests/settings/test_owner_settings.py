@@ -1,5 +1,6 @@
 """The settings of owners: whose commission counts, and who there is."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -250,3 +251,23 @@ def test_services_are_set_with_their_secrets_from_a_file_or_a_variable(tmp_path:
     assert engine.secret.reveal() == SECRET
     assert engine.older is not None
     assert SECRET not in repr(made)
+
+
+def test_names_that_begin_with_anothers_are_the_others(tmp_path: Path) -> None:
+    """Or anna could keep anna-b's own routes from being served."""
+    (tmp_path / "routes.d").mkdir()
+    names = {"anna": "anna-api", "anna-b": "anna-b-api"}
+    for owner, name in names.items():
+        file = {"upstreams": {name: {"url": "https://api.shop.example"}}, "routes": []}
+        (tmp_path / "routes.d" / f"{owner}.yaml").write_text(json.dumps(file))
+    may = {"routes": {"hosts": ["*.shop.example"], "price_max": "1.00 usd"}, "signs_in": ["amazon:a"]}
+    changes: dict[str, Any] = {
+        "owners": {"anna": may, "anna-b": {**may, "signs_in": ["amazon:b"]}},
+        "sign_in": {"providers": SIGN_IN["providers"][:1]},
+        "routes_folder": "routes.d",
+    }
+    assert set(names.values()) <= set(settings(tmp_path, full(**changes)).upstreams)
+    taken = {"upstreams": {"anna-b-api": {"url": "https://api.shop.example"}}, "routes": []}
+    (tmp_path / "routes.d/anna.yaml").write_text(json.dumps(taken))
+    mistake = wrong(tmp_path, **changes)
+    assert mistake.words == "names of yours begin with `anna-`, and with none of `anna-b-`"
