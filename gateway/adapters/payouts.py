@@ -16,12 +16,13 @@ _FIXED = "owner, unit, number, micros, account, key, fold, before, created"
 _MOVING = "state, changed, due, tries, transfer, back, came_back, error"
 _PAYOUT = f"{_FIXED}, {_MOVING}, source, short"
 _OPEN = ", ".join(f"'{state}'" for state in UNDER_WAY)
-_PLAN = f"""INSERT INTO payouts ({_PAYOUT})
-SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19
+_VALUES = ", ".join(f"${place}" for place in range(1, 20))
+_PLAN = f"""INSERT INTO payouts ({_PAYOUT}) SELECT {_VALUES}
 WHERE NOT EXISTS (SELECT 1 FROM payout_hold WHERE owner = $1)
 ON CONFLICT DO NOTHING RETURNING number"""  # noqa: S608 -- the names of columns, of our own
+_TAKE_IN = f"INSERT INTO payouts ({_PAYOUT}) VALUES ({_VALUES}) ON CONFLICT DO NOTHING RETURNING number"  # noqa: S608
 _MOVE = """UPDATE payouts SET state = $4, changed = $5, due = $6, tries = $7, transfer = $8, back = $9, came_back = $10,
-error = $11, micros = $12, short = $17 WHERE owner = $1 AND unit = $2 AND number = $3
+error = $11, micros = $12, short = $17, account = $18, source = $19 WHERE owner = $1 AND unit = $2 AND number = $3
 AND state = $13 AND tries = $14 AND back = $15 AND came_back = $16 RETURNING number"""
 _OPEN_ONES = f"""SELECT {_PAYOUT} FROM payouts WHERE (state IN ({_OPEN}) OR came_back < back) AND due <= $1
 ORDER BY created, owner, unit, number"""  # noqa: S608
@@ -48,10 +49,14 @@ class RecordedPayouts:
     async def plan_payout(self, payout: Payout) -> bool:
         return bool(await self._ask(_PLAN, *_fixed(payout), *_moving(payout), payout.source, payout.short))
 
+    async def take_in(self, payout: Payout) -> bool:
+        return bool(await self._ask(_TAKE_IN, *_fixed(payout), *_moving(payout), payout.source, payout.short))
+
     async def move_payout(self, before: Payout, after: Payout) -> bool:
         key = (before.owner, before.unit, before.number)
         compared = (before.state, before.tries, before.back, before.came_back)
-        return bool(await self._ask(_MOVE, *key, *_moving(after), after.micros, *compared, after.short))
+        more = (after.short, after.account, after.source)
+        return bool(await self._ask(_MOVE, *key, *_moving(after), after.micros, *compared, *more))
 
     async def find_payout(self, owner: str, unit: str, number: int) -> Payout | None:
         query = f"SELECT {_PAYOUT} FROM payouts WHERE owner = $1 AND unit = $2 AND number = $3"  # noqa: S608

@@ -384,7 +384,7 @@ class Paying:
                 self._opened.push_async_callback(rounds.close)
                 rounds.open()
         if self.pay_out is not None and self._first:
-            rounds = Rounds(self.pay_out.sweep, every_seconds=SWEEP_SECONDS, name="payouts")
+            rounds = Rounds(self._pay_owners, every_seconds=SWEEP_SECONDS, name="payouts")
             self._opened.push_async_callback(rounds.close)
             rounds.open()
         if self.charging is not None:
@@ -409,6 +409,14 @@ class Paying:
         self._opened.push_async_callback(self._stop_linking)
         if self._first and self.payments is not None:
             self._comparing = asyncio.create_task(self._compare_plans(self.payments), name="compare plans")
+
+    async def _pay_owners(self) -> None:
+        """Nothing leaves before what was missed was heard: some of it may have left already, and not be on record."""
+        assert self.pay_out is not None
+        if self.reconcile is not None and self.webhooks is not None and not self.reconcile.was_read.is_set():
+            await self.reconcile.was_read.wait()
+            await self.webhooks.settled()
+        await self.pay_out.sweep()
 
     async def _compare_plans(self, sells: Sells) -> None:
         plans = self._settings.plans

@@ -51,4 +51,5 @@ def rules(settings: Settings) -> PayoutRules:
     usual = settings.payouts.terms if settings.payouts else PayoutTerms()
     named = hashlib.sha256(f"{settings.mode} {settings.public_url}".encode()).hexdigest()[:8]
     of_owners = {name: owner.terms for name, owner in settings.owners.items() if owner.terms is not None}
-    return PayoutRules(usual, of_owners, settings.payouts is None or settings.payouts.owners_bear, named)
+    bear, holds = settings.payouts is None or settings.payouts.owners_bear, settings.charging is not None
+    return PayoutRules(usual, of_owners, bear, named, holds=holds)

@@ -10,12 +10,13 @@ It is not in the holder `owner:anna`: what stands there was shared by the fold, 
 """
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Final, Literal, get_args
 
 from gateway.core.transfers import PAYOUT_REF, is_owner, owner_account
 
 Source = Literal["shares", "proceeds"]
 """What a payout pays out: what was shared of sales, or what was held and is free."""
+SOURCES: Final[tuple[Source, ...]] = get_args(Source)
 
 HELD = "held:"
 """What the holder of a seller's money begins with."""

@@ -11,7 +11,8 @@ number among those of its owner and unit is part of its money key, and only one 
 who plan at once plan the same one, and the books take it once. Everything that is to be done is written down before it
 is done, so that whoever finds a payout goes on with it, however often:
 
-    planned   how much, where to, and the key of the call
+    planned   how much, where to, and the key of the call; a transfer of that key is looked for, and if there is one,
+              an old copy was put back, and the payout is what was sent (`created`)
     written   the books have it: it is not due any more
     sending   the call was or will be made; what became of it is not known
     created   the provider has made the transfer
@@ -43,11 +44,12 @@ DAY_MS = 86_400_000
 
 PayoutState = Literal["planned", "written", "sending", "created", "paid", "failed", "returned", "reversed"]
 PAYOUT_STATES: tuple[PayoutState, ...] = get_args(PayoutState)
-PayoutEvent = Literal["written", "sending", "created", "paid", "refused", "given back", "reversed"]
+PayoutEvent = Literal["found", "written", "sending", "created", "paid", "refused", "given back", "reversed"]
 PAYOUT_EVENTS: tuple[PayoutEvent, ...] = get_args(PayoutEvent)
 
 NEXT: Mapping[tuple[PayoutState, PayoutEvent], PayoutState] = {
     ("planned", "written"): "written",
+    ("planned", "found"): "created",
     ("written", "sending"): "sending",
     ("sending", "created"): "created",
     ("sending", "paid"): "paid",
@@ -297,6 +299,11 @@ def posting(payout: Payout) -> Reversal:
     return Reversal(payout.ref, due_account(payout.owner, payout.source), payout.amount, "payout", basis(payout))
 
 
+def posting_found(payout: Payout, transfer: str) -> Reversal:
+    """The same of one that was sent before an old copy was put back. Its reason names the transfer, not hours."""
+    return replace(posting(payout), reason=f"sent as {transfer}, and not on record here")
+
+
 def basis(payout: Payout) -> str:
     when = datetime.fromtimestamp(payout.before_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%MZ")
     return f"of hours before {when}, up to fold {payout.fold}" if payout.source == "shares" else f"freed before {when}"
@@ -314,13 +321,18 @@ def coming_back(payout: Payout) -> Credit | None:
 
 @dataclass(frozen=True, slots=True)
 class TransferNotice:
-    """What the provider says of a transfer, by its key: how much of it was reversed so far."""
+    """What the provider says of a transfer, by its key: how much of it was reversed so far, and where it went.
+
+    `source` is what it paid out, of those that say so.
+    """
 
     key: str
     transfer: str
     event: PayoutEvent
     amount: Money
     reversed: Money
+    account: str = ""
+    source: Source | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,10 @@ async def compare_payouts(
             yield PayoutDifference(notice.key, "sent at Stripe, not on record here", _left(notice), None, notice)
             continue
         seen.add(payout.ref)
+        if payout.transfer not in (None, notice.transfer):  # it has another: what is left of this was paid on top of it
+            left = _left(notice)
+            yield PayoutDifference(payout.id, f"sent a second time, {notice.transfer}", left, None) if left else None
+            continue
         yield _compare(payout, notice, entries.get(payout.ref, []))
     for ref, found in entries.items():
         first = found[0]

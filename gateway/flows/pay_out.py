@@ -5,14 +5,22 @@ at once, and any of them may be killed at any point:
 
 1. read the numbers of the newest payouts, **then** the books: what somebody pays in between has a higher number;
 2. plan the next number, with everything that the call will need. It is free, or somebody else was faster;
-3. take the amount from the owner in the books, under the payout's number: doing it twice is doing it once;
+3. look for a transfer of its key at the provider. If there is none, take the amount from the owner in the books, under
+   the payout's number: doing it twice is doing it once;
 4. note the attempt, then send it. Of two who hold the same payout, one notes it and the other leaves it;
-5. after an attempt whose outcome nobody knows, look for the transfer by its key first; if there is none, send it again
+5. whoever takes a payout up later looks first, however often it was tried; if there is no transfer, it is sent again
    with the same key. What the provider refuses for good is given back in the books; what our balance there does not
    cover waits.
 
-Should the books have another amount under a number, then these records are older than the books (an old copy was put
-back): the books are right, and the provider is asked for that transfer before it is sent.
+**An old copy was put back.** Then numbers come again that were used before, and the provider has forgotten their keys
+after a day: nothing but the look in step 3 keeps an owner from being paid twice. What is found there has left, whatever
+was planned, so the payout becomes what was sent, in the books too. The same is done for a transfer of ours that an
+event or the comparison tells of and nobody here knows. It may be more than the books say was due, for the sales of that
+time are gone with the rest: then less than nothing is due, and is made up for. The entry names its transfer, not hours.
+
+Should the books have another amount under a number, then these records are older than the books: the books are right,
+and the provider is asked for that transfer before it is sent. Of a payout that the books have already, a transfer that
+is not what it is changes nothing: its owner is put on hold, for a person to look at it.
 
 Before anything is planned, owners bear their part of what callers owe (`core/claw_backs.py`).
 """
@@ -38,6 +46,8 @@ from gateway.core.payouts import (
     coming_back,
     payables,
     posting,
+    posting_found,
+    read_payout_id,
     slot,
 )
 from gateway.core.refusals import LedgerUnavailable, PaymentServiceUnavailable, RecordsUnavailable
@@ -76,13 +86,17 @@ class Prospect:
 
 @dataclass(frozen=True, slots=True)
 class PayoutRules:
-    """What is set of payouts. `named` tells this gateway's transfers from those of others at the same provider."""
+    """What is set of payouts. `named` tells this gateway's transfers from those of others at the same provider.
+
+    `holds`: money is held for owners, too, so a transfer that does not say what it pays out may be of either.
+    """
 
     usual: PayoutTerms
     of_owners: Mapping[str, PayoutTerms]
     owners_bear: bool
     named: str
     never: frozenset[str] = frozenset(("operator",))
+    holds: bool = False
 
 
 class PayOut:
@@ -214,10 +228,13 @@ class PayOut:
 
     async def go_on(self, payout: Payout) -> Payout:
         """Do what is to be done next, until there is nothing left to do now; how it stands then."""
-        steps = {"planned": self._write, "written": self._begin, "sending": self._send}
+        steps = {"planned": self._write, "written": self._begin}
+        looked = payout.state == "planned"  # its first step looks for a transfer, and who goes on at once need not
         while True:
             if payout.came_back < payout.back or payout.state == "failed":
                 after = await self._give_back(payout)
+            elif payout.state == "sending":
+                after = await self._send(payout, look=payout.tries > 0 or not looked)
             elif payout.state in steps:
                 after = await steps[payout.state](payout)
             else:
@@ -227,7 +244,15 @@ class PayOut:
             payout = after
 
     async def _write(self, payout: Payout) -> Payout | None:
-        """Take it from the owner in the books."""
+        """Take it from the owner in the books, unless it was sent before: then it is what was sent."""
+        try:
+            found = await self._transfers.find_transfer(payout.key)
+        except PaymentServiceUnavailable:
+            tried = replace(payout, tries=payout.tries + 1)
+            await self._later(payout, tried, "the provider cannot be asked for it yet")
+            return None
+        if found is not None:
+            return await self._found(payout, found)
         entry = posting(payout)
         await self._tell(payout, "payout.written", entry.reason, after=entry.ref, by="after")
         if await self._ledger.reverse(entry):
@@ -237,18 +262,44 @@ class PayOut:
             self._report("the records are older than the books", ref=entry.ref)
         return await self._move(payout, "written", micros=there, tries=payout.tries + 1)
 
+    async def _found(self, payout: Payout, notice: TransferNotice, *, on_record: bool = True) -> Payout | None:
+        """It has left under this key, whatever is planned: from now on it is what was sent, in the books too."""
+        if on_record and await self._book.find_payout(payout.owner, payout.unit, payout.number) != payout:
+            return None  # somebody else has sent it just now
+        now_ms = self._clock.now_ms()
+        sent = replace(
+            payout, micros=notice.amount.micros, account=notice.account or payout.account,
+            source=notice.source or payout.source, transfer=notice.transfer, state=NEXT["planned", "found"],
+            back=min(notice.reversed.micros, notice.amount.micros), changed_ms=now_ms, due_ms=now_ms, error=None,
+        )  # fmt: skip
+        entry = posting_found(sent, notice.transfer)
+        before = payout.state if on_record else ""
+        await self._tell(sent, "payout.found", entry.reason, after=entry.ref, by="after", before=before)
+        if not await self._ledger.reverse(entry) and await self._taken(entry) != sent.micros:
+            await self._doubt(payout, notice)
+            if on_record:
+                await self._later(payout, replace(payout, tries=payout.tries + 1), _DOUBT)
+            return None
+        self._report("a payout had been sent before", id=sent.id, amount=str(sent.amount), transfer=notice.transfer)
+        kept = await (self._book.move_payout(payout, sent) if on_record else self._book.take_in(sent))
+        return sent if kept else None
+
+    async def _later(self, payout: Payout, after: Payout, why: str) -> None:
+        wait_ms = doubled_ms(payout.tries, first_ms=_FIRST_MS, longest_ms=_LONGEST_MS)
+        await self._book.move_payout(payout, replace(after, due_ms=self._clock.now_ms() + wait_ms, error=why))
+
     async def _begin(self, payout: Payout) -> Payout | None:
         await self._tell(payout, "payout.sending", "", after=payout.key, by="after")
         return await self._move(payout, "sending")
 
-    async def _send(self, payout: Payout) -> Payout | None:
+    async def _send(self, payout: Payout, *, look: bool) -> Payout | None:
         """Note the attempt, make it, and note what became of it. None: it is somebody else's, or to be tried later."""
         now_ms = self._clock.now_ms()
         tried = replace(payout, tries=payout.tries + 1, due_ms=now_ms + _CALL_MS, changed_ms=now_ms)
         if not await self._book.move_payout(payout, tried):
             return None
         try:
-            found = await self._transfers.find_transfer(payout.key) if payout.tries else None
+            found = await self._transfers.find_transfer(payout.key) if look else None
             notice = found or await self._transfers.transfer(payout)
         except TransferRefused as refused:
             if str(refused) == SHORT:
@@ -258,10 +309,10 @@ class PayOut:
             await self._tell(tried, "payout.refused", str(refused)[:200], after=payout.key)
             return await self._move(tried, "refused", back=payout.micros, error=str(refused)[:200])
         except PaymentServiceUnavailable:
-            later = doubled_ms(payout.tries, first_ms=_FIRST_MS, longest_ms=_LONGEST_MS)
-            why = "what became of it is not known yet"
-            await self._book.move_payout(tried, replace(tried, due_ms=self._clock.now_ms() + later, error=why))
+            await self._later(tried, tried, "what became of it is not known yet")
             return None
+        if _is_other(tried, notice):
+            await self._later(tried, tried, _DOUBT)
         return await self._told(tried, notice)
 
     async def _wait(self, payout: Payout) -> None:
@@ -277,8 +328,9 @@ class PayOut:
 
     async def _told(self, payout: Payout, notice: TransferNotice) -> Payout | None:
         """Write down what the provider says of its transfer."""
-        if notice.amount != payout.amount:
-            self._report("a transfer is of another amount", id=payout.id, amount=str(notice.amount))
+        if payout.state != "planned" and _is_other(payout, notice):
+            await self._doubt(payout, notice)
+            return None
         event: PayoutEvent = "created" if notice.event == "reversed" else notice.event
         back = max(payout.back, min(notice.reversed.micros, payout.micros))
         stands = NEXT.get((payout.state, event), payout.state)
@@ -291,6 +343,21 @@ class PayOut:
         if payout.state in ("sending", "created", "paid"):
             return await self._move(payout, event, back=back, transfer=notice.transfer, error=None)
         return None
+
+    async def _doubt(self, payout: Payout, notice: TransferNotice) -> None:
+        """A transfer has the payout's key and is not the payout: nothing more is paid until a person has looked."""
+        there = f"{notice.amount} to {notice.account or payout.account} there, {notice.transfer}"
+        why = f"{payout.id} is {payout.amount} to {payout.account} here, and {there}"[:200]
+        self._report("a transfer is not what its payout is", id=payout.id, transfer=notice.transfer, why=why)
+        if notice.reversed != notice.amount:
+            await self._hold(payout.owner, why, notice)
+
+    async def _hold(self, owner: str, why: str, notice: TransferNotice) -> None:
+        facts = {"transfer": notice.transfer, "amount": str(notice.amount)}
+        await self._witness.write_once(
+            Act("gateway", "gateway", "payout.hold", owner, "start", why, facts), by="transfer"
+        )
+        await self._book.hold_owner(owner, why, now_ms=self._clock.now_ms())
 
     async def _give_back(self, payout: Payout) -> Payout | None:
         """The next part of what came back, in the books."""
@@ -352,7 +419,10 @@ class PayOut:
         return f"farebox-{self._rules.named}-"
 
     async def believe(self, notice: TransferNotice) -> bool:
-        """Write down what the provider says of a transfer; False if it is none of ours."""
+        """Write down what the provider says of a transfer; False if it is none of ours.
+
+        One of ours that nobody here knows is taken in. Raises PaymentServiceUnavailable if it cannot be looked at.
+        """
         while (payout := await self._book.payout_of(notice.key)) is not None:
             after = await self._told(payout, notice)
             if after is None:
@@ -365,8 +435,35 @@ class PayOut:
             except StoreFailed as failed:
                 raise LedgerUnavailable() from failed
             return True
-        self._report("a transfer of an unknown payout", transfer=notice.transfer)
-        return False
+        taken = await self._take_in(notice.key)
+        if taken is None:
+            self._report("a transfer of an unknown payout", transfer=notice.transfer)
+            return False
+        await self.go_on(taken)
+        return True
+
+    async def _take_in(self, key: str) -> Payout | None:
+        """What the provider has sent under a key of ours that is not on record; None if it has not."""
+        notice = await self._transfers.find_transfer(key)
+        if notice is None:
+            return None
+        try:
+            owner, unit, number = read_payout_id(key.removeprefix(self.prefix))
+        except ValueError:
+            return None
+        if unit != notice.amount.currency:
+            return None
+        if notice.source is None and self._rules.holds:
+            why = f"{notice.transfer} was sent before an old copy was put back, and does not say what it paid out"
+            await self._hold(owner, why, notice)
+        now_ms = self._clock.now_ms()
+        payout = Payout(
+            owner, unit, number, notice.amount.micros, notice.account, key, fold=0, before_ms=0, created_ms=now_ms
+        )
+        try:
+            return await self._found(payout, notice, on_record=False) or await self._book.payout_of(key)
+        except StoreFailed as failed:
+            raise LedgerUnavailable() from failed
 
     async def reverse(self, payout: Payout, reason: str, actor: str = "operator") -> Payout:
         """Fetch what is left of it back from the owner's account. Raises TransferRefused, PaymentServiceUnavailable."""
@@ -409,10 +506,18 @@ class PayOut:
         return made
 
 
+def _is_other(payout: Payout, notice: TransferNotice) -> bool:
+    """Whether it is not this payout that was sent, though it has its key."""
+    if payout.transfer is not None:
+        return notice.transfer != payout.transfer
+    return notice.amount != payout.amount or notice.account not in ("", payout.account)
+
+
 def _facts(payout: Payout) -> dict[str, str]:
     return {"amount": str(payout.amount), "to": payout.account}
 
 
+_DOUBT = "a transfer that has its key is another one"
 _WAITS = "a payout waits until the platform's balance at Stripe covers it"
 _WHY: Mapping[Reason, str] = {
     "none": "there is no account to pay into",

@@ -55,6 +55,8 @@ class Reconcile:
         self._every = every_seconds
         self.read_until: int | None = None
         """Up to which second everything was compared, by this process."""
+        self.was_read = asyncio.Event()
+        """All of what was missed before the start is written down by now."""
         self._failures = 0
         self._task: asyncio.Task[None] | None = None
 
@@ -101,6 +103,7 @@ class Reconcile:
             await self._watermarks.keep_watermark(name, end - 1)
             self.read_until = end - 1
             begin = end
+        self.was_read.set()
         if missed:
             self._report("missed webhooks were found", count=missed)
         return missed

@@ -173,6 +173,9 @@ class PayoutBook(Protocol):
     async def plan_payout(self, payout: Payout) -> bool:
         """Write it down. False if its number is taken, or another of its owner and unit is under way."""
 
+    async def take_in(self, payout: Payout) -> bool:
+        """Write down one that was sent and is not on record, also of who is on hold. False if its number is taken."""
+
     async def move_payout(self, before: Payout, after: Payout) -> bool:
         """Write down how it stands now. False, and nothing changes, if it does not stand as it did `before`."""
 

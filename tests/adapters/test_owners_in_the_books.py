@@ -14,7 +14,7 @@ from gateway.adapters.sqlite.owning import SqliteOwnersMoney
 from gateway.core.claw_backs import Borne, Spent
 from gateway.core.dues import KindSum, UnitSums
 from gateway.core.ledger import Kind, Tariff
-from gateway.core.payouts import Left, OwnersBooks, Payout, PayoutTerms, Shared, basis, payable
+from gateway.core.payouts import Left, OwnersBooks, Payout, PayoutTerms, Shared, basis, payable, posting_found
 from gateway.ports import OwnersMoney
 from tests.batches import HOUR, NOON, Batches
 from tests.postgres_batches import PostgresBatches
@@ -107,6 +107,21 @@ def test_what_leaves_an_owner_and_comes_back_is_double_entry_from_the_owners_acc
     assert report.totals["usd"].credited == 10_000
     for first in range(2, 7):
         assert books.audit(batch=first).findings == ()
+
+
+def test_a_payout_that_was_found_at_the_provider_may_be_more_than_the_books_know_of(books: Batches) -> None:
+    found = replace(PAYOUT, micros=900)
+    pay(books, found, reason=posting_found(found, "tr_1Found").reason)
+    books.reverse("payout:anna:usd:2", 30, 0, "held:anna:due", reason=posting_found(found, "tr_2Found").reason)
+    books.commit(NOON + HOUR)
+    assert findings(books) == []
+    # and who is paid more on top of it is found, as is money that was held and is said to be due by hours
+    pay(books, replace(PAYOUT, number=3, micros=1))
+    books.reverse("payout:anna:usd:4", 7, 0, "held:anna:due", reason="freed before 2026-01-01T00:00Z")
+    books.commit(NOON + 2 * HOUR)
+    told = " ".join(findings(books))
+    assert "makes 901 that have left the owner, and 800 were shared" in told
+    assert "is of money that was held, and 7 more than that has left" in told
 
 
 def test_pruned_books_prove_what_left_owners_all_the_same(books: Batches) -> None:

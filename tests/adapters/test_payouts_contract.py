@@ -29,12 +29,24 @@ async def test_a_payout_is_kept_as_it_was_planned_and_moved(book: RecordedPayout
     assert await book.find_payout("anna", "usd", 1) == await book.payout_of("key 1") == ONE
     after = replace(
         ONE, state="created", changed_ms=NOW + 1, due_ms=NOW + 2, tries=3, transfer="tr_1", back=9, came_back=4,
-        error="so so", micros=3_000_000,
+        error="so so", micros=3_000_000, account="acct_2", source="proceeds",
     )  # fmt: skip
     assert await book.move_payout(ONE, after)
     assert await book.find_payout("anna", "usd", 1) == after
     assert await book.find_payout("anna", "usd", 2) is None
     assert await book.payout_of("key 2") is None
+
+
+async def test_one_that_was_sent_is_taken_in_also_of_who_is_on_hold_and_beside_one_that_is_under_way(
+    book: RecordedPayouts,
+) -> None:
+    assert await book.plan_payout(numbered(2))
+    await book.hold_owner("anna", "papers", now_ms=NOW)
+    sent = replace(ONE, state="created", transfer="tr_1", source="proceeds")
+    assert not await book.plan_payout(ONE)
+    assert await book.take_in(sent)
+    assert not await book.take_in(sent)
+    assert await book.payout_of("key 1") == sent
 
 
 async def test_of_many_who_plan_the_same_number_one_does(book: RecordedPayouts) -> None:

@@ -59,7 +59,7 @@ def stands(shares: list[Shared], gone: list[Left] | None = None, terms: PayoutTe
 
 
 LIFE = {
-    "planned": {"written": "written"},
+    "planned": {"written": "written", "found": "created"},
     "written": {"sending": "sending"},
     "sending": {"created": "created", "paid": "paid", "refused": "failed"},
     "created": {"paid": "paid", "reversed": "reversed"},

@@ -256,7 +256,7 @@ async def test_an_answer_that_nobody_heard_is_looked_for_and_never_sent_again(tm
     async with market(tmp_path) as here:
         await here.buy(3)
         here.stage.stand_in.hold(["transfer.created"])
-        here.stage.stand_in.cut_answers(3)  # as often as the SDK tries
+        here.stage.stand_in.cut_answers(3, only_writes=True)  # as often as the SDK tries
         [paid] = await here.payer().run()
         assert (paid.state, len(here.sent())) == ("sending", 1)
         assert await here.payer().run() == []  # one is under way
@@ -272,7 +272,7 @@ async def test_an_answer_that_nobody_heard_is_looked_for_and_never_sent_again(tm
         assert (paid.state, paid.tries, here.sent()) == ("created", 3, [301])
         # and one that never got there is sent, with the same key
         await here.buy(2)
-        here.stage.stand_in.fail_requests(3, 500)
+        here.stage.stand_in.fail_requests(3, 500, only_writes=True)
         [paid] = await here.payer().run()
         assert (paid.state, here.sent()) == ("sending", [301])
         here.clock.pass_seconds(120)
@@ -301,7 +301,7 @@ class Counted:
 async def test_of_many_who_take_a_payout_up_one_sends_it(tmp_path: Path) -> None:
     async with market(tmp_path) as here:
         await here.buy(3)
-        here.stage.stand_in.fail_requests(3, 500)
+        here.stage.stand_in.fail_requests(3, 500, only_writes=True)
         await here.payer().run()
         here.clock.pass_seconds(120)
         counted = Counted()
@@ -354,7 +354,7 @@ async def test_records_that_are_older_than_the_books_pay_nothing_twice(tmp_path:
 async def test_an_event_tells_what_the_answer_did_not(tmp_path: Path) -> None:
     async with market(tmp_path) as here:
         await here.buy(3)
-        here.stage.stand_in.cut_answers(3)
+        here.stage.stand_in.cut_answers(3, only_writes=True)
         await here.payer().run()
         await here.heard()
         assert [one.state for one in await here.payouts()] == ["created"]
@@ -441,7 +441,7 @@ async def test_what_the_balance_at_stripe_does_not_cover_waits_as_one_payout_unt
         world.balance["usd"] = whole
         [now] = await here.payouts()
         here.clock.ms = now.due_ms
-        here.stage.stand_in.cut_answers(3)
+        here.stage.stand_in.cut_answers(3, only_writes=True)
         await payer.sweep()
         here.stage.stand_in.cut_answers(0)
         await here.heard()
@@ -527,7 +527,7 @@ async def test_what_is_fetched_back_is_due_again_part_by_part(tmp_path: Path) ->
         assert again.micros == 1_000_000
 
         here.stage.stand_in.hold(["transfer.reversed", "transfer.updated"])
-        here.stage.stand_in.cut_answers(3)
+        here.stage.stand_in.cut_answers(3, only_writes=True)
         would = await here.told("payouts", "reverse", paid.id, "--reason", "a mistake", "--dry-run")
         assert (would["dry_run"], would["state"]) == (True, "created")
         assert here.stage.stand_in.transfers[0]["amount_reversed"] == 100
@@ -623,7 +623,7 @@ async def test_stripe_and_the_books_are_compared_in_both_directions(tmp_path: Pa
     async with market(tmp_path) as here:
         await here.buy(3)
         here.stage.stand_in.hold(["transfer.created", "transfer.reversed", "transfer.updated"])
-        here.stage.stand_in.cut_answers(3)
+        here.stage.stand_in.cut_answers(3, only_writes=True)
         await here.payer().run()
         day = ("--from", "2020-01-01")
         found = await here.told("payouts", "reconcile", *day, "--dry-run", code=1)
@@ -689,7 +689,7 @@ async def test_a_command_that_is_killed_while_it_asks_leaves_a_payout_that_is_go
     async with market(tmp_path) as here:
         await here.buy(3)
         config = here.written()
-        here.stage.stand_in.hold_requests()
+        here.stage.stand_in.hold_requests(only_writes=True)
         command = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "gateway", "payouts", "run", "--config", str(config),
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,

@@ -10,6 +10,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final
 
+from gateway.core.held import SOURCES, Source
 from gateway.core.money import Money, from_minor, to_minor
 from gateway.core.payments import Event
 from gateway.core.payouts import Payout, PayoutEvent, SentOn, TransferNotice
@@ -25,6 +26,7 @@ _EVENTS: Final[Mapping[str, PayoutEvent]] = {
     "transfer.paid": "paid",
 }
 _KEY = "farebox_payout"
+_OF = "farebox_payout_of"
 _TRANSFER_ID = re.compile(r"tr_[A-Za-z0-9_]{1,200}")
 _PAGE = 100
 _CODE_CHARS_MAX = 100
@@ -129,7 +131,7 @@ def asked_for(payout: Payout) -> dict[str, Any]:
         "destination": payout.account,
         "description": f"Payout {payout.id}",
         "transfer_group": payout.key,
-        "metadata": {_KEY: payout.key},
+        "metadata": {_KEY: payout.key, _OF: payout.source},
     }
 
 
@@ -141,7 +143,11 @@ def notice_of(transfer: Mapping[str, Any], event: PayoutEvent) -> TransferNotice
         raise ValueError("the transfer has no id, key or currency")
     if not (_is_amount(amount) and _is_amount(reversed)):
         raise ValueError("the transfer has no amount")
-    return TransferNotice(key, id, event, from_minor(amount, currency), from_minor(reversed, currency))  # type: ignore[arg-type]
+    told, to = transfer["metadata"].get(_OF), transfer.get("destination")
+    source: Source | None = next((one for one in SOURCES if one == told), None)
+    account = to if isinstance(to, str) else ""
+    money = from_minor(amount, currency), from_minor(reversed, currency)  # type: ignore[arg-type]
+    return TransferNotice(key, id, event, *money, account, source)
 
 
 def sent_on_of(payout: Mapping[str, Any], account: str, at: int) -> SentOn:

@@ -66,6 +66,8 @@ class Api:
         self.cuts = 0
         #: How many requests are still to be refused, and how.
         self.failing, self.fails_with = 0, 500
+        #: Only those that write are cut off, refused or kept waiting.
+        self.only_writes = False
 
     def forget_keys(self) -> None:
         self._keys = Keys(self._world.now, self._keys_max)
@@ -88,13 +90,14 @@ class Api:
         headers = {"Request-Id": id, "Stripe-Version": self._world.api_version}
         try:
             self._admit(request)
-            if self.failing:
+            troubled = request.method != "GET" or not self.only_writes
+            if self.failing and troubled:
                 self.failing -= 1
                 raise too_many() if self.fails_with == 429 else outage()
             if route is None:
                 raise unrecognized(request.method, request.path)
             answer, more = await self._run(request, route, id)
-            if self.cuts:
+            if self.cuts and troubled:
                 self.cuts -= 1
                 _cut(request)
             return _json(answer.status, answer.body, {**headers, **more})
@@ -122,7 +125,8 @@ class Api:
         said, sent = await _sent(request, route)
         key = request.headers.get("Idempotency-Key") if request.method == "POST" else None
         if key is None:
-            await self._pass_gate()
+            if request.method != "GET" or not self.only_writes:
+                await self._pass_gate()
             return Answer(id, self._call(request, route, id, None, sent)), {}
         first = self._keys.claim(key, request.path, said)
         more = {"Idempotency-Key": key, "Original-Request": id}

@@ -381,9 +381,9 @@ class StandIn:
         """Whether this account may make accounts for others."""
         self._world.connects = enabled
 
-    def fail_requests(self, count: int, status: int) -> None:
+    def fail_requests(self, count: int, status: int, *, only_writes: bool = False) -> None:
         """Answer the next API requests with 429 or 500, and do nothing that they ask for."""
-        self._api.failing, self._api.fails_with = count, status
+        self._api.failing, self._api.fails_with, self._api.only_writes = count, status, only_writes
 
     def connect(self, account: str, *, transfers: bool = True) -> None:
         """From now on money can be sent to this account, or not any more."""
@@ -442,12 +442,13 @@ class StandIn:
         """Everything of a kind, oldest first."""
         return copy.deepcopy(list(self._world.shelf(kind)))
 
-    def cut_answers(self, count: int = 1) -> None:
+    def cut_answers(self, count: int = 1, *, only_writes: bool = False) -> None:
         """Do what the next API requests ask for, and break the connection before the answer."""
-        self._api.cuts = count
+        self._api.cuts, self._api.only_writes = count, only_writes
 
-    def hold_requests(self) -> None:
+    def hold_requests(self, *, only_writes: bool = False) -> None:
         """Let API requests wait for `release_requests`, as if Stripe were slow."""
+        self._api.only_writes = only_writes
         self._api.gate.clear()
 
     def release_requests(self) -> None:
