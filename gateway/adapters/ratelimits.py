@@ -21,8 +21,11 @@ class MemoryRateLimits:
         return Admitted(stands, lambda: self._leave(keys))
 
     async def hit(self, rate: Rate, subject: str) -> Stand:
-        [stand] = self._limiter.admit([Ask(rate, subject)], [], self._clock.now_ms())
+        [stand] = await self.hit_all([Ask(rate, subject)])
         return stand
+
+    async def hit_all(self, asks: Sequence[Ask]) -> Sequence[Stand]:
+        return self._limiter.admit(asks, [], self._clock.now_ms())
 
     @property
     def down(self) -> bool:

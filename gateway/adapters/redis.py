@@ -9,9 +9,12 @@ Of the clients that the library knows it is redis-py, because the newest coredis
 that the library does not open.
 
 A server that is slow is as good as none: no request waits longer than the bound, and after a failure nobody asks for a
-second, so that not every request waits for it. Then the routes say what becomes of requests. Whether the server is back
-is tried once a second by itself, for where nobody asks, one late answer would else look like an outage for hours. And
-the first connection is made before the first request, which else would have to pay for it within its bound.
+second, so that not every request waits for it. Then the routes say what becomes of requests. Nobody says so of our own
+addresses (guesses at a password, calls to the payment provider): there each host counts alone.
+
+Whether the server is back is tried once a second by itself, for where nobody asks, one late answer would else look like
+an outage for hours. And the first connection is made before the first request, which else would have to pay for it
+within its bound.
 """
 
 import asyncio
@@ -46,7 +49,7 @@ _CONNECTIONS_MAX = 32
 
 
 class RedisRateLimits:
-    """Implements `ports.RateLimits`. `near` counts requests under way."""
+    """Implements `ports.RateLimits`. `near` counts requests under way, and what may not go uncounted meanwhile."""
 
     def __init__(
         self, url: str, *, near: RateLimits, seconds_max: float, clock: Clock, again_seconds: float = _AGAIN_MS / 1000
@@ -86,11 +89,14 @@ class RedisRateLimits:
         return Admitted([*stands, *back], _nothing)
 
     async def hit(self, rate: Rate, subject: str) -> Stand:
-        try:
-            [stand] = await self._bounded(lambda: self._met([Ask(rate, subject)], count=True))
-        except LimitsDown:
-            return Stand(True, rate.amount - 1, rate.seconds * 1000)
+        [stand] = await self.hit_all([Ask(rate, subject)])
         return stand
+
+    async def hit_all(self, asks: Sequence[Ask]) -> Sequence[Stand]:
+        try:
+            return await self._bounded(lambda: self._met(asks, count=True))
+        except LimitsDown:
+            return await self._near.hit_all(asks)
 
     @property
     def down(self) -> bool:

@@ -31,7 +31,6 @@ from gateway.ports import (
     AutoTopUps,
     Cards,
     Clock,
-    LimitsDown,
     Orders,
     Randomness,
     RateLimits,
@@ -224,10 +223,7 @@ class CheckOut:
             Ask(self._altogether, "-/checkouts"),
             *self._screen.asks(peer),
         ]
-        try:
-            stands = (await self._limits.admit(asks, [])).stands
-        except LimitsDown:
-            stands = []  # the provider's own pace bounds them still
+        stands = await self._limits.hit_all(asks)
         for name, ask, stand in zip(_LIMITS, asks, stands, strict=False):
             if not stand.allowed:
                 raise RateLimited(ask.rate.text, max(1, stand.reset_seconds), (name,))

@@ -20,7 +20,13 @@ class RateLimits(Protocol):
         """
 
     async def hit(self, rate: Rate, subject: str) -> Stand:
-        """Count one request in one window. While that cannot be told, everybody is admitted."""
+        """Count one request in one window, as `hit_all` does."""
+
+    async def hit_all(self, asks: Sequence[Ask]) -> Sequence[Stand]:
+        """Count one request everywhere, or nowhere, where somebody has to be able to tell.
+
+        While hosts cannot count together, this one counts alone. While nobody can tell at all, everybody is admitted.
+        """
 
     @property
     def down(self) -> bool:

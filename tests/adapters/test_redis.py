@@ -128,6 +128,21 @@ async def test_without_its_server_the_limits_are_down_and_then_they_are_back(
     assert not [key for key in "a" if (await host.admit([], [Place("p", 0)])).stands[0].allowed]
 
 
+async def test_without_its_server_a_host_counts_alone_what_may_not_go_uncounted(
+    make_host: HostMaker, server: RedisServer
+) -> None:
+    host = make_host(clock=FakeClock())
+    await server.kill()
+    assert [(await host.hit(HOUR, "a guess")).allowed for _ in range(20)] == [True] * 3 + [False] * 17
+    refused = await host.hit(HOUR, "a guess")
+    assert refused.remaining == 0
+    assert 0 < refused.reset_ms <= 3_600_001
+    asks = [Ask(Rate(9, 3600, "9/hour"), "a checkout"), Ask(HOUR, "checkouts")]
+    stands = [await host.hit_all(asks) for _ in range(5)]
+    assert [[stand.allowed for stand in one] for one in stands] == [[True, True]] * 3 + [[True, False]] * 2
+    assert host.down
+
+
 async def test_that_the_server_is_back_is_found_out_without_a_request(
     make_host: HostMaker, server: RedisServer
 ) -> None:

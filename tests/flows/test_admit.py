@@ -46,6 +46,9 @@ class Down:
     async def hit(self, rate: Rate, subject: str) -> Stand:
         raise AssertionError("a route's limits are asked together")
 
+    async def hit_all(self, asks: Sequence[Ask]) -> Sequence[Stand]:
+        raise AssertionError("a route says what becomes of it while nobody counts")
+
     async def open(self) -> None:
         """Nothing is connected."""
 

@@ -64,11 +64,14 @@ class SharedRateLimits:
         return Admitted(stands, lambda: self._leave(number))
 
     async def hit(self, rate: Rate, subject: str) -> Stand:
-        try:
-            [stand] = (await self.admit([Ask(rate, subject)], [])).stands
-        except LimitsDown:
-            return Stand(True, rate.amount - 1, rate.seconds * 1000)
+        [stand] = await self.hit_all([Ask(rate, subject)])
         return stand
+
+    async def hit_all(self, asks: Sequence[Ask]) -> Sequence[Stand]:
+        try:
+            return (await self.admit(asks, [])).stands
+        except LimitsDown:
+            return [Stand(True, ask.rate.amount - 1, ask.rate.seconds * 1000) for ask in asks]
 
     @property
     def down(self) -> bool:
