@@ -10,7 +10,8 @@ that the library does not open.
 
 A server that is slow is as good as none: no request waits longer than the bound, and after a failure nobody asks for a
 second, so that not every request waits for it. Then the routes say what becomes of requests. Nobody says so of our own
-addresses (guesses at a password, calls to the payment provider): there each host counts alone.
+addresses (guesses at a password, calls to the payment provider): there each host counts alone. Requests under way are
+counted near, so their caps hold without a server too.
 
 Whether the server is back is tried once a second by itself, for where nobody asks, one late answer would else look like
 an outage for hours. And the first connection is made before the first request, which else would have to pay for it
@@ -79,6 +80,10 @@ class RedisRateLimits:
         has_place = all(stand.allowed for stand in near.stands)
         try:
             stands = await self._bounded(lambda: self._met(asks, count=has_place)) if asks else []
+        except LimitsDown:
+            if not places:
+                raise
+            return Admitted(near.stands, near.leave, partly=True)
         except BaseException:
             near.leave()
             raise

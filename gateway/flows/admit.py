@@ -17,7 +17,7 @@ from gateway.core.callers import Caller
 from gateway.core.limits import Ask, Limit, Place, Stand, network
 from gateway.core.refusals import LimitsUnavailable, RateLimited
 from gateway.core.routes import Route
-from gateway.ports import Exchange, Ledger, LimitsDown, RateLimits
+from gateway.ports import Admitted, Exchange, Ledger, LimitsDown, RateLimits
 
 _KNOWN_MAX = 4_096
 
@@ -41,14 +41,27 @@ class Admit:
         try:
             admitted = await self._limits.admit(met.asks, met.places)
         except LimitsDown:
-            self._uncounted(route.name, route.limits_down)
-            if route.limits_down == "closed":
-                raise LimitsUnavailable() from None
-            return _nothing_to_give_back
+            admitted = Admitted([], _nothing_to_give_back, partly=True)
+        if admitted.partly:
+            return self._uncounted_but_for_caps(exchange, route, met, admitted)
         exchange.fields += headers.windows(met.policy, met.limits, admitted.stands)
         for stand in admitted.stands:
             if not stand.allowed:
                 raise _refused(met.limits, admitted.stands)
+        return admitted.leave
+
+    def _uncounted_but_for_caps(
+        self, exchange: Exchange, route: Route, met: "_Met", admitted: Admitted
+    ) -> Callable[[], None]:
+        """What the caps refuse is refused; of what they let in, the route says what becomes of it."""
+        if admitted.stands:
+            exchange.fields += headers.windows(met.policy_of_caps, met.caps, admitted.stands)
+        if not all(stand.allowed for stand in admitted.stands):
+            raise _refused(met.caps, admitted.stands)
+        self._uncounted(route.name, route.limits_down)
+        if route.limits_down == "closed":
+            admitted.leave()
+            raise LimitsUnavailable() from None
         return admitted.leave
 
     async def _has_paid(self, caller: Caller, route: Route) -> bool:
@@ -69,7 +82,7 @@ class Admit:
 class _Met:
     """The limits that a caller meets on a route, and what is asked of them: to find that costs more than to ask it."""
 
-    __slots__ = ("_own", "_paid", "_peer", "_route", "asks", "limits", "places", "policy")
+    __slots__ = ("_own", "_paid", "_peer", "_route", "asks", "caps", "limits", "places", "policy", "policy_of_caps")
 
     def __init__(self, peer: str, caller: Caller, route: Route, paid: bool) -> None:
         self._peer, self._own, self._route, self._paid = peer, caller.limits, route, paid
@@ -92,7 +105,9 @@ class _Met:
                 windows.append(limit)
                 self.asks.append(Ask(limit.rate, key, ceiling.micros if currency else 1))
         self.limits = windows + caps
+        self.caps = caps
         self.policy = ", ".join([limit.policy for limit in self.limits])
+        self.policy_of_caps = ", ".join([limit.policy for limit in caps])
 
     def holds(self, peer: str, caller: Caller, route: Route, paid: bool) -> bool:
         """Whether it is still what they meet: a reload, another address or a change to the token makes it another."""

@@ -15,8 +15,9 @@ class RateLimits(Protocol):
     async def admit(self, asks: Sequence[Ask], places: Sequence[Place]) -> "Admitted":
         """Count one request everywhere, or nowhere if any window or cap refuses it.
 
-        Raises LimitsDown when that cannot be told; then no place is taken. Cancelled, it takes no place either, but
-        what windows have counted may stand.
+        Raises LimitsDown when nothing can be told; then no place is taken. Where only the windows cannot, it is told
+        `partly`: caps hold, and a place that was taken is given back as ever. Cancelled, it takes no place, but what
+        windows have counted may stand.
         """
 
     async def hit(self, rate: Rate, subject: str) -> Stand:
@@ -49,6 +50,8 @@ class Admitted(NamedTuple):
     stands: Sequence[Stand]
     leave: Callable[[], None]
     """Gives the places back that were taken, once; awaits nothing."""
+    partly: bool = False
+    """The windows could not be counted: `stands` are those of the caps alone."""
 
 
 class LimitsDown(Exception):

@@ -112,8 +112,7 @@ async def test_without_its_server_the_limits_are_down_and_then_they_are_back(
     assert (await host.hit(HOUR, "a")).allowed
     await server.kill()
     with pytest.raises(LimitsDown):
-        await host.admit([Ask(HOUR, "a")], [Place("p", 1)])
-    assert not limiter._under_way
+        await host.admit([Ask(HOUR, "a")], [])
     assert [host.down] == [True]
     assert [host.failures] == [1]
     assert (await host.hit(HOUR, "a")).allowed
@@ -141,6 +140,48 @@ async def test_without_its_server_a_host_counts_alone_what_may_not_go_uncounted(
     stands = [await host.hit_all(asks) for _ in range(5)]
     assert [[stand.allowed for stand in one] for one in stands] == [[True, True]] * 3 + [[True, False]] * 2
     assert host.down
+
+
+async def test_without_its_server_a_cap_still_holds_until_requests_have_ended(
+    make_host: HostMaker, server: RedisServer
+) -> None:
+    limiter = Limiter()
+    host, asks, place = make_host(limiter, FakeClock()), [Ask(HOUR, "a")], [Place("p", 2)]
+    before = await host.admit(asks, place)
+    await server.kill()
+    during = await host.admit(asks, place)
+    assert (during.partly, [stand.allowed for stand in during.stands]) == (True, [True])
+    assert limiter._under_way == {"p": 2}
+    for _ in range(3):
+        more = await host.admit(asks, place)
+        assert (more.partly, [stand.allowed for stand in more.stands]) == (True, [False])
+        more.leave()
+    assert limiter._under_way == {"p": 2}, "who was refused has nothing to give back"
+    during.leave()
+    assert (await host.admit(asks, place)).stands[0].allowed
+    before.leave()
+    assert limiter._under_way == {"p": 1}
+
+
+async def test_cancelled_at_every_turn_while_the_server_is_silent_no_place_is_taken(
+    make_host: HostMaker, server: RedisServer
+) -> None:
+    limiter = Limiter()
+    host = make_host(limiter)
+    assert (await host.hit(HOUR, "connected")).allowed
+    server.freeze()
+    host._seconds_max = 0.01
+    for count in range(40):
+        host._down_ms = None
+        task = asyncio.ensure_future(host.admit([Ask(HOUR, "a")], [Place("p", 1)]))
+        for _ in range(count):
+            await asyncio.sleep(0.0005)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        if not task.cancelled():
+            assert (await task).stands[0].allowed
+            (await task).leave()
+        assert not limiter._under_way, f"a place is taken after {count} turns"
 
 
 async def test_that_the_server_is_back_is_found_out_without_a_request(

@@ -10,7 +10,7 @@ from gateway.adapters.ratelimits import MemoryRateLimits
 from gateway.core.callers import ANONYMOUS, Caller
 from gateway.core.grants import OwnLimit
 from gateway.core.ledger import Credit
-from gateway.core.limits import Ask, Limit, Place, Rate, Stand
+from gateway.core.limits import Ask, Limit, Limiter, Place, Rate, Stand
 from gateway.core.money import Money
 from gateway.core.pricing import Price
 from gateway.core.refusals import LimitsUnavailable, RateLimited
@@ -180,6 +180,32 @@ async def test_where_nothing_can_be_counted_the_route_says_what_becomes_of_it(do
         await door.lets_in(replace(limited, limits_down="closed"))
     assert await door.lets_in(route(Limit("l", ONCE, callers="unpaid")))  # there is nothing to count
     assert door.uncounted == [("r", "open"), ("r", "open"), ("r", "closed")]
+
+
+class OnlyCaps(MemoryRateLimits):
+    """Windows cannot be counted, requests under way can."""
+
+    async def admit(self, asks: Sequence[Ask], places: Sequence[Place]) -> Admitted:
+        assert asks
+        stands, leave, _ = await super().admit([], places)
+        return Admitted(stands, leave, partly=True)
+
+
+async def test_where_only_caps_can_be_counted_they_hold_and_the_route_says_the_rest(door: Door) -> None:
+    limiter = Limiter()
+    door.admit = door.over(OnlyCaps(door.clock, limiter))
+    capped = route(Limit("l", ONCE), Limit("c", None, at_once=1))
+    exchange = FakeExchange("/x")
+    leave = await door.admit.admit(exchange, ANN, capped)
+    assert dict(exchange.fields)["RateLimit"] == '"c";r=0'
+    with pytest.raises(RateLimited) as refused:
+        await door.admit.admit(FakeExchange("/x"), ANN, capped)
+    assert refused.value.violated == ("c",)
+    leave()
+    with pytest.raises(LimitsUnavailable):
+        await door.admit.admit(FakeExchange("/x"), ANN, replace(capped, limits_down="closed"))
+    assert not limiter._under_way, "who was turned away holds no place"
+    assert door.uncounted == [("r", "open"), ("r", "closed")]
 
 
 async def test_what_a_caller_met_before_is_not_what_it_meets_after_something_has_changed(door: Door) -> None:
