@@ -14,8 +14,9 @@ addresses (guesses at a password, calls to the payment provider): there each hos
 counted near, so their caps hold without a server too.
 
 Whether the server is back is tried once a second by itself, for where nobody asks, one late answer would else look like
-an outage for hours. And the first connection is made before the first request, which else would have to pay for it
-within its bound.
+an outage for hours. The try writes a key of its own, too: a server that is full, or a replica that is only read, still
+answers questions. And the first connection is made before the first request, which else would have to pay for it within
+its bound.
 """
 
 import asyncio
@@ -32,7 +33,8 @@ from limits.aio.strategies import (
     SlidingWindowCounterRateLimiter,
 )
 from limits.errors import StorageError
-from redis.asyncio import BlockingConnectionPool
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.exceptions import RedisError
 
 from gateway.core.limits import Ask, Place, Rate, Stand
 from gateway.core.windows import Kind
@@ -45,6 +47,7 @@ _TRIED = RateLimitItemPerSecond(1)
 _TRY_SECONDS_MAX = 2.0
 """For one try without a request behind it: to connect may take longer than a request may wait."""
 _PREFIX = "gateway"
+_TRIED_KEY, _TRIED_MS = f"{_PREFIX}:tried", 10_000
 _CONNECTIONS_MAX = 32
 """More requests than that wait for one another, within the bound."""
 
@@ -62,6 +65,7 @@ class RedisRateLimits:
             f"async+{url}", implementation="redispy", key_prefix=_PREFIX, wrap_exceptions=True,
             connection_pool=self._pool,  # type: ignore[arg-type]  # the library's options are of three types, and this
         )  # fmt: skip
+        self._server = Redis(connection_pool=self._pool)
         self._strategies: dict[Kind, RateLimiter] = {
             "fixed": FixedWindowRateLimiter(storage),
             "moving": MovingWindowRateLimiter(storage),
@@ -146,11 +150,12 @@ class RedisRateLimits:
                 self._down_ms = None
 
     async def _answers(self) -> bool:
-        """A question of each kind, which counts nothing, and brings the library's scripts to the server."""
+        """A question of each kind, which counts nothing and brings the library's scripts there; then a write."""
         try:
             async with asyncio.timeout(max(_TRY_SECONDS_MAX, self._seconds_max)):
                 await asyncio.gather(*(one.test(_TRIED, "tried") for one in self._strategies.values()))
-        except (StorageError, OSError, TimeoutError):
+                await self._server.set(_TRIED_KEY, 1, px=_TRIED_MS)
+        except (StorageError, RedisError, OSError, TimeoutError):
             return False
         return True
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
 from gateway.adapters.ratelimits import MemoryRateLimits
 from gateway.adapters.redis import RedisRateLimits
@@ -199,6 +200,47 @@ async def test_that_the_server_is_back_is_found_out_without_a_request(
             await asyncio.sleep(0.01)
     assert host.failures == 1, "only what was asked is counted"
     assert (await host.admit([Ask(HOUR, "a")], [])).stands[0].remaining == 2, "trying has counted nothing"
+
+
+@pytest.mark.parametrize("why", ["it is full", "it is a replica that is only read"])
+async def test_a_server_that_answers_and_writes_nothing_is_no_server(
+    make_host: HostMaker, server: RedisServer, why: str
+) -> None:
+    host = make_host(again_seconds=0.01)
+    await host.open()
+    assert [host.down] == [False]
+    async with Redis.from_url(server.url) as operator:
+        kept = [await operator.pttl(key) for key in await operator.keys("gateway*")]
+        assert [1 <= left <= 60_000 for left in kept] == [True], "it is tried by a key that goes"
+        if why == "it is full":
+            await operator.config_set("maxmemory-policy", "noeviction")
+            await operator.config_set("maxmemory", "1")
+        else:
+            await operator.config_set("replica-read-only", "yes")
+            await operator.replicaof("127.0.0.1", "1")
+        with pytest.raises(LimitsDown):
+            await host.admit([Ask(HOUR, "a")], [])
+        stands = []
+        for _ in range(30):
+            await asyncio.sleep(0.01)
+            stands.append(host.down)
+        assert stands == [True] * 30, "nobody asks, and it is tried all the while"
+        if why == "it is full":
+            await operator.config_set("maxmemory", "0")
+        else:
+            await operator.replicaof("NO", "ONE")
+        async with asyncio.timeout(10):
+            while host.down:
+                await asyncio.sleep(0.01)
+
+
+async def test_a_host_that_starts_beside_a_full_server_knows(make_host: HostMaker, server: RedisServer) -> None:
+    async with Redis.from_url(server.url) as operator:
+        await operator.config_set("maxmemory-policy", "noeviction")
+        await operator.config_set("maxmemory", "1")
+    host = make_host()
+    await host.open()
+    assert (host.down, host.failures) == (True, 1)
 
 
 async def test_it_is_connected_before_the_first_request(make_host: HostMaker, server: RedisServer) -> None:
