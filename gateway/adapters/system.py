@@ -1,8 +1,11 @@
 """The machine's clock, its random source, and small files of its own."""
 
+import fcntl
 import hashlib
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -18,6 +21,31 @@ class SystemRandomness:
 
     def bytes(self, count: int) -> bytes:
         return os.urandom(count)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[bool]:
+    """Whether no other process holds this file; it is held meanwhile, and let go of however this process ends.
+
+    Where no file can be written there is nobody to tell, and it is taken for true.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    except OSError:
+        yield True
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        is_ours = True
+    except BlockingIOError:
+        is_ours = False
+    except OSError:  # a file system that knows no locks
+        is_ours = True
+    try:
+        yield is_ours
+    finally:
+        os.close(handle)
 
 
 class SystemFile:

@@ -23,7 +23,7 @@ from gateway.adapters.metrics import Tally
 from gateway.adapters.ratelimits import MemoryRateLimits
 from gateway.adapters.route_use import RecordedUse
 from gateway.adapters.sqlite.scratch import SqliteScratch
-from gateway.adapters.system import SystemClock, SystemRandomness
+from gateway.adapters.system import SystemClock, SystemRandomness, alone
 from gateway.app import logged
 from gateway.app.addresses import OLDER_PATH, Addresses
 from gateway.app.authorizing import Authorizing
@@ -55,7 +55,7 @@ from gateway.flows.record_use import RecordUse
 from gateway.flows.rounds import Rounds
 from gateway.flows.serve import Serve
 from gateway.flows.statement import LookBack
-from gateway.ports import Door, RateLimits, Served, StoreFailed
+from gateway.ports import Door, RateLimits, Served, StoreFailed, StoreLocked
 from gateway.relay.lending import Borrower
 from gateway.relay.listener import Relay
 from gateway.settings import Settings
@@ -479,19 +479,29 @@ def mount(app: web.Application, config: Path | str | Settings) -> Gateway:
 
     It opens with the application and closes with it. Run the application with `auto_decompress=False` and
     `handler_cancellation=True` (both are arguments of `web.AppRunner` and `web.run_app`'s runner), so that coded bodies
-    pass untouched and abandoned requests are abandoned upstream. Raises SettingsInvalid.
+    pass untouched and abandoned requests are abandoned upstream. Raises SettingsInvalid; the application's start raises
+    StoreLocked where another process on this host has the gateway of this `host_name` mounted.
     """
     import os
 
     from gateway.settings import load  # in this very process: another's may have threads, and is not ours to fork
 
     settings = config if isinstance(config, Settings) else load(Path(config), os.environ, make_secrets=True)
-    gateway = Gateway(settings, report=logs.report)
+    gateway = Gateway(settings, report=logs.report_as_guest)
 
     async def life(app: web.Application) -> AsyncIterator[None]:
-        await gateway.open()
-        yield
-        await gateway.close()
+        # A server of several processes starts each of them so, and the last would fence all the others, for good.
+        # `gateway run` needs no such lock: its workers have one keeper, and who starts it twice meets its own address.
+        name = settings.host_name
+        with alone(settings.secrets_path.with_name(f"{name}.lock")) as is_alone:
+            if not is_alone:
+                raise StoreLocked(
+                    f"another process on this host has the gateway {name!r} mounted: run one process, give each its own"
+                    " `host_name` on one PostgreSQL, or let `gateway run` have `workers`"
+                )
+            await gateway.open()
+            yield
+            await gateway.close()
 
     app.cleanup_ctx.append(life)
     gateway.add_to(app)

@@ -585,3 +585,26 @@ def test_configuring_again_loses_nothing(stderr: Callable[[TextIO], None]) -> No
     logs.close()
     assert json.loads(first.getvalue())["event"] == "one"
     assert json.loads(second.getvalue())["event"] == "two"
+
+
+GUEST = """
+import sys, structlog
+from gateway.adapters import logs
+if sys.argv[1:]:
+    structlog.configure(processors=[structlog.processors.LogfmtRenderer()])
+logs.report_as_guest("ledger", problem="fenced", secret="sk_live_0123456789abcdefghij")
+logs.report_as_guest("ledger goes on", level="info")
+"""
+
+
+def test_in_an_application_that_has_not_set_structlog_up_events_are_redacted_lines_on_stderr() -> None:
+    ran = subprocess.run([sys.executable, "-c", GUEST], capture_output=True, text=True, check=True)
+    told = [json.loads(line) for line in ran.stderr.splitlines()]
+    assert [(one["event"], one["level"]) for one in told] == [("ledger", "warning"), ("ledger goes on", "info")]
+    assert (told[0]["problem"], "sk_live" in ran.stderr, ran.stdout) == ("fenced", False, "")
+
+
+def test_in_an_application_that_has_set_structlog_up_events_go_where_it_says() -> None:
+    ran = subprocess.run([sys.executable, "-c", GUEST, "set up"], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[0].startswith("problem=fenced ")
+    assert ran.stderr == ""

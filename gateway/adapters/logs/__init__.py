@@ -5,9 +5,9 @@
 logged.
 """
 
-from gateway.adapters.logs.events import close, configure, report
+from gateway.adapters.logs.events import close, configure, report, report_as_guest
 from gateway.adapters.logs.files import LogFile
 from gateway.adapters.logs.requests import RequestLog
 from gateway.adapters.logs.writer import LineWriter
 
-__all__ = ["LineWriter", "LogFile", "RequestLog", "close", "configure", "report"]
+__all__ = ["LineWriter", "LogFile", "RequestLog", "close", "configure", "report", "report_as_guest"]

@@ -71,6 +71,24 @@ def report(event: str, *, level: str = "warning", **fields: object) -> None:
     getattr(structlog.get_logger(), level)(event, **fields)
 
 
+def report_as_guest(event: str, *, level: str = "warning", **fields: object) -> None:
+    """The same in somebody else's process: as they have set structlog up, or else a line on stderr, redacted."""
+    import structlog
+
+    if structlog.is_configured():
+        report(event, level=level, **fields)
+        return
+    processors: list[Any] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _redact,
+        structlog.processors.JSONRenderer(sort_keys=False),
+    ]
+    wrapper = structlog.make_filtering_bound_logger("info")
+    logger = structlog.wrap_logger(_EventLogger(_write_at_once), processors=processors, wrapper_class=wrapper)
+    getattr(logger, level)(event, **fields)
+
+
 def close() -> None:
     """Write the events that wait, within a second. Later ones are lost until `configure` is called again."""
     global _heard
