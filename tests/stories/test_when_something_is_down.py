@@ -9,6 +9,7 @@ from contextlib import closing
 import pytest
 from aiohttp import ClientSession
 
+from gateway.app.stores import trail_head_path
 from gateway.cli.stage import Stage
 from gateway.core.ledger import Credit
 from gateway.core.money import Money
@@ -90,6 +91,7 @@ async def test_without_a_link_and_without_the_provider_a_503_says_so(stage: Stag
         settings = stage.settings
         await stage.stop_gateway()
         settings.store_path.with_name("gateway.records.db").unlink()
+        trail_head_path(settings).unlink()  # or its records would be missed
         await stage.stand_in.stop()
         await stage.start_gateway(settings)
         begun = time.monotonic()
