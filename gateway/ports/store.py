@@ -95,6 +95,9 @@ class Borrower(Protocol):
     def changed(self, holder: str, unit: str) -> None:
         """The holder has another purse now, or owes, or has paid what it owed: before the next hold, ask."""
 
+    def anything_changed(self) -> None:
+        """As `changed` of every holder: what was said of whom may have been lost on its way."""
+
 
 class Lender(Protocol):
     """Books that others draw on too: an account is borrowed from them slice by slice."""

@@ -109,6 +109,20 @@ async def test_a_slice_that_came_in_one_piece_with_its_recall_is_parted_with(tmp
         assert list(frames.read_pairs(await side.hears(Kind.RECALLED))) == [(ROW, 80)]
 
 
+async def test_a_worker_that_is_told_that_anything_may_have_changed_asks_before_it_spends(tmp_path: Path) -> None:
+    async with worker(tmp_path) as (keeper, side):
+        hold = holding(keeper, 20)
+        side.says(drawn(await side.hears(Kind.DRAW), 100))
+        keeper.settle(await hold, Money(0, "usd"))
+        side.says(frames.frame(Kind.ANYTHING_CHANGED))
+        async with asyncio.timeout(5):
+            while keeper.holds_at_once(("ann", "usd"), 20):
+                await asyncio.sleep(0)
+        hold = holding(keeper, 20)
+        side.says(drawn(await side.hears(Kind.DRAW), 0))
+        await hold
+
+
 async def test_what_comes_for_one_who_has_given_up_goes_back(tmp_path: Path) -> None:
     async with worker(tmp_path, Pace(gap=0, idly=0, quiet=0, refuse_after=600, give_up_after=0.01, retry=0)) as (
         keeper,

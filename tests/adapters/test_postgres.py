@@ -511,7 +511,7 @@ async def test_a_commit_whose_connection_is_lost_is_read_back_and_never_repeated
     lost: list[str] = []
 
     async def lose_once(work):  # type: ignore[no-untyped-def]
-        if lost:
+        if lost or host.store._in_doubt is None:  # a question, which nobody reads back
             return await do(work)
         lost.append(when)
         assert session.connection is not None
@@ -572,6 +572,53 @@ async def test_a_statement_of_before_the_connection_was_lost_writes_nothing(host
     for statement in late:
         with pytest.raises(asyncpg.PostgresError, match="another took these books over"):
             await hosts.fetch(statement)
+
+
+@pytest.mark.parametrize("cut", ["its ear", "all connections"])
+async def test_a_refund_that_a_host_could_not_hear_of_is_spent_by_nobody(hosts: Hosts, cut: str) -> None:
+    one, two = await hosts.open("one"), await hosts.open("two")
+    await one.keeper.credit(paid("cs_1", 10_000_000))
+    for _ in range(3):
+        await request(one, 2000)
+    assert (await hosts.account())[2] > 0
+    names = {"its ear": "gateway one ear", "all connections": "gateway one%"}[cut]
+    await hosts.fetch("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE $1", names)
+    assert await two.keeper.reverse(Reversal("re_1", "ann", usd(10_000_000), "refund", ""))
+    # What was made in the moment before anybody could know is all there is.
+    served = 0
+    refused: Exception | None = None
+    async with asyncio.timeout(10):
+        while not isinstance(refused, PaymentRequired):
+            try:
+                await request(one, 2000)
+                served += 1
+            except (PaymentRequired, LedgerUnavailable) as no:
+                refused = no
+            await asyncio.sleep(0.05)
+            assert served < 5, "it goes on spending what was refunded"
+
+
+async def test_who_could_not_listen_asks_about_many_accounts_with_few_questions(hosts: Hosts) -> None:
+    one = await hosts.open("one")
+    names = [f"account {number}" for number in range(300)]
+    await asyncio.gather(*(one.keeper.credit(paid(f"cs {name}", 10_000, name)) for name in names))
+    await asyncio.gather(*(request(one, 10, account=name) for name in names))
+    desk = one.store._desk
+    questions: list[None] = []
+    do = desk.do
+
+    async def counted(work):  # type: ignore[no-untyped-def]
+        questions.append(None)
+        return await do(work)
+
+    desk.do = counted  # type: ignore[method-assign]
+    one.store._lending.missed()
+    assert not any(account.alone for account in one.keeper._accounts.values())
+    assert not questions, "nobody wants any of them"
+    await asyncio.gather(*(request(one, 10, account=name) for name in names))
+    desk.do = do  # type: ignore[method-assign]
+    assert len(questions) < 60, "some questions, and some commits"
+    assert all(account.alone for account in one.keeper._accounts.values())
 
 
 async def test_what_was_lent_by_an_answer_that_never_arrived_goes_back(hosts: Hosts) -> None:

@@ -7,11 +7,11 @@ import pytest
 
 from gateway.adapters.postgres.ledger import Pulse
 from gateway.adapters.postgres.sessions import Bounds
-from gateway.core.ledger import Claim, Draft
+from gateway.core.ledger import Claim, Draft, Reversal
 from gateway.core.refusals import LedgerUnavailable, PaymentRequired
 from gateway.flows.keep.slices import Branch, Greeting, Slices
 from gateway.ports import StoreFailed, StoreLocked
-from tests.adapters.test_postgres import PATIENT, Host, Hosts, hosts, paid, request, until
+from tests.adapters.test_postgres import PATIENT, Host, Hosts, hosts, paid, request, until, usd
 
 __all__ = ["hosts"]
 ROW = 1
@@ -77,6 +77,18 @@ async def test_the_heir_has_all_of_the_loan_and_others_get_what_nobody_claims(ho
         await request(two, 1)
     assert not worker.gone
     assert (await hosts.account())[1:] == (1000 - ours.lent, ours.lent)
+
+
+async def test_the_heir_lends_on_nothing_that_was_refunded_while_nobody_kept_the_books(hosts: Hosts) -> None:
+    two, ours = await hosts.open("two"), await crew(hosts)
+    assert (await hosts.account())[2] > ours.lent + 10
+    await ours.host.die()
+    assert await two.keeper.reverse(Reversal("re_1", "ann", usd(1000), "refund", ""))
+    _, worker = await ours.heir()
+    assert worker.slices is not None
+    drawn = await worker.slices.draw(worker.branch, "ann", "usd", 10)
+    assert (drawn.micros, drawn.owes) == (0, True)
+    assert (await hosts.account())[2] == ours.lent, "all but what the worker has set aside went back"
 
 
 async def test_what_the_dead_keeper_still_had_under_way_is_turned_away(hosts: Hosts) -> None:

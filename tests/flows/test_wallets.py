@@ -191,6 +191,22 @@ async def test_a_purse_that_was_empty_is_drawn_on_first_again_once_others_have_f
     await keeper.close()
 
 
+async def test_after_a_silence_every_account_is_asked_about_before_it_is_spent_of_and_nothing_stands_still() -> None:
+    bank = Bank()
+    keeper = await opened(bank)
+    for number in range(2500):
+        keeper._receive((f"holder {number}", "usd"), Drawn(number + 10, 50, 0, doubtful=False))
+    keeper.anything_changed()
+    known = list(keeper._accounts.values())
+    assert [account.alone for account in known] == [True] * 1500 + [False] * 1000, "the last used first"
+    keeper._receive(("holder 2499", "usd"), Drawn(2509, 0, 0, doubtful=False))
+    keeper.anything_changed()  # again, meanwhile
+    for _ in range(4):
+        await asyncio.sleep(0)
+    assert not any(account.spendable or account.alone for account in known)
+    await keeper.close()
+
+
 async def test_who_is_told_of_a_change_spends_nothing_before_it_has_asked() -> None:
     """The account may owe by now: what is there goes back with the question, though a decision is half made."""
     bank = Bank()

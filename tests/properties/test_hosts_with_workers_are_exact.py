@@ -198,7 +198,7 @@ class Connection:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def fetchrow(self, query: str, holder: str, unit: str) -> Any:
+    def _stands(self, holder: str, unit: str) -> Any:
         row = self._database.rows.get((holder, unit))
         told = {"id": 0, "left": 0, "owes": False}
         if row is not None:
@@ -206,6 +206,8 @@ class Connection:
         return told | {"purses": self._database.purses(holder, unit)}
 
     async def fetch(self, query: str, *told: Any) -> Any:
+        if query == lending._READ:
+            return [self._stands(*key) for key in zip(*told, strict=True)]
         me, _, keepers, _, holders, units, lacking, finals, rounds, back, micros, say, turn_ms = told
         wishes = [(*wish, turn_ms / 1000) for wish in zip(holders, units, lacking, finals, rounds, strict=True)]
         return list(self._database.lend(me, keepers, wishes, dict(zip(back, micros, strict=True)), say))
@@ -362,7 +364,7 @@ class Store:
         """In the middle of everything."""
         self.hear_no_more()
         self.lending._closed = True
-        for task in (self.lending._task, *self.lending._answering):
+        for task in (self.lending._task, self.lending._reading, *self.lending._answering):
             if task is not None:
                 task.cancel()
 
@@ -520,6 +522,8 @@ async def story(seed: int, *, kills: float) -> Hosts:
             await host.reverse()
         if chance.random() < 0.001:
             host.join()
+        if chance.random() < 0.005:
+            host.books.lending.missed()
         for _ in range(chance.choice((0, 0, 1, 3))):
             await asyncio.sleep(0)
         if chance.random() < kills:
@@ -603,6 +607,8 @@ async def runs_on_one_account(seed: int, hosts: int) -> int:
             for _ in range(chance.choice((1, 1, 1, 2, 5, 20))):
                 wanted.append(chance.choice(prices))
                 buying.append(asyncio.create_task(buy(keeper, Money(wanted[-1], "usd"))))
+            if chance.random() < 0.1:
+                chance.choice(world.hosts).books.lending.missed()
             for _ in range(chance.choice((0, 0, 2, 9, 40))):
                 await asyncio.sleep(0)
         served = await asyncio.gather(*buying)

@@ -122,6 +122,7 @@ class Line:
             lambda row: self._in.send(lambda: self._recall_soon(row)),
             self._borrower.ended,
             changed=lambda *wallet: self._in.send(lambda: self._changed(*wallet)),
+            anything_changed=lambda: self._in.send(self._anything_changed),
         )
         assert self._world.slices.join(self.branch), "it was turned away"
         self.up.set()
@@ -137,6 +138,10 @@ class Line:
     def _changed(self, holder: str, unit: str) -> None:
         assert self._borrower is not None
         self._borrower.changed(holder, unit)
+
+    def _anything_changed(self) -> None:
+        assert self._borrower is not None
+        self._borrower.anything_changed()
 
     def _recall_soon(self, row: int) -> None:
         asyncio.get_running_loop().call_soon(self._recall, row)

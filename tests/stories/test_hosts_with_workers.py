@@ -15,6 +15,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from gateway.cli.hosts import visiting_keeper
+from gateway.core.ledger import Reversal
+from gateway.core.money import Money
 from gateway.settings import Settings
 from tests.callers import Funded
 from tests.gateway_process import running
@@ -195,6 +198,47 @@ async def test_when_the_keeper_dies_its_workers_keep_what_they_have_on_loan(
         assert len(kept.answered - charged) <= voided
         assert set(kept.statuses) <= {200, 402, 503}
     assert await spent(hosts[0][1], dsn, "north", "south") == 3_000_000
+
+
+async def test_workers_spend_nothing_that_was_refunded_while_their_host_could_not_listen(
+    tmp_path: Path, postgres: Server, upstream: RawUpstream
+) -> None:
+    dsn = await postgres.schema()
+    hosts = [write(tmp_path, name, dsn, upstream.url, workers=2) for name in ("north", "south")]
+    (north, ours), (south, _) = hosts
+    [caller] = await fund(ours, "10.00 usd", count=1)
+    async with running(north) as process, running(south) as other:
+        for _ in range(20):
+            assert await sure(ours, caller) == 200
+        connection = await asyncpg.connect(dsn)
+        [row] = await connection.fetch("SELECT leased FROM account WHERE holder = $1", caller.account)
+        assert row["leased"] > 50 * PRICE
+        again = asyncio.create_task(deaf(connection, "north"))
+        keeper = visiting_keeper(ours)
+        await keeper.open()
+        assert await keeper.reverse(
+            Reversal("refund", caller.account, Money.parse("10.00 usd"), "refund", "in the dark")
+        )
+        await keeper.close()
+        again.cancel()
+        await asyncio.wait([again])
+        statuses = Counter([await sure(ours, caller) for _ in range(20)])
+        assert statuses[200] < 5
+        assert await sure(ours, caller) == 402
+        for one in (process, other):
+            assert await one.stop() == 0
+    await connection.close()
+    await audited(ours)
+
+
+async def deaf(connection: "asyncpg.Connection[asyncpg.Record]", host: str) -> None:
+    """Whenever the host begins to listen to the others, it is cut off."""
+    ear = f"gateway {host} ear"
+    while True:
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1", ear
+        )
+        await asyncio.sleep(0.001)
 
 
 async def test_the_money_of_a_request_under_way_is_lent_to_nobody_while_its_keeper_is_dead(

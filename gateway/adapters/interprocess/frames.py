@@ -41,6 +41,7 @@ class Kind(IntEnum):
     REVERSED = 23
     HAS_ENDED = 24
     CHANGED = 25
+    ANYTHING_CHANGED = 26
 
 
 class BrokenLine(Exception):

@@ -156,6 +156,7 @@ class WorkerConnection(asyncio.Protocol):
             self._ask_ended,
             lambda: self._cut_off(Disorder("claims what was taken over by another")),
             lambda holder, unit: self.send(frames.json_frame(Kind.CHANGED, [holder, unit])),
+            lambda: self.send(frames.frame(Kind.ANYTHING_CHANGED)),
         )
         if self._counter.slices.join(branch):
             self._branch = branch

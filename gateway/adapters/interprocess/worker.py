@@ -186,6 +186,7 @@ class BorrowedLedgerStore:
         line.handlers[Kind.REVERSED] = line.answered
         line.handlers[Kind.HAS_ENDED] = self._has_ended
         line.handlers[Kind.CHANGED] = self._changed
+        line.handlers[Kind.ANYTHING_CHANGED] = self._anything_changed
         self._asked: set[asyncio.Task[None]] = set()
 
     def lends_to(self, borrower: Borrower) -> None:
@@ -279,6 +280,10 @@ class BorrowedLedgerStore:
     def _changed(self, contents: bytes) -> None:
         assert self._borrower is not None
         self._borrower.changed(*json.loads(contents))
+
+    def _anything_changed(self, contents: bytes) -> None:
+        assert self._borrower is not None
+        self._borrower.anything_changed()
 
     def _has_ended(self, contents: bytes) -> None:
         task = asyncio.get_running_loop().create_task(self._tell_ended(contents), name="has it ended")

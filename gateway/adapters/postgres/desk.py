@@ -51,6 +51,8 @@ class Desk:
         """Reads back what was under way when the connection was lost."""
         self.settling: Callable[[], None] = lambda: None
         """Told that the leases are about to be set to what is known."""
+        self.went_on: Callable[[], None] = lambda: None
+        """Told that there is a new connection in place of one that was lost, and nothing in doubt on it any more."""
         self.anew = False
         """Whether an heir has found that what was on loan to its crew has been taken back."""
         self._crew = crew
@@ -131,6 +133,7 @@ class Desk:
             lambda found: found.execute("SELECT settle_leases($1, $2, $3, $4)", self.id, self.epoch, rows, micros)
         )
         self._lost = False
+        self.went_on()
 
     async def _resolve(self, connection: Connection) -> None:
         await self.resolve(connection)

@@ -99,6 +99,7 @@ class PostgresLedgerStore:
         self._desk = Desk(address, name=name, crew=crew, heir=heir)
         self._desk.resolve = self._read_back
         self._lending = Lending(self._desk, patience=patience)
+        self._desk.went_on = self._went_on
         self._refunding = Refunding(address, self._desk, clock)
         self._head = head
         self._ear: Ear | None = None
@@ -128,6 +129,7 @@ class PostgresLedgerStore:
             self._seq, self._next, self._started = tail.seq, tail.first, tail.started
             self._kept = self._kept_as = tail.seq
             self._ear = Ear(self._address, f"{desk.name} ear", channel=desk.channel, heard=self._heard)
+            self._ear.missed = self._lending.missed
             await self._ear.open()
             await self._beat()
         except BooksDamaged as error:
@@ -214,6 +216,12 @@ class PostgresLedgerStore:
 
     async def refund(self, request: RequestId, reason: str) -> list[Charge]:
         return await self._refunding.refund(request, reason)
+
+    def _went_on(self) -> None:
+        """Whatever cut our connection may have cut our ear off, too, and it does not know yet."""
+        self._lending.missed()
+        if self._ear is not None:
+            self._ear.doubt()
 
     def _heard(self, message: str) -> None:
         if not self._refunding.heard(json.loads(message)):

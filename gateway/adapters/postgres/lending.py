@@ -10,12 +10,16 @@ it. Before a no, everybody is asked, as between processes (`flows/keep/slices.py
   (`Borrower.called_in`), and not lent on until it has gone. The answer travels with the return, in one transaction: who
   hears it finds the money.
 - **who does not answer makes it doubtful**: 503 and try again, never a false 402.
+
+**What was not heard is made up for.** A notice that an account was refunded is said once. Who could not listen, for a
+moment or for long, takes every account in its memory for changed, and so spends nothing of any before it has asked. Who
+ask at once share one question.
 """
 
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,9 +33,11 @@ from gateway.ports import Borrower, StoreDamaged, StoreFailed, StoreLocked
 
 _LEND = """SELECT place, account, granted, elsewhere, outcome, others, purses, owes
 FROM lend($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"""
-_READ = """SELECT coalesce(id, 0) AS id, coalesce(credited - spent - debt, 0) AS left, purses_beside($1, $2) AS purses,
-    coalesce(credited - spent - debt < leased, false) AS owes
-FROM (VALUES (1)) AS one LEFT JOIN account ON name = $1 AND unit = $2"""
+_READ = """SELECT coalesce(id, 0) AS id, coalesce(credited - spent - debt, 0) AS left,
+    purses_beside(wanted.name, wanted.unit) AS purses, coalesce(credited - spent - debt < leased, false) AS owes
+FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS wanted (name, unit, place)
+LEFT JOIN account ON account.name = wanted.name AND account.unit = wanted.unit ORDER BY place"""
+_READ_AT_ONCE = 1000
 _LOOK_AGAIN_SECONDS = 0.005
 _MORE_SECONDS = 0.1
 
@@ -68,6 +74,15 @@ class _Wish:
     answer: "asyncio.Future[_Lent]"
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """How an account stands."""
+
+    holder: str
+    unit: str
+    answer: "asyncio.Future[asyncpg.Record]"
+
+
 @dataclass(slots=True)
 class _Round:
     """Who was asked to part with what they can, and who has."""
@@ -93,6 +108,7 @@ class Lending:
         self._patience = patience or Patience()
         self._borrower: Borrower | None = None
         self._wishes: list[_Wish] = []
+        self._questions: list[_Question] = []
         self._returns: dict[int, int] = {}
         self._say: list[str] = []
         self._rounds: dict[int, _Round] = {}
@@ -101,6 +117,7 @@ class Lending:
         self._delivered = asyncio.Event()
         self._delivered.set()
         self._task: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
         self._answering: OrderedSet[asyncio.Task[None]] = OrderedSet()
         self._closed = False
         self.keepers = 1
@@ -153,7 +170,7 @@ class Lending:
     async def flush(self) -> None:
         """Until what was given back has been taken, or could not be; nothing more is lent."""
         self._closed = True
-        if waits := [*self._answering, *([self._task] if self._task is not None else [])]:
+        if waits := [*self._answering, *(task for task in (self._task, self._reading) if task is not None)]:
             await asyncio.wait(waits)
 
     def give_up(self) -> None:
@@ -163,6 +180,11 @@ class Lending:
             self._borrower.recall(row)
 
     # --- what comes from others ---------------------------------------------------------------------------------------
+
+    def missed(self) -> None:
+        """Something may have been said that was not heard. (Who was not heard to part with money asks again.)"""
+        if self._borrower is not None:
+            self._borrower.anything_changed()
 
     def heard(self, message: str) -> None:
         """Somebody is short of money, or has parted with what it could; or a wallet is not what it was."""
@@ -227,17 +249,33 @@ class Lending:
                     self._delivered.set()
 
     async def _read(self, holder: str, unit: str) -> Drawn:
-        async with self._desk.lock:
-            row = await self._try(lambda: self._desk.do(lambda found: found.fetchrow(_READ, holder, unit)))
-            left = row["left"] - self._desk.known.get(row["id"], 0)
-            return Drawn(row["id"], 0, left, False, tuple(row["purses"]), row["owes"])
+        answer: asyncio.Future[asyncpg.Record] = asyncio.get_running_loop().create_future()
+        self._questions.append(_Question(holder, unit, answer))
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.get_running_loop().create_task(self._read_all(), name="read the database")
+        row = await answer
+        left = row["left"] - self._desk.known.get(row["id"], 0)
+        return Drawn(row["id"], 0, left, False, tuple(row["purses"]), row["owes"])
 
-    async def _try(self, work: Any) -> Any:
+    async def _read_all(self) -> None:
+        while self._questions:
+            async with self._desk.lock:
+                asked = [one for one in self._questions[:_READ_AT_ONCE] if not one.answer.done()]
+                del self._questions[:_READ_AT_ONCE]
+                if asked:
+                    await self._read_once(asked)
+
+    async def _read_once(self, asked: Sequence[_Question]) -> None:
         """A keeper that asks hears of a fence as of any failure: it is a commit that ends it."""
+        holders, units = [one.holder for one in asked], [one.unit for one in asked]
         try:
-            return await work()
-        except (StoreLocked, StoreDamaged) as lost:
-            raise StoreFailed(str(lost)) from lost
+            rows = await self._desk.do(lambda found: found.fetch(_READ, holders, units))
+        except (StoreFailed, StoreLocked, StoreDamaged) as failure:
+            _fail(asked, failure)
+            return
+        for one, row in zip(asked, rows, strict=True):
+            if not one.answer.done():
+                one.answer.set_result(row)
 
     def _soon(self) -> None:
         if self._task is None or self._task.done():
@@ -310,7 +348,7 @@ class Lending:
         self._returns = {}
 
 
-def _fail(wishes: list[_Wish], failure: Exception) -> None:
+def _fail(wishes: Sequence[_Wish | _Question], failure: Exception) -> None:
     for wish in wishes:
         if not wish.answer.done():
             wish.answer.set_exception(StoreFailed(str(failure)))

@@ -10,6 +10,7 @@ standby, on its disk too). An operator's `remote_apply` stays.
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
@@ -31,6 +32,9 @@ _OF_PROGRAMS = frozenset(
     " ssl_min_protocol_version ssl_max_protocol_version target_session_attrs krbsrvname gsslib".split()
 )
 """What may stand in an address for every program; what else stands there are settings of ours for the server."""
+_ASKED_SECONDS = 2.0
+_RETRY_SECONDS = 0.2
+_MISSED_SECONDS = 1.0
 _DURABLE = """SELECT set_config('synchronous_commit', 'on', false)
 WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')"""
 
@@ -165,7 +169,11 @@ class Session:
 
 
 class Ear:
-    """Listens on a channel, and goes on listening. `heard` is called with each message."""
+    """Listens on a channel, and goes on listening. `heard` is called with each message.
+
+    That its connection ends it hears at once. One that says nothing may be one that hears nothing, so it is asked now
+    and then.
+    """
 
     def __init__(self, address: Address, purpose: str, *, channel: str, heard: Callable[[str], None]) -> None:
         self._address = address
@@ -173,8 +181,12 @@ class Ear:
         self._channel = channel
         self._heard = heard
         self._task: asyncio.Task[None] | None = None
+        self._cut = asyncio.Event()
         self.missed: Callable[[], None] = lambda: None
-        """Called when it listens again after it could not: something may have been said meanwhile."""
+        """Called when it listens again after it could not: something may have been said meanwhile.
+
+        And now and then while it cannot, for those who can do something else than listen.
+        """
 
     async def open(self) -> None:
         """Listen. Raises one of PROBLEMS if that cannot be begun."""
@@ -187,24 +199,46 @@ class Ear:
             await asyncio.gather(self._task, return_exceptions=True)
         await self._session.close()
 
+    def doubt(self) -> None:
+        """Something may have been missed: listen anew, at once."""
+        self._cut.set()
+
     async def _listen(self) -> None:
         connection = await self._session.connect()
-        await connection.add_listener(self._channel, self._take)
+        self._cut.clear()
+        connection.add_termination_listener(self._ended)
+        await self._session.do(lambda found: found.add_listener(self._channel, self._take))
+
+    def _ended(self, connection: object) -> None:
+        if connection is self._session.connection:
+            self._cut.set()
 
     async def _run(self) -> None:
-        """A connection that says nothing may be one that hears nothing: ask it now and then."""
-        deaf = False
+        loop = asyncio.get_running_loop()
+        told_until = 0.0
         while True:
-            await asyncio.sleep(0.2 if deaf else 2.0)
+            cut = await self._is_cut()
             try:
-                if deaf:
+                if cut:
                     await self._listen()
-                    deaf = False
                     self.missed()
-                await self._session.do(_is_there)
+                else:
+                    await self._session.do(_is_there)
             except PROBLEMS:
                 self._session.drop()
-                deaf = True
+                self._cut.set()
+                if loop.time() >= told_until:
+                    told_until = loop.time() + _MISSED_SECONDS
+                    self.missed()
+                if cut:
+                    await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _is_cut(self) -> bool:
+        """Whether it is known to hear nothing; else as soon as it is known, or in a while."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_ASKED_SECONDS):
+                await self._cut.wait()
+        return self._cut.is_set()
 
     def _take(self, connection: object, pid: int, channel: str, message: object) -> None:
         self._heard(str(message))

@@ -28,6 +28,9 @@ from gateway.flows.keep.accounts import Account, Asker, Fetcher, Key, Taker
 from gateway.flows.keep.commits import Commits, Pace
 from gateway.ports import Clock, LedgerStore, Lender, StoreFailed
 
+_DOUBTED_AT_ONCE = 1000
+"""Accounts in one step: some tenths of a millisecond."""
+
 
 class Drawing(Commits):
     """The part of a keeper that has accounts in its memory, and `lender` to draw them from if it borrows."""
@@ -58,6 +61,8 @@ class Drawing(Commits):
         self._ended_there: Callable[[RequestId], Awaitable[bool]] | None = None
         self._call_in: Callable[[int], AbstractAsyncContextManager[bool]] | None = None
         self._tell_changed: Callable[[str, str], None] = lambda holder, unit: None
+        self._tell_anything_changed: Callable[[], None] = lambda: None
+        self._doubted: list[Key] = []  # accounts that are still to be taken for changed
 
     # --- accounts -----------------------------------------------------------------------------------------------------
 
@@ -257,6 +262,28 @@ class Drawing(Commits):
             account.beside(None)
         self._tell_changed(holder, unit)
 
+    def anything_changed(self) -> None:
+        """In steps, those first that were used last: there may be very many accounts, and nothing waits for this.
+
+        Nobody is asked about an account before somebody wants to spend of it.
+        """
+        under_way = bool(self._doubted)
+        self._doubted = list(self._accounts)
+        self._outdated.update(self._drawing)
+        self._tell_anything_changed()
+        if not under_way:
+            self._doubt_some()
+
+    def _doubt_some(self) -> None:
+        for key in self._doubted[-_DOUBTED_AT_ONCE:]:
+            account = self._accounts.get(key)
+            if account is not None and not (account.owes and account.purses is None):
+                account.owes = self._lender is not None
+                account.beside(None)
+        del self._doubted[-_DOUBTED_AT_ONCE:]
+        if self._doubted:
+            asyncio.get_running_loop().call_soon(self._doubt_some)
+
     def _comes_back(self, account: Account) -> None:
         self._coming_back[account] = self._draft.seq
         self._look_for(account)
@@ -312,9 +339,12 @@ class Drawing(Commits):
         self._rounds = asyncio.get_running_loop().call_later(self._pace.idle, self._look_round)
 
     def _take_up(self, loans: Sequence[tuple[int, str, str, int]]) -> None:
-        """What was on loan to the keeper before this one is ours, until its workers have claimed their part of it."""
+        """What was on loan to the keeper before this one is ours, until its workers have claimed their part of it.
+
+        Nobody has heard what was said of it meanwhile: so nothing new is spent of it before we have asked.
+        """
         for row, holder, unit, micros in loans:
-            account = self._receive((holder, unit), Drawn(row, micros, 0, doubtful=False, purses=None))
+            account = self._receive((holder, unit), Drawn(row, micros, 0, doubtful=False, purses=None, owes=True))
             account.pins += 1
             self._kept.append(account)
 
@@ -341,12 +371,15 @@ class Drawing(Commits):
         ended: Callable[[RequestId], Awaitable[bool]],
         call_in: Callable[[int], AbstractAsyncContextManager[bool]],
         tell_changed: Callable[[str, str], None],
+        tell_anything_changed: Callable[[], None],
     ) -> None:
         """How to get back what can be had of what is lent of an account, and whether a request is over there.
 
-        `call_in` and `tell_changed` are `ports.Borrower.called_in` and `changed`, of those who borrow from us.
+        `call_in`, `tell_changed` and `tell_anything_changed` are `ports.Borrower.called_in`, `changed` and
+        `anything_changed`, of those who borrow from us.
         """
         self._tell_changed = tell_changed
+        self._tell_anything_changed = tell_anything_changed
         self._recall_lent = recall
         self._ended_there = ended
         self._call_in = call_in

@@ -110,7 +110,7 @@ class Branch:
     """One worker, as its lender sees it.
 
     `recall` asks it to part with an account's slice, `ended` after a request; `begone` tells it that it is not wanted,
-    `changed` that a wallet is not what it was.
+    `changed` that a wallet is not what it was, `anything_changed` that any may not be.
     """
 
     def __init__(
@@ -120,10 +120,12 @@ class Branch:
         ended: Callable[[RequestId], Awaitable[bool]] | None = None,
         begone: Callable[[], None] = lambda: None,
         changed: Callable[[str, str], None] = lambda holder, unit: None,
+        anything_changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.ended = ended
         self.begone = begone
         self.changed = changed
+        self.anything_changed = anything_changed
         self.worker = greeting.worker
         self.greeting = greeting
         self.recall = recall
@@ -198,7 +200,9 @@ class Slices:
         self._moves: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         if not self._expected:
             self._arrived.set()
-        keeper.lends_through(self.recall_everything, self.ended, self.called_in, self.tell_changed)
+        keeper.lends_through(
+            self.recall_everything, self.ended, self.called_in, self.tell_changed, self.tell_anything_changed
+        )
 
     @property
     def count(self) -> int:
@@ -420,6 +424,11 @@ class Slices:
         """As `ports.Borrower.changed`, to all workers."""
         for branch in self._branches.values():
             branch.changed(holder, unit)
+
+    def tell_anything_changed(self) -> None:
+        """As `ports.Borrower.anything_changed`, to all workers."""
+        for branch in self._branches.values():
+            branch.anything_changed()
 
     async def ended(self, request: RequestId) -> bool:
         """Whether no worker has it under way. Raises LedgerUnavailable if one does not say so."""
