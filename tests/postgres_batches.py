@@ -113,6 +113,9 @@ class PostgresBatches(Batches):
                 await sql.execute(
                     "INSERT INTO account (id, holder, unit) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", id, *entry.key
                 )
+                await sql.execute(
+                    "SELECT setval(pg_get_serial_sequence('account', 'id'), (SELECT max(id) FROM account))"
+                )
                 await sql.execute("INSERT INTO money_key VALUES ($1)", entry.ref)
                 ends = (draft.at_ms, self.keeper, draft.seq)
                 if isinstance(entry, Credit):

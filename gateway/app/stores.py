@@ -27,6 +27,7 @@ from gateway.settings import Settings
 
 if TYPE_CHECKING:  # an extra: imported where a store is a database
     from gateway.adapters.postgres.credits import PostgresCreditLines
+    from gateway.adapters.postgres.desk import Turn
     from gateway.adapters.postgres.ledger import PostgresLedgerStore
     from gateway.adapters.postgres.records import PostgresRecords
     from gateway.adapters.postgres.sessions import Address
@@ -115,15 +116,19 @@ def shared_store(
     crew: str = "",
     heir: bool = False,
     head_keys: Sequence[bytes] = (),
+    turn: "Turn | None" = None,
 ) -> "PostgresLedgerStore":
-    """The books that many hosts share; `name` is whose leases and batches ours are. With keys, its head is kept."""
+    """The books that many hosts share; `name` is whose leases and batches ours are. With keys, its head is kept.
+
+    With a `turn`, who has that name is waited for.
+    """
     address = database(settings)
     from gateway.adapters.postgres.head import HostHead
     from gateway.adapters.postgres.ledger import PostgresLedgerStore
 
     tell = lambda problem: report("ledger", problem=problem)  # noqa: E731
     head = HostHead(SystemFile(head_path(settings)), head_keys, name, tell) if head_keys else None
-    return PostgresLedgerStore(address, name=name, clock=clock, report=tell, crew=crew, heir=heir, head=head)
+    return PostgresLedgerStore(address, name=name, clock=clock, report=tell, crew=crew, heir=heir, head=head, turn=turn)
 
 
 def head_path(settings: Settings) -> Path:

@@ -291,7 +291,10 @@ class _Here:
 async def _do(
     settings: Settings, work: Callable[[_Here], Awaitable[dict[str, Any]]], path: str, body: dict[str, Any]
 ) -> dict[str, Any]:
-    """With our own keeper if the books are free, else through the gateway that keeps them, which writes it down."""
+    """With our own keeper if the books are free, else through the gateway that keeps them, which writes it down.
+
+    Those in a database are always free: whoever comes waits for its turn, and only then is the act on the trail.
+    """
     if settings.store_url is not None:
         keeper = visiting_keeper(settings)
     else:
@@ -299,7 +302,9 @@ async def _do(
         keeper = Keeper(store, SystemClock(), archive=SqliteArchive(settings.store_path))
     try:
         await keeper.open()
-    except StoreLocked:
+    except StoreLocked as locked:
+        if settings.store_url is not None:
+            _fail(str(locked))
         return await _ask_gateway(settings, path, body)
     except (StoreDamaged, StoreFailed) as error:
         _fail(str(error))

@@ -18,7 +18,7 @@ import click
 from gateway.adapters import logs
 from gateway.adapters.system import SystemClock, SystemFile
 from gateway.app.stores import database, head_path, shared_store
-from gateway.cli.progress import Progress
+from gateway.cli.progress import Progress, taking_its_time
 from gateway.core.folding import Folded
 from gateway.flows.keep import Keeper
 from gateway.ports import BackupRefused, BooksRefused, StatementSource, StoreBusy, StoreFailed
@@ -37,6 +37,7 @@ NO_SECRETS = (
 )
 _REST_SECONDS = 0.005
 _BUSY_SECONDS_MAX = 15.0
+_TURN_SECONDS_MAX = 20.0
 
 
 def audit_database(settings: Settings, head: Path | None, since: "Span | None", *, as_json: bool) -> None:
@@ -156,9 +157,16 @@ def balance_there(settings: Settings, account: str, unit: str) -> int:
 
 
 def visiting_keeper(settings: Settings) -> Keeper:
-    """A keeper under a name of its own, so that it takes nothing over from the gateway of this host."""
+    """A keeper under a name of its own, so that it takes nothing over from the gateway of this host.
+
+    All commands of a host have this one: of several at once, each waits for its turn.
+    """
     clock = SystemClock()
-    store = shared_store(settings, clock, name=f"{settings.host_name} (command)", report=logs.report)
+    database(settings)  # says which packages are missing
+    from gateway.adapters.postgres.desk import Turn
+
+    turn = Turn(_TURN_SECONDS_MAX, lambda: taking_its_time("waiting for another command of this host"))
+    store = shared_store(settings, clock, name=f"{settings.host_name} (command)", report=logs.report, turn=turn)
     return Keeper(store, clock, lender=store, teller=store, refunds=store)
 
 

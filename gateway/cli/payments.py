@@ -72,7 +72,10 @@ class NoEntries:
 
 @asynccontextmanager
 async def books(settings: Settings) -> AsyncIterator[Entries]:
-    """Whoever writes entries: our own keeper if the books are free, else the gateway that keeps them."""
+    """Whoever writes entries: our own keeper if the books are free, else the gateway that keeps them.
+
+    Those in a database are always free, in their turn. Raises StoreFailed when that does not come.
+    """
     if settings.store_url is not None:
         keeper = visiting_keeper(settings)
     else:
@@ -80,7 +83,9 @@ async def books(settings: Settings) -> AsyncIterator[Entries]:
         keeper = Keeper(store, SystemClock(), archive=SqliteArchive(settings.store_path))
     try:
         await keeper.open()
-    except StoreLocked:
+    except StoreLocked as locked:
+        if settings.store_url is not None:
+            raise StoreFailed(str(locked)) from locked
         yield EntriesThere(settings)
         return
     try:

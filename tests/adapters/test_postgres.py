@@ -5,13 +5,14 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 import asyncpg
 import pytest
 
 from gateway.adapters.postgres.audit import audit
+from gateway.adapters.postgres.desk import Turn
 from gateway.adapters.postgres.ledger import PostgresLedgerStore, Pulse
 from gateway.adapters.postgres.sessions import Address, Bounds
 from gateway.adapters.system import SystemClock
@@ -306,6 +307,42 @@ async def test_a_draft_of_a_fenced_keeper_is_refused_as_locked_books(hosts: Host
         await old.store.commit(Draft(seq=1, first=1, quiet=True))
     with pytest.raises(StoreFailed, match="another gateway took over"):
         await old.store.draw("ann", "usd", 5)
+
+
+async def test_of_those_who_take_turns_at_one_name_the_next_begins_when_the_one_before_is_gone(hosts: Hosts) -> None:
+    waited: list[str] = []
+
+    @asynccontextmanager
+    async def waiting() -> AsyncIterator[None]:
+        waited.append("begun")
+        yield
+        waited.append("over")
+
+    def command(seconds: float) -> PostgresLedgerStore:
+        turn = Turn(seconds, waiting)
+        return PostgresLedgerStore(Address(Secret(hosts.dsn)), name="command", clock=SystemClock(), turn=turn)
+
+    first, second, third = command(9), command(9), command(0.1)
+    await first.open()
+    assert not waited
+    begins = asyncio.create_task(second.open())
+
+    async def waits() -> bool:
+        return bool(waited)
+
+    await until(waits)
+    with pytest.raises(StoreFailed, match="another command of this host has been at work as 'command'"):
+        await third.open()
+    assert not begins.done()
+    connection = first._desk._session.connection
+    assert connection is not None
+    await hosts.fetch("SELECT pg_terminate_backend($1)", connection.get_server_pid())
+    await begins
+    assert waited.count("over") == 2
+    await second.close()
+    with pytest.raises(StoreLocked):
+        await first.reopen()
+    await first.close()
 
 
 # --- those that are gone ----------------------------------------------------------------------------------------------

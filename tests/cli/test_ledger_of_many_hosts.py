@@ -6,6 +6,7 @@ import io
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from gateway.adapters.postgres import prune as prune_module
 from gateway.adapters.postgres.audit import audit
 from gateway.adapters.system import SystemClock
 from gateway.app.stores import database, keeper
-from gateway.cli import main
+from gateway.cli import hosts, main
 from gateway.cli.books import head_keys
 from gateway.core.keyring import Keyring
 from gateway.core.ledger import Credit, Kind, Tariff
@@ -115,6 +116,50 @@ def test_a_refund_is_given_once(config: str) -> None:
     assert "the books hold nothing of it" in unknown.stderr
     assert lines(config, "--owner", "anna")[2] == ("15:00", "0.00", "corrected")
     assert json.loads(gateway("audit", "--config", config, "--json").stdout)["clean"]
+
+
+async def test_commands_about_money_that_are_typed_at_once_are_all_done(config: str) -> None:
+    accounts = [f"acct_{number:032x}" for number in range(6)]
+    words = ("--reason", "for a test", "--config", config)
+    running = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "gateway", "credit", account, "1.00 usd", *words,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for account in accounts
+    ]  # fmt: skip
+    said = await asyncio.gather(*(one.communicate() for one in running))
+    assert [one.returncode for one in running] == [0] * 6, [stderr.decode()[-300:] for _, stderr in said]
+    made = await fetched("SELECT holder, credited FROM account WHERE holder = ANY ($1) ORDER BY holder", accounts)
+    assert made == [(account, 1_000_000) for account in accounts]
+    log = await asyncio.to_thread(gateway, "audit", "log", "--action", "account.credit", "--config", config, "--json")
+    assert sorted(step["object"] for step in json.loads(log.stdout)) == accounts
+
+
+async def test_a_command_whose_turn_does_not_come_does_nothing_and_says_why(
+    config: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosts, "_TURN_SECONDS_MAX", 0.1)
+    at_work = hosts.visiting_keeper(load(Path(config), os.environ, make_secrets=True))
+    await at_work.open()
+    credit = ("credit", f"acct_{7:032x}", "1.00 usd", "--reason", "for a test", "--config", config)
+    refused = await asyncio.to_thread(gateway, *credit)
+    assert refused.exit_code == 3
+    assert "another command of this host has been at work as 'three (command)'" in refused.stderr
+    assert await at_work.credit(Credit("cs_7", ACCOUNT, Money(5, "usd"), "payment", "")), "it was not disturbed"
+    log = await asyncio.to_thread(gateway, "audit", "log", "--action", "account.credit", "--config", config)
+    assert "nothing of that is on the trail" in log.output
+    await at_work.close()
+    done = await asyncio.to_thread(gateway, *credit)
+    assert done.exit_code == 0, done.output
+
+
+async def fetched(query: str, *values: object) -> list[tuple[object, ...]]:
+    connection = await asyncpg.connect(os.environ["GATEWAY_STORE"])
+    try:
+        return [tuple(row) for row in await connection.fetch(query, *values)]
+    finally:
+        await connection.close()
 
 
 def test_later_batches_are_proved_of_all_hosts(config: str) -> None:

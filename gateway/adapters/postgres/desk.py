@@ -13,12 +13,17 @@ another gateway took over under the same name stays with that one.
 way, or may even arrive later from a buffer. `go_on` takes a newer epoch on a new connection: that waits until whatever
 holds the row is over, and what comes later is turned away. Then what is in doubt is read back: the batch by its number
 and its hash, the leases by what the keeper knows of. What was lent by an answer that never arrived goes back.
+
+**A turn.** Commands of one host have one name, and would fence each other. So each first takes a lock of the server,
+which its connection holds for as long as it lives: however a command ends, the next one has its turn.
 """
 
 import asyncio
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import asyncpg
@@ -32,12 +37,24 @@ _INHERIT = """WITH last AS (SELECT id, instance FROM keeper WHERE name = $1 FOR 
 UPDATE keeper SET epoch = epoch + 1, instance = $2, heartbeat = clock_timestamp()
 FROM last WHERE keeper.id = last.id AND (last.instance = '' OR starts_with(last.instance, $3))
 RETURNING keeper.id AS my_id, epoch AS my_epoch, last.instance = '' AS anew"""
+_TAKE_TURN = "SELECT pg_try_advisory_lock(hashtextextended('gateway keeper ' || current_schema() || ' ' || $1, 0))"
+_LOOK_AGAIN_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One after the other has the name of a keeper. Who has to wait does so for so long, within `waiting`."""
+
+    seconds: float
+    waiting: Callable[[], AbstractAsyncContextManager[None]]
 
 
 class Desk:
     """One keeper's. Whoever does something at it holds the `lock`."""
 
-    def __init__(self, address: Address, *, name: str, crew: str = "", heir: bool = False) -> None:
+    def __init__(
+        self, address: Address, *, name: str, crew: str = "", heir: bool = False, turn: Turn | None = None
+    ) -> None:
         self.address = address
         self.name = name
         self.lock = asyncio.Lock()
@@ -57,6 +74,7 @@ class Desk:
         """Whether an heir has found that what was on loan to its crew has been taken back."""
         self._crew = crew
         self._heir = heir
+        self._turn = turn
         self._instance = f"{crew}.{secrets.token_hex(8)}"
         self._session = Session(address, name)
         self._lost = False
@@ -69,6 +87,7 @@ class Desk:
                 raise StoreFailed(f"{self.address.name} is a replica that cannot be written")
             await apply(connection, "ledger")
             self.schema = await connection.fetchval("SELECT current_schema()")
+            await self._take_turn()
             row = await self._session.do(self._inherit if self._heir else self._take_over)
             if row is None:
                 self._session.drop()
@@ -81,6 +100,26 @@ class Desk:
             self._session.drop()
             raise StoreFailed(self.address.told(error)) from error
         self._lost = False
+
+    async def _take_turn(self) -> None:
+        """Until nobody else has the name. Raises StoreFailed, or one of PROBLEMS."""
+        turn = self._turn
+        if turn is None or await self._session.do(self._has_turn):
+            return
+        until = time.monotonic() + turn.seconds
+        async with turn.waiting():
+            while time.monotonic() < until:
+                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+                if await self._session.do(self._has_turn):
+                    return
+        self._session.drop()
+        raise StoreFailed(
+            f"{self.address.name}: another command of this host has been at work as {self.name!r} for"
+            f" {turn.seconds:.0f} seconds; nothing was done, try again when it is done"
+        )
+
+    async def _has_turn(self, connection: Connection) -> bool:
+        return bool(await connection.fetchval(_TAKE_TURN, self.name))
 
     async def _take_over(self, connection: Connection) -> asyncpg.Record | None:
         return await connection.fetchrow("SELECT * FROM take_over($1, $2)", self.name, self._instance)
@@ -123,6 +162,7 @@ class Desk:
 
     async def _go_on(self) -> None:
         await self._session.connect()
+        await self._take_turn()
         self.epoch = await self._session.do(
             lambda found: found.fetchval("SELECT go_on($1, $2)", self.id, self._instance)
         )

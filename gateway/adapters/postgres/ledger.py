@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 import asyncpg
 
 from gateway.adapters.postgres.books import BooksDamaged, read_tail
-from gateway.adapters.postgres.desk import Desk
+from gateway.adapters.postgres.desk import Desk, Turn
 from gateway.adapters.postgres.entries import Entries, Outcomes, landed, write_entries
 from gateway.adapters.postgres.head import HostHead
 from gateway.adapters.postgres.lending import Lending, Patience
@@ -76,7 +76,8 @@ class Pulse:
 class PostgresLedgerStore:
     """Implements `ports.LedgerStore`, `ports.Lender`, `ports.Teller` and `ports.Refunds`.
 
-    For one of a `crew`, the processes of one gateway. An `heir` takes up the loans of the crew's keeper before it.
+    For one of a `crew`, the processes of one gateway. An `heir` takes up the loans of the crew's keeper before it. With
+    a `turn`, others may have the same name, one after the other.
     """
 
     def __init__(
@@ -91,12 +92,13 @@ class PostgresLedgerStore:
         crew: str = "",
         heir: bool = False,
         head: HostHead | None = None,
+        turn: Turn | None = None,
     ) -> None:
         self._address = address
         self._clock = clock
         self._pulse = pulse or Pulse()
         self._report = report
-        self._desk = Desk(address, name=name, crew=crew, heir=heir)
+        self._desk = Desk(address, name=name, crew=crew, heir=heir, turn=turn)
         self._desk.resolve = self._read_back
         self._lending = Lending(self._desk, patience=patience)
         self._desk.went_on = self._went_on
