@@ -98,6 +98,9 @@ class Borrower(Protocol):
     def anything_changed(self) -> None:
         """As `changed` of every holder: what was said of whom may have been lost on its way."""
 
+    def lost(self) -> None:
+        """All of it is somebody else's now, for good: the next commit will say so, and is to be tried at once."""
+
 
 class Lender(Protocol):
     """Books that others draw on too: an account is borrowed from them slice by slice."""

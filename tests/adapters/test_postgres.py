@@ -295,7 +295,11 @@ async def test_a_keeper_that_is_fenced_hears_of_it_without_a_request(hosts: Host
     async def heard() -> bool:
         return bool(old.said)
 
+    async def says_so() -> bool:
+        return old.keeper.stuck
+
     await until(heard)
+    await until(says_so, seconds=3)
     with pytest.raises(LedgerUnavailable):
         await request(old, 10)
 
@@ -609,6 +613,43 @@ async def test_a_statement_of_before_the_connection_was_lost_writes_nothing(host
     for statement in late:
         with pytest.raises(asyncpg.PostgresError, match="another took these books over"):
             await hosts.fetch(statement)
+
+
+@pytest.mark.parametrize("busy", [True, False])
+async def test_a_host_whose_loan_was_lost_in_a_fail_over_stops_and_says_so_at_once(
+    postgres: Server, busy: bool
+) -> None:
+    """All is there but what it was lent at last: what it has in memory may be on loan to another by now."""
+    hosts = Hosts(postgres, await postgres.schema())
+    one = await hosts.open("one", pulse=Pulse(beat_seconds=0.05))
+    two = await hosts.open("two", pulse=Pulse(beat_seconds=0.05, dead_after_beats=20))
+    await two.keeper.credit(paid("cs_1", 10_000))
+    held = await one.keeper.hold("ann", usd(20), id=RequestId(1, next(_numbers)), token=7, tariff=TARIFF)
+    await hosts.fetch("DELETE FROM lease")
+    await hosts.fetch("UPDATE account SET leased = 0")
+    two.store._desk.known.clear()
+    await terminate_all(hosts)
+
+    async def says_so() -> bool:
+        if busy:
+            with suppress(LedgerUnavailable):
+                await request(one, 10, account="bob")
+        return one.keeper.stuck
+
+    await until(says_so, seconds=3)
+    assert any("what was lent to 'one' is not on loan any more" in said for said in one.said)
+    one.keeper.settle(held, usd(20))
+
+    async def taken_over() -> bool:
+        return any("'one' has been silent" in said for said in two.said)
+
+    await until(taken_over)
+    await asked(two, 10_000)
+    assert (await hosts.account())[:2] == (10_000, 10_000), "nothing of it was spent twice"
+    again = await hosts.open("one")
+    await again.keeper.credit(paid("cs_2", 50))
+    await request(again, 50)
+    await hosts.close()
 
 
 @pytest.mark.parametrize("cut", ["its ear", "all connections"])

@@ -12,7 +12,8 @@ another gateway took over under the same name stays with that one.
 **Nothing is guessed.** When a connection is lost, what was under way on it may have been committed, may still be under
 way, or may even arrive later from a buffer. `go_on` takes a newer epoch on a new connection: that waits until whatever
 holds the row is over, and what comes later is turned away. Then what is in doubt is read back: the batch by its number
-and its hash, the leases by what the keeper knows of. What was lent by an answer that never arrived goes back.
+and its hash, the leases by what the keeper knows of. What was lent by an answer that never arrived goes back. If
+there is less than we know of, these are not the books that we wrote: nothing is written upon them, ever.
 
 **A turn.** Commands of one host have one name, and would fence each other. So each first takes a lock of the server,
 which its connection holds for as long as it lives: however a command ends, the next one has its turn.
@@ -29,7 +30,7 @@ from typing import Any, TypeVar
 import asyncpg
 
 from gateway.adapters.postgres.migrations import MigrationRefused, apply
-from gateway.adapters.postgres.sessions import FENCED, PROBLEMS, Address, Connection, Session
+from gateway.adapters.postgres.sessions import DISORDER, FENCED, PROBLEMS, Address, Connection, Session
 from gateway.ports import StoreDamaged, StoreFailed, StoreLocked
 
 T = TypeVar("T")
@@ -64,6 +65,7 @@ class Desk:
         self.known: dict[int, int] = {}
         """Micros on loan to us, by account row: as of the last answer, less what was parted with."""
         self.fenced = False
+        self._damaged: StoreDamaged | None = None
         self.resolve: Callable[[Connection], Awaitable[None]] = _nothing_in_doubt
         """Reads back what was under way when the connection was lost."""
         self.settling: Callable[[], None] = lambda: None
@@ -141,13 +143,22 @@ class Desk:
             await self.do(_is_there)
 
     async def do(self, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
-        """One transaction, over a connection on which nothing is in doubt. Raises StoreFailed, StoreLocked."""
+        """One transaction, over a connection on which nothing is in doubt.
+
+        Raises StoreFailed, StoreLocked; StoreDamaged, from then on for good, if what we had written is not there.
+        """
         if self.fenced:
             raise self._locked()
+        if self._damaged is not None:
+            raise StoreDamaged(str(self._damaged))
         try:
             if self._lost:
                 await self._go_on()
             return await self._session.do(work)
+        except StoreDamaged as damaged:
+            self._damaged = damaged  # not to be tried again: that would look as if we lived
+            self.lose()
+            raise
         except PROBLEMS as error:
             self.lose()
             if isinstance(error, asyncpg.PostgresError) and error.sqlstate == FENCED:
@@ -169,9 +180,18 @@ class Desk:
         await self._session.do(self._resolve)
         self.settling()
         rows, micros = list(self.known), list(self.known.values())
-        await self._session.do(
-            lambda found: found.execute("SELECT settle_leases($1, $2, $3, $4)", self.id, self.epoch, rows, micros)
-        )
+        try:
+            await self._session.do(
+                lambda found: found.execute("SELECT settle_leases($1, $2, $3, $4)", self.id, self.epoch, rows, micros)
+            )
+        except asyncpg.PostgresError as error:
+            if error.sqlstate == DISORDER:
+                raise StoreDamaged(
+                    f"{self.address.name}: what was lent to {self.name!r} is not on loan any more: this is an older"
+                    " copy, or a standby that lagged when it took over. Put the newest books back, or start this"
+                    " gateway anew"
+                ) from error
+            raise
         self._lost = False
         self.went_on()
 

@@ -209,8 +209,8 @@ class PostgresLedgerStore:
                 draft = Draft(0, self._next, self._clock.now_ms(), self._started, reversals=[(reversal, 0)])
                 entries, _ = await self._write(draft, kept=0)
                 await self._renew_head(now=True)
-            except StoreLocked as locked:
-                raise StoreFailed(str(locked)) from locked
+            except (StoreLocked, StoreDamaged) as lost:
+                raise StoreFailed(str(lost)) from lost
         [made] = entries.reversed
         if made is None:
             raise ValueError("this is more than an account can hold")

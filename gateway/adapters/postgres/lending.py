@@ -174,10 +174,11 @@ class Lending:
             await asyncio.wait(waits)
 
     def give_up(self) -> None:
-        """Another has what was on loan to us: let the keeper spend none of it."""
+        """Another has what was on loan to us: let the keeper spend none of it, and end."""
         assert self._borrower is not None
         for row in list(self._desk.known):
             self._borrower.recall(row)
+        self._borrower.lost()
 
     # --- what comes from others ---------------------------------------------------------------------------------------
 

@@ -46,7 +46,7 @@ from gateway.core.ledger import (
     tariff_note,
 )
 from gateway.core.refusals import LedgerUnavailable
-from gateway.ports import Borrower, Clock, RequestUnderWay, RequestUnknown, StoreFailed, StoreLocked
+from gateway.ports import Borrower, Clock, RequestUnderWay, RequestUnknown, StoreDamaged, StoreFailed, StoreLocked
 
 CHAIN = "refunds (of operators)"
 _EARLIER_MS = 24 * 3_600_000
@@ -193,7 +193,7 @@ class Refunding:
             words = json.dumps({"over": over, "round": told["round"], "asker": told["asker"]})
             async with self._desk.lock:
                 await self._desk.do(lambda found: found.execute("SELECT pg_notify($1, $2)", self._desk.channel, words))
-        except (LedgerUnavailable, StoreFailed, StoreLocked, ValueError):
+        except (LedgerUnavailable, StoreFailed, StoreLocked, StoreDamaged, ValueError):
             return  # no answer: it is not known, and nothing is given back
 
     async def close(self) -> None:

@@ -284,6 +284,10 @@ class Drawing(Commits):
         if self._doubted:
             asyncio.get_running_loop().call_soon(self._doubt_some)
 
+    def lost(self) -> None:
+        self._draft.quiet = True
+        self._hurry()
+
     def _comes_back(self, account: Account) -> None:
         self._coming_back[account] = self._draft.seq
         self._look_for(account)
