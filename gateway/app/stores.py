@@ -16,8 +16,11 @@ from gateway.adapters.sqlite.owning import SqliteOwnersMoney
 from gateway.adapters.sqlite.records import SqliteRecords
 from gateway.adapters.sqlite.statement import SqliteStatementBooks
 from gateway.adapters.system import SystemFile
+from gateway.core.jwt_keys import JwtKey
 from gateway.core.keyring import Keyring
+from gateway.core.rotation import KeyKind
 from gateway.core.secrets import Secret
+from gateway.core.tokens import pepper_id
 from gateway.flows.identify import Callers
 from gateway.flows.keep import Keeper, Pace
 from gateway.flows.maintain import Housekept, Maintain
@@ -145,7 +148,11 @@ def records(settings: Settings, keyring: Keyring, randomness: Randomness) -> "Re
     from gateway.adapters.postgres.records import CONNECTIONS_MAX, PostgresRecords
 
     share = max(1, CONNECTIONS_MAX // settings.workers)
-    return PostgresRecords(address, keyring=keyring, randomness=randomness, connections_max=share)
+    shares: dict[KeyKind, list[str]] = {
+        "pepper": [pepper_id(pepper) for pepper in settings.secrets.peppers],
+        "jwt": [JwtKey(pair).id for pair in settings.secrets.jwt_keys],
+    }
+    return PostgresRecords(address, keyring=keyring, randomness=randomness, shares=shares, connections_max=share)
 
 
 def witness(

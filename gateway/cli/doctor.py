@@ -33,7 +33,7 @@ from gateway.cli.trail import verified
 from gateway.cli.upgrading import plan_stores
 from gateway.core.readiness import age
 from gateway.core.refusals import RecordsUnavailable
-from gateway.ports import StoreDamaged, StoreFailed, StoreForbidden, StoreLocked
+from gateway.ports import KeysDiffer, StoreDamaged, StoreFailed, StoreForbidden, StoreLocked
 from gateway.settings import Settings
 
 DISK_BYTES_MIN = 512 * 1024**2
@@ -189,6 +189,8 @@ async def _records(settings: Settings) -> AsyncIterator[Finding]:
         async with opened(settings) as here:
             async for finding in _kept(settings, here):
                 yield finding
+    except KeysDiffer as differ:
+        yield Finding("keys", "wrong", str(differ), "copy the folder `secrets` of a host that serves")
     except (StoreDamaged, StoreFailed, RecordsUnavailable, OSError) as error:
         words = str(error) or "they cannot be read"
         yield Finding("records", "wrong", words, "put a backup of the records back, or see that their server is up")

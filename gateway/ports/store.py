@@ -183,5 +183,9 @@ class StoreDamaged(Exception):
     """The books do not hang together; the message says where and what to do."""
 
 
+class KeysDiffer(StoreDamaged):
+    """They are those of gateways that have other keys than this one."""
+
+
 class StoreLocked(Exception):
     """Another process keeps these books."""

@@ -145,7 +145,7 @@ async def test_every_table_of_the_records_is_told_of_or_nobodys(records: Records
     tables = {name for (name,) in await records.ask(query)}
     known = {part.table for part in PARTS.values()} | NOBODYS.keys()
     assert tables - known == set()
-    assert known - tables <= {"sealing_key", "migration", "migration_records"}, "which only one kind has"
+    assert known - tables <= {"sealing_key", "shared_key", "migration", "migration_records"}, "which only one kind has"
 
 
 async def test_whoever_acts_for_an_owner_is_told_of_that_and_of_the_account(records: Records) -> None:

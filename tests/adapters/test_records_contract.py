@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,8 +22,9 @@ from gateway.core.payments import Event
 from gateway.core.purses import Purse, Share
 from gateway.core.refusals import RecordsUnavailable
 from gateway.core.reversals import Credited, Move, Notice
+from gateway.core.rotation import KeyKind
 from gateway.core.secrets import Secret
-from gateway.ports import InboxStanding, StoreDamaged, StoreFailed
+from gateway.ports import InboxStanding, KeysDiffer, StoreDamaged, StoreFailed
 from tests.fakes import SeededRandomness
 from tests.postgres_server import Server
 
@@ -300,6 +301,35 @@ async def test_a_host_with_other_keys_is_turned_away(postgres: Server) -> None:
     with pytest.raises(StoreDamaged, match="belongs to gateways with other keys"):
         await stranger.open()
     await stranger.close()
+
+
+@pytest.mark.parametrize(("kind", "named"), [("pepper", "peppers"), ("jwt", "key pairs")])
+async def test_a_host_that_shares_no_pepper_or_no_key_pair_with_the_others_is_turned_away(
+    postgres: Server, kind: KeyKind, named: str
+) -> None:
+    dsn = await postgres.schema()
+
+    async def comes(*ids: str, then: Callable[[PostgresRecords], Awaitable[None]] | None = None) -> None:
+        address, chance = Address(Secret(dsn)), SeededRandomness()
+        host = PostgresRecords(address, keyring=KEYRING, randomness=chance, shares={kind: ids})
+        try:
+            await host.open()
+            if then is not None:
+                await then(host)
+        finally:
+            await host.close()
+
+    await comes("a")
+    with pytest.raises(KeysDiffer, match=rf"belongs to gateways with other keys \({named}\)"):
+        await comes("z")
+    with pytest.raises(KeysDiffer):
+        await comes("z")  # it was not let in by having come before
+    await comes()  # a command that has none
+    await comes("b", "a")  # a rotation: the new one, and the old one
+    await comes("b", then=lambda host: host.key_roll.call_in("a 0", kind, ["c", "b"], now_ms=1))
+    await comes("c", then=lambda host: host.key_roll.retired(kind, "a"))
+    with pytest.raises(KeysDiffer):
+        await comes("a")  # who was away for all of it
 
 
 async def test_what_is_said_of_a_failure_never_holds_the_password(postgres: Server) -> None:

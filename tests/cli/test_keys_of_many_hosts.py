@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from gateway.adapters.postgres.records import PostgresRecords
 from gateway.adapters.system import SystemClock, SystemRandomness
+from gateway.app import stores
 from gateway.app.stores import database
 from gateway.cli import main
 from gateway.cli.hosts import visiting_keeper
@@ -18,7 +19,7 @@ from gateway.cli.stage import free_port
 from gateway.core.keyring import Keyring
 from gateway.core.payments import Event
 from gateway.core.rotation import LINK_DAYS
-from gateway.ports import StoreDamaged
+from gateway.ports import KeysDiffer, StoreDamaged
 from gateway.settings import Settings, load
 from tests.postgres_server import Server
 
@@ -112,6 +113,25 @@ def test_a_key_seals_on_many_hosts_when_all_of_them_have_it_and_goes_when_none_n
     with_records(load(Path("gateway.yaml"), {}, make_secrets=False), is_readable)
     with pytest.raises(StoreDamaged, match="other keys"):
         with_records(settings, is_readable)  # a host that has the old one only
+
+
+@pytest.mark.parametrize(("name", "kind"), [("pepper", "peppers"), ("jwt.pem", "key pairs")])
+def test_a_host_that_made_secrets_of_its_own_is_turned_away_and_the_doctor_says_why(
+    settings: Settings, name: str, kind: str
+) -> None:
+    assert types("keys", "list")["keys"]
+    (settings.secrets_path / name).unlink()
+    other = load(Path("gateway.yaml"), {}, make_secrets=True)
+
+    async def open_them() -> None:
+        await stores.records(other, Keyring(other.secrets.sealing_keys), SystemRandomness()).open()
+
+    with pytest.raises(KeysDiffer, match=rf"other keys \({kind}\)"):
+        asyncio.run(open_them())
+    said = types("doctor", code=1)
+    [found] = [one for one in said["findings"] if one["part"] == "keys"]
+    assert f"other keys ({kind})" in found["what"]
+    assert found["mend"] == "copy the folder `secrets` of a host that serves"
 
 
 def test_keys_that_a_setting_gives_are_changed_by_hand(settings: Settings) -> None:

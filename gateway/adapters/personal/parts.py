@@ -244,6 +244,7 @@ NOBODYS = {
     "key_holder": "the gateway's own",
     "key_use": "the gateway's own",
     "sealing_key": "the gateway's own",
+    "shared_key": "the gateway's own",
     "migration": "the gateway's own",
     "migration_records": "the gateway's own",
     "sign_in_used": "digests of moments, of nobody that is known",

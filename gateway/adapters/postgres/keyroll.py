@@ -12,6 +12,7 @@ ON CONFLICT (holder, kind) DO UPDATE SET ids = excluded.ids, seen = excluded.see
 _KNOWN = "INSERT INTO key_use SELECT $1, unnest($2::text[]), $3 ON CONFLICT DO NOTHING"
 _SEALS = """INSERT INTO key_use VALUES ($1, $2, $3)
 ON CONFLICT (kind, id) DO UPDATE SET sealed = greatest(key_use.sealed, excluded.sealed)"""
+_SHARED = "INSERT INTO shared_key SELECT $1, unnest($2::text[]) ON CONFLICT DO NOTHING"
 _TOKENS = {
     "pepper": "SELECT pepper_id AS id, count(*) FROM (SELECT pepper_id FROM token UNION ALL"
     " SELECT pepper_id FROM user_login UNION ALL SELECT pepper_id FROM service) AS digested GROUP BY pepper_id",
@@ -40,6 +41,8 @@ class PostgresKeyRoll:
         await self._do(_SEALS, kind, ids[0], now_ms)
         if kind == "sealing_key":  # a host that starts is let in if it shares one of them
             await self._do("INSERT INTO sealing_key SELECT unnest($1::text[]) ON CONFLICT DO NOTHING", list(ids))
+        else:
+            await self._do(_SHARED, kind, list(ids))
 
     async def leave(self, holder: str) -> None:
         await self._do("DELETE FROM key_holder WHERE holder = $1", holder)
@@ -47,6 +50,8 @@ class PostgresKeyRoll:
     async def retired(self, kind: KeyKind, id: str) -> None:
         if kind == "sealing_key":
             await self._do("DELETE FROM sealing_key WHERE id = $1", id)
+        else:
+            await self._do("DELETE FROM shared_key WHERE kind = $1 AND id = $2", kind, id)
 
     async def holders(self, kind: KeyKind) -> list[Holder]:
         rows = await self._do("SELECT holder, ids, seen FROM key_holder WHERE kind = $1 ORDER BY holder", kind)

@@ -35,9 +35,23 @@ from gateway.core.money import Money
 from gateway.core.payments import Event
 from gateway.core.refusals import RecordsUnavailable
 from gateway.core.reversals import Credited, Move, Notice
-from gateway.ports import InboxEntry, InboxStanding, InboxStatus, Randomness, StoreDamaged, StoreFailed, TokenRow
+from gateway.core.rotation import KeyKind
+from gateway.ports import (
+    InboxEntry,
+    InboxStanding,
+    InboxStatus,
+    KeysDiffer,
+    Randomness,
+    StoreDamaged,
+    StoreFailed,
+    TokenRow,
+)
 
 _EVENT_PURPOSE = "event"
+_NAMES: Final[Mapping[KeyKind, str]] = {"sealing_key": "sealing keys", "pepper": "peppers", "jwt": "key pairs"}
+_KEYS_OF_ALL = "SELECT 'sealing_key' AS kind, id FROM sealing_key UNION ALL SELECT kind, id FROM shared_key"
+_ADD_SEALING_KEYS = "INSERT INTO sealing_key SELECT unnest($1::text[]) ON CONFLICT DO NOTHING"
+_ADD_SHARED_KEYS = "INSERT INTO shared_key SELECT $1, unnest($2::text[]) ON CONFLICT DO NOTHING"
 _KEY_GONE = "the key that sealed it is gone; look at it at the provider"
 CONNECTIONS_MAX = 4
 _NEW_ROW = """WITH added AS (
@@ -82,7 +96,8 @@ class PostgresRecords:
 
     Every call may raise RecordsUnavailable.
 
-    `recorded` is told the digest of a token that any host put on record; `forgotten`, that some may have been missed.
+    Hosts have the sealing keys in common, and of each kind in `shares` one of these ids at least. `recorded` is told
+    the digest of a token that any host put on record; `forgotten`, that some may have been missed.
     """
 
     def __init__(
@@ -91,6 +106,7 @@ class PostgresRecords:
         *,
         keyring: Keyring,
         randomness: Randomness,
+        shares: Mapping[KeyKind, Sequence[str]] | None = None,
         connections_max: int = CONNECTIONS_MAX,
         recorded: Callable[[bytes], None] = lambda digest: None,
         forgotten: Callable[[], None] = lambda: None,
@@ -98,6 +114,7 @@ class PostgresRecords:
         self._address = address
         self._keyring = keyring
         self._randomness = randomness
+        self._shares = shares or {}
         self._connections_max = connections_max
         self.recorded = recorded
         self.forgotten = forgotten
@@ -153,19 +170,22 @@ class PostgresRecords:
                 pool.terminate()
 
     async def _check_keys(self, connection: Connection) -> None:
-        """Tokens and sealed references of one host must mean something to the others."""
-        ours = [key.id for key in self._keyring.keys]
+        """Tokens, sealed references and signatures of one host must mean something to the others."""
+        ours: dict[KeyKind, Sequence[str]] = {"sealing_key": [key.id for key in self._keyring.keys], **self._shares}
         async with connection.transaction():
             await connection.execute("LOCK TABLE sealing_key IN SHARE ROW EXCLUSIVE MODE")
-            known = {row["id"] for row in await connection.fetch("SELECT id FROM sealing_key")}
-            if known and known.isdisjoint(ours):
-                raise StoreDamaged(
-                    f"{self._address.name} belongs to gateways with other keys: give this host the same sealing keys"
-                    " and peppers as the others (their folder `secrets`, or the settings under `secrets`)"
-                )
-            await connection.executemany(
-                "INSERT INTO sealing_key VALUES ($1) ON CONFLICT DO NOTHING", [(id,) for id in ours]
-            )
+            known: dict[str, set[str]] = {}
+            for kind, id in await connection.fetch(_KEYS_OF_ALL):
+                known.setdefault(kind, set()).add(id)
+            for kind, ids in ours.items():
+                if ids and kind in known and known[kind].isdisjoint(ids):
+                    raise KeysDiffer(
+                        f"{self._address.name} belongs to gateways with other keys ({_NAMES[kind]}): give this host the"
+                        " same sealing keys, peppers and key pairs as the others (their folder `secrets`, or the"
+                        " settings under `secrets`)"
+                    )
+                add = _ADD_SEALING_KEYS if kind == "sealing_key" else _ADD_SHARED_KEYS
+                await connection.execute(add, *(() if kind == "sealing_key" else (kind,)), list(ids))
 
     def _heard(self, message: str) -> None:
         self.recorded(bytes.fromhex(message))
