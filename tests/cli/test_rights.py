@@ -61,19 +61,20 @@ def sealed(config: Path) -> Iterator[Path]:
         one.chmod(0o700)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_who_may_not_write_is_told_so_and_which_folder(sealed: Path, command: str) -> None:
-    words = [word.replace("$", " ") for word in command.split()]
-    shown = subprocess.run(
-        [*AS_ANYBODY, sys.executable, "-m", "gateway", *words, "--config", str(sealed)],
-        capture_output=True, text=True, cwd=sealed.parent, env={**os.environ, "PYTHONPATH": os.getcwd()}, timeout=60,
-    )  # fmt: skip
-    said = shown.stdout + shown.stderr
-    assert shown.returncode in (1, 3), said
-    assert f"cannot write the folder {sealed.parent}/data" in said
-    assert "run this as the gateway's user" in said
-    for wrong in ("Traceback", "backup of", "put a backup", "somebody has the books"):
-        assert wrong not in said
+def test_who_may_not_write_is_told_so_and_which_folder(sealed: Path) -> None:
+    for command in COMMANDS:
+        words = [word.replace("$", " ") for word in command.split()]
+        shown = subprocess.run(
+            [*AS_ANYBODY, sys.executable, "-m", "gateway", *words, "--config", str(sealed)],
+            capture_output=True, text=True, cwd=sealed.parent, env={**os.environ, "PYTHONPATH": os.getcwd()},
+            timeout=60,
+        )  # fmt: skip
+        said = shown.stdout + shown.stderr
+        assert shown.returncode in (1, 3), (command, said)
+        assert f"cannot write the folder {sealed.parent}/data" in said, (command, said)
+        assert "run this as the gateway's user" in said, (command, said)
+        for wrong in ("Traceback", "backup of", "put a backup", "somebody has the books"):
+            assert wrong not in said, (command, said)
 
 
 @pytest.mark.parametrize("command", ["audit --store /", "audit --store .", "db backup .", "db backup /"])
