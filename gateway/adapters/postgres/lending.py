@@ -13,7 +13,8 @@ it. Before a no, everybody is asked, as between processes (`flows/keep/slices.py
 
 **What was not heard is made up for.** A notice that an account was refunded is said once. Who could not listen, for a
 moment or for long, takes every account in its memory for changed, and so spends nothing of any before it has asked. Who
-ask at once share one question.
+ask at once share one question. Requests that wait for money just then have to ask anew; those that were refused for
+their sake may have been refused for money that is left in the end.
 """
 
 import asyncio
