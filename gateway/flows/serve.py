@@ -249,11 +249,13 @@ class Serve:
         On a strict route this waits for the disk: no byte is answered before its price is on record. More of the answer
         may come meanwhile: it is told what is on record.
         """
-        exchange, meter, hold, ceiling = sale.exchange, sale.meter, sale.hold, sale.ceiling
-        known = sale.known = meter.follower is None or _is_known(meter.follower, sale.held, ceiling)
-        due = sale.due
-        await self._ledger.start(hold, due, durability, counted=sale.counted)
-        exchange.fields = sale.fields + (headers.receipt(due, hold.balance_text) if known else headers.at_most(ceiling))
+        exchange, hold, known = sale.exchange, sale.hold, True
+        if sale.used is not None:
+            known = sale.known = _is_known(sale.used, sale.held, sale.ceiling)
+        due, counted = sale.due()
+        await self._ledger.start(hold, due, durability, counted=counted)
+        told = headers.receipt(due, hold.balance_text) if known else headers.at_most(sale.ceiling)
+        exchange.fields = sale.fields + told
         if sale.asks_event or not known:
             sale.open_ended = True
             exchange.leave_open(event=sale.asks_event, trailer=not known)
@@ -280,7 +282,8 @@ class Serve:
             used.close()
             if self._checkpoints is not None:
                 self._checkpoints.end(used)
-        cost = exchange.cost = self._ledger.settle(sale.hold, sale.due, counted=sale.counted)
+        due, counted = sale.due()
+        cost = exchange.cost = self._ledger.settle(sale.hold, due, counted=counted)
         if self._spent is not None:
             self._spent(caller.account, sale.hold)
         if used is not None and self._measured is not None and cost and not sale.route.price.flat:
@@ -334,10 +337,16 @@ class Serve:
 class _Sale:
     """A request that is being sold: what was agreed on before it was forwarded, and what has become of it."""
 
-    __slots__ = (
-        "asks_event", "begun", "ceiling", "counts", "exchange", "fields", "held", "hold", "known", "meter",
-        "open_ended", "paying", "route", "used",
-    )  # fmt: skip
+    # What is so of most requests stands here, and not in `__init__`: a sale is made with every request that costs.
+    used: UseMeter | None = None
+    counts: bool = False
+    """Whether it is free and takes a call of its step."""
+    begun: bool = False
+    known: bool = True
+    """Whether what it costs was known before its answer began."""
+    open_ended: bool = False
+    """Whether the end of its answer says what it did cost."""
+    paying: asyncio.Task[None] | None = None
 
     def __init__(
         self,
@@ -350,8 +359,7 @@ class _Sale:
         *,
         asks_event: bool,
     ) -> None:
-        price, step = route.price, route.step
-        counter = step.counter if step is not None and price.free else None
+        price = route.price
         self.exchange = exchange
         self.route = route
         self.hold = hold
@@ -360,24 +368,17 @@ class _Sale:
         self.asks_event = asks_event
         self.fields = exchange.fields
         """Without what is said of the price."""
-        self.counts = counter is not None
-        """Whether it is free and takes a call of its step."""
-        self.meter = price.meter(now, held) if counter is None else counter.meter(now, counter.ceiling)
-        self.used = self.meter if isinstance(self.meter, UseMeter) else None
-        self.begun = False
-        self.known = False
-        """Whether what it costs was known before its answer began."""
-        self.open_ended = False
-        """Whether the end of its answer says what it did cost."""
-        self.paying: asyncio.Task[None] | None = None
+        if route.step is not None and price.free and (counter := route.step.counter) is not None:
+            self.counts, self.meter = True, counter.meter(now, counter.ceiling)
+        else:
+            self.meter = price.meter(now, held)
+        if isinstance(self.meter, UseMeter):
+            self.used = self.meter
 
-    @property
-    def due(self) -> Money:
-        return self.route.price.cost(self.meter.units)
-
-    @property
-    def counted(self) -> bool:
-        return self.counts and self.meter.units > 0
+    def due(self) -> tuple[Money, bool]:
+        """What it costs by now, and whether it takes a call of its step."""
+        units = self.meter.units
+        return self.route.price.cost(units), self.counts and units > 0
 
     def void(self) -> None:
         """Not a byte of the answer has left: whoever is to blame, it costs nothing, nor is anybody told that it did."""
