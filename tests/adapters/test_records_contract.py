@@ -185,6 +185,16 @@ async def test_no_address_of_a_person_stands_in_the_file(tmp_path: Path) -> None
     await records.close()
 
 
+async def test_records_of_a_newer_gateway_send_nobody_to_a_backup(tmp_path: Path) -> None:
+    records = SqliteRecords(tmp_path / "records.db", keyring=KEYRING, randomness=SeededRandomness())
+    await records.open()
+    await records.close()
+    with closing(sqlite3.connect(tmp_path / "records.db", isolation_level=None)) as sql:
+        sql.execute("INSERT INTO migration VALUES (99, '0099_x.sql', 'x')")
+    with pytest.raises(StoreDamaged, match=r"use a newer gateway$"):
+        await records.open()
+
+
 async def test_what_was_acknowledged_is_there_after_a_crash(tmp_path: Path) -> None:
     records = SqliteRecords(tmp_path / "records.db", keyring=KEYRING, randomness=SeededRandomness())
     await records.open()

@@ -135,7 +135,9 @@ class SqliteRecords:
             with closing(sqlite3.connect(self._path, isolation_level=None, timeout=0.1)) as connection:
                 connection.execute("PRAGMA journal_mode = WAL")
                 upgrade(connection, self._path, "records")
-        except (sqlite3.Error, MigrationRefused) as error:
+        except MigrationRefused as refused:
+            raise StoreDamaged(f"{self._path}: {refused}") from refused
+        except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY and not last:
                 return False
             raise StoreDamaged(f"{self._path}: {error}; restore a backup of the records") from error
