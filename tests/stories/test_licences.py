@@ -92,6 +92,16 @@ async def subscribed(client: ClientSession, stage: Stage, email: str = ANN, **mo
     return found[1]
 
 
+async def checked_out(client: ClientSession, stage: Stage) -> tuple[dict[str, Any], str]:
+    """The session that was paid, and the page after it, where this browser has been."""
+    session = stage.stand_in.pay(await begun(client, stage))
+    back = f"{stage.url}/-/licensed?session_id={session['id']}"
+    async with client.get(back) as answer:
+        assert answer.status == 200
+    await heard(stage)
+    return session, back
+
+
 async def letters(stage: Stage, mail: MailServer, to: str = ANN) -> list[Message]:
     licensing = stage.gateway.paying.licensing
     assert licensing is not None
@@ -368,11 +378,7 @@ async def test_after_a_change_of_address_only_the_new_one_restores(
 async def test_the_page_after_an_old_checkout_brings_no_old_address_back(
     shop: Stage, client: ClientSession, mail: MailServer
 ) -> None:
-    session = shop.stand_in.pay(await begun(client, shop))
-    back = f"{shop.url}/-/licensed?session_id={session['id']}"
-    async with client.get(back) as answer:
-        assert answer.status == 200
-    await heard(shop)
+    session, back = await checked_out(client, shop)
     shop.stand_in._world.get("checkout.session", session["id"], "session")["created"] -= 60  # no wait of a second
     await rename(shop, session["customer"], "new@example.org")
     async with browser() as stranger:
@@ -386,11 +392,7 @@ async def test_the_page_after_an_old_checkout_brings_no_old_address_back(
 async def test_who_was_erased_is_not_known_again_by_what_was_before(
     shop: Stage, client: ClientSession, mail: MailServer
 ) -> None:
-    session = shop.stand_in.pay(await begun(client, shop))
-    back = f"{shop.url}/-/licensed?session_id={session['id']}"
-    async with client.get(back) as answer:
-        assert answer.status == 200
-    await heard(shop)
+    session, back = await checked_out(client, shop)
     gateway = shop.gateway
     known = await gateway.records.licensees.find_licensee(session["customer"])
     assert known is not None
