@@ -19,13 +19,11 @@ def money_elsewhere(settings: Settings) -> str | None:
         return None
     try:
         with statement_books(settings).open(seconds=_SECONDS_MAX) as source:
-            left = source.left()
+            left = source.left(besides=settings.currency)
     except (BooksRefused, BooksSlow, StoreFailed, OSError):
         return None  # which whoever opens them next tells better
     sums = [
-        str(Money(micros, unit))
-        for unit, micros in sorted(left.items())
-        if unit != settings.currency and not is_named(unit) and not is_cap(unit)
+        str(Money(micros, unit)) for unit, micros in sorted(left.items()) if not is_named(unit) and not is_cap(unit)
     ]
     if not sums:
         return None

@@ -27,8 +27,8 @@ class StatementSource(Protocol):
     def kinds(self) -> Iterable[KindSum]:
         """What callers were credited, what was taken back of it, by kind, and what they owe."""
 
-    def left(self) -> Mapping[str, int]:
-        """What callers have, by unit, in micros; what others owe is not taken off."""
+    def left(self, *, besides: str) -> Mapping[str, int]:
+        """What callers have in other units than this one, in micros; what others owe is not taken off."""
 
     def accounts(self, holder: str) -> Sequence[tuple[int, str]]:
         """The rows of a holder, and the unit of each."""

@@ -67,7 +67,7 @@ ORDER BY 1, 2, 3
 _OF_CALLERS = "WHERE holder NOT LIKE 'owner:%' AND holder NOT LIKE 'held:%' AND holder <> 'platform'"
 _CALLERS = f"SELECT unit, sum(credited - spent - debt)::bigint FROM account {_OF_CALLERS} GROUP BY unit"  # noqa: S608
 _LEFT = f"""SELECT unit, sum(credited - spent - debt)::bigint FROM account
-{_OF_CALLERS} AND credited - spent > debt GROUP BY unit"""  # noqa: S608
+{_OF_CALLERS} AND unit <> $1 AND credited - spent > debt GROUP BY unit"""  # noqa: S608
 _CHARGED = """SELECT unit, coalesce(sum(CASE WHEN holder = 'platform' THEN credited - spent - debt END), 0)::bigint,
     coalesce(sum(CASE WHEN holder LIKE 'held:%' THEN credited - spent - debt END), 0)::bigint,
     (SELECT coalesce(sum(moved.micros), 0) FROM (
@@ -143,8 +143,8 @@ class PostgresStatementSource:
     def kinds(self) -> Iterator[KindSum]:
         yield from (KindSum(*row) for row in self._rows(_KINDS))
 
-    def left(self) -> dict[str, int]:
-        return dict(tuple(row) for row in self._rows(_LEFT))
+    def left(self, *, besides: str) -> dict[str, int]:
+        return dict(tuple(row) for row in self._rows(_LEFT, besides))
 
     def accounts(self, holder: str) -> list[tuple[int, str]]:
         return [(id, unit) for id, unit in self._rows("SELECT id, unit FROM account WHERE holder = $1", holder)]
